@@ -1,0 +1,1 @@
+"""steep measures how steeply a model learns."""

@@ -1,0 +1,7 @@
+"""Domains: what a study can be about. To add one: a file here and a line below."""
+
+DOMAINS = {
+    "images": "steep.domains.images",
+    "characters": "steep.domains.characters",
+    "external": "steep.domains.external",
+}

@@ -1,0 +1,107 @@
+"""What a domain is: items to permute, batches to train on, a loss, and an evaluation.
+
+A domain opens without torch (``plan`` and ``shards`` need only ``items``); the methods that
+train import it when first called. One shape carries images, recurrent streams, ragged CTC and
+teacher forcing, because every loss is a *sum over units with its count*: neither padding nor
+batch size can change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+POOL, TRAIN, VALIDATION, TEST = 0, 1, 2, 3
+"""Values of ``Items.part``: POOL items are split by steep, the others are placed by the user."""
+
+Position = tuple[int, int]
+"""(epoch, batches already taken in it): where a batch iterator stands, and can be resumed."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """One row per item of the data, in file order. Arrays of length N.
+
+    ``size`` float64, in the domain's primary unit; ``digest`` uint64, a hash of the content
+    (equal content, equal digest); ``group`` int64: items that must stay on one side of a split
+    (source file, speaker, unique text); ``label`` int64 class for stratified shards, or None;
+    ``part`` int8, see POOL; ``files`` maps each file read to its SHA-256.
+    """
+
+    size: np.ndarray
+    digest: np.ndarray
+    group: np.ndarray
+    part: np.ndarray
+    label: np.ndarray | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per-item results of one evaluation, in the order of the items given.
+
+    A metric's value is ``sums[metric].sum() / count.sum()``: ``count`` float64 [N] holds each
+    item's units (1 for an image, characters for a paragraph), ``sums`` float64 [N] each.
+    """
+
+    count: np.ndarray
+    sums: Mapping[str, np.ndarray]
+
+    def mean(self, metric: str) -> float:
+        return float(self.sums[metric].sum() / self.count.sum())
+
+    def standard_error(self, metric: str, group: np.ndarray) -> float:
+        """Standard error of ``mean(metric)``, clustered by ``group`` [N] (ratio estimator)."""
+        value = self.mean(metric)
+        residual = self.sums[metric] - value * self.count
+        _, cluster = np.unique(group, return_inverse=True)
+        totals = np.bincount(cluster, weights=residual)
+        clusters = len(totals)
+        if clusters < 2:
+            return float("nan")
+        return float(np.sqrt(clusters / (clusters - 1) * (totals**2).sum()) / self.count.sum())
+
+
+class Domain(Protocol):
+    """An opened domain. Items are named by their row number in ``items()``."""
+
+    unit: str
+    """Primary unit of m: 'images', 'characters', 'words', 'word pieces', 'hours'."""
+    kind: str
+    """What its models look like: 'classifier' or 'stream' (see models/contract.py)."""
+    metrics: tuple[str, ...]
+    """Names in ``Scores.sums``. The first is the default selection metric (cross-entropy)."""
+    shape: Mapping[str, int]
+    """What a family needs to build a model: e.g. channels, height, width, classes; vocabulary."""
+
+    def items(self) -> Items: ...
+
+    def best_guess(self, items: np.ndarray) -> Mapping[str, float]:
+        """Each metric's error of the best constant answer, learnt from these training items.
+
+        Cross-entropy on V of the add-one unigram of ``items``; 1 - share of the largest class;
+        1.0 for CER. Called with the largest shard; one constant per study."""
+        ...
+
+    def batches(
+        self, items: np.ndarray, hyperparameters: Mapping[str, Any], seed: int, position: Position
+    ) -> Iterator[tuple[Any, Position]]:
+        """Endless batches over ``items`` only, from ``position`` on, with the position after
+        each. A pure function of its arguments: resuming gives the same batches."""
+        ...
+
+    def loss(self, model: Any, batch: Any, state: Any) -> tuple[Any, float, Any]:
+        """(sum of the loss over units, with gradient; number of units; next state).
+
+        ``state`` is None at the start of training, then what the last call returned, detached:
+        hidden state of a recurrent stream, None for domains without one."""
+        ...
+
+    def evaluate(self, model: Any, items: np.ndarray) -> Scores: ...
+
+    def to(self, device: str) -> None:
+        """Move resident data to ``device``; called once before training."""
+        ...

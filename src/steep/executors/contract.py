@@ -1,0 +1,68 @@
+"""What an executor is: it starts workers and carries their events back. Nothing else.
+
+A worker gets one trial and never opens the store; the driver alone records. So the same trial
+runs inline, in a local process, in a Ray task or in a Slurm job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from steep.records import Trial
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attempt at one trial."""
+
+    folder: Path
+    trial: Trial
+    attempt: int
+    up_to_steps: int | None = None
+
+
+class Kind(StrEnum):
+    STARTED = "started"  # payload: {"pid": int}
+    HEARTBEAT = "heartbeat"  # payload: {}
+    PROGRESS = "progress"  # payload: an Evaluation
+    CHECKPOINT = "checkpoint"  # payload: {"step": int, "file": str}
+    ITEMS = "items"  # payload: dict of arrays
+    NOTE = "note"  # payload: {"text": str}, for the log: e.g. a corrupt checkpoint passed over
+    RESULT = "result"  # payload: a Measurement
+    FAILURE = "failure"  # payload: {"reason": str}; the attempt is over, a retry may follow
+    DRAINED = "drained"  # payload: {"step": int}; stopped on request, resumable
+    LOST = "lost"  # payload: {"reason": str}; the worker died without a word
+
+
+@dataclass(frozen=True)
+class Event:
+    kind: Kind
+    trial: str
+    attempt: int
+    payload: Any = None
+
+
+class Executor(Protocol):
+    slots: int
+    """How many trials run at once."""
+
+    def start(self, job: Job) -> None: ...
+
+    def poll(self, timeout: float) -> list[Event]:
+        """Events since the last call; waits up to ``timeout`` seconds for the first."""
+        ...
+
+    def drain(self) -> None:
+        """Ask every worker to checkpoint and stop."""
+        ...
+
+    def kill(self, trial: str, attempt: int) -> None:
+        """End one worker now; returns when it is gone. Unknown attempts are ignored."""
+        ...
+
+    def close(self) -> None:
+        """End every worker now."""
+        ...

@@ -1,0 +1,8 @@
+"""Model families. To add one: a file here and a line below."""
+
+FAMILIES = {
+    "resnet": "steep.models.resnet",
+    "rhn": "steep.models.rhn",
+    "lstm": "steep.models.lstm",
+    "none": "steep.models.none",
+}

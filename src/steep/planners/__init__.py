@@ -1,0 +1,5 @@
+"""Planners: how the best-fit models are searched. To add one: a file here and a line below."""
+
+PLANNERS = {
+    "grid": "steep.planners.grid",
+}

@@ -1,0 +1,37 @@
+"""What a planner is: a pure function from the set of results to the trials still wanted.
+
+Resume, dry run and "two more seeds" are the same thing: plan again, run what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from steep.config import Spec
+from steep.records import Measurement, Shard, Trial
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is being searched: the frozen spec, the shards it is to be searched on (held-out
+    shards are not among them), and the model size in parameters of each size on the dial."""
+
+    spec: Spec
+    shards: tuple[Shard, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A trial to run, and how far: ``up_to_steps`` None is to the end; a rung of successive
+    halving is the same trial wanted again with more steps."""
+
+    trial: Trial
+    up_to_steps: int | None = None
+    why: str = ""
+
+
+Planner = Callable[[Problem, Sequence[Measurement], Sequence[Trial], float | None], list[Wanted]]
+"""``next(problem, finished, running, budget)``: every trial wanted now and not yet finished,
+running ones included, in a stable order; [] when the search is over. Pure in the *set* of
+results: order of arrival and repeats of a call cannot matter. ``budget`` is in FLOPs left."""

@@ -1,0 +1,61 @@
+"""What a trainer is: a function from (trial, shard, handle) to a measurement.
+
+The engine is one; a user's plain Python function comes through the same door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from steep.records import Evaluation, Measurement, Trial
+
+
+@dataclass(frozen=True)
+class ShardItems:
+    """The item numbers a trial may touch: its own prefix, V, and the test part. int64 arrays."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+class Handle(Protocol):
+    """A trial's line to whoever started it. It never opens the store."""
+
+    up_to_steps: int | None
+    """Stop (checkpointed, not finished) after this many steps; None: train to the end."""
+
+    def progress(self, evaluation: Evaluation) -> None:
+        """Tell of one evaluation: drives the progress bar and the live training curve."""
+        ...
+
+    def save(self, step: int, state: bytes) -> None:
+        """Write a checkpoint: atomic, checksummed, the last two kept."""
+        ...
+
+    def load(self) -> bytes | None:
+        """The newest checkpoint that passes its checksum, or None for a fresh start."""
+        ...
+
+    def due(self) -> bool:
+        """Whether it is time to save (by the clock, so call it as often as you like)."""
+        ...
+
+    def draining(self) -> bool:
+        """True after Ctrl-C: save and raise ``Drained`` at the next step."""
+        ...
+
+    def items(self, errors: dict[str, np.ndarray]) -> None:
+        """Keep the per-item validation sums and counts of the best step, for paired tests."""
+        ...
+
+
+class Drained(Exception):
+    """A trial stopped on request after saving; it stays unfinished and can go on."""
+
+
+Trainer = Callable[[Trial, ShardItems, Handle], Measurement]
