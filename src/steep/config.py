@@ -45,7 +45,7 @@ class Member(Strict):
 
 class Family(Member):
     name: str = "none"
-    sizes: tuple[Count, ...] = Field(min_length=1)
+    sizes: tuple[Count, ...] = Field(min_length=1, strict=False)
     """The ladder: sizes on the family's dial, ascending."""
 
 
@@ -69,8 +69,8 @@ class Shards(Strict):
 class Search(Strict):
     planner: str = "grid"
     seeds: Count = 2
-    hyperparameters: dict[str, Annotated[tuple[Scalar, ...], Field(min_length=1)]] = Field(
-        default_factory=dict
+    hyperparameters: dict[str, Annotated[tuple[Scalar, ...], Field(min_length=1, strict=False)]] = (
+        Field(default_factory=dict)
     )
     """The grid, e.g. learning_rate: [0.03, 0.1]; single values belong under ``training``."""
     compare_at: Literal["ends", "all"] = "ends"
@@ -271,9 +271,9 @@ def _construct(node: Any, path: str, lines: dict[str, int], problems: list[Probl
         return [
             _construct(inner, f"{path}.{i}", lines, problems) for i, inner in enumerate(node.value)
         ]
-    if node.tag.startswith("tag:yaml.org,2002:") and node.tag[18:] not in _TAGS:
-        problems.append(Problem(path, lines[path], f"tag {node.tag} is not allowed"))
-    elif not node.tag.startswith("tag:yaml.org,2002:"):
+    if (
+        node.tag.startswith("tag:yaml.org,2002:") and node.tag[18:] not in _TAGS
+    ) or not node.tag.startswith("tag:yaml.org,2002:"):
         problems.append(Problem(path, lines[path], f"tag {node.tag} is not allowed"))
     return _scalar(node.value) if node.style is None else node.value
 
@@ -302,7 +302,9 @@ def _problem(detail: Any, lines: Mapping[str, int], prefix: str = "") -> Problem
     path = prefix
     for part in parts:
         inner = f"{path}.{part}" if path else part
-        if inner in lines or detail["type"] in ("missing", "extra_forbidden") and part == parts[-1]:
+        if inner in lines or (
+            detail["type"] in ("missing", "extra_forbidden") and part == parts[-1]
+        ):
             path = inner
     line = lines.get(path) or lines.get(path.rpartition(".")[0])
     message = detail["msg"]
@@ -378,10 +380,9 @@ def _check_meaning(spec: Spec, lines: Mapping[str, int]) -> list[Problem]:
 
 
 def _check_hyperparameters(spec: Spec, at: Any) -> list[Problem]:
-    known = getattr(member(TRAINERS, spec.trainer.name), "known_hyperparameters", None)
-    if known is None:  # the user's own trainer: its hyperparameters are its own business
+    names = member(TRAINERS, spec.trainer.name).recipe(spec.family.name)
+    if names is None:  # the user's own trainer: its hyperparameters are its own business
         return []
-    names = known(spec.family.name)
     paths = [f"training.{name}" for name in spec.training]
     paths += [f"search.hyperparameters.{name}" for name in spec.search.hyperparameters]
     return [

@@ -1,5 +1,8 @@
 """What a model family is: a builder with one dial, its options, and a reduced recipe.
 
+A family's module holds ``FAMILY`` (a ``Family``) and ``Options``, a strict pydantic model of
+what the spec may set beside ``name`` and ``sizes`` (depth, say), with its defaults.
+
 *Hyperparameter-reduced* (Hestness et al. 2017): no weight decay, no augmentation, no dropout
 unless the family's paper keeps it, so that size alone decides capacity.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steep.records import Value
 
@@ -19,8 +22,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Family:
     name: str
-    build: Callable[[int, Mapping[str, int], Mapping[str, Value]], torch.nn.Module]
-    """(size on the dial, the domain's shape, options) -> a freshly initialised model.
+    build: Callable[[int, Mapping[str, int], Any], torch.nn.Module]
+    """(size on the dial, the domain's shape, ``Options``) -> a freshly initialised model.
 
     Initialisation draws from torch's global generator only. A stream model's forward is
     ``(tokens_BxT, state) -> (logits_BxTxV, state)`` with ``state`` None at the start; a
@@ -29,8 +32,6 @@ class Family:
     """'classifier' or 'stream': which domains it fits; equal to ``domain.kind``."""
     dial: str = "width"
     smallest: int = 1
-    options: Mapping[str, Value] = field(default_factory=dict)
-    """Every option with its default, e.g. depth; the spec may override these and no others."""
     recipe: Mapping[str, Value] = field(default_factory=dict)
     """Default hyperparameters: optimizer, learning_rate, batch_size, clip, ..."""
     embeddings: Callable[[torch.nn.Module], int] = lambda model: 0

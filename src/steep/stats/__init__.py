@@ -1,0 +1,1 @@
+"""Torch-free mathematics: solvers, posteriors, intervals. Nothing here knows a study."""

@@ -1,6 +1,14 @@
 """What a trainer is: a function from (trial, shard, handle) to a measurement.
 
-The engine is one; a user's plain Python function comes through the same door.
+The engine is one; a user's plain Python function comes through the same door. A trainer's
+module holds ``Options`` (strict pydantic), ``recipe``, ``cost`` and ``open_trainer``:
+
+    recipe(family: str) -> Mapping[str, Value] | None
+        Every hyperparameter with its default. None: any name goes (the user's own trainer).
+    cost(loaded: Loaded, domain: Domain, size: int) -> Cost | None
+        What a model of this size costs; None where nobody can know before running.
+    open_trainer(loaded: Loaded, domain: Domain) -> Trainer
+        Called once in each worker.
 """
 
 from __future__ import annotations
@@ -21,6 +29,14 @@ class ShardItems:
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+
+
+@dataclass(frozen=True)
+class Cost:
+    parameters: int
+    parameters_without_embeddings: int
+    flops: float
+    """Training FLOPs (forward and backward, multiply and add counted) per unit of m."""
 
 
 class Handle(Protocol):

@@ -1,0 +1,89 @@
+"""What a law is: a plain function of the training-set size, with names, bounds and a prior.
+
+Two coordinate systems meet here. A reader wants *natural* parameters (``alpha``, ``beta_g``,
+``gamma``: what is printed in papers). Inference wants a *shape*: the curve relative to its own
+value at a reference size, in which the exponent and the floor's share of the error mean the
+same for every unit and every metric. ``Law.natural`` maps the second onto the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Prior of one shape parameter: a standard normal ``z`` pushed through ``kind``.
+
+    ``positive``: exp(centre + spread * z), clipped to the bounds. ``share``: the logistic of
+    centre + spread * z, stretched over the bounds.
+    """
+
+    name: str
+    kind: str
+    centre: float
+    spread: float
+    lower: float
+    upper: float
+
+    def value(self, z: Array) -> Array:
+        """The shape parameter at the normal scores ``z``, same shape as ``z``."""
+        score = self.centre + self.spread * z
+        if self.kind == "positive":
+            return np.clip(np.exp(np.clip(score, -50.0, 50.0)), self.lower, self.upper)
+        return self.lower + (self.upper - self.lower) / (1.0 + np.exp(-np.clip(score, -50, 50)))
+
+
+@dataclass(frozen=True)
+class Law:
+    """A learning-curve law.
+
+    ``curve(samples, *natural)`` is the error at ``samples``; it broadcasts. ``natural(level,
+    reference, *shape)`` gives the natural parameters of the curve with error ``level`` at
+    ``samples == reference``; it broadcasts too. ``scales`` says per natural parameter whether
+    it is searched for on a log or a linear axis, within [lower, upper].
+    """
+
+    name: str
+    formula: str
+    citation: str
+    names: tuple[str, ...]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    scales: tuple[str, ...]
+    curve: Callable[..., Array]
+    natural: Callable[..., tuple[Array, ...]]
+    shape: tuple[Shape, ...]
+
+    def log_shape(self, log_ratio: Array, z: Array) -> Array:
+        """log error relative to the reference, (n, draws).
+
+        ``log_ratio`` (n,) is log(samples / reference), ``z`` (draws, shape parameters).
+        """
+        shape = [s.value(z[:, i]) for i, s in enumerate(self.shape)]
+        natural = self.natural(1.0, 1.0, *shape)
+        ratio = np.exp(np.asarray(log_ratio))[:, None]
+        return np.log(np.maximum(self.curve(ratio, *natural), 1e-300))
+
+    def guess(self, samples: Array, error: Array) -> tuple[float, ...]:
+        """Starting values: the prior's centre through the last point."""
+        last = int(np.argmax(samples))
+        centre = [float(s.value(np.zeros(1))[0]) for s in self.shape]
+        values = self.natural(float(error[last]), float(samples[last]), *centre)
+        return tuple(float(v) for v in values)
+
+
+def exponent(name: str = "b", centre: float = -1.3, spread: float = 0.9) -> Shape:
+    """Prior of an exponent's size: log-normal, median exp(centre)."""
+    return Shape(name, "positive", centre, spread, 0.003, 3.0)
+
+
+def floor_share(centre: float = 0.0, spread: float = 1.7) -> Shape:
+    """Prior of the floor as a share of the error at the reference size: nearly uniform."""
+    return Shape("floor_share", "share", centre, spread, 0.0, 0.9999)
