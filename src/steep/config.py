@@ -24,6 +24,7 @@ from steep.trainers import TRAINERS
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Scalar = float | int | str | bool
+Choices = Annotated[tuple[Scalar, ...], Field(min_length=1, strict=False)]
 
 
 class Strict(BaseModel):
@@ -69,9 +70,7 @@ class Shards(Strict):
 class Search(Strict):
     planner: str = "grid"
     seeds: Count = 2
-    hyperparameters: dict[str, Annotated[tuple[Scalar, ...], Field(min_length=1, strict=False)]] = (
-        Field(default_factory=dict)
-    )
+    hyperparameters: dict[str, Choices] = Field(default_factory=dict)
     """The grid, e.g. learning_rate: [0.03, 0.1]; single values belong under ``training``."""
     compare_at: Literal["ends", "all"] = "ends"
     """Compare hyperparameters at the smallest and largest shard only, or at every shard."""
@@ -271,14 +270,15 @@ def _construct(node: Any, path: str, lines: dict[str, int], problems: list[Probl
         return [
             _construct(inner, f"{path}.{i}", lines, problems) for i, inner in enumerate(node.value)
         ]
-    if (
-        node.tag.startswith("tag:yaml.org,2002:") and node.tag[18:] not in _TAGS
-    ) or not node.tag.startswith("tag:yaml.org,2002:"):
+    if node.tag not in _TAGS:
         problems.append(Problem(path, lines[path], f"tag {node.tag} is not allowed"))
     return _scalar(node.value) if node.style is None else node.value
 
 
-_TAGS = {"str", "int", "float", "bool", "null", "timestamp", "merge", "value"}
+_TAGS = {
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
+}
 
 
 def _scalar(text: str) -> Any:
@@ -300,11 +300,10 @@ def _problem(detail: Any, lines: Mapping[str, int], prefix: str = "") -> Problem
     """A pydantic error at its place in the file; union branches do not belong to the path."""
     parts = [str(part) for part in detail["loc"]]
     path = prefix
+    absent = detail["type"] in ("missing", "extra_forbidden")
     for part in parts:
         inner = f"{path}.{part}" if path else part
-        if inner in lines or (
-            detail["type"] in ("missing", "extra_forbidden") and part == parts[-1]
-        ):
+        if inner in lines or (absent and part == parts[-1]):
             path = inner
     line = lines.get(path) or lines.get(path.rpartition(".")[0])
     message = detail["msg"]

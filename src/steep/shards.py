@@ -1,0 +1,283 @@
+"""Shards: nested training subsets, and the validation and test parts disjoint from all of them.
+
+``cut`` decides everything once, from the items' sizes, labels, groups and digests; ``to_files``
+and ``from_files`` carry it to disk and back, checksummed; ``items_of`` is what a worker reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from steep.config import Loaded, Problem, SpecError
+from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, Items
+from steep.records import Shard, Trial
+from steep.trainers.contract import ShardItems
+
+IntArray = np.ndarray
+
+
+class ShardsError(ValueError):
+    """The shards on disk, or the data under them, are not what they were."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The data, divided. Arrays hold item numbers (rows of ``Items``), int64.
+
+    ``orders`` has one permutation of the training items per draw of the data; every shard is a
+    prefix of one. ``digests`` (uint64, all items) find the same items again after data was
+    appended. ``removed`` counts training items dropped because V or the test part holds a copy.
+    """
+
+    orders: tuple[IntArray, ...]
+    validation: IntArray
+    test: IntArray
+    digests: np.ndarray
+    shards: tuple[Shard, ...]
+    files: Mapping[str, str]
+    removed: int = 0
+
+
+def cut(loaded: Loaded, items: Items, unit: str, old: Cut | None = None) -> Cut:
+    """Divide the data by the spec. With ``old``, its permutations and parts are kept and new
+    items are appended behind them. Raises SpecError when the data cannot carry the spec, and
+    ShardsError when items of ``old`` are gone."""
+    spec = loaded.spec
+    if old is None:
+        train, validation, test = _parts(loaded, items)
+        prefix = [np.empty(0, np.int64)] * spec.shards.permutations
+    else:
+        orders, validation, test = _find_again(old, items)
+        prefix = [orders[min(d, len(orders) - 1)] for d in range(spec.shards.permutations)]
+        train = _new_items(items, np.concatenate([orders[0], validation, test]), validation, test)
+    clean = train[~np.isin(items.digest[train], items.digest[np.r_[validation, test]])]
+    orders = tuple(
+        np.concatenate([prefix[draw], _permute(items, clean, spec.seed, draw)])
+        for draw in range(spec.shards.permutations)
+    )
+    removed = len(train) - len(clean) + (old.removed if old else 0)
+    shards = tuple(
+        shard
+        for draw, order in enumerate(orders)
+        for shard in _ladder(loaded, items.size[order], unit, draw)
+    )
+    return Cut(orders, validation, test, items.digest, shards, dict(items.files), removed)
+
+
+def trial_items(cut: Cut, trial: Trial) -> ShardItems:
+    """The items one trial may touch: a prefix of its permutation, V, and the test part."""
+    return ShardItems(cut.orders[trial.permutation][: trial.items], cut.validation, cut.test)
+
+
+# ---------------------------------------------------------------- dividing
+
+
+def _parts(loaded: Loaded, items: Items) -> tuple[IntArray, IntArray, IntArray]:
+    """Training, validation and test items. What the data does not place is drawn by group, so
+    that no group (source file, speaker) is on two sides."""
+    split = loaded.spec.split
+    rng = np.random.default_rng([loaded.spec.seed, 1])
+    placed = {part: np.flatnonzero(items.part == part) for part in (TRAIN, VALIDATION, TEST)}
+    pool = np.flatnonzero(items.part == POOL)
+    drawn: dict[int, IntArray] = {}
+    problems = []
+    for part, name, wanted in (
+        (VALIDATION, "validation", split.validation),
+        (TEST, "test", split.test),
+    ):
+        if len(placed[part]) and wanted is not None:
+            problems.append(
+                loaded.problem(f"split.{name}", f"the data brings its own {name} part: remove")
+            )
+        if len(placed[part]) or wanted is None:
+            drawn[part] = placed[part]
+            continue
+        count = int(wanted) if wanted >= 1 else round(wanted * len(pool))
+        if count >= len(pool):
+            problems.append(
+                loaded.problem(f"split.{name}", f"{count} items of {len(pool)} leave nothing")
+            )
+            count = 0
+        drawn[part], pool = _draw_groups(items.group, pool, count, rng)
+    if not len(pool) + len(placed[TRAIN]):
+        problems.append(loaded.problem("split", "leaves no training items (too few groups?)"))
+    if not len(drawn[VALIDATION]):
+        problems.append(
+            loaded.problem("split.validation", "no validation part: give the data one or a split")
+        )
+    if problems:
+        raise SpecError(problems)
+    return np.concatenate([placed[TRAIN], pool]), drawn[VALIDATION], drawn[TEST]
+
+
+def _draw_groups(
+    group: np.ndarray, pool: IntArray, count: int, rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """Whole groups, in random order, until ``count`` items are drawn; and what is left."""
+    if not count:
+        return pool[:0], pool
+    names, sizes = np.unique(group[pool], return_counts=True)
+    order = rng.permutation(len(names))
+    taken = order[: int(np.searchsorted(np.cumsum(sizes[order]), count)) + 1]
+    chosen = np.isin(group[pool], names[taken])
+    return pool[chosen], pool[~chosen]
+
+
+def _permute(items: Items, train: IntArray, seed: int, draw: int) -> IntArray:
+    """A seeded permutation; with labels, one whose every prefix has the classes' proportions.
+
+    Stratified: within a class the order is random, and the i-th of n items gets the key
+    (i + u) / n with one u per class, so a prefix of k items holds within one item of its share
+    k * n / N of each class."""
+    rng = np.random.default_rng([seed, 2, draw])
+    shuffled = train[rng.permutation(len(train))]
+    if items.label is None:
+        return shuffled
+    key = np.empty(len(shuffled))
+    label = items.label[shuffled]
+    for name in np.unique(label):
+        rows = np.flatnonzero(label == name)
+        key[rows] = (np.arange(len(rows)) + rng.random()) / len(rows)
+    return shuffled[np.argsort(key, kind="stable")]
+
+
+def _ladder(loaded: Loaded, size: np.ndarray, unit: str, draw: int) -> list[Shard]:
+    """Prefixes of about smallest * factor**k units, up to ``largest`` or all of the data."""
+    wanted = loaded.spec.shards
+    reached = np.cumsum(size)
+    total = float(reached[-1]) if len(reached) else 0.0
+    largest = total if wanted.largest is None else wanted.largest
+    problems = []
+    if largest > total:
+        path = "shards.largest"
+        problems.append(loaded.problem(path, f"the training data holds {total:g} {unit}"))
+    elif wanted.smallest > largest:
+        path = "shards.smallest"
+        problems.append(loaded.problem(path, f"the training data holds {total:g} {unit}"))
+    if problems:
+        raise SpecError(problems)
+    steps = int(np.floor(np.log(largest / wanted.smallest) / np.log(wanted.factor) + 1e-9))
+    targets = [wanted.smallest * wanted.factor**k for k in range(steps + 1)]
+    if largest / targets[-1] > wanted.factor**0.5:
+        targets.append(largest)
+    elif len(targets) > 1:
+        targets[-1] = largest
+    counts = [int(np.searchsorted(reached, t * (1 - 1e-12))) + 1 for t in targets]
+    counts = sorted(set(counts))
+    if wanted.held_out >= len(counts) - 1:
+        message = f"leaves fewer than 2 of {len(counts)} shards to fit"
+        raise SpecError([loaded.problem("shards.held_out", message)])
+    fitted = len(counts) - wanted.held_out
+    return [
+        Shard(draw, n, float(reached[n - 1]), unit, held_out=k >= fitted)
+        for k, n in enumerate(counts)
+    ]
+
+
+# ---------------------------------------------------------------- appended data
+
+
+def _find_again(old: Cut, items: Items) -> tuple[tuple[IntArray, ...], IntArray, IntArray]:
+    """The old parts in the new numbering: the k-th item of a digest stays the k-th of it."""
+    before = _by_occurrence(old.digests)
+    now = {key: row for row, key in enumerate(_by_occurrence(items.digest))}
+    rows = np.array([now.get(key, -1) for key in before], dtype=np.int64)
+    used = np.concatenate([*old.orders, old.validation, old.test])
+    missing = int((rows[np.unique(used)] < 0).sum())
+    if missing:
+        raise ShardsError(
+            f"{missing} of the study's {len(np.unique(used))} items are no longer in the data:"
+            " only appended data can extend a study"
+        )
+    return tuple(rows[order] for order in old.orders), rows[old.validation], rows[old.test]
+
+
+def _by_occurrence(digests: np.ndarray) -> list[tuple[int, int]]:
+    seen: dict[int, int] = {}
+    keys = []
+    for digest in digests.tolist():
+        seen[digest] = seen.get(digest, 0) + 1
+        keys.append((digest, seen[digest]))
+    return keys
+
+
+def _new_items(items: Items, known: IntArray, validation: IntArray, test: IntArray) -> IntArray:
+    """Appended items, less those of a group that V or the test part holds."""
+    kept_out = items.group[np.r_[validation, test]]
+    fresh = np.setdiff1d(np.arange(len(items.size)), known)
+    fresh = fresh[np.isin(items.part[fresh], (POOL, TRAIN))]
+    return fresh[~np.isin(items.group[fresh], kept_out)]
+
+
+# ---------------------------------------------------------------- on disk
+
+FOLDER = "shards"
+
+
+def to_files(cut: Cut) -> dict[str, bytes]:
+    """Index files and the manifest that names and checksums them, by path in the study."""
+    arrays = {f"order_{draw}.npy": order for draw, order in enumerate(cut.orders)}
+    arrays |= {"validation.npy": cut.validation, "test.npy": cut.test, "digests.npy": cut.digests}
+    files = {}
+    for name, array in arrays.items():
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        files[f"{FOLDER}/{name}"] = buffer.getvalue()
+    manifest = {
+        "checksums": {Path(p).name: hashlib.sha256(b).hexdigest() for p, b in files.items()},
+        "data": dict(cut.files),
+        "removed_duplicates": cut.removed,
+        "shards": [vars(shard) for shard in cut.shards],
+    }
+    files[f"{FOLDER}/manifest.json"] = json.dumps(manifest, indent=1).encode()
+    return files
+
+
+def from_files(folder: Path) -> Cut:
+    """Read a study's shards back. Raises ShardsError when a file is missing or altered."""
+    place = Path(folder) / FOLDER
+    try:
+        manifest = json.loads((place / "manifest.json").read_text())
+        arrays = {n: _read(place / n, sha) for n, sha in manifest["checksums"].items()}
+        orders = [arrays[f"order_{d}.npy"] for d in range(len(arrays) - 3)]
+        return Cut(
+            tuple(orders),
+            arrays["validation.npy"],
+            arrays["test.npy"],
+            arrays["digests.npy"],
+            tuple(Shard(**values) for values in manifest["shards"]),
+            manifest["data"],
+            manifest["removed_duplicates"],
+        )
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ShardsError(f"{place}: the shards cannot be read: {error}") from None
+
+
+def _read(path: Path, checksum: str) -> np.ndarray:
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != checksum:
+        raise ShardsError(f"{path}: altered since the study began (checksum differs)")
+    array: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
+    return array
+
+
+def items_of(folder: Path, trial: Trial) -> ShardItems:
+    """What a worker reads for its trial: see ``trial_items``."""
+    return trial_items(from_files(folder), trial)
+
+
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[Problem]:
+    """Each data file that was added, removed or altered since ``before`` was recorded."""
+    problems = []
+    for name in sorted(set(before) | set(now)):
+        if before.get(name) != now.get(name):
+            what = "new" if name not in before else "gone" if name not in now else "changed"
+            problems.append(Problem(name, None, f"{what} since the study began"))
+    return problems
