@@ -183,6 +183,8 @@ class BestFit:
     """No larger size is better than noise (paired over seeds and validation items)."""
     edge: str
     """'' for an optimum inside the ladder; 'low' or 'high' at its edge (a one-sided point)."""
+    adequate_edge: str
+    """The same for the smallest adequate size."""
     seed_se: float | None
     """Standard error of the score from seeds (variance pooled over shards), absolute."""
     validation_se: float | None
@@ -375,9 +377,7 @@ class SizeLaw:
     censored: int = 0
     df: float = 0.0
     center: tuple[float, float] | None = None
-    """(log samples, log parameters) where level and slope are uncorrelated."""
-    level_se: float | None = None
-    slope_se: float | None = None
+    """(log samples, log parameters) at the middle of the two-sided points."""
     draws: tuple[tuple[float, float], ...] = ()
     """Posterior draws (log parameters at the center, beta_p), equally weighted."""
     level: float = 0.9

@@ -9,16 +9,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from steep.config import Spec
-from steep.records import Measurement, Shard, Trial
+from steep.records import Measurement, Settings, Shard, Trial
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is being searched: the frozen spec, the shards it is to be searched on (held-out
-    shards are not among them), and the model size in parameters of each size on the dial."""
+    """What is being searched: the frozen spec, the shards to search (held-out ones are not
+    among them), the trainer's default hyperparameters, and the dial's smallest value."""
 
     spec: Spec
     shards: tuple[Shard, ...]
+    recipe: Settings = ()
+    smallest: int = 1
 
 
 @dataclass(frozen=True)
@@ -33,5 +35,6 @@ class Wanted:
 
 Planner = Callable[[Problem, Sequence[Measurement], Sequence[Trial], float | None], list[Wanted]]
 """``next(problem, finished, running, budget)``: every trial wanted now and not yet finished,
-running ones included, in a stable order; [] when the search is over. Pure in the *set* of
-results: order of arrival and repeats of a call cannot matter. ``budget`` is in FLOPs left."""
+running ones included, in a stable order; [] when the search is over (or waits for
+``running``). Pure in the *set* of results: order of arrival and repeats of a call
+cannot matter. ``budget`` is in FLOPs left."""

@@ -1,0 +1,269 @@
+"""Selection: from the measurements of a study to the best-fit model of each shard.
+
+A candidate's score is the *median over seeds of the run's minimum validation error*. Beside the
+lowest score stands the smallest size that is adequate: within one standard error of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from steep.records import BestFit, Candidate, Measurement, Settings, Shard, Status
+
+Paired = Callable[[Candidate, Candidate], float | None]
+"""Standard error of the difference of two candidates' errors over the validation items they
+share (absolute), or None where per-item errors are not at hand."""
+
+_MEDIAN_VARIANCE = {1: 1.0, 2: 0.5, 3: 0.4487, 4: 0.2982, 5: 0.2868, 6: 0.2147, 7: 0.2104}
+"""Variance of the median of n unit normals (Harter & Balakrishnan, order-statistics tables)."""
+
+_NEAR = 1.25
+"""Candidates within this factor of a shard's best score share its seed noise."""
+
+
+def median_variance(n: int) -> float:
+    """Variance of the median of ``n`` unit normals; pi / (2 n) for large n."""
+    return _MEDIAN_VARIANCE.get(n, np.pi / (2 * n))
+
+
+def select(
+    measurements: Iterable[Measurement],
+    shards: Sequence[Shard],
+    *,
+    seeds: int,
+    paired: Paired | None = None,
+) -> tuple[BestFit, ...]:
+    """The best-fit model of every shard that has a finished candidate, by (draw, size).
+
+    Only COMPLETE and CAPPED runs have a score; a diverged seed counts as infinitely bad. Where
+    a candidate has all ``seeds`` seeds, those that have fewer cannot be best."""
+    trials = defaultdict(list)
+    for measurement in measurements:
+        trials[(measurement.trial.permutation, measurement.trial.samples)].append(measurement)
+    pools = {
+        (shard.permutation, shard.samples): candidates(trials[(shard.permutation, shard.samples)])
+        for shard in shards
+    }
+    spread = _pooled_spread(pools.values())
+    found = []
+    for shard in shards:
+        pool = pools[(shard.permutation, shard.samples)]
+        members = trials[(shard.permutation, shard.samples)]
+        best_fit = _best_fit(shard, pool, members, spread, seeds, paired)
+        if best_fit is not None:
+            found.append(best_fit)
+    return tuple(found)
+
+
+def candidates(measurements: Iterable[Measurement]) -> tuple[Candidate, ...]:
+    """The candidates of one shard, scored, in order of size then hyperparameters."""
+    groups: dict[tuple[int, Settings], list[Measurement]] = defaultdict(list)
+    for measurement in measurements:
+        groups[(measurement.trial.size, measurement.trial.hyperparameters)].append(measurement)
+    return tuple(
+        candidate
+        for (size, values), members in sorted(groups.items(), key=lambda g: (g[0][0], str(g[0][1])))
+        if (candidate := _candidate(size, values, members)) is not None
+    )
+
+
+def _candidate(size: int, values: Settings, members: list[Measurement]) -> Candidate | None:
+    members = sorted(members, key=lambda m: m.trial.seed)
+    scored = [m for m in members if m.status in (Status.COMPLETE, Status.CAPPED)]
+    scored = [m for m in scored if m.validation_error is not None]
+    diverged = sum(m.status is Status.DIVERGED for m in members)
+    if not scored:
+        return None
+    errors = [float(m.validation_error or 0.0) for m in scored]
+    score = float(np.median(errors + [np.inf] * diverged))
+    if not np.isfinite(score):
+        return None
+    return Candidate(
+        size,
+        values,
+        tuple(m.trial.seed for m in scored),
+        tuple(errors),
+        score,
+        scored[0].parameters or 0,
+        scored[0].parameters_without_embeddings or 0,
+        capped=any(m.status is Status.CAPPED for m in scored),
+        diverged=diverged,
+    )
+
+
+def _pooled_spread(pools: Iterable[Sequence[Candidate]]) -> float | None:
+    """Standard deviation of log error over seeds, pooled over shards and near-best candidates.
+
+    None when no candidate has two seeds: seed noise is then not measured, not zero."""
+    total, freedom = 0.0, 0
+    for pool in pools:
+        floor = min((c.score for c in pool), default=0.0)
+        for candidate in pool:
+            if len(candidate.errors) < 2 or candidate.score > _NEAR * floor or floor <= 0:
+                continue
+            logs = np.log(np.maximum(candidate.errors, 1e-300))
+            total += float(((logs - logs.mean()) ** 2).sum())
+            freedom += len(logs) - 1
+    return float(np.sqrt(total / freedom)) if freedom else None
+
+
+def _best_fit(
+    shard: Shard,
+    pool: Sequence[Candidate],
+    members: Sequence[Measurement],
+    spread: float | None,
+    seeds: int,
+    paired: Paired | None,
+) -> BestFit | None:
+    full = [c for c in pool if len(c.seeds) + c.diverged >= seeds]
+    flags = [] if full else ["incomplete"]
+    pool = full or list(pool)
+    if not pool:
+        return None
+    best = min(pool, key=lambda c: (c.score, c.size))
+    seed_se = None if spread is None else spread * best.score * _root(len(best.errors))
+    sizes = sorted({c.size for c in pool})
+    per_size = {s: min((c for c in pool if c.size == s), key=lambda c: c.score) for s in sizes}
+    within = {s: _same(per_size[s], best, spread, paired) for s in sizes}
+    adequate = per_size[min(s for s in sizes if within[s])]
+    plateau = best.size > adequate.size or any(within[s] for s in sizes if s > best.size)
+    edge = _edge(best.size, sizes)
+    if best.capped:
+        flags.append("capped")
+    if best.diverged:
+        flags.append("diverged seeds")
+    if plateau:
+        flags.append("plateau")
+    if edge:
+        flags.append(f"edge {edge}")
+    of_best = [m for m in members if _is(m, best) and m.validation_error is not None]
+    return BestFit(
+        shard.permutation,
+        shard.samples,
+        shard.unit,
+        shard.held_out,
+        best,
+        adequate,
+        plateau,
+        edge,
+        _edge(adequate.size, sizes),
+        seed_se,
+        _mean([m.validation_error_se for m in of_best]),
+        _median([m.test_error for m in of_best]),
+        _median_metrics(of_best),
+        tuple(pool),
+        tuple(flags),
+    )
+
+
+def _root(n: int) -> float:
+    return float(np.sqrt(median_variance(n)))
+
+
+def _same(one: Candidate, best: Candidate, spread: float | None, paired: Paired | None) -> bool:
+    """Whether ``one`` is within one standard error of ``best``: seeds, and items in pairs."""
+    if one is best:
+        return True
+    if spread is None:  # no seeds to judge by: only a better score counts
+        return one.score <= best.score
+    over_seeds = spread * np.hypot(
+        one.score * _root(len(one.errors)), best.score * _root(len(best.errors))
+    )
+    over_items = (paired(one, best) if paired else None) or 0.0
+    return bool(one.score - best.score <= np.hypot(over_seeds, over_items))
+
+
+def _edge(size: int, sizes: Sequence[int]) -> str:
+    if len(sizes) > 1 and size == sizes[-1]:
+        return "high"
+    return "low" if size == sizes[0] else ""
+
+
+def _is(measurement: Measurement, candidate: Candidate) -> bool:
+    trial = measurement.trial
+    return trial.size == candidate.size and trial.hyperparameters == candidate.hyperparameters
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.median(known)) if known else None
+
+
+def _median_metrics(members: Sequence[Measurement]) -> Settings:
+    """Each metric's median over the seeds of the best-fit model."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for measurement in members:
+        for name, value in measurement.metrics:
+            values[name].append(float(value))
+    return tuple((name, float(np.median(v))) for name, v in sorted(values.items()))
+
+
+# ---------------------------------------------------------------- ladders
+
+
+def next_size(sizes: Sequence[int], direction: str, smallest: int = 1) -> int | None:
+    """The size that extends a ladder at an edge by its own last ratio; None where it cannot."""
+    ascending = sorted(sizes)
+    pairs = list(pairwise(ascending)) or [(ascending[0], 2 * ascending[0])]
+    if direction == "high":
+        low, high = pairs[-1]
+        return max(round(high * high / low), high + 1)
+    low, high = pairs[0]
+    shrunk = min(round(low * low / high), low - 1)
+    return shrunk if shrunk >= smallest else None
+
+
+# ---------------------------------------------------------------- the long table
+
+
+def table(
+    measurements: Iterable[Measurement], *, study: str, domain: str, family: str, unit: str
+) -> pd.DataFrame:
+    """One row per trial, tidy: the common currency, and what ``results/trials.csv`` holds."""
+    rows = []
+    for m in measurements:
+        t = m.trial
+        rows.append(
+            {"study": study, "domain": domain, "family": family, "permutation": t.permutation}
+            | {"shard": t.items, "samples": t.samples, "unit": unit, "size": t.size}
+            | {
+                "parameters": m.parameters,
+                "parameters_without_embeddings": m.parameters_without_embeddings,
+                "seed": t.seed,
+            }
+            | dict(t.hyperparameters)
+            | {name: getattr(m, name) for name in _COLUMNS}
+            | {"status": m.status.value, "reason": m.reason}
+        )
+    return pd.DataFrame(rows)
+
+
+_COLUMNS = (
+    "validation_error",
+    "validation_error_se",
+    "validation_loss",
+    "test_error",
+    "test_loss",
+    "train_error",
+    "best_step",
+    "steps",
+    "samples_seen",
+    "evaluations",
+    "flops",
+    "seconds",
+    "peak_memory",
+    "engine",
+    "device",
+    "threads",
+    "weights_hash",
+)
