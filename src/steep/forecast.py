@@ -1,0 +1,238 @@
+"""From a fit to decisions: error at any size, samples for any error, and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steep.laws import LAWS
+from steep.laws.law import Array
+from steep.records import At, Fit, Forecast, Interval, SamplesFor, SizeLaw
+from steep.stats.mixture import quantiles
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOT_REACHABLE = "not reachable with this model family"
+BEYOND_REACH = "beyond reach"
+FARTHEST = 1e6
+"""Times the largest point: farther out, a needed number of samples is only 'beyond reach'."""
+TRUSTED = 4.0
+"""Times the largest point: what extrapolation is usually trusted for (Hoiem et al. 2021)."""
+FLOPS_PER_PARAMETER_SAMPLE = 6.0
+"""Forward and backward pass of a dense model, per parameter and sample (Kaplan et al. 2020)."""
+
+
+def forecast(
+    fit: Fit,
+    at: Iterable[float] = (),
+    target: Iterable[float] = (),
+    level: float | None = None,
+    *,
+    size_law: SizeLaw | None = None,
+    epochs: float = 1.0,
+    flops_per_parameter_sample: float = FLOPS_PER_PARAMETER_SAMPLE,
+) -> Forecast:
+    """Errors at the sizes ``at`` and samples for the errors ``target``, with intervals.
+
+    ``at`` in samples, ``target`` in the metric of the fit. With a ``size_law`` each answer has
+    the best-fit model size and the training compute there. A fit without draws ('too few
+    points') gives an empty forecast whose caveat is the reason.
+    """
+    level = fit.level if level is None else level
+    at = [float(m) for m in at]
+    if any(not np.isfinite(m) or m <= 0 for m in at):
+        raise ValueError(f"sizes must be positive numbers, not {at}")
+    if not fit.draws or fit.reference is None:
+        return Forecast(fit.outcome, level, caveat=fit.supports, unit=fit.unit, metric=fit.metric)
+    cost = (epochs, flops_per_parameter_sample)
+    errors = _errors(fit, np.array(at), level).tolist() if at else []
+    answers = []
+    for m, (lower, middle, upper) in zip(at, errors, strict=True):
+        size = _sizes(size_law, np.log([m]), level)
+        answers.append(
+            At(m, m / fit.reference, middle, lower, upper, size, _flops(size, m, m, m, *cost))
+        )
+    targets = tuple(samples_for(fit, t, level, size_law, *cost) for t in target)
+    reach = max((a.factor for a in answers), default=None)
+    return Forecast(
+        outcome=fit.outcome,
+        level=level,
+        at=tuple(answers),
+        targets=targets,
+        reach=reach,
+        caveat=_caveat(fit, reach, targets),
+        notes=(fit.supports, *fit.notes),
+        unit=fit.unit,
+        metric=fit.metric,
+    )
+
+
+def predict_frame(fit: Fit, samples: float | Iterable[float], level: float | None) -> pd.DataFrame:
+    """``samples, error, lower, upper`` as a DataFrame; ValueError for a fit without draws."""
+    import pandas as pd
+
+    m = np.atleast_1d(np.asarray(samples, dtype=float))
+    if not fit.draws:
+        raise ValueError(f"nothing to predict from: {fit.outcome}")
+    found = _errors(fit, m, fit.level if level is None else level)
+    columns = {"samples": m, "error": found[:, 1], "lower": found[:, 0], "upper": found[:, 2]}
+    return pd.DataFrame(columns)
+
+
+def samples_for(
+    fit: Fit,
+    error: float,
+    level: float | None = None,
+    size_law: SizeLaw | None = None,
+    epochs: float = 1.0,
+    flops_per_parameter_sample: float = FLOPS_PER_PARAMETER_SAMPLE,
+) -> SamplesFor:
+    """Samples at which the law itself (without the noise of one measurement) meets ``error``."""
+    level = fit.level if level is None else level
+    if not error > 0:
+        raise ValueError(f"a target error must be positive, not {error}")
+    if not fit.draws or fit.reference is None:
+        return SamplesFor(error, fit.outcome, level=level)
+    log_m, never = _meets(fit, error)
+    unreachable = float(np.mean(never))
+    ends = [0.5 - level / 2, 0.5, 0.5 + level / 2]
+    lower, middle, upper = np.quantile(log_m, ends, method="inverted_cdf")
+    farthest = np.log(fit.reference * FARTHEST)
+    if middle > farthest:
+        outcome = NOT_REACHABLE if unreachable > 0.5 else BEYOND_REACH
+        low = float(np.exp(lower)) if lower <= farthest else None
+        return SamplesFor(error, outcome, None, low, None, None, unreachable, level=level)
+    m = float(np.exp(middle))
+    high = float(np.exp(upper)) if upper <= farthest else None
+    size = _sizes(size_law, log_m[log_m <= farthest], level)
+    return SamplesFor(
+        target=error,
+        outcome="ok" if m > fit.reference else "already reached",
+        samples=m,
+        lower=float(np.exp(lower)),
+        upper=high,
+        factor=m / fit.reference,
+        unreachable=unreachable,
+        parameters=size,
+        flops=_flops(size, m, float(np.exp(lower)), high, epochs, flops_per_parameter_sample),
+        level=level,
+    )
+
+
+def local_slope(fit: Fit, samples: float, level: float | None = None) -> Interval:
+    """d log error / d log samples at ``samples``, its median and interval over the draws."""
+    level = fit.level if level is None else level
+    if not fit.draws or fit.reference is None:
+        return Interval(None, None, None, level)
+    t, h = np.log(samples / fit.reference), 1e-4
+    curves = _log_curves(fit, np.array([t - h, t + h]))
+    slopes = (curves[1] - curves[0]) / (2 * h)
+    return _interval(slopes, level)
+
+
+# ---------------------------------------------------------------- draws
+
+
+def _log_curves(fit: Fit, log_ratio: Array) -> Array:
+    """log error of every draw's law, (sizes, draws)."""
+    parts = [
+        np.asarray(d.level)[None, :] + LAWS[d.law].log_shape(log_ratio, np.array(d.shape))
+        for d in fit.draws
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _scales(fit: Fit) -> tuple[Array, Array]:
+    scale = np.concatenate([d.scale for d in fit.draws])
+    level_scale = np.concatenate([d.level_scale for d in fit.draws])
+    return scale, level_scale
+
+
+def _errors(fit: Fit, m: Array, level: float) -> Array:
+    """(sizes, 3): lower, median and upper error of a new measurement at ``m`` (sizes,)."""
+    assert fit.reference is not None
+    centre = _log_curves(fit, np.log(m / fit.reference)).T
+    scale, level_scale = _scales(fit)
+    common = fit.noise.validation or 0.0
+    spread = np.sqrt(scale**2 + level_scale**2 + common**2)
+    spread = np.broadcast_to(spread[:, None], centre.shape)
+    ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
+    return np.exp(quantiles(centre, spread, fit.df, ends))
+
+
+def _meets(fit: Fit, error: float) -> tuple[Array, Array]:
+    """Per draw, log samples at which its curve falls to ``error``, and whether it never does.
+
+    The level's own uncertainty is spread over the draws as evenly spaced t deviates would be.
+    """
+    assert fit.reference is not None
+    log_ratio = np.linspace(np.log(1e-4), np.log(FARTHEST * 1e6), 1200)
+    curves = _log_curves(fit, log_ratio)
+    goal = np.log(error)
+    below = curves <= goal
+    never = ~below.any(axis=0)
+    first = np.argmax(below, axis=0)
+    before = np.maximum(first - 1, 0)
+    index = np.arange(curves.shape[1])
+    high, low = curves[before, index], curves[first, index]
+    share = np.where(high > low, (high - goal) / np.maximum(high - low, 1e-300), 0.0)
+    step = log_ratio[1] - log_ratio[0]
+    log_m = log_ratio[before] + np.clip(share, 0.0, 1.0) * step
+    return np.where(never, np.inf, log_m + np.log(fit.reference)), never
+
+
+def _interval(values: Array, level: float) -> Interval:
+    """Median and quantile range of equally weighted draws."""
+    middle, lower, upper = np.quantile(values, [0.5, 0.5 - level / 2, 0.5 + level / 2]).tolist()
+    return Interval(middle, lower, upper, level)
+
+
+# ---------------------------------------------------------------- size and compute
+
+
+def _sizes(size_law: SizeLaw | None, log_m: Array, level: float) -> Interval | None:
+    """Best-fit model size at ``log_m`` (any number of draws of it), over the size law's draws."""
+    if size_law is None or size_law.outcome != "ok" or size_law.center is None or not len(log_m):
+        return None
+    draws = np.array(size_law.draws)
+    x = np.resize(log_m, len(draws)) if len(log_m) > 1 else np.full(len(draws), log_m[0])
+    log_size = draws[:, 0] + draws[:, 1] * (x - size_law.center[0])
+    return _interval(np.exp(log_size), level)
+
+
+def _flops(
+    size: Interval | None,
+    m: float,
+    lower: float,
+    upper: float | None,
+    epochs: float,
+    per_parameter_sample: float,
+) -> Interval | None:
+    if size is None or size.value is None or size.lower is None or size.upper is None:
+        return None
+    unit = epochs * per_parameter_sample
+    high = None if upper is None else unit * upper * size.upper
+    return Interval(unit * m * size.value, unit * lower * size.lower, high, size.level)
+
+
+# ---------------------------------------------------------------- words
+
+
+def _caveat(fit: Fit, reach: float | None, targets: Iterable[SamplesFor]) -> str:
+    """The largest caveat, one sentence without numbers (those are in the record)."""
+    if fit.outcome != "ok":
+        return f"The fit says '{fit.outcome}': {fit.beta_g_reason or fit.supports}."
+    if any(t.outcome in (NOT_REACHABLE, BEYOND_REACH) for t in targets):
+        return "A target lies at or below the floor that these points suggest."
+    if reach is not None and reach > 10 * TRUSTED:
+        return (
+            "This reaches far beyond the data: a bend that the points do not show would break it."
+        )
+    if len(fit.used) < 5 or (reach is not None and reach > TRUSTED):
+        return fit.supports
+    if fit.noise.replicate is None and not fit.noise.given:
+        return "Nothing was replicated: the noise is judged from the scatter about the laws alone."
+    return fit.supports

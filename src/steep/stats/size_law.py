@@ -1,0 +1,106 @@
+"""The best-fit model's size against data, log-log, with one-sided points at the ladder's edge.
+
+A best fit at the largest size tried says "at least this size", one at the smallest "at most":
+each enters as the probability of lying beyond (Tobin 1958), never as a value. Draws come from the
+exact posterior of the two-sided points and are weighted by the one-sided ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from scipy.special import gammaincinv, log_ndtr
+
+from steep.laws.law import Array
+from steep.records import Interval, SizeLaw
+from steep.stats.mixture import systematic
+from steep.stats.posterior import cover
+
+FEWEST_TWO_SIDED = 4
+COVER = 4096
+DRAWS = 400
+
+
+def fit_size_law(
+    samples: Iterable[float],
+    parameters: Iterable[float],
+    edge: Iterable[str] | None = None,
+    level: float = 0.9,
+) -> SizeLaw:
+    """Fit s(m) = sigma * m**beta_p to best-fit sizes.
+
+    ``edge`` is '' for an optimum inside the ladder, 'low' or 'high' for one at its edge. With
+    fewer than four two-sided optima on different sizes of data the outcome is 'not measured'.
+    Raises ValueError for unequal lengths, sizes that are not positive or an unknown edge.
+    """
+    m, s = (np.asarray(list(v), dtype=float) for v in (samples, parameters))
+    side = np.array([""] * len(m) if edge is None else list(edge))
+    if not len(m) == len(s) == len(side):
+        raise ValueError("samples, parameters and edge have different lengths")
+    if not np.all((m > 0) & (s > 0) & np.isfinite(m) & np.isfinite(s)):
+        raise ValueError("samples and parameters must be positive numbers")
+    if not np.isin(side, ["", "low", "high"]).all():
+        raise ValueError(f"edge is '', 'low' or 'high', not {sorted(set(side.tolist()))}")
+    inside = side == ""
+    two_sided, censored = int(inside.sum()), int((~inside).sum())
+    if len(np.unique(m[inside])) < FEWEST_TWO_SIDED:
+        reason = (
+            f"{two_sided} of the best fits lie inside the ladder of model sizes and {censored} at "
+            f"its edge; the exponent needs {FEWEST_TWO_SIDED} inside, on different shards"
+        )
+        return SizeLaw("not measured", reason, two_sided=two_sided, censored=censored, level=level)
+    x, y = np.log(m), np.log(s)
+    center = float(x[inside].mean())
+    draws, weight, sigma, df = _draws(x - center, y, side, _resolution(y))
+    kept = draws[systematic(weight, DRAWS)]
+    return SizeLaw(
+        outcome="ok",
+        beta_p=_interval(draws[:, 1], weight, level),
+        sigma=_interval(np.exp(draws[:, 0] - draws[:, 1] * center), weight, level),
+        scatter=float(np.exp(weight @ np.log(sigma))),
+        two_sided=two_sided,
+        censored=censored,
+        df=float(df),
+        center=(center, float(weight @ draws[:, 0])),
+        draws=tuple((float(a), float(b)) for a, b in kept),
+        level=level,
+    )
+
+
+def _resolution(y: Array) -> float:
+    """Standard deviation that the ladder's own steps give a size: a uniform error within a step."""
+    steps = np.diff(np.unique(np.round(y, 9)))
+    return float(steps.min()) / 12**0.5 if len(steps) else 0.1
+
+
+def _draws(x: Array, y: Array, side: Array, resolution: float) -> tuple[Array, Array, Array, float]:
+    """(level, slope) draws (draws, 2), weights (draws,), scatters (draws,), degrees of freedom."""
+    inside = side == ""
+    n = int(inside.sum())
+    design = np.stack([np.ones(n), x[inside]], axis=1)
+    normal = np.linalg.inv(design.T @ design)
+    mean = normal @ design.T @ y[inside]
+    residual = y[inside] - design @ mean
+    # the ladder's resolution stands in as one prior observation: equal steps can fit exactly
+    df = n - 2 + 1.0
+    squares = float(residual @ residual) + resolution**2
+    z = cover(COVER, 3)
+    uniform = (np.argsort(np.argsort(z[:, 2])) + 0.5) / COVER
+    sigma = np.sqrt(squares / (2.0 * gammaincinv(df / 2.0, uniform)))
+    draws = mean + sigma[:, None] * (z[:, :2] @ np.linalg.cholesky(normal).T)
+    beyond = np.zeros(COVER)
+    for where, sign in (("high", 1.0), ("low", -1.0)):
+        chosen = side == where
+        expected = draws[:, :1] + draws[:, 1:] * x[None, chosen]
+        beyond += log_ndtr(sign * (expected - y[None, chosen]) / sigma[:, None]).sum(axis=1)
+    weight = np.exp(beyond - beyond.max())
+    return draws, weight / weight.sum(), sigma, df
+
+
+def _interval(values: Array, weight: Array, level: float) -> Interval:
+    order = np.argsort(values)
+    middles = np.cumsum(weight[order]) - 0.5 * weight[order]
+    ends = [0.5, 0.5 - level / 2, 0.5 + level / 2]
+    middle, lower, upper = np.interp(ends, middles, values[order]).tolist()
+    return Interval(middle, lower, upper, level)

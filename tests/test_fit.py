@@ -1,0 +1,210 @@
+"""Known curves must come back with the right law, exponent and outcome."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from steep.fit import fit, fit_size_law, points_of
+from steep.records import BestFit, Candidate, Fit, Point, SizeLaw, decode, encode
+
+SIZES = np.geomspace(100, 10_000, 8)
+
+
+def noisy(error: np.ndarray, seed: int, scatter: float = 0.01) -> np.ndarray:
+    return error * np.exp(scatter * np.random.default_rng(seed).normal(size=len(error)))
+
+
+def test_a_pure_power_law_comes_back() -> None:
+    found = fit(samples=SIZES, error=noisy(5 * SIZES**-0.3, 1))
+    assert found.outcome == "ok"
+    assert found.beta_g is not None
+    assert found.beta_g.lower < -0.3 < found.beta_g.upper
+    assert found.beta_g.upper - found.beta_g.lower < 0.05
+
+
+def test_a_visible_floor_wins_the_evidence() -> None:
+    found = fit(samples=SIZES, error=noisy(5 * SIZES**-0.5 + 0.1, 2, 0.003))
+    assert found.law("power").weight < 0.01
+    gamma = found.law("power+floor").parameter("gamma")
+    assert gamma.lower < 0.1 < gamma.upper
+
+
+def test_without_noise_parameters_come_back_to_six_digits() -> None:
+    found = fit(samples=SIZES, error=5 * SIZES**-0.3 + 0.1)
+    values = [p.value for p in found.law("power+floor").parameters]
+    assert values == pytest.approx([5, -0.3, 0.1], rel=1e-6)
+
+
+def test_few_points_carry_both_laws_and_say_so() -> None:
+    found = fit(samples=SIZES[:5], error=noisy(5 * SIZES[:5] ** -0.3, 3, 0.02))
+    assert min(found.law("power").weight, found.law("power+floor").weight) > 0.1
+    assert "cannot tell a floor from none" in found.supports
+
+
+def test_two_sizes_are_too_few() -> None:
+    found = fit(samples=[100, 200], error=[0.5, 0.4])
+    assert found.outcome == "too few points"
+    assert found.beta_g is None
+    assert found.laws == ()
+
+
+def test_rising_errors_are_not_a_power_law() -> None:
+    found = fit(samples=SIZES, error=0.1 * SIZES**0.2)
+    assert found.outcome == "not a power law"
+    assert found.beta_g is None
+    assert "does not fall" in found.beta_g_reason
+
+
+def test_repeated_sizes_are_replicates() -> None:
+    m = np.repeat(SIZES, 3)
+    found = fit(samples=m, error=noisy(5 * m**-0.3, 4, 0.05))
+    assert [p.replicates for p in found.points] == [3] * len(SIZES)
+    assert found.noise.replicate == pytest.approx(0.05, rel=0.5)
+    assert found.noise.replicate_df == 2 * len(SIZES)
+
+
+def test_replicates_narrow_the_slope() -> None:
+    once = fit(samples=SIZES[:4], error=noisy(5 * SIZES[:4] ** -0.3, 5, 0.05))
+    m = np.repeat(SIZES[:4], 8)
+    often = fit(samples=m, error=noisy(5 * m**-0.3, 5, 0.05))
+    assert once.beta_g is not None
+    assert often.beta_g is not None
+    assert often.beta_g.upper - often.beta_g.lower < once.beta_g.upper - once.beta_g.lower
+
+
+def test_best_guess_points_are_set_aside() -> None:
+    error = np.minimum(20 * SIZES**-0.5, 0.9)
+    found = fit(samples=SIZES, error=error, best_guess=0.9)
+    assert [p.reason for p in found.points if not p.used] == ["small-data"] * int(
+        np.sum(error == 0.9)
+    )
+    assert found.beta_g is not None
+    assert found.beta_g.value == pytest.approx(-0.5, rel=1e-6)
+
+
+def test_bad_values_are_set_aside_by_the_stated_rule() -> None:
+    m = [100, 200, 400, 800, 1600, 3200]
+    found = fit(samples=m, error=[0.5, math.nan, 0.3, 0.24, 0.0, -0.1])
+    assert [p.samples for p in found.used] == [100, 400, 800]
+    assert {p.reason for p in found.points if not p.used} == {"zero", "negative"}
+    assert any("2" in note for note in found.notes)
+
+
+def test_frame_arrays_and_points_agree() -> None:
+    error = noisy(5 * SIZES**-0.3, 6)
+    by_array = fit(samples=SIZES, error=error)
+    by_frame = fit(pd.DataFrame({"n": SIZES, "loss": error}), x="n", y="loss")
+    points = [Point(float(m), float(e)) for m, e in zip(SIZES, error, strict=True)]
+    assert by_array == by_frame
+    assert by_array.beta_g == fit(points=points).beta_g
+
+
+def test_units_of_samples_do_not_matter() -> None:
+    error = noisy(5 * SIZES**-0.3, 7)
+    one, thousand = fit(samples=SIZES, error=error), fit(samples=SIZES * 1000, error=error)
+    assert one.beta_g is not None
+    assert thousand.beta_g is not None
+    assert thousand.beta_g.value == pytest.approx(one.beta_g.value, rel=1e-9)
+    assert thousand.laws[0].weight == pytest.approx(one.laws[0].weight, rel=1e-6)
+
+
+def test_a_fit_survives_json() -> None:
+    found = fit(samples=SIZES, error=noisy(5 * SIZES**-0.3, 8))
+    assert decode(Fit, encode(found)) == found
+
+
+def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="no column 'y2'"):
+        fit(pd.DataFrame({"samples": SIZES, "error": SIZES}), y="y2")
+    with pytest.raises(ValueError, match="different lengths"):
+        fit(samples=SIZES, error=SIZES[:3])
+    with pytest.raises(ValueError, match="unknown law"):
+        fit(samples=SIZES, error=SIZES, laws=["linear"])
+
+
+class TestSizeLaw:
+    def test_recovers_the_exponent(self) -> None:
+        found = fit_size_law(SIZES, 3e3 * SIZES**0.7)
+        assert found.beta_p is not None
+        assert found.beta_p.value == pytest.approx(0.7, abs=2e-3)
+        assert found.beta_p.lower < 0.7 < found.beta_p.upper
+
+    def test_edge_points_are_one_sided(self) -> None:
+        """Sizes cut off by the ladder's top would flatten the slope if taken as values."""
+        m = 2.0 ** np.arange(7, 15)
+        true = noisy(3e3 * m**0.7, 9, 0.1)
+        seen = np.minimum(true, true[5])
+        edge = [""] * 5 + ["high"] * 3
+        censored, naive = fit_size_law(m, seen, edge), fit_size_law(m, seen)
+        assert censored.beta_p is not None
+        assert naive.beta_p is not None
+        assert censored.beta_p.lower < 0.7 < censored.beta_p.upper
+        assert naive.beta_p.value < censored.beta_p.value
+
+    def test_with_three_optima_it_is_not_measured(self) -> None:
+        found = fit_size_law(SIZES[:5], SIZES[:5], ["low", "", "", "", "high"])
+        assert found.outcome == "not measured"
+        assert found.beta_p is None
+        assert "3 of the best fits" in found.reason
+
+    def test_survives_json(self) -> None:
+        found = fit_size_law(SIZES, 3e3 * SIZES**0.7)
+        assert decode(SizeLaw, encode(found)) == found
+
+    def test_wrong_edge_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="edge is"):
+            fit_size_law(SIZES, SIZES, ["left"] * len(SIZES))
+
+
+class TestPointsOfAStudy:
+    def best_fit(self, samples: float, error: float, **changes: object) -> BestFit:
+        candidate = Candidate(
+            size=8,
+            hyperparameters=(),
+            seeds=(0, 1),
+            errors=(error, error),
+            score=error,
+            parameters=1000,
+            parameters_without_embeddings=900,
+            capped=bool(changes.pop("capped", False)),
+        )
+        values = {"permutation": 0, "held_out": False, "seed_se": 0.01 * error} | changes
+        return BestFit(
+            samples=samples,
+            unit="images",
+            best=candidate,
+            adequate=candidate,
+            plateau=False,
+            edge="",
+            validation_se=None,
+            test_error=None,
+            metrics=(),
+            candidates=(candidate,),
+            **values,
+        )
+
+    def test_held_out_and_capped_points_are_shown_but_not_used(self) -> None:
+        best = [self.best_fit(m, 5 * m**-0.3) for m in SIZES[:6]]
+        best += [
+            self.best_fit(SIZES[6], 0.9, capped=True),
+            self.best_fit(SIZES[7], 0.9, held_out=True),
+        ]
+        found = fit(points=points_of(best))
+        assert [p.reason for p in found.points[6:]] == ["capped", "held out"]
+        assert found.reference == SIZES[5]
+        assert found.noise.given
+        assert found.beta_g.value == pytest.approx(-0.3, rel=1e-6)
+
+    def test_permutations_of_one_size_are_replicates(self) -> None:
+        best = [
+            self.best_fit(m, 5 * m**-0.3 * (1 + 0.02 * sign), permutation=int(sign > 0))
+            for m in SIZES
+            for sign in (-1, 1)
+        ]
+        found = fit(points=points_of(best))
+        assert [p.replicates for p in found.points] == [2] * len(SIZES)
+        assert found.noise.replicate_df == len(SIZES)

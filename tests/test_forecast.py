@@ -1,0 +1,100 @@
+"""Forecasts against known curves: the interval holds the truth, the floor stops the inverse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from steep.fit import fit, fit_size_law
+from steep.forecast import NOT_REACHABLE, forecast
+from steep.records import Fit, Forecast, decode, encode
+
+SIZES = np.geomspace(100, 10_000, 9)
+
+
+def curve(floor: float = 0.0, scatter: float = 0.005, seed: int = 0) -> Fit:
+    error = 5 * SIZES**-0.4 + floor
+    error = error * np.exp(scatter * np.random.default_rng(seed).normal(size=len(error)))
+    return fit(samples=SIZES, error=error)
+
+
+def test_a_forecast_holds_the_truth_and_widens_with_reach() -> None:
+    answer = forecast(curve(), at=[20_000, 100_000, 1_000_000])
+    for at in answer.at:
+        assert at.lower < 5 * at.samples**-0.4 < at.upper
+        assert at.lower < at.error < at.upper
+    widths = [at.upper / at.lower for at in answer.at]
+    assert widths == sorted(widths)
+    assert answer.reach == pytest.approx(100)
+    assert answer.at[0].factor == pytest.approx(2)
+
+
+def test_a_higher_level_is_wider() -> None:
+    fitted = curve()
+    narrow, wide = (forecast(fitted, at=[50_000], level=level).at[0] for level in (0.5, 0.95))
+    assert wide.lower < narrow.lower < narrow.upper < wide.upper
+
+
+def test_the_inverse_agrees_with_the_forward() -> None:
+    fitted = curve()
+    needed = fitted.samples_for(0.06)
+    truth = (0.06 / 5) ** (1 / -0.4)
+    assert needed.outcome == "ok"
+    assert needed.lower < truth < needed.upper
+    assert fitted.predict(needed.samples)["error"][0] == pytest.approx(0.06, rel=0.05)
+
+
+def test_a_target_below_the_floor_is_not_reachable() -> None:
+    answer = forecast(curve(floor=0.2), target=[0.1])
+    assert answer.targets[0].outcome == NOT_REACHABLE
+    assert answer.targets[0].samples is None
+    assert answer.targets[0].upper is None
+    assert answer.targets[0].unreachable > 0.9
+    assert "floor" in answer.caveat
+
+
+def test_a_target_above_the_last_point_is_already_reached() -> None:
+    assert curve().samples_for(0.3).outcome == "already reached"
+
+
+def test_local_slope_falls_towards_a_floor() -> None:
+    fitted = curve(floor=0.2, scatter=0.002)
+    early, late = fitted.local_slope(100), fitted.local_slope(10_000)
+    power = 5 * 10_000**-0.4
+    assert late.lower < -0.4 * power / (power + 0.2) < late.upper
+    assert early.value < late.value
+
+
+def test_predict_is_a_frame() -> None:
+    frame = curve().predict([100, 1000, 40_000], level=0.8)
+    assert list(frame.columns) == ["samples", "error", "lower", "upper"]
+    assert ((frame.lower < frame.error) & (frame.error < frame.upper)).all()
+
+
+def test_size_and_compute_come_with_a_size_law() -> None:
+    size_law = fit_size_law(SIZES, 10 * SIZES**0.7)
+    answer = forecast(curve(), at=[40_000], target=[0.07], size_law=size_law)
+    at, target = answer.at[0], answer.targets[0]
+    assert at.parameters.value == pytest.approx(10 * 40_000**0.7, rel=0.01)
+    assert at.flops.value == pytest.approx(6 * 40_000 * at.parameters.value)
+    assert target.parameters.lower < target.parameters.value < target.parameters.upper
+    assert target.flops.lower < target.flops.value < target.flops.upper
+
+
+def test_too_few_points_forecast_nothing() -> None:
+    answer = forecast(fit(samples=[1, 2], error=[0.5, 0.4]), at=[10], target=[0.1])
+    assert answer.outcome == "too few points"
+    assert answer.at == ()
+    assert "three" in answer.caveat
+
+
+def test_a_forecast_survives_json() -> None:
+    answer = forecast(curve(), at=[20_000], target=[0.05, 1e-9])
+    assert decode(Forecast, encode(answer)) == answer
+
+
+def test_nonsense_sizes_and_targets_are_refused() -> None:
+    with pytest.raises(ValueError, match="positive"):
+        forecast(curve(), at=[-1])
+    with pytest.raises(ValueError, match="positive"):
+        forecast(curve(), target=[0.0])
