@@ -180,6 +180,7 @@ class TestPointsOfAStudy:
             adequate=candidate,
             plateau=False,
             edge="",
+            adequate_edge="",
             validation_se=None,
             test_error=None,
             metrics=(),
