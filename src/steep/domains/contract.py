@@ -21,6 +21,10 @@ Position = tuple[int, int]
 """(epoch, batches already taken in it): where a batch iterator stands, and can be resumed."""
 
 
+class DataError(ValueError):
+    """A data file that cannot be used: unreadable, truncated, empty. The text names the file."""
+
+
 @dataclass(frozen=True)
 class Items:
     """One row per item of the data, in file order. Arrays of length N.
@@ -79,11 +83,16 @@ class Domain(Protocol):
 
     def items(self) -> Items: ...
 
-    def best_guess(self, items: np.ndarray) -> Mapping[str, float]:
-        """Each metric's error of the best constant answer, learnt from these training items.
+    def best_guess(self, items: np.ndarray, validation: np.ndarray) -> Mapping[str, float]:
+        """Each metric's error on V of the best constant answer, learnt from training items.
 
-        Cross-entropy on V of the add-one unigram of ``items``; 1 - share of the largest class;
-        1.0 for CER. Called with the largest shard; one constant per study."""
+        Cross-entropy of the add-one unigram of ``items`` on ``validation``; for errors, always
+        the answer most frequent in ``items``; 1.0 for CER. Called with the largest shard; one
+        constant per study."""
+        ...
+
+    def steps_per_epoch(self, items: np.ndarray, hyperparameters: Mapping[str, Any]) -> int:
+        """Batches that ``batches`` yields in one epoch over ``items``: the same in each."""
         ...
 
     def batches(
@@ -105,3 +114,13 @@ class Domain(Protocol):
     def to(self, device: str) -> None:
         """Move resident data to ``device``; called once before training."""
         ...
+
+
+def epochs(seed: int, position: Position) -> Iterator[tuple[np.random.Generator, int, int]]:
+    """(generator, epoch, batches to skip in it) from ``position`` on, for ``batches``.
+
+    The generator depends on seed and epoch only, so that an epoch can be re-entered anywhere."""
+    epoch, taken = position
+    while True:
+        yield np.random.default_rng((seed, epoch)), epoch, taken
+        epoch, taken = epoch + 1, 0

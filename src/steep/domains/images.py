@@ -1,0 +1,330 @@
+"""Images: IDX files (plain or .gz), an .npz with ``images`` and ``labels``, or class folders.
+
+Unit: images. Decoded once to uint8 and kept in memory; batches are taken by index. Pixels enter a
+model as ``x / 127.5 - 1``: a constant, so that no statistic of one shard, of V or of the test part
+leaks into another, and every shard sees the same function of the pixels.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steep.config import Count, Strict
+from steep.domains.contract import (
+    POOL,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    DataError,
+    Items,
+    Position,
+    Scores,
+    epochs,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+EVALUATION_BATCH = 500
+"""Images in a batch of an evaluation: larger is no faster and falls out of the cache."""
+
+
+class Options(Strict):
+    """Where the images are. Relative paths start from the spec's folder."""
+
+    train: str
+    """An IDX file of images, an .npz file, or a folder with one sub-folder a class."""
+    validation: str | None = None
+    """None: cut from ``train`` as ``split`` in the spec says."""
+    test: str | None = None
+    train_labels: str | None = None
+    """IDX only. None: found by the usual name, ...-labels-idx1-ubyte beside ...-images-..."""
+    validation_labels: str | None = None
+    test_labels: str | None = None
+    means: Count = 1
+    """2: replace each 2x2 square by its mean, halving height and width."""
+    side: Count | None = None
+    """Folders only: resize every image to side x side. None: they must all be of one size."""
+    grey: bool = False
+    """Folders only: one channel instead of three."""
+
+
+def open_domain(options: Options, base: Path) -> Images:
+    """Read and check every file. Raises DataError naming the file that cannot be used."""
+    parts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    files: dict[str, str] = {}
+    placed = {VALIDATION: options.validation, TEST: options.test}
+    train_part = TRAIN if all(placed.values()) else POOL
+    paths = {train_part: (options.train, options.train_labels)}
+    paths[VALIDATION] = (options.validation or "", options.validation_labels)
+    paths[TEST] = (options.test or "", options.test_labels)
+    for part, (path, labels) in paths.items():
+        if path:
+            images, classes, read = _read(base / path, base / labels if labels else None, options)
+            parts[part] = _means(images, options.means, path), classes
+            files |= {_name(file, base): digest for file, digest in read.items()}
+    shapes = {images.shape[1:] for images, _ in parts.values()}
+    if len(shapes) > 1:
+        raise DataError(f"{options.train}: the parts hold images of different shapes: {shapes}")
+    order = sorted(parts)
+    return Images(
+        np.concatenate([parts[part][0] for part in order]),
+        np.concatenate([parts[part][1] for part in order]),
+        np.concatenate([np.full(len(parts[part][1]), part, np.int8) for part in order]),
+        files,
+    )
+
+
+class Images:
+    """The opened domain: uint8 images [N, C, H, W], their labels and parts."""
+
+    unit = "images"
+    kind = "classifier"
+
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, part: np.ndarray, files: Mapping[str, str]
+    ) -> None:
+        self.names, self._labels = np.unique(labels, return_inverse=True)
+        self._images, self._part, self._files = images, part, files
+        _, channels, height, width = images.shape
+        classes = len(self.names)
+        self.shape = {
+            "channels": channels,
+            "height": height,
+            "width": width,
+            "classes": classes,
+        }
+        self.metrics = ("cross_entropy", "error") + (("top5_error",) if classes > 5 else ())
+        self._device = "cpu"
+        self._resident: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def items(self) -> Items:
+        digest = np.array(
+            [
+                int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
+                for image in self._images
+            ],
+            np.uint64,
+        )
+        # Equal images are one group, so that no split puts them on both of its sides.
+        group = np.unique(digest, return_inverse=True)[1].astype(np.int64)
+        return Items(
+            np.ones(len(digest)),
+            digest,
+            group,
+            self._part,
+            self._labels.astype(np.int64),
+            self._files,
+        )
+
+    def best_guess(self, items: np.ndarray, validation: np.ndarray) -> Mapping[str, float]:
+        classes = len(self.names)
+        count = np.bincount(self._labels[items], minlength=classes)
+        probability = (count + 1) / (count.sum() + classes)
+        answer = np.argsort(-count, kind="stable")
+        labels = self._labels[validation]
+        guess = {
+            "cross_entropy": float(-np.log(probability[labels]).mean()),
+            "error": float((labels != answer[0]).mean()),
+            "top5_error": float((~np.isin(labels, answer[:5])).mean()),
+        }
+        return {name: guess[name] for name in self.metrics}
+
+    def steps_per_epoch(self, items: np.ndarray, hyperparameters: Mapping[str, Any]) -> int:
+        return -(-len(items) // int(hyperparameters["batch_size"]))
+
+    def batches(
+        self, items: np.ndarray, hyperparameters: Mapping[str, Any], seed: int, position: Position
+    ) -> Iterator[tuple[Any, Position]]:
+        """Batches of (item numbers on the device): a permutation an epoch, cut evenly.
+
+        Cut evenly so that no epoch ends in a batch of one, which batch norm cannot use."""
+        import torch
+
+        steps = self.steps_per_epoch(items, hyperparameters)
+        for generator, epoch, taken in epochs(seed, position):
+            order = torch.from_numpy(items[generator.permutation(len(items))]).to(self._device)
+            for index, batch in enumerate(torch.tensor_split(order, steps)):
+                if index >= taken:
+                    after = (epoch, index + 1) if index + 1 < steps else (epoch + 1, 0)
+                    yield batch, after
+
+    def loss(self, model: Any, batch: torch.Tensor, state: Any) -> tuple[torch.Tensor, float, None]:
+        import torch.nn.functional as F
+
+        x_BxCxHxW, y_B = self._take(batch)
+        return F.cross_entropy(model(x_BxCxHxW), y_B, reduction="sum"), float(len(y_B)), None
+
+    def evaluate(self, model: Any, items: np.ndarray) -> Scores:
+        import torch
+        import torch.nn.functional as F
+
+        sums: dict[str, list[torch.Tensor]] = {name: [] for name in self.metrics}
+        for batch in torch.from_numpy(items).to(self._device).split(EVALUATION_BATCH):
+            x_BxCxHxW, y_B = self._take(batch)
+            logits_BxK = model(x_BxCxHxW).float()
+            sums["cross_entropy"].append(F.cross_entropy(logits_BxK, y_B, reduction="none"))
+            sums["error"].append(logits_BxK.argmax(1) != y_B)
+            if "top5_error" in sums:
+                hit_Bx5 = logits_BxK.topk(5, dim=1).indices == y_B[:, None]
+                sums["top5_error"].append(~hit_Bx5.any(1))
+        return Scores(
+            np.ones(len(items)),
+            {name: torch.cat(parts).double().cpu().numpy() for name, parts in sums.items()},
+        )
+
+    def to(self, device: str) -> None:
+        self._device, self._resident = device, None
+
+    def _take(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pixels in [-1, 1] and labels of the items in ``batch``."""
+        import torch
+
+        if self._resident is None:
+            self._resident = (
+                torch.from_numpy(self._images).to(self._device),
+                torch.from_numpy(self._labels.astype(np.int64)).to(self._device),
+            )
+        images, labels = self._resident
+        return images[batch].float().div_(127.5).sub_(1.0), labels[batch]
+
+
+# ---------------------------------------------------------------- reading files
+
+
+def _name(file: Path, base: Path) -> str:
+    """A path as the fingerprint names it: relative to the spec where it can be."""
+    return str(file.relative_to(base)) if file.is_relative_to(base) else str(file)
+
+
+def _read(
+    path: Path, labels: Path | None, options: Options
+) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
+    """(uint8 images [N, C, H, W], labels [N], SHA-256 of each file read)."""
+    if path.is_dir():
+        images, classes, files = _read_folders(path, options)
+    elif path.suffix == ".npz":
+        images, classes, files = _read_npz(path)
+    else:
+        images, classes, files = _read_idx_pair(path, labels)
+    if len(images) == 0:
+        raise DataError(f"{path}: holds no image")
+    if len(images) != len(classes):
+        raise DataError(f"{path}: {len(images)} images but {len(classes)} labels")
+    return images, classes, files
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _read_idx_pair(
+    path: Path, labels: Path | None
+) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
+    if labels is None:
+        usual = path.name.replace("images", "labels").replace("idx3", "idx1")
+        candidates = [path.with_name(usual), path.with_name(usual + ".gz")]
+        if usual.endswith(".gz"):
+            candidates.append(path.with_name(usual[:-3]))
+        found = [file for file in candidates if file != path and file.exists()]
+        if path.exists() and not found:
+            raise DataError(f"{path}: its labels are not beside it as {usual}; name them")
+        labels = found[0] if found else path
+    raw = {path: _bytes(path), labels: _bytes(labels)}
+    images, classes = _idx(path, raw[path], 3), _idx(labels, raw[labels], 1)
+    files = {file: hashlib.sha256(data).hexdigest() for file, data in raw.items()}
+    return images[:, None], classes.astype(np.int64), files
+
+
+def _idx(path: Path, data: bytes, dimensions: int) -> np.ndarray:
+    """An IDX array of bytes: 0 0 8 dimensions, big-endian 32-bit sizes, then the values."""
+    try:
+        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: truncated or damaged: {error}") from None
+    if not data:
+        raise DataError(f"{path}: empty")
+    if data[:3] != b"\x00\x00\x08" or len(data) < 4 + 4 * data[3]:
+        raise DataError(f"{path}: not an IDX file of bytes")
+    if data[3] != dimensions:
+        raise DataError(f"{path}: an IDX file of {data[3]} dimensions where {dimensions} belong")
+    sizes = np.frombuffer(data, ">u4", dimensions, 4).astype(int)
+    values = np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions)
+    if len(values) != sizes.prod():
+        raise DataError(f"{path}: truncated: {len(values)} values where {sizes.prod()} belong")
+    return values.reshape(sizes)
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
+    """``images`` [N, H, W] or [N, H, W, C] uint8, ``labels`` [N]. Pickled arrays are refused."""
+    digest = hashlib.sha256(_bytes(path)).hexdigest()
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels = arrays["images"], arrays["labels"]
+    except KeyError as error:
+        raise DataError(f"{path}: needs arrays 'images' and 'labels': {error}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: truncated or not an npz file: {error}") from None
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise DataError(f"{path}: 'images' must be uint8 [N, H, W] or [N, H, W, C]")
+    images = images[:, None] if images.ndim == 3 else np.moveaxis(images, 3, 1)
+    return np.ascontiguousarray(images), labels.reshape(-1), {path: digest}
+
+
+def _read_folders(path: Path, options: Options) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
+    """One sub-folder a class, in the order of their names; needs pillow."""
+    from PIL import Image, UnidentifiedImageError
+
+    files = sorted(file for file in path.glob("*/*") if file.is_file())
+    images: list[np.ndarray] = []
+    labels: list[str] = []
+    digest = hashlib.sha256()
+    for file in files:
+        data = _bytes(file)
+        digest.update(f"{file.relative_to(path)}\n".encode() + hashlib.sha256(data).digest())
+        try:
+            with Image.open(file) as opened:
+                image = opened.convert("L" if options.grey else "RGB")
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            raise DataError(f"{file}: not an image that can be read: {error}") from None
+        if options.side:
+            image = image.resize((options.side, options.side), Image.Resampling.BOX)
+        pixels = np.asarray(image, np.uint8)
+        pixels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
+        if images and pixels.shape != images[0].shape:
+            raise DataError(f"{file}: not of the same size as {files[0]}; set domain.side")
+        images.append(pixels)
+        labels.append(file.parent.name)
+    if not images:
+        raise DataError(f"{path}: holds no image (one sub-folder a class is expected)")
+    return np.stack(images), np.array(labels), {path: digest.hexdigest()}
+
+
+def _means(images: np.ndarray, factor: int, path: str) -> np.ndarray:
+    """Each factor x factor square by its mean, rounded to a byte (half to even)."""
+    if factor == 1:
+        return images
+    count, channels, height, width = images.shape
+    if height % factor or width % factor:
+        raise DataError(f"{path}: {height}x{width} images do not divide into means of {factor}")
+    squares = images.reshape(count, channels, height // factor, factor, width // factor, factor)
+    # In slices: a float copy of a whole data set of photographs would not fit.
+    return np.concatenate(
+        [
+            np.rint(part.mean((3, 5))).astype(np.uint8)
+            for part in np.array_split(squares, 1 + count // 4096)
+        ]
+    )
