@@ -1,0 +1,81 @@
+"""The user's own data: steep knows only how many items there are, and divides their numbers.
+
+For the ``function`` and ``synthetic`` trainers: the function gets arrays of item numbers (rows
+of the user's own tables) and does the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from steep.config import Strict
+from steep.domains.contract import POOL, DataError, Items
+
+
+class Options(Strict):
+    items: Annotated[int, Field(ge=2)]
+    """How many items the data holds, numbered from 0."""
+    unit: str = "items"
+    metric: str = "error"
+    labels: str | None = None
+    """A .npy file of integer classes, one per item: shards are then stratified."""
+
+
+class External:
+    """Items without content: every item is one unit and unlike every other."""
+
+    kind = "any"
+    shape: Mapping[str, int] = {}
+
+    def __init__(self, options: Options, base: Path) -> None:
+        self.unit = options.unit
+        self.metrics = (options.metric,)
+        self._count = options.items
+        self._labels, self._files = _labels(options, base)
+
+    def items(self) -> Items:
+        numbers = np.arange(self._count)
+        return Items(
+            size=np.ones(self._count),
+            digest=numbers.astype(np.uint64),
+            group=numbers.astype(np.int64),
+            part=np.full(self._count, POOL, np.int8),
+            label=self._labels,
+            files=self._files,
+        )
+
+    def best_guess(self, items: np.ndarray) -> Mapping[str, float]:
+        """1 - share of the largest class where labels are known; else nothing is guessed."""
+        if self._labels is None:
+            return {}
+        share = np.bincount(self._labels[items]).max() / len(items)
+        return {self.metrics[0]: float(1 - share)}
+
+    def batches(self, *arguments: Any) -> Any:
+        raise NotImplementedError("the external domain has no batches: its trainer reads the data")
+
+    loss = evaluate = to = batches
+
+
+def _labels(options: Options, base: Path) -> tuple[np.ndarray | None, dict[str, str]]:
+    if options.labels is None:
+        return None, {}
+    path = base / options.labels
+    try:
+        data = path.read_bytes()
+        labels = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read as .npy: {error}") from None
+    if labels.shape != (options.items,) or labels.dtype.kind not in "iu":
+        raise DataError(f"{path}: {options.items} integer classes wanted, found {labels.shape}")
+    return labels.astype(np.int64), {options.labels: hashlib.sha256(data).hexdigest()}
+
+
+def open_domain(options: Options, base: Path) -> External:
+    return External(options, base)

@@ -1,0 +1,119 @@
+"""The dry run: what a study would train, and between which bounds it would cost.
+
+Nothing here guesses the search: the planner itself is asked again and again, against two made-up
+worlds, one in which every optimum lies inside the ladder and one in which bigger is always
+better. What it wants in them are the fewest and the most trials it can want.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from steep.planners.contract import Planner, Problem
+from steep.records import Measurement, Status, Trial
+from steep.trainers.contract import Cost
+
+
+@dataclass(frozen=True)
+class Bounds:
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``steep plan`` says. ``trials`` are those of the smaller world, in planning order;
+    hyperparameters of shards between the ends may still change with the results."""
+
+    trials: tuple[Trial, ...]
+    most_trials: int
+    held_out_trials: int
+    parameters: tuple[tuple[int, int], ...]
+    """(size on the dial, parameters), where the trainer can tell."""
+    flops: Bounds | None
+    seconds: Bounds | None
+    """Of one worker; None without a measured speed."""
+    disk: int
+    """Bytes, about: checkpoints, curves, per-item errors."""
+
+
+Extent = Callable[[Trial], tuple[float, float] | None]
+"""Fewest and most units a trial can see."""
+
+
+def plan(
+    problem: Problem,
+    planner: Planner,
+    *,
+    cost: Callable[[int], Cost | None],
+    extent: Extent,
+    validation_items: int,
+    held_out: Sequence[Trial] = (),
+    workers: int = 1,
+    seconds_per_flop: Callable[[int], float] | None = None,
+) -> Plan:
+    """Bounds on trials, FLOPs, time and disk. ``held_out`` are the trials that would confront
+    the forecast, at the largest size; ``seconds_per_flop`` maps a size to its measured speed."""
+    sizes = problem.spec.family.sizes
+    middle = float(np.sqrt(sizes[0] * sizes[-1]))
+    fewest = rehearse(problem, planner, lambda trial: 1 + abs(np.log(trial.size / middle)))
+    most = rehearse(problem, planner, lambda trial: 1 + 1 / trial.size)
+    known = {s: c for s in sorted({t.size for t in (*most, *held_out)}) if (c := cost(s))}
+    flops = _flops(fewest, most, held_out, known, extent)
+    seconds = None
+    if flops is not None and seconds_per_flop is not None:
+        seconds = _flops(fewest, most, held_out, known, extent, seconds_per_flop)
+    trials = len(most) + len(held_out)
+    heaviest = max((c.parameters for c in known.values()), default=0)
+    return Plan(
+        tuple(fewest),
+        len(most),
+        len(held_out),
+        tuple((size, c.parameters) for size, c in known.items()),
+        flops,
+        seconds,
+        disk=trials * (4_000 + 2 * validation_items) + 2 * (workers + 2) * 12 * heaviest,
+    )
+
+
+def rehearse(problem: Problem, planner: Planner, error: Callable[[Trial], float]) -> list[Trial]:
+    """Every trial the planner comes to want in a world where ``error`` is the truth."""
+    finished: list[Measurement] = []
+    while wanted := planner(problem, finished, (), None):
+        finished += [
+            Measurement(
+                want.trial,
+                Status.COMPLETE,
+                validation_error=error(want.trial) * (1 + 1e-6 * want.trial.seed),
+                parameters=want.trial.size,
+                parameters_without_embeddings=want.trial.size,
+            )
+            for want in wanted
+        ]
+    return [m.trial for m in finished]
+
+
+def _flops(
+    fewest: Sequence[Trial],
+    most: Sequence[Trial],
+    held_out: Sequence[Trial],
+    known: dict[int, Cost],
+    extent: Extent,
+    scale: Callable[[int], float] = lambda size: 1.0,
+) -> Bounds | None:
+    """Sum over trials of FLOPs per unit times units seen, at least and at most."""
+
+    def total(trials: Sequence[Trial], which: int) -> float | None:
+        amount = 0.0
+        for trial in trials:
+            seen = extent(trial)
+            if seen is None or trial.size not in known:
+                return None
+            amount += seen[which] * known[trial.size].flops * scale(trial.size)
+        return amount
+
+    low, high = total([*fewest, *held_out], 0), total([*most, *held_out], 1)
+    return None if low is None or high is None else Bounds(low, high)
