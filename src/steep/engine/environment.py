@@ -1,0 +1,59 @@
+"""Where a trial ran: device, versions, memory. Recorded, since results depend on them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import torch
+
+from steep.records import Settings, settings
+
+
+def choose_device(wanted: str) -> str:
+    """'auto' is the first CUDA device where there is one. Raises ValueError for one that is not."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.device(wanted).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {wanted!r} was asked for, but torch finds no CUDA device")
+    return wanted
+
+
+def make_deterministic() -> None:
+    """Same seed, engine and thread count: same weights, bit for bit."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    # Filling every new tensor with NaN is a debugging aid that costs a pass over memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False
+
+
+def versions() -> Settings:
+    try:
+        own = version("steep")
+    except PackageNotFoundError:
+        own = "unknown"
+    return settings(
+        {
+            "steep": own,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+        }
+    )
+
+
+def peak_memory(device: str) -> int | None:
+    """Bytes: the device's peak, or this process's largest resident set."""
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

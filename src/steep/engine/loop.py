@@ -1,0 +1,321 @@
+"""The one training loop: every domain, family and optimizer goes through ``train``.
+
+A trial trains until the validation error has not improved for ``patience`` evaluations, which lie
+on a geometric grid of steps (schedule.py), or until the grid ends. Everything that changes from
+step to step is in ``Run``; a checkpoint holds all of it, so that a trial killed at any moment and
+resumed ends with the same bits as one that never was.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steep.config import Stop
+from steep.domains.contract import Domain, Position, Scores
+from steep.engine import checkpoint, environment
+from steep.engine.count import cost
+from steep.engine.optimizers import OPTIMIZERS
+from steep.engine.schedule import evaluation_steps
+from steep.models.contract import Family
+from steep.records import Evaluation, Measurement, Status, Trial, settings
+from steep.trainers.contract import Drained, Handle, ShardItems
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all trials of a study share."""
+
+    domain: Domain
+    family: Family
+    options: Any
+    hyperparameters: Mapping[str, Any]
+    """The recipe with the study's fixed values; a trial's own win over them."""
+    stop: Stop
+    metric: str
+    """Selection metric: its minimum over the run is the trial's error."""
+    group: np.ndarray
+    """``Items.group`` of every item, for the standard error on V."""
+    device: str = "cpu"
+    train_items: int = 1000
+    """Items of the shard on which the training error of the best model is measured."""
+
+
+@dataclass
+class Best:
+    """The evaluation with the lowest error so far."""
+
+    step: int
+    error: float
+    weights: dict[str, Tensor]
+    scores: Scores
+
+
+@dataclass
+class Run:
+    """Everything of a trial that changes from step to step."""
+
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    state: Any = None
+    """The domain's: hidden state of a stream."""
+    step: int = 0
+    position: Position = (0, 0)
+    samples_seen: float = 0.0
+    loss_sum: float = 0.0
+    """Training loss, and units, since the last evaluation."""
+    loss_count: float = 0.0
+    curve: list[Evaluation] = field(default_factory=list)
+    best: Best | None = None
+    seconds: float = 0.0
+    """Spent by earlier attempts, up to the checkpoint."""
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def elapsed(self) -> float:
+        return self.seconds + time.perf_counter() - self.started
+
+
+def train(setup: Setup, trial: Trial, shard: ShardItems, handle: Handle) -> Measurement:
+    """Train one trial to its end, or to ``handle.up_to_steps``.
+
+    Raises Drained after saving when the handle drains."""
+    values = {**setup.hyperparameters, **dict(trial.hyperparameters)}
+    steps_per_epoch = setup.domain.steps_per_epoch(shard.train, values)
+    schedule = evaluation_steps(setup.stop, steps_per_epoch)
+    run = _begin(setup, trial, values)
+    _resume(run, trial, handle.load())
+    status, reason = _advance(setup, run, trial, shard, handle, values, schedule)
+    return _measure(setup, run, trial, shard, handle, status, reason)
+
+
+# ---------------------------------------------------------------- training
+
+
+def _begin(setup: Setup, trial: Trial, values: Mapping[str, Any]) -> Run:
+    torch.manual_seed(trial.seed)
+    model = setup.family.build(trial.size, setup.domain.shape, setup.options).to(setup.device)
+    return Run(model, OPTIMIZERS[values["optimizer"]](model.parameters(), values))
+
+
+def _advance(
+    setup: Setup,
+    run: Run,
+    trial: Trial,
+    shard: ShardItems,
+    handle: Handle,
+    values: Mapping[str, Any],
+    schedule: tuple[int, ...],
+) -> tuple[Status, str | None]:
+    """Step after step until the trial ends; how it ended and why."""
+    batches = setup.domain.batches(shard.train, values, trial.seed, run.position)
+    while not (ended := _ended(run, setup.stop, schedule)):
+        if handle.up_to_steps is not None and run.step >= handle.up_to_steps:
+            handle.save(run.step, _snapshot(run, trial))
+            return Status.STOPPED, f"stopped after {run.step} steps, as planned"
+        if handle.draining():
+            handle.save(run.step, _snapshot(run, trial))
+            raise Drained(f"saved at step {run.step}")
+        if handle.due():
+            handle.save(run.step, _snapshot(run, trial))
+        batch, position = next(batches)
+        loss = _step(setup.domain, run, batch, float(values["clip"]))
+        run.position = position
+        if not math.isfinite(loss):
+            return Status.DIVERGED, f"training loss is {loss} at step {run.step}"
+        if run.step == schedule[len(run.curve)]:
+            error = _evaluate(setup, run, shard)
+            if not math.isfinite(error):
+                return Status.DIVERGED, f"validation error is {error} at step {run.step}"
+            handle.progress(run.curve[-1])
+    return ended
+
+
+def _step(domain: Domain, run: Run, batch: Any, clip: float) -> float:
+    """One update by the mean loss over the batch's units; returns the summed loss."""
+    run.optimizer.zero_grad()
+    total, count, run.state = domain.loss(run.model, batch, run.state)
+    (total / count).backward()
+    if clip > 0:
+        torch.nn.utils.clip_grad_norm_(run.model.parameters(), clip)
+    run.optimizer.step()
+    value = float(total.detach())
+    run.step += 1
+    run.samples_seen += count
+    run.loss_sum += value
+    run.loss_count += count
+    return value
+
+
+def _ended(
+    run: Run, stop: Stop, schedule: tuple[int, ...]
+) -> tuple[Status, str | None] | tuple[()]:
+    """Empty while the trial goes on. Patience counts evaluations since the best one."""
+    made = len(run.curve)
+    if run.best is None:
+        return ()
+    since = sum(point.step > run.best.step for point in run.curve)
+    if since >= stop.patience and made >= min(stop.evaluations, len(schedule)):
+        return Status.COMPLETE, None
+    if made == len(schedule):
+        return Status.CAPPED, f"still improving at the cap of {schedule[-1]} steps"
+    return ()
+
+
+def _evaluate(setup: Setup, run: Run, shard: ShardItems) -> float:
+    """Evaluate V, extend the curve, keep the best weights. Returns the error, finite or not."""
+    scores = _scores(setup, run, shard.validation)
+    error, loss = scores.mean(setup.metric), scores.mean(setup.domain.metrics[0])
+    if not (math.isfinite(error) and math.isfinite(loss)):
+        return error if math.isfinite(loss) else loss
+    train_loss = run.loss_sum / run.loss_count if run.loss_count else None
+    point = Evaluation(run.step, run.samples_seen, run.elapsed, train_loss, loss, error)
+    run.curve.append(point)
+    run.loss_sum = run.loss_count = 0.0
+    if run.best is None or error < run.best.error:
+        weights = {name: value.clone() for name, value in run.model.state_dict().items()}
+        run.best = Best(run.step, error, weights, scores)
+    return error
+
+
+def _scores(setup: Setup, run: Run, items: np.ndarray) -> Scores:
+    run.model.eval()
+    with torch.inference_mode():
+        scores = setup.domain.evaluate(run.model, items)
+    run.model.train()
+    return scores
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def _snapshot(run: Run, trial: Trial) -> bytes:
+    tensors = {f"model.{name}": value for name, value in run.model.state_dict().items()}
+    for name, value in checkpoint.optimizer_tensors(run.optimizer).items():
+        tensors[f"optimizer.{name}"] = value
+    tensors["rng"] = torch.get_rng_state()
+    best = None
+    if run.best is not None:
+        best = {"step": run.best.step, "error": run.best.error}
+        tensors |= {f"best.{name}": value for name, value in run.best.weights.items()}
+        tensors["scores.count"] = torch.from_numpy(run.best.scores.count)
+        for name, sums in run.best.scores.sums.items():
+            tensors[f"scores.sums.{name}"] = torch.from_numpy(sums)
+    metadata = {
+        "trial": trial.id,
+        "engine": _engine(run),
+        "torch": torch.__version__,
+        "state": checkpoint.flatten("state", run.state, tensors),
+        "step": run.step,
+        "position": run.position,
+        "samples_seen": run.samples_seen,
+        "loss_sum": run.loss_sum,
+        "loss_count": run.loss_count,
+        "curve": [asdict(point) for point in run.curve],
+        "best": best,
+        "seconds": run.elapsed,
+    }
+    return checkpoint.pack(tensors, metadata)
+
+
+def _resume(run: Run, trial: Trial, data: bytes | None) -> None:
+    """Continue where ``data`` left off. Another engine's or torch's run is begun afresh:
+    going on would mix two roundings in one trial, which no record could tell."""
+    if data is None:
+        return
+    tensors, saved = checkpoint.unpack(data)
+    if saved["trial"] != trial.id:
+        raise checkpoint.CheckpointError(f"checkpoint of trial {saved['trial']}, not {trial.id}")
+    if (saved["engine"], saved["torch"]) != (_engine(run), torch.__version__):
+        return
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    run.model.load_state_dict(part("model."))
+    checkpoint.restore_optimizer(run.optimizer, part("optimizer."))
+    torch.set_rng_state(tensors["rng"])
+    device = next(run.model.parameters()).device
+    on_device = {name: value.to(device) for name, value in tensors.items()}
+    run.state = checkpoint.unflatten(saved["state"], on_device)
+    run.position = (saved["position"][0], saved["position"][1])
+    run.curve = [Evaluation(**point) for point in saved["curve"]]
+    for name in ("step", "samples_seen", "loss_sum", "loss_count", "seconds"):
+        setattr(run, name, saved[name])
+    if saved["best"] is not None:
+        sums = {name: value.numpy() for name, value in part("scores.sums.").items()}
+        scores = Scores(tensors["scores.count"].numpy(), sums)
+        run.best = Best(saved["best"]["step"], saved["best"]["error"], part("best."), scores)
+
+
+def _engine(run: Run) -> str:
+    return str(getattr(run.model, "engine", "torch"))
+
+
+# ---------------------------------------------------------------- the result
+
+
+def _measure(
+    setup: Setup,
+    run: Run,
+    trial: Trial,
+    shard: ShardItems,
+    handle: Handle,
+    status: Status,
+    reason: str | None,
+) -> Measurement:
+    size = cost(setup.family, trial.size, setup.domain.shape, setup.options)
+    common: dict[str, Any] = {
+        "trial": trial,
+        "status": status,
+        "reason": reason,
+        "parameters": size.parameters,
+        "parameters_without_embeddings": size.parameters_without_embeddings,
+        "steps": run.step,
+        "samples_seen": run.samples_seen,
+        "flops": size.flops * run.samples_seen,
+        "engine": _engine(run),
+        "device": setup.device,
+        "threads": torch.get_num_threads(),
+        "versions": environment.versions(),
+        "curve": tuple(run.curve),
+    }
+    if status != Status.DIVERGED:
+        common["weights_hash"] = checkpoint.weights_hash(run.model)
+        if run.best is not None:
+            common |= _errors(setup, run, run.best, shard, handle, status)
+    common |= {"seconds": run.elapsed, "peak_memory": environment.peak_memory(setup.device)}
+    return Measurement(**common)
+
+
+def _errors(
+    setup: Setup, run: Run, best: Best, shard: ShardItems, handle: Handle, status: Status
+) -> dict[str, Any]:
+    """What the best step's model does; the test part is looked at here and nowhere else."""
+    loss = setup.domain.metrics[0]
+    scores = best.scores
+    spread = scores.standard_error(setup.metric, setup.group[shard.validation])
+    errors: dict[str, Any] = {
+        "validation_error": best.error,
+        "validation_error_se": spread if math.isfinite(spread) else None,
+        "validation_loss": scores.mean(loss),
+        "metrics": settings({name: scores.mean(name) for name in setup.domain.metrics}),
+        "best_step": best.step,
+    }
+    handle.items({"count": scores.count, **scores.sums})
+    if status == Status.STOPPED:  # it may go on: its best is not known yet
+        return errors
+    run.model.load_state_dict(best.weights)
+    train = _scores(setup, run, shard.train[: setup.train_items])
+    errors["train_error"] = train.mean(setup.metric)
+    if len(shard.test):
+        test = _scores(setup, run, shard.test)
+        errors |= {"test_error": test.mean(setup.metric), "test_loss": test.mean(loss)}
+    return errors

@@ -1,0 +1,337 @@
+"""Contract suites: what a new member of a drawer must pass. Call them from a test.
+
+    def test_contract():
+        testing.check_domain(my_domain)
+
+Each raises AssertionError saying which promise is broken. Torch is imported when a suite needs it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+from typing import Any
+
+import numpy as np
+
+from steep import records
+from steep.domains.contract import Domain, Items, Position
+from steep.models.contract import Family
+from steep.planners.contract import Planner, Problem
+from steep.records import ENDED, Evaluation, Measurement, Status, Trial
+from steep.trainers.contract import Drained, ShardItems, Trainer
+
+
+@dataclass
+class MemoryHandle:
+    """A trainer's handle that keeps everything in memory. Steps are counted by ``due``."""
+
+    up_to_steps: int | None = None
+    save_every: int | None = None
+    """Ask for a checkpoint each time this many steps are done; None: never."""
+    drain_after: int | None = None
+    """Drain once this many steps of this handle are done; None: never."""
+    checkpoint: bytes | None = None
+    evaluations: list[Evaluation] = field(default_factory=list)
+    errors: dict[str, np.ndarray] = field(default_factory=dict)
+    saved_steps: list[int] = field(default_factory=list)
+    asked: int = 0
+
+    def progress(self, evaluation: Evaluation) -> None:
+        self.evaluations.append(evaluation)
+
+    def save(self, step: int, state: bytes) -> None:
+        self.saved_steps.append(step)
+        self.checkpoint = state
+
+    def load(self) -> bytes | None:
+        return self.checkpoint
+
+    def due(self) -> bool:
+        self.asked += 1
+        return self.save_every is not None and self.asked % self.save_every == 0
+
+    def draining(self) -> bool:
+        return self.drain_after is not None and self.asked >= self.drain_after
+
+    def items(self, errors: dict[str, np.ndarray]) -> None:
+        self.errors = errors
+
+
+# ---------------------------------------------------------------- domains
+
+
+def check_items(items: Items) -> None:
+    """``Domain.items()``: one row an item, in the types that the contract names."""
+    count = len(items.size)
+    assert count > 0, "a domain without items"
+    for name, kind in (
+        ("size", np.float64),
+        ("digest", np.uint64),
+        ("group", np.int64),
+        ("part", np.int8),
+    ):
+        array = getattr(items, name)
+        assert array.shape == (count,), f"Items.{name} has shape {array.shape}, not ({count},)"
+        assert array.dtype == kind, f"Items.{name} is {array.dtype}, not {np.dtype(kind)}"
+    assert (items.size > 0).all(), "an item of no size"
+    assert set(np.unique(items.part)) <= {0, 1, 2, 3}, "Items.part: see POOL"
+    if items.label is not None:
+        assert items.label.shape == (count,), "one label an item"
+        assert items.label.dtype == np.int64, f"Items.label is {items.label.dtype}, not int64"
+    for file, digest in items.files.items():
+        assert len(digest) == 64, f"files[{file!r}] is not a SHA-256"
+
+
+def check_domain(
+    domain: Domain,
+    family: Family,
+    options: Any,
+    size: int,
+    hyperparameters: Mapping[str, Any],
+    tolerance: float = 1e-4,
+) -> None:
+    """All that a domain promises, tried with a small model of a family that fits it."""
+    items = domain.items()
+    check_items(items)
+    again = domain.items()
+    assert (again.digest == items.digest).all(), "items() differs from call to call"
+    assert family.kind == domain.kind, f"family {family.name} is no {domain.kind}"
+    rows = np.arange(min(len(items.size), 24))
+    shard, validation = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    guess = domain.best_guess(shard, validation)
+    assert set(guess) == set(domain.metrics), "best_guess: not the domain's metrics"
+    assert all(np.isfinite(value) and value > 0 for value in guess.values()), guess
+    _check_batches(domain, shard, hyperparameters)
+    _check_training(domain, family, options, size, hyperparameters, shard)
+    _check_scores(domain, family.build(size, domain.shape, options), validation, tolerance)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if hasattr(one, "shape"):
+        return one.shape == other.shape and bool((one == other).all())
+    return bool(one == other)
+
+
+def _check_batches(domain: Domain, shard: np.ndarray, values: Mapping[str, Any]) -> None:
+    steps = domain.steps_per_epoch(shard, values)
+    assert steps >= 1, "an epoch without a step"
+    wanted = 2 * steps + 1
+
+    def take(position: Position, count: int, seed: int = 3) -> list[tuple[Any, Position]]:
+        return list(islice(domain.batches(shard, values, seed, position), count))
+
+    whole = take((0, 0), wanted)
+    positions = [position for _, position in whole]
+    assert positions[steps - 1] == (1, 0), f"after {steps} steps: {positions[steps - 1]}"
+    assert positions[2 * steps - 1] == (2, 0), "epochs of different length"
+    for cut in {1, steps, wanted // 2}:
+        rest = take(positions[cut - 1], wanted - cut)
+        assert _equal([b for b, _ in rest], [b for b, _ in whole[cut:]]), (
+            f"resumed after {cut} batches, the batches are others"
+        )
+    if len(shard) > 1:
+        other = take((0, 0), wanted, seed=4)
+        assert not _equal([b for b, _ in other], [b for b, _ in whole]), "seed without effect"
+
+
+def _check_training(
+    domain: Domain,
+    family: Family,
+    options: Any,
+    size: int,
+    values: Mapping[str, Any],
+    shard: np.ndarray,
+) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    model = family.build(size, domain.shape, options)
+    state = None
+    for batch, _ in islice(domain.batches(shard, values, 0, (0, 0)), 3):
+        model.zero_grad()
+        total, count, state = domain.loss(model, batch, state)
+        assert total.ndim == 0, "loss: the sum must be a scalar"
+        assert total.requires_grad, "loss: the sum has no gradient"
+        assert count > 0, "loss: no units"
+        total.backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, f"{name} gets no gradient"
+            assert torch.isfinite(parameter.grad).all(), f"{name} gets an infinite gradient"
+    tensors: list[Any] = [state]
+    while tensors:
+        inner = tensors.pop()
+        if isinstance(inner, tuple):
+            tensors += inner
+        else:
+            assert inner is None or not inner.requires_grad, "loss: the state is not detached"
+
+
+def _check_scores(domain: Domain, model: Any, rows: np.ndarray, tolerance: float) -> None:
+    """Neither order nor company of the items changes an item's result."""
+    import torch
+
+    model.eval()
+    with torch.inference_mode():
+        scores = domain.evaluate(model, rows)
+        shuffled = np.random.default_rng(0).permutation(len(rows))
+        others = domain.evaluate(model, rows[shuffled])
+        alone = [domain.evaluate(model, rows[i : i + 1]) for i in range(min(len(rows), 4))]
+    assert set(scores.sums) == set(domain.metrics), "evaluate: not the domain's metrics"
+    for name, sums in [("count", scores.count), *scores.sums.items()]:
+        assert sums.shape == (len(rows),), f"{name}: one value an item"
+        assert sums.dtype == np.float64, f"{name} is {sums.dtype}, not float64"
+        assert np.isfinite(sums).all(), f"{name} is not finite"
+    for name, sums in scores.sums.items():
+        np.testing.assert_allclose(
+            others.sums[name], sums[shuffled], rtol=tolerance, atol=tolerance
+        )
+        for row, single in enumerate(alone):
+            np.testing.assert_allclose(
+                single.sums[name], sums[row : row + 1], rtol=tolerance, atol=tolerance
+            )
+
+
+# ---------------------------------------------------------------- families
+
+
+def check_family(
+    family: Family, options: Any, shape: Mapping[str, int], sizes: Sequence[int] = (8, 16)
+) -> None:
+    """Sizes ascend, shapes are right, seeds decide, the recipe is complete, FLOPs are counted."""
+    import torch
+
+    from steep.engine.count import cost
+    from steep.engine.optimizers import OPTIMIZERS
+
+    recipe = family.recipe
+    for name in ("optimizer", "learning_rate", "batch_size", "clip"):
+        assert name in recipe, f"recipe lacks {name}"
+    assert recipe["optimizer"] in OPTIMIZERS, f"no optimizer {recipe['optimizer']!r}"
+    torch.manual_seed(0)
+    first = family.build(sizes[0], shape, options)
+    torch.manual_seed(0)
+    second = family.build(sizes[0], shape, options)
+    for (name, one), other in zip(
+        first.state_dict().items(), second.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, other), f"{name}: the same seed gives other weights"
+    if family.kind == "stream":
+        _check_stream(first, shape)
+    else:
+        pixels = torch.randn(3, shape["channels"], shape["height"], shape["width"])
+        assert first(pixels).shape == (3, shape["classes"]), "logits are not BxK"
+    costs = [cost(family, size, shape, options) for size in sizes]
+    for small, large in pairwise(costs):
+        assert 0 < small.parameters < large.parameters, "parameters do not ascend with the dial"
+        assert 0 < small.flops < large.flops, "FLOPs do not ascend with the dial"
+        assert small.parameters_without_embeddings <= small.parameters
+    counted = sum(parameter.numel() for parameter in first.parameters())
+    assert costs[0].parameters == counted, "parameters() and cost() disagree"
+
+
+def _check_stream(model: Any, shape: Mapping[str, int]) -> None:
+    """Logits BxTxV, causal, and the state carries all of the past."""
+    import torch
+
+    tokens = torch.randint(shape["vocabulary"], (3, 8))
+    model.eval()
+    with torch.no_grad():
+        logits, _ = model(tokens, None)
+        assert logits.shape == (3, 8, shape["vocabulary"]), "logits are not BxTxV"
+        head, state = model(tokens[:, :5], None)
+        tail, _ = model(tokens[:, 5:], state)
+    torch.testing.assert_close(torch.cat([head, tail], 1), logits, rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------- trainers
+
+
+def check_trainer(
+    train: Trainer, trial: Trial, shard: ShardItems, resumable: bool = True
+) -> Measurement:
+    """A whole measurement; the same again; and, where it is resumable, killed and gone on."""
+    handle = MemoryHandle()
+    whole = train(trial, shard, handle)
+    assert whole.trial == trial, "the measurement is of another trial"
+    assert whole.status in ENDED, f"status {whole.status}"
+    assert records.decode(Measurement, records.encode(whole)) == whole, "JSON changes it"
+    if whole.status == Status.COMPLETE:
+        assert whole.validation_error is not None, "COMPLETE without an error"
+        assert whole.parameters is not None, "COMPLETE without a parameter count"
+        assert len(whole.curve) == len(handle.evaluations), "progress() missed an evaluation"
+        if whole.curve:
+            lowest = min(point.validation_error for point in whole.curve)
+            assert whole.validation_error == lowest, "not the minimum over the run"
+            assert whole.best_step <= whole.steps, "best step after the last"
+    again = train(trial, shard, MemoryHandle())
+    assert again.validation_error == whole.validation_error, "not repeatable"
+    assert again.weights_hash == whole.weights_hash, "the same trial ends with other weights"
+    if resumable and whole.steps > 2:
+        _check_resume(train, trial, shard, whole)
+    return whole
+
+
+def _check_resume(train: Trainer, trial: Trial, shard: ShardItems, whole: Measurement) -> None:
+    half = max(1, whole.steps // 2)
+    rung = MemoryHandle(up_to_steps=half)
+    stopped = train(trial, shard, rung)
+    assert stopped.status == Status.STOPPED, f"up_to_steps={half} ended {stopped.status}"
+    assert stopped.steps == half, f"stopped at {stopped.steps}, not {half}"
+    drain = MemoryHandle(drain_after=half, checkpoint=None)
+    try:
+        train(trial, shard, drain)
+    except Drained:
+        pass
+    else:
+        raise AssertionError("a draining handle did not raise Drained")
+    for handle in (rung, drain):
+        assert handle.checkpoint is not None, "stopped without a checkpoint"
+        rest = train(trial, shard, MemoryHandle(checkpoint=handle.checkpoint))
+        assert rest.weights_hash == whole.weights_hash, "resumed, it ends with other weights"
+        assert rest.validation_error == whole.validation_error, "resumed, the error is another"
+        assert [e.step for e in rest.curve] == [e.step for e in whole.curve]
+
+
+# ---------------------------------------------------------------- planners
+
+
+def check_planner(
+    plan: Planner,
+    problem: Problem,
+    measure: Callable[[Trial], Measurement],
+    rounds: int = 1000,
+) -> list[Measurement]:
+    """Plans until nothing is wanted: no finished trial again, pure in the set of results.
+
+    ``measure`` stands for a trainer. Returns every measurement of the search."""
+    finished: list[Measurement] = []
+    generator = random.Random(0)
+    for _ in range(rounds):
+        wanted = plan(problem, tuple(finished), (), None)
+        shuffled = finished + finished[:1]
+        generator.shuffle(shuffled)
+        again = plan(problem, tuple(shuffled), (), None)
+        assert again == wanted, "the plan depends on the order of the results, or on repeats"
+        if not wanted:
+            return finished
+        trials = [entry.trial for entry in wanted]
+        assert len({trial.id for trial in trials}) == len(trials), "a trial wanted twice"
+        done = {m.trial.id for m in finished if m.status != Status.STOPPED}
+        assert not done & {trial.id for trial in trials}, "a finished trial is wanted again"
+        with_running = plan(problem, tuple(finished), tuple(trials[:1]), None)
+        assert trials[0] in [entry.trial for entry in with_running], "a running trial is dropped"
+        finished.append(measure(generator.choice(trials)))
+    raise AssertionError(f"still planning after {rounds} trials")
+
+
+def check_member(module: Any, *names: str) -> None:
+    """A drawer's module holds what its contract names, and every name has a docstring."""
+    for name in ("Options", *names):
+        assert hasattr(module, name), f"{module.__name__} lacks {name}"
+    assert inspect.getdoc(module), f"{module.__name__} does not say what it is"

@@ -1,0 +1,76 @@
+"""The default trainer: our own engine (engine/loop.py). Needs torch: ``steep[train]``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from steep.config import Count, Loaded, Strict, member
+from steep.domains.contract import Domain
+from steep.models import FAMILIES
+from steep.models.contract import Family
+from steep.records import Measurement, Trial, Value
+from steep.trainers.contract import Cost, Handle, ShardItems, Trainer
+
+
+class Options(Strict):
+    train_items: Count = 1000
+    """Items of a trial's shard on which its training error is measured, at the best step."""
+
+
+def recipe(family: str) -> Mapping[str, Value] | None:
+    """The family's hyperparameters with their defaults; {} for an unknown family."""
+    if family not in FAMILIES:
+        return {}
+    return dict(member(FAMILIES, family).FAMILY.recipe)
+
+
+def cost(loaded: Loaded, domain: Domain, size: int) -> Cost | None:
+    """Counted on a model without storage: exact, in milliseconds."""
+    from steep.engine import count
+
+    family, options = _family(loaded, domain)
+    return count.cost(family, size, domain.shape, options)
+
+
+def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
+    """A trainer for all trials of the study. Raises ValueError where the pieces do not fit."""
+    from steep.engine import environment, loop
+
+    family, options = _family(loaded, domain)
+    spec = loaded.spec
+    metric = spec.metric or domain.metrics[0]
+    if metric not in domain.metrics:
+        known = ", ".join(domain.metrics)
+        raise ValueError(f"metric: {spec.domain.name} has no {metric!r}; there are: {known}")
+    environment.make_deterministic()
+    device = environment.choose_device(spec.run.device)
+    domain.to(device)
+    setup = loop.Setup(
+        domain=domain,
+        family=family,
+        options=options,
+        hyperparameters={**family.recipe, **spec.training},
+        stop=spec.stop,
+        metric=metric,
+        group=domain.items().group,
+        device=device,
+        train_items=Options.model_validate(spec.trainer.options).train_items,
+    )
+
+    def train(trial: Trial, shard: ShardItems, handle: Handle) -> Measurement:
+        return loop.train(setup, trial, shard, handle)
+
+    return train
+
+
+def _family(loaded: Loaded, domain: Domain) -> tuple[Family, Any]:
+    section = loaded.spec.family
+    module = member(FAMILIES, section.name)
+    family: Family = module.FAMILY
+    if family.kind != domain.kind:
+        raise ValueError(
+            f"family: {section.name!r} is made for a {family.kind} domain, "
+            f"but {loaded.spec.domain.name!r} is a {domain.kind}"
+        )
+    return family, module.Options.model_validate(section.options)
