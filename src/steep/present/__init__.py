@@ -1,0 +1,1 @@
+"""Tables, sentences and figures: the only place that formats numbers."""

@@ -1,0 +1,276 @@
+"""The learning curve as a drawing: points, law, band, regions, and what lies behind them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from steep.present import numbers
+from steep.present.drawing import Band, Drawing, Layer, Level, Line, Points, Shade, log_axis
+from steep.present.numbers import Scale
+from steep.present.palette import sequence
+from steep.records import BestFit, Confrontation, Fit, Forecast, Point, Region
+
+GRID = 80
+"""Places at which law and band are evaluated."""
+FARTHEST_GUESS = 6.0
+"""A best-guess level farther above the points than this would squeeze the curve: it is told."""
+
+COMPOSITE = "best-fit models"
+LAW = "law and forecast"
+UNUSED = "not in the fit"
+FORECAST = "forecast of the held-out size"
+TRUTH = "held out, measured"
+
+
+def learning_curve(
+    fit: Fit,
+    forecast: Forecast | None = None,
+    *,
+    best_fits: Sequence[BestFit] = (),
+    confrontations: Sequence[Confrontation] = (),
+    part: str = "validation",
+    name: str = "learning_curve",
+) -> Drawing:
+    """Error against training-set size, log-log. ``best_fits`` give the single-model curves."""
+    how = numbers.fit_scale(fit)
+    reach = _reach(fit, forecast, confrontations)
+    layers: list[Layer] = [*_law(fit, how, reach)]
+    layers += _single_models(best_fits, how, fit.unit)
+    layers += _points(fit, how, {c.samples for c in confrontations})
+    layers += _confronted(confrontations, how, fit.unit)
+    heights = [*_heights(layers), *_near_guess(fit, how)]
+    x = log_axis(f"training {fit.unit}", [*(p.samples for p in fit.points), *reach])
+    y = log_axis(f"{part} {how.title}", heights)
+    return Drawing(
+        name=name,
+        title=f"Learning curve: {how.label} against training {fit.unit}",
+        caption=_caption(fit, how, bool(best_fits)),
+        x=x,
+        y=y,
+        layers=tuple(layers),
+        shades=tuple(_shades(fit.regions, x.low, x.high)),
+        levels=tuple(
+            Level(g, "level", f"best guess {numbers.measured(fit.best_guess, how)}")
+            for g in _near_guess(fit, how)
+        ),
+    )
+
+
+# ---------------------------------------------------------------- the law
+
+
+def _reach(
+    fit: Fit, forecast: Forecast | None, confrontations: Sequence[Confrontation]
+) -> list[float]:
+    """The places beyond the points that the figure should show."""
+    places = [c.samples for c in confrontations]
+    if forecast is not None:
+        places += [a.samples for a in forecast.at]
+    if not places and fit.reference is not None and fit.draws:
+        places = [4.0 * fit.reference]
+    return places
+
+
+def _law(fit: Fit, how: Scale, reach: Sequence[float]) -> list[Layer]:
+    """Median and band of the mixture: solid over the used points, dashed beyond them."""
+    if not fit.draws or fit.reference is None:
+        return []
+    first = min(p.samples for p in fit.used)
+    last = max([fit.reference, *reach])
+    inside = np.geomspace(first, fit.reference, GRID // 2)
+    beyond = np.geomspace(fit.reference, last, GRID // 2)
+    grid = np.concatenate([inside, beyond[1:]]) if last > fit.reference else inside
+    frame = fit.predict(grid)
+    x = tuple(float(v) for v in grid)
+    middle, lower, upper = (
+        tuple(float(v) * how.factor for v in frame[c]) for c in ("error", "lower", "upper")
+    )
+    hover = tuple(
+        f"law at {numbers.count(m)} {fit.unit}<br>"
+        f"{numbers.estimate(e, lo, up, Scale('', 1.0, how.unit))}"
+        for m, e, lo, up in zip(x, middle, lower, upper, strict=True)
+    )
+    n = len(inside)
+    band = f"{numbers.level(fit.level)} band of a new measurement"
+    return [
+        Band(x, lower, upper, "main", legend=band),
+        Line(x[:n], middle[:n], "main", legend=LAW, hover=hover[:n]),
+        Line(x[n - 1 :], middle[n - 1 :], "main", dash=True, legend=LAW, hover=hover[n - 1 :]),
+    ]
+
+
+# ---------------------------------------------------------------- single-model curves
+
+
+def _single_models(best_fits: Sequence[BestFit], how: Scale, unit: str) -> list[Layer]:
+    """One thin line a model size: its lowest score on each shard of the first draw."""
+    shards = [b for b in best_fits if b.permutation == 0 and not b.held_out]
+    sizes = sorted({c.size for b in shards for c in b.candidates})
+    layers: list[Layer] = []
+    for size, colour in zip(sizes, sequence(len(sizes)), strict=True):
+        found = [
+            (b.samples, min(scores))
+            for b in shards
+            if (scores := [c.score for c in b.candidates if c.size == size])
+        ]
+        parameters = next(c.parameters for b in shards for c in b.candidates if c.size == size)
+        label = size_label(size, parameters)
+        layers.append(
+            Line(
+                x=tuple(m for m, _ in found),
+                y=tuple(e * how.factor for _, e in found),
+                colour=colour,
+                width=1.1,
+                legend=label,
+                hover=tuple(
+                    f"{label}<br>{numbers.exact(m)} {unit}: {numbers.measured(e, how)}"
+                    for m, e in found
+                ),
+            )
+        )
+    return layers
+
+
+def size_label(size: int, parameters: float) -> str:
+    """How a model size is called in every figure."""
+    return f"size {size} ({numbers.count(parameters)})" if parameters else f"size {size}"
+
+
+# ---------------------------------------------------------------- points
+
+
+def _points(fit: Fit, how: Scale, confronted: set[float]) -> list[Layer]:
+    used = [p for p in fit.points if p.used]
+    rest = [p for p in fit.points if not p.used and p.error > 0 and p.samples not in confronted]
+    layers: list[Layer] = []
+    if rest:
+        layers.append(_marks(rest, fit, how, UNUSED, "quiet", hollow=True))
+    if used:
+        layers.append(_marks(used, fit, how, COMPOSITE, "main"))
+    return layers
+
+
+def _marks(
+    points: Sequence[Point], fit: Fit, how: Scale, legend: str, colour: str, hollow: bool = False
+) -> Points:
+    bars = all(p.se_log is not None for p in points)
+    return Points(
+        x=tuple(p.samples for p in points),
+        y=tuple(p.error * how.factor for p in points),
+        colour=colour,
+        hollow=hollow,
+        lower=tuple(p.error * how.factor * math.exp(-(p.se_log or 0)) for p in points if bars),
+        upper=tuple(p.error * how.factor * math.exp(p.se_log or 0) for p in points if bars),
+        legend=legend,
+        hover=tuple(_point_text(p, fit, how) for p in points),
+    )
+
+
+def _point_text(point: Point, fit: Fit, how: Scale) -> str:
+    lines = [
+        f"{numbers.exact(point.samples)} {fit.unit}",
+        f"{how.label} {numbers.measured(point.error, how)}",
+    ]
+    if point.parameters:
+        lines.append(f"{numbers.count(point.parameters)} parameters")
+    if point.reason:
+        lines.append(f"not in the fit: {point.reason}")
+    return "<br>".join(lines)
+
+
+def _confronted(found: Sequence[Confrontation], how: Scale, unit: str) -> list[Layer]:
+    """The registered forecast as a bar, the truth as a hollow point on it."""
+    if not found:
+        return []
+    bars = Points(
+        x=tuple(c.samples for c in found),
+        y=tuple(c.forecast.error * how.factor for c in found),
+        colour="second",
+        marker="dash",
+        size=13,
+        lower=tuple(c.forecast.lower * how.factor for c in found),
+        upper=tuple(c.forecast.upper * how.factor for c in found),
+        legend=FORECAST,
+        hover=tuple(
+            f"forecast for {numbers.exact(c.samples)} {unit}<br>"
+            + numbers.estimate(c.forecast.error, c.forecast.lower, c.forecast.upper, how)
+            for c in found
+        ),
+    )
+    known = [(c, c.error) for c in found if c.error is not None]
+    if not known:
+        return [bars]
+    truth = Points(
+        x=tuple(c.samples for c, _ in known),
+        y=tuple(error * how.factor for _, error in known),
+        colour="truth",
+        hollow=True,
+        size=11,
+        legend=TRUTH,
+        hover=tuple(
+            f"measured at {numbers.exact(c.samples)} {unit}<br>{numbers.measured(error, how)}"
+            for c, error in known
+        ),
+    )
+    return [bars, truth]
+
+
+# ---------------------------------------------------------------- background
+
+
+def _shades(regions: Sequence[Region], low: float, high: float) -> list[Shade]:
+    """The regions as stripes; the outer ones run to the edges of the figure."""
+    shades = []
+    for region in regions:
+        start = region.start.value if region.start else None
+        end = region.end.value if region.end else None
+        if region.points == 0 and region.probability < 0.5:
+            continue
+        if region.name == "small-data":
+            start = low
+        if region.name == "irreducible-error":
+            end = high
+        if start is None or end is None or end <= start:
+            continue
+        name = f"{region.name} region"
+        shades.append(Shade(max(start, low), min(end, high), f"shade-{region.name}", name))
+    return shades
+
+
+def _heights(layers: Sequence[Layer]) -> list[float]:
+    """All that the vertical axis must show."""
+    values: list[float] = []
+    for layer in layers:
+        if isinstance(layer, Band):
+            values += [*layer.lower, *layer.upper]
+        elif isinstance(layer, Points):
+            values += [*layer.y, *layer.lower, *layer.upper]
+        else:
+            values += layer.y
+    return values
+
+
+def _near_guess(fit: Fit, how: Scale) -> list[float]:
+    largest = max((p.error for p in fit.points), default=0.0)
+    near = fit.best_guess is not None and 0 < fit.best_guess <= FARTHEST_GUESS * largest
+    return [fit.best_guess * how.factor] if near and fit.best_guess else []
+
+
+def _caption(fit: Fit, how: Scale, single_models: bool) -> str:
+    parts = []
+    if fit.draws:
+        parts.append(
+            f"Line and band: median and {numbers.level(fit.level)} interval of the mixture of "
+            "laws, dashed beyond the fitted points."
+        )
+    if any(p.se_log for p in fit.points):
+        parts.append("Error bars: one standard error over seeds.")
+    if single_models:
+        parts.append("Thin lines: one model size each, at its best hyperparameters.")
+    if fit.best_guess is not None and not _near_guess(fit, how):
+        guess = numbers.measured(fit.best_guess, how)
+        parts.append(f"The best guess, {guess}, lies above the figure.")
+    return " ".join(parts)

@@ -1,0 +1,336 @@
+"""How numbers look: three significant digits, intervals with the digits their width supports.
+
+A metric's scale (percent, nats, bits) is decided here and nowhere else, by its name.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from steep.records import Fit, Forecast, Interval
+
+OPEN = "no limit"
+"""The end of an interval that has none."""
+UNKNOWN = "–"
+"""A number that does not exist."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How one metric is shown: ``factor`` times the value, followed by ``unit``."""
+
+    label: str
+    factor: float = 1.0
+    unit: str = ""
+
+    @property
+    def title(self) -> str:
+        """An axis title: the label with its unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def suffix(self) -> str:
+        """What follows a number, with its space."""
+        return f" {self.unit}" if self.unit else ""
+
+
+PLAIN = Scale("")
+PERCENT = Scale("", 100.0, "%")
+
+_RATES = {
+    "error": "error rate",
+    "error_rate": "error rate",
+    "top1_error": "top-1 error rate",
+    "top5_error": "top-5 error rate",
+    "token_error": "token error rate",
+    "cer": "character error rate",
+    "character_error_rate": "character error rate",
+    "wer": "word error rate",
+    "word_error_rate": "word error rate",
+}
+_OTHERS = {
+    "cross_entropy": Scale("cross-entropy", 1.0, "nats"),
+    "bits_per_character": Scale("cross-entropy per character", 1.0, "bits"),
+    "bits_per_word": Scale("cross-entropy per word", 1.0, "bits"),
+}
+
+
+def scale(metric: str, largest: float | None = None) -> Scale:
+    """How ``metric`` is shown. ``largest`` is the largest value at hand: a column called
+    ``error`` that holds values above 1 is no rate, and gets no percent sign."""
+    if metric in _OTHERS:
+        return _OTHERS[metric]
+    if metric in _RATES and (largest is None or largest <= 1.0):
+        return Scale(_RATES[metric], 100.0, "%")
+    return Scale(metric.replace("_", " "))
+
+
+def fit_scale(fit: Fit) -> Scale:
+    """The scale of a fit's metric, with its points as witnesses that an error is a rate."""
+    return scale(fit.metric, max((p.error for p in fit.points), default=None))
+
+
+def forecast_scale(forecast: Forecast, fit: Fit | None = None) -> Scale:
+    """The scale of a forecast's metric, with all the numbers at hand as witnesses."""
+    known = [a.error for a in forecast.at] + [t.target for t in forecast.targets]
+    known += [p.error for p in fit.points] if fit is not None else []
+    return scale(forecast.metric, max(known, default=None))
+
+
+# ---------------------------------------------------------------- plain numbers
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """``digits`` significant digits, no exponent where a reader needs none."""
+    if value is None or math.isnan(value):
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    if math.isinf(value):
+        return OPEN
+    magnitude = math.floor(math.log10(abs(value)))
+    if not -4 <= magnitude < 6:
+        return f"{value:.{digits - 1}e}"
+    places = digits - 1 - magnitude
+    return f"{round(value, places):,.{max(places, 0)}f}"
+
+
+_SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+
+
+def count(value: float | None, digits: int = 3) -> str:
+    """Samples or parameters, rounded: 812, 8.12k, 1.3M, 2B."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN if value is None or math.isnan(value) else OPEN
+    return _suffixed(value, _SUFFIXES, digits)
+
+
+def _suffixed(value: float, suffixes: tuple[tuple[float, str], ...], digits: int) -> str:
+    if value == 0:
+        return "0"
+    # rounded first, so that 999,600 becomes 1M and not 1,000k
+    rounded = float(f"{value:.{digits - 1}e}")
+    for size, suffix in suffixes:
+        if abs(rounded) >= size:
+            return f"{_short(rounded / size, digits)}{suffix}"
+    return _short(rounded, digits)
+
+
+def _short(value: float, digits: int) -> str:
+    """Without trailing zeros: 8 and not 8.00."""
+    text = number(value, digits)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
+def exact(value: float | None) -> str:
+    """A size that was counted: every digit of a whole number, grouped."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:,.0f}" if value == int(value) else number(value, 4)
+
+
+def factor(value: float) -> str:
+    """How many times: 10x, 2.5x, 1,000x."""
+    near = round(value)
+    if near >= 1 and abs(value - near) < 0.01 * near:
+        return f"{near:,}x"
+    return f"{_short(value, 2)}x"
+
+
+def share(value: float) -> str:
+    """A probability or weight in whole percent, with honest ends."""
+    if 0 < value < 0.01:
+        return "<1 %"
+    if 0.99 < value < 1:
+        return ">99 %"
+    return f"{100 * value:.0f} %"
+
+
+def level(value: float) -> str:
+    """The level of an interval: 90 %."""
+    return f"{_short(100 * value, 3)} %"
+
+
+# ---------------------------------------------------------------- with a unit
+
+
+def measured(value: float | None, how: Scale, digits: int = 3) -> str:
+    """One value of a metric: 8.12 %."""
+    return UNKNOWN if value is None else f"{number(value * how.factor, digits)}{how.suffix}"
+
+
+def target(value: float, how: Scale) -> str:
+    """A value that somebody typed: 5 % and not 5.00 %."""
+    return f"{_short(value * how.factor, 3)}{how.suffix}"
+
+
+def span(lower: float | None, upper: float | None, how: Scale | None = None) -> str:
+    """An interval alone: [7.2, 9.4] %."""
+    how = how or PLAIN
+    _, low, high = _aligned(None, lower, upper, how.factor)
+    return f"[{low}, {high}]{how.suffix}"
+
+
+def estimate(
+    value: float | None, lower: float | None, upper: float | None, how: Scale | None = None
+) -> str:
+    """A value and its interval: 8.1 % [7.2, 9.4]."""
+    how = how or PLAIN
+    if value is None:
+        return UNKNOWN
+    middle, low, high = _aligned(value, lower, upper, how.factor)
+    return f"{middle}{how.suffix} [{low}, {high}]"
+
+
+def interval(found: Interval | None, how: Scale | None = None) -> str:
+    """A record's value and interval; without ends, the value alone."""
+    if found is None or found.value is None:
+        return UNKNOWN
+    if found.lower is None and found.upper is None:
+        return measured(found.value, how or PLAIN)
+    return estimate(found.value, found.lower, found.upper, how)
+
+
+def counts(found: Interval | None) -> str:
+    """An interval of samples or parameters: 120k [80k, 260k]."""
+    return _each(found, count)
+
+
+def operations(found: Interval | None) -> str:
+    """An interval of FLOPs: 1.2 PFLOPs [0.8, ...]."""
+    return _each(found, flops)
+
+
+def _each(found: Interval | None, form: Callable[[float], str]) -> str:
+    if found is None or found.value is None:
+        return UNKNOWN
+    low = UNKNOWN if found.lower is None else form(found.lower)
+    high = OPEN if found.upper is None else form(found.upper)
+    return f"{form(found.value)} [{low}, {high}]"
+
+
+def _aligned(
+    value: float | None, lower: float | None, upper: float | None, factor: float
+) -> tuple[str, str, str]:
+    """The three numbers with the decimals that the interval's half-width supports (2 digits)."""
+    places = _places([v * factor for v in (lower, upper) if v is not None])
+
+    def form(v: float | None, missing: str) -> str:
+        if v is None or not math.isfinite(v):
+            return missing
+        if places is None:
+            return _short(v * factor, 3)
+        return f"{round(v * factor, places):,.{max(places, 0)}f}"
+
+    return form(value, UNKNOWN), form(lower, OPEN), form(upper, OPEN)
+
+
+def _places(ends: list[float]) -> int | None:
+    """Decimals for an interval; None where its ends differ too much for common decimals."""
+    if len(ends) < 2 or not all(map(math.isfinite, ends)) or ends[0] == ends[1]:
+        return None
+    low, high = ends
+    if low > 0 and high / low > 20:
+        return None
+    return min(max(1 - math.floor(math.log10(abs(high - low) / 2)), -9), 9)
+
+
+# ---------------------------------------------------------------- time, memory, work
+
+
+def duration(seconds: float | None) -> str:
+    """0.42 s, 12 s, 3 min 20 s, 2 h 05 min, 3 d 4 h."""
+    if seconds is None or not math.isfinite(seconds):
+        return UNKNOWN
+    if seconds < 9.95:
+        return f"{_short(seconds, 2)} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        minutes, rest = divmod(whole, 60)
+        return f"{minutes} min {rest:02d} s" if minutes < 10 else f"{round(whole / 60)} min"
+    minutes = round(whole / 60)
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours = round(whole / 3600)
+    return f"{hours // 24} d {hours % 24} h"
+
+
+_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from '90s', '10m', '2h', '1h30m' or '1.5h'. ValueError with a sentence otherwise."""
+    parts = re.findall(r"([0-9.]+)\s*(min|[smhd])", text)
+    rest = re.sub(r"([0-9.]+)\s*(min|[smhd])|\s", "", text)
+    try:
+        seconds = sum(float(value) * _SECONDS[unit] for value, unit in parts)
+    except ValueError:
+        seconds = 0.0
+    if rest or not seconds > 0:
+        raise ValueError(f"{text!r} is no duration: write 90s, 10m, 2h or 1h30m")
+    return seconds
+
+
+_BYTES = ((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"))
+_FLOPS = ((1e24, " Y"), (1e21, " Z"), (1e18, " E"), (1e15, " P"), (1e12, " T"), (1e9, " G"))
+
+
+def memory(value: float | None) -> str:
+    """Bytes: 1.2 GB."""
+    if value is None:
+        return UNKNOWN
+    return _suffixed(value, _BYTES, 2) + (" B" if value < 999 else "")
+
+
+def flops(value: float | None) -> str:
+    """Floating-point operations: 3.4 PFLOPs (a total, not a rate)."""
+    if value is None:
+        return UNKNOWN
+    if value < 1e9:
+        return f"{count(value, 2)} FLOPs"
+    return f"{_suffixed(value, _FLOPS, 2)}FLOPs"
+
+
+# ---------------------------------------------------------------- axis ticks
+
+_LADDERS = ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))
+
+
+def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Round values within [low, high] for a logarithmic axis, ``most`` at the most."""
+    if not 0 < low < high:
+        return [low] if low > 0 else []
+    for ladder in _LADDERS:
+        ticks = _on_ladder(ladder, low, high)
+        if 3 <= len(ticks) <= most:
+            return ticks
+    decades = _on_ladder((1,), low, high)
+    if len(decades) > most:
+        return decades[:: math.ceil(len(decades) / most)]
+    return _linear_ticks(low, high, most)
+
+
+def _on_ladder(ladder: tuple[float, ...], low: float, high: float) -> list[float]:
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    values = [
+        float(f"{step * 10.0**power:.3g}") for power in range(first, last + 1) for step in ladder
+    ]
+    return [v for v in values if low <= v <= high]
+
+
+def _linear_ticks(low: float, high: float, most: int) -> list[float]:
+    rough = (high - low) / max(most - 1, 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= rough)
+    first = math.ceil(low / step)
+    return [float(f"{i * step:.6g}") for i in range(first, math.floor(high / step) + 1)]
+
+
+def tick(value: float) -> str:
+    """A tick's label: 125, 1k, 20k, 0.5."""
+    return count(value) if value >= 1 else _short(value, 3)

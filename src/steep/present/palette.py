@@ -1,0 +1,51 @@
+"""Colours that stay apart for colour-blind readers, each for light and for dark paper.
+
+The categorical ones follow Okabe and Ito (2008); the sequence runs from blue through teal to
+amber with steadily changing lightness, so that it survives a greyscale print.
+"""
+
+from __future__ import annotations
+
+COLOURS: dict[str, tuple[str, str]] = {
+    # name: (on light paper, on dark paper)
+    "main": ("#0b5fa5", "#62b0f0"),
+    "truth": ("#c2410c", "#ff9152"),
+    "second": ("#0a7d5a", "#3fcf9f"),
+    "quiet": ("#8a93a0", "#7f8998"),
+    "faint": ("#b9c0ca", "#525c6b"),
+    "text": ("#1c2430", "#e6eaf0"),
+    "level": ("#8a5a00", "#e0b04a"),
+    "shade-small-data": ("#f4ead6", "#2c2618"),
+    "shade-power-law": ("#eaf2fa", "#172433"),
+    "shade-irreducible-error": ("#f6e4e8", "#331b22"),
+}
+_SEQUENCE = (
+    ("#3b1f8f", "#a99bff"),
+    ("#2b4fb0", "#7fa8ff"),
+    ("#1778a8", "#5cc3ee"),
+    ("#0f8a72", "#3fd0ac"),
+    ("#5b8c1f", "#a4d65a"),
+    ("#a87b00", "#e8c34a"),
+    ("#c45a10", "#ff9d57"),
+    ("#b3264a", "#ff8099"),
+)
+
+LIGHT, DARK = 0, 1
+
+
+def colour(name: str, paper: int = LIGHT) -> str:
+    """The hex value of a colour's name on light or dark paper."""
+    if name.startswith("step-"):
+        return _SEQUENCE[int(name[5:]) % len(_SEQUENCE)][paper]
+    return COLOURS[name][paper]
+
+
+def sequence(length: int) -> list[str]:
+    """``length`` names along the sequence, spread over all of it."""
+    last = len(_SEQUENCE) - 1
+    return [f"step-{round(i * last / max(length - 1, 1))}" for i in range(length)]
+
+
+def names() -> list[str]:
+    """Every colour's name."""
+    return [*COLOURS, *(f"step-{i}" for i in range(len(_SEQUENCE)))]

@@ -1,0 +1,242 @@
+"""What a study says, in sentences: the answer, its largest caveat, and the fit in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from steep.present import numbers
+from steep.present.numbers import PERCENT, Scale
+from steep.present.tables import best_fit_table, forecast_table
+from steep.records import (
+    Analysis,
+    At,
+    BestFit,
+    Confrontation,
+    Fit,
+    Forecast,
+    Interval,
+    SamplesFor,
+    SizeLaw,
+)
+
+MOST_AT = 2
+"""Sizes that the answer names; the table has the others."""
+
+
+# ---------------------------------------------------------------- the answer
+
+
+def answer(forecast: Forecast, subject: Analysis | Fit | None = None) -> str:
+    """The first line: "10x the data: 8.1 % [7.2, 9.4]; 5 % is not reachable with this family".
+
+    ``subject`` is what was forecast from: it tells an error rate from another error, and
+    answers with the law itself where nothing was asked."""
+    fit = _fit(subject)
+    how = numbers.forecast_scale(forecast, fit)
+    if forecast.outcome != "ok":
+        return f"No forecast: {_outcome(forecast.outcome, fit)}"
+    parts = _at_phrases(forecast, how)
+    parts += [target_phrase(t, how, forecast.unit) for t in forecast.targets]
+    if parts:
+        return "; ".join(parts)
+    return slope_sentence(fit) if fit is not None else "Nothing was asked of this fit"
+
+
+def caveat(forecast: Forecast) -> str:
+    """The second line: the largest caveat, a sentence with a full stop."""
+    return _sentence(forecast.caveat) if forecast.caveat else ""
+
+
+def _fit(subject: Analysis | Fit | None) -> Fit | None:
+    if isinstance(subject, Analysis):
+        return subject.curves[0].fit if subject.curves else None
+    return subject
+
+
+def _at_phrases(forecast: Forecast, how: Scale) -> list[str]:
+    """The farthest sizes asked for, nearest first."""
+    chosen = sorted(forecast.at, key=lambda a: a.factor)[-MOST_AT:]
+    phrases = []
+    for i, at in enumerate(chosen):
+        found = numbers.estimate(at.error, at.lower, at.upper, how)
+        phrases.append(f"{_place(at, forecast.unit, first=i == 0)}: {found}")
+    return phrases
+
+
+def _place(at: At, unit: str, first: bool) -> str:
+    if at.factor < 1.0 or abs(at.factor - round(at.factor, 1)) > 0.005 * at.factor:
+        return f"{numbers.count(at.samples)} {unit}"
+    return f"{numbers.factor(at.factor)} the data" if first else numbers.factor(at.factor)
+
+
+def target_phrase(found: SamplesFor, how: Scale, unit: str) -> str:
+    """One target's answer: what it takes, or that it cannot be reached."""
+    goal = numbers.target(found.target, how)
+    if found.outcome == "not reachable with this model family":
+        return f"{goal} is not reachable with this family"
+    if found.outcome == "beyond reach":
+        return f"{goal} is beyond reach (more than a million times the data)"
+    if found.samples is None:
+        return f"{goal}: {found.outcome}"
+    needed = numbers.counts(Interval(found.samples, found.lower, found.upper))
+    if found.outcome == "already reached":
+        return f"{goal} is reached at {needed} {unit}, within the data"
+    times = f" ({numbers.factor(found.factor)} the data)" if found.factor else ""
+    return f"{goal} needs {needed} {unit}{times}"
+
+
+def _outcome(outcome: str, fit: Fit | None) -> str:
+    reasons = {
+        "too few points": "too few sizes were measured to fit a law",
+        "not a power law": "the error does not fall as a power law of the data",
+        "not converged": "no law's fit converged",
+        "bound hit": "every law's fit ended at a bound of its parameters",
+    }
+    text = reasons.get(outcome, outcome)
+    if fit is not None and fit.beta_g_reason and outcome == "not a power law":
+        text = fit.beta_g_reason
+    return text
+
+
+# ---------------------------------------------------------------- the fit
+
+
+def slope_sentence(fit: Fit) -> str:
+    """beta_g and what twice the data brings, or why it is not measured."""
+    if fit.beta_g is None or fit.beta_g.value is None:
+        return f"beta_g is not measured: {fit.beta_g_reason or _outcome(fit.outcome, fit)}"
+    return f"beta_g = {numbers.interval(fit.beta_g)}: {_doubling(fit.beta_g)}"
+
+
+def _doubling(beta: Interval) -> str:
+    """Twice the data takes 1 - 2**beta_g off the error."""
+    gains = [None if b is None else 1 - 2.0**b for b in (beta.value, beta.upper, beta.lower)]
+    found = numbers.estimate(gains[0], gains[1], gains[2], PERCENT)
+    return f"twice the data takes {found} off the error"
+
+
+def fit_lines(fit: Fit) -> list[str]:
+    """A fit in sentences: the slope, the laws, the points, the noise, what was done to them."""
+    lines = [slope_sentence(fit)]
+    if fit.beta_g is not None and fit.beta_g_reason:
+        lines.append(fit.beta_g_reason)
+    if fit.laws:
+        lines.append(weights_sentence(fit))
+    if fit.supports:
+        lines.append(fit.supports)
+    lines += [points_sentence(fit), *noise_sentences(fit), *fit.notes]
+    return [_sentence(line) for line in lines if line]
+
+
+def weights_sentence(fit: Fit) -> str:
+    """Which laws carry the evidence."""
+    heavy = [law for law in fit.laws if law.weight >= 0.005]
+    weights = ", ".join(f"{law.law} {numbers.share(law.weight)}" for law in heavy)
+    return f"Evidence among the laws: {weights}"
+
+
+def points_sentence(fit: Fit) -> str:
+    """How many points were used, from where to where, and why the others were not."""
+    used = fit.used
+    if not used:
+        return f"None of the {len(fit.points)} points could be used"
+    first, last = (numbers.exact(p.samples) for p in (used[0], used[-1]))
+    text = f"{len(used)} of {len(fit.points)} points used, {first} to {last} {fit.unit}"
+    reasons = Counter(p.reason for p in fit.points if not p.used)
+    if reasons:
+        text += "; left out: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+    return text
+
+
+def noise_sentences(fit: Fit) -> list[str]:
+    """The parts of the noise that are known, in percent of the error."""
+    noise = fit.noise
+    parts = []
+    if noise.scatter is not None:
+        parts.append(f"{numbers.measured(noise.scatter, PERCENT, 2)} for one typical point")
+    if noise.replicate is not None:
+        replicate = numbers.measured(noise.replicate, PERCENT, 2)
+        parts.append(f"{replicate} between replicates ({noise.replicate_df} degrees of freedom)")
+    if noise.validation is not None:
+        common = numbers.measured(noise.validation, PERCENT, 2)
+        parts.append(f"{common} shared by all points through the one validation set")
+    return [f"Noise of the error: {', '.join(parts)}"] if parts else []
+
+
+# ---------------------------------------------------------------- a study
+
+
+def size_sentence(name: str, law: SizeLaw) -> str:
+    """beta_p by one definition of the best-fit size, or why it is not measured."""
+    if law.outcome != "ok":
+        return _sentence(f"beta_p ({name}) is not measured: {law.reason}")
+    points = f"{law.two_sided} optima inside the ladder, {law.censored} at its edge"
+    return f"beta_p ({name}) = {numbers.interval(law.beta_p)}, from {points}."
+
+
+def confrontation_sentence(found: Confrontation, how: Scale, unit: str) -> str:
+    """The forecast and the truth that met it."""
+    place = f"{numbers.exact(found.samples)} {unit}"
+    at = found.forecast
+    expected = numbers.estimate(at.error, at.lower, at.upper, how)
+    text = f"Forecast for the held-out {place}: {expected}"
+    if found.error is None:
+        return f"{text}; not yet measured."
+    verdict = "inside the interval" if found.inside else "outside the interval"
+    return f"{text}; measured: {numbers.measured(found.error, how)}, {verdict}."
+
+
+def unmeasured_sentence(analysis: Analysis) -> str:
+    """Which part of the noise a study with one draw of the data cannot know."""
+    if any(shard.permutation > 0 for shard in analysis.shards):
+        return ""
+    return (
+        "One draw of the data was made: what another draw would change is not measured, "
+        "and no interval here contains it except through the scatter about the law."
+    )
+
+
+def best_fit_line(best: BestFit, metric: str) -> str:
+    """One shard's best-fit model, for a log or a terminal."""
+    how = numbers.scale(metric, best.best.score)
+    found = numbers.measured(best.best.score, how)
+    size = numbers.count(best.best.parameters)
+    flags = f" ({', '.join(best.flags)})" if best.flags else ""
+    place = f"{numbers.exact(best.samples)} {best.unit}"
+    return f"{place}: {found} with {size} parameters{flags}"
+
+
+def study_lines(analysis: Analysis) -> list[str]:
+    """A study for a terminal: answer, caveat, best-fit models, exponents, forecast, truth."""
+    if not analysis.curves:
+        return ["No forecast: no shard has a finished model yet."]
+    first = analysis.curves[0]
+    how = numbers.forecast_scale(first.forecast, first.fit)
+    lines = [_sentence(answer(first.forecast, analysis)), caveat(first.forecast), ""]
+    lines += [best_fit_table(analysis.best_fits, analysis.metric).text(), ""]
+    lines.append(_sentence(slope_sentence(first.fit)))
+    lines += [size_sentence(name, law) for name, law in analysis.size_laws[:1]]
+    lines += ["", forecast_table(first.forecast, first.fit).text(), ""]
+    lines += [confrontation_sentence(c, how, analysis.unit) for c in analysis.confrontations]
+    flagged = [f for f in analysis.findings if f.severity != "note"]
+    lines += [_sentence(f"{f.severity}: {f.where}: {f.evidence}") for f in flagged]
+    return lines
+
+
+def joined(words: Sequence[str]) -> str:
+    """a, b and c."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _sentence(text: str) -> str:
+    """With a capital (unless it starts with a symbol such as beta_g) and a full stop."""
+    text = text.strip()
+    if not text:
+        return ""
+    first = text.split()[0]
+    if first.isalpha():
+        text = text[0].upper() + text[1:]
+    return text if text[-1] in ".!?" else f"{text}."

@@ -1,0 +1,211 @@
+"""Model sizes as drawings: the best-fit size against data, and error against size per shard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from steep.present import numbers
+from steep.present.drawing import Band, Drawing, Layer, Line, Points, log_axis
+from steep.present.numbers import Scale
+from steep.present.palette import sequence
+from steep.records import BestFit, Candidate, Confrontation, SizeLaw
+
+BEST = "lowest score"
+ADEQUATE = "smallest adequate"
+
+
+def model_size_curve(
+    best_fits: Sequence[BestFit],
+    size_laws: Sequence[tuple[str, SizeLaw]],
+    confrontations: Sequence[Confrontation] = (),
+) -> Drawing | None:
+    """Parameters of the best-fit model against training-set size; None without parameters."""
+    fitted = [b for b in best_fits if not b.held_out and b.best.parameters > 0]
+    if not fitted:
+        return None
+    unit = fitted[0].unit
+    last = max([b.samples for b in fitted] + [c.samples for c in confrontations])
+    layers: list[Layer] = []
+    law = dict(size_laws).get(ADEQUATE)
+    if law is not None:
+        layers += _size_law(law, min(b.samples for b in fitted), last)
+    layers += _optima(fitted, unit)
+    layers += _trained(confrontations, unit)
+    heights = [v for layer in layers if not isinstance(layer, Band) for v in layer.y]
+    return Drawing(
+        name="model_size",
+        title=f"Model-size curve: best-fit parameters against training {unit}",
+        caption=_size_caption(law),
+        x=log_axis(f"training {unit}", [*(b.samples for b in fitted), last]),
+        y=log_axis("parameters of the best-fit model", heights, pad=0.1),
+        layers=tuple(layers),
+    )
+
+
+def _size_law(law: SizeLaw, first: float, last: float) -> list[Layer]:
+    """Median and interval of the law's draws over the sizes measured."""
+    if law.outcome != "ok" or law.center is None or not law.draws:
+        return []
+    grid = np.geomspace(first, last, 40)
+    draws = np.array(law.draws)
+    log_size = draws[:, :1] + draws[:, 1:] * (np.log(grid)[None, :] - law.center[0])
+    ends = [0.5 - law.level / 2, 0.5, 0.5 + law.level / 2]
+    found = np.exp(np.quantile(log_size, ends, axis=0))
+    low, mid, high = (tuple(row.tolist()) for row in found)
+    x = tuple(grid.tolist())
+    hover = tuple(
+        f"size law at {numbers.count(m)}<br>{numbers.count(s)} parameters"
+        for m, s in zip(x, mid, strict=True)
+    )
+    return [
+        Band(x, low, high, "main", legend=f"{numbers.level(law.level)} band of the law"),
+        Line(x, mid, "main", legend=f"size law, {ADEQUATE}", hover=hover),
+    ]
+
+
+def _optima(fitted: Sequence[BestFit], unit: str) -> list[Layer]:
+    """Sizes inside the ladder as points, those at its edge as arrows: one-sided."""
+    kinds = (
+        (BEST, "quiet", True, [(b, b.best, b.edge) for b in fitted]),
+        (ADEQUATE, "main", False, [(b, b.adequate, b.adequate_edge) for b in fitted]),
+    )
+    layers: list[Layer] = []
+    for label, colour, hollow, members in kinds:
+        for edge, marker in (("", "circle"), ("high", "up"), ("low", "down")):
+            chosen = [(b, c) for b, c, e in members if e == edge]
+            if not chosen:
+                continue
+            layers.append(
+                Points(
+                    x=tuple(b.samples for b, _ in chosen),
+                    y=tuple(float(c.parameters) for _, c in chosen),
+                    colour=colour,
+                    marker=marker,
+                    hollow=hollow,
+                    size=13 if hollow else 9,
+                    legend=label + _EDGES[edge],
+                    hover=tuple(_optimum_text(b, c, label, edge, unit) for b, c in chosen),
+                )
+            )
+    return layers
+
+
+_EDGES = {
+    "": "",
+    "high": ", at the upper edge (at least this size)",
+    "low": ", at the lower edge (at most this size)",
+}
+
+
+def _optimum_text(best: BestFit, candidate: Candidate, label: str, edge: str, unit: str) -> str:
+    return (
+        f"{label}{_EDGES[edge]}<br>{numbers.exact(best.samples)} {unit}: size {candidate.size}, "
+        f"{numbers.count(candidate.parameters)} parameters"
+    )
+
+
+def _trained(confrontations: Sequence[Confrontation], unit: str) -> list[Layer]:
+    known = [(c, c.parameters) for c in confrontations if c.parameters]
+    if not known:
+        return []
+    return [
+        Points(
+            x=tuple(c.samples for c, _ in known),
+            y=tuple(float(p) for _, p in known),
+            colour="truth",
+            hollow=True,
+            size=11,
+            legend="trained at the held-out size",
+            hover=tuple(
+                f"{numbers.exact(c.samples)} {unit}: size {c.size}, {numbers.count(p)} parameters"
+                for c, p in known
+            ),
+        )
+    ]
+
+
+def _size_caption(law: SizeLaw | None) -> str:
+    if law is None:
+        return ""
+    if law.outcome != "ok":
+        return f"beta_p is not measured: {law.reason}."
+    return (
+        f"beta_p = {numbers.interval(law.beta_p)}, from {law.two_sided} optima inside the ladder"
+        + (f" and {law.censored} one-sided ones." if law.censored else ".")
+    )
+
+
+# ---------------------------------------------------------------- error against size
+
+
+def error_by_size(best_fits: Sequence[BestFit], how: Scale) -> Drawing | None:
+    """Lowest score of each model size, one line a shard, with the best fit marked."""
+    shards = [b for b in best_fits if b.permutation == 0 and not b.held_out and b.candidates]
+    shards = [b for b in shards if all(c.parameters > 0 for c in b.candidates)]
+    if not shards:
+        return None
+    unit = shards[0].unit
+    layers: list[Layer] = []
+    for best, colour in zip(shards, sequence(len(shards)), strict=True):
+        layers.append(_by_size(best, colour, how))
+    for legend, marker, size, hollow in (
+        (ADEQUATE, "circle", 15.0, True),
+        (BEST, "star", 13.0, False),
+    ):
+        chosen = [b.adequate if marker == "circle" else b.best for b in shards]
+        layers.append(
+            Points(
+                x=tuple(float(c.parameters) for c in chosen),
+                y=tuple(c.score * how.factor for c in chosen),
+                colour="text",
+                marker=marker,
+                hollow=hollow,
+                size=size,
+                legend=legend,
+                hover=tuple(
+                    f"{legend} at {numbers.exact(b.samples)} {unit}<br>{_candidate_text(c, how)}"
+                    for b, c in zip(shards, chosen, strict=True)
+                ),
+            )
+        )
+    lines = [layer for layer in layers if isinstance(layer, Line)]
+    return Drawing(
+        name="error_by_size",
+        title=f"{how.label[:1].upper()}{how.label[1:]} against model size, per shard",
+        caption="Each point: the lowest score (median over seeds of the minimum validation "
+        "error) of one model size over its hyperparameters.",
+        x=log_axis("parameters", [v for line in lines for v in line.x]),
+        y=log_axis(f"validation {how.title}", [v for line in lines for v in line.y]),
+        layers=tuple(layers),
+    )
+
+
+def _by_size(best: BestFit, colour: str, how: Scale) -> Line:
+    sizes = sorted({c.size for c in best.candidates})
+    lowest = [min((c for c in best.candidates if c.size == s), key=_score) for s in sizes]
+    return Line(
+        x=tuple(float(c.parameters) for c in lowest),
+        y=tuple(c.score * how.factor for c in lowest),
+        colour=colour,
+        width=1.8,
+        markers=True,
+        legend=f"{numbers.exact(best.samples)} {best.unit}",
+        hover=tuple(
+            f"{numbers.exact(best.samples)} {best.unit}<br>{_candidate_text(c, how)}"
+            for c in lowest
+        ),
+    )
+
+
+def _score(candidate: Candidate) -> float:
+    return candidate.score
+
+
+def _candidate_text(candidate: Candidate, how: Scale) -> str:
+    return (
+        f"size {candidate.size}, {numbers.count(candidate.parameters)} parameters<br>"
+        f"{numbers.measured(candidate.score, how)} over {len(candidate.seeds)} "
+        + ("seed" if len(candidate.seeds) == 1 else "seeds")
+    )

@@ -1,0 +1,357 @@
+"""Tables as plain text cells: drawn by rich in a terminal, by a template in the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from steep.present import numbers
+from steep.present.numbers import PERCENT, Scale
+from steep.records import (
+    Analysis,
+    Backtest,
+    BestFit,
+    Confrontation,
+    Finding,
+    Fit,
+    Forecast,
+    Interval,
+    LawFit,
+)
+
+LEFT, RIGHT = "left", "right"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table of formatted cells. ``print`` of rich draws it; ``text`` is for a pipe."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    align: tuple[str, ...] = ()
+    """'left' or 'right' per column; empty: the first left, the others right."""
+    note: str = ""
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        return self.align or (LEFT, *(RIGHT for _ in self.columns[1:]))
+
+    def __rich__(self) -> Any:
+        from rich import box
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        # Text, not str: a cell that happens to hold [brackets] is not markup
+        drawn = RichTable(
+            title=Text(self.title) if self.title else None,
+            box=box.SIMPLE_HEAD,
+            title_justify="left",
+            title_style="bold",
+            pad_edge=False,
+            caption=Text(self.note) if self.note else None,
+            caption_justify="left",
+        )
+        for name, side in zip(self.columns, self.sides, strict=True):
+            drawn.add_column(Text(name), justify="right" if side == RIGHT else "left")
+        for row in self.rows:
+            drawn.add_row(*(Text(cell) for cell in row))
+        return drawn
+
+    def text(self) -> str:
+        """Columns padded with spaces, without a title."""
+        every = [self.columns, *self.rows]
+        widths = [max(len(row[i]) for row in every) for i in range(len(self.columns))]
+        return "\n".join(
+            "  ".join(
+                cell.rjust(w) if side == RIGHT else cell.ljust(w)
+                for cell, w, side in zip(row, widths, self.sides, strict=True)
+            ).rstrip()
+            for row in every
+        )
+
+
+# ---------------------------------------------------------------- best fits
+
+
+def best_fit_table(best_fits: Sequence[BestFit], metric: str) -> Table:
+    """The best-fit model of each shard, with what the search says about it."""
+    how = numbers.scale(metric, max((b.best.score for b in best_fits), default=None))
+    unit = best_fits[0].unit if best_fits else "samples"
+    draws = len({b.permutation for b in best_fits}) > 1
+    searched = _searched(best_fits)
+    columns = [unit, *(["draw"] if draws else []), how.label, "seed s.e.", "test"]
+    columns += ["size", "parameters", "smallest adequate", *searched, "seeds", "remarks"]
+    rows = []
+    for b in best_fits:
+        chosen = dict(b.best.hyperparameters)
+        row = [numbers.exact(b.samples), *([str(b.permutation)] if draws else [])]
+        row += [numbers.measured(b.best.score, how), numbers.measured(b.seed_se, how, 2)]
+        row += [numbers.measured(b.test_error, how), str(b.best.size)]
+        row += [numbers.count(b.best.parameters), _adequate(b)]
+        row += [_value(chosen.get(name)) for name in searched]
+        row += [str(len(b.best.seeds)), _remarks(b)]
+        rows.append(tuple(row))
+    align = tuple(RIGHT for _ in columns[:-1])
+    return Table("Best-fit models", tuple(columns), tuple(rows), (*align, LEFT))
+
+
+def _searched(best_fits: Sequence[BestFit]) -> list[str]:
+    """Hyperparameters that take more than one value among the candidates."""
+    seen: dict[str, set[Any]] = {}
+    for best in best_fits:
+        for candidate in best.candidates or (best.best,):
+            for name, value in candidate.hyperparameters:
+                seen.setdefault(name, set()).add(value)
+    return [name for name, values in seen.items() if len(values) > 1]
+
+
+def _adequate(best: BestFit) -> str:
+    if best.adequate.size == best.best.size:
+        return "the same"
+    return f"{best.adequate.size} ({numbers.count(best.adequate.parameters)})"
+
+
+def _remarks(best: BestFit) -> str:
+    words = {"edge high": "at the ladder's upper edge", "edge low": "at the ladder's lower edge"}
+    remarks = [words.get(flag, flag) for flag in best.flags]
+    return ", ".join((["held out"] if best.held_out else []) + remarks)
+
+
+# ---------------------------------------------------------------- forecasts
+
+
+def forecast_table(forecast: Forecast, fit: Fit | None = None) -> Table:
+    """Errors at sizes, then samples for targets, each with its interval."""
+    how = numbers.forecast_scale(forecast, fit)
+    sized = any(a.parameters for a in forecast.at) or any(t.parameters for t in forecast.targets)
+    columns = ["question", forecast.unit, how.label]
+    columns += ["parameters", "training FLOPs"] if sized else []
+    rows = []
+    for a in sorted(forecast.at, key=lambda a: a.samples):
+        row = [f"error at {numbers.factor(a.factor)} the data", numbers.count(a.samples)]
+        row.append(numbers.estimate(a.error, a.lower, a.upper, how))
+        rows.append(row + (_cost(a.parameters, a.flops) if sized else []))
+    for t in forecast.targets:
+        found = Interval(t.samples, t.lower, t.upper)
+        row = [f"data for {numbers.target(t.target, how)}", numbers.counts(found)]
+        if t.samples is None:
+            row[1] = t.outcome
+        row.append(_reachable(t.unreachable, numbers.target(t.target, how)))
+        rows.append(row + (_cost(t.parameters, t.flops) if sized else []))
+    note = f"In brackets: {numbers.level(forecast.level)} intervals."
+    return Table("Forecast", tuple(columns), tuple(map(tuple, rows)), note=note)
+
+
+def forecast_text(forecast: Forecast, fit: Fit | None = None) -> str:
+    """The same for a pipe, its note below."""
+    table = forecast_table(forecast, fit)
+    return f"{table.text()}\n{table.note}" if table.rows else ""
+
+
+def _reachable(never: float, goal: str) -> str:
+    return f"{goal} (never: {numbers.share(never)})" if never >= 0.005 else goal
+
+
+def _cost(parameters: Interval | None, flops: Interval | None) -> list[str]:
+    return [numbers.counts(parameters), numbers.operations(flops)]
+
+
+def target_and_truth_table(found: Sequence[Confrontation], how: Scale, unit: str) -> Table:
+    """Each registered forecast beside what was measured afterwards."""
+    columns = (unit, "forecast", "measured", "verdict", "test", "size", "why this size", "made")
+    rows = tuple(
+        (
+            numbers.exact(c.samples),
+            numbers.estimate(c.forecast.error, c.forecast.lower, c.forecast.upper, how),
+            numbers.measured(c.error, how) if c.error is not None else "not yet",
+            "" if c.inside is None else "inside" if c.inside else "outside",
+            numbers.measured(c.test_error, how),
+            f"{c.size} ({numbers.count(c.parameters)})" if c.parameters else str(c.size),
+            c.size_reason,
+            c.registered,
+        )
+        for c in found
+    )
+    align = (RIGHT, RIGHT, RIGHT, LEFT, RIGHT, RIGHT, LEFT, LEFT)
+    note = "Made: when the forecast was written down, before the held-out shard was trained (UTC)."
+    return Table("Forecast against truth", columns, rows, align, note)
+
+
+def backtest_table(found: Backtest) -> Table:
+    """Sizes that were hidden from the fit, forecast and measured."""
+    how = numbers.scale(found.metric, max((s.error for s in found.scores), default=None))
+    columns = (
+        "forecast",
+        "from",
+        found.unit,
+        "forecast " + how.label,
+        "measured",
+        "verdict",
+        "off by",
+    )
+    rows = tuple(
+        (
+            numbers.factor(s.factor),
+            f"{s.points} points",
+            numbers.exact(s.samples),
+            numbers.estimate(s.forecast, s.lower, s.upper, how),
+            numbers.measured(s.error, how),
+            "inside" if s.inside else "outside",
+            numbers.measured(math.expm1(s.log_error), PERCENT, 2),
+        )
+        for s in found.scores
+    )
+    align = (RIGHT, RIGHT, RIGHT, RIGHT, RIGHT, LEFT, RIGHT)
+    note = f"In brackets: {numbers.level(found.level)} intervals."
+    return Table("Back-test", columns, rows, align, note)
+
+
+# ---------------------------------------------------------------- laws
+
+
+def law_table(fit: Fit) -> Table:
+    """The candidate laws: weight, parameters with intervals, scatter, outcome."""
+    rows = tuple(
+        (
+            law.law,
+            law.formula,
+            numbers.share(law.weight),
+            _parameters(law),
+            numbers.measured(law.scatter, PERCENT, 2),
+            law.outcome + (f": {law.reason}" if law.reason else ""),
+        )
+        for law in fit.laws
+    )
+    columns = ("law", "error at m", "weight", "parameters", "scatter", "outcome")
+    note = (
+        f"Weights: evidence among the laws. Parameters: {numbers.level(fit.level)} "
+        "profile-likelihood intervals, each of its own law."
+    )
+    return Table("Laws", columns, rows, (LEFT, LEFT, RIGHT, LEFT, RIGHT, LEFT), note)
+
+
+def _parameters(law: LawFit) -> str:
+    return ", ".join(
+        f"{name} = {_wide(value)}" for name, value in zip(law.names, law.parameters, strict=True)
+    )
+
+
+def _wide(found: Interval) -> str:
+    """An interval whose ends may differ by orders of magnitude: three digits each."""
+    if found.value is None:
+        return numbers.UNKNOWN
+    if found.lower is None and found.upper is None:
+        return numbers.number(found.value)
+    return numbers.estimate(found.value, found.lower, found.upper)
+
+
+def slope_table(analysis: Analysis) -> Table:
+    """beta_g of each metric and part: selection on V first, the untouched test part beside it."""
+    columns = ("metric", "part", "beta_g", "points", "scatter", "remark")
+    rows = tuple(
+        (
+            numbers.scale(c.metric).label,
+            c.part,
+            numbers.interval(c.fit.beta_g) if c.fit.beta_g else "not measured",
+            str(len(c.fit.used)),
+            numbers.measured(c.fit.noise.scatter, PERCENT, 2),
+            c.fit.beta_g_reason or ("" if c.fit.outcome == "ok" else c.fit.outcome),
+        )
+        for c in analysis.curves
+    )
+    return Table("Exponents by metric", columns, rows, (LEFT, LEFT, RIGHT, RIGHT, RIGHT, LEFT))
+
+
+def size_law_table(analysis: Analysis) -> Table:
+    """beta_p by each definition of the best-fit size."""
+    columns = ("best-fit size", "beta_p", "sigma", "inside the ladder", "at its edge", "remark")
+    rows = tuple(
+        (
+            name,
+            numbers.interval(law.beta_p) if law.outcome == "ok" else "not measured",
+            _wide(law.sigma) if law.sigma else numbers.UNKNOWN,
+            str(law.two_sided),
+            str(law.censored),
+            law.reason,
+        )
+        for name, law in analysis.size_laws
+    )
+    return Table("Size laws", columns, rows, (LEFT, RIGHT, RIGHT, RIGHT, RIGHT, LEFT))
+
+
+def finding_table(findings: Sequence[Finding]) -> Table:
+    """What was flagged, the serious first."""
+    order = {"serious": 0, "warning": 1, "note": 2}
+    ranked = sorted(findings, key=lambda f: order.get(f.severity, 3))
+    columns = ("severity", "what", "where", "evidence", "next step")
+    rows = tuple((f.severity, f.kind, f.where, f.evidence, f.next_step) for f in ranked)
+    return Table("Flagged", columns, rows, (LEFT,) * 5)
+
+
+# ---------------------------------------------------------------- any named columns
+
+
+def status_table(rows: Sequence[Mapping[str, Any]], title: str = "Status") -> Table:
+    """Rows of named values: trials by shard and state, workers, attempts."""
+    return named_table(rows, title)
+
+
+def plan_table(rows: Sequence[Mapping[str, Any]], title: str = "Plan") -> Table:
+    """Rows of named values: what would run and what it would take."""
+    return named_table(rows, title)
+
+
+def named_table(rows: Sequence[Mapping[str, Any]], title: str = "", note: str = "") -> Table:
+    """Any rows of named values; the name of a column decides how its numbers look."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    cells = tuple(tuple(cell(name, row.get(name)) for name in columns) for row in rows)
+    numeric = [all(not isinstance(row.get(name), str) for row in rows) for name in columns]
+    align = tuple(RIGHT if side else LEFT for side in numeric)
+    titles = tuple(name.replace("_", " ") for name in columns)
+    return Table(title, titles, cells, align, note)
+
+
+_FORMS: dict[str, Callable[[float], str]] = {
+    "samples": numbers.exact,
+    "items": numbers.exact,
+    "steps": numbers.exact,
+    "parameters": numbers.count,
+    "parameters_without_embeddings": numbers.count,
+    "flops": numbers.flops,
+    "seconds": numbers.duration,
+    "time": numbers.duration,
+    "eta": numbers.duration,
+    "bytes": numbers.memory,
+    "disk": numbers.memory,
+    "memory": numbers.memory,
+    "factor": numbers.factor,
+    "share": numbers.share,
+    "weight": numbers.share,
+}
+
+
+def cell(name: str, value: Any) -> str:
+    """One value by the name of its column: ``wall_seconds`` as a duration, ``flops`` in PFLOPs."""
+    if isinstance(value, Interval):
+        return numbers.interval(value)
+    if value is None or isinstance(value, (bool, str)) or not isinstance(value, (int, float)):
+        return _value(value)
+    for key, form in _FORMS.items():
+        if name == key or name.endswith(f"_{key}"):
+            return form(float(value))
+    if "error" in name and isinstance(value, float):
+        return numbers.measured(value, numbers.scale("error", value))
+    return _value(value)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return numbers.UNKNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return numbers.number(value) if isinstance(value, float) else str(value)
