@@ -44,11 +44,16 @@ class Cost:
 class Handle(Protocol):
     """A trial's line to whoever started it. It never opens the store."""
 
+    attempt: int
+    """Which try at the trial this is, from 1."""
+
     up_to_steps: int | None
     """Stop (checkpointed, not finished) after this many steps; None: train to the end."""
 
     def progress(self, evaluation: Evaluation) -> None:
-        """Tell of one evaluation: drives the progress bar and the live training curve."""
+        """Tell of one evaluation: drives the progress bar and the live training curve.
+
+        Raises Diverged, which ends the trial as DIVERGED, when a number in it is not finite."""
         ...
 
     def save(self, step: int, state: bytes) -> None:
@@ -74,6 +79,10 @@ class Handle(Protocol):
 
 class Drained(Exception):
     """A trial stopped on request after saving; it stays unfinished and can go on."""
+
+
+class Diverged(Exception):
+    """The loss is NaN or infinite: the trial ends as DIVERGED, with the curve so far."""
 
 
 Trainer = Callable[[Trial, ShardItems, Handle], Measurement]

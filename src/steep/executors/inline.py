@@ -1,0 +1,65 @@
+"""Inline: trials run in this process, one after another, each in a thread of its own.
+
+For plain callables, for tests, and for a debugger. The thread lets the driver go on recording
+events and hearing Ctrl-C while a trial runs; a thread cannot be killed, so one that is given up
+is left behind and what it sends is dropped.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from pathlib import Path
+
+from steep import config
+from steep.executors.contract import Event, Job
+from steep.executors.worker import work
+from steep.trainers.contract import Trainer
+
+
+def open_executor(folder: Path, run: config.Run, trainer: Trainer | None = None) -> Inline:
+    """One slot; ``trainer`` replaces the one that the study's spec names."""
+    return Inline(trainer)
+
+
+class Inline:
+    """See executors/contract.py."""
+
+    slots = 1
+
+    def __init__(self, trainer: Trainer | None = None) -> None:
+        self._trainer = trainer
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._draining = threading.Event()
+        self._given_up: set[tuple[str, int]] = set()
+        self._thread: threading.Thread | None = None
+
+    def start(self, job: Job) -> None:
+        def send(event: Event) -> None:
+            if (event.trial, event.attempt) not in self._given_up:
+                self._events.put(event)
+
+        self._thread = threading.Thread(
+            target=work, args=(job, send, self._draining, self._trainer), daemon=True
+        )
+        self._thread.start()
+
+    def poll(self, timeout: float) -> list[Event]:
+        events = []
+        try:
+            events.append(self._events.get(timeout=timeout))
+            while True:
+                events.append(self._events.get_nowait())
+        except queue.Empty:
+            return events
+
+    def drain(self) -> None:
+        self._draining.set()
+
+    def kill(self, trial: str, attempt: int) -> None:
+        self._given_up.add((trial, attempt))
+
+    def close(self) -> None:
+        self._draining.set()
+        if self._thread is not None:
+            self._thread.join(timeout=1.0)

@@ -1,0 +1,241 @@
+"""One attempt at one trial, from the inside: what runs in a worker, wherever the worker runs.
+
+``work`` opens the study's domain and trainer, runs the trial, and tells of everything through
+``send``. It reads the study folder and writes checkpoints there, but never opens the store.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from steep.config import Loaded, member
+from steep.domains import DOMAINS
+from steep.domains.contract import Domain
+from steep.executors.contract import Event, Job, Kind
+from steep.folder import SPEC, StoreError, load_checkpoint, read_spec, save_checkpoint
+from steep.records import Evaluation, Measurement, Status
+from steep.shards import items_of
+from steep.trainers import TRAINERS
+from steep.trainers.contract import Diverged, Drained, Trainer
+
+Send = Callable[[Event], None]
+
+
+class Commands(Protocol):
+    """What the driver asks of a worker: set means drain. ``threading.Event`` will do."""
+
+    def is_set(self) -> bool: ...
+
+
+def work(job: Job, send: Send, commands: Commands, trainer: Trainer | None = None) -> None:
+    """Run one attempt and send its events, the last of them RESULT, FAILURE or DRAINED.
+
+    ``trainer`` replaces the spec's own: a plain function that lives only in this process. No
+    exception comes out: it goes to the driver as a FAILURE, with its traceback as ``detail``."""
+
+    def tell(kind: Kind, payload: Any) -> None:
+        send(Event(kind, job.trial.id, job.attempt, payload))
+
+    tell(Kind.STARTED, {"pid": os.getpid()})
+    over = threading.Event()
+    try:
+        study = opened(job.folder)
+        lease = study.loaded.spec.run.lease
+        threading.Thread(target=_beat, args=(tell, lease, over), daemon=True).start()
+        line = Line(job, tell, commands, study.loaded.spec.run.checkpoint)
+        kind, payload = _run(job, line, trainer or study.trainer())
+    except BaseException as error:  # a worker's last word must reach the driver, whatever it is
+        kind, payload = Kind.FAILURE, failure(error)
+    over.set()
+    tell(kind, payload)
+
+
+def _run(job: Job, line: Line, trainer: Trainer) -> tuple[Kind, Any]:
+    try:
+        measured = trainer(job.trial, items_of(job.folder, job.trial), line)
+    except Drained:
+        return Kind.DRAINED, {"step": line.step}
+    except Diverged as diverged:
+        measured = line.diverged(str(diverged))
+    if isinstance(measured, Measurement):
+        measured = finite(measured)
+    if line.kept and measured.status != Status.DIVERGED:
+        line.tell(Kind.ITEMS, line.kept)
+    return Kind.RESULT, measured
+
+
+def _beat(tell: Callable[[Kind, Any], None], lease: float, over: threading.Event) -> None:
+    """Signs of life, five in a lease: one that comes late on a loaded machine costs nothing."""
+    while not over.wait(min(10.0, lease / 5)):
+        tell(Kind.HEARTBEAT, {})
+
+
+# ---------------------------------------------------------------- the study, opened
+
+
+@dataclass
+class Opened:
+    """A study as a worker needs it. The trainer is opened when first asked for: it may start a
+    device, which must not happen before a fork."""
+
+    loaded: Loaded
+    domain: Domain
+    mark: tuple[Path, int, int]
+    _trainer: Trainer | None = None
+
+    def trainer(self) -> Trainer:
+        if self._trainer is None:
+            module = member(TRAINERS, self.loaded.spec.trainer.name)
+            self._trainer = module.open_trainer(self.loaded, self.domain)
+        assert self._trainer is not None
+        return self._trainer
+
+
+_last: list[Opened] = []
+
+
+def opened(folder: Path) -> Opened:
+    """The study in ``folder``; kept, so that a worker that runs many trials opens it once."""
+    try:
+        stat = (folder / SPEC).stat()
+    except OSError as error:
+        raise StoreError(f"{folder / SPEC} cannot be read: {error.strerror}") from None
+    mark = (folder.resolve(), stat.st_mtime_ns, stat.st_ino)
+    if not _last or _last[0].mark != mark:
+        loaded = read_spec(folder)
+        module = member(DOMAINS, loaded.spec.domain.name)
+        options = module.Options.model_validate(loaded.spec.domain.options)
+        _last[:] = [Opened(loaded, module.open_domain(options, loaded.base), mark)]
+    return _last[0]
+
+
+# ---------------------------------------------------------------- the trial's line
+
+
+class Line:
+    """The ``Handle`` of a trial: see trainers/contract.py."""
+
+    def __init__(
+        self, job: Job, tell: Callable[[Kind, Any], None], commands: Commands, every: float
+    ) -> None:
+        self.attempt = job.attempt
+        self.up_to_steps = job.up_to_steps
+        self.step = 0
+        self.kept: dict[str, np.ndarray] = {}
+        self.tell = tell
+        self._job, self._commands, self._every = job, commands, every
+        self._curve: list[Evaluation] = []
+        self._began = self._saved = time.monotonic()
+
+    def progress(self, evaluation: Evaluation) -> None:
+        self.step = evaluation.step
+        for name in ("validation_error", "validation_loss", "train_loss"):
+            value = getattr(evaluation, name)
+            if value is not None and not math.isfinite(value):
+                raise Diverged(f"{name} is {value} at step {evaluation.step}")
+        self._curve.append(evaluation)
+        self.tell(Kind.PROGRESS, evaluation)
+
+    def save(self, step: int, state: bytes) -> None:
+        """A checkpoint that cannot be written is told and done without: the last one stays good,
+        and the trial may well end before it is needed."""
+        self._saved = time.monotonic()
+        self.step = step
+        try:
+            path = save_checkpoint(
+                self._job.folder, self._job.trial.id, self._job.attempt, step, state
+            )
+        except StoreError as error:
+            self.tell(Kind.NOTE, {"text": f"no checkpoint at step {step}: {error}"})
+            return
+        self.tell(Kind.CHECKPOINT, {"step": step, "file": path.name})
+
+    def load(self) -> bytes | None:
+        state, notes = load_checkpoint(self._job.folder, self._job.trial.id)
+        for note in notes:
+            self.tell(Kind.NOTE, {"text": note})
+        return state
+
+    def due(self) -> bool:
+        return time.monotonic() - self._saved >= self._every
+
+    def draining(self) -> bool:
+        return self._commands.is_set()
+
+    def items(self, errors: dict[str, np.ndarray]) -> None:
+        self.kept = dict(errors)
+
+    def diverged(self, reason: str) -> Measurement:
+        """The measurement of a trial whose loss left the numbers."""
+        return Measurement(
+            self._job.trial,
+            Status.DIVERGED,
+            reason,
+            steps=self.step,
+            samples_seen=self._curve[-1].samples_seen if self._curve else 0.0,
+            seconds=time.monotonic() - self._began,
+            curve=tuple(self._curve),
+        )
+
+
+# ---------------------------------------------------------------- bad ends
+
+
+def finite(measured: Measurement) -> Measurement:
+    """The same without NaN and infinity, which no record may carry; DIVERGED when the validation
+    error or loss was one of them."""
+    bad = {}
+    for field in fields(measured):
+        value = getattr(measured, field.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            bad[field.name] = value
+    metrics = tuple((name, value) for name, value in measured.metrics if _good(value))
+    curve = tuple(
+        point
+        for point in measured.curve
+        if _good(point.validation_error)
+        and _good(point.validation_loss)
+        and _good(point.train_loss)
+    )
+    changes: dict[str, Any] = dict.fromkeys(bad) | {"metrics": metrics, "curve": curve}
+    if "seconds" in bad or "samples_seen" in bad:
+        raise ValueError(f"the trainer returned {bad}")
+    for name in ("validation_error", "validation_loss"):
+        if name in bad:
+            reason = f"{name} is {bad[name]} at step {measured.steps}"
+            changes |= {"status": Status.DIVERGED, "reason": reason, "validation_error": None}
+            break
+    return replace(measured, **changes)
+
+
+def _good(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """A FAILURE's payload: a reason in one line, its cause, the traceback for the record."""
+    detail = "".join(traceback.format_exception(error))
+    text = str(error).strip().splitlines()
+    said = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    if _out_of_memory(error):
+        return {"reason": f"oom: {said}", "cause": "oom", "detail": detail}
+    return {"reason": said, "cause": "error", "detail": detail}
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Python's, CUDA's (a RuntimeError of its own) and torch's CPU allocator's."""
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    signs = ("out of memory", "can't allocate memory", "defaultcpuallocator", "not enough memory")
+    return isinstance(error, (RuntimeError, OSError)) and any(sign in text for sign in signs)

@@ -1,0 +1,168 @@
+"""Who owns a trial: the identity of a process that survives the reuse of its number.
+
+A process is named by machine, boot, process-number space (containers have their own), number and
+start time. Only then can a dead owner be told from a live one, or a process be killed without
+hitting a stranger. Time is the monotonic clock of that boot: a wall clock that jumps does nothing,
+and a laptop that sleeps does not age a lease.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+NETWORK_FILE_SYSTEMS = {
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ncpfs", "webdav", "afpfs"),
+    *("lustre", "gpfs", "beegfs", "ceph", "glusterfs", "orangefs", "pvfs2", "panfs"),
+    *("fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.glusterfs", "fuse.ceph"),
+    *("fuse.juicefs", "fuse.blobfuse2", "fuse.mount-s3", "fuse.cvmfs2", "fuse.afp"),
+}
+
+
+@dataclass(frozen=True)
+class Owner:
+    """One process, on one boot of one machine."""
+
+    host: str
+    boot: str
+    space: str
+    """The process-number space; numbers of another space say nothing here."""
+    pid: int
+    start: str
+    """When the process started, in whatever unit the system tells; '' where it does not."""
+    session: str = ""
+    """Which of the process's open stores: one that was closed has given everything up."""
+
+    def same_machine(self, other: Owner) -> bool:
+        """Containers of one machine share its boot; a rebooted machine keeps its name."""
+        return self.boot == other.boot or self.host == other.host
+
+    def alive(self, seen_from: Owner) -> bool | None:
+        """Whether it still runs; None where that cannot be told from here."""
+        if not self.same_machine(seen_from):
+            return None
+        if self.boot != seen_from.boot:
+            return False
+        if self.space != seen_from.space:
+            return None
+        if (self.pid, self.start) == (seen_from.pid, seen_from.start):
+            return self.session in SESSIONS
+        return is_running(self.pid, self.start)
+
+
+SESSIONS: set[str] = set()
+"""The stores that this process has open for writing."""
+
+
+def this_process(session: str = "") -> Owner:
+    """The calling process as an owner."""
+    pid = os.getpid()
+    return Owner(platform.node(), boot_id(), _space(), pid, start_time(pid), session)
+
+
+def now() -> float:
+    """Seconds on this boot's monotonic clock, the same for every process of the machine."""
+    return time.monotonic()
+
+
+@cache
+def boot_id() -> str:
+    """A name for this boot of this machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        pass
+    if sys.platform == "darwin":
+        return _output("sysctl", "-n", "kern.bootsessionuuid")
+    return platform.node()
+
+
+def _space() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def start_time(pid: int) -> str:
+    """When process ``pid`` started, or '' when there is no such process or no way to know."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        if sys.platform == "darwin":
+            return _output("ps", "-o", "lstart=", "-p", str(pid))
+        return ""
+    fields = stat[stat.rindex(b")") + 2 :].split()  # the name before it may hold anything
+    return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
+
+
+def is_running(pid: int, start: str) -> bool:
+    """Whether process ``pid`` runs and is the one that started at ``start``. A zombie does not."""
+    if pid <= 0:
+        return False
+    found = start_time(pid)
+    if found or sys.platform in ("linux", "darwin"):
+        return bool(found) and (not start or found == start)
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def kill(pid: int, start: str, wait: float = 3.0) -> bool:
+    """Kill a process with its group, if it leads one, and wait for its end; True when it is gone.
+
+    Does nothing to a process that merely has the same number (``start`` differs)."""
+    if not start or not is_running(pid, start) or pid == os.getpid():
+        return not is_running(pid, start)
+    try:
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    until = now() + wait
+    while is_running(pid, start):
+        if now() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def network_file_system(folder: Path, mounts: str = "/proc/mounts") -> str | None:
+    """The type of the network file system that holds ``folder``, or None for a local one."""
+    path = folder.resolve()
+    try:
+        lines = Path(mounts).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    best, kind = -1, ""
+    for line in lines:
+        fields = line.split()
+        if len(fields) < 3:
+            continue
+        point = Path(fields[1].encode().decode("unicode_escape"))
+        if path.is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), fields[2]
+    return kind if kind in NETWORK_FILE_SYSTEMS else None
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,392 @@
+"""Train: run the trials that the plan wants, until it wants no more.
+
+The driver asks the plan, starts workers, and alone records what they send. Everything it decides
+on is in the store, so killing it at any moment loses nothing that was recorded, and running it
+again goes on: plan again, run what is missing. Several drivers may share one study.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from steep import config, lease
+from steep.executors.contract import Event, Executor, Job, Kind
+from steep.planners.contract import Wanted
+from steep.records import Measurement, Status, Trial, encode
+from steep.store import Store, StoreError
+
+Plan = Callable[[Sequence[Measurement], Sequence[Trial]], list[Wanted]]
+"""(finished, running) -> the trials wanted and not finished; [] when the search is over."""
+
+_OVER = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED, Kind.LOST)
+_POLL = 0.2
+"""Seconds between looks at the clock, the drain and the other drivers."""
+_OOM_ATTEMPTS = 2
+"""A trial that ran out of memory once may have been crowded out; twice, it is too large."""
+_STARTING = 120.0
+"""Seconds that a worker may take to come up: importing torch from a cold disk takes long."""
+
+
+class Stop(Protocol):
+    """What ``train`` asks whether to stop; ``threading.Event`` will do."""
+
+    def is_set(self) -> bool: ...
+
+
+class Drain:
+    """A request to stop: once, and running trials save and stop; twice, and they are killed."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def set(self) -> None:
+        self.requests += 1
+
+    def is_set(self) -> bool:
+        return self.requests >= 1
+
+    @property
+    def now(self) -> bool:
+        return self.requests >= 2
+
+    @contextmanager
+    def on_signals(self) -> Iterator[Drain]:
+        """Take Ctrl-C and SIGTERM as requests, inside the ``with`` block."""
+        names = (signal.SIGINT, signal.SIGTERM)
+        before = {name: signal.signal(name, lambda *_: self.set()) for name in names}
+        try:
+            yield self
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, and how the study's trials stand."""
+
+    word: str
+    """'complete'; 'partial': some trials FAILED or met their TIMEOUT; 'drained': stopped on
+    request; 'budget': what is left costs more than the budget."""
+    trials: int
+    complete: int
+    capped: int
+    stopped: int
+    diverged: int
+    failed: int
+    timeout: int
+    unfinished: int
+    """Planned and not ended."""
+    ran: int
+    """Results recorded by this run."""
+    retried: int
+    """Attempts of this run that failed."""
+    seconds: float
+
+    def then(self, follow: Outcome) -> Outcome:
+        """The outcome of this run and of ``follow`` after it, on the same study."""
+        return replace(
+            follow,
+            ran=self.ran + follow.ran,
+            retried=self.retried + follow.retried,
+            seconds=self.seconds + follow.seconds,
+        )
+
+
+def train(
+    store: Store,
+    plan: Plan,
+    executor: Executor,
+    *,
+    cost: Callable[[Trial], float],
+    run: config.Run,
+    observe: Callable[[Event], None] | None = None,
+    budget: float | None = None,
+    drain: Stop | None = None,
+) -> Outcome:
+    """Run what ``plan`` wants until it wants no more; longest first by ``cost`` (FLOPs).
+
+    ``budget`` bounds the summed cost of the trials that this call starts. ``observe`` gets every
+    event once it is recorded. Raises StoreError when the store cannot record; what it has
+    recorded stays, and the same call goes on from there."""
+    store.lease = run.lease
+    driver = _Driver(store, plan, executor, cost, run, observe or (lambda event: None), budget)
+    try:
+        return driver.loop(drain or threading.Event())
+    except BaseException:
+        driver.abandon("its driver stopped")
+        raise
+
+
+@dataclass
+class _Running:
+    """An attempt of this driver's."""
+
+    trial: Trial
+    attempt: int
+    want: Wanted
+    began: float
+    heard: float
+    """When it last gave a sign of life, on the monotonic clock."""
+    up: bool = False
+    """Its worker has started."""
+
+
+class _Driver:
+    """The loop's state: what is queued, what runs, what was spent."""
+
+    def __init__(
+        self,
+        store: Store,
+        plan: Plan,
+        executor: Executor,
+        cost: Callable[[Trial], float],
+        run: config.Run,
+        observe: Callable[[Event], None],
+        budget: float | None,
+    ) -> None:
+        self.store, self.plan, self.executor, self.run = store, plan, executor, run
+        self.cost, self.observe, self.budget = cost, observe, budget
+        self.queue: list[Wanted] = []
+        self.running: dict[tuple[str, int], _Running] = {}
+        self.stale = True
+        """Results have changed since the plan was last asked."""
+        self.spent = 0.0
+        self.over_budget = False
+        self.ran = self.retried = 0
+        self.begun = lease.now()
+        self.looked = -math.inf
+        self.watched = lease.now()
+        self.elsewhere: set[Trial] = set()
+        """Wanted trials that another driver runs."""
+
+    def loop(self, drain: Stop) -> Outcome:
+        draining = False
+        while True:
+            if drain.is_set():
+                if getattr(drain, "now", False):
+                    self.abandon("stopped at once")
+                    return self.outcome("drained")
+                if not draining:
+                    self.executor.drain()
+                    draining = True
+            self.look_around()
+            if not draining:
+                self.fill()
+            if not self.running and (draining or not self.waiting()):
+                break
+            self.take(self.executor.poll(_POLL))
+            self.watch()
+        if draining:
+            return self.outcome("drained")
+        return self.outcome("budget" if self.over_budget else "complete")
+
+    # ------------------------------------------------------------ what to run
+
+    def look_around(self) -> None:
+        """See what other drivers did, and take back what dead ones left."""
+        if self.store.changed():
+            self.stale = True
+        if lease.now() - self.looked > min(2.0, self.run.lease / 4):
+            self.looked = lease.now()
+            for gone in self.store.reclaim():
+                self.stale = True
+                text = f"attempt {gone.attempt} was given up: {gone.reason}"
+                self.tell(Event(Kind.NOTE, gone.trial, gone.attempt, {"text": text}))
+
+    def fill(self) -> None:
+        """Ask the plan if results changed, and start trials while slots are free."""
+        if self.stale:
+            self.ask()
+        while self.queue and len(self.running) < self.executor.slots:
+            want = self.queue.pop(0)
+            price = self.cost(want.trial)
+            if self.budget is not None and self.spent + price > self.budget:
+                self.over_budget = True
+                continue
+            attempt = self.store.claim(want.trial, self.store.owner, want.up_to_steps)
+            if attempt is None:
+                self.stale = True  # another driver has taken it meanwhile
+                continue
+            self.spent += price
+            now = lease.now()
+            started = _Running(want.trial, attempt, want, now, now)
+            self.running[want.trial.id, attempt] = started
+            self.executor.start(Job(self.store.folder, want.trial, attempt, want.up_to_steps))
+
+    def ask(self) -> None:
+        self.stale = False
+        rows = self.store.rows()
+        finished = self.store.measurements()
+        wanted = self.plan(finished, [row.trial for row in rows if row.status == Status.RUNNING])
+        done = {m.trial: m for m in finished}
+        left = [want for want in wanted if _left(want, done.get(want.trial))]
+        for why in dict.fromkeys(want.why for want in left):
+            self.store.add([want.trial for want in left if want.why == why], why)
+        mine = {attempt.trial for attempt in self.running.values()}
+        self.queue = [want for want in left if want.trial not in mine]
+        self.queue.sort(key=lambda want: -self.cost(want.trial))
+        self.over_budget = False
+        self.elsewhere = {row.trial for row in rows if row.status == Status.RUNNING} - mine
+        self.elsewhere &= {want.trial for want in left}
+
+    def waiting(self) -> bool:
+        """Whether something may still come: queued here, or run by another driver."""
+        return bool(self.queue or self.stale or self.elsewhere)
+
+    # ------------------------------------------------------------ what came back
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Record events in one transaction, then let the observer see them."""
+        fenced: list[Event] = []
+        recorded: list[Event] = []
+        with self.store.batch():
+            for event in events:
+                attempt = self.running.get((event.trial, event.attempt))
+                if attempt is None:
+                    continue  # of an attempt that was ended here before
+                attempt.heard, attempt.up = lease.now(), True
+                event = _checked(event, attempt.trial)
+                if self.store.record(event, self.last_word(event, attempt)):
+                    recorded.append(event)
+                else:
+                    fenced.append(event)
+        for event in fenced:
+            text = f"attempt {event.attempt} had been taken over: what it sent is not used"
+            self.executor.kill(event.trial, event.attempt)
+            self.forget(event)
+            self.tell(Event(Kind.NOTE, event.trial, event.attempt, {"text": text}))
+        for event in recorded:
+            if event.kind in _OVER:
+                self.settle(event)
+            self.observe(event)
+
+    def settle(self, event: Event) -> None:
+        """An attempt is over and recorded: free its slot, queue the trial again if it failed."""
+        attempt = self.forget(event)
+        if attempt is None:
+            return
+        if event.kind in (Kind.FAILURE, Kind.LOST):
+            self.retried += 1
+            self.stale = True
+        elif event.kind == Kind.RESULT:
+            self.ran += 1
+
+    def forget(self, event: Event) -> _Running | None:
+        self.stale = True
+        return self.running.pop((event.trial, event.attempt), None)
+
+    def last_word(self, event: Event, attempt: _Running) -> Measurement | None:
+        """The measurement that ends a trial whose attempt failed, unless it is to be retried."""
+        if event.kind not in (Kind.FAILURE, Kind.LOST) or event.payload.get("killed"):
+            return None
+        reason = event.payload["reason"]
+        status = Status.FAILED
+        tried = len(self.store.failures(event.trial)) + 1
+        limit = self.run.max_attempts
+        if event.payload.get("cause") == "oom":
+            limit = min(limit, _OOM_ATTEMPTS)
+        if event.payload.get("cause") == "timeout":
+            limit, status = 1, Status.TIMEOUT
+        if tried < limit:
+            return None
+        curve = tuple(self.store.progress(event.trial))
+        steps = curve[-1].step if curve else 0
+        seconds = lease.now() - attempt.began
+        if tried > 1:
+            reason = f"{reason} (attempt {tried} of {limit})"
+        return Measurement(attempt.trial, status, reason, steps=steps, seconds=seconds, curve=curve)
+
+    def watch(self) -> None:
+        """End attempts that hang or went silent; keep the leases of those still coming up."""
+        if lease.now() - self.watched > self.run.lease / 2:
+            # This process itself stood still (Ctrl-Z, a debugger): what its workers said in the
+            # meantime may not have been read yet, so their silence means nothing.
+            for attempt in self.running.values():
+                attempt.heard = lease.now()
+        self.watched = lease.now()
+        for attempt in list(self.running.values()):
+            now = lease.now()
+            silent = now - attempt.heard
+            limit = self.run.lease if attempt.up else max(self.run.lease, _STARTING)
+            if self.run.timeout is not None and now - attempt.began > self.run.timeout:
+                reason = f"timeout: not done after {self.run.timeout:g} seconds"
+                self.end(attempt, Kind.FAILURE, {"reason": reason, "cause": "timeout"})
+            elif silent > limit:
+                reason = f"no sign of life for {limit:g} seconds"
+                self.end(attempt, Kind.LOST, {"reason": reason})
+            elif not attempt.up:
+                self.store.beat(attempt.trial.id, attempt.attempt)
+
+    def end(self, attempt: _Running, kind: Kind, payload: dict[str, Any]) -> None:
+        """Kill an attempt, then say how it ended: its retry never meets it alive."""
+        self.executor.kill(attempt.trial.id, attempt.attempt)
+        self.take([Event(kind, attempt.trial.id, attempt.attempt, payload)])
+
+    def abandon(self, reason: str) -> None:
+        """Kill everything now and give it back; nobody's attempts are counted as failed."""
+        self.executor.close()
+        with suppress(StoreError), self.store.batch():
+            for attempt in self.running.values():
+                payload = {"reason": reason, "killed": True}
+                self.store.record(Event(Kind.LOST, attempt.trial.id, attempt.attempt, payload))
+        self.running.clear()
+
+    def tell(self, event: Event) -> None:
+        self.store.note(event.payload["text"], event.trial, event.attempt)
+        self.observe(event)
+
+    def outcome(self, word: str) -> Outcome:
+        statuses = [row.status for row in self.store.rows()]
+        count = statuses.count
+        failed, timeout = count(Status.FAILED), count(Status.TIMEOUT)
+        if word == "complete" and (failed or timeout):
+            word = "partial"
+        return Outcome(
+            word=word,
+            trials=len(statuses),
+            complete=count(Status.COMPLETE),
+            capped=count(Status.CAPPED),
+            stopped=count(Status.STOPPED),
+            diverged=count(Status.DIVERGED),
+            failed=failed,
+            timeout=timeout,
+            unfinished=count(Status.PLANNED) + count(Status.RUNNING),
+            ran=self.ran,
+            retried=self.retried,
+            seconds=lease.now() - self.begun,
+        )
+
+
+def _left(want: Wanted, measured: Measurement | None) -> bool:
+    """Whether a wanted trial is still to be run: not ended, or stopped short of what is wanted."""
+    if measured is None:
+        return True
+    if measured.status != Status.STOPPED:
+        return False
+    return want.up_to_steps is None or want.up_to_steps > measured.steps
+
+
+def _checked(event: Event, trial: Trial) -> Event:
+    """A result that cannot be recorded is a failure of the trainer, told as one."""
+    if event.kind != Kind.RESULT:
+        return event
+    problem = None
+    if not isinstance(event.payload, Measurement):
+        problem = f"the trainer returned {type(event.payload).__name__}, not a Measurement"
+    elif event.payload.trial != trial:
+        problem = "the trainer returned the measurement of another trial"
+    else:
+        try:
+            encode(event.payload)
+        except (ValueError, TypeError) as error:
+            problem = f"the trainer returned a measurement that cannot be kept: {error}"
+    if problem is None:
+        return event
+    return replace(event, kind=Kind.FAILURE, payload={"reason": problem})
