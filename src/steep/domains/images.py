@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -270,9 +271,11 @@ def _idx(path: Path, data: bytes, dimensions: int) -> np.ndarray:
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
     """``images`` [N, H, W] or [N, H, W, C] uint8, ``labels`` [N]. Pickled arrays are refused."""
-    digest = hashlib.sha256(_bytes(path)).hexdigest()
+    data = _bytes(path)
+    digest = hashlib.sha256(data).hexdigest()
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # From memory: numpy leaves a damaged file open.
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             images, labels = arrays["images"], arrays["labels"]
     except KeyError as error:
         raise DataError(f"{path}: needs arrays 'images' and 'labels': {error}") from None

@@ -1,0 +1,240 @@
+"""The loop: how trials end, that they resume bit for bit, that it carries every kind of domain."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ragged
+import torch
+
+from steep import testing
+from steep.config import Stop
+from steep.domains import characters, images
+from steep.engine import checkpoint, environment, loop
+from steep.models import lstm, resnet, rhn
+from steep.records import Status, Trial, settings
+from steep.testing import MemoryHandle
+from steep.trainers.contract import Drained, ShardItems
+
+STOP = Stop(evaluations=3, patience=1, first=3, ratio=1.5)
+TEXT = "\n\n".join(f"the {n} th line of {n * n} in all" for n in range(60))
+
+
+@pytest.fixture(autouse=True)
+def deterministic():
+    environment.make_deterministic()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def trial(size: int = 4, seed: int = 0, **hyperparameters) -> Trial:
+    return Trial(0, 20, 20.0, size, settings(hyperparameters), seed)
+
+
+def shard(count: int = 40) -> ShardItems:
+    rows = np.arange(count)
+    return ShardItems(rows[: count // 2], rows[count // 2 : -10], rows[-10:])
+
+
+def setup(domain: Any, family: Any, options: Any, **values: Any) -> loop.Setup:
+    recipe: Mapping[str, Any] = {**family.recipe, "batch_size": 4, "sequence_length": 9}
+    common = {"stop": STOP, "metric": "cross_entropy", "group": domain.items().group}
+    return loop.Setup(domain, family, options, recipe, **{**common, **values})
+
+
+def pixels(learnable: bool = True) -> images.Images:
+    generator = np.random.default_rng(0)
+    labels = np.arange(40) % 3
+    noise = generator.integers(0, 128, (40, 1, 6, 6))
+    shape = (noise + 60 * labels[:, None, None, None]).astype(np.uint8)
+    labels = labels if learnable else generator.permutation(labels)
+    return images.Images(shape, labels, np.zeros(40, np.int8), {})
+
+
+def text(folder: Path) -> characters.Characters:
+    (folder / "a.txt").write_text(TEXT)
+    return characters.open_domain(characters.Options(train="a.txt"), folder)
+
+
+@pytest.fixture(params=["images", "lstm", "rhn", "ctc", "forced"])
+def case(request, tmp_path: Path) -> loop.Setup:
+    name = request.param
+    if name == "images":
+        return setup(pixels(), resnet.FAMILY, resnet.Options(stages=2))
+    if name in ragged.FAMILIES:
+        return setup(ragged.Ragged(name), ragged.FAMILIES[name], ragged.Options())
+    family = {"lstm": lstm, "rhn": rhn}[name]
+    options = {"lstm": lstm.Options(layers=2), "rhn": rhn.Options(depth=3)}[name]
+    return setup(text(tmp_path), family.FAMILY, options)
+
+
+@pytest.fixture(autouse=True)
+def count_dummies(monkeypatch) -> None:
+    """The FLOP counter knows two kinds of model; the dummies are of kinds of their own."""
+    from steep.engine import count
+    from steep.trainers.contract import Cost
+
+    real = count.cost
+
+    def cost(family, size, shape, options) -> Cost:
+        known = family.name not in ragged.FAMILIES
+        return real(family, size, shape, options) if known else Cost(1, 1, 1.0)
+
+    monkeypatch.setattr(loop, "cost", cost)
+
+
+def test_contract_killed_and_resumed_equals_never_killed(case: loop.Setup) -> None:
+    measured = testing.check_trainer(
+        lambda trial, shard, handle: loop.train(case, trial, shard, handle), trial(), shard()
+    )
+    assert measured.test_error is not None
+    assert measured.train_error is not None
+    assert measured.validation_error_se is not None
+
+
+@pytest.mark.parametrize("step", [1, 2, 4, 5, 6, 7])
+def test_resume_from_any_step_is_bit_identical(tmp_path: Path, step: int) -> None:
+    """Mid-epoch, at an epoch's end, just before and after an evaluation; with carried state."""
+    run = setup(text(tmp_path), rhn.FAMILY, rhn.Options(depth=2))
+    whole = loop.train(run, trial(), shard(), MemoryHandle())
+    killed = MemoryHandle(drain_after=step)
+    with pytest.raises(Drained):
+        loop.train(run, trial(), shard(), killed)
+    assert killed.saved_steps == [step]
+    resumed = loop.train(run, trial(), shard(), MemoryHandle(checkpoint=killed.checkpoint))
+    timeless = {"seconds": 0.0, "peak_memory": None, "curve": ()}
+    assert replace(resumed, **timeless) == replace(whole, **timeless)
+    for one, other in zip(resumed.curve, whole.curve, strict=True):
+        assert replace(one, seconds=0.0) == replace(other, seconds=0.0)
+
+
+def test_checkpoints_change_nothing() -> None:
+    run = setup(pixels(), resnet.FAMILY, resnet.Options(stages=2))
+    often = MemoryHandle(save_every=1)
+    saved = loop.train(run, trial(), shard(), often)
+    plain = loop.train(run, trial(), shard(), MemoryHandle())
+    assert len(often.saved_steps) == saved.steps
+    assert saved.weights_hash == plain.weights_hash
+
+
+def test_ends_by_patience_and_reports_the_best_step() -> None:
+    run = setup(pixels(learnable=False), resnet.FAMILY, resnet.Options(stages=2))
+    handle = MemoryHandle()
+    measured = loop.train(run, trial(), shard(), handle)
+    assert measured.status == Status.COMPLETE
+    assert STOP.evaluations <= measured.evaluations <= 2 * STOP.evaluations
+    best = min(measured.curve, key=lambda point: point.validation_error)
+    assert (measured.best_step, measured.validation_error) == (best.step, best.validation_error)
+    errors = handle.errors
+    assert errors["cross_entropy"].sum() / errors["count"].sum() == measured.validation_error
+    assert len(errors["count"]) == len(shard().validation)
+    assert measured.flops == pytest.approx(
+        measured.samples_seen * loop.cost(run.family, 4, run.domain.shape, run.options).flops
+    )
+
+
+def test_test_part_is_seen_once_with_the_best_weights(monkeypatch) -> None:
+    domain = pixels()
+    asked = []
+    evaluate = domain.evaluate
+    monkeypatch.setattr(
+        domain, "evaluate", lambda model, rows: (asked.append(rows), evaluate(model, rows))[1]
+    )
+    run = setup(domain, resnet.FAMILY, resnet.Options(stages=2))
+    measured = loop.train(run, trial(), shard(), MemoryHandle())
+    of_test = [rows for rows in asked if set(rows) & set(shard().test)]
+    assert len(of_test) == 1
+    assert len(asked) == measured.evaluations + 2
+
+
+def test_cap_while_improving() -> None:
+    stop = Stop(evaluations=2, patience=9, first=2, ratio=1.5)
+    run = setup(pixels(), resnet.FAMILY, resnet.Options(stages=2), stop=stop)
+    measured = loop.train(run, trial(), shard(), MemoryHandle())
+    assert measured.status == Status.CAPPED
+    assert measured.evaluations == 4
+    assert "cap" in (measured.reason or "")
+
+
+def test_rungs_of_halving_are_one_trial_continued() -> None:
+    run = setup(pixels(), resnet.FAMILY, resnet.Options(stages=2))
+    whole = loop.train(run, trial(), shard(), MemoryHandle())
+    data, steps = None, []
+    for rung in (2, 5, None):
+        handle = MemoryHandle(up_to_steps=rung, checkpoint=data)
+        measured = loop.train(run, trial(), shard(), handle)
+        data = handle.checkpoint
+        steps.append((measured.steps, measured.status, measured.test_error is None))
+    assert steps[:2] == [(2, Status.STOPPED, True), (5, Status.STOPPED, True)]
+    assert measured.weights_hash == whole.weights_hash
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_divergence_is_a_status_with_its_step(monkeypatch, value: float) -> None:
+    domain = pixels()
+    loss, calls = domain.loss, []
+
+    def broken(model, batch, state):
+        calls.append(1)
+        total, count, state = loss(model, batch, state)
+        return (total * value if len(calls) == 5 else total), count, state
+
+    monkeypatch.setattr(domain, "loss", broken)
+    run = setup(domain, resnet.FAMILY, resnet.Options(stages=2))
+    measured = loop.train(run, trial(), shard(), MemoryHandle())
+    assert measured.status == Status.DIVERGED
+    assert measured.steps == 5
+    assert f"{value} at step 5" in (measured.reason or "")
+    assert measured.validation_error is None
+    assert measured.evaluations == 2  # at steps 3 and 4
+
+
+def test_a_learning_rate_too_high_ends_as_diverged_not_as_a_number() -> None:
+    run = setup(pixels(), resnet.FAMILY, resnet.Options(stages=2))
+    measured = loop.train(run, trial(optimizer="sgd", learning_rate=1e30), shard(), MemoryHandle())
+    assert measured.status == Status.DIVERGED
+
+
+def test_hyperparameters_of_the_trial_win() -> None:
+    run = setup(pixels(), resnet.FAMILY, resnet.Options(stages=2))
+    measured = [
+        loop.train(run, trial(learning_rate=rate), shard(), MemoryHandle()) for rate in (0.1, 0.01)
+    ]
+    assert measured[0].validation_error != measured[1].validation_error
+
+
+@pytest.mark.parametrize("kind", ragged.FAMILIES)
+def test_no_batch_leaves_the_shard(kind: str) -> None:
+    domain = ragged.Ragged(kind)
+    loop.train(
+        setup(domain, ragged.FAMILIES[kind], ragged.Options()), trial(), shard(), MemoryHandle()
+    )
+    assert domain.taken == set(shard().train)
+
+
+@pytest.mark.parametrize("kind", ragged.FAMILIES)
+def test_neither_padding_nor_batch_size_changes_a_loss(kind: str) -> None:
+    domain = ragged.Ragged(kind)
+    torch.manual_seed(0)
+    model = ragged.FAMILIES[kind].build(4, domain.shape, None)
+    rows = np.arange(9)
+    whole, count, _ = domain.loss(model, domain.padded(rows), None)
+    padded, _, _ = domain.loss(model, domain.padded(rows, extra=7), None)
+    parts = [domain.loss(model, domain.padded(part), None) for part in np.split(rows, [2, 3, 7])]
+    torch.testing.assert_close(padded, whole)
+    torch.testing.assert_close(torch.stack([part[0] for part in parts]).sum(), whole)
+    assert sum(part[1] for part in parts) == count
+
+
+def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
+    run = setup(pixels(), resnet.FAMILY, resnet.Options(stages=2))
+    handle = MemoryHandle(up_to_steps=2)
+    loop.train(run, trial(), shard(), handle)
+    other = MemoryHandle(checkpoint=handle.checkpoint)
+    with pytest.raises(checkpoint.CheckpointError, match="checkpoint of trial"):
+        loop.train(run, trial(seed=1), shard(), other)
+    with pytest.raises(checkpoint.CheckpointError, match="not a checkpoint"):
+        loop.train(run, trial(), shard(), MemoryHandle(checkpoint=b"\x80\x04pickle"))

@@ -1,0 +1,43 @@
+"""The grid of evaluations: properties over all stop rules and epoch lengths."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steep.config import Stop
+from steep.engine.schedule import evaluation_steps
+
+STOPS = st.builds(
+    Stop,
+    evaluations=st.integers(1, 25),
+    patience=st.integers(1, 9),
+    ratio=st.floats(1.01, 4),
+    first=st.none() | st.integers(1, 500),
+    max_steps=st.none() | st.integers(1, 10_000),
+)
+
+
+@given(STOPS, st.integers(1, 100_000))
+def test_grid(stop: Stop, steps_per_epoch: int) -> None:
+    steps = evaluation_steps(stop, steps_per_epoch)
+    assert all(isinstance(step, int) and step >= 1 for step in steps)
+    assert list(steps) == sorted(set(steps))
+    if stop.max_steps is None:
+        assert len(steps) == 2 * stop.evaluations
+    else:
+        assert steps[-1] <= stop.max_steps
+        assert 1 <= len(steps) <= 2 * stop.evaluations
+
+
+@given(st.integers(1, 10_000))
+def test_grid_is_geometric_from_its_first_step(steps_per_epoch: int) -> None:
+    steps = evaluation_steps(Stop(ratio=2.0), steps_per_epoch)
+    assert steps[0] == round(8 * steps_per_epoch**0.5)
+    assert all(abs(late / early - 2) < 0.2 for early, late in pairwise(steps))
+
+
+def test_a_lower_cap_is_itself_evaluated() -> None:
+    assert evaluation_steps(Stop(first=10, ratio=2.0, max_steps=50), 1) == (10, 20, 40, 50)
+    assert evaluation_steps(Stop(first=10, ratio=2.0, max_steps=40), 1) == (10, 20, 40)
+    assert evaluation_steps(Stop(first=10, max_steps=4), 1) == (4,)

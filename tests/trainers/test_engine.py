@@ -1,0 +1,82 @@
+"""The engine as a trainer: spec in, measurement out, through the front door."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from steep import testing
+from steep.config import Loaded, from_values
+from steep.domains import images
+from steep.records import Status, Trial, settings
+from steep.trainers import engine
+from steep.trainers.contract import ShardItems
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Loaded:
+    labels = np.arange(60) % 3
+    noise = np.random.default_rng(0).integers(0, 128, (60, 6, 6))
+    pixels = (noise + 60 * labels[:, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "data.npz", images=pixels, labels=labels)
+    return from_values(
+        {
+            "study": "tiny",
+            "domain": {"name": "images", "train": "data.npz"},
+            "family": {"name": "resnet", "sizes": [2, 4], "stages": 2},
+            "shards": {"smallest": 10},
+            "training": {"batch_size": 8},
+            "stop": {"evaluations": 2, "first": 4, "patience": 1},
+        },
+        tmp_path,
+    )
+
+
+def opened(loaded: Loaded) -> images.Images:
+    options = images.Options.model_validate(loaded.spec.domain.options)
+    return images.open_domain(options, loaded.base)
+
+
+def test_contract(loaded: Loaded) -> None:
+    testing.check_member(engine, "recipe", "cost", "open_trainer")
+    domain = opened(loaded)
+    rows = np.arange(60)
+    measured = testing.check_trainer(
+        engine.open_trainer(loaded, domain),
+        Trial(0, 30, 30.0, 2, settings({"learning_rate": 0.02}), 0),
+        ShardItems(rows[:30], rows[30:50], rows[50:]),
+    )
+    assert measured.status in (Status.COMPLETE, Status.CAPPED)
+    cost = engine.cost(loaded, domain, 2)
+    assert cost is not None
+    assert measured.parameters == cost.parameters
+    assert measured.flops == pytest.approx(cost.flops * measured.samples_seen)
+    assert (measured.engine, measured.device) == ("torch", "cpu")
+    assert dict(measured.versions)["deterministic"] is True
+    assert set(dict(measured.metrics)) == {"cross_entropy", "error"}
+
+
+def test_recipe_names_every_hyperparameter() -> None:
+    assert set(engine.recipe("resnet") or {}) == {
+        "optimizer",
+        "learning_rate",
+        "momentum",
+        "batch_size",
+        "clip",
+    }
+    assert set(engine.recipe("rhn") or {}) == set(engine.recipe("resnet") or {}) | {
+        "sequence_length"
+    }
+    assert engine.recipe("no such family") == {}
+
+
+def test_pieces_that_do_not_fit_are_named(loaded: Loaded) -> None:
+    domain = opened(loaded)
+    spec = loaded.spec
+    wrong_metric = Loaded(spec.model_copy(update={"metric": "bleu"}), "", loaded.base)
+    with pytest.raises(ValueError, match="no 'bleu'; there are: cross_entropy, error"):
+        engine.open_trainer(wrong_metric, domain)
+    text = spec.family.model_copy(update={"name": "rhn"})
+    wrong_family = Loaded(spec.model_copy(update={"family": text}), "", loaded.base)
+    with pytest.raises(ValueError, match="made for a stream domain"):
+        engine.cost(wrong_family, domain, 2)
