@@ -178,7 +178,7 @@ def ratio_set(
     a = bottoms**2 - t * float(v @ covariance @ v)
     b = 2.0 * (tops * bottoms - t * float(u @ covariance @ v))
     c = tops**2 - t * float(u @ covariance @ u)
-    root = b * b - 4 * a * c
+    root = max(b * b - 4 * a * c, 0.0) if a > 0 else b * b - 4 * a * c
     if a == 0 or root < 0:
         return "all", float("nan"), float("nan")
     ends = sorted(((-b - root**0.5) / (2 * a), (-b + root**0.5) / (2 * a)))

@@ -1,0 +1,378 @@
+"""Two learning curves side by side: same exponent? how much data is one worth of the other?
+
+Straight lines in log-log over the common range. Where both curves were measured at the same sizes
+they are compared size by size: what both share (the shard, the validation set) cancels. The
+verdict is an equivalence test (two one-sided tests, Schuirmann 1987) of the ratio of slopes
+against a stated margin (Sasabuchi's form, Hauschke et al. 1999); a test that could not have
+shown equality never says 'same'. The offset is a ratio of data with Fieller's limits (1954), as in
+a parallel-line assay (Finney 1978).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from scipy.special import nctdtr, stdtr, stdtrit
+
+from steep.laws.law import Array
+from steep.present import comparing
+from steep.records import Comparison, Crossing, Fit, Interval, Pair, Point
+from steep.stats.curve import curve_from_arrays, curve_from_points
+from steep.stats.line import Series, TwoLines, paired_lines, ratio_set, separate_lines
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Measured: TypeAlias = Fit | pd.DataFrame | Sequence[Point]
+
+FEWEST = 3
+"""Points of each curve in the common range below which no line has an error."""
+FEWEST_PAIRS = 4
+"""Common sizes from which on curves are paired by themselves."""
+NEEDED_POWER = 0.5
+"""Probability of 'same' for equal exponents below which the word is not used."""
+BEYOND = 10.0
+"""Crossings are looked for up to this many times the largest common size."""
+NEAR = 1e-6
+"""Relative difference below which two sizes are the same one."""
+DRAWS = 4000
+
+_DIFFERENCE = (0.0, 1.0, 0.0, -1.0)
+_OFFSET = (1.0, 0.0, -1.0, 0.0)
+
+
+def compare(
+    *curves: Measured | Mapping[str, Measured],
+    names: Sequence[str] | None = None,
+    margin: float = 0.10,
+    level: float = 0.9,
+    error: float | None = None,
+    paired: bool | None = None,
+    shared_validation: bool = True,
+    items_se: float | None = None,
+    x: str = "samples",
+    y: str = "error",
+) -> Comparison:
+    """Compare two or more curves (fits, tables with columns ``x`` and ``y``, or points).
+
+    ``margin`` is the share of the slope within which exponents count as the same. ``error`` is
+    where the data multiplier is wanted; by default any error where the exponents are the same,
+    else the middle of the common range. ``paired`` compares size by size (default: where at
+    least four sizes and most of a curve are common); say False for curves whose shards have
+    nothing in common but their sizes. ``items_se`` is the standard error of the difference of
+    log errors over shared validation items; without it a fit's own validation noise counts as
+    independent, unless it is unknown. Deterministic.
+
+    Raises ValueError for fewer than two curves, unequal units or metrics, or bad numbers.
+    """
+    named = _named(curves, names)
+    if not 0 < margin < 1 or not 0 < level < 1:
+        raise ValueError("margin and level must lie between 0 and 1")
+    if error is not None and not error > 0:
+        raise ValueError(f"an error must be positive, not {error}")
+    unit, metric = _common_terms(named)
+    ask = _Ask(margin, level, error, paired, shared_validation, items_se, metric)
+    sides = [_side(name, curve, x, y) for name, curve in named.items()]
+    pairs = tuple(_pair(a, b, ask) for a, b in combinations(sides, 2))
+    notes: tuple[str, ...] = ()
+    if len(pairs) > 1:
+        notes = (f"{len(pairs)} pairs, each at its own level: some will differ by chance.",)
+    return Comparison(
+        tuple(named), pairs, margin, level, comparing.headline(pairs), unit, metric, notes=notes
+    )
+
+
+# ---------------------------------------------------------------- input
+
+
+@dataclass(frozen=True)
+class _Ask:
+    margin: float
+    level: float
+    error: float | None
+    paired: bool | None
+    shared_validation: bool
+    items_se: float | None
+    metric: str
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One curve's used points in logs."""
+
+    name: str
+    samples: Array
+    x: Array
+    y: Array
+    known: Array | None
+    validation: float | None
+
+    def between(self, start: float, end: float) -> Series:
+        keep = (self.samples > start * (1 - NEAR)) & (self.samples < end * (1 + NEAR))
+        return self.x[keep], self.y[keep], None if self.known is None else self.known[keep]
+
+
+def _named(curves: Sequence[Any], names: Sequence[str] | None) -> dict[str, Any]:
+    if len(curves) == 1 and isinstance(curves[0], Mapping):
+        return _enough(dict(curves[0]))
+    names = [chr(ord("A") + i) for i in range(len(curves))] if names is None else list(names)
+    if len(names) != len(curves) or len(set(names)) != len(names):
+        raise ValueError(f"{len(curves)} curves need as many different names, not {names}")
+    return _enough(dict(zip(names, curves, strict=True)))
+
+
+def _enough(named: dict[str, Any]) -> dict[str, Any]:
+    if len(named) < 2:
+        raise ValueError("compare needs at least two curves")
+    return named
+
+
+def _common_terms(named: Mapping[str, Any]) -> tuple[str, str]:
+    fits = [c for c in named.values() if isinstance(c, Fit)]
+    for what in ("unit", "metric"):
+        found = sorted({getattr(f, what) for f in fits})
+        if len(found) > 1:
+            raise ValueError(f"curves of different {what}s cannot be compared: {', '.join(found)}")
+    return (fits[0].unit, fits[0].metric) if fits else ("samples", "error")
+
+
+def _side(name: str, curve: Any, x: str, y: str) -> _Side:
+    validation = None
+    if isinstance(curve, Fit):
+        used, validation = curve.used, curve.noise.validation
+    elif hasattr(curve, "columns"):
+        missing = [c for c in (x, y) if c not in curve]
+        if missing:
+            raise ValueError(f"{name} has no column {missing[0]!r}, but {list(curve.columns)}")
+        se = curve["se"].to_numpy(float) if "se" in curve else None
+        used = curve_from_arrays(curve[x].to_numpy(float), curve[y].to_numpy(float), se).used
+    else:
+        used = curve_from_points(tuple(curve)).used
+    known = [p.se_log for p in used]
+    return _Side(
+        name,
+        np.array([p.samples for p in used]),
+        np.log([p.samples for p in used]),
+        np.log([p.error for p in used]),
+        None if any(not k for k in known) else np.square(np.array(known, float)),
+        validation,
+    )
+
+
+# ---------------------------------------------------------------- one pair
+
+
+def _pair(a: _Side, b: _Side, ask: _Ask) -> Pair:
+    if not len(a.x) or not len(b.x):
+        return _nothing(a, b, "too few points", (len(a.x), len(b.x)))
+    start = max(float(a.samples.min()), float(b.samples.min()))
+    end = min(float(a.samples.max()), float(b.samples.max()))
+    if end <= start:
+        return _nothing(a, b, "no common range", (0, 0))
+    one, two = a.between(start, end), b.between(start, end)
+    both = _common(one, two)
+    n = (len(one[0]), len(two[0]))
+    paired = ask.paired
+    if paired is None:
+        paired = len(both[0]) >= max(FEWEST_PAIRS, 0.75 * max(n))
+    if paired:
+        n = (len(both[0]), len(both[0]))
+    if min(n) < FEWEST:
+        return _nothing(a, b, "too few points", n)
+    if paired:
+        one = (one[0][both[0]], one[1][both[0]], None if one[2] is None else one[2][both[0]])
+        two = (two[0][both[1]], two[1][both[1]], None if two[2] is None else two[2][both[1]])
+        known = None if one[2] is None or two[2] is None else (one[2], two[2])
+        lines = paired_lines(one[0], one[1], two[1], known)
+    else:
+        lines = separate_lines(one, two)
+    lines, caveats = _with_validation(lines, a, b, ask)
+    judged = _judged(a, b, ask, lines, one, two, caveats)
+    return replace(judged, start=start, end=end, paired=paired)
+
+
+def _nothing(a: _Side, b: _Side, outcome: str, points: tuple[int, int]) -> Pair:
+    reason = {
+        "no common range": "the curves have no sizes in common",
+        "too few points": f"each curve needs {FEWEST} sizes in the common range",
+    }[outcome]
+    sentence = f"{a.name} and {b.name} cannot be compared: {reason}."
+    return Pair(a.name, b.name, outcome, points=points, sentences=(sentence,))
+
+
+def _common(one: Series, two: Series) -> tuple[Any, Any]:
+    """Indices of the sizes that both curves have."""
+    first, second = np.nonzero(np.abs(one[0][:, None] - two[0][None, :]) < NEAR)
+    return first, second
+
+
+def _with_validation(
+    lines: TwoLines, a: _Side, b: _Side, ask: _Ask
+) -> tuple[TwoLines, tuple[str, ...]]:
+    """The validation set moves a whole curve: an error of the levels that residuals cannot show."""
+    if ask.items_se is not None and ask.shared_validation:
+        variances, caveats = (ask.items_se**2 / 2, ask.items_se**2 / 2), ()
+    elif a.validation is not None and b.validation is not None:
+        variances, caveats = (a.validation**2, b.validation**2), ()
+    else:
+        return lines, ("What the validation set adds to the offset is not known here.",)
+    block = np.diag([variances[0], 0.0, variances[1], 0.0])
+    return TwoLines(lines.centre, lines.theta, (*lines.parts, (block, 1e6)), lines.points), caveats
+
+
+def _judged(
+    a: _Side,
+    b: _Side,
+    ask: _Ask,
+    lines: TwoLines,
+    one: Series,
+    two: Series,
+    caveats: tuple[str, ...],
+) -> Pair:
+    slopes = [_interval(lines, c, ask.level) for c in ((0, 1, 0, 0), (0, 0, 0, 1))]
+    delta = lines.contrast(_DIFFERENCE)
+    typical = abs(_common_slope(lines)[0])
+    same, different = _powers(delta.se, delta.df, ask.margin * typical, ask.level)
+    verdict = _verdict(lines, ask, same)
+    multiplier, at, any_error, about = _multiplier(lines, ask, verdict, one, two)
+    pair = Pair(
+        a.name,
+        b.name,
+        "ok",
+        points=(len(one[0]), len(two[0])),
+        slopes=tuple(slopes),
+        difference=_interval(lines, _DIFFERENCE, ask.level),
+        verdict=verdict,
+        margin=ask.margin,
+        power_same=same,
+        power_different=different,
+        smallest_margin=_smallest_margin(delta.se, delta.df, ask.level) / typical,
+        multiplier=multiplier,
+        multiplier_at=at,
+        any_error=any_error,
+        crossing=_crossing(lines, ask.level, one, two),
+    )
+    said = comparing.sentences(pair, ask.metric, typical)
+    return replace(pair, sentences=(*said, *about, *caveats))
+
+
+def _interval(lines: TwoLines, c: Sequence[float], level: float) -> Interval:
+    contrast = lines.contrast(c)
+    return Interval(contrast.value, *contrast.interval(level), level)
+
+
+def _common_slope(lines: TwoLines) -> tuple[float, tuple[float, ...]]:
+    """Slope of both curves, each weighted by how well its own is known, and the contrast."""
+    variance = np.diag(lines.covariance)[[1, 3]]
+    share = float(variance[1] / variance.sum()) if variance.sum() > 0 else 0.5
+    contrast = (0.0, share, 0.0, 1.0 - share)
+    return lines.contrast(contrast).value, contrast
+
+
+# ---------------------------------------------------------------- same exponent?
+
+
+def _verdict(lines: TwoLines, ask: _Ask, power: float) -> str:
+    """Two one-sided t tests at (1 - level) / 2 each, of slopes that differ by the margin."""
+    half = ask.margin / 2
+    alpha = (1 - ask.level) / 2
+    tests = [lines.contrast((0.0, 1 - sign * half, 0.0, -1 - sign * half)) for sign in (1.0, -1.0)]
+    # slopes are negative: the first contrast is above zero and the second below it when equivalent
+    above = stdtr(tests[0].df, -tests[0].value / max(tests[0].se, 1e-300))
+    below = stdtr(tests[1].df, tests[1].value / max(tests[1].se, 1e-300))
+    equivalent = max(above, below) < alpha and all(s < 0 for s in lines.theta[[1, 3]])
+    if equivalent and power >= NEEDED_POWER:
+        return "same exponent"
+    low, high = lines.contrast(_DIFFERENCE).interval(ask.level)
+    return "different exponents" if low > 0 or high < 0 else "cannot tell"
+
+
+def _powers(se: float, df: float, margin: float, level: float) -> tuple[float, float]:
+    """Of the equivalence test at equal slopes (Phillips 1990, by a shifted t), and of the test of
+    a difference at a difference of the margin (noncentral t)."""
+    if not se > 0:
+        return 1.0, 1.0
+    t = float(stdtrit(df, 0.5 + level / 2))
+    same = max(0.0, 2 * float(stdtr(df, margin / se - t)) - 1)
+    within = np.nan_to_num([nctdtr(df, margin / se, t), nctdtr(df, margin / se, -t)])  # tails: 0
+    return same, float(1 - within[0] + within[1])
+
+
+def _smallest_margin(se: float, df: float, level: float) -> float:
+    return se * float(stdtrit(df, 0.5 + level / 2) + stdtrit(df, 0.9))
+
+
+# ---------------------------------------------------------------- how much data is it worth?
+
+
+def _multiplier(
+    lines: TwoLines, ask: _Ask, verdict: str, one: Series, two: Series
+) -> tuple[Interval | None, float | None, bool, tuple[str, ...]]:
+    """Data of the first over data of the second at one error; the error; whether at any; notes."""
+    slope, contrast = _common_slope(lines)
+    if not slope < 0 or not all(s < 0 for s in lines.theta[[1, 3]]):
+        return None, None, False, ("Where an error does not fall, no data makes up for it.",)
+    low, high = max(one[1].min(), two[1].min()), min(one[1].max(), two[1].max())
+    middle = 0.5 * (low + high) if low < high else 0.5 * float(lines.theta[0] + lines.theta[2])
+    if ask.error is None and verdict != "different exponents":
+        at = None if verdict == "same exponent" else float(np.exp(middle))
+        kind, lower, upper = ratio_set(_OFFSET, contrast, lines, ask.level)
+        value = -lines.contrast(_OFFSET).value / slope
+        ends = (_exp(lower), _exp(upper)) if kind == "inside" else (None, None)
+        return Interval(_exp(value), *ends, ask.level), at, at is None, ()
+    at = float(np.exp(middle)) if ask.error is None else ask.error
+    notes: tuple[str, ...] = ()
+    if not low - 1e-9 <= np.log(at) <= high + 1e-9:
+        notes = ("That error was not measured on both curves: the multiplier extrapolates.",)
+    return _multiplier_at(lines, float(np.log(at)), ask.level), at, False, notes
+
+
+def _multiplier_at(lines: TwoLines, log_error: float, level: float) -> Interval:
+    """By draws of both lines from their t distributions; an end among rising lines is open."""
+    random = np.random.default_rng(0)
+    draws = np.tile(lines.theta, (DRAWS, 1))
+    for covariance, df in lines.parts:
+        values, vectors = np.linalg.eigh(covariance)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        chi = random.chisquare(df, DRAWS) / df
+        draws += (random.standard_normal((DRAWS, 4)) @ root.T) / np.sqrt(chi)[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first, second = ((log_error - draws[:, i]) / draws[:, i + 1] for i in (0, 2))
+        wanted = np.where(draws[:, 1] < 0, first, np.inf) - np.where(
+            draws[:, 3] < 0, second, np.inf
+        )
+    wanted = np.where(np.isnan(wanted), 0.0, wanted)
+    ends = np.quantile(wanted, [0.5 - level / 2, 0.5 + level / 2], method="inverted_cdf")
+    t = lines.theta
+    value = (log_error - t[0]) / t[1] - (log_error - t[2]) / t[3]
+    return Interval(_exp(float(value)), _exp(float(ends[0])), _exp(float(ends[1])), level)
+
+
+def _exp(value: float) -> float | None:
+    """None for what is as good as infinite or zero."""
+    return float(np.exp(value)) if abs(value) < np.log(1e12) else None
+
+
+# ---------------------------------------------------------------- where do they cross?
+
+
+def _crossing(lines: TwoLines, level: float, one: Series, two: Series) -> Crossing:
+    start = max(one[0].min(), two[0].min())
+    end = min(one[0].max(), two[0].max()) + np.log(BEYOND)
+    place = (float(np.exp(start)), float(np.exp(end)))
+    kind, low, high = ratio_set(_OFFSET, _DIFFERENCE, lines, level)
+    slope = lines.contrast(_DIFFERENCE).value
+    low, high = low + lines.centre, high + lines.centre
+    apart = (high < start or low > end) if kind == "inside" else (low < start and end < high)
+    if kind != "all" and apart:
+        return Crossing("do not cross", *place)
+    if kind != "inside":
+        return Crossing("cannot tell", *place)
+    value = lines.centre - lines.contrast(_OFFSET).value / slope
+    if not start <= value <= end:
+        return Crossing("cannot tell", *place)
+    return Crossing("cross", *place, Interval(_exp(value), _exp(low), _exp(high), level))

@@ -1,0 +1,237 @@
+"""Comparisons of simulated curves: nominal sizes, stated power, multipliers that cover."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from steep.compare import compare
+from steep.fit import fit
+from steep.records import Comparison, NoiseParts, Pair, Point, decode, encode
+
+SIZES = 200.0 * 2.0 ** np.arange(6)
+
+
+def points(
+    error: np.ndarray, sizes: np.ndarray = SIZES, se_log: float | None = None
+) -> list[Point]:
+    return [Point(float(m), float(e), se_log) for m, e in zip(sizes, error, strict=True)]
+
+
+def pair_of(
+    random: np.random.Generator,
+    *,
+    slopes: tuple[float, float] = (-0.3, -0.3),
+    multiplier: float = 1.5,
+    noise: float = 0.02,
+    shared: float = 0.0,
+    sizes: np.ndarray = SIZES,
+    se_log: float | None = None,
+) -> tuple[list[Point], list[Point]]:
+    """The first needs ``multiplier`` times the data of the second where slopes are equal."""
+    common = shared * random.normal(size=len(sizes))
+    noises = common + noise * random.normal(size=(2, len(sizes)))
+    first = 2 * (sizes / multiplier) ** slopes[0] * np.exp(noises[0])
+    second = 2 * sizes ** slopes[1] * np.exp(noises[1])
+    return points(first, sizes, se_log), points(second, sizes, se_log)
+
+
+def simulate(count: int, paired: bool | None = None, **how: object) -> list[Pair]:
+    random = np.random.default_rng(5)
+    return [
+        compare(*pair_of(random, **how), paired=paired).pairs[0]  # type: ignore[arg-type]
+        for _ in range(count)
+    ]
+
+
+def misses(pairs: list[Pair], truth: float) -> float:
+    return float(
+        np.mean([not p.difference.lower <= truth <= p.difference.upper for p in pairs])  # type: ignore[union-attr,operator]
+    )
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_slope_test_has_its_nominal_size(paired: bool) -> None:
+    found = simulate(500, paired=paired)
+    assert misses(found, 0.0) == pytest.approx(0.10, abs=0.04)
+    assert np.mean([p.verdict == "different exponents" for p in found]) <= 0.14
+
+
+def test_known_standard_errors_keep_the_size() -> None:
+    assert misses(simulate(400, se_log=0.02), 0.0) <= 0.14
+    assert misses(simulate(400, se_log=0.002), 0.0) == pytest.approx(0.10, abs=0.045)
+
+
+def test_pairing_cancels_shared_noise_and_keeps_coverage() -> None:
+    """Both curves on the same shards: a hard shard is hard for both."""
+    paired = simulate(300, shared=0.05, slopes=(-0.33, -0.3))
+    apart = simulate(300, shared=0.05, slopes=(-0.33, -0.3), paired=False)
+
+    def width(pairs: list[Pair]) -> float:
+        return float(np.median([p.difference.upper - p.difference.lower for p in pairs]))  # type: ignore[union-attr,operator]
+
+    assert all(p.paired for p in paired)
+    assert width(paired) < 0.6 * width(apart)
+    assert misses(paired, -0.03) == pytest.approx(0.10, abs=0.05)
+
+
+def test_the_stated_power_is_the_rate_of_same_for_equal_exponents() -> None:
+    found = simulate(400, noise=0.015)
+    said = np.mean([p.power_same for p in found])
+    assert np.mean([p.verdict == "same exponent" for p in found]) == pytest.approx(said, abs=0.1)
+    assert 0.5 < said < 0.95
+
+
+def test_the_stated_power_to_find_the_margin_is_reached() -> None:
+    found = simulate(400, slopes=(-0.315, -0.285), noise=0.015)
+    detected = misses(found, 0.0)
+    assert detected == pytest.approx(np.mean([p.power_different for p in found]), abs=0.07)
+
+
+def test_exponents_that_differ_by_the_margin_are_rarely_called_the_same() -> None:
+    found = simulate(400, slopes=(-0.3, -0.3 / 1.1055), noise=0.01)
+    assert np.mean([p.verdict == "same exponent" for p in found]) <= 0.08
+
+
+def test_without_power_the_word_same_is_never_used() -> None:
+    found = simulate(300, noise=0.06)
+    assert max(p.power_same for p in found if p.verdict != "same exponent") > 0.0
+    assert all(p.power_same >= 0.5 for p in found if p.verdict == "same exponent")
+    assert np.mean([p.verdict == "cannot tell" for p in found]) > 0.75
+    assert "could show equality only to within" in found[0].sentences[0]
+    assert found[0].smallest_margin is not None
+    assert found[0].smallest_margin > 0.1
+
+
+@pytest.mark.parametrize("how", [{}, {"shared": 0.03}, {"paired": False}])
+def test_the_multiplier_covers(how: dict[str, object]) -> None:
+    found = simulate(400, **how)  # type: ignore[arg-type]
+    inside = [
+        (p.multiplier.lower or 0.0) <= 1.5 <= (p.multiplier.upper or np.inf)  # type: ignore[union-attr]
+        for p in found
+    ]
+    assert 0.85 <= np.mean(inside) <= 0.97
+
+
+def test_the_multiplier_covers_at_a_stated_error_where_slopes_differ() -> None:
+    random = np.random.default_rng(3)
+    at = 0.3
+    truth = (at / 2) ** (1 / -0.35) * 1.5 / (at / 2) ** (1 / -0.25)
+    inside = []
+    for _ in range(200):
+        curves = pair_of(random, slopes=(-0.35, -0.25))
+        pair = compare(*curves, error=at).pairs[0]
+        assert pair.multiplier is not None
+        assert pair.multiplier_at == at
+        inside.append((pair.multiplier.lower or 0) <= truth <= (pair.multiplier.upper or np.inf))
+    assert 0.84 <= np.mean(inside) <= 0.97
+
+
+def test_a_crossing_is_found_with_its_interval() -> None:
+    """Equal at 200 * 1.5^(3/ .1...): solved for below."""
+    random = np.random.default_rng(4)
+    # 2 (m / 1.5)^-0.4 = 2 m^-0.3 / scale, made to cross at m = 1500
+    inside = []
+    for _ in range(200):
+        noise = 0.01 * random.normal(size=(2, 6))
+        first = 0.2 * (SIZES / 1500) ** -0.4 * np.exp(noise[0])
+        second = 0.2 * (SIZES / 1500) ** -0.3 * np.exp(noise[1])
+        crossing = compare(points(first), points(second)).pairs[0].crossing
+        assert crossing is not None
+        assert crossing.outcome == "cross"
+        assert crossing.samples is not None
+        inside.append((crossing.samples.lower or 0) <= 1500 <= (crossing.samples.upper or np.inf))
+    assert 0.84 <= np.mean(inside) <= 0.96
+
+
+def test_parallel_curves_do_not_cross() -> None:
+    pair = simulate(1, multiplier=3.0, noise=0.005)[0]
+    assert pair.crossing is not None
+    assert pair.crossing.outcome == "do not cross"
+    assert any("do not cross between 200 and" in s for s in pair.sentences)
+
+
+def test_exact_curves_are_the_same_with_their_exact_multiplier() -> None:
+    pair = compare(points(2 * SIZES**-0.3), points(3 * SIZES**-0.3), names=["new", "old"]).pairs[0]
+    assert pair.verdict == "same exponent"
+    assert pair.any_error
+    assert pair.multiplier is not None
+    assert 1 / (pair.multiplier.value or 0) == pytest.approx(1.5 ** (1 / 0.3))
+    assert pair.sentences[1].startswith("old needs 3.86x [3.86, 3.86]")
+
+
+def test_sizes_that_differ_are_compared_unpaired_on_the_common_range() -> None:
+    sizes = np.geomspace(500, 50_000, 8)
+    pair = compare(points(2 * SIZES**-0.3), points(3 * sizes**-0.3, sizes)).pairs[0]
+    assert not pair.paired
+    assert (pair.start, pair.end) == (500, 6400)
+    assert pair.points == (4, 4)
+
+
+def test_curves_apart_and_short_ones_say_so() -> None:
+    apart = compare(points(2 * SIZES**-0.3), points(2 * (SIZES * 100) ** -0.3, SIZES * 100))
+    assert apart.pairs[0].outcome == "no common range"
+    short = compare(points(2 * SIZES**-0.3)[:2], points(3 * SIZES**-0.3))
+    assert short.pairs[0].outcome == "too few points"
+    assert "cannot be compared" in short.sentence
+
+
+def test_a_curve_that_does_not_fall_has_no_multiplier() -> None:
+    pair = compare(points(0.1 * SIZES**0.1), points(2 * SIZES**-0.3)).pairs[0]
+    assert pair.multiplier is None
+    assert pair.verdict == "different exponents"
+
+
+def test_fits_frames_and_mappings_are_compared_alike() -> None:
+    first, second = 2 * SIZES**-0.3, 3 * SIZES**-0.31
+    fits = compare(fit(samples=SIZES, error=first), fit(samples=SIZES, error=second))
+    frames = [pd.DataFrame({"n": SIZES, "err": e}) for e in (first, second)]
+    named = compare(dict(zip(("A", "B"), frames, strict=True)), x="n", y="err")
+    assert fits == named
+    assert decode(Comparison, encode(fits)) == fits
+
+
+def test_three_curves_are_compared_each_with_each() -> None:
+    random = np.random.default_rng(1)
+    a, b = pair_of(random, noise=0.003)
+    c, _ = pair_of(random, slopes=(-0.5, -0.5), noise=0.003)
+    found = compare(a, b, c)
+    assert [(p.first, p.second) for p in found.pairs] == [("A", "B"), ("A", "C"), ("B", "C")]
+    assert found.pair("A", "B").verdict == "same exponent"
+    assert found.sentence == "different exponents: 2 of 3 pairs; same exponent: 1 of 3 pairs."
+
+
+def test_the_validation_sets_own_noise_widens_the_offset_only() -> None:
+    from dataclasses import replace
+
+    curves = [fit(points=c) for c in pair_of(np.random.default_rng(2))]
+    noisy = [replace(c, noise=NoiseParts(validation=0.05)) for c in curves]
+    plain, wide = compare(*curves).pairs[0], compare(*noisy).pairs[0]
+    shared = compare(*noisy, items_se=0.001).pairs[0]
+    assert wide.difference == plain.difference
+
+    def width(pair: Pair) -> float:
+        return (pair.multiplier.upper or 0) - (pair.multiplier.lower or 0)  # type: ignore[union-attr]
+
+    assert width(wide) > 2 * width(plain)
+    assert width(shared) == pytest.approx(width(plain), rel=0.05)
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    curve = points(2 * SIZES**-0.3)
+    with pytest.raises(ValueError, match="at least two"):
+        compare(curve)
+    with pytest.raises(ValueError, match="different units"):
+        compare(fit(points=curve, unit="words"), fit(points=curve, unit="images"))
+    with pytest.raises(ValueError, match="names"):
+        compare(curve, curve, names=["a", "a"])
+    with pytest.raises(ValueError, match="no column 'err'"):
+        compare(*[pd.DataFrame({"samples": SIZES, "error": SIZES})] * 2, y="err")
+    with pytest.raises(ValueError, match="margin"):
+        compare(curve, curve, margin=10)
+
+
+def test_compare_is_deterministic() -> None:
+    curves = pair_of(np.random.default_rng(8), slopes=(-0.35, -0.25))
+    assert compare(*curves, error=0.3) == compare(*curves, error=0.3)
