@@ -29,6 +29,7 @@ from steep.trainers.contract import Drained, ShardItems, Trainer
 class MemoryHandle:
     """A trainer's handle that keeps everything in memory. Steps are counted by ``due``."""
 
+    attempt: int = 1
     up_to_steps: int | None = None
     save_every: int | None = None
     """Ask for a checkpoint each time this many steps are done; None: never."""
