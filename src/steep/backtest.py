@@ -1,0 +1,120 @@
+"""Hide the largest sizes, forecast them from the rest, and score the forecasts.
+
+Every cut leaves at least four sizes and hides one more than the cut before, so that the hidden
+sizes lie about 2x, 4x, 8x ... beyond the last one seen. The score of an interval is Winkler's
+(Gneiting & Raftery 2007, eq. 43) on log error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steep.present import backtesting
+from steep.records import Backtest, Fit, Point, Score
+from steep.stats.curve import curve_from_arrays, curve_from_points
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEWEST = 4
+"""Sizes that a forecast is made from at the least."""
+
+
+def backtest(
+    curve: Fit | pd.DataFrame | Sequence[Point],
+    *,
+    fit: Callable[..., Fit],
+    level: float | None = None,
+    fewest: int = FEWEST,
+    x: str = "samples",
+    y: str = "error",
+    **options: Any,
+) -> Backtest:
+    """Score forecasts of the largest sizes of ``curve``, made by ``fit`` from the smaller ones.
+
+    ``curve`` is a fit (its used points), a table with columns ``x`` and ``y``, or points. ``fit``
+    is called as ``fit(points=..., level=..., **options)``; a fit's own options (best guess,
+    validation noise) are passed on. A curve of fewer than ``fewest`` + 1 sizes has no back-test:
+    the outcome says so. Deterministic.
+    """
+    points, known = _points(curve, x, y)
+    options = known | options
+    level = level or (curve.level if isinstance(curve, Fit) else 0.9)
+    terms = {"unit": options.get("unit", "samples"), "metric": options.get("metric", "error")}
+    scores: list[Score] = []
+    for keep in range(len(points) - 1, fewest - 1, -1):
+        found = fit(points=points[:keep], level=level, **options)
+        if found.draws:
+            scores += _scores(found, points[:keep], points[keep:], level)
+    scores.sort(key=lambda s: (s.factor, -s.points))
+    if not scores:
+        empty = Backtest("too few points", level, **terms)
+        return replace(empty, sentence=backtesting.sentence(empty))
+    result = Backtest(
+        outcome="ok",
+        level=level,
+        scores=tuple(scores),
+        log_error=_mean([s.log_error for s in scores]),
+        last_value=_mean([s.last_value for s in scores]),
+        coverage=_mean([s.inside for s in scores]),
+        interval_score=_mean([s.interval_score for s in scores]),
+        width=float(np.median([s.upper / s.lower for s in scores])),
+        **terms,
+    )
+    return replace(result, sentence=backtesting.sentence(result))
+
+
+def _points(curve: Any, x: str, y: str) -> tuple[tuple[Point, ...], dict[str, Any]]:
+    """The used points by size, and what else the fit should know."""
+    if isinstance(curve, Fit):
+        known = {
+            "best_guess": curve.best_guess,
+            "validation_se": curve.noise.validation,
+            "unit": curve.unit,
+            "metric": curve.metric,
+        }
+        return curve.used, {name: value for name, value in known.items() if value is not None}
+    if hasattr(curve, "columns"):
+        se = curve["se"].to_numpy(float) if "se" in curve else None
+        columns = [curve[name].to_numpy(float) for name in (x, y)]
+        return curve_from_arrays(columns[0], columns[1], se).used, {}
+    return curve_from_points(tuple(curve)).used, {}
+
+
+def _scores(fit: Fit, seen: Sequence[Point], hidden: Sequence[Point], level: float) -> list[Score]:
+    frame = fit.predict([p.samples for p in hidden], level)
+    last = seen[-1]
+    scores = []
+    for point, row in zip(hidden, frame.itertuples(), strict=True):
+        truth, middle = np.log(point.error), np.log(row.error)
+        lower, upper = np.log(row.lower), np.log(row.upper)
+        scores.append(
+            Score(
+                samples=point.samples,
+                last=last.samples,
+                points=len(seen),
+                error=point.error,
+                forecast=float(row.error),
+                lower=float(row.lower),
+                upper=float(row.upper),
+                log_error=float(abs(middle - truth)),
+                inside=bool(lower <= truth <= upper),
+                interval_score=interval_score(lower, upper, truth, level),
+                last_value=float(abs(np.log(last.error) - truth)),
+            )
+        )
+    return scores
+
+
+def interval_score(lower: float, upper: float, truth: float, level: float) -> float:
+    """Width plus 2 / (1 - level) times the distance by which the truth was missed."""
+    missed = max(lower - truth, 0.0) + max(truth - upper, 0.0)
+    return float(upper - lower + 2.0 / (1.0 - level) * missed)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
