@@ -200,8 +200,13 @@ def counts(found: Interval | None) -> str:
 
 
 def operations(found: Interval | None) -> str:
-    """An interval of FLOPs: 1.2 PFLOPs [0.8, ...]."""
-    return _each(found, flops)
+    """An interval of FLOPs in the unit of its value: 1.2 PFLOPs [0.8, 3.1]."""
+    if found is None or found.value is None:
+        return UNKNOWN
+    size = next((size for size, _ in _FLOPS if found.value >= size), 1.0)
+    low = UNKNOWN if found.lower is None else _short(found.lower / size, 2)
+    high = OPEN if found.upper is None else _short(found.upper / size, 2)
+    return f"{flops(found.value)} [{low}, {high}]"
 
 
 def _each(found: Interval | None, form: Callable[[float], str]) -> str:
@@ -215,12 +220,14 @@ def _each(found: Interval | None, form: Callable[[float], str]) -> str:
 def _aligned(
     value: float | None, lower: float | None, upper: float | None, factor: float
 ) -> tuple[str, str, str]:
-    """The three numbers with the decimals that the interval's half-width supports (2 digits)."""
-    places = _places([v * factor for v in (lower, upper) if v is not None])
+    """The three numbers with common decimals, where their sizes allow them."""
+    places = _places(*(None if v is None else v * factor for v in (value, lower, upper)))
 
     def form(v: float | None, missing: str) -> str:
         if v is None or not math.isfinite(v):
             return missing
+        if v == 0:
+            return "0"
         if places is None:
             return _short(v * factor, 3)
         return f"{round(v * factor, places):,.{max(places, 0)}f}"
@@ -228,14 +235,19 @@ def _aligned(
     return form(value, UNKNOWN), form(lower, OPEN), form(upper, OPEN)
 
 
-def _places(ends: list[float]) -> int | None:
-    """Decimals for an interval; None where its ends differ too much for common decimals."""
-    if len(ends) < 2 or not all(map(math.isfinite, ends)) or ends[0] == ends[1]:
+def _places(value: float | None, low: float | None, high: float | None) -> int | None:
+    """Decimals for an interval; None where its ends differ too much for common decimals.
+
+    Two digits of the half-width, but not more than three of the value unless the half-width
+    would vanish otherwise: 8.1 [7.2, 9.4], 11.8 [11.5, 12.1], 17.120 [17.115, 17.125]."""
+    if low is None or high is None or not math.isfinite(high - low) or high <= low:
         return None
-    low, high = ends
     if low > 0 and high / low > 20:
         return None
-    return min(max(1 - math.floor(math.log10(abs(high - low) / 2)), -9), 9)
+    one = -math.floor(math.log10((high - low) / 2))
+    middle = abs(value if value is not None else (low + high) / 2)
+    three = 2 - math.floor(math.log10(middle)) if middle > 0 else one
+    return min(max(min(one + 1, max(three, one)), -9), 9)
 
 
 # ---------------------------------------------------------------- time, memory, work

@@ -109,6 +109,8 @@ def _searched(best_fits: Sequence[BestFit]) -> list[str]:
 
 
 def _adequate(best: BestFit) -> str:
+    if best.held_out:  # one size was trained: nothing smaller to be adequate
+        return numbers.UNKNOWN
     if best.adequate.size == best.best.size:
         return "the same"
     return f"{best.adequate.size} ({numbers.count(best.adequate.parameters)})"
@@ -116,8 +118,9 @@ def _adequate(best: BestFit) -> str:
 
 def _remarks(best: BestFit) -> str:
     words = {"edge high": "at the ladder's upper edge", "edge low": "at the ladder's lower edge"}
-    remarks = [words.get(flag, flag) for flag in best.flags]
-    return ", ".join((["held out"] if best.held_out else []) + remarks)
+    if best.held_out:
+        return ", ".join(["held out", *(f for f in best.flags if f not in words)])
+    return ", ".join(words.get(flag, flag) for flag in best.flags)
 
 
 # ---------------------------------------------------------------- forecasts
@@ -159,7 +162,7 @@ def _cost(parameters: Interval | None, flops: Interval | None) -> list[str]:
     return [numbers.counts(parameters), numbers.operations(flops)]
 
 
-def target_and_truth_table(found: Sequence[Confrontation], how: Scale, unit: str) -> Table:
+def confrontation_table(found: Sequence[Confrontation], how: Scale, unit: str) -> Table:
     """Each registered forecast beside what was measured afterwards."""
     columns = (unit, "forecast", "measured", "verdict", "test", "size", "why this size", "made")
     rows = tuple(
@@ -310,7 +313,7 @@ def named_table(rows: Sequence[Mapping[str, Any]], title: str = "", note: str = 
     cells = tuple(tuple(cell(name, row.get(name)) for name in columns) for row in rows)
     numeric = [all(not isinstance(row.get(name), str) for row in rows) for name in columns]
     align = tuple(RIGHT if side else LEFT for side in numeric)
-    titles = tuple(name.replace("_", " ") for name in columns)
+    titles = tuple(label(name) for name in columns)
     return Table(title, titles, cells, align, note)
 
 
@@ -331,6 +334,18 @@ _FORMS: dict[str, Callable[[float], str]] = {
     "share": numbers.share,
     "weight": numbers.share,
 }
+
+
+_LABELS = {
+    "seconds": "training time",
+    "flops": "training compute",
+    "parameters_without_embeddings": "parameters without embeddings",
+}
+
+
+def label(name: str) -> str:
+    """A column's name as a reader sees it; its unit is in the cells."""
+    return _LABELS.get(name, name.replace("_", " "))
 
 
 def cell(name: str, value: Any) -> str:

@@ -1,0 +1,60 @@
+"""A dry run and a study's progress, in lines of text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from steep.plan import Bounds, Plan
+from steep.present.numbers import count, duration, exact, flops, memory
+from steep.records import Shard, Status
+
+
+def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) -> list[str]:
+    """What ``steep plan`` prints."""
+    unit = shards[0].unit
+    fitted = [s for s in shards if not s.held_out and s.permutation == 0]
+    held = [s for s in shards if s.held_out and s.permutation == 0]
+    sizes = ", ".join(exact(s.samples) for s in fitted)
+    lines = [f"{study}: {len(fitted)} shards to fit, of {sizes} {unit}"]
+    if held:
+        sizes = ", ".join(exact(s.samples) for s in held)
+        lines.append(f"held out, forecast first and trained afterwards: {sizes} {unit}")
+    fewest = len(plan.trials) + plan.held_out_trials
+    most = plan.most_trials + plan.held_out_trials
+    lines.append(f"trials: {fewest}" + (f" to {most}" if most > fewest else ""))
+    if plan.parameters:
+        models = ", ".join(f"{size}: {count(parameters)}" for size, parameters in plan.parameters)
+        lines.append(f"parameters by size: {models}")
+    lines.append(f"training: {_bounds(plan.flops, flops)} FLOPs")
+    lines.append(f"disk: about {memory(plan.disk)}")
+    if plan.seconds is None:
+        lines.append("time: not known before a trial has run")
+    else:
+        each = Bounds(plan.seconds.low / workers, plan.seconds.high / workers)
+        lines.append(f"time: {_bounds(each, duration)} with {workers} worker(s) on this machine")
+    return lines
+
+
+def _bounds(bounds: Bounds | None, form: Any) -> str:
+    if bounds is None:
+        return "an unknown number of"
+    low, high = form(bounds.low), form(bounds.high)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def status_lines(rows: Sequence[Any]) -> list[str]:
+    """What ``steep status`` prints: states, then everything that did not go well."""
+    states = Counter(row.status for row in rows)
+    told = ", ".join(f"{states[s]} {s.value}" for s in Status if states[s])
+    took = sum(row.seconds or 0.0 for row in rows)
+    lines = [f"{len(rows)} trials: {told or 'none yet'}; {duration(took)} of training"]
+    for row in rows:
+        if row.status in (Status.DIVERGED, Status.FAILED, Status.TIMEOUT, Status.RUNNING):
+            trial = row.trial
+            what = f"{exact(trial.samples)} samples, size {trial.size}, seed {trial.seed}"
+            why = f": {row.reason}" if row.reason else ""
+            tries = f", attempt {row.attempts}" if row.attempts > 1 else ""
+            lines.append(f"  {row.status.value}: {what}{tries}{why}")
+    return lines

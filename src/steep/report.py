@@ -1,0 +1,288 @@
+"""The report: everything a study says, on one page that opens offline.
+
+One file without a single outside reference: styles, script, plotly and data are inside, and its
+content-security policy forbids loading anything else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from steep.present import figures, numbers, sentences, tables
+from steep.present.drawing import Drawing
+from steep.present.learning import learning_curve
+from steep.present.numbers import Scale
+from steep.present.sizes import error_by_size, model_size_curve
+from steep.present.tables import Table
+from steep.present.training import training_curves
+from steep.records import Analysis, Backtest, Curve, Finding, Measurement, Status
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page, in the order in which it is shown."""
+
+    name: str
+    title: str
+    figures: tuple[dict[str, Any], ...] = ()
+    lines: tuple[str, ...] = ()
+    folds: tuple[dict[str, Any], ...] = ()
+    """Figures that are closed until asked for."""
+    tables: tuple[Table, ...] = ()
+    findings: tuple[Finding, ...] | None = None
+    pairs: tuple[tuple[str, str], ...] = ()
+    drawings: tuple[Drawing, ...] = field(default=())
+
+
+def report(
+    analysis: Analysis, measurements: Sequence[Measurement], backtest: Backtest | None = None
+) -> str:
+    """The HTML of a report. ``measurements`` are all trials of the study; ``backtest`` says how
+    well forecasts of this very curve did on sizes that were hidden from them."""
+    sections = _sections(analysis, measurements, backtest)
+    drawn = {d.name: figures.figure(d) for section in sections for d in section.drawings}
+    return _page(
+        study=analysis.study,
+        about=_about(analysis),
+        answer=_answer(analysis),
+        caveat=sentences.caveat(analysis.curves[0].forecast) if analysis.curves else "",
+        serious=[f for f in analysis.findings if f.severity == "serious"][:2],
+        facts=_facts(analysis, measurements),
+        sections=sections,
+        figures=_json({"figures": drawn, "dark": figures.dark_colours()}),
+    )
+
+
+def export_figures(
+    analysis: Analysis, measurements: Sequence[Measurement]
+) -> list[tuple[str, bytes]]:
+    """Every figure of the report as PNG and SVG: (file name, content). Needs matplotlib."""
+    from steep.present.plots import export
+
+    sections = _sections(analysis, measurements, None)
+    return [file for section in sections for d in section.drawings for file in export(d)]
+
+
+# ---------------------------------------------------------------- the top of the page
+
+
+def _about(analysis: Analysis) -> str:
+    sizes = sorted(shard.samples for shard in analysis.shards)
+    ends = " to ".join(numbers.exact(m) for m in (sizes[0], sizes[-1])) if sizes else "no data"
+    how = numbers.scale(analysis.metric).label
+    family = f"{analysis.family} on {analysis.domain}"
+    return f"{family}; {len(sizes)} shards, {ends} {analysis.unit}; best fits chosen by {how}"
+
+
+def _answer(analysis: Analysis) -> str:
+    if not analysis.curves:
+        return "No forecast: no shard has a finished model yet"
+    return sentences.answer(analysis.curves[0].forecast, analysis)
+
+
+def _facts(analysis: Analysis, measurements: Sequence[Measurement]) -> list[dict[str, str]]:
+    """The few numbers that a reader looks for first."""
+    facts = []
+    if analysis.curves:
+        fit = analysis.curves[0].fit
+        slope = sentences.slope_sentence(fit)
+        value = numbers.interval(fit.beta_g) if fit.beta_g else "not measured"
+        facts.append(_fact("Exponent beta_g", value, slope.partition(": ")[2]))
+    for name, law in analysis.size_laws[:1]:
+        value = numbers.interval(law.beta_p) if law.outcome == "ok" else "not measured"
+        facts.append(_fact("Model-size exponent beta_p", value, law.reason or f"by {name} size"))
+    for met in analysis.confrontations[:1]:
+        how = _scale(analysis)
+        found = numbers.measured(met.error, how) if met.error is not None else "not yet measured"
+        span = numbers.span(met.forecast.lower, met.forecast.upper, how)
+        verdict = {True: ", inside", False: ", outside", None: ""}[met.inside]
+        place = f"{numbers.exact(met.samples)} {analysis.unit}"
+        facts.append(_fact(f"Held out: {place}", found, f"forecast {span}{verdict}"))
+    if measurements:
+        spent = numbers.duration(sum(m.seconds for m in measurements))
+        work = numbers.flops(sum(m.flops or 0.0 for m in measurements))
+        facts.append(_fact("Cost", f"{len(measurements)} trials", f"{spent} of training, {work}"))
+    return facts
+
+
+def _fact(name: str, value: str, about: str = "") -> dict[str, str]:
+    return {"name": name, "value": value, "about": about}
+
+
+def _scale(analysis: Analysis) -> Scale:
+    if not analysis.curves:
+        return numbers.scale(analysis.metric)
+    first = analysis.curves[0]
+    return numbers.forecast_scale(first.forecast, first.fit)
+
+
+# ---------------------------------------------------------------- sections
+
+
+def _sections(
+    analysis: Analysis, measurements: Sequence[Measurement], backtest: Backtest | None
+) -> list[Section]:
+    how = _scale(analysis)
+    fits = analysis.best_fits
+    sections = [
+        _learning(analysis) if analysis.curves else None,
+        _drawn(
+            "model-size",
+            "Model-size curve",
+            model_size_curve(fits, analysis.size_laws, analysis.confrontations),
+            [sentences.size_sentence(name, law) for name, law in analysis.size_laws],
+        ),
+        _drawn("error-by-size", "Error against model size", error_by_size(fits, how)),
+        _drawn(
+            "training",
+            "Training curves",
+            training_curves(measurements, fits, how, analysis.unit),
+        ),
+        Section("tables", "Tables", tables=tuple(_tables(analysis, how))),
+        Section("flagged", "Flagged", findings=_ranked(analysis.findings)),
+        _backtest(backtest) if backtest is not None else None,
+        _provenance(analysis, measurements),
+    ]
+    return [section for section in sections if section is not None]
+
+
+def _learning(analysis: Analysis) -> Section:
+    first, *others = analysis.curves
+    main = learning_curve(
+        first.fit,
+        first.forecast,
+        best_fits=analysis.best_fits,
+        confrontations=analysis.confrontations,
+    )
+    rest = [_other_curve(curve) for curve in others]
+    lines = [*sentences.fit_lines(first.fit), sentences.unmeasured_sentence(analysis)]
+    return Section(
+        "learning-curve",
+        "Learning curve",
+        figures=(_shown(main),),
+        lines=tuple(line for line in lines if line),
+        folds=tuple(_shown(d) for d in rest),
+        drawings=(main, *rest),
+    )
+
+
+def _other_curve(curve: Curve) -> Drawing:
+    name = f"learning_curve_{curve.metric}_{curve.part}"
+    return learning_curve(curve.fit, curve.forecast, part=curve.part, name=name)
+
+
+def _drawn(
+    name: str, title: str, drawing: Drawing | None, lines: Sequence[str] = ()
+) -> Section | None:
+    if drawing is None:
+        return None
+    return Section(name, title, (_shown(drawing),), tuple(lines), drawings=(drawing,))
+
+
+def _shown(drawing: Drawing) -> dict[str, Any]:
+    """What the template needs of a figure beside its traces."""
+    return {
+        "name": drawing.name,
+        "title": drawing.title,
+        "caption": drawing.caption,
+        "legend": figures.legend(drawing),
+        "panels": drawing.panels,
+        "panel_label": drawing.panel_label,
+    }
+
+
+def _tables(analysis: Analysis, how: Scale) -> list[Table]:
+    found = []
+    if analysis.curves:
+        first = analysis.curves[0]
+        found.append(tables.forecast_table(first.forecast, first.fit))
+    if analysis.confrontations:
+        found.append(tables.confrontation_table(analysis.confrontations, how, analysis.unit))
+    found.append(tables.best_fit_table(analysis.best_fits, analysis.metric))
+    if analysis.curves:
+        found.append(tables.law_table(analysis.curves[0].fit))
+        found.append(tables.slope_table(analysis))
+    found.append(tables.size_law_table(analysis))
+    return [table for table in found if table.rows]
+
+
+def _ranked(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    order = {"serious": 0, "warning": 1, "note": 2}
+    return tuple(sorted(findings, key=lambda f: order.get(f.severity, 3)))
+
+
+def _backtest(found: Backtest) -> Section:
+    table = tables.backtest_table(found)
+    lines = (found.sentence,) if found.sentence else ()
+    return Section("back-test", "Back-test", lines=lines, tables=(table,) if table.rows else ())
+
+
+def _provenance(analysis: Analysis, measurements: Sequence[Measurement]) -> Section:
+    guesses = [
+        (
+            f"best guess, {numbers.scale(name).label}",
+            numbers.measured(float(v), numbers.scale(name)),
+        )
+        for name, v in analysis.best_guess
+    ]
+    known = [(tables.label(name), tables.cell(name, v)) for name, v in analysis.provenance]
+    return Section(
+        "provenance",
+        "Provenance",
+        tables=(_cost_table(analysis, measurements),) if measurements else (),
+        pairs=(("trainer", analysis.trainer), *guesses, *known),
+    )
+
+
+def _cost_table(analysis: Analysis, measurements: Sequence[Measurement]) -> Table:
+    rows: list[dict[str, Any]] = []
+    for samples in sorted({m.trial.samples for m in measurements}):
+        mine = [m for m in measurements if m.trial.samples == samples]
+        states = Counter(m.status for m in mine)
+        ends = ", ".join(f"{n} {s.value}" for s, n in states.items() if s is not Status.COMPLETE)
+        rows.append(
+            {
+                analysis.unit: numbers.exact(samples),
+                "trials": len(mine),
+                "seconds": sum(m.seconds for m in mine),
+                "flops": sum(m.flops or 0.0 for m in mine),
+                "not complete": ends or "none",
+            }
+        )
+    return tables.named_table(rows, "Cost by shard")
+
+
+# ---------------------------------------------------------------- the page
+
+
+def _page(**values: Any) -> str:
+    from importlib.metadata import version
+
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("steep.present"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    source = {
+        name: Markup(environment.loader.get_source(environment, f"report.{ending}")[0])  # type: ignore[union-attr]
+        for name, ending in (("css", "css"), ("script", "js"))
+    }
+    page = environment.get_template("report.html")
+    values["figures"] = Markup(values["figures"])
+    return page.render(**values, **source, plotly=Markup(get_plotlyjs()), version=version("steep"))
+
+
+def _json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
