@@ -150,6 +150,10 @@ class SpecError(ValueError):
         super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
 
 
+class QuestionError(ValueError):
+    """A question that cannot be read or answered as asked: '--at ten', files of no domain."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     spec: Spec
@@ -389,3 +393,58 @@ def _check_hyperparameters(spec: Spec, at: Any) -> list[Problem]:
         for path in paths
         if path.rpartition(".")[2] not in names
     ]
+
+
+# ---------------------------------------------------------------- a spec that changed
+
+
+@dataclass(frozen=True)
+class Change:
+    path: str
+    old: Any
+    new: Any
+
+
+EXTENDABLE = {
+    "family.sizes",
+    "search.seeds",
+    "search.extend",
+    "search.hyperparameters",
+    "shards.largest",
+    "shards.permutations",
+}
+"""What may change in a begun study when it is extended: more of the same, which adds trials and
+invalidates none. ``run`` (workers, leases, device) may always change."""
+
+
+def changes(old: Spec, new: Spec) -> list[Change]:
+    """Where two specs differ, ``run`` left out. Paths are dotted, at most two deep."""
+    before, after = old.model_dump(), new.model_dump()
+    found = []
+    for section in sorted(set(before) | set(after) - {"run"}):
+        one, other = before.get(section), after.get(section)
+        if section == "run" or one == other:
+            continue
+        if not isinstance(one, dict) or not isinstance(other, dict):
+            found.append(Change(section, one, other))
+            continue
+        found += [
+            Change(f"{section}.{key}", one.get(key), other.get(key))
+            for key in sorted(set(one) | set(other))
+            if one.get(key) != other.get(key)
+        ]
+    return found
+
+
+def only_adds(change: Change) -> bool:
+    """Whether a change of a begun study only adds trials, so that ``--extend`` may take it."""
+    if change.path not in EXTENDABLE:
+        return False
+    old, new = change.old, change.new
+    if isinstance(old, (list, tuple)):
+        return set(old) <= set(new)
+    if isinstance(old, dict):
+        return set(old) == set(new) and all(set(old[k]) <= set(new[k]) for k in old)
+    if old is None or new is None:  # shards.largest: None is all of the data
+        return new is None
+    return bool(new >= old)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from steep.records import BestFit, Candidate, Measurement, Settings, Shard, Status
 
-Paired = Callable[[Candidate, Candidate], float | None]
+Paired = Callable[[Candidate, Candidate, Shard], float | None]
 """Standard error of the difference of two candidates' errors over the validation items they
 share (absolute), or None where per-item errors are not at hand."""
 
@@ -129,10 +129,10 @@ def _best_fit(
     seed_se = None if spread is None else spread * best.score * _root(len(best.errors))
     sizes = sorted({c.size for c in pool})
     per_size = {s: min((c for c in pool if c.size == s), key=lambda c: c.score) for s in sizes}
-    within = {s: _same(per_size[s], best, spread, paired) for s in sizes}
+    within = {s: _same(per_size[s], best, shard, spread, paired) for s in sizes}
     adequate = per_size[min(s for s in sizes if within[s])]
     plateau = best.size > adequate.size or any(within[s] for s in sizes if s > best.size)
-    edge = _edge(best.size, sizes)
+    edge = "" if shard.held_out else _edge(best.size, sizes)
     if best.capped:
         flags.append("capped")
     if best.diverged:
@@ -151,7 +151,7 @@ def _best_fit(
         adequate,
         plateau,
         edge,
-        _edge(adequate.size, sizes),
+        "" if shard.held_out else _edge(adequate.size, sizes),
         seed_se,
         _mean([m.validation_error_se for m in of_best]),
         _median([m.test_error for m in of_best]),
@@ -165,7 +165,9 @@ def _root(n: int) -> float:
     return float(np.sqrt(median_variance(n)))
 
 
-def _same(one: Candidate, best: Candidate, spread: float | None, paired: Paired | None) -> bool:
+def _same(
+    one: Candidate, best: Candidate, shard: Shard, spread: float | None, paired: Paired | None
+) -> bool:
     """Whether ``one`` is within one standard error of ``best``: seeds, and items in pairs."""
     if one is best:
         return True
@@ -174,7 +176,7 @@ def _same(one: Candidate, best: Candidate, spread: float | None, paired: Paired 
     over_seeds = spread * np.hypot(
         one.score * _root(len(one.errors)), best.score * _root(len(best.errors))
     )
-    over_items = (paired(one, best) if paired else None) or 0.0
+    over_items = (paired(one, best, shard) if paired else None) or 0.0
     return bool(one.score - best.score <= np.hypot(over_seeds, over_items))
 
 

@@ -40,6 +40,8 @@ class Cut:
     validation: IntArray
     test: IntArray
     digests: np.ndarray
+    validation_group: np.ndarray
+    """Group of each validation item: what its standard errors are clustered by."""
     shards: tuple[Shard, ...]
     files: Mapping[str, str]
     removed: int = 0
@@ -68,7 +70,8 @@ def cut(loaded: Loaded, items: Items, unit: str, old: Cut | None = None) -> Cut:
         for draw, order in enumerate(orders)
         for shard in _ladder(loaded, items.size[order], unit, draw)
     )
-    return Cut(orders, validation, test, items.digest, shards, dict(items.files), removed)
+    group = items.group[validation]
+    return Cut(orders, validation, test, items.digest, group, shards, dict(items.files), removed)
 
 
 def trial_items(cut: Cut, trial: Trial) -> ShardItems:
@@ -225,6 +228,7 @@ def to_files(cut: Cut) -> dict[str, bytes]:
     """Index files and the manifest that names and checksums them, by path in the study."""
     arrays = {f"order_{draw}.npy": order for draw, order in enumerate(cut.orders)}
     arrays |= {"validation.npy": cut.validation, "test.npy": cut.test, "digests.npy": cut.digests}
+    arrays["validation_group.npy"] = cut.validation_group
     files = {}
     for name, array in arrays.items():
         buffer = io.BytesIO()
@@ -246,12 +250,13 @@ def from_files(folder: Path) -> Cut:
     try:
         manifest = json.loads((place / "manifest.json").read_text())
         arrays = {n: _read(place / n, sha) for n, sha in manifest["checksums"].items()}
-        orders = [arrays[f"order_{d}.npy"] for d in range(len(arrays) - 3)]
+        orders = [arrays[f"order_{d}.npy"] for d in range(len(arrays) - 4)]
         return Cut(
             tuple(orders),
             arrays["validation.npy"],
             arrays["test.npy"],
             arrays["digests.npy"],
+            arrays["validation_group.npy"],
             tuple(Shard(**values) for values in manifest["shards"]),
             manifest["data"],
             manifest["removed_duplicates"],

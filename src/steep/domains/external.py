@@ -50,17 +50,18 @@ class External:
             files=self._files,
         )
 
-    def best_guess(self, items: np.ndarray) -> Mapping[str, float]:
-        """1 - share of the largest class where labels are known; else nothing is guessed."""
+    def best_guess(self, items: np.ndarray, validation: np.ndarray) -> Mapping[str, float]:
+        """Always the class most frequent in ``items``, where labels are known; else nothing is
+        guessed."""
         if self._labels is None:
             return {}
-        share = np.bincount(self._labels[items]).max() / len(items)
-        return {self.metrics[0]: float(1 - share)}
+        most = np.bincount(self._labels[items]).argmax()
+        return {self.metrics[0]: float(np.mean(self._labels[validation] != most))}
 
     def batches(self, *arguments: Any) -> Any:
         raise NotImplementedError("the external domain has no batches: its trainer reads the data")
 
-    loss = evaluate = to = batches
+    loss = evaluate = to = steps_per_epoch = batches
 
 
 def _labels(options: Options, base: Path) -> tuple[np.ndarray | None, dict[str, str]]:

@@ -74,7 +74,7 @@ def _shard_trials(
         size = _extension(problem, shard, here, sizes)
         if size is None:
             break
-        nearest = min(sizes, key=lambda s: abs(np.log(s / size)))
+        nearest = min(problem.spec.family.sizes, key=lambda s: abs(np.log(s / size)))
         extra = _trials(problem, shard, {size: choices(nearest)}, "extends the ladder")
         found += extra
         sizes.append(size)

@@ -27,7 +27,7 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
     if plan.parameters:
         models = ", ".join(f"{size}: {count(parameters)}" for size, parameters in plan.parameters)
         lines.append(f"parameters by size: {models}")
-    lines.append(f"training: {_bounds(plan.flops, flops)} FLOPs")
+    lines.append(f"training: {_bounds(plan.flops, flops)}")
     lines.append(f"disk: about {memory(plan.disk)}")
     if plan.seconds is None:
         lines.append("time: not known before a trial has run")
@@ -39,7 +39,7 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
 
 def _bounds(bounds: Bounds | None, form: Any) -> str:
     if bounds is None:
-        return "an unknown number of"
+        return "unknown"
     low, high = form(bounds.low), form(bounds.high)
     return str(low) if low == high else f"{low} to {high}"
 

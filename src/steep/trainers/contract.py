@@ -7,8 +7,8 @@ module holds ``Options`` (strict pydantic), ``recipe``, ``cost`` and ``open_trai
         Every hyperparameter with its default. None: any name goes (the user's own trainer).
     cost(loaded: Loaded, domain: Domain, size: int) -> Cost | None
         What a model of this size costs; None where nobody can know before running.
-    extent(loaded: Loaded, domain: Domain, trial: Trial) -> tuple[float, float] | None
-        Fewest and most units of m that the trial can train on before it ends.
+    extent(loaded: Loaded, domain: Domain, trial: Trial, items: IntArray) -> (low, high) | None
+        Fewest and most units of m that the trial, on these items, can see before it ends.
     open_trainer(loaded: Loaded, domain: Domain) -> Trainer
         Called once in each worker.
 """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from steep.config import Count, Loaded, Strict, member
 from steep.domains.contract import Domain
 from steep.models import FAMILIES
@@ -31,6 +33,18 @@ def cost(loaded: Loaded, domain: Domain, size: int) -> Cost | None:
 
     family, options = _family(loaded, domain)
     return count.cost(family, size, domain.shape, options)
+
+
+def extent(
+    loaded: Loaded, domain: Domain, trial: Trial, items: np.ndarray
+) -> tuple[float, float] | None:
+    """From the fewest evaluations after which patience may end it, to the cap."""
+    from steep.engine.schedule import evaluation_steps
+
+    per_epoch = domain.steps_per_epoch(items, dict(trial.hyperparameters))
+    steps = evaluation_steps(loaded.spec.stop, per_epoch)
+    fewest = steps[min(loaded.spec.stop.evaluations, len(steps)) - 1]
+    return trial.samples * fewest / per_epoch, trial.samples * steps[-1] / per_epoch
 
 
 def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:

@@ -53,7 +53,9 @@ def cost(loaded: Loaded, domain: Domain, size: int) -> Cost | None:
     return None
 
 
-def extent(loaded: Loaded, domain: Domain, trial: Trial) -> tuple[float, float] | None:
+def extent(
+    loaded: Loaded, domain: Domain, trial: Trial, items: np.ndarray
+) -> tuple[float, float] | None:
     """Not known before the function has run."""
     return None
 

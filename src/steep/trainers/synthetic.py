@@ -142,7 +142,9 @@ def cost(loaded: Loaded, domain: Domain, size: int) -> Cost | None:
     return Cost(parameters, parameters, 6.0 * parameters)
 
 
-def extent(loaded: Loaded, domain: Domain, trial: Trial) -> tuple[float, float] | None:
+def extent(
+    loaded: Loaded, domain: Domain, trial: Trial, items: np.ndarray
+) -> tuple[float, float] | None:
     """Samples seen: ten epochs up to the best evaluation, and what patience adds."""
     steps = evaluation_steps(_options(loaded).steps, loaded.spec.stop)
     per_step = 10 * trial.samples / _options(loaded).steps
@@ -200,7 +202,8 @@ def _train(
             handle.save(run.step, _state(run))
         run.step += 1
         run.state = hashlib.sha256(f"{run.state} {run.step}".encode()).hexdigest()
-        time.sleep(options.seconds_per_step)
+        if options.seconds_per_step:
+            time.sleep(options.seconds_per_step)
         run.seconds = time.perf_counter() - began
         broken = _fault(options, trial, run.step, handle.attempt)
         if broken is not None or run.step in steps:

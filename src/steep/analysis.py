@@ -1,0 +1,326 @@
+"""From measurements to everything a study says: select, fit, forecast, confront.
+
+``study.py`` calls this after training, and again for any report: it reads only what the store
+holds, so that a study can be analysed where its data is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from steep.config import Spec
+from steep.fit import fit, fit_size_law, points_of
+from steep.forecast import forecast
+from steep.records import (
+    Analysis,
+    At,
+    BestFit,
+    Candidate,
+    Confrontation,
+    Curve,
+    Finding,
+    Fit,
+    Forecast,
+    Interval,
+    Measurement,
+    Point,
+    Settings,
+    Shard,
+    SizeLaw,
+    Trial,
+    settings,
+)
+from steep.select import Paired, select
+
+FACTORS = (2.0, 4.0, 10.0)
+"""How far beyond the largest fitted shard a study forecasts unless asked."""
+
+Items = Callable[[str], Mapping[str, np.ndarray] | None]
+"""Trial id -> the per-item validation sums and counts of its best step."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a study knows beside its measurements."""
+
+    spec: Spec
+    shards: tuple[Shard, ...]
+    unit: str
+    metric: str
+    metrics: tuple[str, ...]
+    best_guess: Mapping[str, float]
+    validation_group: np.ndarray
+    sizes: Mapping[int, tuple[int, float]]
+    """Size on the dial -> (parameters, training FLOPs per unit of m), where they are known."""
+
+
+def analyse(
+    facts: Facts,
+    measurements: Sequence[Measurement],
+    items: Items,
+    registered: Sequence[Confrontation] = (),
+    *,
+    at: Sequence[float] = (),
+    targets: Sequence[float] = (),
+    level: float = 0.9,
+    provenance: Settings = (),
+) -> Analysis:
+    """Best-fit models, curves of every metric, size laws, forecasts and their confrontations.
+
+    ``at`` are sizes m beyond the default factors; ``targets`` errors in the selection metric."""
+    paired = paired_by(facts, items)
+    best_fits = select(measurements, facts.shards, seeds=facts.spec.search.seeds, paired=paired)
+    laws = size_laws(best_fits, level)
+    curves = _curves(facts, best_fits, measurements, laws, at, targets, level)
+    confronted = tuple(_confront(c, best_fits) for c in registered)
+    return Analysis(
+        facts.spec.study,
+        facts.spec.domain.name,
+        facts.spec.family.name,
+        facts.spec.trainer.name,
+        facts.unit,
+        facts.metric,
+        settings(facts.best_guess),
+        facts.shards,
+        best_fits,
+        curves,
+        laws,
+        confronted,
+        (),
+        provenance,
+    )
+
+
+def with_findings(analysis: Analysis, findings: Sequence[Finding]) -> Analysis:
+    return replace(analysis, findings=tuple(findings))
+
+
+# ---------------------------------------------------------------- pairs
+
+
+def paired_by(facts: Facts, items: Items) -> Paired:
+    """Standard error of the difference of two candidates over the validation items they share.
+
+    Per item the difference of errors, averaged over the seeds both have; clustered by group."""
+
+    def errors(candidate: Candidate, seed: int, shard: tuple[int, int, float]) -> np.ndarray | None:
+        permutation, count, samples = shard
+        trial = Trial(permutation, count, samples, candidate.size, candidate.hyperparameters, seed)
+        kept = items(trial.id)
+        if kept is None or facts.metric not in kept or "count" not in kept:
+            return None
+        return np.stack([kept[facts.metric], kept["count"]])
+
+    def standard_error(one: Candidate, other: Candidate, shard: Shard) -> float | None:
+        place = (shard.permutation, shard.items, shard.samples)
+        pairs = [
+            (errors(one, seed, place), errors(other, seed, place))
+            for seed in set(one.seeds) & set(other.seeds)
+        ]
+        differences = [(a[0] - b[0], a[1]) for a, b in pairs if a is not None and b is not None]
+        if not differences:
+            return None
+        difference = np.mean([d for d, _ in differences], axis=0)
+        count = differences[0][1]
+        if len(difference) != len(facts.validation_group):
+            return None
+        _, cluster = np.unique(facts.validation_group, return_inverse=True)
+        residual = difference - difference.sum() / count.sum() * count
+        totals = np.bincount(cluster, weights=residual)
+        k = len(totals)
+        if k < 2:
+            return None
+        return float(np.sqrt(k / (k - 1) * (totals**2).sum()) / count.sum())
+
+    return standard_error
+
+
+# ---------------------------------------------------------------- curves
+
+
+def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[str, SizeLaw], ...]:
+    """The size law by each definition of the best-fit size, held-out shards left out.
+
+    A plateau has no optimum: there the lowest score's size is an accident of noise, so its edge
+    is 'high' (the optimum could be any larger size) in the law of lowest scores."""
+    fitted = [b for b in best_fits if not b.held_out]
+
+    def law(which: str, count: str) -> SizeLaw:
+        chosen = [b.adequate if which == "adequate" else b.best for b in fitted]
+        edges = [b.adequate_edge if which == "adequate" else b.edge for b in fitted]
+        parameters = [float(getattr(c, count)) for c in chosen]
+        if not parameters or min(parameters) <= 0:
+            return SizeLaw("not measured", "the trainer does not say how many parameters there are")
+        return fit_size_law([b.samples for b in fitted], parameters, edges, level)
+
+    return (
+        ("smallest adequate", law("adequate", "parameters")),
+        ("lowest score", law("best", "parameters")),
+        ("smallest adequate, without embeddings", law("adequate", "parameters_without_embeddings")),
+    )
+
+
+def _curves(
+    facts: Facts,
+    best_fits: Sequence[BestFit],
+    measurements: Sequence[Measurement],
+    laws: Sequence[tuple[str, SizeLaw]],
+    at: Sequence[float],
+    targets: Sequence[float],
+    level: float,
+) -> tuple[Curve, ...]:
+    """The selection metric on V, on the test part, then every other metric of the same models."""
+    fitted = [b for b in best_fits if not b.held_out]
+    largest = max((b.samples for b in fitted), default=0.0)
+    places = sorted({largest * f for f in FACTORS} | set(at)) if fitted else []
+    places = sorted({*places, *(b.samples for b in best_fits if b.held_out)})
+    compute = _compute(facts, fitted, measurements)
+
+    def curve(metric: str, part: str, points: Sequence[Point], goals: Sequence[float]) -> Curve:
+        noise = _validation_noise(fitted) if part == "validation" else None
+        law = fit(
+            points=points,
+            level=level,
+            best_guess=facts.best_guess.get(metric),
+            validation_se=noise if metric == facts.metric else None,
+            unit=facts.unit,
+            metric=metric,
+        )
+        return Curve(metric, part, law, _forecast(law, places, goals, laws, compute))
+
+    points = points_of(best_fits)
+    found = [curve(facts.metric, "validation", points, targets)]
+    tested = [
+        replace(p, error=b.test_error)
+        for p, b in zip(points, best_fits, strict=True)
+        if b.test_error
+    ]
+    if len(tested) == len(points) and points:
+        found.append(curve(facts.metric, "test", tested, ()))
+    for metric in facts.metrics:
+        values = [dict(b.metrics).get(metric) for b in best_fits]
+        if metric != facts.metric and all(values):
+            others = [
+                replace(p, error=float(v), se_log=None)
+                for p, v in zip(points, values, strict=True)
+                if v is not None
+            ]
+            found.append(curve(metric, "validation", others, ()))
+    return tuple(found)
+
+
+def _forecast(
+    law: Fit,
+    places: Sequence[float],
+    goals: Sequence[float],
+    laws: Sequence[tuple[str, SizeLaw]],
+    compute: tuple[float, float] | None,
+) -> Forecast:
+    size_law = dict(laws)["smallest adequate"]
+    if compute is None:
+        return forecast(law, at=places, target=goals, size_law=size_law)
+    per_parameter, epochs = compute
+    return forecast(
+        law,
+        at=places,
+        target=goals,
+        size_law=size_law,
+        epochs=epochs,
+        flops_per_parameter_sample=per_parameter,
+    )
+
+
+def _compute(
+    facts: Facts, fitted: Sequence[BestFit], measurements: Sequence[Measurement]
+) -> tuple[float, float] | None:
+    """(training FLOPs per parameter and unit, passes over the data) of the largest best fit."""
+    if not fitted:
+        return None
+    last = max(fitted, key=lambda b: b.samples)
+    size = facts.sizes.get(last.adequate.size)
+    seen = [
+        m.samples_seen / m.trial.samples
+        for m in measurements
+        if m.trial.samples == last.samples and m.trial.size == last.adequate.size
+    ]
+    if size is None or not seen or not size[0]:
+        return None
+    return size[1] / size[0], float(np.median(seen))
+
+
+def _validation_noise(fitted: Sequence[BestFit]) -> float | None:
+    """Relative standard error that V gives to all points alike."""
+    known = [b.validation_se / b.best.score for b in fitted if b.validation_se is not None]
+    return float(np.median(known)) if known else None
+
+
+# ---------------------------------------------------------------- held out
+
+
+def confrontation(
+    facts: Facts, shard: Shard, analysis: Analysis, level: float, now: str
+) -> Confrontation | None:
+    """The forecast for a held-out shard, and the model that will be trained to meet it.
+
+    None while there is nothing to forecast from (the fit's outcome says why)."""
+    place = [a for a in analysis.curves[0].forecast.at if a.samples == shard.samples]
+    fitted = [b for b in analysis.best_fits if not b.held_out]
+    if not place or not fitted:
+        return None
+    size, reason = predicted_size(facts, shard.samples, fitted, dict(analysis.size_laws))
+    values = max(fitted, key=lambda b: b.samples).best.hyperparameters
+    return Confrontation(shard.samples, place[0], level, size, reason, values, now)
+
+
+def predicted_size(
+    facts: Facts, samples: float, fitted: Sequence[BestFit], laws: Mapping[str, SizeLaw]
+) -> tuple[int, str]:
+    """The size to train at ``samples``: by the size law where it is measured and the trainer
+    can say which size has how many parameters, else the largest fitted shard's best fit."""
+    law = laws["smallest adequate"]
+    last = max(fitted, key=lambda b: b.samples)
+    if law.outcome != "ok" or law.sigma is None or law.beta_p is None:
+        return (
+            last.best.size,
+            f"the size law is not measured ({law.reason}): the size of the"
+            " largest fitted shard's best fit",
+        )
+    if not facts.sizes:
+        return last.best.size, "the trainer cannot say what sizes cost: the largest best fit"
+    wanted = float(law.sigma.value or 0) * samples ** float(law.beta_p.value or 0)
+    size = min(facts.sizes, key=lambda s: abs(np.log(facts.sizes[s][0] / wanted)))
+    return size, "the size on the dial nearest to the size law"
+
+
+def held_out_trials(confrontations: Sequence[Confrontation], facts: Facts) -> list[Trial]:
+    """The trials that confront registered forecasts."""
+    shards = {(s.permutation, s.samples): s for s in facts.shards}
+    return [
+        Trial(0, shards[(0, c.samples)].items, c.samples, c.size, c.hyperparameters, seed)
+        for c in confrontations
+        for seed in range(facts.spec.search.seeds)
+    ]
+
+
+def _confront(registered: Confrontation, best_fits: Sequence[BestFit]) -> Confrontation:
+    """The forecast beside the truth, where that is known by now."""
+    for found in best_fits:
+        if found.held_out and found.permutation == 0 and found.samples == registered.samples:
+            at: At = registered.forecast
+            error = found.best.score
+            return replace(
+                registered,
+                error=error,
+                parameters=found.best.parameters,
+                test_error=found.test_error,
+                inside=at.lower <= error <= at.upper,
+            )
+    return registered
+
+
+def beta_g(analysis: Analysis) -> Interval | None:
+    """The headline exponent: of the selection metric on V."""
+    return analysis.curves[0].fit.beta_g if analysis.curves else None

@@ -1,0 +1,348 @@
+"""The command line: subcommands in pipeline order. Imports what a subcommand needs, no more."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="steep",
+    help="Measure how steeply a model learns: learning curves, forecasts, model sizes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="The study's folder (default: ./<study>).")
+]
+Level = Annotated[float, typer.Option(help="Level of the intervals.", min=0.01, max=0.999)]
+X = Annotated[str | None, typer.Option("--x", help="Column of training-set sizes.")]
+Y = Annotated[str | None, typer.Option("--y", help="Column of errors.")]
+By = Annotated[str | None, typer.Option(help="Column that tells curves apart.")]
+Se = Annotated[str | None, typer.Option(help="Column of standard errors.")]
+Parameters = Annotated[str | None, typer.Option(help="Column of model sizes.")]
+Higher = Annotated[
+    bool, typer.Option("--higher-is-better", help="The column is an accuracy: 1 - it is fitted.")
+]
+Source = Annotated[str, typer.Argument(help="A study folder, a CSV/JSON/Parquet file, or -.")]
+
+PARTIAL, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+def main() -> None:
+    """The entry point: known errors as one clear message and an exit code, never a traceback."""
+    with _clear_errors():
+        app()
+
+
+@app.command()
+def init(
+    data: Annotated[list[Path], typer.Argument(help="Your files: text, image folder, IDX, npz.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The spec to write.")] = Path(
+        "study.yaml"
+    ),
+    domain: Annotated[str | None, typer.Option(help="images or characters; guessed.")] = None,
+    family: Annotated[str | None, typer.Option(help="resnet, rhn or lstm; by domain.")] = None,
+    budget: Annotated[str, typer.Option(help="Time you would give it, e.g. 10m, 2h.")] = "1h",
+    workers: Annotated[int | None, typer.Option(help="Worker processes; one a core.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the spec.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Propose a study of your data, within a budget: writes a commented spec, runs nothing."""
+    from steep.init import propose
+    from steep.present.numbers import parse_duration
+
+    if out.exists() and not force:
+        _fail(f"{out} exists: give another --out, or --force")
+    found = propose(
+        data,
+        domain=domain,
+        family=family,
+        seconds=parse_duration(budget),
+        workers=workers,
+        base=out.resolve().parent,
+    )
+    out.write_text(found.text, encoding="utf-8")
+    if as_json:
+        _print_json({"spec": str(out), "notes": list(found.notes)})
+        return
+    for note in found.notes:
+        typer.echo(note)
+    typer.echo(f"Wrote {out}. Next: steep plan {out}; steep run {out}")
+
+
+@app.command()
+def plan(spec: Path, out: Out = None, as_json: Json = False) -> None:
+    """Dry run: trials, FLOPs, disk and estimated time. Writes nothing."""
+    from steep.study import Study
+
+    study = Study(spec, out)
+    found = study.plan()
+    if as_json:
+        from dataclasses import asdict
+
+        _print_json(asdict(found) | {"trials": [asdict(t) for t in found.trials]})
+        return
+    from steep.present.plans import plan_lines
+
+    for line in plan_lines(study.spec.study, study.cut.shards, found, study.worker_count()):
+        typer.echo(line)
+
+
+@app.command()
+def run(
+    spec: Annotated[Path, typer.Argument(help="A spec, or the folder of a study begun before.")],
+    out: Out = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Stop starting trials after this: FLOPs (1e15) or time (2h).")
+    ] = None,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Take more seeds, sizes, choices or appended data.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train what is missing, forecast, confront, report. The same command resumes."""
+    from steep.study import Study
+
+    study = Study.open(spec) if spec.is_dir() else Study(spec, out)
+    code = _run(study, workers, budget, extend, quiet or as_json)
+    if as_json:
+        _print_json(_results_json(study))
+    raise typer.Exit(code)
+
+
+@app.command()
+def status(study: Path, as_json: Json = False) -> None:
+    """How far a study is: trials by state, what failed and why."""
+    from steep.study import Study
+
+    with Study.open(study).store() as store:
+        rows = store.rows()
+    if as_json:
+        from dataclasses import asdict
+
+        _print_json(
+            [
+                asdict(r.trial)
+                | {"id": r.trial.id, "status": r.status, "attempts": r.attempts}
+                | {"reason": r.reason, "seconds": r.seconds}
+                for r in rows
+            ]
+        )
+        return
+    from steep.present.plans import status_lines
+
+    for line in status_lines(rows):
+        typer.echo(line)
+
+
+@app.command()
+def fit(
+    source: Source,
+    x: X = None,
+    y: Y = None,
+    by: By = None,
+    se: Se = None,
+    parameters: Parameters = None,
+    higher_is_better: Higher = False,
+    level: Level = 0.9,
+    as_json: Json = False,
+) -> None:
+    """Fit the laws to a learning curve: exponent, regions, what the points support."""
+    from steep.answers import fits_of
+
+    found = fits_of(source, x, y, by, se, parameters, higher_is_better, level)
+    if as_json:
+        from dataclasses import asdict
+
+        _print_json([{"curve": c.name, "notes": c.notes} | asdict(c.fit) for c in found])
+        return
+    from steep.present.fits import summary
+
+    for curve in found:
+        _title(curve.name, len(found))
+        for note in curve.notes:
+            typer.echo(note)
+        typer.echo(summary(curve.fit))
+
+
+@app.command()
+def forecast(
+    source: Source,
+    at: Annotated[
+        list[str] | None, typer.Option(help="10x (of the largest size used), 1e6 or 2M; repeat.")
+    ] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="An error to reach: 0.05 or 5%; repeat.")
+    ] = None,
+    x: X = None,
+    y: Y = None,
+    by: By = None,
+    se: Se = None,
+    parameters: Parameters = None,
+    higher_is_better: Higher = False,
+    level: Level = 0.9,
+    as_json: Json = False,
+) -> None:
+    """The error at other sizes, and the data a target error needs, with intervals."""
+    from steep.answers import forecasts_of
+
+    sources = (source, x, y, by, se, parameters, higher_is_better, level)
+    found = forecasts_of(sources, at or ["4x", "10x"], target or [])
+    if as_json:
+        from dataclasses import asdict
+
+        _print_json([{"curve": c.name, "notes": c.notes} | asdict(c.forecast) for c in found])
+        return
+    from steep.present.sentences import answer, caveat
+    from steep.present.tables import forecast_text
+
+    for curve in found:
+        _title(curve.name, len(found))
+        typer.echo(answer(curve.forecast, curve.fit))
+        typer.echo(caveat(curve.forecast))
+        for note in curve.notes:
+            typer.echo(note)
+        typer.echo(forecast_text(curve.forecast))
+
+
+@app.command()
+def report(study: Path, as_json: Json = False) -> None:
+    """Write a study's report.html and results/ anew."""
+    from steep.study import Study
+
+    path = Study.open(study).report()
+    if as_json:
+        _print_json({"report": str(path)})
+    else:
+        typer.echo(f"Wrote {path}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The demo's folder.")] = Path("demo"),
+    workers: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+    as_json: Json = False,
+) -> None:
+    """A real learning curve on bundled images, in about five minutes on two cores."""
+    from steep.data import demo_spec
+    from steep.study import Study
+
+    study = Study(demo_spec(), out)
+    code = _run(study, workers, None, False, as_json)
+    if as_json:
+        _print_json(_results_json(study))
+    raise typer.Exit(code)
+
+
+# ---------------------------------------------------------------- shared by subcommands
+
+
+def _run(study: Any, workers: int | None, budget: str | None, extend: bool, quiet: bool) -> int:
+    """Run with a progress bar and Ctrl-C handling; prints the answer; the exit code."""
+    from steep.present.progress import Progress
+    from steep.present.sentences import study_lines
+
+    flops, seconds = _budget(budget)
+    study.check()
+    with Progress(study.expected(), study.metric, quiet) as progress:
+        outcome = study.run(
+            workers=workers,
+            budget=flops,
+            seconds=seconds,
+            observe=progress.observe,
+            extend=extend,
+        )
+    if outcome.word == "drained":
+        typer.echo("Stopped; every finished step is kept. The same command goes on.", err=True)
+        return INTERRUPTED
+    if not quiet:
+        for line in study_lines(study.analyse()):
+            typer.echo(line)
+        typer.echo(f"Report: {study.folder / 'report.html'}")
+    if outcome.word == "partial":
+        typer.echo(outcome.sentence, err=True)
+        return PARTIAL
+    return 0
+
+
+def _budget(text: str | None) -> tuple[float | None, float | None]:
+    """A budget in FLOPs ('1e15') or in seconds ('2h', '30m', '90s')."""
+    if text is None:
+        return None, None
+    try:
+        return float(text), None
+    except ValueError:
+        from steep.present.numbers import parse_duration
+
+        return None, parse_duration(text)
+
+
+def _results_json(study: Any) -> dict[str, Any]:
+    from steep.results import fits
+
+    analysis = study.analyse()
+    return fits(analysis) | {"report": str(study.folder / "report.html")}
+
+
+def _title(name: str, curves: int) -> None:
+    if curves > 1:
+        typer.echo(f"\n{name}")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1, allow_nan=False, default=str))
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"steep: {message}", err=True)
+    raise typer.Exit(BAD_INPUT)
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Errors that a user can mend become their own words and exit code 2."""
+    try:
+        yield
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        if not _for_the_user(error):
+            raise
+        print(f"steep: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+
+def _for_the_user(error: Exception) -> bool:
+    """Whether an error carries a sentence meant for the user: those raised by steep's own
+    checks. They are known by name, so that none of their modules need be imported."""
+    return any(kind.__name__ in _USER_ERRORS for kind in type(error).__mro__)
+
+
+_USER_ERRORS = {
+    "SpecError",
+    "DataError",
+    "ShardsError",
+    "StoreError",
+    "TableError",
+    "FunctionError",
+    "QuestionError",
+    "ExecutorError",
+    "MissingExtra",
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""A study's results as files: what ``results/`` holds, rewritten from the store each time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from steep.records import Analysis, BestFit, Interval
+
+
+def result_files(analysis: Analysis) -> dict[str, str]:
+    """Name -> text of ``best_fit.csv``, ``fits.json`` and ``forecasts.csv``."""
+    return {
+        "best_fit.csv": best_fit_table(analysis).to_csv(index=False),
+        "fits.json": json.dumps(fits(analysis), indent=1, allow_nan=False),
+        "forecasts.csv": forecast_table(analysis).to_csv(index=False),
+    }
+
+
+def best_fit_table(analysis: Analysis) -> pd.DataFrame:
+    """One row per shard: its best-fit model. ``error`` is the selection metric on V, so that
+    this file is itself a learning curve that ``steep fit`` reads."""
+    return pd.DataFrame([_best_fit_row(analysis, b) for b in analysis.best_fits])
+
+
+def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
+    return {
+        "study": analysis.study,
+        "domain": analysis.domain,
+        "family": analysis.family,
+        "permutation": b.permutation,
+        "samples": b.samples,
+        "unit": b.unit,
+        "held_out": b.held_out,
+        "metric": analysis.metric,
+        "error": b.best.score,
+        "error_se": b.seed_se,
+        "validation_se": b.validation_se,
+        "test_error": b.test_error,
+        "size": b.best.size,
+        "parameters": b.best.parameters,
+        "parameters_without_embeddings": b.best.parameters_without_embeddings,
+        "adequate_size": b.adequate.size,
+        "adequate_parameters": b.adequate.parameters,
+        "edge": b.edge,
+        "adequate_edge": b.adequate_edge,
+        "plateau": b.plateau,
+        "flags": "; ".join(b.flags),
+    } | dict(b.best.hyperparameters)
+
+
+def forecast_table(analysis: Analysis) -> pd.DataFrame:
+    """One row per forecast, errors at sizes and sizes for errors alike."""
+    rows: list[dict[str, Any]] = []
+    for curve in analysis.curves:
+        asked = {"metric": curve.metric, "part": curve.part, "level": curve.forecast.level}
+        for at in curve.forecast.at:
+            rows.append(
+                asked
+                | {"question": "error at samples", "samples": at.samples, "factor": at.factor}
+                | {"error": at.error, "lower": at.lower, "upper": at.upper, "outcome": "ok"}
+                | _interval("parameters", at.parameters)
+            )
+        for goal in curve.forecast.targets:
+            rows.append(
+                asked
+                | {"question": "samples for error", "error": goal.target, "samples": goal.samples}
+                | {"lower": goal.lower, "upper": goal.upper, "factor": goal.factor}
+                | {"outcome": goal.outcome}
+            )
+    return pd.DataFrame(rows)
+
+
+def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
+    if interval is None:
+        return {}
+    return {name: interval.value, f"{name}_lower": interval.lower, f"{name}_upper": interval.upper}
+
+
+def fits(analysis: Analysis) -> dict[str, Any]:
+    """Every fit, size law, confrontation and finding, without the draws behind the intervals."""
+
+    def fit_of(curve: Any) -> dict[str, Any]:
+        values = asdict(curve.fit)
+        del values["draws"]
+        return {"metric": curve.metric, "part": curve.part} | values
+
+    def law_of(law: Any) -> dict[str, Any]:
+        values = asdict(law)
+        del values["draws"]
+        return values
+
+    return {
+        "study": analysis.study,
+        "unit": analysis.unit,
+        "metric": analysis.metric,
+        "best_guess": dict(analysis.best_guess),
+        "curves": [fit_of(curve) for curve in analysis.curves],
+        "size_laws": {name: law_of(law) for name, law in analysis.size_laws},
+        "confrontations": [asdict(c) for c in analysis.confrontations],
+        "findings": [asdict(f) for f in analysis.findings],
+        "provenance": dict(analysis.provenance),
+    }

@@ -1,0 +1,548 @@
+"""A study, from spec to report: the whole pipeline on one screen.
+
+    plan -> shards -> train -> select -> fit -> forecast -> report
+
+``Study(spec)`` reads a spec, ``Study.open(folder)`` a study begun before. ``run`` does what is
+missing and no more, so that resuming, adding seeds and starting are the same call.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steep import shards as shards_
+from steep.analysis import (
+    Facts,
+    analyse,
+    confrontation,
+    held_out_trials,
+    with_findings,
+)
+from steep.calibrate import seconds_per_flop
+from steep.config import Loaded, SpecError, changes, from_values, load, member, only_adds
+from steep.domains import DOMAINS
+from steep.folder import StoreError, compose_study_yaml, read_frozen
+from steep.models import FAMILIES
+from steep.plan import Plan, plan, rehearse
+from steep.planners import PLANNERS
+from steep.planners.contract import Problem, Wanted
+from steep.records import (
+    Analysis,
+    Confrontation,
+    Measurement,
+    Settings,
+    Shard,
+    Trial,
+    decode,
+    encode,
+    settings,
+)
+from steep.results import result_files
+from steep.select import next_size, table
+from steep.store import Store
+from steep.train import Drain, Outcome, train
+from steep.trainers import TRAINERS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from steep.domains.contract import Domain, Items
+    from steep.trainers.contract import Cost, Trainer
+
+
+class Study:
+    """One study: a domain, a family, a search, and the folder that remembers it all."""
+
+    def __init__(
+        self,
+        spec: str | Path | Mapping[str, Any] | Loaded,
+        folder: str | Path | None = None,
+        *,
+        trainer: Callable[..., Any] | None = None,
+    ) -> None:
+        """``spec`` is a file, a mapping or a loaded spec; ``folder`` defaults to ``./<study>``.
+
+        ``trainer`` is a plain function ``f(shard, size, seed, **hyperparameters)`` in place of
+        the spec's trainer; it runs in this process. Raises SpecError with every problem."""
+        if isinstance(spec, Loaded):
+            self.loaded = spec
+        elif isinstance(spec, Mapping):
+            self.loaded = from_values(spec)
+        else:
+            self.loaded = load(spec)
+        self.spec = self.loaded.spec
+        self.folder = Path(folder) if folder is not None else Path(self.spec.study)
+        self._function = trainer
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Study:
+        """A study begun before, by its folder. Raises StoreError where there is none."""
+        return cls(read_frozen(Path(folder)).loaded, folder)
+
+    # ------------------------------------------------------------ the pipeline
+
+    def plan(self) -> Plan:
+        """The dry run: trials, FLOPs, time, disk. Writes nothing."""
+        self.check()
+        return plan(
+            self.problem,
+            self._planner,
+            cost=self._cost,
+            extent=self._extent,
+            validation_items=len(self.cut.validation),
+            held_out=self._held_out_at_most(),
+            workers=self.spec.run.workers or 1,
+            seconds_per_flop=self.speed(),
+        )
+
+    def run(
+        self,
+        *,
+        workers: int | None = None,
+        budget: float | None = None,
+        seconds: float | None = None,
+        observe: Callable[[Any], None] | None = None,
+        extend: bool = False,
+    ) -> Outcome:
+        """Train what is missing, confront the forecast, write results and the report.
+
+        ``budget`` bounds the FLOPs and ``seconds`` the time of this call; ``observe`` gets every
+        event. Ctrl-C once saves and stops ('drained'), twice stops at once; the same call goes
+        on. Raises SpecError, StoreError or ShardsError before any work."""
+        self.check()
+        with self._store(extend) as store, Drain().on_signals() as drain:
+            stop = Deadline(drain, seconds)
+            self._register_facts(store)
+            outcome = self._train(store, self._search(budget), workers, budget, observe, stop)
+            if outcome.word in ("complete", "partial") and self._held_out_shards:
+                forecasts = self._register_forecasts(store)
+                wanted = held_out_trials(forecasts, self._facts(store))
+                follow = self._train(store, _missing(wanted), workers, None, observe, stop)
+                outcome = outcome.then(follow)
+            if not drain.now:
+                self._write_results(store)
+        return replace(outcome, word="budget") if stop.over else outcome
+
+    def results(self) -> pd.DataFrame:
+        """The long table: one row per trial."""
+        with self.store() as store:
+            return self._table(store)
+
+    def analyse(
+        self, *, at: Sequence[float] = (), targets: Sequence[float] = (), level: float = 0.9
+    ) -> Analysis:
+        """Best-fit models, fits, forecasts, confrontations and findings, from the store alone."""
+        with self.store() as store:
+            return self._analyse(store, at=at, targets=targets, level=level)
+
+    def report(self) -> Path:
+        """Write ``report.html`` and ``results/`` anew; the path of the report."""
+        with self._store() as store:
+            self._write_results(store)
+        return self.folder / "report.html"
+
+    def store(self) -> Store:
+        """The study's store, to read. Raises StoreError where there is no study."""
+        return Store.open(self.folder, read_only=True)
+
+    def expected(self) -> list[tuple[Trial, float]]:
+        """Every trial of the dry run with its expected cost, for a progress bar."""
+        middle = rehearse(self.problem, self._planner, lambda trial: 1.0 + trial.size)
+        trials = [*middle, *self._held_out_at_most()]
+        return [(trial, self._expected_flops(trial)) for trial in trials]
+
+    def expected_seconds(
+        self, speed: Callable[[int], float] | None = None, workers: int | None = None
+    ) -> float:
+        """Expected time of a run from the start, with ``speed`` measured before, else now."""
+        speed = speed or self.speed()
+        if speed is None:
+            return math.nan
+        work = sum(cost * speed(trial.size) for trial, cost in self.expected())
+        return work / (workers or self.worker_count())
+
+    def speed(self) -> Callable[[int], float] | None:
+        """Seconds per FLOP by size, measured by training the ends of the ladder a few steps."""
+        sizes = sorted({self.spec.family.sizes[0], self.spec.family.sizes[-1]})
+        if self._cost(sizes[0]) is None:
+            return None
+        largest = max(self.problem.shards, key=lambda s: s.items)
+        values = settings(dict(self.problem.recipe) | dict(self.spec.training))
+        trials = [Trial(0, largest.items, largest.samples, size, values, seed=0) for size in sizes]
+        trainer = self._wrapped() or self._trainer_module.open_trainer(self.loaded, self.domain)
+        return seconds_per_flop(trainer, [(t, shards_.trial_items(self.cut, t)) for t in trials])
+
+    def worker_count(self) -> int:
+        """Workers that a run would use on this machine."""
+        slots: int = self._executor(None).slots
+        return slots
+
+    def check(self) -> None:
+        """What only the opened pieces can know. Raises SpecError with every problem."""
+        problems = []
+        if self.metric not in self.domain.metrics:
+            known = ", ".join(self.domain.metrics)
+            message = f"{self.spec.domain.name} has no {self.metric!r}; there are: {known}"
+            problems.append(self.loaded.problem("metric", message))
+        if self.spec.trainer.name == "engine":
+            family = member(FAMILIES, self.spec.family.name).FAMILY
+            if family.kind != self.domain.kind:
+                message = f"{family.name} is made for a {family.kind} domain"
+                problems.append(self.loaded.problem("family.name", message))
+            elif self.spec.family.sizes[0] < family.smallest:
+                message = f"the smallest {family.dial} of {family.name} is {family.smallest}"
+                problems.append(self.loaded.problem("family.sizes", message))
+        if problems:
+            raise SpecError(problems)
+        _ = self.cut  # sizes larger than the data, splits that leave nothing
+
+    # ------------------------------------------------------------ what is being studied
+
+    @cached_property
+    def domain(self) -> Domain:
+        module = member(DOMAINS, self.spec.domain.name)
+        options = module.Options.model_validate(self.spec.domain.options)
+        domain: Domain = module.open_domain(options, self.loaded.base)
+        return domain
+
+    @cached_property
+    def items(self) -> Items:
+        return self.domain.items()
+
+    @cached_property
+    def cut(self) -> shards_.Cut:
+        """The shards: those on disk where the study has begun, else freshly cut."""
+        if (self.folder / shards_.FOLDER / "manifest.json").exists():
+            return shards_.from_files(self.folder)
+        return shards_.cut(self.loaded, self.items, self.domain.unit)
+
+    @property
+    def metric(self) -> str:
+        return self.spec.metric or self.domain.metrics[0]
+
+    @cached_property
+    def problem(self) -> Problem:
+        recipe = self._trainer_module.recipe(self.spec.family.name) or {}
+        return Problem(
+            self.spec,
+            tuple(s for s in self.cut.shards if not s.held_out),
+            settings(recipe),
+            self._smallest_size,
+        )
+
+    @property
+    def _held_out_shards(self) -> list[Shard]:
+        return [s for s in self.cut.shards if s.held_out and s.permutation == 0]
+
+    @property
+    def _smallest_size(self) -> int:
+        if self.spec.trainer.name != "engine":
+            return 1
+        smallest: int = member(FAMILIES, self.spec.family.name).FAMILY.smallest
+        return smallest
+
+    @property
+    def _planner(self) -> Any:
+        return member(PLANNERS, self.spec.search.planner).plan
+
+    @property
+    def _trainer_module(self) -> Any:
+        name = "function" if self._function is not None else self.spec.trainer.name
+        return member(TRAINERS, name)
+
+    def _cost(self, size: int) -> Cost | None:
+        found: Cost | None = self._trainer_module.cost(self.loaded, self.domain, size)
+        return found
+
+    def _extent(self, trial: Trial) -> tuple[float, float] | None:
+        found: tuple[float, float] | None
+        items = shards_.trial_items(self.cut, trial).train
+        found = self._trainer_module.extent(self.loaded, self.domain, trial, items)
+        return found
+
+    # ------------------------------------------------------------ the store
+
+    def _store(self, extend: bool = False) -> Store:
+        """The study's store, made or found, after checking that nothing changed under it."""
+        if not (self.folder / "study.yaml").exists():
+            text = compose_study_yaml(self.loaded, self.cut.files)
+            store = Store.create(self.folder, text)
+            self._write_shards(store)
+            return store
+        self._refuse_changes(extend)
+        store = Store.open(self.folder)
+        if not (self.folder / shards_.FOLDER / "manifest.json").exists():  # killed while creating
+            self._write_shards(store)
+        if extend:
+            old = shards_.from_files(self.folder)
+            self.__dict__["cut"] = shards_.cut(self.loaded, self.items, self.domain.unit, old)
+            self._write_shards(store)
+            text = compose_study_yaml(self.loaded, self.cut.files)
+            store.write("study.yaml", text.encode())
+        return store
+
+    def _write_shards(self, store: Store) -> None:
+        files = shards_.to_files(self.cut)
+        for name, data in files.items():  # the manifest is last: it vouches for the others
+            store.write(name, data)
+
+    def _refuse_changes(self, extend: bool) -> None:
+        """Raise when the spec or the data are not those the study began with."""
+        frozen = read_frozen(self.folder)
+        differences = changes(frozen.loaded.spec, self.spec)
+        barred = [d for d in differences if not (extend and only_adds(d))]
+        if barred:
+            hint = "" if extend else "; --extend takes more seeds, sizes, choices and data"
+            raise SpecError(
+                [self.loaded.problem(d.path, f"was {d.old!r}, now {d.new!r}") for d in barred],
+                f"{self.folder} was begun with another spec{hint}",
+            )
+        data = shards_.changed(frozen.data, self.items.files)
+        if data and not extend:
+            raise SpecError(data, f"the data under {self.folder} changed")
+
+    # ------------------------------------------------------------ training
+
+    def _search(self, budget: float | None) -> Callable[..., list[Wanted]]:
+        def wanted(finished: Sequence[Measurement], running: Sequence[Trial]) -> list[Wanted]:
+            found: list[Wanted] = self._planner(self.problem, finished, running, budget)
+            return found
+
+        return wanted
+
+    def _train(
+        self,
+        store: Store,
+        wanted: Callable[..., list[Wanted]],
+        workers: int | None,
+        budget: float | None,
+        observe: Callable[[Any], None] | None,
+        drain: Deadline,
+    ) -> Outcome:
+        executor = self._executor(workers)
+        try:
+            return train(
+                store,
+                wanted,
+                executor,
+                cost=self._expected_flops,
+                observe=observe,
+                run=self.spec.run,
+                budget=budget,
+                drain=drain,
+            )
+        finally:
+            executor.close()
+
+    def _executor(self, workers: int | None) -> Any:
+        from steep.executors import EXECUTORS
+
+        name = "inline" if self._function is not None else self.spec.run.executor
+        return member(EXECUTORS, name).open_executor(
+            self.folder,
+            self.spec.run
+            if workers is None
+            else self.spec.run.model_copy(update={"workers": workers}),
+            trainer=self._wrapped(),
+        )
+
+    def _wrapped(self) -> Trainer | None:
+        if self._function is None:
+            return None
+        wrapped: Trainer = member(TRAINERS, "function").wrap(self._function)
+        return wrapped
+
+    def _expected_flops(self, trial: Trial) -> float:
+        """What a trial is expected to cost: longest first needs only the order."""
+        cost, extent = self._costs.get(trial.size), self._extent(trial)
+        if cost is None:
+            cost = self._costs[trial.size] = self._cost(trial.size)
+        if cost is None or extent is None:
+            return trial.samples * trial.size
+        return cost.flops * (extent[0] + extent[1]) / 2
+
+    @cached_property
+    def _costs(self) -> dict[int, Cost | None]:
+        return {}
+
+    # ------------------------------------------------------------ facts and forecasts
+
+    def _register_facts(self, store: Store) -> None:
+        """Keep what later analysis needs, so that it needs neither the data nor torch."""
+        largest = max(self.problem.shards, key=lambda s: s.items)
+        order = self.cut.orders[largest.permutation][: largest.items]
+        dial = {size: self._cost(size) for size in _dial(self.spec.family.sizes)}
+        facts = {
+            "unit": self.domain.unit,
+            "metric": self.metric,
+            "metrics": list(self.domain.metrics),
+            "best_guess": dict(self.domain.best_guess(order, self.cut.validation)),
+            "sizes": {str(s): [c.parameters, c.flops] for s, c in dial.items() if c is not None},
+            "removed_duplicates": self.cut.removed,
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}, {platform.processor()}",
+        }
+        known = store.decisions("facts")
+        if not known or known[-1].payload != facts:
+            store.decide("facts", facts)
+
+    def _facts(self, store: Store) -> Facts:
+        known = store.decisions("facts")
+        if not known:
+            raise StoreError(f"{self.folder} has trained nothing yet: run it first")
+        facts = known[-1].payload
+        return Facts(
+            self.spec,
+            self.cut.shards,
+            facts["unit"],
+            facts["metric"],
+            tuple(facts["metrics"]),
+            facts["best_guess"],
+            self.cut.validation_group,
+            {int(s): (int(p), float(f)) for s, (p, f) in facts["sizes"].items()},
+        )
+
+    def _register_forecasts(self, store: Store) -> list[Confrontation]:
+        """Write each held-out shard's forecast down before that shard is trained; once."""
+        known = self._registered(store)
+        samples = {c.samples for c in known}
+        fresh = [s for s in self._held_out_shards if s.samples not in samples]
+        if fresh:
+            facts = self._facts(store)
+            analysis = analyse(facts, store.measurements(), store.items)
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            for shard in fresh:
+                made = confrontation(facts, shard, analysis, 0.9, now)
+                if made is not None:
+                    store.decide("forecast", {"confrontation": encode(made)})
+        return self._registered(store)
+
+    def _registered(self, store: Store) -> list[Confrontation]:
+        return [
+            decode(Confrontation, decision.payload["confrontation"])
+            for decision in store.decisions("forecast")
+        ]
+
+    def _first_choice(self) -> Settings:
+        """Some hyperparameters of the search, where any will do: costs do not depend on them."""
+        grid = {name: values[0] for name, values in self.spec.search.hyperparameters.items()}
+        return settings(dict(self.problem.recipe) | dict(self.spec.training) | grid)
+
+    def _held_out_at_most(self) -> list[Trial]:
+        values = self._first_choice()
+        size = max(self.spec.family.sizes)
+        return [
+            Trial(0, shard.items, shard.samples, size, values, seed)
+            for shard in self._held_out_shards
+            for seed in range(self.spec.search.seeds)
+        ]
+
+    # ------------------------------------------------------------ what comes out
+
+    def _analyse(self, store: Store, **asked: Any) -> Analysis:
+        measurements = store.measurements()
+        facts = self._facts(store)
+        analysis = analyse(
+            facts,
+            measurements,
+            store.items,
+            self._registered(store),
+            provenance=self._provenance(store, measurements),
+            **asked,
+        )
+        from steep.diagnose import diagnose
+
+        found = diagnose(
+            fit=analysis.curves[0].fit if analysis.curves else None,
+            best_fits=analysis.best_fits,
+            measurements=measurements,
+        )
+        return with_findings(analysis, found)
+
+    def _provenance(self, store: Store, measurements: Sequence[Measurement]) -> Any:
+        facts = store.decisions("facts")[-1].payload
+        versions = {n: str(v) for m in measurements for n, v in m.versions}
+        engines = sorted({m.engine for m in measurements if m.engine})
+        return settings(
+            {
+                "machine": facts["machine"],
+                "python": facts["python"],
+                "engine": ", ".join(engines),
+                "trials": len(measurements),
+                "seconds": sum(m.seconds for m in measurements),
+                "flops": sum(m.flops or 0.0 for m in measurements),
+                "duplicates removed from training": int(facts["removed_duplicates"]),
+                "seed": self.spec.seed,
+            }
+            | {f"version of {n}": v for n, v in versions.items()}
+            | {f"sha256 of {n}": digest for n, digest in self.cut.files.items()}
+        )
+
+    def _table(self, store: Store) -> pd.DataFrame:
+        return table(
+            store.measurements(),
+            study=self.spec.study,
+            domain=self.spec.domain.name,
+            family=self.spec.family.name,
+            unit=self.cut.shards[0].unit,
+        )
+
+    def _write_results(self, store: Store) -> None:
+        analysis = self._analyse(store)
+        store.write("results/trials.csv", self._table(store).to_csv(index=False).encode())
+        for name, text in result_files(analysis).items():
+            store.write(f"results/{name}", text.encode())
+        from steep.report import report  # plotly and jinja2 are slow to import
+
+        html = report(analysis, store.measurements())
+        store.write("report.html", html.encode())
+
+
+class Deadline:
+    """A drain that also runs out of time."""
+
+    def __init__(self, drain: Drain, seconds: float | None) -> None:
+        self._drain = drain
+        self._ends = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def over(self) -> bool:
+        return self._ends is not None and time.monotonic() > self._ends
+
+    @property
+    def now(self) -> bool:
+        return self._drain.now
+
+    def is_set(self) -> bool:
+        return self.over or self._drain.is_set()
+
+
+def _dial(sizes: Sequence[int]) -> list[int]:
+    """The sizes a study may come to train: its ladder, four steps between, two extensions."""
+    ladder = list(sizes)
+    for direction in ("high", "high", "low", "low"):
+        extra = next_size(ladder, direction)
+        ladder = sorted({*ladder, extra}) if extra is not None else ladder
+    between = {
+        round(low * (high / low) ** (k / 4)) for low, high in pairwise(ladder) for k in range(4)
+    }
+    return sorted(between | set(ladder))
+
+
+def _missing(wanted: Sequence[Trial]) -> Callable[..., list[Wanted]]:
+    """A fixed list of trials as a plan: those not finished yet."""
+
+    def plan_(finished: Sequence[Measurement], running: Sequence[Trial]) -> list[Wanted]:
+        done = {m.trial for m in finished}
+        return [Wanted(t, why="confronts a forecast") for t in wanted if t not in done]
+
+    return plan_
