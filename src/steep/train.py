@@ -244,6 +244,8 @@ class _Driver:
 
     def take(self, events: Sequence[Event]) -> None:
         """Record events in one transaction, then let the observer see them."""
+        if not events:
+            return
         fenced: list[Event] = []
         recorded: list[Event] = []
         with self.store.batch():

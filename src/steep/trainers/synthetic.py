@@ -83,7 +83,8 @@ class Options(Strict):
     """Steps of a trial at its best evaluation; a few more follow, for the patience."""
     seconds_per_step: NonNegative = 0.0
     log: str | None = None
-    """A file to which every attempt appends (trial, attempt, pid) before and after."""
+    """A file to which every attempt appends a line before and after: what, trial, attempt,
+    process, step."""
     faults: tuple[Fault, ...] = Field(default=(), strict=False)
 
 
@@ -186,8 +187,8 @@ def _train(
     truth: Truth, stop: StopRule, metric: str, trial: Trial, shard: ShardItems, handle: Handle
 ) -> Measurement:
     options = truth.options
-    _log(options, trial, handle, "begins")
     run = _resumed(trial, handle.load())
+    _log(options, trial, handle, "begins", run.step)
     steps = evaluation_steps(options.steps, stop)
     target, errors = _errors(truth, trial, len(shard.validation))
     began = time.perf_counter() - run.seconds
@@ -212,7 +213,7 @@ def _train(
             )
             handle.progress(point)
             run.curve.append(point)
-    _log(options, trial, handle, "ends")
+    _log(options, trial, handle, "ends", run.step)
     return _measurement(truth, metric, trial, run, errors, handle)
 
 
@@ -388,9 +389,9 @@ def _do(kind: str) -> float | None:
     raise RuntimeError("a rehearsed failure")
 
 
-def _log(options: Options, trial: Trial, handle: Handle, what: str) -> None:
+def _log(options: Options, trial: Trial, handle: Handle, what: str, step: int) -> None:
     if options.log is None:
         return
-    line = f"{what} {trial.id} {handle.attempt} {os.getpid()}\n"
+    line = f"{what} {trial.id} {handle.attempt} {os.getpid()} {step}\n"
     with open(options.log, "ab", buffering=0) as file:
         file.write(line.encode())

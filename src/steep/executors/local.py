@@ -1,0 +1,265 @@
+"""Local: one process per trial on this machine, forked from a server that has torch imported.
+
+One thread each: on a CPU two single-threaded trials finish sooner than one with two threads. A
+killed worker costs its own trial an attempt and nobody else anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO, Any
+
+from steep import config
+from steep.config import member
+from steep.executors.contract import Event, Job, Kind
+from steep.executors.forkserver import request
+from steep.folder import StoreError, read_spec
+from steep.trainers import TRAINERS
+from steep.trainers.contract import Trainer
+
+_THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": 1 << 25, "MALLOC_TRIM_THRESHOLD_": 1 << 30}
+"""glibc gives large buffers back and faults them in again at every step unless told otherwise."""
+_OVER = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED)
+_TAIL = 4000
+"""Bytes of a worker's output that are kept when it fails."""
+
+
+def open_executor(folder: Path, run: config.Run, trainer: Trainer | None = None) -> Local:
+    """Workers for the study in ``folder``, one a core unless ``run.workers`` says otherwise.
+
+    Raises StoreError where processes cannot be forked, or for a ``trainer`` that only lives in
+    this process: workers find theirs by name, in the study's spec."""
+    if not hasattr(os, "fork"):
+        raise StoreError("this system cannot fork workers: use `run: {executor: inline}`")
+    if trainer is not None:
+        raise StoreError("a function of this process runs with `executor: inline` only")
+    name = read_spec(folder).spec.trainer.name
+    preload = tuple(getattr(member(TRAINERS, name), "PRELOAD", ()))
+    return Local(folder, run.workers or cpus(), preload)
+
+
+def cpus() -> int:
+    """Cores that this process may use: by affinity and by the container's quota."""
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    quota = _quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    return max(1, min(count, round(quota)) if quota else count)
+
+
+def _quota(root: Path, membership: Path) -> float | None:
+    """Cores that the control group grants, the tightest of its ancestors'; None: no limit."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return None
+    found = []
+    for line in lines:
+        _, names, path = line.split(":", 2)
+        tree = root if not names else root / "cpu"
+        if names and "cpu" not in names.split(","):
+            continue
+        for home in [tree / path.strip("/"), *(tree / path.strip("/")).parents]:
+            with contextlib.suppress(OSError, ValueError):
+                quota, period = (home / "cpu.max").read_text().split()
+                found.append(float(quota) / float(period))
+            with contextlib.suppress(OSError, ValueError):
+                quota = (home / "cpu.cfs_quota_us").read_text()
+                period = (home / "cpu.cfs_period_us").read_text()
+                if float(quota) > 0:
+                    found.append(float(quota) / float(period))
+            if home == tree:
+                break
+    return min(found, default=None)
+
+
+@dataclass
+class _Worker:
+    """The driver's side of one worker."""
+
+    job: Job
+    server: socket.socket
+    ours: socket.socket
+    line: Connection
+    output: IO[bytes]
+    spoke_last: bool = False
+    """It has said how the attempt ended."""
+    given_up: bool = False
+    code: int | None = None
+    gone: threading.Event = field(default_factory=threading.Event)
+
+
+class Local:
+    """See executors/contract.py. A thread per worker reads what it sends, so that one that
+    stops in the middle of a message holds up nobody."""
+
+    def __init__(self, folder: Path, slots: int, preload: tuple[str, ...] = ()) -> None:
+        self.slots = slots
+        self._folder, self._preload = folder, preload
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._workers: dict[int, _Worker] = {}
+        self._numbers = itertools.count(1)
+        self._server: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def start(self, job: Job) -> None:
+        control = self._served()
+        ours, theirs = socket.socketpair()
+        line = Connection(os.dup(ours.fileno()))
+        output = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
+        worker = _Worker(job, control, ours, line, output)
+        number = next(self._numbers)
+        self._workers[number] = worker
+        worker.line.send(job)
+        descriptors = [theirs.fileno(), worker.output.fileno()]
+        with contextlib.suppress(OSError):  # a server that is gone: its listener tells
+            socket.send_fds(control, [request("fork", number)], descriptors)
+        theirs.close()
+        threading.Thread(target=self._hear, args=(number, worker), daemon=True).start()
+
+    def poll(self, timeout: float) -> list[Event]:
+        events = []
+        try:
+            events.append(self._events.get(timeout=timeout))
+            while True:
+                events.append(self._events.get_nowait())
+        except queue.Empty:
+            return events
+
+    def drain(self) -> None:
+        for worker in list(self._workers.values()):
+            with contextlib.suppress(OSError):
+                worker.line.send("drain")
+
+    def kill(self, trial: str, attempt: int) -> None:
+        for number, worker in list(self._workers.items()):
+            if (worker.job.trial.id, worker.job.attempt) == (trial, attempt):
+                worker.given_up = True
+                with contextlib.suppress(OSError):
+                    if self._control is not None:
+                        self._control.sendall(request("kill", number))
+                worker.gone.wait(5.0)
+
+    def close(self) -> None:
+        """End the server; it takes its workers with it."""
+        for worker in list(self._workers.values()):
+            worker.given_up = True
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.shutdown(socket.SHUT_RDWR)
+        if self._server is not None:
+            try:
+                self._server.wait(1.0)
+            except subprocess.TimeoutExpired:  # it may still be importing
+                self._server.kill()
+                self._server.wait()
+            self._server = None
+
+    # ------------------------------------------------------------ the server
+
+    def _served(self) -> socket.socket:
+        """The line to the server, which is started when first needed and when it has died."""
+        if self._control is not None and self._server is not None and self._server.poll() is None:
+            return self._control
+        ours, theirs = socket.socketpair()
+        path = [entry or os.getcwd() for entry in sys.path]
+        code = (
+            f"import sys; sys.path[:] = {path!r}; from steep.executors.forkserver import serve; "
+            f"serve({theirs.fileno()}, {str(self._folder.resolve())!r}, {self._preload!r})"
+        )
+        threads = {f"{name}_NUM_THREADS": "1" for name in _THREADS}
+        malloc = {name: str(value) for name, value in _MALLOC.items()}
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**malloc, **os.environ, **threads},
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
+        self._control = ours
+        threading.Thread(target=self._attend, args=(ours,), daemon=True).start()
+        return ours
+
+    def _attend(self, control: socket.socket) -> None:
+        """Read a server's answers; its end is the end of all its workers."""
+        with contextlib.suppress(OSError), control.makefile("r") as answers:
+            for answer in answers:
+                verb, number, value = answer.split()
+                if verb == "exited":
+                    self._ended(int(number), int(value))
+        for known, worker in list(self._workers.items()):
+            if worker.server is control:
+                self._ended(known, None)
+        control.close()
+
+    def _ended(self, number: int, code: int | None) -> None:
+        worker = self._workers.pop(number, None)
+        if worker is None:
+            return
+        worker.code = code
+        # What it sent before it died can still be read, but a grandchild that holds the other end
+        # does not keep the line open. Only afterwards may its listener close the line.
+        with contextlib.suppress(OSError):
+            worker.ours.shutdown(socket.SHUT_RD)
+        worker.gone.set()
+
+    # ------------------------------------------------------------ the workers
+
+    def _hear(self, number: int, worker: _Worker) -> None:
+        """Pass on what a worker says until its line ends, then say how it ended if it did not."""
+        try:
+            while True:
+                event = worker.line.recv()
+                worker.spoke_last = worker.spoke_last or event.kind in _OVER
+                self._pass_on(worker, event)
+        except (EOFError, OSError):
+            worker.gone.wait()
+        if not worker.spoke_last:
+            payload = {"reason": _how(worker.code)}
+            lost = Event(Kind.LOST, worker.job.trial.id, worker.job.attempt, payload)
+            self._pass_on(worker, lost)
+        worker.line.close()
+        worker.ours.close()
+        worker.output.close()
+
+    def _pass_on(self, worker: _Worker, event: Event) -> None:
+        if worker.given_up:
+            return
+        if event.kind in (Kind.FAILURE, Kind.LOST):
+            event = replace(event, payload=_with_output(event.payload, worker.output))
+        self._events.put(event)
+
+
+def _with_output(payload: dict[str, Any], output: IO[bytes]) -> dict[str, Any]:
+    """The last that a failed worker printed, beside its traceback."""
+    size = os.fstat(output.fileno()).st_size
+    said = os.pread(output.fileno(), _TAIL, max(0, size - _TAIL)).decode(errors="replace").strip()
+    if not said:
+        return payload
+    detail = payload.get("detail", "")
+    return {**payload, "detail": f"{detail}\nThe end of what it printed:\n{said}".strip()}
+
+
+def _how(code: int | None) -> str:
+    if code is None:
+        return "the worker died with the process that starts workers"
+    if code < 0:
+        name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else ""
+        hint = ", perhaps out of memory" if -code == signal.SIGKILL else ""
+        return f"the worker was killed by signal {-code} ({name}{hint})"
+    return f"the worker ended without a word, exit code {code}"
