@@ -183,8 +183,9 @@ class Study:
 
     def worker_count(self) -> int:
         """Workers that a run would use on this machine."""
-        slots: int = self._executor(None).slots
-        return slots
+        from steep.executors.local import cpus
+
+        return self.spec.run.workers or (1 if self._function is not None else cpus())
 
     def check(self) -> None:
         """What only the opened pieces can know. Raises SpecError with every problem."""

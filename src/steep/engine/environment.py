@@ -23,7 +23,11 @@ def choose_device(wanted: str) -> str:
 
 
 def make_deterministic() -> None:
-    """Same seed, engine and thread count: same weights, bit for bit."""
+    """Same seed, engine and thread count: same weights, bit for bit.
+
+    One thread: two in one process are slower than one on models of this size, and sums in
+    another order are other bits."""
+    torch.set_num_threads(1)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     # Filling every new tensor with NaN is a debugging aid that costs a pass over memory.
