@@ -1,0 +1,279 @@
+"""What a search over sizes and hyperparameters shows of itself: edges, ends, mixtures.
+
+Facts only, from best fits and measurements; ``diagnose.py`` judges and words them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+
+from steep.records import BestFit, Candidate, Measurement, Point, Status
+
+FALLBACK_SE = 0.02
+"""Standard error of log error where no seeds tell: 2 %."""
+IMPROVING = 0.01
+"""Gain of log error at the last evaluation from which on a run has not ended."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where on the ladder the best fit of a shard lies."""
+
+    best: BestFit
+    edge: str
+    plateau: bool
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A hyperparameter whose best value is at the edge of those compared."""
+
+    samples: float
+    unit: str
+    name: str
+    value: float
+    values: tuple[float, ...]
+    advantage: float
+    """Log error of the next value minus that of the best."""
+    sure: bool
+    """More than three standard errors."""
+
+
+@dataclass(frozen=True)
+class Search:
+    points: tuple[Point, ...] = ()
+    unit: str = ""
+    draws: int = 0
+    shards: int = 0
+    trials: int = 0
+    ladder: tuple[Place, ...] = ()
+    too_small: bool = False
+    """The two largest shards, or most of them, want a larger model than was tried."""
+    grids: tuple[Grid, ...] = ()
+    inconsistent: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    """Hyperparameters whose best value goes back and forth beyond noise: name, best values."""
+    capped: tuple[BestFit, ...] = ()
+    improving: tuple[tuple[BestFit, float], ...] = ()
+    """Best fits whose last evaluation was the best one, with its gain in log error."""
+    lost: tuple[tuple[str, int, bool], ...] = ()
+    """(what happened, how many trials, whether to a seed of a best fit)."""
+    mixed: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    validation_se: float | None = None
+    """Relative, at the largest shard."""
+    overfit: float | None = None
+    """Training error over validation error of the best fit at the largest shard."""
+
+    def cause_of_bend(self) -> tuple[str, str, str]:
+        """(cause, reasons, next step) of a curve that flattens at large sizes."""
+        if not self.shards:
+            return (
+                "floor or capacity",
+                "A table of errors alone cannot tell a floor of the data from a model that is "
+                "too small or badly tuned there.",
+                "Train a larger model at the largest size: if it is no better, it is the floor.",
+            )
+        largest = max(p.best.samples for p in self.ladder)
+        if self.too_small or any(
+            p.edge == "high" and not p.plateau for p in self.ladder if p.best.samples == largest
+        ):
+            return (
+                "capacity",
+                "The largest shards take the largest model tried.",
+                "Extend the ladder of sizes at the largest shards.",
+            )
+        if any(g.samples >= largest / 2.1 for g in self.grids):
+            return (
+                "tuning",
+                "The largest shards take a hyperparameter at the edge of its grid.",
+                "Search hyperparameters beyond it at the largest shard.",
+            )
+        if self.improving or self.capped:
+            return (
+                "tuning",
+                "Trials ended while they still improved.",
+                "Train longer at the largest shards.",
+            )
+        if self.overfit is not None and self.overfit > 0.8:
+            return (
+                "capacity or tuning",
+                "At the largest shard the training error is nearly the validation error: "
+                "the model does not fit even what it saw.",
+                "Train longer, with larger models or other learning rates, at the largest shard.",
+            )
+        return (
+            "floor",
+            "Larger models were no better and no optimum is at an edge: an irreducible error is "
+            "the likelier cause.",
+            "Look at the validation items that every model gets wrong: labels set the floor.",
+        )
+
+
+def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -> Search:
+    """What best fits (without held-out shards) and all measurements of a study show."""
+    best_fits = sorted(best_fits, key=lambda b: (b.samples, b.permutation))
+    ended = [m for m in measurements if m.status not in (Status.PLANNED, Status.RUNNING)]
+    places = tuple(Place(b, b.edge, b.plateau) for b in best_fits)
+    runs = [(b, _of(b, ended)) for b in best_fits]
+    return Search(
+        points=tuple(_point(b) for b in best_fits if not b.best.capped),
+        unit=best_fits[0].unit if best_fits else "",
+        draws=len({b.permutation for b in best_fits}),
+        shards=len(best_fits),
+        trials=len(ended),
+        ladder=places,
+        too_small=_too_small(places),
+        grids=tuple(g for b in best_fits for g in _edges(b)),
+        inconsistent=tuple(_inconsistent(best_fits)),
+        capped=tuple(b for b in best_fits if b.best.capped),
+        improving=tuple((b, gain) for b, found in runs if (gain := _gain(found)) > IMPROVING),
+        lost=tuple(_lost(best_fits, ended)),
+        mixed=tuple(_mixed(ended)),
+        validation_se=_validation_se(best_fits),
+        overfit=_overfit(runs[-1][1]) if runs else None,
+    )
+
+
+def _point(b: BestFit) -> Point:
+    se = None if b.seed_se is None else b.seed_se / b.best.score
+    return Point(b.samples, b.best.score, se or None, parameters=float(b.best.parameters))
+
+
+def _of(b: BestFit, measurements: Iterable[Measurement]) -> list[Measurement]:
+    """The runs of a shard's best-fit model."""
+    key = (b.permutation, b.samples, b.best.size, b.best.hyperparameters)
+    return [m for m in measurements if m.trial.candidate == key]
+
+
+def _too_small(places: Sequence[Place]) -> bool:
+    high = [p.edge == "high" and not p.plateau for p in places]
+    return len(high) >= 2 and (all(high[-2:]) or 2 * sum(high) > len(high))
+
+
+# ---------------------------------------------------------------- hyperparameters
+
+
+def _compared(b: BestFit, name: str) -> list[tuple[float, Candidate]]:
+    """Candidates that differ from the best one in the hyperparameter ``name`` alone."""
+
+    def rest(c: Candidate) -> dict[str, object]:
+        return {k: v for k, v in c.hyperparameters if k != name}
+
+    alike = [c for c in b.candidates if c.size == b.best.size and rest(c) == rest(b.best)]
+    values = [(dict(c.hyperparameters).get(name), c) for c in alike]
+    numeric = [
+        (float(v), c) for v, c in values if isinstance(v, (int, float)) and not isinstance(v, bool)
+    ]
+    return sorted(numeric, key=lambda pair: pair[0])
+
+
+def _se(b: BestFit) -> float:
+    """Of a difference of log errors of two candidates."""
+    se = FALLBACK_SE if not b.seed_se else b.seed_se / b.best.score
+    return float(2**0.5 * se)
+
+
+def _edges(b: BestFit) -> Iterable[Grid]:
+    for name, _ in b.best.hyperparameters:
+        compared = _compared(b, name)
+        values = [v for v, _ in compared]
+        best = dict(b.best.hyperparameters)[name]
+        if len(values) < 2 or best not in (values[0], values[-1]):
+            continue
+        following = compared[1][1] if best == values[0] else compared[-2][1]
+        gain, se = _log_ratio(following.score, b.best.score), _se(b)
+        if gain > max(2 * se, 0.01):
+            yield Grid(b.samples, b.unit, name, float(best), tuple(values), gain, gain > 3 * se)
+
+
+def _log_ratio(one: float, other: float) -> float:
+    return log(one / other) if one > 0 and other > 0 else 0.0
+
+
+def _inconsistent(best_fits: Sequence[BestFit]) -> Iterable[tuple[str, tuple[float, ...]]]:
+    """An optimum that turns round by more than noise: shards in order of size."""
+    names = sorted({name for b in best_fits for name, _ in b.best.hyperparameters})
+    for name in names:
+        path: list[tuple[float, BestFit, dict[float, float]]] = []
+        for b in best_fits:
+            scores = {v: c.score for v, c in _compared(b, name)}
+            if len(scores) >= 2:
+                path.append((float(dict(b.best.hyperparameters)[name]), b, scores))
+        turns = 0
+        for (before, _, _), (here, b, scores), (after, _, _) in zip(
+            path, path[1:], path[2:], strict=False
+        ):
+            turned = (here - before) * (after - here) < 0
+            other = [scores[v] for v in (before, after) if v in scores]
+            if turned and other and _log_ratio(min(other), b.best.score) > 3 * _se(b):
+                turns += 1
+        if turns:
+            yield name, tuple(value for value, _, _ in path)
+
+
+# ---------------------------------------------------------------- how trials ended
+
+
+def _gain(runs: Sequence[Measurement]) -> float:
+    """Median gain of the last evaluation over the best before it; 0 unless it was the best."""
+    gains = []
+    for m in runs:
+        errors = [e.validation_error for e in m.curve]
+        if m.status is Status.COMPLETE and len(errors) >= 3:
+            gains.append(max(0.0, _log_ratio(min(errors[:-1]), errors[-1])))
+    return float(np.median(gains)) if gains else 0.0
+
+
+def _lost(
+    best_fits: Sequence[BestFit], ended: Sequence[Measurement]
+) -> Iterable[tuple[str, int, bool]]:
+    words = (
+        (Status.DIVERGED, "diverged"),
+        (Status.FAILED, "failed"),
+        (Status.TIMEOUT, "timed out"),
+    )
+    for status, word in words:
+        count = sum(m.status is status for m in ended)
+        at_best = status is Status.DIVERGED and any(b.best.diverged for b in best_fits)
+        if count:
+            yield word, count, at_best
+
+
+def _mixed(ended: Sequence[Measurement]) -> Iterable[tuple[str, tuple[str, ...]]]:
+    finished = [m for m in ended if m.status in (Status.COMPLETE, Status.CAPPED)]
+    for what, values in (
+        ("engines", {m.engine for m in finished if m.engine}),
+        ("devices", {m.device for m in finished}),
+        ("thread counts", {str(m.threads) for m in finished}),
+    ):
+        if len(values) > 1:
+            yield what, tuple(sorted(values))
+    versions: dict[str, set[str]] = {}
+    for m in finished:
+        for name, version in m.versions:
+            versions.setdefault(name, set()).add(str(version))
+    for name, values in sorted(versions.items()):
+        if len(values) > 1:
+            yield f"versions of {name}", tuple(sorted(values))
+
+
+# ---------------------------------------------------------------- levels
+
+
+def _validation_se(best_fits: Sequence[BestFit]) -> float | None:
+    known = [b for b in best_fits if b.validation_se is not None and b.best.score > 0]
+    if not known:
+        return None
+    return float((known[-1].validation_se or 0.0) / known[-1].best.score)
+
+
+def _overfit(runs: Sequence[Measurement]) -> float | None:
+    ratios = [
+        m.train_error / m.validation_error
+        for m in runs
+        if m.train_error is not None and m.validation_error
+    ]
+    return float(np.median(ratios)) if ratios else None

@@ -1,0 +1,210 @@
+"""Planted faults are found and named; clean simulated studies raise no alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from simulated import SAMPLES, at_large, measure, with_
+from steep.diagnose import diagnose
+from steep.fit import fit, points_of
+from steep.records import Evaluation, Finding, Measurement, Status
+from steep.trainers.synthetic import Options
+
+LAWS = ("power", "power+floor")
+
+
+def findings(seed: int, options: Options | None = None, **how: Any) -> tuple[Finding, ...]:
+    best_fits, measurements = measure(seed, options, **how)
+    points = points_of(best_fits)
+    found = fit(points=points, laws=LAWS, unit="images", metric="error")
+    return diagnose(fit=found, best_fits=best_fits, measurements=measurements)
+
+
+def clean(seed: int) -> tuple[Finding, ...]:
+    random = np.random.default_rng(seed)
+    floor = float(random.choice([0.0, 0.02]))
+    beta_g = -float(random.uniform(0.12, 0.6))
+    return findings(seed, Options(beta_g=beta_g, floor=floor, a=float(random.uniform(2, 6))))
+
+
+def alarms(count: int) -> float:
+    return float(np.mean([any(f.severity == "serious" for f in clean(s)) for s in range(count)]))
+
+
+def test_clean_studies_raise_no_serious_finding() -> None:
+    assert alarms(25) <= 0.05
+
+
+@pytest.mark.slow
+def test_clean_studies_raise_no_serious_finding_in_long_runs() -> None:
+    assert alarms(1000) <= 0.05
+
+
+def test_clean_tables_raise_no_serious_finding() -> None:
+    """Noise of 0.5 to 5 %, 5 to 12 sizes, exponents down to 0.15, floors or none."""
+    random = np.random.default_rng(7)
+    alarmed = []
+    for _ in range(120):
+        sizes = 100.0 * 2.0 ** np.arange(random.integers(6, 13))
+        law = 2 * sizes ** -random.uniform(0.15, 0.6) + random.choice([0.0, 0.02])
+        error = law * np.exp(random.uniform(0.005, 0.05) * random.normal(size=len(sizes)))
+        found = diagnose(pd.DataFrame({"samples": sizes, "error": error}))
+        alarmed.append(any(f.severity == "serious" for f in found))
+    assert np.mean(alarmed) <= 0.05
+
+
+def capped(m: Measurement) -> Measurement:
+    return replace(m, status=Status.CAPPED, best_step=m.steps)
+
+
+def improving(m: Measurement) -> Measurement:
+    factors = ((10, 2.0), (20, 1.5), (40, 1.2), (80, 1.1), (160, 1.0))
+    error = m.validation_error or 0.0
+    curve = tuple(Evaluation(s, s, s, error, error * f, error * f) for s, f in factors)
+    return replace(m, curve=curve, best_step=160)
+
+
+def diverging(m: Measurement) -> Measurement:
+    if m.trial.size % 4 == 0 or m.trial.hyperparameter("learning_rate") != 0.1:
+        return replace(m, status=Status.DIVERGED, validation_error=None, curve=())
+    return m
+
+
+def peak(height: float, *where: int) -> Callable[[int], float]:
+    return lambda m: height if m in where else 1.0
+
+
+OUTLIER, FLAT = SAMPLES[3], 0.3
+PLANTED: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "a shard above the trend": ("off trend", "serious", {"shard_error": peak(1.3, OUTLIER)}),
+    "a leaked shard below it": ("off trend", "serious", {"shard_error": peak(0.75, OUTLIER)}),
+    "a rise": ("not monotone", "warning", {"shard_error": peak(1.6, SAMPLES[4])}),
+    "learning rates too small": ("undertuned", "serious", {"rates": (0.003, 0.01, 0.03)}),
+    "a cap on the large shards": ("capped", "warning", {"change": at_large(capped)}),
+    "a cap everywhere": ("capped", "serious", {"change": capped}),
+    "most trials diverged": ("diverged", "serious", {"change": diverging}),
+    "a ladder too short": ("edge", "serious", {"widths": (2, 3, 4)}),
+    "a bend by capacity": ("bend: capacity", "serious", {"widths": (2, 3)}),
+    "a bend by training": (
+        "bend: tuning",
+        "serious",
+        {
+            "change": at_large(improving, SAMPLES[4]),
+            "shard_error": lambda m: (max(m, SAMPLES[3]) / SAMPLES[3]) ** 0.15,
+        },
+    ),
+    "ended while improving": ("still improving", "serious", {"change": improving}),
+    "a small validation set": ("validation set", "serious", {"change": None}),
+    "two engines": (
+        "mixed engines",
+        "serious",
+        {"change": at_large(with_(engine="engine 2"))},
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_fault_is_found(fault: str) -> None:
+    kind, severity, how = PLANTED[fault]
+    if kind == "validation set":
+        how = {"change": lambda m: replace(m, validation_error_se=0.4 * m.validation_error)}
+    found = []
+    for seed in range(6):
+        best_fits, measurements = measure(seed, **how)
+        said = diagnose(best_fits=best_fits, measurements=measurements)
+        of_kind = [f for f in said if f.kind == kind]
+        found.append(
+            severity in [f.severity for f in of_kind] or (severity == "warning" and bool(of_kind))
+        )
+        assert all(f.evidence and f.next_step and f.where for f in of_kind)
+    assert np.mean(found) >= 0.8, found
+
+
+def test_noise_larger_than_the_trend() -> None:
+    random = np.random.default_rng(1)
+    sizes = 100.0 * 2.0 ** np.arange(6)
+    kinds = []
+    for _ in range(20):
+        error = 0.5 * sizes**-0.03 * np.exp(0.1 * random.normal(size=6))
+        found = diagnose(pd.DataFrame({"samples": sizes, "error": error}))
+        kinds.append("noise" in [f.kind for f in found if f.severity == "serious"])
+    assert np.mean(kinds) >= 0.75
+
+
+def test_a_floor_is_the_likelier_cause_of_a_bend_without_edges() -> None:
+    found = findings(3, Options(floor=0.2))
+    bend = [f for f in found if f.kind.startswith("bend")]
+    assert [f.kind for f in bend] == ["bend: floor"]
+    assert bend[0].severity == "warning"
+
+
+def test_a_table_alone_cannot_tell_a_floor_from_capacity() -> None:
+    sizes = 100.0 * 2.0 ** np.arange(8)
+    frame = pd.DataFrame({"m": sizes, "e": 2 * sizes**-0.5 + 0.05})
+    bend = [f for f in diagnose(frame, x="m", y="e") if f.kind.startswith("bend")]
+    assert [f.kind for f in bend] == ["bend: floor or capacity"]
+    assert "cannot tell" in bend[0].evidence
+
+
+def test_the_point_off_the_trend_is_the_one_that_is_named() -> None:
+    off = [
+        f
+        for f in findings(2, shard_error=peak(1.3, OUTLIER))
+        if f.kind == "off trend" and f.severity == "serious"
+    ]
+    assert [f.where for f in off] == ["2,000 images"]
+    assert "above what the other points make expected" in off[0].evidence
+
+
+def test_an_optimum_that_jumps_is_inconsistent() -> None:
+    best_fits, measurements = measure(1, rates=(0.03, 0.1, 0.3), samples=SAMPLES[:3])
+    jumping = []
+    for m in measurements:
+        rate = m.trial.hyperparameter("learning_rate")
+        good = {250: 0.1, 500: 0.03, 1000: 0.1}[m.trial.items]
+        for value in (0.03, 0.1):
+            if rate == 0.1:
+                trial = replace(m.trial, hyperparameters=(("learning_rate", value),))
+                error = (m.validation_error or 0) * (1.0 if value == good else 1.4)
+                jumping.append(replace(m, trial=trial, validation_error=error))
+    from steep.records import Shard
+    from steep.select import select
+
+    shards = [Shard(0, m, float(m), "images") for m in SAMPLES[:3]]
+    found = diagnose(best_fits=select(jumping, shards, seeds=2), measurements=jumping)
+    said = [f for f in found if f.kind == "undertuned" and f.where == "learning_rate"]
+    assert len(said) == 1
+    assert "0.1" in said[0].evidence
+    assert best_fits
+
+
+def test_what_is_not_measured_is_noted() -> None:
+    kinds = {f.kind: f.severity for f in findings(1)}
+    assert kinds["draw of the data"] == "note"
+    sizes = 100.0 * 2.0 ** np.arange(6)
+    bare = diagnose(pd.DataFrame({"samples": sizes, "error": sizes**-0.3}))
+    assert [f.kind for f in bare] == ["replicates"]
+
+
+def test_three_points_are_too_few_and_nothing_is_nothing() -> None:
+    frame = pd.DataFrame({"samples": [100, 200, 400], "error": [0.5, 0.4, 0.3]})
+    assert diagnose(frame)[0].kind == "few points"
+    assert diagnose() == ()
+
+
+def test_best_fits_alone_are_a_curve() -> None:
+    best_fits, measurements = measure(2, shard_error=peak(1.4, OUTLIER))
+    found = diagnose(best_fits=best_fits, measurements=measurements)
+    assert "off trend" in [f.kind for f in found]
+    assert found == diagnose(best_fits=best_fits, measurements=measurements)
+
+
+def test_the_most_serious_comes_first() -> None:
+    order = [f.severity for f in findings(1, widths=(2, 3), change=capped)]
+    assert order == sorted(order, key=["serious", "warning", "note"].index)
