@@ -7,6 +7,7 @@ content-security policy forbids loading anything else.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -192,6 +193,7 @@ def _shown(drawing: Drawing) -> dict[str, Any]:
         "legend": figures.legend(drawing),
         "panels": drawing.panels,
         "panel_label": drawing.panel_label,
+        "opens_on": drawing.opens_on,
     }
 
 
@@ -206,6 +208,8 @@ def _tables(analysis: Analysis, how: Scale) -> list[Table]:
     if analysis.curves:
         found.append(tables.law_table(analysis.curves[0].fit))
         found.append(tables.slope_table(analysis))
+        if len(analysis.curves) > 1:
+            found.append(tables.curves_table(analysis.curves))
     found.append(tables.size_law_table(analysis))
     return [table for table in found if table.rows]
 
@@ -273,6 +277,7 @@ def _page(**values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["tight"] = _tight
     source = {
         name: Markup(environment.loader.get_source(environment, f"report.{ending}")[0])  # type: ignore[union-attr]
         for name, ending in (("css", "css"), ("script", "js"))
@@ -280,6 +285,13 @@ def _page(**values: Any) -> str:
     page = environment.get_template("report.html")
     values["figures"] = Markup(values["figures"])
     return page.render(**values, **source, plotly=Markup(get_plotlyjs()), version=version("steep"))
+
+
+def _tight(text: str) -> str:
+    """No line break between a number and its unit, nor inside an interval."""
+    text = re.sub(r"\[[^\[\]]{1,40}\]", lambda found: found[0].replace(" ", "\u00a0"), text)
+    text = re.sub(r"(?<=\d) (?=[%\[]|nats|bits|[kMGTPEZ]?FLOPs)", "\u00a0", text)
+    return re.sub(r"(?<=\w) = ", "\u00a0=\u00a0", text)
 
 
 def _json(value: Any) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from steep.present.numbers import log_ticks, tick
 
@@ -111,8 +111,10 @@ class Drawing:
     """Small multiples by name: side by side on paper, one at a time on a screen."""
     panel_label: str = ""
     """What the panels differ in, e.g. 'shard'."""
-    legend: tuple[str, ...] = field(default=())
-    """Legend entries in the order they are shown."""
+    opens_on: str = ""
+    """The panel shown first on a screen."""
+    legend: tuple[str, ...] = ()
+    """Entries that come first in the legend; the others follow in the order of the layers."""
 
 
 def log_axis(title: str, values: Iterable[float], pad: float = 0.06, most: int = 7) -> Axis:

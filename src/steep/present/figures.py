@@ -31,7 +31,7 @@ def figure(drawing: Drawing) -> dict[str, Any]:
     traces = [trace for layer in drawing.layers for trace in _traces(layer)]
     if drawing.panels:
         for trace in traces:
-            trace["visible"] = trace["meta"]["panel"] in ("", drawing.panels[-1])
+            trace["visible"] = trace["meta"]["panel"] in ("", drawing.opens_on)
     return {"data": traces, "layout": _layout(drawing)}
 
 
@@ -41,7 +41,7 @@ def dark_colours() -> dict[str, str]:
 
 
 def legend(drawing: Drawing) -> list[dict[str, str]]:
-    """The legend's entries in the order of the layers, topmost first: for HTML beside it."""
+    """The legend's entries, for HTML beside the figure."""
     entries: dict[str, dict[str, str]] = {}
     for layer in drawing.layers:
         if layer.legend and layer.legend not in entries:
@@ -51,7 +51,8 @@ def legend(drawing: Drawing) -> list[dict[str, str]]:
                 "light": colour(layer.colour, LIGHT),
                 "dark": colour(layer.colour, DARK),
             }
-    return list(entries.values())
+    first = [entries.pop(name) for name in drawing.legend if name in entries]
+    return [*first, *entries.values()]
 
 
 def _kind(layer: Layer) -> str:

@@ -37,8 +37,8 @@ def learning_curve(
     """Error against training-set size, log-log. ``best_fits`` give the single-model curves."""
     how = numbers.fit_scale(fit)
     reach = _reach(fit, forecast, confrontations)
-    layers: list[Layer] = [*_law(fit, how, reach)]
-    layers += _single_models(best_fits, how, fit.unit)
+    law = _law(fit, how, reach)
+    layers: list[Layer] = [*law[:1], *_single_models(best_fits, how, fit.unit), *law[1:]]
     layers += _points(fit, how, {c.samples for c in confrontations})
     layers += _confronted(confrontations, how, fit.unit)
     heights = [*_heights(layers), *_near_guess(fit, how)]
@@ -46,7 +46,8 @@ def learning_curve(
     y = log_axis(f"{part} {how.title}", heights)
     return Drawing(
         name=name,
-        title=f"Learning curve: {how.label} against training {fit.unit}",
+        title=f"{how.label[:1].upper()}{how.label[1:]} on the {part} part "
+        f"against training {fit.unit}",
         caption=_caption(fit, how, bool(best_fits)),
         x=x,
         y=y,
@@ -56,6 +57,7 @@ def learning_curve(
             Level(g, "level", f"best guess {numbers.measured(fit.best_guess, how)}")
             for g in _near_guess(fit, how)
         ),
+        legend=(COMPOSITE, LAW, _band_name(fit), FORECAST, TRUTH, UNUSED),
     )
 
 
@@ -75,7 +77,7 @@ def _reach(
 
 
 def _law(fit: Fit, how: Scale, reach: Sequence[float]) -> list[Layer]:
-    """Median and band of the mixture: solid over the used points, dashed beyond them."""
+    """Band, then median of the mixture: solid over the used points, dashed beyond them."""
     if not fit.draws or fit.reference is None:
         return []
     first = min(p.samples for p in fit.used)
@@ -94,12 +96,15 @@ def _law(fit: Fit, how: Scale, reach: Sequence[float]) -> list[Layer]:
         for m, e, lo, up in zip(x, middle, lower, upper, strict=True)
     )
     n = len(inside)
-    band = f"{numbers.level(fit.level)} band of a new measurement"
     return [
-        Band(x, lower, upper, "main", legend=band),
+        Band(x, lower, upper, "main", legend=_band_name(fit)),
         Line(x[:n], middle[:n], "main", legend=LAW, hover=hover[:n]),
         Line(x[n - 1 :], middle[n - 1 :], "main", dash=True, legend=LAW, hover=hover[n - 1 :]),
     ]
+
+
+def _band_name(fit: Fit) -> str:
+    return f"{numbers.level(fit.level)} band of a new measurement"
 
 
 # ---------------------------------------------------------------- single-model curves
@@ -269,7 +274,9 @@ def _caption(fit: Fit, how: Scale, single_models: bool) -> str:
     if any(p.se_log for p in fit.points):
         parts.append("Error bars: one standard error over seeds.")
     if single_models:
-        parts.append("Thin lines: one model size each, at its best hyperparameters.")
+        parts.append(
+            "Thin lines: one model size each (parameters in brackets), at its best hyperparameters."
+        )
     if fit.best_guess is not None and not _near_guess(fit, how):
         guess = numbers.measured(fit.best_guess, how)
         parts.append(f"The best guess, {guess}, lies above the figure.")

@@ -272,6 +272,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def moment(text: str) -> str:
+    """An ISO time to the minute: 2026-01-05 10:00."""
+    return text[:16].replace("T", " ")
+
+
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from steep.present.drawing import Axis, Band, Drawing, Layer, Line
@@ -22,7 +23,7 @@ MARKERS = {
 }
 PIXELS = 160
 """Dots per inch of a PNG."""
-WIDE = (7.2, 4.8)
+WIDE = (7.2, 5.2)
 PANEL = (3.4, 2.7)
 
 
@@ -33,9 +34,12 @@ def plot_fit(fit: Fit, ax: Any = None) -> Any:
     missing."""
     from steep.present.learning import learning_curve
 
-    if ax is None:
-        _, ax = _pyplot().subplots(figsize=WIDE)
-    draw(learning_curve(fit), ax)
+    with _style():
+        if ax is None:
+            import matplotlib.pyplot as pyplot
+
+            _, ax = pyplot.subplots(figsize=WIDE)
+        draw(learning_curve(fit), ax)
     return ax
 
 
@@ -75,26 +79,28 @@ def draw(drawing: Drawing, ax: Any, panel: str | None = None, legend: bool = Tru
             _layer(layer, ax, label or "_nolegend_", order + 2)
     _axes(drawing, ax)
     if legend and len(named) > 1:
-        _legend(ax)
+        ax.legend(fontsize=8, frameon=False, loc="best")
 
 
 def export(drawing: Drawing) -> list[tuple[str, bytes]]:
     """The drawing as PNG and SVG files: (file name, content)."""
+    _matplotlib()
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=WIDE, layout="constrained")
-    if drawing.panels:
-        _small_multiples(drawing, figure)
-    else:
-        draw(drawing, figure.subplots())
     files = []
-    for ending in ("png", "svg"):
-        memory = io.BytesIO()
+    with _style():
+        figure = Figure(figsize=WIDE, layout="constrained")
+        if drawing.panels:
+            _small_multiples(drawing, figure)
+        else:
+            ax = figure.subplots()
+            draw(drawing, ax, legend=False)
+            _legend_below(figure, [ax], drawing)
         # no date inside: the same study gives the same bytes
-        about = {"Date": None} if ending == "svg" else {"Software": "steep"}
-        with _style():
+        for ending, about in (("png", {"Software": "steep"}), ("svg", {"Date": None})):
+            memory = io.BytesIO()
             figure.savefig(memory, format=ending, dpi=PIXELS, metadata=about)
-        files.append((f"{drawing.name}.{ending}", memory.getvalue()))
+            files.append((f"{drawing.name}.{ending}", memory.getvalue()))
     return files
 
 
@@ -107,19 +113,30 @@ def _small_multiples(drawing: Drawing, figure: Any) -> None:
     for panel, ax in zip(drawing.panels, cells, strict=False):
         draw(drawing, ax, panel, legend=False)
         ax.set_title(panel, fontsize=9)
-        ax.label_outer()
     for ax in cells[len(drawing.panels) :]:
         ax.set_axis_off()
+    for i, ax in enumerate(cells[: len(drawing.panels)]):
+        ax.set_ylabel(ax.get_ylabel() if i % columns == 0 else "")
+        lowest = i + columns >= len(drawing.panels)
+        ax.set_xlabel(ax.get_xlabel() if lowest else "")
+        ax.tick_params(labelbottom=lowest)
+    _legend_below(figure, cells, drawing)
+
+
+def _legend_below(figure: Any, cells: Sequence[Any], drawing: Drawing) -> None:
+    """One legend for all axes, under them, the drawing's own first entries first."""
     handles: dict[str, Any] = {}
     for ax in cells:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
+    first = [name for name in drawing.legend if name in handles]
+    names = [*first, *(name for name in handles if name not in first)]
     figure.legend(
-        handles.values(),
-        handles.keys(),
+        [handles[name] for name in names],
+        names,
         loc="outside lower center",
         fontsize=8,
-        ncols=min(4, len(handles)),
+        ncols=min(3, len(names)),
         frameon=False,
     )
 
@@ -142,7 +159,7 @@ def _layer(layer: Layer, ax: Any, label: str, order: int) -> None:
             layer.x,
             layer.y,
             color=shade,
-            lw=layer.width,
+            lw=0.8 * layer.width,
             ls="--" if layer.dash else "-",
             marker="o" if layer.markers else None,
             ms=4,
@@ -194,20 +211,16 @@ def _ticks(one: Any, axis: Axis) -> None:
     one.set_minor_locator(NullLocator())
 
 
-def _legend(ax: Any) -> None:
-    ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
-
-
 def _style() -> Any:
-    """Fixed ids inside an SVG, text as text."""
-    import matplotlib
+    """Fixed ids inside an SVG, text as text, no formulas in names that hold a dollar sign."""
+    return _matplotlib().rc_context(
+        {"svg.hashsalt": "steep", "svg.fonttype": "none", "text.parse_math": False}
+    )
 
-    return matplotlib.rc_context({"svg.hashsalt": "steep", "svg.fonttype": "none"})
 
-
-def _pyplot() -> Any:
+def _matplotlib() -> Any:
     try:
-        import matplotlib.pyplot as pyplot
+        import matplotlib
     except ImportError:
         raise ImportError("plots on paper need matplotlib: pip install 'steep[plots]'") from None
-    return pyplot
+    return matplotlib

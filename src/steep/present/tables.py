@@ -14,6 +14,7 @@ from steep.records import (
     Backtest,
     BestFit,
     Confrontation,
+    Curve,
     Finding,
     Fit,
     Forecast,
@@ -95,7 +96,7 @@ def best_fit_table(best_fits: Sequence[BestFit], metric: str) -> Table:
         row += [str(len(b.best.seeds)), _remarks(b)]
         rows.append(tuple(row))
     align = tuple(RIGHT for _ in columns[:-1])
-    return Table("Best-fit models", tuple(columns), tuple(rows), (*align, LEFT))
+    return _trimmed(Table("Best-fit models", tuple(columns), tuple(rows), (*align, LEFT)))
 
 
 def _searched(best_fits: Sequence[BestFit]) -> list[str]:
@@ -130,19 +131,18 @@ def forecast_table(forecast: Forecast, fit: Fit | None = None) -> Table:
     """Errors at sizes, then samples for targets, each with its interval."""
     how = numbers.forecast_scale(forecast, fit)
     sized = any(a.parameters for a in forecast.at) or any(t.parameters for t in forecast.targets)
-    columns = ["question", forecast.unit, how.label]
+    columns = ["question", how.label, forecast.unit]
     columns += ["parameters", "training FLOPs"] if sized else []
     rows = []
     for a in sorted(forecast.at, key=lambda a: a.samples):
-        row = [f"error at {numbers.factor(a.factor)} the data", numbers.count(a.samples)]
-        row.append(numbers.estimate(a.error, a.lower, a.upper, how))
+        row = [f"{numbers.factor(a.factor)} the data"]
+        row += [numbers.estimate(a.error, a.lower, a.upper, how), numbers.count(a.samples)]
         rows.append(row + (_cost(a.parameters, a.flops) if sized else []))
     for t in forecast.targets:
         found = Interval(t.samples, t.lower, t.upper)
-        row = [f"data for {numbers.target(t.target, how)}", numbers.counts(found)]
-        if t.samples is None:
-            row[1] = t.outcome
-        row.append(_reachable(t.unreachable, numbers.target(t.target, how)))
+        goal = numbers.target(t.target, how)
+        row = [f"to reach {goal}", _reachable(t.unreachable, goal)]
+        row.append(numbers.counts(found) if t.samples is not None else t.outcome)
         rows.append(row + (_cost(t.parameters, t.flops) if sized else []))
     note = f"In brackets: {numbers.level(forecast.level)} intervals."
     return Table("Forecast", tuple(columns), tuple(map(tuple, rows)), note=note)
@@ -174,7 +174,7 @@ def confrontation_table(found: Sequence[Confrontation], how: Scale, unit: str) -
             numbers.measured(c.test_error, how),
             f"{c.size} ({numbers.count(c.parameters)})" if c.parameters else str(c.size),
             c.size_reason,
-            c.registered,
+            numbers.moment(c.registered),
         )
         for c in found
     )
@@ -256,7 +256,7 @@ def slope_table(analysis: Analysis) -> Table:
     columns = ("metric", "part", "beta_g", "points", "scatter", "remark")
     rows = tuple(
         (
-            numbers.scale(c.metric).label,
+            _scale(c).label,
             c.part,
             numbers.interval(c.fit.beta_g) if c.fit.beta_g else "not measured",
             str(len(c.fit.used)),
@@ -265,7 +265,36 @@ def slope_table(analysis: Analysis) -> Table:
         )
         for c in analysis.curves
     )
-    return Table("Exponents by metric", columns, rows, (LEFT, LEFT, RIGHT, RIGHT, RIGHT, LEFT))
+    align = (LEFT, LEFT, RIGHT, RIGHT, RIGHT, LEFT)
+    return _trimmed(Table("Exponents by metric", columns, rows, align))
+
+
+def curves_table(curves: Sequence[Curve]) -> Table:
+    """Every metric and part at the sizes forecast: one row a curve."""
+    places = sorted({a.factor for c in curves for a in c.forecast.at})
+    rows = []
+    for c in curves:
+        found = {a.factor: a for a in c.forecast.at}
+        cells = [
+            numbers.estimate(a.error, a.lower, a.upper, _scale(c)) if a else numbers.UNKNOWN
+            for a in map(found.get, places)
+        ]
+        rows.append((_scale(c).label, c.part, *cells))
+    columns = ("metric", "part", *(f"{numbers.factor(p)} the data" for p in places))
+    align = (LEFT, LEFT, *(RIGHT for _ in places))
+    return Table("Forecast of every metric", columns, tuple(rows), align)
+
+
+def _scale(curve: Curve) -> Scale:
+    return numbers.forecast_scale(curve.forecast, curve.fit)
+
+
+def _trimmed(table: Table) -> Table:
+    """Without a last column of remarks where there are none."""
+    if any(row[-1] for row in table.rows):
+        return table
+    rows = tuple(row[:-1] for row in table.rows)
+    return Table(table.title, table.columns[:-1], rows, table.sides[:-1], table.note)
 
 
 def size_law_table(analysis: Analysis) -> Table:
@@ -282,7 +311,8 @@ def size_law_table(analysis: Analysis) -> Table:
         )
         for name, law in analysis.size_laws
     )
-    return Table("Size laws", columns, rows, (LEFT, RIGHT, RIGHT, RIGHT, RIGHT, LEFT))
+    align = (LEFT, RIGHT, RIGHT, RIGHT, RIGHT, LEFT)
+    return _trimmed(Table("Size laws", columns, rows, align))
 
 
 def finding_table(findings: Sequence[Finding]) -> Table:

@@ -15,6 +15,9 @@ from steep.records import BestFit, Measurement, Status
 MOST_RUNS = 60
 """Runs drawn per shard; of more, those with the lowest error are drawn and the caption says so."""
 
+MINIMUM = "minimum of a best fit's run"
+CUT_SHORT = "cut short"
+
 
 def training_curves(
     measurements: Sequence[Measurement], best_fits: Sequence[BestFit], how: Scale, unit: str
@@ -50,7 +53,16 @@ def training_curves(
         layers=tuple(layers),
         panels=tuple(_panel(s, unit) for s in shards),
         panel_label="shard",
+        opens_on=_panel(_opening(runs, best_fits), unit),
+        legend=(MINIMUM, CUT_SHORT),
     )
+
+
+def _opening(runs: Sequence[Measurement], best_fits: Sequence[BestFit]) -> float:
+    """The largest shard that was searched: a held-out one has a single candidate."""
+    held_out = {b.samples for b in best_fits if b.held_out}
+    sizes = {m.trial.samples for m in runs}
+    return max(sizes - held_out or sizes)
 
 
 def _panel(samples: float, unit: str) -> str:
@@ -85,14 +97,12 @@ def _run(run: Measurement, panel: str, colour: str, best: bool, how: Scale) -> l
         lowest = min(curve, key=lambda e: e.validation_error)
         minimum = (float(lowest.step),), (lowest.validation_error * how.factor,)
         text = (f"minimum of {about}",)
-        layers.append(
-            Points(*minimum, colour, hover=text, legend="best fit, its minimum", panel=panel)
-        )
+        layers.append(Points(*minimum, colour, hover=text, legend=MINIMUM, panel=panel))
     if run.status is not Status.COMPLETE and curve:
         end = (float(curve[-1].step),), (curve[-1].validation_error * how.factor,)
         text = (f"{about}<br>{run.status.value}: {run.reason or 'no reason given'}",)
         layers.append(
-            Points(*end, "truth", marker="cross", hover=text, legend="cut short", panel=panel)
+            Points(*end, "truth", marker="cross", hover=text, legend=CUT_SHORT, panel=panel)
         )
     return layers
 

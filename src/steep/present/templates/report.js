@@ -3,12 +3,7 @@
   const { figures, dark } = JSON.parse(document.getElementById("figures").textContent);
   const atNight = window.matchMedia("(prefers-color-scheme: dark)");
   const touch = window.matchMedia("(pointer: coarse)").matches;
-  const config = {
-    displaylogo: false,
-    responsive: true,
-    displayModeBar: touch ? false : "hover",
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
-  };
+  const config = { displayModeBar: false, doubleClick: "reset", responsive: true };
   let printing = false;
 
   // The figures come in light colours; on dark paper each is swapped for its counterpart.
@@ -28,19 +23,18 @@
     return layout;
   }
 
-  // Ticks are given for the whole figure; inside a zoom plotly makes its own.
+  // The ticks given are for the whole figure; inside a zoom plotly makes its own.
   function followZoom(plot, original) {
-    plot.on("plotly_relayout", (change) => {
+    plot.on("plotly_relayout", () => {
+      const change = {};
       for (const axis of ["xaxis", "yaxis"]) {
-        if (`${axis}.range[0]` in change) Plotly.relayout(plot, { [`${axis}.tickmode`]: "auto" });
-        if (change[`${axis}.autorange`]) {
-          Plotly.relayout(plot, {
-            [`${axis}.tickmode`]: "array",
-            [`${axis}.range`]: original.layout[axis].range.slice(),
-            [`${axis}.autorange`]: false,
-          });
-        }
+        const whole = original.layout[axis].range;
+        const now = plot.layout[axis].range;
+        const same = now.every((end, i) => Math.abs(end - whole[i]) < 1e-6);
+        const mode = same ? "array" : "auto";
+        if (plot.layout[axis].tickmode !== mode) change[`${axis}.tickmode`] = mode;
       }
+      if (Object.keys(change).length) Plotly.relayout(plot, change);
     });
   }
 
