@@ -143,7 +143,7 @@ def _sections(
             "Training curves",
             training_curves(measurements, fits, how, analysis.unit),
         ),
-        Section("tables", "Tables", tables=tuple(_tables(analysis, how))),
+        _all_tables(analysis, how),
         Section("flagged", "Flagged", findings=_ranked(analysis.findings)),
         _backtest(backtest) if backtest is not None else None,
         _provenance(analysis, measurements),
@@ -195,6 +195,11 @@ def _shown(drawing: Drawing) -> dict[str, Any]:
         "panel_label": drawing.panel_label,
         "opens_on": drawing.opens_on,
     }
+
+
+def _all_tables(analysis: Analysis, how: Scale) -> Section | None:
+    found = tuple(_tables(analysis, how))
+    return Section("tables", "Tables", tables=found) if found else None
 
 
 def _tables(analysis: Analysis, how: Scale) -> list[Table]:

@@ -65,7 +65,7 @@ def _at_phrases(forecast: Forecast, how: Scale) -> list[str]:
 
 
 def _place(at: At, unit: str, first: bool) -> str:
-    if at.factor < 1.0 or abs(at.factor - round(at.factor, 1)) > 0.005 * at.factor:
+    if at.factor < 1.0 or abs(at.factor - round(at.factor, 1)) > 0.001 * at.factor:
         return f"{numbers.count(at.samples)} {unit}"
     return f"{numbers.factor(at.factor)} the data" if first else numbers.factor(at.factor)
 
@@ -220,7 +220,7 @@ def study_lines(analysis: Analysis) -> list[str]:
     lines += ["", forecast_table(first.forecast, first.fit).text(), ""]
     lines += [confrontation_sentence(c, how, analysis.unit) for c in analysis.confrontations]
     flagged = [f for f in analysis.findings if f.severity != "note"]
-    lines += [_sentence(f"{f.severity}: {f.where}: {f.evidence}") for f in flagged]
+    lines += [_sentence(f"{f.severity} ({f.kind}): {f.where}: {f.evidence}") for f in flagged]
     return lines
 
 

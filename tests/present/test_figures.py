@@ -1,0 +1,203 @@
+"""One drawing, two back ends: what is drawn is computed once."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from steep.present import figures, numbers
+from steep.present.drawing import Band, Points
+from steep.present.learning import COMPOSITE, FORECAST, LAW, TRUTH, learning_curve
+from steep.present.palette import DARK, LIGHT, colour, names, sequence
+from steep.present.sizes import error_by_size, model_size_curve
+from steep.present.training import training_curves
+from steep.records import Fit, Point, SizeLaw, Status
+
+RATE = numbers.scale("error")
+
+
+@pytest.fixture(scope="module")
+def curve(made_study):
+    analysis = made_study.analysis
+    first = analysis.curves[0]
+    return learning_curve(
+        first.fit, first.forecast, best_fits=analysis.best_fits,
+        confrontations=analysis.confrontations,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def drawings(made_study, curve):
+    analysis = made_study.analysis
+    return [
+        curve,
+        model_size_curve(analysis.best_fits, analysis.size_laws, analysis.confrontations),
+        error_by_size(analysis.best_fits, RATE),
+        training_curves(made_study.measurements, analysis.best_fits, RATE, "images"),
+    ]
+
+
+def named(drawing, legend):
+    return [layer for layer in drawing.layers if layer.legend == legend]
+
+
+def test_the_law_is_solid_over_the_points_and_dashed_beyond(curve, made_study):
+    inside, beyond = named(curve, LAW)
+    reference = made_study.analysis.curves[0].fit.reference
+    assert (inside.dash, beyond.dash) == (False, True)
+    assert inside.x[-1] == beyond.x[0] == pytest.approx(reference)
+    assert beyond.x[-1] == pytest.approx(10 * reference)
+
+
+def test_percent_points_with_error_bars(curve):
+    (points,) = named(curve, COMPOSITE)
+    assert points.y[0] == pytest.approx(42, abs=3)
+    bars = zip(points.lower, points.y, points.upper, strict=True)
+    assert all(low < y < high for low, y, high in bars)
+    assert curve.y.title == "validation error rate (%)"
+    assert curve.x.title == "training images"
+
+
+def test_the_held_out_point_is_hollow_with_its_forecast(curve, made_study):
+    met = made_study.analysis.confrontations[0]
+    (truth,), (bar,) = named(curve, TRUTH), named(curve, FORECAST)
+    assert truth.hollow
+    assert truth.y == (pytest.approx(100 * met.error),)
+    assert bar.lower == (pytest.approx(100 * met.forecast.lower),)
+
+
+def test_single_models_lie_behind_the_composite_curve(curve):
+    kinds = [layer.legend for layer in curve.layers]
+    assert kinds.index("size 2 (1.2k)") < kinds.index(LAW) < kinds.index(COMPOSITE)
+
+
+def test_the_best_guess_is_drawn_only_where_it_does_not_squeeze_the_curve(made_study):
+    fit = made_study.analysis.curves[0].fit
+    assert learning_curve(fit).levels[0].y == pytest.approx(90)
+    far = learning_curve(replace(fit, best_guess=50.0))
+    assert far.levels == ()
+    assert "lies above the figure" in far.caption
+
+
+def test_a_curve_without_a_law_shows_its_points():
+    points = (Point(100, 0.5), Point(200, 0.0, used=False, reason="zero"))
+    drawing = learning_curve(Fit("too few points", points))
+    assert [type(layer) for layer in drawing.layers] == [Points]
+    figures.figure(drawing)
+
+
+def test_edges_are_arrows(made_study):
+    best_fits = [replace(b, edge="high", adequate_edge="low") for b in
+                 made_study.analysis.best_fits[:2]]  # fmt: skip
+    law = (("smallest adequate", SizeLaw("not measured", "no optimum inside")),)
+    drawing = model_size_curve(best_fits, law)
+    assert {layer.marker for layer in drawing.layers} == {"up", "down"}
+    assert "no optimum inside" in drawing.caption
+
+
+def test_without_parameters_there_is_no_size_figure(made_study):
+    best = made_study.analysis.best_fits[0]
+    bare = replace(best, best=replace(best.best, parameters=0))
+    bare = replace(bare, candidates=(bare.best,))
+    assert model_size_curve([bare], ()) is None
+    assert error_by_size([bare], RATE) is None
+
+
+def test_training_curves_have_a_panel_a_shard_and_open_on_a_searched_one(drawings):
+    drawing = drawings[3]
+    assert len(drawing.panels) == 7
+    assert drawing.opens_on == "4,000 images"
+    data = figures.figure(drawing)["data"]
+    assert {t["meta"]["panel"] for t in data if t["visible"]} == {"4,000 images"}
+
+
+def test_broken_evaluations_are_left_out_of_the_figure(made_study):
+    runs = list(made_study.measurements[:4])
+    broken = replace(runs[0].curve[-1], validation_error=math.inf)
+    runs[0] = replace(runs[0], status=Status.DIVERGED, curve=(*runs[0].curve[:-1], broken))
+    drawing = training_curves(runs, (), RATE, "images")
+    json.dumps(figures.figure(drawing), allow_nan=False)
+
+
+def test_plotly_accepts_every_figure(drawings):
+    import plotly.graph_objects as go
+
+    for drawing in drawings:
+        made = figures.figure(drawing)
+        go.Figure(made)
+        json.dumps(made, allow_nan=False)
+
+
+def test_every_layer_is_in_the_legend_and_in_both_back_ends(drawings):
+    for drawing in drawings:
+        entries = {entry["name"] for entry in figures.legend(drawing)}
+        assert entries == {layer.legend for layer in drawing.layers}
+        assert len(figures.figure(drawing)["data"]) == len(drawing.layers)
+
+
+def test_all_values_lie_within_the_axes(drawings):
+    for drawing in drawings:
+        for layer in drawing.layers:
+            assert all(drawing.x.low <= x <= drawing.x.high for x in layer.x)
+            if isinstance(layer, Points):
+                assert all(drawing.y.low <= y <= drawing.y.high for y in layer.y)
+
+
+def test_names_cannot_act_as_tags():
+    fit = Fit("too few points", (Point(10, 0.5),), unit="<b>images</b><script>")
+    text = json.dumps(figures.figure(learning_curve(fit)))
+    assert "<b>" not in text
+    assert "<script>" not in text
+
+
+def test_every_colour_has_its_dark_counterpart():
+    assert len(figures.dark_colours()) == len({colour(n, LIGHT) for n in names()})
+    for name in names():
+        if not name.startswith(("shade", "faint")):
+            assert contrast(colour(name, LIGHT), "#ffffff") > 3, name
+            assert contrast(colour(name, DARK), "#12161c") > 3, name
+    assert len(set(sequence(8))) == 8
+
+
+def contrast(one: str, two: str) -> float:
+    """WCAG 2 contrast ratio."""
+
+    def luminance(hexed: str) -> float:
+        parts = [int(hexed[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(one), luminance(two)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_bands_hold_their_medians(drawings):
+    for drawing in drawings[:2]:
+        for band in (layer for layer in drawing.layers if isinstance(layer, Band)):
+            assert all(low <= high for low, high in zip(band.lower, band.upper, strict=True))
+
+
+def test_paper_and_screen_show_the_same(drawings):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    from matplotlib.figure import Figure
+
+    from steep.present import plots
+
+    ax = Figure().subplots()
+    plots.draw(drawings[0], ax)
+    labels = {text.get_text() for text in ax.get_legend().get_texts()}
+    assert labels == {entry["name"] for entry in figures.legend(drawings[0])}
+    assert ax.get_xlim() == pytest.approx((drawings[0].x.low, drawings[0].x.high))
+
+
+def test_a_fit_plots_itself_on_given_axes(made_study):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    ax = Figure().subplots()
+    assert made_study.analysis.curves[0].fit.plot(ax) is ax
+    assert ax.get_xscale() == ax.get_yscale() == "log"

@@ -1,0 +1,111 @@
+"""Numbers look as a reader expects: digits that the interval supports, units, suffixes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steep.present import numbers
+from steep.records import Interval
+
+RATE = numbers.scale("error")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.000123, "0.000123"), (0.5, "0.500"), (8.123, "8.12"), (12345, "12,300"),
+     (1.5e7, "1.50e+07"), (None, numbers.UNKNOWN), (float("nan"), numbers.UNKNOWN)],
+)  # fmt: skip
+def test_three_significant_digits(value, text):
+    assert numbers.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(812, "812"), (8000, "8k"), (8123, "8.12k"), (999_600, "1M"), (1.3e6, "1.3M"), (2e9, "2B"),
+     (0.5, "0.5"), (math.inf, numbers.OPEN)],
+)  # fmt: skip
+def test_counts_have_suffixes(value, text):
+    assert numbers.count(value) == text
+
+
+@pytest.mark.parametrize(
+    ("found", "how", "text"),
+    [
+        ((0.0812, 0.072, 0.094), RATE, "8.1 % [7.2, 9.4]"),
+        ((0.1181, 0.1154, 0.1211), RATE, "11.8 % [11.5, 12.1]"),
+        ((1.3213, 1.2862, 1.3561), numbers.scale("cross_entropy"), "1.32 nats [1.29, 1.36]"),
+        ((-0.3123, -0.3401, -0.2848), numbers.PLAIN, "-0.312 [-0.340, -0.285]"),
+        ((0.1712, 0.17115, 0.17125), RATE, "17.120 % [17.115, 17.125]"),
+        ((0.0, 0.0, 0.0189), numbers.PLAIN, "0 [0, 0.019]"),
+        ((3.0, 0.001, 900.0), numbers.PLAIN, "3 [0.001, 900]"),
+        ((0.1, 0.05, None), RATE, f"10 % [5, {numbers.OPEN}]"),
+    ],
+)
+def test_an_interval_decides_the_decimals(found, how, text):
+    assert numbers.estimate(*found, how) == text
+
+
+def test_span_and_counted_intervals():
+    assert numbers.span(0.072, 0.094, RATE) == "[7.2, 9.4] %"
+    assert numbers.counts(Interval(120_000, 80_000, None)) == "120k [80k, no limit]"
+    assert numbers.operations(Interval(1.2e15, 8e14, 3.14e15)) == "1.2 PFLOPs [0.8, 3.1]"
+
+
+@given(st.floats(1e-3, 1e4), st.floats(1e-3, 0.9), st.floats(1e-3, 10))
+def test_the_ends_of_an_interval_stay_apart_and_ordered(value, below, above):
+    text = numbers.span(value * (1 - below), value * (1 + above)).strip("[]")
+    low, high = (float(part.replace(",", "")) for part in text.split(", "))
+    assert low < high
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.42, "0.42 s"), (12.3, "12 s"), (200, "3 min 20 s"), (1500, "25 min"),
+     (7500, "2 h 05 min"), (4 * 86400, "4 d 0 h"), (None, numbers.UNKNOWN)],
+)  # fmt: skip
+def test_durations(seconds, text):
+    assert numbers.duration(seconds) == text
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1h30m", 5400), ("1.5 h", 5400)])
+def test_durations_are_read(text, seconds):
+    assert numbers.parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "ten minutes", "-5m", "1..2h"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(ValueError, match="no duration"):
+        numbers.parse_duration(text)
+
+
+def test_memory_flops_factors_and_shares():
+    assert numbers.memory(1.23e9) == "1.2 GB"
+    assert numbers.memory(512) == "510 B"
+    assert numbers.flops(3.4e15) == "3.4 PFLOPs"
+    assert numbers.factor(9.99) == "10x"
+    assert numbers.factor(2.5) == "2.5x"
+    assert numbers.share(0.004) == "<1 %"
+    assert numbers.share(0.38) == "38 %"
+
+
+def test_metrics_have_their_units():
+    assert numbers.scale("cross_entropy").title == "cross-entropy (nats)"
+    assert numbers.scale("bits_per_character").unit == "bits"
+    assert RATE.title == "error rate (%)"
+    assert numbers.scale("rmse").title == "rmse"
+
+
+def test_an_error_above_one_is_no_rate():
+    assert numbers.measured(12.5, numbers.scale("error", 12.5)) == "12.5"
+
+
+@given(st.floats(1e-9, 1e9), st.floats(1.02, 1e9))
+def test_ticks_lie_within_and_are_few(low, ratio):
+    ticks = numbers.log_ticks(low, low * ratio)
+    assert len(ticks) <= 8
+    assert ticks == sorted(ticks)
+    assert all(low * 0.999 <= t <= low * ratio * 1.001 for t in ticks)

@@ -1,0 +1,113 @@
+"""The first line is the answer, the second its largest caveat."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from steep.present import sentences
+from steep.records import At, Fit, Forecast, Interval, SamplesFor, SizeLaw
+
+AT = (
+    At(8e3, 2.0, 0.15, 0.14, 0.16),
+    At(1.6e4, 4.0, 0.12, 0.11, 0.13),
+    At(4e4, 10.0, 0.0812, 0.072, 0.094),
+)
+NEVER = SamplesFor(0.05, "not reachable with this model family", unreachable=0.8)
+ASKED = Forecast("ok", at=AT[2:], targets=(NEVER,), unit="images", caveat="five points only")
+
+
+def test_the_answer_is_one_sentence():
+    expected = "10x the data: 8.1 % [7.2, 9.4]; 5 % is not reachable with this family"
+    assert sentences.answer(ASKED) == expected
+
+
+def test_of_many_sizes_the_answer_names_the_farthest_two():
+    text = sentences.answer(replace(ASKED, at=AT, targets=()))
+    assert text == "4x the data: 12.0 % [11.0, 13.0]; 10x: 8.1 % [7.2, 9.4]"
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (SamplesFor(0.05, "ok", 1.2e5, 8e4, 2.6e5, 30.0),
+         "5 % needs 120k [80k, 260k] images (30x the data)"),
+        (SamplesFor(0.05, "ok", 1.2e5, 8e4, None, 30.0),
+         "5 % needs 120k [80k, no limit] images (30x the data)"),
+        (SamplesFor(0.2, "already reached", 3e3, 2.5e3, 3.5e3, 0.75),
+         "20 % is reached at 3k [2.5k, 3.5k] images, within the data"),
+        (SamplesFor(0.001, "beyond reach"),
+         "0.1 % is beyond reach (more than a million times the data)"),
+    ],
+)  # fmt: skip
+def test_targets(found, text):
+    assert sentences.answer(Forecast("ok", targets=(found,), unit="images")) == text
+
+
+def test_a_size_that_is_no_round_factor_is_named():
+    at = At(12_345, 3.0863, 0.1, 0.09, 0.11)
+    text = sentences.answer(Forecast("ok", at=(at,), unit="words", metric="cross_entropy"))
+    assert text == "12.3k words: 0.100 nats [0.090, 0.110]"
+
+
+def test_an_error_above_one_gets_no_percent_sign():
+    at = At(4e4, 10.0, 8.12, 7.2, 9.4)
+    assert sentences.answer(Forecast("ok", at=(at,))) == "10x the data: 8.1 [7.2, 9.4]"
+
+
+@pytest.mark.parametrize("outcome", ["too few points", "not a power law", "not converged"])
+def test_a_failed_fit_is_never_an_answer(outcome):
+    text = sentences.answer(Forecast(outcome, at=AT), Fit(outcome))
+    assert text.startswith("No forecast: ")
+    assert "%" not in text
+
+
+def test_the_caveat_is_a_sentence():
+    assert sentences.caveat(ASKED) == "Five points only."
+    assert sentences.caveat(Forecast("ok")) == ""
+
+
+def test_nothing_asked_is_answered_with_the_slope(made_study):
+    fit = made_study.analysis.curves[0].fit
+    text = sentences.answer(Forecast("ok"), fit)
+    assert text.startswith("beta_g = -0.3")
+    assert "twice the data takes 1" in text
+
+
+def test_a_fit_in_sentences(made_study):
+    lines = sentences.fit_lines(made_study.analysis.curves[0].fit)
+    text = "\n".join(lines)
+    assert all(line.endswith(".") for line in lines)
+    assert "6 of 7 points used, 125 to 4,000 images; left out: 1 held out." in lines
+    assert "Evidence among the laws: " in text
+
+
+def test_a_size_law_says_why_it_is_not_measured():
+    law = SizeLaw("not measured", "only 2 optima lie inside the ladder")
+    text = sentences.size_sentence("smallest adequate", law)
+    assert text.endswith("is not measured: only 2 optima lie inside the ladder.")
+    found = SizeLaw("ok", beta_p=Interval(0.7, 0.5, 0.9), two_sided=5, censored=1)
+    assert "0.70 [0.50, 0.90]" in sentences.size_sentence("lowest score", found)
+
+
+def test_the_forecast_and_its_truth(made_study):
+    met = made_study.analysis.confrontations[0]
+    how = sentences.numbers.scale("error")
+    text = sentences.confrontation_sentence(met, how, "images")
+    assert "held-out 8,000 images" in text
+    assert text.endswith(("inside the interval.", "outside the interval."))
+    waiting = replace(met, error=None, inside=None)
+    assert sentences.confrontation_sentence(waiting, how, "images").endswith("not yet measured.")
+
+
+def test_one_draw_of_the_data_is_said(made_study):
+    assert "One draw" in sentences.unmeasured_sentence(made_study.analysis)
+
+
+def test_a_study_for_a_terminal(made_study):
+    lines = sentences.study_lines(made_study.analysis)
+    assert lines[0].startswith("4x the data: ")
+    text = "\n".join(lines)
+    for part in ("beta_g = ", "beta_p (", "10x the data", "held-out 8,000", "diverged"):
+        assert part in text

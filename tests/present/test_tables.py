@@ -1,0 +1,83 @@
+"""Tables: plain cells, drawn by rich without reading markup into them."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+from rich.console import Console
+
+from steep.present import tables
+from steep.records import Backtest, Forecast, SamplesFor, Score
+
+
+def drawn(table: tables.Table) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(table)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_best_fits(made_study):
+    table = tables.best_fit_table(made_study.analysis.best_fits, "error")
+    assert table.columns[:2] == ("images", "error rate")
+    assert [row[0] for row in table.rows][-2:] == ["4,000", "8,000"]
+    assert "held out" in table.rows[-1][-1]
+    assert "42." in drawn(table)
+
+
+def test_hyperparameters_that_were_searched_have_a_column(made_study):
+    best = made_study.analysis.best_fits[0]
+    other = replace(best.best, hyperparameters=(("learning_rate", 0.3),))
+    table = tables.best_fit_table([replace(best, candidates=(best.best, other))], "error")
+    assert "learning_rate" in table.columns
+
+
+def test_forecasts(made_study):
+    first = made_study.analysis.curves[0]
+    table = tables.forecast_table(first.forecast, first.fit)
+    assert [row[0] for row in table.rows] == [
+        "2x the data", "4x the data", "10x the data", "to reach 5 %",
+    ]  # fmt: skip
+    assert "90 % intervals" in tables.forecast_text(first.forecast)
+
+
+def test_an_unreachable_target_says_so_in_its_row():
+    never = SamplesFor(0.05, "not reachable with this model family", unreachable=0.83)
+    table = tables.forecast_table(Forecast("ok", targets=(never,), unit="images"))
+    row = table.rows[0]
+    assert row == ("to reach 5 %", "5 % (never: 83 %)", "not reachable with this model family")
+
+
+def test_laws_metrics_and_sizes(made_study):
+    analysis = made_study.analysis
+    assert tables.law_table(analysis.curves[0].fit).rows[0][0]
+    slopes = tables.slope_table(analysis)
+    assert [row[:2] for row in slopes.rows] == [
+        ("error rate", "validation"), ("error rate", "test"), ("cross-entropy", "validation"),
+    ]  # fmt: skip
+    assert "nats" in tables.curves_table(analysis.curves).rows[2][2]
+    assert len(tables.size_law_table(analysis).rows) == 2
+
+
+def test_named_columns_decide_how_numbers_look():
+    rows = [
+        {"samples": 8000.0, "flops": 3.4e15, "train_seconds": 75.0, "state": "[red]running"},
+        {"samples": 16000.0, "flops": None, "train_seconds": 1.0, "state": "planned"},
+    ]
+    table = tables.status_table(rows)
+    assert table.rows[0] == ("8,000", "3.4 PFLOPs", "1 min 15 s", "[red]running")
+    assert table.sides[-1] == tables.LEFT
+    assert "[red]running" in drawn(table)
+    assert tables.plan_table(rows).text().count("\n") == 2
+
+
+def test_the_back_test():
+    score = Score(8e3, 2e3, 5, 0.12, 0.13, 0.11, 0.15, 0.08, True, 0.4, 0.3)
+    table = tables.backtest_table(Backtest("ok", 0.9, (score,), unit="images"))
+    assert table.rows[0][:3] == ("4x", "5 points", "8,000")
+    assert "inside" in table.rows[0]
+
+
+def test_findings_come_serious_first(made_study):
+    table = tables.finding_table(made_study.analysis.findings)
+    assert [row[0] for row in table.rows] == ["warning", "note"]
