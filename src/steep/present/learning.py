@@ -21,6 +21,7 @@ FARTHEST_GUESS = 6.0
 COMPOSITE = "best-fit models"
 LAW = "law and forecast"
 UNUSED = "not in the fit"
+HELD_OUT = "held out"
 FORECAST = "forecast of the held-out size"
 TRUTH = "held out, measured"
 
@@ -57,7 +58,7 @@ def learning_curve(
             Level(g, "level", f"best guess {numbers.measured(fit.best_guess, how)}")
             for g in _near_guess(fit, how)
         ),
-        legend=(COMPOSITE, LAW, _band_name(fit), FORECAST, TRUTH, UNUSED),
+        legend=(COMPOSITE, LAW, _band_name(fit), FORECAST, TRUTH),
     )
 
 
@@ -151,8 +152,10 @@ def _points(fit: Fit, how: Scale, confronted: set[float]) -> list[Layer]:
     used = [p for p in fit.points if p.used]
     rest = [p for p in fit.points if not p.used and p.error > 0 and p.samples not in confronted]
     layers: list[Layer] = []
-    if rest:
-        layers.append(_marks(rest, fit, how, UNUSED, "quiet", hollow=True))
+    for reason in dict.fromkeys(p.reason for p in rest):
+        mine = [p for p in rest if p.reason == reason]
+        name = reason if reason == HELD_OUT else f"{UNUSED}: {reason}"
+        layers.append(_marks(mine, fit, how, name, "quiet", hollow=True))
     if used:
         layers.append(_marks(used, fit, how, COMPOSITE, "main"))
     return layers

@@ -136,7 +136,7 @@ def _legend_below(figure: Any, cells: Sequence[Any], drawing: Drawing) -> None:
         names,
         loc="outside lower center",
         fontsize=8,
-        ncols=min(3, len(names)),
+        ncols=2 if max(map(len, names)) > 34 else min(3, len(names)),
         frameon=False,
     )
 

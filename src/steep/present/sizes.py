@@ -37,7 +37,7 @@ def model_size_curve(
     return Drawing(
         name="model_size",
         title=f"Model-size curve: best-fit parameters against training {unit}",
-        caption=_size_caption(law),
+        caption=_size_caption(law, any(b.edge or b.adequate_edge for b in fitted)),
         x=log_axis(f"training {unit}", [*(b.samples for b in fitted), last]),
         y=log_axis("best-fit parameters", heights, pad=0.1),
         layers=tuple(layers),
@@ -97,8 +97,8 @@ def _optima(fitted: Sequence[BestFit], unit: str) -> list[Layer]:
 
 _EDGES = {
     "": "",
-    "high": ", at the upper edge (at least this size)",
-    "low": ", at the lower edge (at most this size)",
+    "high": ", at least",
+    "low": ", at most",
 }
 
 
@@ -129,15 +129,18 @@ def _trained(confrontations: Sequence[Confrontation], unit: str) -> list[Layer]:
     ]
 
 
-def _size_caption(law: SizeLaw | None) -> str:
-    if law is None:
-        return ""
-    if law.outcome != "ok":
-        return f"beta_p is not measured: {law.reason}."
-    return (
-        f"beta_p = {numbers.interval(law.beta_p)}, from {law.two_sided} optima inside the ladder"
-        + (f" and {law.censored} one-sided ones." if law.censored else ".")
-    )
+def _size_caption(law: SizeLaw | None, edges: bool) -> str:
+    parts = []
+    if edges:
+        parts.append(
+            "Arrows: best fits at an edge of the ladder of sizes, which say only 'at least' or "
+            "'at most'."
+        )
+    if law is not None and law.outcome != "ok":
+        parts.append(f"beta_p is not measured: {law.reason}.")
+    elif law is not None:
+        parts.append(f"beta_p = {numbers.interval(law.beta_p)}.")
+    return " ".join(parts)
 
 
 # ---------------------------------------------------------------- error against size
