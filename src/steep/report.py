@@ -75,8 +75,10 @@ def _about(analysis: Analysis) -> str:
     sizes = sorted(shard.samples for shard in analysis.shards)
     ends = " to ".join(numbers.exact(m) for m in (sizes[0], sizes[-1])) if sizes else "no data"
     how = numbers.scale(analysis.metric).label
-    family = f"{analysis.family} on {analysis.domain}"
-    return f"{family}; {len(sizes)} shards, {ends} {analysis.unit}; best fits chosen by {how}"
+    family = "" if analysis.family == "none" else f"{analysis.family} on "
+    shards = f"{len(sizes)} shards, {ends} {analysis.unit}"
+    trained = f"{family}{analysis.domain}, trained by {analysis.trainer}"
+    return f"{trained}; {shards}; best fits chosen by {how}"
 
 
 def _answer(analysis: Analysis) -> str:

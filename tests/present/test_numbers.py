@@ -17,7 +17,7 @@ RATE = numbers.scale("error")
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0, "0"), (0.000123, "0.000123"), (0.5, "0.500"), (8.123, "8.12"), (12345, "12,300"),
-     (1.5e7, "1.50e+07"), (None, numbers.UNKNOWN), (float("nan"), numbers.UNKNOWN)],
+     (1.5e7, "1.50e7"), (None, numbers.UNKNOWN), (float("nan"), numbers.UNKNOWN)],
 )  # fmt: skip
 def test_three_significant_digits(value, text):
     assert numbers.number(value) == text

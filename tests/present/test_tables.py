@@ -29,7 +29,8 @@ def test_hyperparameters_that_were_searched_have_a_column(made_study):
     best = made_study.analysis.best_fits[0]
     other = replace(best.best, hyperparameters=(("learning_rate", 0.3),))
     table = tables.best_fit_table([replace(best, candidates=(best.best, other))], "error")
-    assert "learning_rate" in table.columns
+    assert "learning rate" in table.columns
+    assert "0.1" in table.rows[0]
 
 
 def test_forecasts(made_study):

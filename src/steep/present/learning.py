@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -115,8 +115,9 @@ def _single_models(best_fits: Sequence[BestFit], how: Scale, unit: str) -> list[
     """One thin line a model size: its lowest score on each shard of the first draw."""
     shards = [b for b in best_fits if b.permutation == 0 and not b.held_out]
     sizes = sorted({c.size for b in shards for c in b.candidates})
+    colours = size_colours(c.size for b in best_fits for c in b.candidates)
     layers: list[Layer] = []
-    for size, colour in zip(sizes, sequence(len(sizes)), strict=True):
+    for size in sizes:
         found = [
             (b.samples, min(scores))
             for b in shards
@@ -128,7 +129,7 @@ def _single_models(best_fits: Sequence[BestFit], how: Scale, unit: str) -> list[
             Line(
                 x=tuple(m for m, _ in found),
                 y=tuple(e * how.factor for _, e in found),
-                colour=colour,
+                colour=colours[size],
                 width=1.1,
                 legend=label,
                 hover=tuple(
@@ -138,6 +139,12 @@ def _single_models(best_fits: Sequence[BestFit], how: Scale, unit: str) -> list[
             )
         )
     return layers
+
+
+def size_colours(sizes: Iterable[int]) -> dict[int, str]:
+    """One colour a model size, the same in every figure of a study."""
+    ladder = sorted(set(sizes))
+    return dict(zip(ladder, sequence(len(ladder)), strict=True))
 
 
 def size_label(size: int, parameters: float) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from steep.records import Fit, Forecast, Interval
@@ -93,7 +92,7 @@ def number(value: float | None, digits: int = 3) -> str:
         return OPEN
     magnitude = math.floor(math.log10(abs(value)))
     if not -4 <= magnitude < 6:
-        return f"{value:.{digits - 1}e}"
+        return re.sub(r"e([+-])0*", lambda e: "e" + e[1].strip("+"), f"{value:.{digits - 1}e}")
     places = digits - 1 - magnitude
     return f"{round(value, places):,.{max(places, 0)}f}"
 
@@ -123,6 +122,11 @@ def _short(value: float, digits: int) -> str:
     """Without trailing zeros: 8 and not 8.00."""
     text = number(value, digits)
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
+def setting(value: object) -> str:
+    """A hyperparameter as its user wrote it: 0.03, not 0.0300."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def exact(value: float | None) -> str:
@@ -195,8 +199,13 @@ def interval(found: Interval | None, how: Scale | None = None) -> str:
 
 
 def counts(found: Interval | None) -> str:
-    """An interval of samples or parameters: 120k [80k, 260k]."""
-    return _each(found, count)
+    """An interval of samples or parameters: 120k [80k, 260k]; two digits where it is wide."""
+    if found is None or found.value is None:
+        return UNKNOWN
+    low, high = found.lower, found.upper
+    digits = 3 if low and high and high / low < 1.5 else 2
+    ends = UNKNOWN if low is None else count(low, digits), count(high or math.inf, digits)
+    return f"{count(found.value, digits)} [{ends[0]}, {ends[1]}]"
 
 
 def operations(found: Interval | None) -> str:
@@ -209,18 +218,11 @@ def operations(found: Interval | None) -> str:
     return f"{flops(found.value)} [{low}, {high}]"
 
 
-def _each(found: Interval | None, form: Callable[[float], str]) -> str:
-    if found is None or found.value is None:
-        return UNKNOWN
-    low = UNKNOWN if found.lower is None else form(found.lower)
-    high = OPEN if found.upper is None else form(found.upper)
-    return f"{form(found.value)} [{low}, {high}]"
-
-
 def _aligned(
     value: float | None, lower: float | None, upper: float | None, factor: float
 ) -> tuple[str, str, str]:
     """The three numbers with common decimals, where their sizes allow them."""
+    wide = lower is not None and upper is not None and upper - lower > abs(value or 0)
     places = _places(*(None if v is None else v * factor for v in (value, lower, upper)))
 
     def form(v: float | None, missing: str) -> str:
@@ -229,7 +231,7 @@ def _aligned(
         if v == 0:
             return "0"
         if places is None:
-            return _short(v * factor, 3)
+            return _short(v * factor, 2 if wide else 3)
         return f"{round(v * factor, places):,.{max(places, 0)}f}"
 
     return form(value, UNKNOWN), form(lower, OPEN), form(upper, OPEN)

@@ -37,7 +37,7 @@ def model_size_curve(
     return Drawing(
         name="model_size",
         title=f"Model-size curve: best-fit parameters against training {unit}",
-        caption=_size_caption(law, any(b.edge or b.adequate_edge for b in fitted)),
+        caption=_size_caption(fitted),
         x=log_axis(f"training {unit}", [*(b.samples for b in fitted), last]),
         y=log_axis("best-fit parameters", heights, pad=0.1),
         layers=tuple(layers),
@@ -129,18 +129,10 @@ def _trained(confrontations: Sequence[Confrontation], unit: str) -> list[Layer]:
     ]
 
 
-def _size_caption(law: SizeLaw | None, edges: bool) -> str:
-    parts = []
-    if edges:
-        parts.append(
-            "Arrows: best fits at an edge of the ladder of sizes, which say only 'at least' or "
-            "'at most'."
-        )
-    if law is not None and law.outcome != "ok":
-        parts.append(f"beta_p is not measured: {law.reason}.")
-    elif law is not None:
-        parts.append(f"beta_p = {numbers.interval(law.beta_p)}.")
-    return " ".join(parts)
+def _size_caption(fitted: Sequence[BestFit]) -> str:
+    if not any(b.edge or b.adequate_edge for b in fitted):
+        return ""
+    return "Arrows: best fits at an edge of the ladder, which say only 'at least' or 'at most'."
 
 
 # ---------------------------------------------------------------- error against size

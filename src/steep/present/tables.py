@@ -84,7 +84,14 @@ def best_fit_table(best_fits: Sequence[BestFit], metric: str) -> Table:
     draws = len({b.permutation for b in best_fits}) > 1
     searched = _searched(best_fits)
     columns = [unit, *(["draw"] if draws else []), how.label, "seed s.e.", "test"]
-    columns += ["size", "parameters", "smallest adequate", *searched, "seeds", "remarks"]
+    columns += [
+        "size",
+        "parameters",
+        "smallest adequate",
+        *map(label, searched),
+        "seeds",
+        "remarks",
+    ]
     rows = []
     for b in best_fits:
         chosen = dict(b.best.hyperparameters)
@@ -92,7 +99,7 @@ def best_fit_table(best_fits: Sequence[BestFit], metric: str) -> Table:
         row += [numbers.measured(b.best.score, how), numbers.measured(b.seed_se, how, 2)]
         row += [numbers.measured(b.test_error, how), str(b.best.size)]
         row += [numbers.count(b.best.parameters), _adequate(b)]
-        row += [_value(chosen.get(name)) for name in searched]
+        row += [numbers.setting(chosen.get(name, numbers.UNKNOWN)) for name in searched]
         row += [str(len(b.best.seeds)), _remarks(b)]
         rows.append(tuple(row))
     align = tuple(RIGHT for _ in columns[:-1])
@@ -118,7 +125,7 @@ def _adequate(best: BestFit) -> str:
 
 
 def _remarks(best: BestFit) -> str:
-    words = {"edge high": "at the ladder's upper edge", "edge low": "at the ladder's lower edge"}
+    words = {"edge high": "upper edge", "edge low": "lower edge"}
     if best.held_out:
         return ", ".join(["held out", *(f for f in best.flags if f not in words)])
     return ", ".join(words.get(flag, flag) for flag in best.flags)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from steep.present import numbers
 from steep.present.drawing import Drawing, Layer, Line, Points, log_axis
-from steep.present.learning import size_label
+from steep.present.learning import size_colours, size_label
 from steep.present.numbers import Scale
-from steep.present.palette import sequence
 from steep.records import BestFit, Measurement, Status
 
 MOST_RUNS = 60
@@ -27,8 +26,8 @@ def training_curves(
     if not runs:
         return None
     shards = sorted({m.trial.samples for m in runs})
-    sizes = sorted({m.trial.size for m in runs})
-    colours = dict(zip(sizes, sequence(len(sizes)), strict=True))
+    colours = size_colours(m.trial.size for m in runs)
+    labels = {m.trial.size: size_label(m.trial.size, m.parameters or 0) for m in runs}
     best = {
         (b.samples, b.best.size, b.best.hyperparameters) for b in best_fits if b.permutation == 0
     }
@@ -54,7 +53,7 @@ def training_curves(
         panels=tuple(_panel(s, unit) for s in shards),
         panel_label="shard",
         opens_on=_panel(_opening(runs, best_fits), unit),
-        legend=(MINIMUM, CUT_SHORT),
+        legend=(MINIMUM, CUT_SHORT, *(labels[size] for size in colours)),
     )
 
 
@@ -108,7 +107,7 @@ def _run(run: Measurement, panel: str, colour: str, best: bool, how: Scale) -> l
 
 
 def _settings(run: Measurement) -> str:
-    searched = [f"{name} {value}" for name, value in run.trial.hyperparameters]
+    searched = [f"{name} {numbers.setting(value)}" for name, value in run.trial.hyperparameters]
     return "".join(f"<br>{text}" for text in searched[:6])
 
 
