@@ -1,0 +1,374 @@
+"""Tables as strangers have them: what is read, what is said, what is refused and where."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from steep.fit import fit
+from steep.table import Table, TableCurve, TableError, read
+
+SIZES = [100, 200, 400, 800, 1600]
+ERRORS = [0.5, 0.4, 0.32, 0.26, 0.2]
+
+
+def written(tmp_path: Path, text: str, name: str = "results.csv") -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def only(table: Table) -> TableCurve:
+    assert len(table.curves) == 1
+    return table.curves[0]
+
+
+def csv(header: str, values: list[object] | None = None, sizes: list[object] | None = None) -> str:
+    pairs = zip(sizes or SIZES, values or ERRORS, strict=True)
+    return "\n".join([header, *(f"{m},{e}" for m, e in pairs)]) + "\n"
+
+
+def problems(tmp_path: Path, text: str, name: str = "results.csv", **how: object) -> list[str]:
+    with pytest.raises(TableError) as found:
+        read(written(tmp_path, text, name), **how)  # type: ignore[arg-type]
+    return list(found.value.problems)
+
+
+# ---------------------------------------------------------------- sources
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|", "  "])
+def test_any_delimiter(tmp_path: Path, delimiter: str) -> None:
+    rows = [f"{m}{delimiter}{e}" for m, e in zip(SIZES, ERRORS, strict=True)]
+    text = "\n".join([f"samples{delimiter}error", *rows])
+    curve = only(read(written(tmp_path, text)))
+    assert curve.columns == {"samples": SIZES, "error": ERRORS}
+
+
+def test_every_kind_of_source_gives_the_same_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [{"samples": m, "error": e} for m, e in zip(SIZES, ERRORS, strict=True)]
+    frame = pd.DataFrame(records)
+    lines = "\n".join(json.dumps(r) for r in records)
+    study = tmp_path / "study" / "results"
+    study.mkdir(parents=True)
+    (study / "best_fit.csv").write_text(csv("samples,error"))
+    frame.to_parquet(tmp_path / "a.parquet")
+    sources = [
+        frame,
+        written(tmp_path, csv("samples,error")),
+        written(tmp_path, "\ufeff" + csv("samples,error").replace("\n", "\r\n"), "windows.csv"),
+        written(tmp_path, lines, "a.jsonl"),
+        written(tmp_path, lines, "sniffed.txt"),
+        written(tmp_path, json.dumps(records), "a.json"),
+        written(tmp_path, json.dumps({"runs": records}, indent=2), "b.json"),
+        written(tmp_path, json.dumps({"samples": SIZES, "error": ERRORS}, indent=2), "c.txt"),
+        tmp_path / "study",
+        tmp_path / "a.parquet",
+    ]
+    found = [only(read(source)).columns for source in sources]
+    stdin = io.TextIOWrapper(io.BytesIO(csv("samples,error").encode()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    found.append(only(read("-")).columns)
+    assert all(columns == {"samples": SIZES, "error": ERRORS} for columns in found)
+
+
+def test_a_curve_goes_into_fit_as_it_is(tmp_path: Path) -> None:
+    text = "tokens,val_loss,se,params\n" + "".join(
+        f"{m},{3 * m**-0.3},{0.01},{m * 10}\n" for m in SIZES
+    )
+    curve = only(read(written(tmp_path, text)))
+    found = fit(curve.frame, **curve.arguments)
+    assert found.outcome == "ok"
+    assert (found.unit, found.metric) == ("tokens", "loss")
+    assert found.noise.given
+    assert found.points[0].parameters == pytest.approx(1000)
+
+
+def test_parquet_without_pyarrow_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(TableError, match=r"needs pyarrow: pip install 'steep\[parquet\]'"):
+        read(path)
+
+
+def test_repeated_sizes_stay_replicates(tmp_path: Path) -> None:
+    text = csv("samples,error", ERRORS * 2, SIZES * 2)
+    curve = only(read(written(tmp_path, text)))
+    assert len(curve.columns["samples"]) == 10
+    assert {p.replicates for p in fit(curve.frame, **curve.arguments).points} == {2}
+
+
+def test_columns_without_a_header_and_names_in_a_comment(tmp_path: Path) -> None:
+    bare = csv("", None).strip()
+    found = read(written(tmp_path, bare))
+    assert only(found).columns["error"] == ERRORS
+    assert "There is no header" in found.notes[0]
+    commented = only(read(written(tmp_path, "# written by a script\n# n, err\n" + bare)))
+    assert commented.columns["samples"] == SIZES
+
+
+# ---------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ("n", "err"),
+        ("train_size", "val_loss"),
+        ("Training set size", "Validation error"),
+        ("params.train_size", "metrics.val_error"),
+        ("config/num_samples", "summary/eval_loss"),
+        ("n_tokens", "test/loss"),
+    ],
+)
+def test_common_spellings_are_guessed_and_said(tmp_path: Path, x: str, y: str) -> None:
+    found = read(written(tmp_path, csv(f"{x},{y}")))
+    assert only(found).columns == {"samples": SIZES, "error": ERRORS}
+    assert f"Column {x!r} is taken for the training-set sizes." in found.notes
+    assert f"Column {y!r} is taken for the errors." in found.notes
+
+
+def test_an_ambiguous_table_asks(tmp_path: Path) -> None:
+    text = "n,m,val_loss,val_acc\n1,2,3,4\n"
+    found = problems(tmp_path, text)
+    assert found == [
+        "the training-set sizes could be 'n' or 'm': choose with --x",
+        "the errors could be 'val_loss' or 'val_acc': choose with --y",
+    ]
+
+
+def test_a_training_curve_is_not_taken_for_a_learning_curve(tmp_path: Path) -> None:
+    text = "Wall time,Step,Value\n1.5,10,0.3\n1.6,20,0.2\n"
+    assert "no column looks like training-set sizes" in problems(tmp_path, text)[0]
+    curve = only(read(written(tmp_path, text), x="Step", y="Value"))
+    assert curve.columns == {"samples": [10, 20], "error": [0.3, 0.2]}
+
+
+def test_any_column_can_be_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path, "samples,error,metrics.mine\n1,2,3\n2,2,2\n")
+    assert only(read(path, y="metrics.mine")).columns["error"] == [3, 2]
+    assert "'mine' is column 'metrics.mine'." in read(path, y="mine").notes
+    with pytest.raises(TableError, match=r"no column 'metrics\.min'; did you mean 'metrics\.mine'"):
+        read(path, y="metrics.min")
+
+
+def test_own_names_go_before_other_spellings(tmp_path: Path) -> None:
+    text = "samples,n,validation_error,test_error\n10,1,0.5,0.6\n"
+    curve = only(read(written(tmp_path, text)))
+    assert curve.columns == {"samples": [10], "error": [0.5]}
+
+
+# ---------------------------------------------------------------- what numbers mean
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("accuracy", [0.5, 0.6, 0.68, 0.74, 0.8], "is an accuracy as a fraction"),
+        ("val_acc", [50, 60, 68, 74, 80], "is an accuracy in percent (values lie above 1)"),
+        ("acc", ["50%", "60 %", "68%", "74%", "80%"], "is an accuracy in percent (it says so)"),
+        ("error", ["50%", "40%", "32%", "26%", "20%"], "is in percent (it says so)"),
+        ("error (%)", [50, 40, 32, 26, 20], "is in percent (it says so)"),
+        ("err_pct", [50, 40, 32, 26, 20], "is in percent (it says so)"),
+        ("WER", [50, 40, 32, 26, 20], "is in percent (most values lie above 1)"),
+        ("error", ERRORS, "is taken as a fraction"),
+    ],
+)
+def test_percent_fraction_and_accuracy(
+    tmp_path: Path, name: str, values: list[object], said: str
+) -> None:
+    found = read(written(tmp_path, csv(f"samples,{name}", values)))
+    assert only(found).columns["error"] == pytest.approx(ERRORS)
+    assert any(said in note for note in found.notes), found.notes
+
+
+def test_higher_is_better(tmp_path: Path) -> None:
+    path = written(tmp_path, csv("samples,score", [0.5, 0.6, 0.68, 0.74, 0.8]))
+    curve = only(read(path, y="score", higher_is_better=True))
+    assert curve.columns["error"] == pytest.approx(ERRORS)
+    assert curve.metric == "error"
+
+
+def test_a_loss_stays_what_it_is(tmp_path: Path) -> None:
+    losses = [4.0, 3.5, 3.1, 2.8, 2.5]
+    found = read(written(tmp_path, csv("samples,error", losses)))
+    assert only(found).columns["error"] == losses
+    assert any("taken as a loss" in note for note in found.notes)
+
+
+def test_percent_and_fraction_in_one_column_are_an_error(tmp_path: Path) -> None:
+    signed = problems(tmp_path, csv("samples,error", ["50%", "40%", 0.32, 0.26, "20%"]))
+    assert signed == [
+        "column 'error': some values carry a percent sign and some do not (lines 4, 5)"
+    ]
+    bare = problems(tmp_path, csv("samples,acc", [50, 60, 0.68, 74, 80]))
+    assert "fractions and percentages" in bare[0]
+    assert read(written(tmp_path, csv("samples,acc", [0.5, 2, 8, 20, 40]))).curves
+
+
+def test_an_accuracy_above_its_scale_is_refused(tmp_path: Path) -> None:
+    text = csv("samples,score", [300, 310, 320, 330, 340])
+    assert "cannot be made errors" in problems(tmp_path, text, y="score", higher_is_better=True)[0]
+
+
+def test_decimal_commas_thousands_and_suffixes(tmp_path: Path) -> None:
+    german = "samples;error\n100;0,5\n200;0,4\n"
+    found = read(written(tmp_path, german))
+    assert only(found).columns["error"] == [0.5, 0.4]
+    assert "Commas are read as decimal commas." in found.notes
+    english = 'samples,error\n"1,000",0.5\n20k,0.4\n3M,0.3\n1e7,0.2\n'
+    assert only(read(written(tmp_path, english))).columns["samples"] == [1e3, 2e4, 3e6, 1e7]
+
+
+def test_units_come_from_names_and_columns(tmp_path: Path) -> None:
+    assert only(read(written(tmp_path, csv("train_tokens,val_loss")))).unit == "tokens"
+    text = "samples,error,unit,metric\n1,0.5,words,cross_entropy\n2,0.4,words,cross_entropy\n"
+    curve = only(read(written(tmp_path, text)))
+    assert (curve.unit, curve.metric) == ("words", "cross_entropy")
+
+
+# ---------------------------------------------------------------- bad rows
+
+
+def test_bad_cells_are_named_by_line_and_column_all_at_once(tmp_path: Path) -> None:
+    text = "samples,error,se\n100,abc,0.1\nmany,0.4,0.1\n\n400,-0.3,0.1\n0,0.3,0.1\n500,0.3,-1\n"
+    assert problems(tmp_path, text) == [
+        "line 2, column 'error': 'abc' is not a number",
+        "line 3, column 'samples': 'many' is not a number",
+        "line 5, column 'error': an error cannot be negative",
+        "line 6, column 'samples': a size must be positive",
+        "line 7, column 'se': a standard error must be positive",
+    ]
+
+
+def test_lines_count_quoted_line_breaks(tmp_path: Path) -> None:
+    text = 'samples,error,comment\n100,0.5,"two\nlines"\n200,oops,x\n'
+    assert problems(tmp_path, text) == ["line 4, column 'error': 'oops' is not a number"]
+
+
+def test_rows_of_another_length_are_named(tmp_path: Path) -> None:
+    text = "samples,error\n100,0.5\n200\n300,0.4,7\n"
+    assert problems(tmp_path, text) == [
+        "line 3 has 1 cells where the header has 2",
+        "line 4 has 3 cells where the header has 2",
+    ]
+
+
+def test_bad_json_is_named(tmp_path: Path) -> None:
+    lines = '{"samples": 1, "error": 2}\n{"samples": 1,, "error": 2}\n[1]\n'
+    found = problems(tmp_path, lines, "a.jsonl")
+    assert found[0].startswith("line 2, column 15: not JSON")
+    assert found[1] == "line 3 is no object"
+    assert "line 2, column" in problems(tmp_path, '[{"samples": 1},\n{]', "a.json")[0]
+    assert "no list of objects" in problems(tmp_path, "[1, 2]", "a.json")[0]
+    typed = problems(tmp_path, '[{"samples": 1, "error": true}]', "a.json")
+    assert typed == ["row 1, column 'error': True is not a number"]
+
+
+def test_empty_and_infinite_rows_are_left_out_and_said(tmp_path: Path) -> None:
+    text = "samples,error\n100,0.5\n200,\n300,nan\n400,inf\n,0.4\n600,0.3\n"
+    found = read(written(tmp_path, text))
+    assert only(found).columns["samples"] == [100, 600]
+    assert "Rows without a size or an error are left out (lines 3, 4, 5, 6)." in found.notes
+
+
+def test_a_zero_error_is_left_out_or_half_an_error(tmp_path: Path) -> None:
+    path = written(tmp_path, "samples,accuracy\n100,0.5\n200,1.0\n")
+    found = read(path)
+    assert only(found).columns["samples"] == [100]
+    assert any(note.startswith("Zero errors have no logarithm") for note in found.notes)
+    known = only(read(path, validation_items=1000))
+    assert known.columns["error"] == pytest.approx([0.5, 0.0005])
+
+
+def test_held_out_and_unfinished_rows_are_left_out(tmp_path: Path) -> None:
+    text = "samples,error,held_out,status\n100,0.5,False,complete\n200,0.4,True,complete\n"
+    found = read(written(tmp_path, text + "300,0.3,False,diverged\n400,0.2,False,finished\n"))
+    assert only(found).columns["samples"] == [100, 400]
+    assert "Held-out rows are left out (line 3)." in found.notes
+    assert "Trials that did not complete are left out (line 4)." in found.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "it is empty"),
+        (" \n\n", "it is empty"),
+        ("# nothing\n", "nothing but comments"),
+        ("samples,error\n", "no row has both a size and an error"),
+        ("samples,samples,error\n1,2,3\n", "two columns are called 'samples'"),
+        ("1,2,3\n4,5,6\n", "line 1 holds numbers where the names of 3 columns should be"),
+    ],
+)
+def test_tables_of_nothing(tmp_path: Path, text: str, said: str) -> None:
+    assert any(said in p for p in problems(tmp_path, text))
+
+
+def test_files_that_are_no_tables(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="no such file"):
+        read(tmp_path / "missing.csv")
+    with pytest.raises(TableError, match=r"results/best_fit\.csv"):
+        read(tmp_path)
+    binary = tmp_path / "a.csv"
+    binary.write_bytes(b"samples,error\n1,2\n\xff\xfe\x00")
+    with pytest.raises(TableError, match="line 3 is not text in UTF-8"):
+        read(binary)
+    with pytest.raises(TableError, match="unknown format"):
+        read(binary, format="excel")
+    broken = tmp_path / "a.parquet"
+    broken.write_bytes(b"PAR1 and no more")
+    with pytest.raises(TableError, match="not Parquet"):
+        read(broken)
+
+
+# ---------------------------------------------------------------- several curves
+
+
+def test_by_splits_curves_in_order(tmp_path: Path) -> None:
+    text = "samples,error,family\n100,0.5,rhn\n100,0.6,lstm\n200,0.4,rhn\n200,0.5,lstm\n"
+    found = read(written(tmp_path, text), by="family")
+    assert [c.name for c in found.curves] == ["rhn", "lstm"]
+    assert found.curve("lstm").columns == {"samples": [100, 200], "error": [0.6, 0.5]}
+    mixed = read(written(tmp_path, text))
+    assert any("--by family tells them apart" in note for note in mixed.notes)
+
+
+def test_a_column_called_curve_splits_by_itself(tmp_path: Path) -> None:
+    found = read(written(tmp_path, "curve,samples,error\na,1,0.5\nb,1,0.5\n"))
+    assert [c.name for c in found.curves] == ["a", "b"]
+    assert "Column 'curve' tells curves apart." in found.notes
+
+
+def test_units_may_differ_between_curves_but_not_within(tmp_path: Path) -> None:
+    text = "samples,error,unit,family\n100,0.5,words,a\n100,0.6,images,b\n"
+    found = read(written(tmp_path, text), by="family")
+    assert [c.unit for c in found.curves] == ["words", "images"]
+    said = problems(tmp_path, text)
+    assert said == ["column 'unit': the curve mixes images, words; one curve has one"]
+
+
+def test_model_sizes_within_one_size_are_pointed_out(tmp_path: Path) -> None:
+    text = "samples,error,parameters\n100,0.5,10\n100,0.6,20\n200,0.4,10\n"
+    assert any("differ in model size" in n for n in only(read(written(tmp_path, text))).notes)
+
+
+def test_a_dataframe_is_read_by_row() -> None:
+    frame = pd.DataFrame({"n": SIZES, "err": ["x", None, 0.3, np.nan, -1.0]})
+    with pytest.raises(TableError) as found:
+        read(frame)
+    assert found.value.problems == (
+        "row 1, column 'err': 'x' is not a number",
+        "row 5, column 'err': an error cannot be negative",
+    )
+    assert str(found.value).startswith("the table: row 1")
