@@ -162,7 +162,9 @@ def _learning(analysis: Analysis) -> Section:
         confrontations=analysis.confrontations,
     )
     rest = [_other_curve(curve) for curve in others]
-    lines = [*sentences.fit_lines(first.fit), sentences.unmeasured_sentence(analysis)]
+    lines = sentences.fit_lines(first.fit)
+    if not any(finding.kind == "draw of the data" for finding in analysis.findings):
+        lines.append(sentences.unmeasured_sentence(analysis))
     return Section(
         "learning-curve",
         "Learning curve",
@@ -215,7 +217,7 @@ def _tables(analysis: Analysis, how: Scale) -> list[Table]:
     if analysis.curves:
         found.append(tables.law_table(analysis.curves[0].fit))
         found.append(tables.slope_table(analysis))
-        if len(analysis.curves) > 1:
+        if len(analysis.curves) > 1 and analysis.curves[0].forecast.at:
             found.append(tables.curves_table(analysis.curves))
     found.append(tables.size_law_table(analysis))
     return [table for table in found if table.rows]
@@ -284,7 +286,7 @@ def _page(**values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["tight"] = _tight
+    environment.filters |= {"tight": _tight, "sentence": sentences.sentence}
     source = {
         name: Markup(environment.loader.get_source(environment, f"report.{ending}")[0])  # type: ignore[union-attr]
         for name, ending in (("css", "css"), ("script", "js"))

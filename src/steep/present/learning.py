@@ -131,6 +131,7 @@ def _single_models(best_fits: Sequence[BestFit], how: Scale, unit: str) -> list[
                 y=tuple(e * how.factor for _, e in found),
                 colour=colours[size],
                 width=1.1,
+                markers=len(found) == 1,
                 legend=label,
                 hover=tuple(
                     f"{label}<br>{numbers.exact(m)} {unit}: {numbers.measured(e, how)}"

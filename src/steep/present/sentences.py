@@ -45,7 +45,7 @@ def answer(forecast: Forecast, subject: Analysis | Fit | None = None) -> str:
 
 def caveat(forecast: Forecast) -> str:
     """The second line: the largest caveat, a sentence with a full stop."""
-    return _sentence(forecast.caveat) if forecast.caveat else ""
+    return sentence(forecast.caveat) if forecast.caveat else ""
 
 
 def _fit(subject: Analysis | Fit | None) -> Fit | None:
@@ -126,7 +126,7 @@ def fit_lines(fit: Fit) -> list[str]:
     if fit.supports:
         lines.append(fit.supports)
     lines += [points_sentence(fit), *noise_sentences(fit), *fit.notes]
-    return [_sentence(line) for line in lines if line]
+    return [sentence(line) for line in lines if line]
 
 
 def weights_sentence(fit: Fit) -> str:
@@ -170,7 +170,7 @@ def noise_sentences(fit: Fit) -> list[str]:
 def size_sentence(name: str, law: SizeLaw) -> str:
     """beta_p by one definition of the best-fit size, or why it is not measured."""
     if law.outcome != "ok":
-        return _sentence(f"beta_p ({name}) is not measured: {law.reason}")
+        return sentence(f"beta_p ({name}) is not measured: {law.reason}")
     points = f"{law.two_sided} optima inside the ladder, {law.censored} at its edge"
     return f"beta_p ({name}) = {numbers.interval(law.beta_p)}, from {points}."
 
@@ -213,14 +213,15 @@ def study_lines(analysis: Analysis) -> list[str]:
         return ["No forecast: no shard has a finished model yet."]
     first = analysis.curves[0]
     how = numbers.forecast_scale(first.forecast, first.fit)
-    lines = [_sentence(answer(first.forecast, analysis)), caveat(first.forecast), ""]
+    lines = [sentence(answer(first.forecast, analysis)), caveat(first.forecast), ""]
     lines += [best_fit_table(analysis.best_fits, analysis.metric).text(), ""]
-    lines.append(_sentence(slope_sentence(first.fit)))
+    lines.append(sentence(slope_sentence(first.fit)))
     lines += [size_sentence(name, law) for name, law in analysis.size_laws[:1]]
-    lines += ["", forecast_table(first.forecast, first.fit).text(), ""]
+    if first.forecast.at or first.forecast.targets:
+        lines += ["", forecast_table(first.forecast, first.fit).text(), ""]
     lines += [confrontation_sentence(c, how, analysis.unit) for c in analysis.confrontations]
     flagged = [f for f in analysis.findings if f.severity != "note"]
-    lines += [_sentence(f"{f.severity} ({f.kind}): {f.where}: {f.evidence}") for f in flagged]
+    lines += [sentence(f"{f.severity} ({f.kind}): {f.where}: {f.evidence}") for f in flagged]
     return lines
 
 
@@ -231,8 +232,8 @@ def joined(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _sentence(text: str) -> str:
-    """With a capital (unless it starts with a symbol such as beta_g) and a full stop."""
+def sentence(text: str) -> str:
+    """``text`` with a capital (unless it starts with a symbol such as beta_g) and a full stop."""
     text = text.strip()
     if not text:
         return ""

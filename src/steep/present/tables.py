@@ -382,7 +382,8 @@ _LABELS = {
 
 def label(name: str) -> str:
     """A column's name as a reader sees it; its unit is in the cells."""
-    return _LABELS.get(name, name.replace("_", " "))
+    # a name with spaces is a phrase already, and may hold a file name
+    return _LABELS.get(name, name if " " in name else name.replace("_", " "))
 
 
 def cell(name: str, value: Any) -> str:
