@@ -73,31 +73,37 @@ def drive(
     folder: Path,
     observe: Callable[[Event], None] | None = None,
     drain: Any = None,
-    **asked: Any,
+    plan: Callable[[list[Trial], Any, Any], list[Wanted]] | None = None,
+    trainer: Any = None,
+    budget: float | None = None,
 ) -> Outcome:
-    """Run all twelve trials."""
+    """Run all twelve trials, or what ``plan(trials, finished, running)`` wants of them."""
     loaded, store, trials = prepare(values, folder)
     run = loaded.spec.run
 
-    def plan(finished: Any, running: Any) -> list[Wanted]:
-        done = {m.trial for m in finished}
-        return [Wanted(trial) for trial in trials if trial not in done]
+    def wanted(finished: Any, running: Any) -> list[Wanted]:
+        return (plan or everything)(trials, finished, running)
 
     with store:
-        executor = member(EXECUTORS, run.executor).open_executor(folder, run)
+        executor = member(EXECUTORS, run.executor).open_executor(folder, run, trainer)
         try:
             return train(
                 store,
-                plan,
+                wanted,
                 executor,
                 cost=lambda trial: trial.samples * trial.size**2,
                 run=run,
                 observe=observe,
+                budget=budget,
                 drain=drain,
-                **asked,
             )
         finally:
             executor.close()
+
+
+def everything(trials: list[Trial], finished: Any, running: Any) -> list[Wanted]:
+    done = {m.trial for m in finished}
+    return [Wanted(trial) for trial in trials if trial not in done]
 
 
 class Line(NamedTuple):

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rehearsal
 
+import rehearsal
 from steep import lease
 from steep.executors.contract import Event, Kind
 from steep.records import Status
@@ -181,9 +181,7 @@ def test_four_kills_of_everything_lose_nothing(driver: Driver, expected: dict[st
 
 
 @pytest.mark.slow
-def test_twenty_kills_of_everything_lose_nothing(
-    tmp_path: Path, expected: dict[str, Any]
-) -> None:
+def test_twenty_kills_of_everything_lose_nothing(tmp_path: Path, expected: dict[str, Any]) -> None:
     _kill_everything_often(Driver(tmp_path, {"seconds_per_step": 0.05}), 20, expected)
 
 

@@ -1,8 +1,7 @@
 """Under the store: the schema, opening the file, and noticing that it is damaged.
 
 Three things notice damage: SQLite's own check (structure), a digest over every row of ``trials``
-(a flipped bit inside a value), and ``acknowledged.log`` (a lost tail: SQLite takes a cut journal
-for one that never had more). ``salvage`` reads whatever can still be read.
+(a flipped bit inside a value), and the log of ``salvage.py`` (a lost tail).
 """
 
 from __future__ import annotations
@@ -11,18 +10,15 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from steep import lease
 from steep.folder import StoreError, write_failed
-from steep.records import Measurement, Status, Trial, decode, encode
 
 DATABASE = "trials.sqlite"
-LOG = "acknowledged.log"
 VERSION = "1"
 _PATIENCE = 120.0  # seconds to wait for another driver's transaction
 
@@ -154,157 +150,102 @@ def whole(row: sqlite3.Row, folder: Path) -> dict[str, Any]:
     return values
 
 
-# ---------------------------------------------------------------- the log
+# ---------------------------------------------------------------- in use
 
 
-@dataclass
-class Logged:
-    """What ``acknowledged.log`` says: the trials planned, and each one's results, oldest first."""
+class Database:
+    """An open database: queries and nestable transactions whose errors are StoreErrors."""
 
-    planned: dict[str, Trial] = field(default_factory=dict)
-    results: dict[str, list[str]] = field(default_factory=dict)
-    torn: int = 0
-    """Lines that fail their checksum: the last one, when its writer was killed."""
+    def __init__(self, folder: Path, read_only: bool) -> None:
+        self.folder = folder
+        self._db = connect(folder, read_only)
+        self._inside = False
+        self._after: list[Callable[[], None]] = []
+        self._seen = self._version()
 
-    def missing_from(self, rows: Mapping[str, str | None]) -> list[str]:
-        """Trials that the log knows better than the database: planned there and unknown here, or
-        measured there and here not yet. A database ahead of the log is no damage."""
-        lost = [key for key in self.planned if key not in rows]
-        for key, results in self.results.items():
-            held = rows.get(key)
-            if held is None or (held in results[:-1] and held != results[-1]):
-                lost.append(key)
-        return sorted(set(lost))
+    def close(self) -> None:
+        self._db.close()
 
-    def unlogged(self, rows: Mapping[str, str | None], records: Mapping[str, str]) -> list[Any]:
-        """Entries that the log lacks, because the driver died between the two writes."""
-        entries: list[Any] = []
-        new = [json.loads(records[key]) for key in rows if key not in self.planned]
-        if new:
-            entries.append({"planned": new})
-        for key, held in rows.items():
-            if held is not None and held not in self.results.get(key, []):
-                entries.append({"trial": key, "measurement": held})
-        return entries
-
-
-def append_log(folder: Path, entries: Sequence[Any]) -> None:
-    """Add entries, durably: one write to a file opened for appending, so drivers do not mix.
-    Raises StoreError; the database already has what could not be logged."""
-    lines = b"\n"  # ends a line that a killed writer left torn
-    for entry in entries:
-        text = json.dumps(entry, separators=(",", ":"))
-        lines += f"{hashlib.sha256(text.encode()).hexdigest()[:16]} {text}\n".encode()
-    path = folder / LOG
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; one inside another is part of it. Waits for other drivers' writes."""
+        if self._inside:
+            yield
+            return
+        self._inside = True
         try:
-            while lines:
-                lines = lines[os.write(handle, lines) :]
-            os.fsync(handle)
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StoreError(explain(self.folder, error)) from error
         finally:
-            os.close(handle)
-    except OSError as error:
-        raise StoreError(write_failed(path, error)) from error
+            self._inside = False
+            if self._db.in_transaction:
+                self._db.rollback()
+                self._after.clear()
+        while self._after:
+            self._after.pop(0)()
 
+    def afterwards(self, action: Callable[[], None]) -> None:
+        """Do something once the transaction has been committed, if it is."""
+        self._after.append(action)
 
-def read_log(folder: Path) -> Logged:
-    """The log as far as it can be read; lines that fail their checksum are counted, not used."""
-    logged = Logged()
-    try:
-        data = (folder / LOG).read_bytes()
-    except FileNotFoundError:
-        return logged
-    for line in data.split(b"\n"):
-        if not line:
-            continue
-        mark, _, text = line.partition(b" ")
-        if hashlib.sha256(text).hexdigest()[:16].encode() != mark:
-            logged.torn += 1
-            continue
-        entry = json.loads(text)
-        for record in entry.get("planned", ()):
-            trial = decode(Trial, json.dumps(record))
-            logged.planned[trial.id] = trial
-        if "trial" in entry:
-            logged.results.setdefault(entry["trial"], []).append(entry["measurement"])
-    return logged
+    def query(self, text: str, *values: Any) -> list[sqlite3.Row]:
+        try:
+            return self._db.execute(text, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(explain(self.folder, error)) from error
 
+    def execute(self, text: str, *values: Any) -> int:
+        """Run a statement inside a transaction; how many rows it changed."""
+        return self._db.execute(text, values).rowcount
 
-# ---------------------------------------------------------------- salvage
+    def changed(self) -> bool:
+        """Whether another connection has written since the last call."""
+        seen, self._seen = self._seen, self._version()
+        return seen != self._seen
 
+    def _version(self) -> int:
+        return int(self.query("PRAGMA data_version")[0][0])
 
-@dataclass(frozen=True)
-class Salvaged:
-    """A trial read from a damaged study; ``measurement`` is None when it must be run again."""
+    # ------------------------------------------------------------ rows of ``trials``
 
-    trial: Trial
-    measurement: Measurement | None
+    def trials(self) -> list[dict[str, Any]]:
+        """Every row, in the order of planning. Raises StoreError where one is damaged."""
+        rows = self.query(f"SELECT {COLUMNS}, digest FROM trials ORDER BY number")
+        return [whole(row, self.folder) for row in rows]
 
+    def trial(self, key: str) -> dict[str, Any] | None:
+        rows = self.query(f"SELECT {COLUMNS}, digest FROM trials WHERE id=?", key)
+        return whole(rows[0], self.folder) if rows else None
 
-def salvage(folder: Path) -> list[Salvaged]:
-    """Every trial that the database or the log still hold whole, in the order of planning."""
-    logged = read_log(folder)
-    found: dict[str, Salvaged] = {}
-    for key, trial in logged.planned.items():
-        results = logged.results.get(key)
-        found[key] = Salvaged(trial, decode(Measurement, results[-1]) if results else None)
-    for values in _readable(folder):
-        trial = decode(Trial, values["record"])
-        measured = values["measurement"]
-        known = found.get(trial.id)
-        if known is None or (known.measurement is None and measured):
-            ended = decode(Measurement, measured) if measured else None
-            found[trial.id] = Salvaged(trial, ended)
-    return list(found.values())
+    def add(self, values: Mapping[str, Any]) -> None:
+        """A new row; ``values`` holds every column but the digest."""
+        marks = ",".join("?" * (len(values) + 1))
+        names = ", ".join(values)
+        self.execute(
+            f"INSERT INTO trials ({names}, digest) VALUES ({marks})",
+            *values.values(),
+            digest(values),
+        )
 
+    def change(self, key: str, **changes: Any) -> None:
+        """Change columns of a row, and its digest with them."""
+        row = self.trial(key)
+        assert row is not None
+        values = {name: row[name] for name in COLUMNS.split(", ")} | changes
+        names = ", ".join(f"{name}=?" for name in values)
+        self.execute(
+            f"UPDATE trials SET {names}, digest=? WHERE id=?", *values.values(), digest(values), key
+        )
 
-def _readable(folder: Path) -> Iterator[dict[str, Any]]:
-    """The rows of ``trials`` that can be read and pass their digests, one by one."""
-    try:
-        with closing(connect(folder, read_only=True)) as db:
-            last = db.execute("SELECT max(number) FROM trials").fetchone()[0] or 0
-            for number in range(1, last + 1):
-                try:
-                    query = f"SELECT {COLUMNS}, digest FROM trials WHERE number=?"
-                    row = db.execute(query, (number,)).fetchone()
-                    if row is not None:
-                        yield whole(row, folder)
-                except (sqlite3.Error, StoreError, UnicodeDecodeError):
-                    continue
-    except (sqlite3.Error, StoreError):
-        return
-
-
-def restore(folder: Path) -> tuple[int, int]:
-    """Put the damaged database aside and build a new one from what ``salvage`` reads.
-
-    Returns (trials, those with a measurement). The damaged files stay, renamed."""
-    rows = salvage(folder)
-    number = 1 + sum(1 for _ in folder.glob("damaged-*"))
-    aside = folder / f"damaged-{number}"
-    aside.mkdir()
-    for path in [*folder.glob(f"{DATABASE}*"), folder / LOG]:
-        if path.exists():
-            os.replace(path, aside / path.name)
-    create(folder)
-    with closing(connect(folder, read_only=False)) as db:
-        db.execute("BEGIN IMMEDIATE")
-        for row in rows:
-            ended = row.measurement
-            values = {
-                "id": row.trial.id,
-                "record": encode(row.trial),
-                "why": "salvaged",
-                "status": ended.status if ended else Status.PLANNED,
-                "attempts": 0,
-                "reason": ended.reason if ended else None,
-                "measurement": encode(ended) if ended else None,
-                "finished": None,
-            }
-            db.execute(
-                f"INSERT INTO trials ({COLUMNS}, digest) VALUES (?,?,?,?,?,?,?,?,?)",
-                (*values.values(), digest(values)),
-            )
-        db.execute("COMMIT")
-    return len(rows), sum(1 for row in rows if row.measurement is not None)
+    def check(self) -> None:
+        """Raise StoreError where SQLite's own check or a digest finds damage."""
+        version = self.query("SELECT value FROM meta WHERE key='version'")
+        if not version or version[0]["value"] != VERSION:
+            raise StoreError(f"{self.folder} was written by another version of steep")
+        found = self.query("PRAGMA integrity_check(1)")[0][0]
+        if found != "ok":
+            raise StoreError(damaged(self.folder, str(found).splitlines()[-1]))
+        self.trials()

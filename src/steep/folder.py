@@ -12,6 +12,7 @@ import importlib.metadata
 import io
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,9 +202,7 @@ def remove_checkpoints(folder: Path, trial: str) -> None:
     """Drop the checkpoints of a trial that has ended."""
     home = folder / CHECKPOINTS / trial
     if home.is_dir() and not home.is_symlink():
-        for path in home.iterdir():
-            path.unlink(missing_ok=True)
-        home.rmdir()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _checkpoints(folder: Path, trial: str) -> list[Path]:

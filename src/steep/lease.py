@@ -61,6 +61,27 @@ SESSIONS: set[str] = set()
 """The stores that this process has open for writing."""
 
 
+@dataclass(frozen=True)
+class Reclaimed:
+    """An attempt taken from an owner that is gone."""
+
+    trial: str
+    attempt: int
+    reason: str
+
+
+def forfeited(owner: Owner, worker: int | None, expires: float, me: Owner) -> str | None:
+    """Why ``owner`` has lost an attempt that ``worker`` runs, or None while it has not."""
+    alive = owner.alive(me)
+    if alive is False:
+        return f"its driver (process {owner.pid}) is gone"
+    if not owner.same_machine(me) or expires > now():
+        return None
+    if worker == owner.pid and owner.space == me.space:
+        return None  # runs inside a driver that lives: killing it would kill the driver
+    return f"its driver (process {owner.pid}) has given no sign of life"
+
+
 def this_process(session: str = "") -> Owner:
     """The calling process as an owner."""
     pid = os.getpid()

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,12 +25,17 @@ import numpy as np
 
 from steep import database, lease
 from steep import folder as files
-from steep.database import COLUMNS, append_log
+from steep import salvage as salvaging
+from steep.database import Database
 from steep.executors.contract import Event, Kind
 from steep.folder import StoreError, compose_study_yaml, read_frozen, read_spec
 from steep.records import Evaluation, Measurement, Status, Trial, decode, encode
 
 __all__ = ["Row", "Store", "StoreError", "compose_study_yaml", "read_frozen", "read_spec"]
+
+
+_FOR_GOOD = (Status.COMPLETE, Status.CAPPED, Status.DIVERGED)
+"""Ends after which a trial needs no checkpoint."""
 
 
 class Row(NamedTuple):
@@ -54,30 +58,17 @@ class Decision:
     payload: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Reclaimed:
-    """An attempt taken from an owner that is gone."""
-
-    trial: str
-    attempt: int
-    reason: str
-
-
 class Store:
     """An open study folder. Use ``Store.create`` or ``Store.open``, as a context manager."""
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection, read_only: bool) -> None:
+    def __init__(self, folder: Path, read_only: bool) -> None:
         self.folder = folder
-        self.read_only = read_only
         self.lease = 90.0
         """Seconds without a sign of life after which an attempt may be taken over."""
-        self._db = connection
-        self._depth = 0
-        self._unlogged: list[Mapping[str, Any]] = []
-        self._items: dict[tuple[str, int], Mapping[str, np.ndarray]] = {}
-        self._seen = self._version()
         self.owner = lease.this_process(session=secrets.token_hex(8))
         """Who claims through this store."""
+        self._db = Database(folder, read_only)
+        self._items: dict[tuple[str, int], Mapping[str, np.ndarray]] = {}
         lease.SESSIONS.add(self.owner.session)
 
     # ------------------------------------------------------------ opening
@@ -111,10 +102,10 @@ class Store:
             raise StoreError(database.damaged(folder, f"{database.DATABASE} is gone"))
         if not read_only:
             database.refuse_network(folder)
-        logged = database.read_log(folder)  # first: what it holds must be in the database by now
-        store = cls(folder, database.connect(folder, read_only), read_only)
+        logged = salvaging.read_log(folder)  # first: what it holds must be in the database by now
+        store = cls(folder, read_only)
         try:
-            store._check(logged)
+            store._check(logged, read_only)
             if not read_only:
                 store._refuse_other_machine(take_over)
         except BaseException:
@@ -133,16 +124,16 @@ class Store:
         self.close()
 
     @staticmethod
-    def salvage(folder: Path | str) -> list[database.Salvaged]:
+    def salvage(folder: Path | str) -> list[salvaging.Salvaged]:
         """What can still be read of a damaged study; changes nothing."""
-        return database.salvage(Path(folder))
+        return salvaging.salvage(Path(folder))
 
     @staticmethod
     def restore(folder: Path | str) -> tuple[int, int]:
         """Rebuild a damaged study from what ``salvage`` reads, the damaged files put aside.
 
         Returns (trials, those among them with a measurement)."""
-        return database.restore(Path(folder))
+        return salvaging.restore(Path(folder))
 
     # ------------------------------------------------------------ planning and claiming
 
@@ -151,15 +142,13 @@ class Store:
         new = []
         with self.batch():
             for trial in trials:
-                if self._find(trial.id) is None:
-                    self._db.execute(
-                        f"INSERT INTO trials ({COLUMNS}, digest) VALUES (?,?,?,?,?,?,?,?,'')",
-                        (trial.id, encode(trial), why, Status.PLANNED, 0, None, None, None),
-                    )
-                    self._change(trial.id)
+                if self._db.trial(trial.id) is None:
+                    row = dict.fromkeys(database.COLUMNS.split(", "))
+                    row |= {"id": trial.id, "record": encode(trial), "why": why}
+                    self._db.add(row | {"status": Status.PLANNED, "attempts": 0})
                     new.append(asdict(trial))
             if new:
-                self._unlogged.append({"planned": new})
+                self._log({"planned": new})
         return len(new)
 
     def claim(self, trial: Trial, owner: lease.Owner, up_to_steps: int | None = None) -> int | None:
@@ -167,74 +156,58 @@ class Store:
 
         A STOPPED trial can be claimed again to go on for more steps."""
         with self.batch():
-            row = self._find(trial.id)
+            row = self._db.trial(trial.id)
             if row is None or not _claimable(row, up_to_steps):
                 return None
             attempt = int(row["attempts"]) + 1
+            now = lease.now()
             self._db.execute(
                 "INSERT INTO attempts (trial, number, state, owner, began, expires, up_to_steps)"
                 " VALUES (?,?,'running',?,?,?,?)",
-                (
-                    *(trial.id, attempt, json.dumps(asdict(owner)), lease.now()),
-                    *(lease.now() + self.lease, up_to_steps),
-                ),
+                *(trial.id, attempt, json.dumps(asdict(owner)), now, now + self.lease, up_to_steps),
             )
-            self._change(trial.id, status=Status.RUNNING, attempts=attempt)
+            self._db.change(trial.id, status=Status.RUNNING, attempts=attempt)
         return attempt
 
     def beat(self, trial: str, attempt: int) -> bool:
         """Renew a lease. False when the attempt has been taken over or is over."""
         with self.batch():
-            done = self._db.execute(
+            renewed = self._db.execute(
                 "UPDATE attempts SET expires=? WHERE trial=? AND number=? AND state='running'",
-                (lease.now() + self.lease, trial, attempt),
+                *(lease.now() + self.lease, trial, attempt),
             )
-        return done.rowcount == 1
+        return renewed == 1
 
-    def reclaim(self) -> list[Reclaimed]:
+    def reclaim(self) -> list[lease.Reclaimed]:
         """Take back what dead owners hold, and what live ones have let expire; kill the workers.
 
         Attempts of this store's own are left alone: a driver watches its workers itself."""
         mine = self.owner
-        gone: list[Reclaimed] = []
-        if not self._query("SELECT 1 FROM attempts WHERE state='running' LIMIT 1"):
+        gone: list[lease.Reclaimed] = []
+        if not self._db.query("SELECT 1 FROM attempts WHERE state='running' LIMIT 1"):
             return gone
         with self.batch():
-            for row in self._query("SELECT * FROM attempts WHERE state='running'"):
+            for row in self._db.query("SELECT * FROM attempts WHERE state='running'"):
                 owner = lease.Owner(**json.loads(row["owner"]))
-                reason = None if owner == mine else _forfeited(row, owner, mine)
+                reason = (
+                    None
+                    if owner == mine
+                    else lease.forfeited(owner, row["worker"], row["expires"], mine)
+                )
                 if reason is None:
                     continue
                 if owner.boot == mine.boot and owner.space == mine.space and row["worker"]:
                     lease.kill(row["worker"], row["worker_start"] or "")
                 self._end_attempt(row["trial"], row["number"], "reclaimed", reason)
-                self._change(row["trial"], status=self._idle(row["trial"]))
-                gone.append(Reclaimed(row["trial"], row["number"], reason))
+                self._db.change(row["trial"], status=self._idle(row["trial"]))
+                gone.append(lease.Reclaimed(row["trial"], row["number"], reason))
         return gone
 
     # ------------------------------------------------------------ recording
 
-    @contextmanager
-    def batch(self) -> Iterator[None]:
+    def batch(self) -> AbstractContextManager[None]:
         """One transaction around several calls: all of them reach the disk, or none."""
-        if self._depth:
-            yield
-            return
-        self._depth = 1
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise StoreError(database.explain(self.folder, error)) from error
-        finally:
-            self._depth = 0
-            if self._db.in_transaction:
-                self._db.rollback()
-                self._unlogged.clear()
-        if self._unlogged:
-            append_log(self.folder, self._unlogged)
-            self._unlogged.clear()
+        return self._db.transaction()
 
     def record(self, event: Event, final: Measurement | None = None) -> bool:
         """Record what an attempt sent. False, and nothing recorded, when it has been fenced out.
@@ -243,7 +216,7 @@ class Store:
         ValueError for a result with NaN in it or of another trial, StoreError if it cannot write.
         """
         with self.batch():
-            row = self._find(event.trial)
+            row = self._db.trial(event.trial)
             if row is None or row["status"] != Status.RUNNING or row["attempts"] != event.attempt:
                 self._items.pop((event.trial, event.attempt), None)
                 return False
@@ -256,12 +229,12 @@ class Store:
             case Kind.STARTED:
                 self._db.execute(
                     "UPDATE attempts SET worker=?, worker_start=? WHERE trial=? AND number=?",
-                    (payload["pid"], lease.start_time(payload["pid"]), trial, attempt),
+                    *(payload["pid"], lease.start_time(payload["pid"]), trial, attempt),
                 )
             case Kind.PROGRESS:
                 self._db.execute(
                     "INSERT OR REPLACE INTO progress VALUES (?,?,?,?)",
-                    (trial, payload.step, attempt, encode(payload)),
+                    *(trial, payload.step, attempt, encode(payload)),
                 )
             case Kind.NOTE:
                 self.note(payload["text"], trial, attempt)
@@ -272,13 +245,13 @@ class Store:
                 self._end_attempt(trial, attempt, "done", payload.reason)
             case Kind.DRAINED:
                 self._end_attempt(trial, attempt, "drained", None)
-                self._change(trial, status=self._idle(trial))
+                self._db.change(trial, status=self._idle(trial))
             case Kind.FAILURE | Kind.LOST:
                 reason, detail = payload["reason"], payload.get("detail")
                 state = "killed" if payload.get("killed") else "failed"
                 self._end_attempt(trial, attempt, state, reason, detail)
                 if final is None:
-                    self._change(trial, status=self._idle(trial), reason=reason)
+                    self._db.change(trial, status=self._idle(trial), reason=reason)
         if final is not None:
             self._finish(trial, attempt, final)
         self.beat(trial, attempt)
@@ -290,21 +263,23 @@ class Store:
         items = self._items.pop((trial, attempt), None)
         if items is not None:
             files.write_items(self.folder, trial, items)
-        self._change(
+        self._db.change(
             trial,
             status=measurement.status,
             reason=measurement.reason,
             measurement=text,
             finished=time.time(),
         )
-        self._unlogged.append({"trial": trial, "measurement": text})
+        self._log({"trial": trial, "measurement": text})
+        if measurement.status in _FOR_GOOD:
+            self._db.afterwards(lambda: files.remove_checkpoints(self.folder, trial))
 
     def note(self, text: str, trial: str = "", attempt: int = 0) -> None:
         """Keep a remark for the log of the study."""
         with self.batch():
             self._db.execute(
                 "INSERT INTO notes (at, trial, attempt, text) VALUES (?,?,?,?)",
-                (time.time(), trial, attempt, text),
+                *(time.time(), trial, attempt, text),
             )
 
     def decide(self, kind: str, payload: dict[str, Any]) -> None:
@@ -312,7 +287,7 @@ class Store:
         with self.batch():
             self._db.execute(
                 "INSERT INTO decisions (at, kind, payload) VALUES (?,?,?)",
-                (time.time(), kind, json.dumps(payload, allow_nan=False)),
+                *(time.time(), kind, json.dumps(payload, allow_nan=False)),
             )
 
     def write(self, name: str, data: bytes) -> None:
@@ -330,22 +305,17 @@ class Store:
         """The last measurement of every trial that has one, in the order they were planned.
 
         A STOPPED trial that is being continued is among them, as it was when it stopped."""
-        rows = self._query(f"SELECT {COLUMNS}, digest FROM trials ORDER BY number")
-        return [
-            decode(Measurement, database.whole(row, self.folder)["measurement"])
-            for row in rows
-            if row["measurement"]
-        ]
+        held = [row["measurement"] for row in self._db.trials()]
+        return [decode(Measurement, text) for text in held if text]
 
     def rows(self) -> list[Row]:
         """Every trial, in the order they were planned."""
         began = {
             row["trial"]: row["began"]
-            for row in self._query("SELECT trial, began FROM attempts WHERE state='running'")
+            for row in self._db.query("SELECT trial, began FROM attempts WHERE state='running'")
         }
         rows = []
-        for row in self._query(f"SELECT {COLUMNS}, digest FROM trials ORDER BY number"):
-            database.whole(row, self.folder)
+        for row in self._db.trials():
             seconds = None
             if row["id"] in began:
                 seconds = max(0.0, lease.now() - began[row["id"]])
@@ -358,21 +328,21 @@ class Store:
     def failures(self, trial: str) -> list[str]:
         """The reasons of a trial's failed attempts; drained and reclaimed ones do not count."""
         query = "SELECT reason FROM attempts WHERE trial=? AND state='failed' ORDER BY number"
-        return [row["reason"] or "" for row in self._query(query, trial)]
+        return [row["reason"] or "" for row in self._db.query(query, trial)]
 
     def attempts(self, trial: str) -> list[dict[str, Any]]:
         """Every attempt at a trial: number, state, reason, detail (a traceback), worker."""
         query = (
             "SELECT number, state, reason, detail, worker FROM attempts WHERE trial=? ORDER BY 1"
         )
-        return [dict(row) for row in self._query(query, trial)]
+        return [dict(row) for row in self._db.query(query, trial)]
 
     def notes(self) -> list[str]:
-        return [row["text"] for row in self._query("SELECT text FROM notes ORDER BY number")]
+        return [row["text"] for row in self._db.query("SELECT text FROM notes ORDER BY number")]
 
     def decisions(self, kind: str | None = None) -> list[Decision]:
         """What was decided, oldest first."""
-        rows = self._query("SELECT at, kind, payload FROM decisions ORDER BY number")
+        rows = self._db.query("SELECT at, kind, payload FROM decisions ORDER BY number")
         return [
             Decision(row["at"], row["kind"], json.loads(row["payload"]))
             for row in rows
@@ -382,7 +352,7 @@ class Store:
     def progress(self, trial: str) -> list[Evaluation]:
         """The training curve of a trial so far."""
         query = "SELECT record FROM progress WHERE trial=? ORDER BY step"
-        return [decode(Evaluation, row["record"]) for row in self._query(query, trial)]
+        return [decode(Evaluation, row["record"]) for row in self._db.query(query, trial)]
 
     def items(self, trial: str) -> dict[str, np.ndarray] | None:
         """Per-item validation sums and counts of a trial's best step, or None."""
@@ -390,57 +360,35 @@ class Store:
 
     def stamp(self, trial: str) -> float | None:
         """When a trial ended (seconds of Unix time), or None."""
-        rows = self._query("SELECT finished FROM trials WHERE id=?", trial)
+        rows = self._db.query("SELECT finished FROM trials WHERE id=?", trial)
         return rows[0]["finished"] if rows else None
 
     def changed(self) -> bool:
         """Whether another driver has written since the last call."""
-        seen, self._seen = self._seen, self._version()
-        return seen != self._seen
+        return self._db.changed()
 
     # ------------------------------------------------------------ inside
 
-    def _version(self) -> int:
-        return int(self._query("PRAGMA data_version")[0][0])
-
-    def _query(self, text: str, *values: Any) -> list[sqlite3.Row]:
-        try:
-            return self._db.execute(text, values).fetchall()
-        except sqlite3.Error as error:
-            raise StoreError(database.explain(self.folder, error)) from error
-
-    def _find(self, trial: str) -> sqlite3.Row | None:
-        rows = self._query(f"SELECT {COLUMNS}, digest FROM trials WHERE id=?", trial)
-        return rows[0] if rows else None
-
-    def _change(self, trial: str, **changes: Any) -> None:
-        """The only way a row of ``trials`` is written: its digest covers all of it."""
-        row = self._find(trial)
-        assert row is not None
-        values = {name: row[name] for name in row.keys() if name != "digest"} | changes  # noqa: SIM118
-        names = ", ".join(f"{name}=?" for name in values)
-        self._db.execute(
-            f"UPDATE trials SET {names}, digest=? WHERE id=?",
-            (*values.values(), database.digest(values), trial),
-        )
+    def _log(self, entry: Mapping[str, Any]) -> None:
+        self._db.afterwards(lambda: salvaging.append_log(self.folder, [entry]))
 
     def _end_attempt(
         self, trial: str, attempt: int, state: str, reason: str | None, detail: str | None = None
     ) -> None:
         self._db.execute(
             "UPDATE attempts SET state=?, reason=?, detail=? WHERE trial=? AND number=?",
-            (state, reason, detail, trial, attempt),
+            *(state, reason, detail, trial, attempt),
         )
 
     def _idle(self, trial: str) -> Status:
         """What a trial is when nobody runs it: STOPPED if a rung of it was measured."""
-        row = self._find(trial)
+        row = self._db.trial(trial)
         assert row is not None
         return Status.STOPPED if row["measurement"] else Status.PLANNED
 
     def _refuse_other_machine(self, take_over: bool) -> None:
         me = self.owner
-        for row in self._query("SELECT * FROM attempts WHERE state='running'"):
+        for row in self._db.query("SELECT * FROM attempts WHERE state='running'"):
             owner = lease.Owner(**json.loads(row["owner"]))
             if owner.same_machine(me):
                 continue
@@ -451,45 +399,29 @@ class Store:
                 )
             with self.batch():
                 self._end_attempt(row["trial"], row["number"], "reclaimed", "taken over")
-                self._change(row["trial"], status=self._idle(row["trial"]))
+                self._db.change(row["trial"], status=self._idle(row["trial"]))
 
-    def _check(self, logged: database.Logged) -> None:
-        """Refuse a damaged database: SQLite's own check, our digests, and the log."""
-        version = self._query("SELECT value FROM meta WHERE key='version'")
-        if not version or version[0]["value"] != database.VERSION:
-            raise StoreError(f"{self.folder} was written by another version of steep")
-        found = self._query("PRAGMA integrity_check(1)")[0][0]
-        if found != "ok":
-            raise StoreError(database.damaged(self.folder, str(found).splitlines()[-1]))
-        rows = [
-            database.whole(row, self.folder)
-            for row in self._query(f"SELECT {COLUMNS}, digest FROM trials ORDER BY number")
-        ]
+    def _check(self, logged: salvaging.Logged, read_only: bool) -> None:
+        """Refuse a damaged database; make good what a killed driver left undone."""
+        self._db.check()
+        rows = self._db.trials()
         held = {row["id"]: row["measurement"] for row in rows}
         lost = logged.missing_from(held)
         if lost:
             raise StoreError(database.damaged(self.folder, f"it has lost {len(lost)} trials"))
-        if not self.read_only:
-            unlogged = logged.unlogged(held, {row["id"]: row["record"] for row in rows})
-            if unlogged:
-                append_log(self.folder, unlogged)
+        if read_only:
+            return
+        unlogged = logged.unlogged(held, {row["id"]: row["record"] for row in rows})
+        if unlogged:
+            salvaging.append_log(self.folder, unlogged)
+        for row in rows:
+            if row["status"] in _FOR_GOOD:
+                files.remove_checkpoints(self.folder, row["id"])
 
 
-def _claimable(row: sqlite3.Row, up_to_steps: int | None) -> bool:
+def _claimable(row: Mapping[str, Any], up_to_steps: int | None) -> bool:
     if row["status"] == Status.PLANNED:
         return True
     if row["status"] != Status.STOPPED:
         return False
     return up_to_steps is None or up_to_steps > json.loads(row["measurement"])["steps"]
-
-
-def _forfeited(row: sqlite3.Row, owner: lease.Owner, me: lease.Owner) -> str | None:
-    """Why ``owner`` has lost its attempt, or None while it has not."""
-    alive = owner.alive(me)
-    if alive is False:
-        return f"its driver (process {owner.pid}) is gone"
-    if not owner.same_machine(me) or row["expires"] > lease.now():
-        return None
-    if row["worker"] == owner.pid and owner.space == me.space:
-        return None  # runs inside a driver that lives: killing it would kill the driver
-    return f"its driver (process {owner.pid}) has given no sign of life"
