@@ -45,7 +45,8 @@ def report(
     """The HTML of a report. ``measurements`` are all trials of the study; ``backtest`` says how
     well forecasts of this very curve did on sizes that were hidden from them."""
     sections = _sections(analysis, measurements, backtest)
-    drawn = {d.name: figures.figure(d) for section in sections for d in section.drawings}
+    drawings = [drawing for section in sections for drawing in section.drawings]
+    drawn = {drawing.name: figures.figure(drawing) for drawing in drawings}
     return _page(
         study=analysis.study,
         about=_about(analysis),
@@ -54,7 +55,7 @@ def report(
         serious=[f for f in analysis.findings if f.severity == "serious"][:2],
         facts=_facts(analysis, measurements),
         sections=sections,
-        figures=_json({"figures": drawn, "dark": figures.dark_colours()}),
+        figures=_json({"figures": drawn, "dark": figures.dark_colours(drawings)}),
     )
 
 

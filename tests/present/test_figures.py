@@ -11,7 +11,7 @@ import pytest
 from steep.present import figures, numbers
 from steep.present.drawing import Band, Points
 from steep.present.learning import COMPOSITE, FORECAST, LAW, TRUTH, learning_curve
-from steep.present.palette import DARK, LIGHT, colour, names, sequence
+from steep.present.palette import COLOURS, DARK, LIGHT, colour, sequence
 from steep.present.sizes import error_by_size, model_size_curve
 from steep.present.training import training_curves
 from steep.records import Fit, Point, SizeLaw, Status
@@ -153,13 +153,14 @@ def test_names_cannot_act_as_tags():
     assert "<script>" not in text
 
 
-def test_every_colour_has_its_dark_counterpart():
-    assert len(figures.dark_colours()) == len({colour(n, LIGHT) for n in names()})
-    for name in names():
+def test_every_colour_is_readable_on_both_papers(drawings):
+    for name in (*COLOURS, *sequence(23)):
         if not name.startswith(("shade", "faint")):
             assert contrast(colour(name, LIGHT), "#ffffff") > 3, name
             assert contrast(colour(name, DARK), "#12161c") > 3, name
-    assert len(set(sequence(8))) == 8
+    assert len({colour(name) for name in sequence(23)}) == 23
+    used = {layer.colour for drawing in drawings for layer in drawing.layers}
+    assert {colour(name) for name in used} <= set(figures.dark_colours(drawings))
 
 
 def contrast(one: str, two: str) -> float:

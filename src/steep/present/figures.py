@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from steep.present.drawing import Axis, Band, Drawing, Layer, Level, Line, Points, Shade
-from steep.present.palette import DARK, LIGHT, colour, names
+from steep.present.palette import COLOURS, DARK, LIGHT, colour
 
 MARKERS = {
     "circle": "circle",
@@ -35,9 +36,10 @@ def figure(drawing: Drawing) -> dict[str, Any]:
     return {"data": traces, "layout": _layout(drawing)}
 
 
-def dark_colours() -> dict[str, str]:
-    """Each light colour of the palette with its dark counterpart."""
-    return {colour(name, LIGHT): colour(name, DARK) for name in names()}
+def dark_colours(drawings: Iterable[Drawing]) -> dict[str, str]:
+    """Each light colour that the drawings use with its dark counterpart."""
+    used = {layer.colour for drawing in drawings for layer in drawing.layers}
+    return {colour(name, LIGHT): colour(name, DARK) for name in sorted({*COLOURS, *used})}
 
 
 def legend(drawing: Drawing) -> list[dict[str, str]]:

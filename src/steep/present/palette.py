@@ -36,16 +36,23 @@ LIGHT, DARK = 0, 1
 def colour(name: str, paper: int = LIGHT) -> str:
     """The hex value of a colour's name on light or dark paper."""
     if name.startswith("step-"):
-        return _SEQUENCE[int(name[5:]) % len(_SEQUENCE)][paper]
+        return _between(int(name[5:]) / 1000, paper)
     return COLOURS[name][paper]
 
 
 def sequence(length: int) -> list[str]:
-    """``length`` names along the sequence, spread over all of it."""
-    last = len(_SEQUENCE) - 1
-    return [f"step-{round(i * last / max(length - 1, 1))}" for i in range(length)]
+    """``length`` names along the sequence, evenly spread over all of it."""
+    return [f"step-{round(1000 * i / max(length - 1, 1))}" for i in range(length)]
 
 
-def names() -> list[str]:
-    """Every colour's name."""
-    return [*COLOURS, *(f"step-{i}" for i in range(len(_SEQUENCE)))]
+def _between(place: float, paper: int) -> str:
+    """The colour at ``place`` (0 to 1) of the sequence, mixed from its neighbours."""
+    position = place * (len(_SEQUENCE) - 1)
+    i = min(int(position), len(_SEQUENCE) - 2)
+    ends = (_SEQUENCE[i][paper], _SEQUENCE[i + 1][paper])
+    share = position - i
+    mixed = (
+        round((1 - share) * int(ends[0][k : k + 2], 16) + share * int(ends[1][k : k + 2], 16))
+        for k in (1, 3, 5)
+    )
+    return "#" + "".join(f"{part:02x}" for part in mixed)

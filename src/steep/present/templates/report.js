@@ -14,6 +14,7 @@
   }
 
   function fitted(layout, width) {
+    if (printing) layout.height = 300; // as the style sheet says for paper
     layout.dragmode = touch ? false : "zoom";
     if (width < 520) {
       layout.margin = { l: 50, r: 8, t: 10, b: 44 };
