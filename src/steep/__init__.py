@@ -1,1 +1,61 @@
-"""steep measures how steeply a model learns."""
+"""steep measures how steeply a model learns: learning curves, fits, forecasts, model sizes.
+
+    import steep
+    study = steep.Study("study.yaml"); study.run(); study.results()
+    fit = steep.fit(frame); fit.predict([1e6]); fit.samples_for(0.05)
+
+Importing steep imports nothing heavy; each name is loaded when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from steep.backtest import backtest as backtest
+    from steep.compare import compare as compare
+    from steep.diagnose import diagnose as diagnose
+    from steep.fit import fit as fit
+    from steep.fit import fit_size_law as fit_size_law
+    from steep.forecast import forecast as forecast
+    from steep.report import report as report
+    from steep.study import Study as Study
+    from steep.table import read as read
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "Study": "steep.study",
+    "read": "steep.table",
+    "fit": "steep.fit",
+    "fit_size_law": "steep.fit",
+    "forecast": "steep.forecast",
+    "compare": "steep.compare",
+    "diagnose": "steep.diagnose",
+    "backtest": "steep.backtest",
+    "report": "steep.report",
+}
+"""Public names, in pipeline order, and where they live."""
+
+__all__ = list(_PLACES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'steep' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+class _Package(types.ModuleType):
+    """``steep.fit`` is the function, although ``steep/fit.py`` is a module of that name: when
+    Python binds an imported submodule to the package, these names keep what is public."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _PLACES and isinstance(value, types.ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

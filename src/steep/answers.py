@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from steep.config import QuestionError
-from steep.records import Fit, Forecast
+from steep.records import Analysis, Backtest, Comparison, Curve, Finding, Fit, Forecast
 
 _SUFFIX = {"k": 1e3, "K": 1e3, "M": 1e6, "m": 1e6, "G": 1e9, "B": 1e9, "b": 1e9, "T": 1e12}
 
@@ -49,14 +51,26 @@ def fits_of(
 
         analysis = Study.open(source).analyse(level=level)
         return [FittedCurve(f"{c.metric} ({c.part})", c.fit) for c in analysis.curves]
-    from steep import table
     from steep.fit import fit
+    from steep.table import read
 
     options: dict[str, Any] = {"x": x, "y": y, "by": by, "se": se, "parameters": parameters}
-    read = table.read(source, higher_is_better=higher_is_better, **options)
+    read_table = read(source, higher_is_better=higher_is_better, **options)
     return [
-        FittedCurve(curve.name, fit(curve.frame, level=level, **curve.arguments), curve.notes)
-        for curve in read.curves
+        FittedCurve(
+            curve.name,
+            fit(
+                samples=curve.columns["samples"],
+                error=curve.columns["error"],
+                se=curve.columns.get("se"),
+                parameters=curve.columns.get("parameters"),
+                level=level,
+                unit=curve.unit,
+                metric=curve.metric,
+            ),
+            curve.notes,
+        )
+        for curve in read_table.curves
     ]
 
 
@@ -124,3 +138,132 @@ def _target(text: str) -> float:
     if not value > 0:
         raise QuestionError(f"--target {text!r}: write an error such as 0.05 or 5%")
     return value
+
+
+# ---------------------------------------------------------------- questions asked of fits
+
+
+def comparison_of(
+    sources: Sequence[str],
+    x: str | None = None,
+    y: str | None = None,
+    by: str | None = None,
+    se: str | None = None,
+    higher_is_better: bool = False,
+    **asked: Any,
+) -> Comparison:
+    """Curves of several sources, or of one table that ``by`` splits, compared each with each.
+
+    Of a study its first curve counts. Studies are paired by size, and share the noise of V, only
+    where they share data and split: same files, same validation items."""
+    from steep.compare import compare
+
+    level = asked["level"]
+    curves: dict[str, Fit] = {}
+    for source in sources:
+        found = fits_of(source, x, y, by, se, None, higher_is_better, level)
+        for curve in found[:1] if is_study(source) else found:
+            name = Path(source).name if is_study(source) else curve.name
+            curves[_unused(name, curves, source)] = curve.fit
+    if len(curves) < 2:
+        raise QuestionError("one curve cannot be compared: give another source, or split with --by")
+    if all(is_study(source) for source in sources) and not _share_data(sources):
+        asked |= {"paired": False, "shared_validation": False}
+    return compare(curves, **asked)
+
+
+def _unused(name: str, curves: dict[str, Fit], source: str) -> str:
+    if name not in curves:
+        return name
+    full = f"{name} ({source})"
+    return full if full not in curves else f"{full} {len(curves)}"
+
+
+def _share_data(folders: Sequence[str]) -> bool:
+    from steep.shards import from_files
+
+    first, *others = (from_files(Path(folder)) for folder in folders)
+    return all(
+        dict(first.files) == dict(other.files)
+        and np.array_equal(first.validation, other.validation)
+        for other in others
+    )
+
+
+def findings_of(source: str, *table: Any) -> list[tuple[str, tuple[Finding, ...]]]:
+    """Findings about a study, or about each curve of a table (the arguments of ``fits_of``)."""
+    if is_study(source):
+        from steep.study import Study
+
+        return [(Path(source).name, Study.open(source).analyse().findings)]
+    from steep.diagnose import diagnose
+
+    return [(c.name, diagnose(c.fit)) for c in fits_of(source, *table)]
+
+
+def backtests_of(source: str, *table: Any) -> list[tuple[str, Backtest]]:
+    """A back-test of each curve (the arguments of ``fits_of``)."""
+    from steep.backtest import backtest
+    from steep.fit import fit
+
+    return [(c.name, backtest(c.fit, fit=fit)) for c in fits_of(source, *table)]
+
+
+def report_of(table: tuple[Any, ...], out: Path | None, figures: Path | None) -> list[Path]:
+    """Write the report of a study, or of a table of results; every path written."""
+    source = str(table[0])
+    if is_study(source):
+        from steep.study import Study
+
+        study = Study.open(source)
+        written = [study.report()]
+        if figures is not None:
+            written += _write_figures(figures, study.analyse(), study.measurements())
+        return written
+    from steep.backtest import backtest
+    from steep.diagnose import diagnose
+    from steep.fit import fit
+    from steep.report import report
+
+    found = forecasts_of((*table, 0.9), ["2x", "4x", "10x"], [])
+    path = out or Path("report.html" if source == "-" else f"{Path(source).stem}-report.html")
+    written = []
+    for number, curve in enumerate(found):
+        analysis = _of_table(curve, diagnose(curve.fit))
+        place = path if len(found) == 1 else path.with_stem(f"{path.stem}-{number + 1}")
+        html = report(analysis, (), backtest(curve.fit, fit=fit))
+        place.write_text(html, encoding="utf-8")
+        written.append(place)
+        if figures is not None:
+            written += _write_figures(figures / place.stem, analysis, ())
+    return written
+
+
+def _of_table(curve: ForecastCurve, findings: tuple[Finding, ...]) -> Analysis:
+    """A curve that somebody else measured, as far as a report needs an analysis."""
+    fitted = Curve(curve.fit.metric, "validation", curve.fit, curve.forecast)
+    return Analysis(
+        curve.name,
+        "",
+        "",
+        "",
+        curve.fit.unit,
+        curve.fit.metric,
+        (),
+        (),
+        (),
+        (fitted,),
+        (),
+        findings=findings,
+    )
+
+
+def _write_figures(folder: Path, analysis: Analysis, measurements: Sequence[Any]) -> list[Path]:
+    from steep.report import export_figures
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, data in export_figures(analysis, measurements):
+        (folder / name).write_bytes(data)
+        written.append(folder / name)
+    return written

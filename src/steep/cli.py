@@ -218,14 +218,126 @@ def forecast(
 
 
 @app.command()
-def report(study: Path, as_json: Json = False) -> None:
-    """Write a study's report.html and results/ anew."""
-    from steep.study import Study
+def compare(
+    sources: Annotated[
+        list[str], typer.Argument(help="Two or more sources; or one table with --by.")
+    ],
+    margin: Annotated[
+        float, typer.Option(help="Share of the slope within which exponents are the same.")
+    ] = 0.10,
+    error: Annotated[
+        float | None, typer.Option(help="The error at which the data multiplier is wanted.")
+    ] = None,
+    x: X = None,
+    y: Y = None,
+    by: By = None,
+    se: Se = None,
+    higher_is_better: Higher = False,
+    level: Level = 0.9,
+    as_json: Json = False,
+) -> None:
+    """Same exponent? How much data is one worth of the other? Where do they cross?"""
+    from steep.answers import comparison_of
 
-    path = Study.open(study).report()
+    found = comparison_of(
+        sources, x, y, by, se, higher_is_better, level=level, margin=margin, error=error
+    )
     if as_json:
-        _print_json({"report": str(path)})
-    else:
+        _print_record(found)
+        return
+    typer.echo(found.sentence)
+    for pair in found.pairs:
+        _title(f"{pair.first} against {pair.second}", len(found.pairs) + 1)
+        for sentence in pair.sentences:
+            typer.echo(sentence)
+    for note in found.notes:
+        typer.echo(note)
+
+
+@app.command()
+def diagnose(
+    source: Source,
+    x: X = None,
+    y: Y = None,
+    by: By = None,
+    se: Se = None,
+    parameters: Parameters = None,
+    higher_is_better: Higher = False,
+    as_json: Json = False,
+) -> None:
+    """What is off: points, trials, ladders, noise; each with evidence and the next step."""
+    from steep.answers import findings_of
+
+    found = findings_of(source, x, y, by, se, parameters, higher_is_better)
+    if as_json:
+        from dataclasses import asdict
+
+        _print_json([{"curve": n, "findings": [asdict(f) for f in fs]} for n, fs in found])
+        return
+    from steep.present.sentences import finding_lines
+
+    for name, findings in found:
+        _title(name, len(found))
+        for line in finding_lines(findings):
+            typer.echo(line)
+
+
+@app.command()
+def backtest(
+    source: Source,
+    x: X = None,
+    y: Y = None,
+    by: By = None,
+    se: Se = None,
+    parameters: Parameters = None,
+    higher_is_better: Higher = False,
+    level: Level = 0.9,
+    as_json: Json = False,
+) -> None:
+    """Hide the largest sizes, forecast them, and score the forecasts."""
+    from steep.answers import backtests_of
+
+    found = backtests_of(source, x, y, by, se, parameters, higher_is_better, level)
+    if as_json:
+        from dataclasses import asdict
+
+        _print_json([{"curve": name} | asdict(made) for name, made in found])
+        return
+    from steep.present.tables import backtest_text
+
+    for name, made in found:
+        _title(name, len(found))
+        typer.echo(made.sentence)
+        if made.scores:
+            typer.echo(backtest_text(made))
+
+
+@app.command()
+def report(
+    source: Source,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Of a table: the HTML file to write.")
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Also write every figure as PNG and SVG into this folder.")
+    ] = None,
+    x: X = None,
+    y: Y = None,
+    by: By = None,
+    se: Se = None,
+    parameters: Parameters = None,
+    higher_is_better: Higher = False,
+    as_json: Json = False,
+) -> None:
+    """Write a report that opens offline: of a study (report.html) or of a table of results."""
+    from steep.answers import report_of
+
+    table = (source, x, y, by, se, parameters, higher_is_better)
+    written = report_of(table, out, figures)
+    if as_json:
+        _print_json({"written": [str(path) for path in written]})
+        return
+    for path in written:
         typer.echo(f"Wrote {path}")
 
 
@@ -303,6 +415,12 @@ def _title(name: str, curves: int) -> None:
 
 def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, allow_nan=False, default=str))
+
+
+def _print_record(record: Any) -> None:
+    from steep.records import encode
+
+    _print_json(json.loads(encode(record)))
 
 
 def _fail(message: str) -> None:

@@ -30,6 +30,7 @@ from steep.analysis import (
 from steep.calibrate import seconds_per_flop
 from steep.config import Loaded, SpecError, changes, from_values, load, member, only_adds
 from steep.domains import DOMAINS
+from steep.fit import fit
 from steep.folder import StoreError, compose_study_yaml, read_frozen
 from steep.models import FAMILIES
 from steep.plan import Plan, plan, rehearse
@@ -149,6 +150,11 @@ class Study:
         with self._store() as store:
             self._write_results(store)
         return self.folder / "report.html"
+
+    def measurements(self) -> list[Measurement]:
+        """Every ended trial's measurement."""
+        with self.store() as store:
+            return store.measurements()
 
     def store(self) -> Store:
         """The study's store, to read. Raises StoreError where there is no study."""
@@ -502,9 +508,11 @@ class Study:
         store.write("results/trials.csv", self._table(store).to_csv(index=False).encode())
         for name, text in result_files(analysis).items():
             store.write(f"results/{name}", text.encode())
+        from steep.backtest import backtest
         from steep.report import report  # plotly and jinja2 are slow to import
 
-        html = report(analysis, store.measurements())
+        tested = backtest(analysis.curves[0].fit, fit=fit) if analysis.curves else None
+        html = report(analysis, store.measurements(), tested)
         store.write("report.html", html.encode())
 
 
