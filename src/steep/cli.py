@@ -92,7 +92,7 @@ def plan(spec: Path, out: Out = None, as_json: Json = False) -> None:
 
         _print_json(asdict(found) | {"trials": [asdict(t) for t in found.trials]})
         return
-    from steep.present.plans import plan_lines
+    from steep.present.lines import plan_lines
 
     for line in plan_lines(study.spec.study, study.cut.shards, found, study.worker_count()):
         typer.echo(line)
@@ -141,7 +141,7 @@ def status(study: Path, as_json: Json = False) -> None:
             ]
         )
         return
-    from steep.present.plans import status_lines
+    from steep.present.lines import status_lines
 
     for line in status_lines(rows):
         typer.echo(line)
@@ -274,7 +274,7 @@ def diagnose(
 
         _print_json([{"curve": n, "findings": [asdict(f) for f in fs]} for n, fs in found])
         return
-    from steep.present.sentences import finding_lines
+    from steep.present.lines import finding_lines
 
     for name, findings in found:
         _title(name, len(found))
@@ -303,13 +303,13 @@ def backtest(
 
         _print_json([{"curve": name} | asdict(made) for name, made in found])
         return
-    from steep.present.tables import backtest_text
+    from steep.present.tables import backtest_table
 
     for name, made in found:
         _title(name, len(found))
         typer.echo(made.sentence)
         if made.scores:
-            typer.echo(backtest_text(made))
+            typer.echo(backtest_table(made).text())
 
 
 @app.command()

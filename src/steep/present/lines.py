@@ -1,4 +1,4 @@
-"""A dry run and a study's progress, in lines of text."""
+"""A dry run, a study's progress and its findings, in lines of text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from steep.plan import Bounds, Plan
 from steep.present.numbers import count, duration, exact, flops, memory
-from steep.records import Shard, Status
+from steep.records import Finding, Shard, Status
 
 
 def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) -> list[str]:
@@ -57,4 +57,15 @@ def status_lines(rows: Sequence[Any]) -> list[str]:
             why = f": {row.reason}" if row.reason else ""
             tries = f", attempt {row.attempts}" if row.attempts > 1 else ""
             lines.append(f"  {row.status.value}: {what}{tries}{why}")
+    return lines
+
+
+def finding_lines(findings: Sequence[Finding]) -> list[str]:
+    """What ``steep diagnose`` prints: each finding, its evidence, and what to do."""
+    if not findings:
+        return ["Nothing to report."]
+    lines = []
+    for found in findings:
+        lines.append(f"{found.severity}: {found.kind} ({found.where})")
+        lines += [f"    {found.evidence}", f"    Next: {found.next_step}"]
     return lines
