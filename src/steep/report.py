@@ -7,7 +7,6 @@ content-security policy forbids loading anything else.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -287,7 +286,7 @@ def _page(**values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"tight": _tight, "sentence": sentences.sentence}
+    environment.filters |= {"tight": sentences.tight, "sentence": sentences.sentence}
     source = {
         name: Markup(environment.loader.get_source(environment, f"report.{ending}")[0])  # type: ignore[union-attr]
         for name, ending in (("css", "css"), ("script", "js"))
@@ -295,13 +294,6 @@ def _page(**values: Any) -> str:
     page = environment.get_template("report.html")
     values["figures"] = Markup(values["figures"])
     return page.render(**values, **source, plotly=Markup(get_plotlyjs()), version=version("steep"))
-
-
-def _tight(text: str) -> str:
-    """No line break between a number and its unit, nor inside an interval."""
-    text = re.sub(r"\[[^\[\]]{1,40}\]", lambda found: found[0].replace(" ", "\u00a0"), text)
-    text = re.sub(r"(?<=\d) (?=[%\[]|nats|bits|[kMGTPEZ]?FLOPs)", "\u00a0", text)
-    return re.sub(r"(?<=\w) = ", "\u00a0=\u00a0", text)
 
 
 def _json(value: Any) -> str:

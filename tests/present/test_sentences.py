@@ -83,6 +83,15 @@ def test_a_fit_in_sentences(made_study):
     assert "Evidence among the laws: " in text
 
 
+def test_a_summary_fits_a_terminal(made_study):
+    text = made_study.analysis.curves[0].fit.summary()
+    assert "beta_g = -0.3" in text
+    assert "8,000" in text
+    assert "profile-likelihood" in text
+    assert max(map(len, text.split("Laws, ")[1].splitlines())) <= 100
+    assert "\u00a0" not in text
+
+
 def test_a_size_law_says_why_it_is_not_measured():
     law = SizeLaw("not measured", "only 2 optima lie inside the ladder")
     text = sentences.size_sentence("smallest adequate", law)

@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from steep.present import numbers
-from steep.present.sentences import fit_lines
-from steep.present.tables import law_table, named_table
+from steep.present.sentences import fit_lines, tight
+from steep.present.tables import named_table, parameters_text
 from steep.records import Fit
+
+WIDTH = 100
+"""Columns of text that a terminal shows without breaking lines by itself."""
 
 
 def summary(fit: Fit) -> str:
     """Sentences, the laws and the points of a fit, for a terminal."""
-    blocks = ["\n".join(fit_lines(fit))]
-    if fit.laws:
-        blocks.append(law_table(fit).text())
-    if fit.points:
-        how = numbers.fit_scale(fit)
-        rows = [
-            {
-                fit.unit: numbers.exact(p.samples),
-                how.label: numbers.measured(p.error, how),
-                "replicates": str(p.replicates),
-                "": p.reason,
-            }
-            for p in fit.points
-        ]
-        blocks.append(named_table(rows).text())
-    return "\n\n".join(blocks)
+    blocks = ["\n".join(fit_lines(fit)), law_lines(fit), point_lines(fit)]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def law_lines(fit: Fit) -> str:
+    """One law a paragraph: weight, name, parameters with intervals, what went wrong."""
+    if not fit.laws:
+        return ""
+    wide = max(len(law.law) for law in fit.laws)
+    lines = [f"Laws, their weight and {numbers.level(fit.level)} profile-likelihood intervals:"]
+    for law in fit.laws:
+        start = f"  {numbers.share(law.weight):>5}  {law.law:<{wide}}  "
+        said = [parameters_text(law)]
+        if law.outcome != "ok":
+            said.append(f"({law.outcome}{': ' + law.reason if law.reason else ''})")
+        lines += textwrap.wrap(
+            tight(" ".join(part for part in said if part)),
+            WIDTH,
+            initial_indent=start,
+            subsequent_indent=" " * len(start),
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines).replace("\u00a0", " ")
+
+
+def point_lines(fit: Fit) -> str:
+    """The points as a table: size, error, replicates, why one is not used."""
+    how = numbers.fit_scale(fit)
+    rows = [
+        {
+            fit.unit: numbers.exact(p.samples),
+            how.label: numbers.measured(p.error, how),
+            "replicates": str(p.replicates),
+            "not used": p.reason,
+        }
+        for p in fit.points
+    ]
+    if not any(row["not used"] for row in rows):
+        for row in rows:
+            del row["not used"]
+    return named_table(rows).text() if rows else ""

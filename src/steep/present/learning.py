@@ -35,7 +35,8 @@ def learning_curve(
     part: str = "validation",
     name: str = "learning_curve",
 ) -> Drawing:
-    """Error against training-set size, log-log. ``best_fits`` give the single-model curves."""
+    """Error against training-set size, log-log. ``best_fits`` give the single-model curves;
+    ``part`` is '' where nobody knows what the errors were measured on."""
     how = numbers.fit_scale(fit)
     reach = _reach(fit, forecast, confrontations)
     law = _law(fit, how, reach)
@@ -44,11 +45,10 @@ def learning_curve(
     layers += _confronted(confrontations, how, fit.unit)
     heights = [*_heights(layers), *_near_guess(fit, how)]
     x = log_axis(f"training {fit.unit}", [*(p.samples for p in fit.points), *reach])
-    y = log_axis(f"{part} {how.title}", heights)
+    y = log_axis(f"{part} {how.title}".strip(), heights)
     return Drawing(
         name=name,
-        title=f"{how.label[:1].upper()}{how.label[1:]} on the {part} part "
-        f"against training {fit.unit}",
+        title=_title(fit, how, part),
         caption=_caption(fit, how, bool(best_fits)),
         x=x,
         y=y,
@@ -60,6 +60,11 @@ def learning_curve(
         ),
         legend=(COMPOSITE, LAW, _band_name(fit), FORECAST, TRUTH),
     )
+
+
+def _title(fit: Fit, how: Scale, part: str) -> str:
+    where = f" on the {part} part" if part else ""
+    return f"{how.label[:1].upper()}{how.label[1:]}{where} against training {fit.unit}"
 
 
 # ---------------------------------------------------------------- the law

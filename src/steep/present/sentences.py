@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -241,3 +242,10 @@ def sentence(text: str) -> str:
     if first.isalpha():
         text = text[0].upper() + text[1:]
     return text if text[-1] in ".!?" else f"{text}."
+
+
+def tight(text: str) -> str:
+    """No line break between a number and its unit, nor inside an interval: hard spaces there."""
+    text = re.sub(r"\[[^\[\]]{1,40}\]", lambda found: found[0].replace(" ", "\u00a0"), text)
+    text = re.sub(r"(?<=\d) (?=[%\[]|nats|bits|[kMGTPEZ]?FLOPs)", "\u00a0", text)
+    return re.sub(r"(?<=\w) = ", "\u00a0=\u00a0", text)

@@ -229,7 +229,7 @@ def law_table(fit: Fit) -> Table:
             law.law,
             law.formula,
             numbers.share(law.weight),
-            _parameters(law),
+            parameters_text(law),
             numbers.measured(law.scatter, PERCENT, 2),
             law.outcome + (f": {law.reason}" if law.reason else ""),
         )
@@ -243,7 +243,8 @@ def law_table(fit: Fit) -> Table:
     return Table("Laws", columns, rows, (LEFT, LEFT, RIGHT, LEFT, RIGHT, LEFT), note)
 
 
-def _parameters(law: LawFit) -> str:
+def parameters_text(law: LawFit) -> str:
+    """Each parameter of a law with its interval."""
     return ", ".join(
         f"{name} = {_wide(value)}" for name, value in zip(law.names, law.parameters, strict=True)
     )
