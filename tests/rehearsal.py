@@ -21,7 +21,7 @@ from steep.executors import EXECUTORS
 from steep.executors.contract import Event
 from steep.planners.contract import Wanted
 from steep.records import Trial, settings
-from steep.store import Store, StoreError, compose_study_yaml
+from steep.store import Store, StoreError, StudyExists, compose_study_yaml
 from steep.train import Drain, Outcome, train
 
 CODES = {"complete": 0, "partial": 3, "drained": 130, "budget": 0}
@@ -54,7 +54,7 @@ def prepare(values: Mapping[str, Any] | Path, folder: Path) -> tuple[Loaded, Sto
     else:
         try:
             store = Store.create(folder, compose_study_yaml(loaded, cut.files))
-        except StoreError:
+        except StudyExists:
             store = Store.open(folder)  # another driver was first
     if not (folder / shards.FOLDER / "manifest.json").exists():
         for name, data in shards.to_files(cut).items():

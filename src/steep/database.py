@@ -161,7 +161,12 @@ class Database:
         self._db = connect(folder, read_only)
         self._inside = False
         self._after: list[Callable[[], None]] = []
-        self._seen = self._version()
+        self._seen = 0
+        try:
+            self._seen = self._version()
+        except StoreError:
+            self.close()
+            raise
 
     def close(self) -> None:
         self._db.close()

@@ -35,6 +35,10 @@ class StoreError(Exception):
     """A study folder that cannot be used as asked: one sentence for the user."""
 
 
+class StudyExists(StoreError):
+    """A study was to be begun where one is, perhaps by another driver a moment ago: open it."""
+
+
 # ---------------------------------------------------------------- writing
 
 

@@ -28,11 +28,18 @@ from steep import folder as files
 from steep import salvage as salvaging
 from steep.database import Database
 from steep.executors.contract import Event, Kind
-from steep.folder import StoreError, compose_study_yaml, read_frozen, read_spec
+from steep.folder import StoreError, StudyExists, compose_study_yaml, read_frozen, read_spec
 from steep.records import Evaluation, Measurement, Status, Trial, decode, encode
 
-__all__ = ["Row", "Store", "StoreError", "compose_study_yaml", "read_frozen", "read_spec"]
-
+__all__ = [
+    "Row",
+    "Store",
+    "StoreError",
+    "StudyExists",
+    "compose_study_yaml",
+    "read_frozen",
+    "read_spec",
+]
 
 _FOR_GOOD = (Status.COMPLETE, Status.CAPPED, Status.DIVERGED)
 """Ends after which a trial needs no checkpoint."""
@@ -75,7 +82,7 @@ class Store:
 
     @classmethod
     def create(cls, folder: Path | str, study_yaml: str) -> Store:
-        """A new study in ``folder``. Raises StoreError when it holds one already."""
+        """A new study in ``folder``. Raises StudyExists when it holds one already."""
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +91,7 @@ class Store:
         database.refuse_network(folder)
         with database.creating(folder):
             if (folder / files.SPEC).exists():
-                raise StoreError(f"{folder} already holds a study")
+                raise StudyExists(f"{folder} already holds a study")
             database.create(folder)
             files.write_atomic(folder / files.SPEC, study_yaml.encode())
         return cls.open(folder)

@@ -108,6 +108,8 @@ def _reap(line: socket.socket, children: dict[int, int]) -> None:
             found, status = os.waitpid(pid, os.WNOHANG)
             if found:
                 number = children.pop(pid)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)  # what it started ends with it
                 _answer(line, f"exited {number} {os.waitstatus_to_exitcode(status)}")
 
 
