@@ -12,30 +12,41 @@ symbols: 22 h^2 + 2 h V + 20 h + V parameters (the char LM of Hestness et al. 20
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from steep.config import Count, Strict
+from steep.engine import rhn_function, rhn_kernel
+from steep.engine.compiled import NoKernel
 from steep.models.contract import Family
 from steep.models.lstm import embeddings
 
 TRANSFORM_BIAS = -4.0
 
 
+ENGINES = {
+    "kernel": rhn_kernel.recurrence,
+    "function": rhn_function.recurrence,
+    "plain": rhn_function.plain,
+}
+"""Ways to compute the same recurrence, fastest first. They agree but for rounding."""
+
+
 class Options(Strict):
     depth: Count = 10
+    engine: Literal["auto", "kernel", "function", "plain"] = "auto"
+    """'auto': the compiled kernel where it can be built (CPU), else the hand-written gradient.
+    A trial records which one it ran on, as 'rhn-kernel', ..."""
 
 
 class RHN(nn.Module):
     """(tokens_BxT, s_BxH or None) -> (logits_BxTxV, s_BxH)."""
 
-    engine = "torch"
-
     def __init__(self, width: int, shape: Mapping[str, int], options: Options) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.wanted = width, options.engine
         self.embedding = nn.Embedding(shape["vocabulary"], width)
         self.input_weight = nn.Parameter(torch.empty(width, 2 * width))
         self.recurrent_weight = nn.Parameter(torch.empty(options.depth, width, 2 * width))
@@ -55,26 +66,30 @@ class RHN(nn.Module):
         x_TxBx2H = nn.functional.embedding(tokens_BxT.t(), table_Vx2H)
         if state is None:
             state = x_TxBx2H.new_zeros(tokens_BxT.shape[0], self.width)
-        return recurrence(x_TxBx2H, state, self.recurrent_weight, self.bias)
+        recurrence = ENGINES[self.engine.removeprefix("rhn-")]
+        h_TxBxH, state = recurrence(x_TxBx2H, state, self.recurrent_weight, self.bias)
+        return h_TxBxH.transpose(0, 1), state
+
+    @property
+    def engine(self) -> str:
+        """Which engine runs on the device where the model is now."""
+        if self.recurrent_weight.is_meta:  # only counted, never run
+            return "rhn-plain"
+        if self.wanted != "auto":
+            return f"rhn-{self.wanted}"
+        return "rhn-kernel" if self.recurrent_weight.is_cpu and _compiled() else "rhn-function"
 
     def forward(self, tokens_BxT: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         h_BxTxH, state = self.hidden(tokens_BxT, state)
         return self.decoder(h_BxTxH), state
 
 
-def recurrence(
-    x_TxBx2H: Tensor, s_BxH: Tensor, weight_LxHx2H: Tensor, bias_Lx2H: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The equations above as they stand; x holds the first sublayer's input product and bias."""
-    weights, biases = weight_LxHx2H.unbind(0), bias_Lx2H.unbind(0)
-    outputs = []
-    for x_Bx2H in x_TxBx2H.unbind(0):
-        for layer, weight_Hx2H in enumerate(weights):
-            offset = x_Bx2H if layer == 0 else biases[layer]
-            a_BxH, b_BxH = (s_BxH @ weight_Hx2H + offset).chunk(2, dim=1)
-            s_BxH = s_BxH + torch.sigmoid(b_BxH) * (torch.tanh(a_BxH) - s_BxH)
-        outputs.append(s_BxH)
-    return torch.stack(outputs, dim=1), s_BxH
+def _compiled() -> bool:
+    try:
+        rhn_kernel.kernel()
+    except NoKernel:
+        return False
+    return True
 
 
 def build(size: int, shape: Mapping[str, int], options: Any) -> nn.Module:

@@ -49,7 +49,7 @@ def extent(
 
 def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
     """A trainer for all trials of the study. Raises ValueError where the pieces do not fit."""
-    from steep.engine import environment, loop
+    from steep.engine import allocator, environment, loop
 
     family, options = _family(loaded, domain)
     spec = loaded.spec
@@ -57,6 +57,7 @@ def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
     if metric not in domain.metrics:
         known = ", ".join(domain.metrics)
         raise ValueError(f"metric: {spec.domain.name} has no {metric!r}; there are: {known}")
+    allocator.keep_buffers()
     environment.make_deterministic()
     device = environment.choose_device(spec.run.device)
     domain.to(device)
