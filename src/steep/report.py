@@ -72,11 +72,13 @@ def export_figures(
 
 
 def _about(analysis: Analysis) -> str:
-    sizes = sorted(shard.samples for shard in analysis.shards)
+    sizes = sorted({shard.samples for shard in analysis.shards})
+    draws = len({shard.permutation for shard in analysis.shards})
     ends = " to ".join(numbers.exact(m) for m in (sizes[0], sizes[-1])) if sizes else "no data"
     how = numbers.scale(analysis.metric).label
     family = "" if analysis.family == "none" else f"{analysis.family} on "
     shards = f"{len(sizes)} shards, {ends} {analysis.unit}"
+    shards += f", {draws} draws" if draws > 1 else ""
     trained = f"{family}{analysis.domain}, trained by {analysis.trainer}"
     return f"{trained}; {shards}; best fits chosen by {how}"
 
@@ -98,7 +100,7 @@ def _facts(analysis: Analysis, measurements: Sequence[Measurement]) -> list[dict
     for name, law in analysis.size_laws[:1]:
         value = numbers.interval(law.beta_p) if law.outcome == "ok" else "not measured"
         facts.append(_fact("Model-size exponent beta_p", value, law.reason or f"by {name} size"))
-    for met in analysis.confrontations[:1]:
+    for met in analysis.confrontations[:2]:
         how = _scale(analysis)
         found = numbers.measured(met.error, how) if met.error is not None else "not yet measured"
         span = numbers.span(met.forecast.lower, met.forecast.upper, how)

@@ -117,34 +117,39 @@ def _band_name(fit: Fit) -> str:
 
 
 def _single_models(best_fits: Sequence[BestFit], how: Scale, unit: str) -> list[Layer]:
-    """One thin line a model size: its lowest score on each shard of the first draw."""
-    shards = [b for b in best_fits if b.permutation == 0 and not b.held_out]
-    sizes = sorted({c.size for b in shards for c in b.candidates})
+    """One thin line a model size: its lowest score on each shard, geometric mean over draws."""
+    shards = [b for b in best_fits if not b.held_out]
+    parameters = {c.size: c.parameters for b in shards for c in b.candidates}
     colours = size_colours(c.size for b in best_fits for c in b.candidates)
     layers: list[Layer] = []
-    for size in sizes:
-        found = [
-            (b.samples, min(scores))
-            for b in shards
-            if (scores := [c.score for c in b.candidates if c.size == size])
-        ]
-        parameters = next(c.parameters for b in shards for c in b.candidates if c.size == size)
-        label = size_label(size, parameters)
+    for size in sorted(parameters):
+        found = _lowest_scores(shards, size)
+        label = size_label(size, parameters[size])
         layers.append(
             Line(
-                x=tuple(m for m, _ in found),
-                y=tuple(e * how.factor for _, e in found),
+                x=tuple(found),
+                y=tuple(e * how.factor for e in found.values()),
                 colour=colours[size],
                 width=1.1,
                 markers=len(found) == 1,
                 legend=label,
                 hover=tuple(
                     f"{label}<br>{numbers.exact(m)} {unit}: {numbers.measured(e, how)}"
-                    for m, e in found
+                    for m, e in found.items()
                 ),
             )
         )
     return layers
+
+
+def _lowest_scores(shards: Sequence[BestFit], size: int) -> dict[float, float]:
+    """Samples -> the score of one model size at its best hyperparameters there."""
+    logs: dict[float, list[float]] = {}
+    for best in shards:
+        scores = [c.score for c in best.candidates if c.size == size and c.score > 0]
+        if scores:
+            logs.setdefault(best.samples, []).append(math.log(min(scores)))
+    return {m: math.exp(sum(found) / len(found)) for m, found in sorted(logs.items())}
 
 
 def size_colours(sizes: Iterable[int]) -> dict[int, str]:
@@ -288,7 +293,7 @@ def _caption(fit: Fit, how: Scale, single_models: bool) -> str:
             "laws, dashed beyond the fitted points."
         )
     if any(p.se_log for p in fit.points):
-        parts.append("Error bars: one standard error over seeds.")
+        parts.append("Error bars: one standard error.")
     if single_models:
         parts.append(
             "Thin lines: one model size each (parameters in brackets), at its best hyperparameters."
