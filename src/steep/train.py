@@ -57,7 +57,11 @@ class Drain:
 
     @contextmanager
     def on_signals(self) -> Iterator[Drain]:
-        """Take Ctrl-C and SIGTERM as requests, inside the ``with`` block."""
+        """Take Ctrl-C and SIGTERM as requests, inside the ``with`` block. Only the main thread may:
+        in any other one this does nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
         names = (signal.SIGINT, signal.SIGTERM)
         before = {name: signal.signal(name, lambda *_: self.set()) for name in names}
         try:

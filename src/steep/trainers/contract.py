@@ -11,6 +11,8 @@ module holds ``Options`` (strict pydantic), ``recipe``, ``cost`` and ``open_trai
         Fewest and most units of m that the trial, on these items, can see before it ends.
     open_trainer(loaded: Loaded, domain: Domain) -> Trainer
         Called once in each worker.
+    PRELOAD: tuple[str, ...], optional
+        Modules that are slow to import, e.g. torch: local workers are forked with them loaded.
 """
 
 from __future__ import annotations

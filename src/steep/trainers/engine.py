@@ -15,6 +15,10 @@ from steep.records import Measurement, Trial, Value
 from steep.trainers.contract import Cost, Handle, ShardItems, Trainer
 
 
+PRELOAD = ("torch", "steep.engine.loop", "steep.engine.environment")
+"""What every worker needs and is slow to import: done once, before workers are forked."""
+
+
 class Options(Strict):
     train_items: Count = 1000
     """Items of a trial's shard on which its training error is measured, at the best step."""
