@@ -1,0 +1,53 @@
+# make demo   a real learning curve on bundled images, about five minutes on two cores
+# make test   lint, types, fast tests
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+OUT ?= demo
+BIN := .venv/bin
+
+.PHONY: demo test test-slow lint types environment clean characters bench-coverage bench-lcdb bench-fit bench-engine
+
+demo: environment
+	$(BIN)/steep demo --out $(OUT)
+
+test: lint types
+	$(BIN)/python -m pytest
+
+test-slow: environment
+	$(BIN)/python -m pytest -m slow
+
+lint: environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: environment
+	$(BIN)/mypy
+
+# A 10-minute study of characters: see studies/characters.yaml.
+characters: environment
+	$(BIN)/steep run studies/characters.yaml --out out/characters
+
+bench-coverage: environment
+	$(BIN)/python benchmarks/coverage.py
+
+bench-lcdb: environment
+	$(BIN)/python benchmarks/lcdb.py benchmarks/data/lcdb11_dev.csv
+
+bench-fit: environment
+	$(BIN)/python benchmarks/fit_speed.py
+
+bench-engine: environment
+	$(BIN)/python benchmarks/engine.py
+
+environment: .venv/installed
+
+# torch first and by itself, so that TORCH may be a wheel's path or carry pip's options.
+.venv/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build *.egg-info
