@@ -216,7 +216,7 @@ def backtest_table(found: Backtest) -> Table:
     )
     align = (RIGHT, RIGHT, RIGHT, RIGHT, RIGHT, LEFT, RIGHT)
     note = f"In brackets: {numbers.level(found.level)} intervals."
-    return Table("Back-test", columns, rows, align, note)
+    return Table("Hidden sizes, forecast and measured", columns, rows, align, note)
 
 
 # ---------------------------------------------------------------- laws
