@@ -23,7 +23,7 @@ LADDER = {
     "rhn": (16, 24, 32, 48, 64, 96, 128),
     "lstm": (16, 32, 64, 128, 256),
 }
-RATES = {"resnet": (0.03, 0.1, 0.3), "rhn": (0.1, 0.3, 1.0), "lstm": (0.1, 0.3, 1.0)}
+RATES = {"resnet": (0.03, 0.1, 0.3), "rhn": (0.001, 0.003, 0.01), "lstm": (0.001, 0.003, 0.01)}
 SMALLEST = {"images": 100.0, "characters": 4000.0}
 """A first shard below this says little: a few images of each class, a page of text."""
 ORDERS = 1000.0
