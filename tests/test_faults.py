@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 
 import rehearsal
+import steep
 from steep import lease
 from steep.executors.contract import Event, Kind
-from steep.records import Status
+from steep.planners.contract import Wanted
+from steep.records import Status, Trial
 from steep.store import Store
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs workers that are forked")
@@ -301,3 +303,40 @@ def test_a_loss_that_is_no_number_ends_the_trial_as_diverged(
         assert measured.reason == f"validation_error is {kind} at step {step}"
         assert measured.validation_error is None
         assert all(point.step < step for point in measured.curve)
+
+
+# ---------------------------------------------------------------- F5: the engine, killed mid-epoch
+
+
+def test_a_killed_engine_trial_ends_with_the_same_weights(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    data = Path(steep.__file__).parent / "data" / "fashion_mnist_14x14"
+    names = {"train": "train", "validation": "validation", "test": "test"}
+    values = rehearsal.spec(checkpoint=0.0, workers=1)
+    values |= {
+        "domain": {"name": "images"}
+        | {part: f"{data}/{name}-images-idx3-ubyte.gz" for part, name in names.items()},
+        "family": {"name": "resnet", "sizes": [2]},
+        "shards": {"smallest": 125, "largest": 250},
+        "trainer": {"name": "engine"},
+        "stop": {"evaluations": 2, "patience": 1, "first": 10, "max_steps": 14},
+    }
+    values.pop("split")
+    pids: list[int] = []
+
+    def kill(event: Event) -> None:
+        if event.kind == Kind.STARTED:
+            pids.append(event.payload["pid"])
+        # Step 11 of epochs of a few batches: between two evaluations, inside an epoch.
+        if event.kind == Kind.CHECKPOINT and event.payload["step"] == 11 and len(pids) == 1:
+            os.kill(pids[0], signal.SIGKILL)
+
+    def first(trials: list[Trial], finished: Any, running: Any) -> list[Wanted]:
+        return rehearsal.everything(trials[:1], finished, running)
+
+    whole = rehearsal.drive(values, tmp_path / "whole", plan=first)
+    killed = rehearsal.drive(values, tmp_path / "killed", kill, plan=first)
+    assert (whole.retried, killed.retried) == (0, 1)
+    expected = rehearsal.results(tmp_path / "whole")
+    assert all(digest for digest, _ in expected.values())
+    assert rehearsal.results(tmp_path / "killed") == expected

@@ -14,7 +14,6 @@ from steep.models.contract import Family
 from steep.records import Measurement, Trial, Value
 from steep.trainers.contract import Cost, Handle, ShardItems, Trainer
 
-
 PRELOAD = ("torch", "steep.engine.loop", "steep.engine.environment")
 """What every worker needs and is slow to import: done once, before workers are forked."""
 
