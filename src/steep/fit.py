@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from steep.laws import LAWS, Law
 from steep.laws.law import Array
 from steep.records import BestFit, Draws, Fit, Interval, LawFit, NoiseParts, Point, Region
 from steep.stats.curve import Curve, curve_from_arrays, curve_from_points
-from steep.stats.mixture import systematic
+from steep.stats.mixture import quantiles, systematic
 from steep.stats.noise import Noise, noise_model
 from steep.stats.posterior import Sample, sample_law
 from steep.stats.profile import fit_law
@@ -84,7 +83,7 @@ def fit(
     df = noise.df + len(used) - 1
     draws = _draws(found, weights, noise, df)
     law_fits = _law_fits(found, weights, m, log_error, noise, level)
-    beta_g, reason = _beta_g(m, log_error, found[0], noise, level)
+    beta_g, reason = _beta_g(m, log_error, noise, level)
     outcome = "ok" if beta_g is not None and (beta_g.value or 0.0) < 0 else "not a power law"
     return Fit(
         outcome=outcome,
@@ -192,11 +191,7 @@ def _logs(used: Sequence[Point]) -> tuple[Array, Array]:
 
 
 def _noise(curve: Curve) -> Noise:
-    used = curve.used
-    known = [p.se_log for p in used]
-    se_log = None if any(s is None for s in known) else np.array(known, float)
-    replicates = np.array([p.replicates for p in used], float)
-    return noise_model(replicates, se_log, curve.within_squares, curve.within_df)
+    return noise_model(curve.used, curve.within_squares, curve.within_df)
 
 
 # ---------------------------------------------------------------- the mixture
@@ -218,8 +213,7 @@ def _draws(found: Sequence[Sample], weights: Array, noise: Noise, df: float) -> 
     )
     chosen = systematic(flat, DRAWS)
     ends = np.cumsum([s.log_weight.size for s in found])
-    one = noise.whiten.sum(axis=2)
-    information = np.sum(one * one, axis=1)
+    information = noise.information
     result = []
     for sample, end in zip(found, ends, strict=True):
         mine = chosen[(chosen < end) & (chosen >= end - sample.log_weight.size)]
@@ -234,6 +228,9 @@ def _draws(found: Sequence[Sample], weights: Array, noise: Noise, df: float) -> 
                 level=_floats(sample.level[row, structure]),
                 scale=_floats(sigma * np.sqrt(noise.fresh[structure])),
                 level_scale=_floats(sigma / np.sqrt(information[structure])),
+                wander=_floats(sigma * np.sqrt(noise.wander[structure])),
+                bend=_floats(sigma * np.sqrt(noise.bend[structure])),
+                structure=tuple(int(j) for j in structure),
             )
         )
     return tuple(result)
@@ -280,15 +277,15 @@ def _law_fit(
         )
     whiten = noise.whiten[_structure(sample)]
     df = noise.df + n - len(law.names)
-    fitted = fit_law(
-        law, m, log_error, whiten, _starts(sample, m[-1]), noise.sum_squares, df, level
-    )
+    squares = float(noise.sum_squares[_structure(sample)])
+    fitted = fit_law(law, m, log_error, whiten, _starts(sample, m[-1]), squares, df, level)
     outcome = "ok"
     if not fitted.converged:
         outcome = "not converged"
     elif fitted.at_bound:
         outcome = "bound hit"
-    total = fitted.squares + noise.sum_squares
+    total = fitted.squares + squares
+    residual = log_error - np.log(law.curve(m, *fitted.parameters))
     return LawFit(
         law=law.name,
         outcome=outcome,
@@ -298,7 +295,7 @@ def _law_fit(
             for v, lo, up in zip(fitted.parameters, fitted.lower, fitted.upper, strict=True)
         ),
         weight=weight,
-        scatter=float(np.sqrt(fitted.squares / (n - len(law.names)))),
+        scatter=float(np.sqrt(np.sum(residual**2) / (n - len(law.names)))),
         log_likelihood=float(-0.5 * n * np.log(total / df) - 0.5 * n * np.log(2 * np.pi)),
         reason=", ".join(fitted.at_bound),
         formula=law.formula,
@@ -318,23 +315,29 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _beta_g(
-    m: Array, log_error: Array, sample: Sample, noise: Noise, level: float
-) -> tuple[Interval | None, str]:
-    """Slope of log error on log m by generalised least squares, with t limits."""
-    white = noise.whiten[_structure(sample)]
-    design = white @ np.stack([np.ones(len(m)), np.log(m / m.mean())], axis=1)
-    target = white @ log_error
-    normal = np.linalg.inv(design.T @ design)
-    value = normal @ design.T @ target
-    residual = target - design @ value
+def _beta_g(m: Array, log_error: Array, noise: Noise, level: float) -> tuple[Interval | None, str]:
+    """Slope of log error on log m: generalised least squares, averaged over the noise.
+
+    Each structure of the noise gives the slope a t distribution; they are mixed by how well they
+    explain the points.
+    """
     df = noise.df + len(m) - 2
-    variance = (float(residual @ residual) + noise.sum_squares) / df
-    half = float(stdtrit(df, 0.5 + level / 2) * np.sqrt(variance * normal[1, 1]))
-    slope = float(value[1])
-    if slope >= 0:
+    design = noise.whiten @ np.stack([np.ones(len(m)), np.log(m / m[-1])], axis=1)
+    target = noise.whiten @ log_error
+    normal = np.linalg.inv(np.swapaxes(design, 1, 2) @ design)
+    value = np.einsum("jpq,jnq,jn->jp", normal, design, target)
+    residual = target - np.einsum("jnp,jp->jn", design, value)
+    squares = np.sum(residual**2, axis=1) + noise.sum_squares
+    evidence = noise.log_prior - 0.5 * noise.log_det - 0.5 * df * np.log(squares)
+    evidence += 0.5 * np.linalg.slogdet(normal)[1]
+    weight = np.exp(evidence - evidence.max())
+    scale = np.sqrt(squares / df * normal[:, 1, 1])
+    chosen = systematic(weight, DRAWS)
+    ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
+    lower, middle, upper = quantiles(value[chosen, 1:], scale[chosen, None], df, ends)[0].tolist()
+    if middle >= 0:
         return None, "the error does not fall with more samples"
-    return Interval(slope, slope - half, slope + half, level), ""
+    return Interval(middle, lower, upper, level), ""
 
 
 def _regions(curve: Curve, m: Array) -> tuple[Region, ...]:

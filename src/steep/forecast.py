@@ -11,6 +11,7 @@ from steep.laws import LAWS
 from steep.laws.law import Array
 from steep.records import At, Fit, Forecast, Interval, SamplesFor, SizeLaw
 from steep.stats.mixture import quantiles
+from steep.stats.noise import distance, noise_model, slope_walk, walk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,22 +146,53 @@ def _log_curves(fit: Fit, log_ratio: Array) -> Array:
     return np.concatenate(parts, axis=1)
 
 
-def _scales(fit: Fit) -> tuple[Array, Array]:
-    scale = np.concatenate([d.scale for d in fit.draws])
-    level_scale = np.concatenate([d.level_scale for d in fit.draws])
-    return scale, level_scale
+def _joined(fit: Fit, field: str) -> Array:
+    return np.concatenate([np.asarray(getattr(d, field)) for d in fit.draws])
 
 
 def _errors(fit: Fit, m: Array, level: float) -> Array:
     """(sizes, 3): lower, median and upper error of a new measurement at ``m`` (sizes,)."""
     assert fit.reference is not None
-    centre = _log_curves(fit, np.log(m / fit.reference)).T
-    scale, level_scale = _scales(fit)
-    common = fit.noise.validation or 0.0
-    spread = np.sqrt(scale**2 + level_scale**2 + common**2)
-    spread = np.broadcast_to(spread[:, None], centre.shape)
+    log_ratio = np.log(m / fit.reference)
+    centre = _log_curves(fit, log_ratio)
+    fresh = _joined(fit, "scale") ** 2 + (fit.noise.validation or 0.0) ** 2
+    variance = fresh + _joined(fit, "level_scale") ** 2 + _departure(fit, log_ratio)
+    inside = log_ratio < 0
+    if inside.any():
+        shift, uncertain = _interpolated(fit, log_ratio[inside])
+        centre[inside] += shift
+        variance[inside] = fresh + uncertain
     ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
-    return np.exp(quantiles(centre, spread, fit.df, ends))
+    return np.exp(quantiles(centre.T, np.sqrt(variance).T, fit.df, ends))
+
+
+def _departure(fit: Fit, log_ratio: Array) -> Array:
+    """Variance of each draw's departure from its law at ``log_ratio``, (sizes, draws)."""
+    far = distance(log_ratio)[:, None]
+    return _joined(fit, "wander") ** 2 * far + _joined(fit, "bend") ** 2 * far**3 / 3
+
+
+def _interpolated(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
+    """Mean departure among the points and variance of the whole, given them: (sizes, draws)."""
+    used, parts = fit.used, fit.noise
+    within = (parts.replicate or 0.0) ** 2 * parts.replicate_df
+    noise = noise_model(used, within, parts.replicate_df)
+    at = np.log([p.samples / used[-1].samples for p in used])
+    residual = np.log([p.error for p in used])[:, None] - _log_curves(fit, at)
+    structure = _joined(fit, "structure").astype(int)
+    sigma2 = _joined(fit, "scale") ** 2 / noise.fresh[structure]
+    mean = np.zeros((len(log_ratio), len(sigma2)))
+    variance = np.zeros_like(mean)
+    for j in np.unique(structure):
+        mine, whiten = structure == j, noise.whiten[j]
+        w, b = noise.wander[j], noise.bend[j]
+        near = whiten @ (w * walk(at, log_ratio) + b * slope_walk(at, log_ratio))
+        far = distance(log_ratio)
+        left = w * far + b * far**3 / 3 - np.sum(near**2, axis=0)
+        left += (1.0 - whiten.sum(axis=1) @ near) ** 2 / noise.information[j]
+        mean[:, mine] = near.T @ (whiten @ residual[:, mine])
+        variance[:, mine] = np.maximum(left, 0.0)[:, None] * sigma2[mine]
+    return mean, variance
 
 
 def _meets(fit: Fit, error: float) -> tuple[Array, Array]:

@@ -291,6 +291,12 @@ class Draws:
     """Per draw, the scale (standard deviation) of a new point's log error about the law."""
     level_scale: tuple[float, ...]
     """Per draw, the scale of the level's own error."""
+    wander: tuple[float, ...]
+    """Per draw, the departure from the law: random walk, per root of one unit of log samples."""
+    bend: tuple[float, ...]
+    """Per draw, random walk of the slope, per root of one unit of log samples."""
+    structure: tuple[int, ...]
+    """Per draw, which structure of the noise (``stats.noise``) it was made with."""
 
 
 @dataclass(frozen=True)

@@ -1,71 +1,187 @@
 """The noise of a curve's points, as a few correlation structures with one unknown scale.
 
-log error = log law + e, with e ~ N(0, sigma^2 R). sigma^2 has a scaled inverse chi-square
-prior, R is one of a handful of matrices: what is known of each point (1 / replicates, or the
-square of a given standard error) plus a scatter about the law of unknown relative size.
-Integrating over sigma gives t and F limits with the right degrees of freedom; the pooled
-variance of replicates enters as extra sum of squares.
+log error = log law + departure + noise. The *noise* is independent between points: what is known
+of it (1 / replicates, or given standard errors), plus a scatter of unknown relative size, or
+noise that grows towards small sizes. The *departure* says that no law holds exactly: it is zero
+at the largest size and wanders off with distance from there in log m, by a random walk
+(``wander``) or a random walk of the slope (``bend``), alike towards smaller sizes, where it tells
+the fit to listen to the nearer points, and beyond the data, where it widens the forecast.
+
+Everything is sigma^2 R with a scaled inverse chi-square prior on sigma^2 and R one of a handful of
+matrices, each with its own prior scale. Integrating over sigma gives t and F limits with
+the right degrees of freedom; the pooled variance of replicates enters as extra squares.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from steep.laws.law import Array
+from steep.records import Point
 
 PRIOR_DF = 1.0
-PRIOR_SCATTER = 0.01
-"""Weak prior: a scatter of about 1 % of the error, worth one degree of freedom."""
+"""Weight of the prior on sigma, in degrees of freedom; it is weak on purpose."""
 GIVEN_DF = 10.0
 """How firmly given standard errors are believed: as if each rested on ten observations."""
-SCATTER_RATIOS = (0.0, 0.3, 1.0, 3.0, 10.0)
+NOISE = 0.01
+"""Prior scale of the noise of log error where there is no departure."""
+WANDER = 0.05
+"""Prior scale of the random walk: standard deviation per root of one unit of log m."""
+BEND = 0.13
+"""Prior scale of the slope's random walk, per root of one unit of log m."""
+SLOWDOWN = 3.0
+"""In log m: beyond a factor of 20 the departure slows down."""
+RATIOS = ((0, 0), (1, 0), (10, 0), (100, 0), (0, 10), (0, 100), (10, 10), (10, 100))
+"""(wander, bend) variances relative to sigma^2, where sigma is not known beforehand."""
+SIZES = ((0.0, 0.0), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (0.0, 0.04), (0.0, 0.13), (0.03, 0.1))
+"""(wander, bend) standard deviations where it is: replicates or standard errors were given."""
+EXACT = 0.65
+"""Prior probability that there is no departure; the rest is shared evenly."""
+GROWTHS = (0.0, 1.0)
+"""Noise variance grows as size**-growth: 1 is that of an average over the training set."""
+SCATTERS = (0.0, 1.0, 6.0)
 """Variance of the scatter about the law relative to the known noise of a typical point."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Whitening matrices of the structures, with the prior on the common scale."""
+    """Whitening matrices of the structures, with the prior on the common scale.
+
+    Arrays are (structures,) except ``whiten``, (structures, n, n).
+    """
 
     whiten: Array
-    """(structures, n, n), inverse Cholesky factors of R."""
+    """Inverse Cholesky factors of R."""
     log_det: Array
-    """(structures,), log |R|."""
     log_prior: Array
-    """(structures,), log prior weights."""
+    """Log prior weights, with the normalisation of the prior on sigma^2."""
     fresh: Array
-    """(structures,), variance of a new typical point relative to sigma^2."""
+    """Variance of a new typical point relative to sigma^2."""
+    wander: Array
+    bend: Array
+    """Variances of the departure relative to sigma^2."""
     df: float
     """Degrees of freedom of prior and replicates together."""
-    sum_squares: float
+    sum_squares: Array
     """Sum of squares of prior and replicates together, in squared log error."""
+
+    @property
+    def information(self) -> Array:
+        """1'R^-1 1: the precision of the level relative to sigma^-2."""
+        one = self.whiten.sum(axis=2)
+        return np.einsum("jn,jn->j", one, one)
+
+
+def distance(log_ratio: Array) -> Array:
+    """How far the departure has had time to go: log m at first, ever more slowly farther out.
+
+    A slope that wandered on and on would in the end rise, or fall faster than any law.
+    """
+    return SLOWDOWN * np.log1p(np.abs(log_ratio) / SLOWDOWN)
+
+
+def walk(a: Array, b: Array) -> Array:
+    """Covariance of a random walk from zero at the origin between log ratios, (len(a), len(b)).
+
+    The two sides of the origin are independent of each other.
+    """
+    low = np.minimum(distance(a)[:, None], distance(b)[None, :])
+    return np.where(np.sign(a)[:, None] * np.sign(b)[None, :] > 0, low, 0.0)
+
+
+def slope_walk(a: Array, b: Array) -> Array:
+    """Covariance of an integrated random walk with level and slope zero at the origin."""
+    low = walk(a, b)
+    high = np.maximum(distance(a)[:, None], distance(b)[None, :])
+    return low * low * (3.0 * high - low) / 6.0
 
 
 def noise_model(
-    replicates: Array, se_log: Array | None, within_squares: float, within_df: float
+    points: Sequence[Point], within_squares: float = 0.0, within_df: float = 0.0
 ) -> Noise:
-    """The noise of points with the given numbers of ``replicates`` (n,) or known ``se_log``.
+    """The noise of ``points``, by size, the last one the origin of the departure.
 
     ``within_squares`` is the sum of squared deviations of log error about each size's mean,
     on ``within_df`` degrees of freedom.
     """
-    n = len(replicates)
-    if se_log is not None and np.all(se_log > 0):
-        typical = float(np.exp(np.mean(np.log(se_log**2))))
-        base, df, squares = se_log**2 / typical, GIVEN_DF, GIVEN_DF * typical
-    else:
-        base, df, squares = 1.0 / replicates, PRIOR_DF, PRIOR_DF * PRIOR_SCATTER**2
-    known = se_log is not None or within_df > 0
-    ratios = np.array(SCATTER_RATIOS if known else (0.0,))
-    variances = base[None, :] + ratios[:, None] * float(np.mean(base))
-    whiten = np.zeros((len(ratios), n, n))
-    whiten[:, np.arange(n), np.arange(n)] = variances**-0.5
+    log_ratio = np.log([p.samples / points[-1].samples for p in points])
+    replicates = np.array([p.replicates for p in points], dtype=float)
+    se = [p.se_log for p in points if p.se_log]
+    if len(se) == len(points):
+        variance = np.square(np.array(se))
+        typical = float(np.exp(np.mean(np.log(variance))))
+        df, squares = GIVEN_DF, GIVEN_DF * typical
+        return _known(log_ratio, variance / typical, typical, df, squares)
+    if within_df > 0:
+        df = within_df + PRIOR_DF
+        squares = within_squares + PRIOR_DF * NOISE**2
+        return _known(log_ratio, 1.0 / replicates, squares / df, df, squares)
+    return _unknown(log_ratio, 1.0 / replicates)
+
+
+def _known(log_ratio: Array, base: Array, variance: float, df: float, squares: float) -> Noise:
+    """Structures around a noise of known ``variance`` times ``base`` (n,)."""
+    independent, wander, bend = [], [], []
+    for scatter, (w, b) in product(SCATTERS, SIZES):
+        independent.append(base + scatter * base.mean())
+        wander.append(w * w / variance)
+        bend.append(b * b / variance)
+    count = len(wander)
+    return _noise(
+        log_ratio, independent, wander, bend, df, np.full(count, squares), np.zeros(count)
+    )
+
+
+def _unknown(log_ratio: Array, base: Array) -> Noise:
+    """Structures around a noise of unknown size: departures in proportion to it."""
+    independent, wander, bend, scale = [], [], [], []
+    for growth, (w, b) in product(GROWTHS, RATIOS):
+        independent.append(base * np.exp(-growth * log_ratio))
+        wander.append(float(w))
+        bend.append(float(b))
+        scale.append(_prior_scale(w, b))
+    squares = PRIOR_DF * np.square(scale)
+    return _noise(
+        log_ratio, independent, wander, bend, PRIOR_DF, squares, 0.5 * PRIOR_DF * np.log(squares)
+    )
+
+
+def _prior_scale(wander: float, bend: float) -> float:
+    """Sigma at which the departure has its prior size: the departure is absolute, not relative."""
+    scales = [WANDER / wander**0.5] if wander else []
+    scales += [BEND / bend**0.5] if bend else []
+    return min(scales, default=NOISE)
+
+
+def _noise(
+    log_ratio: Array,
+    independent: Sequence[Array],
+    wander: Sequence[float],
+    bend: Sequence[float],
+    df: float,
+    sum_squares: Array,
+    log_prior: Array | float,
+) -> Noise:
+    w, b = np.array(wander), np.array(bend)
+    exact = (w == 0) & (b == 0)
+    share = np.where(exact, EXACT / exact.sum(), (1.0 - EXACT) / (~exact).sum())
+    covariance = (
+        w[:, None, None] * walk(log_ratio, log_ratio)
+        + b[:, None, None] * slope_walk(log_ratio, log_ratio)
+        + np.stack([np.diag(v) for v in independent])
+    )
+    factor = np.linalg.cholesky(covariance)
     return Noise(
-        whiten=whiten,
-        log_det=np.sum(np.log(variances), axis=1),
-        log_prior=np.full(len(ratios), -np.log(len(ratios))),
-        fresh=np.mean(variances, axis=1),
-        df=df + within_df,
-        sum_squares=squares + within_squares,
+        whiten=np.linalg.inv(factor),
+        log_det=2.0 * np.sum(np.log(np.einsum("jnn->jn", factor)), axis=1),
+        log_prior=log_prior + np.log(share),
+        fresh=np.array([float(v[-1]) for v in independent]),
+        wander=w,
+        bend=b,
+        df=df,
+        sum_squares=sum_squares,
     )

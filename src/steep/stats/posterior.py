@@ -74,10 +74,10 @@ def likelihood(log_ratio: Array, log_error: Array, noise: Noise, law: Law, z: Ar
     residual = log_error[:, None] - law.log_shape(log_ratio, z)
     white = noise.whiten @ residual
     one = noise.whiten.sum(axis=2)
-    information = np.sum(one * one, axis=1)
+    information = noise.information
     level = np.einsum("jn,jns->js", one, white) / information[:, None]
     squares = np.einsum("jns,jns->js", white, white) - level**2 * information[:, None]
-    squares = np.maximum(squares, 0.0) + noise.sum_squares
+    squares = np.maximum(squares, 0.0) + noise.sum_squares[:, None]
     df = noise.df + len(log_error) - 1
     constant = noise.log_prior - 0.5 * noise.log_det - 0.5 * np.log(information)
     return (constant[:, None] - 0.5 * df * np.log(squares)).T, level.T, squares.T
