@@ -51,11 +51,36 @@ def misses(pairs: list[Pair], truth: float) -> float:
     )
 
 
-@pytest.mark.parametrize("paired", [True, False])
-def test_the_slope_test_has_its_nominal_size(paired: bool) -> None:
+@pytest.mark.parametrize(("paired", "least"), [(True, 0.04), (False, 0.01)])
+def test_the_slope_test_has_its_nominal_size(paired: bool, least: float) -> None:
+    """10 % at the most; less where the draw of the data might have been in the noise."""
     found = simulate(500, paired=paired)
-    assert misses(found, 0.0) == pytest.approx(0.10, abs=0.04)
-    assert np.mean([p.verdict == "different exponents" for p in found]) <= 0.14
+    assert least <= misses(found, 0.0) <= 0.12
+    assert np.mean([p.verdict == "different exponents" for p in found]) <= 0.12
+
+
+def nested(random: np.random.Generator, scale: float) -> np.ndarray:
+    """Noise of the draw of nested shards: a running mean over the permutation."""
+    steps = np.diff(SIZES, prepend=0.0)
+    walk = np.cumsum(random.normal(size=len(SIZES)) * np.sqrt(steps))
+    return scale * walk / SIZES * np.sqrt(SIZES[0])
+
+
+@pytest.mark.parametrize(("common", "paired"), [(1.0, True), (0.5, True), (0.0, False)])
+def test_nested_shards_are_covered(common: float, paired: bool) -> None:
+    """The draw of the data is most of the noise, shared by both curves, in part, or not."""
+    random = np.random.default_rng(6)
+    held = []
+    for _ in range(300):
+        draw = nested(random, 0.03)
+        curves = []
+        for slope in (-0.33, -0.3):
+            own = common * draw + (1 - common) * nested(random, 0.03)
+            curves.append(points(2 * SIZES**slope * np.exp(own + 0.01 * random.normal(size=6))))
+        pair = compare(*curves, paired=paired).pairs[0]
+        assert pair.difference is not None
+        held.append((pair.difference.lower or 0) <= -0.03 <= (pair.difference.upper or 0))
+    assert np.mean(held) >= 0.82
 
 
 def test_known_standard_errors_keep_the_size() -> None:
@@ -111,7 +136,9 @@ def test_the_multiplier_covers(how: dict[str, object]) -> None:
         (p.multiplier.lower or 0.0) <= 1.5 <= (p.multiplier.upper or np.inf)  # type: ignore[union-attr]
         for p in found
     ]
-    assert 0.85 <= np.mean(inside) <= 0.97
+    assert np.mean(inside) >= 0.85
+    widths = [(p.multiplier.upper or np.inf) / (p.multiplier.lower or 0.1) for p in found]  # type: ignore[union-attr]
+    assert np.median(widths) < (2.0 if how.get("paired") is False else 1.35)
 
 
 def test_the_multiplier_covers_at_a_stated_error_where_slopes_differ() -> None:
@@ -125,13 +152,11 @@ def test_the_multiplier_covers_at_a_stated_error_where_slopes_differ() -> None:
         assert pair.multiplier is not None
         assert pair.multiplier_at == at
         inside.append((pair.multiplier.lower or 0) <= truth <= (pair.multiplier.upper or np.inf))
-    assert 0.84 <= np.mean(inside) <= 0.97
+    assert np.mean(inside) >= 0.84
 
 
 def test_a_crossing_is_found_with_its_interval() -> None:
-    """Equal at 200 * 1.5^(3/ .1...): solved for below."""
     random = np.random.default_rng(4)
-    # 2 (m / 1.5)^-0.4 = 2 m^-0.3 / scale, made to cross at m = 1500
     inside = []
     for _ in range(200):
         noise = 0.01 * random.normal(size=(2, 6))
@@ -142,7 +167,7 @@ def test_a_crossing_is_found_with_its_interval() -> None:
         assert crossing.outcome == "cross"
         assert crossing.samples is not None
         inside.append((crossing.samples.lower or 0) <= 1500 <= (crossing.samples.upper or np.inf))
-    assert 0.84 <= np.mean(inside) <= 0.96
+    assert np.mean(inside) >= 0.84
 
 
 def test_parallel_curves_do_not_cross() -> None:

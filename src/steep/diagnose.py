@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SERIOUS, WARNING, NOTE = "serious", "warning", "note"
 _ORDER = (SERIOUS, WARNING, NOTE)
-SURE, LIKELY = 0.01, 0.05
+SURE, LIKELY = 0.005, 0.03
 """Error rates of a serious finding and of a warning about points, over all points together."""
 VISIBLE = 0.01
 """Deviations of log error below this are not worth a word, however sure."""

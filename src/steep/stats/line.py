@@ -120,46 +120,85 @@ class TwoLines:
         return Contrast(float(combination @ self.theta), float(np.sqrt(total)), df)
 
 
+Series = tuple[Array, Array, Array | None]
+"""x, y and known sampling variances of y (or None) of one curve, each (n,)."""
+
+SHARED = ((0.0, 0.85), (0.7, 0.15))
+APART = ((0.0, 0.5), (0.7, 0.3), (0.95, 0.2))
+"""(Share of the noise that comes from the draw of nested shards, prior probability): where the
+draw is shared it mostly cancels, else it does not. The residuals have the last word."""
+
+
 def paired_lines(
     x: Array, first: Array, second: Array, known: tuple[Array, Array] | None = None
 ) -> TwoLines:
     """Both curves measured at the same ``x`` (n,): noise that they share cancels in differences.
 
-    Multivariate regression on one design: every contrast of the two lines has exactly the t limits
-    of a regression of that contrast of the two curves, on n - 2 degrees of freedom.
+    Multivariate regression on one design: every contrast of the two lines has the t limits of a
+    regression of that contrast of the two curves, on n - 2 degrees of freedom.
     """
-    weight = weights(x, first - second, None if known is None else known[0] + known[1])
-    centre = float(np.average(x, weights=weight))
-    design = np.stack([np.ones(len(x)), x - centre], axis=1)
-    inverse = np.linalg.inv(design.T @ (weight[:, None] * design))
+    total = None if known is None else known[0] + known[1]
+    centre = float(np.mean(x))
     both = np.stack([first, second], axis=1)
-    value = inverse @ design.T @ (weight[:, None] * both)
-    residual = both - design @ value
-    df = len(x) - 2
-    scatter = residual.T @ (weight[:, None] * residual) / df
-    if known is not None:
-        difference = float(np.array([1.0, -1.0]) @ scatter @ [1.0, -1.0])
-        least = float(np.mean(weight * (known[0] + known[1])))
-        if difference < least:
-            scatter = scatter + np.eye(2) * (least - difference) / 2
-    return TwoLines(centre, value.T.ravel(), ((np.kron(scatter, inverse), float(df)),), len(x))
-
-
-Series = tuple[Array, Array, Array | None]
-"""x, y and known sampling variances of y (or None) of one curve, each (n,)."""
+    value, covariance = _averaged(x, both, np.array([1.0, -1.0]), total, centre, SHARED)
+    return TwoLines(centre, value, ((covariance, float(len(x) - 2)),), len(x))
 
 
 def separate_lines(one: Series, two: Series) -> TwoLines:
     """Two curves with independent noise."""
     centre = 0.5 * (float(np.mean(one[0])) + float(np.mean(two[0])))
-    lines = [fit_line(x, y, known, centre) for x, y, known in (one, two)]
-    parts = []
-    for i, line in enumerate(lines):
+    values, parts = [], []
+    for i, (x, y, known) in enumerate((one, two)):
+        value, covariance = _averaged(x, y[:, None], np.ones(1), known, centre, APART)
         block = np.zeros((4, 4))
-        block[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = line.covariance
-        parts.append((block, line.df))
-    theta = np.array([v for line in lines for v in (line.level, line.slope)])
-    return TwoLines(centre, theta, tuple(parts), len(one[0]) + len(two[0]))
+        block[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = covariance
+        values.append(value)
+        parts.append((block, float(len(x) - 2)))
+    return TwoLines(centre, np.concatenate(values), tuple(parts), len(one[0]) + len(two[0]))
+
+
+def _averaged(
+    x: Array,
+    y: Array,
+    judge: Array,
+    known: Array | None,
+    centre: float,
+    structures: Sequence[tuple[float, float]],
+) -> tuple[Array, Array]:
+    """Level and slope of each column of ``y`` (n, q), and their covariance (2 q, 2 q).
+
+    Generalised least squares under each structure of the noise, averaged with the restricted
+    likelihood of ``y @ judge`` as weight. Shards are prefixes, so the noise of their draw is that
+    of a running mean: cov(m1, m2) ~ 1 / max(m1, m2).
+    """
+    design = np.stack([np.ones(len(x)), x - centre], axis=1)
+    weight = weights(x, y @ judge, known)
+    least = 0.0 if known is None else float(np.mean(weight * known))
+    m = np.exp(x - x.max())
+    nested = 1.0 / np.maximum(m[:, None], m[None, :])
+    nested /= np.mean(np.diag(nested))
+    values, covariances, evidence = [], [], []
+    for share, prior in structures:
+        precision = np.linalg.inv((1 - share) * np.diag(1.0 / weight) + share * nested)
+        information = design.T @ precision @ design
+        inverse = np.linalg.inv(information)
+        value = inverse @ design.T @ precision @ y
+        residual = y - design @ value
+        scatter = residual.T @ precision @ residual / (len(x) - 2)
+        judged = float(judge @ scatter @ judge)
+        determinants = np.linalg.slogdet(precision)[1] - np.linalg.slogdet(information)[1]
+        likelihood = 0.5 * determinants - 0.5 * (len(x) - 2) * np.log(max(judged, 1e-30))
+        evidence.append(np.log(prior) + likelihood)
+        if judged < least:
+            scatter = scatter + np.eye(len(judge)) * (least - judged) / len(judge)
+        values.append(value.T.ravel())
+        covariances.append(np.kron(scatter, inverse))
+    belief = np.exp(np.array(evidence) - max(evidence))
+    belief /= belief.sum()
+    middle = np.asarray(belief @ np.array(values))
+    apart = np.array(values) - middle
+    covariance = np.einsum("k,kij->ij", belief, np.array(covariances))
+    return middle, np.asarray(covariance + (apart.T * belief) @ apart)
 
 
 def ratio_set(

@@ -43,8 +43,8 @@ def off_trend(
     """Per point of ``y`` at log sizes ``x`` (n,): its distance from the law fitted without it.
 
     Tested against a straight line and against each of ``laws`` (with fitted parameters to start
-    from) that has points to spare; the law to which a point is nearest, in standard errors, has
-    the word. Empty with fewer than five points.
+    from) that has points to spare; the law with the least variance about the other points has the
+    word. Empty with fewer than five points.
     """
     if len(x) < 5:
         return ()
@@ -55,14 +55,17 @@ def off_trend(
         for law, start in laws:
             if len(x) - 1 - len(law.names) >= 2:
                 tried.append(_from_law(i, rest, x, y, known, law, start))
-        found.append(max(tried, key=lambda d: d.p))
+        found.append(min(tried, key=lambda each: each[0])[1])
     return tuple(found)
 
 
-def _from_line(i: int, rest: Array, x: Array, y: Array, known: Array | None) -> Deviation:
+def _from_line(
+    i: int, rest: Array, x: Array, y: Array, known: Array | None
+) -> tuple[float, Deviation]:
+    """Variance about the line through the rest, and the deviation from it."""
     line = fit_line(x[rest], y[rest], None if known is None else known[rest])
     expected, variance = line.at(float(x[i]))
-    return _deviation(i, expected, float(y[i]), variance, line.df)
+    return line.variance, _deviation(i, expected, float(y[i]), variance, line.df)
 
 
 def _from_law(
@@ -73,7 +76,7 @@ def _from_law(
     known: Array | None,
     law: Law,
     start: tuple[float, ...],
-) -> Deviation:
+) -> tuple[float, Deviation]:
     weight = weights(x[rest], y[rest], None if known is None else known[rest])
     df = float(rest.sum() - len(law.names))
     samples = np.exp(x)
@@ -91,8 +94,9 @@ def _from_law(
     squares = float(fitted.squares)
     normal = gradient[rest].T @ (weight[:, None] * gradient[rest])
     leverage = float(gradient[i] @ np.linalg.pinv(normal, hermitian=True) @ gradient[i])
-    variance = squares / df * (1.0 + leverage)
-    return _deviation(i, float(curve(value)[i]), float(y[i]), variance, df)
+    variance = squares / df
+    total = variance * (1.0 + leverage)
+    return variance, _deviation(i, float(curve(value)[i]), float(y[i]), total, df)
 
 
 def _deviation(i: int, expected: float, measured: float, variance: float, df: float) -> Deviation:
