@@ -117,6 +117,16 @@ def test_a_study_without_results_has_a_page_too(made_study):
     assert read(page).headings == ["nothing yet", "Flagged", "Provenance"]
 
 
+def test_a_table_of_results_has_a_report(made_study):
+    fitted = made_study.analysis.curves[0]
+    table = Analysis("results.csv", "", "", "", "images", "error", (), (), (), (fitted,), ())
+    page = report(table, ())
+    assert read(page).headings == ["results.csv", "Learning curve", "Tables", "Flagged"]
+    assert "A table of results: 7 sizes, 125 to 8,000 images" in page
+    assert "trained by" not in page
+    assert "best-fit models" not in without_plotly(page)
+
+
 def test_reports_are_deterministic(made_study, page):
     assert report(made_study.analysis, made_study.measurements) == page
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from steep.present import figures, numbers, sentences, tables
 from steep.present.drawing import Drawing
-from steep.present.learning import learning_curve
+from steep.present.learning import COMPOSITE, MEASURED, learning_curve
 from steep.present.numbers import Scale
 from steep.present.sizes import error_by_size, model_size_curve
 from steep.present.tables import Table
@@ -71,10 +71,19 @@ def export_figures(
 # ---------------------------------------------------------------- the top of the page
 
 
+def _is_study(analysis: Analysis) -> bool:
+    """Whether steep measured it; else it is a table of somebody's results."""
+    return bool(analysis.shards)
+
+
 def _about(analysis: Analysis) -> str:
+    if not _is_study(analysis):
+        points = analysis.curves[0].fit.points if analysis.curves else ()
+        ends = " to ".join(numbers.exact(p.samples) for p in (points[0], points[-1])[: len(points)])
+        return f"A table of results: {len(points)} sizes, {ends} {analysis.unit}"
     sizes = sorted({shard.samples for shard in analysis.shards})
     draws = len({shard.permutation for shard in analysis.shards})
-    ends = " to ".join(numbers.exact(m) for m in (sizes[0], sizes[-1])) if sizes else "no data"
+    ends = " to ".join(numbers.exact(m) for m in (sizes[0], sizes[-1]))
     how = numbers.scale(analysis.metric).label
     family = "" if analysis.family == "none" else f"{analysis.family} on "
     shards = f"{len(sizes)} shards, {ends} {analysis.unit}"
@@ -162,10 +171,13 @@ def _learning(analysis: Analysis) -> Section:
         first.forecast,
         best_fits=analysis.best_fits,
         confrontations=analysis.confrontations,
+        part=first.part if _is_study(analysis) else "",
+        points=COMPOSITE if _is_study(analysis) else MEASURED,
     )
     rest = [_other_curve(curve) for curve in others]
     lines = sentences.fit_lines(first.fit)
-    if not any(finding.kind == "draw of the data" for finding in analysis.findings):
+    told = any(finding.kind == "draw of the data" for finding in analysis.findings)
+    if _is_study(analysis) and not told:
         lines.append(sentences.unmeasured_sentence(analysis))
     return Section(
         "learning-curve",
@@ -179,7 +191,7 @@ def _learning(analysis: Analysis) -> Section:
 
 def _other_curve(curve: Curve) -> Drawing:
     name = f"learning_curve_{curve.metric}_{curve.part}"
-    return learning_curve(curve.fit, curve.forecast, part=curve.part, name=name)
+    return learning_curve(curve.fit, curve.forecast, part=curve.part, points=COMPOSITE, name=name)
 
 
 def _drawn(
@@ -218,6 +230,7 @@ def _tables(analysis: Analysis, how: Scale) -> list[Table]:
     found.append(tables.best_fit_table(analysis.best_fits, analysis.metric))
     if analysis.curves:
         found.append(tables.law_table(analysis.curves[0].fit))
+    if analysis.curves and _is_study(analysis):
         found.append(tables.slope_table(analysis))
         if len(analysis.curves) > 1 and analysis.curves[0].forecast.at:
             found.append(tables.curves_table(analysis.curves))
@@ -236,7 +249,7 @@ def _backtest(found: Backtest) -> Section:
     return Section("back-test", "Back-test", lines=lines, tables=(table,) if table.rows else ())
 
 
-def _provenance(analysis: Analysis, measurements: Sequence[Measurement]) -> Section:
+def _provenance(analysis: Analysis, measurements: Sequence[Measurement]) -> Section | None:
     guesses = [
         (
             f"best guess, {numbers.scale(name).label}",
@@ -245,11 +258,14 @@ def _provenance(analysis: Analysis, measurements: Sequence[Measurement]) -> Sect
         for name, v in analysis.best_guess
     ]
     known = [(tables.label(name), tables.cell(name, v)) for name, v in analysis.provenance]
+    pairs = [("trainer", analysis.trainer), *guesses, *known]
+    if not measurements and not any(value for _, value in pairs):
+        return None
     return Section(
         "provenance",
         "Provenance",
         tables=(_cost_table(analysis, measurements),) if measurements else (),
-        pairs=(("trainer", analysis.trainer), *guesses, *known),
+        pairs=tuple((name, value) for name, value in pairs if value),
     )
 
 

@@ -25,7 +25,7 @@ def curve(made_study):
     first = analysis.curves[0]
     return learning_curve(
         first.fit, first.forecast, best_fits=analysis.best_fits,
-        confrontations=analysis.confrontations,
+        confrontations=analysis.confrontations, part="validation", points=COMPOSITE,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ FARTHEST_GUESS = 6.0
 """A best-guess level farther above the points than this would squeeze the curve: it is told."""
 
 COMPOSITE = "best-fit models"
+MEASURED = "measured"
 LAW = "law and forecast"
 UNUSED = "not in the fit"
 HELD_OUT = "held out"
@@ -32,16 +33,18 @@ def learning_curve(
     *,
     best_fits: Sequence[BestFit] = (),
     confrontations: Sequence[Confrontation] = (),
-    part: str = "validation",
+    part: str = "",
+    points: str = MEASURED,
     name: str = "learning_curve",
 ) -> Drawing:
     """Error against training-set size, log-log. ``best_fits`` give the single-model curves;
-    ``part`` is '' where nobody knows what the errors were measured on."""
+    ``part`` is what the errors were measured on, '' where nobody knows; ``points`` is what the
+    legend calls the fitted points."""
     how = numbers.fit_scale(fit)
     reach = _reach(fit, forecast, confrontations)
     law = _law(fit, how, reach)
     layers: list[Layer] = [*law[:1], *_single_models(best_fits, how, fit.unit), *law[1:]]
-    layers += _points(fit, how, {c.samples for c in confrontations})
+    layers += _points(fit, how, points, {c.samples for c in confrontations})
     layers += _confronted(confrontations, how, fit.unit)
     heights = [*_heights(layers), *_near_guess(fit, how)]
     x = log_axis(f"training {fit.unit}", [*(p.samples for p in fit.points), *reach])
@@ -58,7 +61,7 @@ def learning_curve(
             Level(g, "level", f"best guess {numbers.measured(fit.best_guess, how)}")
             for g in _near_guess(fit, how)
         ),
-        legend=(COMPOSITE, LAW, _band_name(fit), FORECAST, TRUTH),
+        legend=(points, LAW, _band_name(fit), FORECAST, TRUTH),
     )
 
 
@@ -166,7 +169,7 @@ def size_label(size: int, parameters: float) -> str:
 # ---------------------------------------------------------------- points
 
 
-def _points(fit: Fit, how: Scale, confronted: set[float]) -> list[Layer]:
+def _points(fit: Fit, how: Scale, legend: str, confronted: set[float]) -> list[Layer]:
     used = [p for p in fit.points if p.used]
     rest = [p for p in fit.points if not p.used and p.error > 0 and p.samples not in confronted]
     layers: list[Layer] = []
@@ -175,7 +178,7 @@ def _points(fit: Fit, how: Scale, confronted: set[float]) -> list[Layer]:
         name = reason if reason == HELD_OUT else f"{UNUSED}: {reason}"
         layers.append(_marks(mine, fit, how, name, "quiet", hollow=True))
     if used:
-        layers.append(_marks(used, fit, how, COMPOSITE, "main"))
+        layers.append(_marks(used, fit, how, legend, "main"))
     return layers
 
 

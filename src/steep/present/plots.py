@@ -39,7 +39,7 @@ def plot_fit(fit: Fit, ax: Any = None) -> Any:
             import matplotlib.pyplot as pyplot
 
             _, ax = pyplot.subplots(figsize=WIDE)
-        draw(learning_curve(fit, part=""), ax)
+        draw(learning_curve(fit), ax)
     return ax
 
 
