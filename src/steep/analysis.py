@@ -176,7 +176,7 @@ def _curves(
     fitted = [b for b in best_fits if not b.held_out]
     largest = max((b.samples for b in fitted), default=0.0)
     places = sorted({largest * f for f in FACTORS} | set(at)) if fitted else []
-    places = sorted({*places, *(b.samples for b in best_fits if b.held_out)})
+    places = sorted({*places, *(s.samples for s in facts.shards if s.held_out)})
     compute = _compute(facts, fitted, measurements)
 
     def curve(metric: str, part: str, points: Sequence[Point], goals: Sequence[float]) -> Curve:
@@ -220,8 +220,13 @@ def _forecast(
     compute: tuple[float, float] | None,
 ) -> Forecast:
     size_law = dict(laws)["smallest adequate"]
-    if compute is None:
-        return forecast(law, at=places, target=goals, size_law=size_law)
+    if compute is None:  # a trainer that counts no FLOPs
+        made = forecast(law, at=places, target=goals, size_law=size_law)
+        return replace(
+            made,
+            at=tuple(replace(a, flops=None) for a in made.at),
+            targets=tuple(replace(t, flops=None) for t in made.targets),
+        )
     per_parameter, epochs = compute
     return forecast(
         law,
