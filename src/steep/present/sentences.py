@@ -162,7 +162,7 @@ def noise_sentences(fit: Fit) -> list[str]:
     if noise.validation is not None:
         common = numbers.measured(noise.validation, PERCENT, 2)
         parts.append(f"{common} shared by all points through the one validation set")
-    return [f"Noise of the error: {', '.join(parts)}"] if parts else []
+    return [f"Noise, as a share of the error: {', '.join(parts)}"] if parts else []
 
 
 # ---------------------------------------------------------------- a study
