@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +95,23 @@ def done(process: subprocess.Popen[str], code: int) -> str:
 
 
 @pytest.fixture
-def driver(tmp_path: Path) -> Iterator[Driver]:
-    made = Driver(tmp_path)
-    yield made
-    for process in made.started:
+def make_driver(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
+    made: list[Driver] = []
+
+    def make(trainer: dict[str, Any] | None = None, **run: Any) -> Driver:
+        made.append(Driver(tmp_path, trainer, **run))
+        return made[-1]
+
+    yield make
+    for process in (process for driver in made for process in driver.started):
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def driver(make_driver: Callable[..., Driver]) -> Driver:
+    return make_driver()
 
 
 # ---------------------------------------------------------------- F1: a worker is killed
@@ -183,8 +193,10 @@ def test_four_kills_of_everything_lose_nothing(driver: Driver, expected: dict[st
 
 
 @pytest.mark.slow
-def test_twenty_kills_of_everything_lose_nothing(tmp_path: Path, expected: dict[str, Any]) -> None:
-    _kill_everything_often(Driver(tmp_path, {"seconds_per_step": 0.05}), 20, expected)
+def test_twenty_kills_of_everything_lose_nothing(
+    make_driver: Callable[..., Driver], expected: dict[str, Any]
+) -> None:
+    _kill_everything_often(make_driver({"seconds_per_step": 0.05}), 20, expected)
 
 
 # ---------------------------------------------------------------- F4: Ctrl-C
@@ -211,10 +223,11 @@ def test_one_interrupt_drains_and_the_study_goes_on(
 
 
 def test_two_interrupts_stop_at_once_and_the_study_goes_on(
-    tmp_path: Path, expected: dict[str, Any]
+    make_driver: Callable[..., Driver],
 ) -> None:
-    stubborn = {"kind": "hang", "step": 20, "attempts": 1}  # deaf to draining
-    driver = Driver(tmp_path, {"faults": [stubborn]})
+    # Deaf to draining: the two trials that run first.
+    stubborn = {"kind": "hang", "step": 20, "attempts": 1, "size": 4, "items": 1000}
+    driver = make_driver({"faults": [stubborn]})
     process = driver.start()
     driver.wait_for("begins", 2)
     time.sleep(0.5)
@@ -228,6 +241,8 @@ def test_two_interrupts_stop_at_once_and_the_study_goes_on(
     assert not driver.alive()
     with Store.open(driver.folder, read_only=True) as store:
         assert all(row.status == Status.PLANNED for row in store.rows())
+    driver.run()
+    assert len(driver.complete()) == 12
 
 
 # ---------------------------------------------------------------- F6: two drivers
