@@ -54,7 +54,7 @@ def misses(pairs: list[Pair], truth: float) -> float:
 @pytest.mark.parametrize(("paired", "least"), [(True, 0.04), (False, 0.01)])
 def test_the_slope_test_has_its_nominal_size(paired: bool, least: float) -> None:
     """10 % at the most; less where the draw of the data might have been in the noise."""
-    found = simulate(500, paired=paired)
+    found = simulate(300, paired=paired)
     assert least <= misses(found, 0.0) <= 0.12
     assert np.mean([p.verdict == "different exponents" for p in found]) <= 0.12
 
@@ -71,7 +71,7 @@ def test_nested_shards_are_covered(common: float, paired: bool) -> None:
     """The draw of the data is most of the noise, shared by both curves, in part, or not."""
     random = np.random.default_rng(6)
     held = []
-    for _ in range(300):
+    for _ in range(200):
         draw = nested(random, 0.03)
         curves = []
         for slope in (-0.33, -0.3):
@@ -84,38 +84,38 @@ def test_nested_shards_are_covered(common: float, paired: bool) -> None:
 
 
 def test_known_standard_errors_keep_the_size() -> None:
-    assert misses(simulate(400, se_log=0.02), 0.0) <= 0.14
-    assert misses(simulate(400, se_log=0.002), 0.0) == pytest.approx(0.10, abs=0.045)
+    assert misses(simulate(250, se_log=0.02), 0.0) <= 0.14
+    assert 0.03 <= misses(simulate(250, se_log=0.002), 0.0) <= 0.14
 
 
 def test_pairing_cancels_shared_noise_and_keeps_coverage() -> None:
     """Both curves on the same shards: a hard shard is hard for both."""
-    paired = simulate(300, shared=0.05, slopes=(-0.33, -0.3))
-    apart = simulate(300, shared=0.05, slopes=(-0.33, -0.3), paired=False)
+    paired = simulate(200, shared=0.05, slopes=(-0.33, -0.3))
+    apart = simulate(200, shared=0.05, slopes=(-0.33, -0.3), paired=False)
 
     def width(pairs: list[Pair]) -> float:
         return float(np.median([p.difference.upper - p.difference.lower for p in pairs]))  # type: ignore[union-attr,operator]
 
     assert all(p.paired for p in paired)
     assert width(paired) < 0.6 * width(apart)
-    assert misses(paired, -0.03) == pytest.approx(0.10, abs=0.05)
+    assert 0.02 <= misses(paired, -0.03) <= 0.14
 
 
 def test_the_stated_power_is_the_rate_of_same_for_equal_exponents() -> None:
-    found = simulate(400, noise=0.015)
+    found = simulate(250, noise=0.015)
     said = np.mean([p.power_same for p in found])
     assert np.mean([p.verdict == "same exponent" for p in found]) == pytest.approx(said, abs=0.1)
     assert 0.5 < said < 0.95
 
 
 def test_the_stated_power_to_find_the_margin_is_reached() -> None:
-    found = simulate(400, slopes=(-0.315, -0.285), noise=0.015)
+    found = simulate(250, slopes=(-0.315, -0.285), noise=0.015)
     detected = misses(found, 0.0)
     assert detected == pytest.approx(np.mean([p.power_different for p in found]), abs=0.07)
 
 
 def test_exponents_that_differ_by_the_margin_are_rarely_called_the_same() -> None:
-    found = simulate(400, slopes=(-0.3, -0.3 / 1.1055), noise=0.01)
+    found = simulate(250, slopes=(-0.3, -0.3 / 1.1055), noise=0.01)
     assert np.mean([p.verdict == "same exponent" for p in found]) <= 0.08
 
 
@@ -131,7 +131,7 @@ def test_without_power_the_word_same_is_never_used() -> None:
 
 @pytest.mark.parametrize("how", [{}, {"shared": 0.03}, {"paired": False}])
 def test_the_multiplier_covers(how: dict[str, object]) -> None:
-    found = simulate(400, **how)  # type: ignore[arg-type]
+    found = simulate(250, **how)  # type: ignore[arg-type]
     inside = [
         (p.multiplier.lower or 0.0) <= 1.5 <= (p.multiplier.upper or np.inf)  # type: ignore[union-attr]
         for p in found
@@ -255,6 +255,11 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare(*[pd.DataFrame({"samples": SIZES, "error": SIZES})] * 2, y="err")
     with pytest.raises(ValueError, match="margin"):
         compare(curve, curve, margin=10)
+
+
+def test_a_bent_curve_is_pointed_out() -> None:
+    pair = compare(points(2 * SIZES**-0.5 + 0.05), points(2 * SIZES**-0.3)).pairs[0]
+    assert pair.sentences[-1] == ("A bends within the common range: its slope is the mean over it.")
 
 
 def test_compare_is_deterministic() -> None:

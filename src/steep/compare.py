@@ -23,6 +23,7 @@ from steep.present import comparing
 from steep.records import Comparison, Crossing, Fit, Interval, Pair, Point
 from steep.stats.curve import curve_from_arrays, curve_from_points
 from steep.stats.line import Series, TwoLines, paired_lines, ratio_set, separate_lines
+from steep.stats.trend import bend
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,14 @@ BEYOND = 10.0
 """Crossings are looked for up to this many times the largest common size."""
 NEAR = 1e-6
 """Relative difference below which two sizes are the same one."""
+BENT, VISIBLE = 0.02, 0.05
+"""Error rate and change of slope from which on a curve is called bent."""
 DRAWS = 4000
+
+OWN_VALIDATION = (
+    "The validation set's noise counts as if each curve had its own: shared items make the "
+    "offset surer than its interval."
+)
 
 _DIFFERENCE = (0.0, 1.0, 0.0, -1.0)
 _OFFSET = (1.0, 0.0, -1.0, 0.0)
@@ -192,7 +200,15 @@ def _pair(a: _Side, b: _Side, ask: _Ask) -> Pair:
         lines = separate_lines(one, two)
     lines, caveats = _with_validation(lines, a, b, ask)
     judged = _judged(a, b, ask, lines, one, two, caveats)
-    return replace(judged, start=start, end=end, paired=paired)
+    sentences = (*judged.sentences, *_bent(a.name, one), *_bent(b.name, two))
+    return replace(judged, start=start, end=end, paired=paired, sentences=sentences)
+
+
+def _bent(name: str, curve: Series) -> tuple[str, ...]:
+    found = bend(*curve)
+    if found is None or found.p > BENT or abs(found.last - found.first) < VISIBLE:
+        return ()
+    return (f"{name} bends within the common range: its slope is the mean over it.",)
 
 
 def _nothing(a: _Side, b: _Side, outcome: str, points: tuple[int, int]) -> Pair:
@@ -215,9 +231,11 @@ def _with_validation(
 ) -> tuple[TwoLines, tuple[str, ...]]:
     """The validation set moves a whole curve: an error of the levels that residuals cannot show."""
     if ask.items_se is not None and ask.shared_validation:
-        variances, caveats = (ask.items_se**2 / 2, ask.items_se**2 / 2), ()
+        variances = (ask.items_se**2 / 2, ask.items_se**2 / 2)
+        caveats: tuple[str, ...] = ()
     elif a.validation is not None and b.validation is not None:
-        variances, caveats = (a.validation**2, b.validation**2), ()
+        variances = (a.validation**2, b.validation**2)
+        caveats = (OWN_VALIDATION,) if ask.shared_validation else ()
     else:
         return lines, ("What the validation set adds to the offset is not known here.",)
     block = np.diag([variances[0], 0.0, variances[1], 0.0])
