@@ -245,6 +245,8 @@ def _check_stream(model: Any, shape: Mapping[str, int]) -> None:
     with torch.no_grad():
         logits, _ = model(tokens, None)
         assert logits.shape == (3, 8, shape["vocabulary"]), "logits are not BxTxV"
+        decoded = model.decoder(model.hidden(tokens, None)[0])
+        torch.testing.assert_close(decoded, logits, rtol=1e-4, atol=1e-5)
         head, state = model(tokens[:, :5], None)
         tail, _ = model(tokens[:, 5:], state)
     torch.testing.assert_close(torch.cat([head, tail], 1), logits, rtol=1e-4, atol=1e-5)

@@ -187,17 +187,20 @@ class Characters:
 
     def loss(self, model: Any, batch: Any, state: Any) -> tuple[torch.Tensor, float, Any]:
         """The state is dropped at the start of an epoch: its stream is another one."""
-        import torch.nn.functional as F
+        from steep.engine.softmax import summed_cross_entropy
 
         x_BxT, y_BxT, fresh = batch
-        logits_BxTxV, state = model(x_BxT, None if fresh else state)
-        total = F.cross_entropy(logits_BxTxV.flatten(0, 1), y_BxT.flatten(), reduction="sum")
+        h_BxTxH, state = model.hidden(x_BxT, None if fresh else state)
+        head = model.decoder
+        total = summed_cross_entropy(h_BxTxH.flatten(0, 1), head.weight, head.bias, y_BxT.flatten())
         return total, float(y_BxT.numel()), _detached(state)
 
     def evaluate(self, model: Any, items: np.ndarray) -> Scores:
         """Paragraphs of like length together, padded: padding is masked out of every sum."""
         import torch
         import torch.nn.functional as F
+
+        from steep.engine.softmax import cross_entropy_and_errors
 
         length = self._length[items]
         nats, wrong = np.zeros(len(items)), np.zeros(len(items))
@@ -208,12 +211,14 @@ class Characters:
                 padded[place, : length[row]] = self._tokens[start : start + length[row]]
             y_BxT = torch.from_numpy(padded).to(self._device)
             x_BxT = F.pad(y_BxT[:, :-1], (1, 0), value=END)
-            logits_BxTxV = model(x_BxT, None)[0].float()
-            nats_BxT = F.cross_entropy(logits_BxTxV.transpose(1, 2), y_BxT, reduction="none")
-            valid_BxT = np.arange(padded.shape[1]) < length[rows][:, None]
-            wrong_BxT = (logits_BxTxV.argmax(2) != y_BxT).cpu().numpy()
-            nats[rows] = (nats_BxT.double().cpu().numpy() * valid_BxT).sum(1)
-            wrong[rows] = (wrong_BxT & valid_BxT).sum(1)
+            valid_BxT = torch.from_numpy(np.arange(padded.shape[1]) < length[rows][:, None])
+            kept_BxT = valid_BxT.to(self._device)
+            h_NxH = model.hidden(x_BxT, None)[0][kept_BxT]
+            head = model.decoder
+            found = cross_entropy_and_errors(h_NxH, head.weight, head.bias, y_BxT[kept_BxT])
+            place_N = np.repeat(rows, length[rows])
+            for totals, values_N in zip((nats, wrong), found, strict=True):
+                totals += np.bincount(place_N, values_N.double().cpu().numpy(), len(items))
         sums = {"cross_entropy": nats, "bits_per_character": nats / np.log(2), "error": wrong}
         return Scores(length.astype(float), sums)
 

@@ -26,8 +26,10 @@ class Family:
     """(size on the dial, the domain's shape, ``Options``) -> a freshly initialised model.
 
     Initialisation draws from torch's global generator only. A stream model's forward is
-    ``(tokens_BxT, state) -> (logits_BxTxV, state)`` with ``state`` None at the start; a
-    classifier's is ``(x_BxCxHxW) -> logits_BxK``."""
+    ``(tokens_BxT, state) -> (logits_BxTxV, state)`` with ``state`` None at the start, and is
+    ``decoder``, a Linear, after ``hidden(tokens_BxT, state) -> (h_BxTxH, state)``: domains take
+    the two apart and never hold all logits at once. A classifier's is
+    ``(x_BxCxHxW) -> logits_BxK``. A model may say in ``engine`` what it runs on."""
     kind: str
     """'classifier' or 'stream': which domains it fits; equal to ``domain.kind``."""
     dial: str = "width"
