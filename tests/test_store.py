@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from steep import config, lease
 from steep.executors.contract import Event, Kind
+from steep.folder import load_checkpoint, save_checkpoint
 from steep.records import Evaluation, Measurement, Status, Trial
 from steep.store import Store, StoreError, compose_study_yaml, read_frozen, read_spec
 
@@ -578,3 +579,13 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(small_disk: Path) -> No
         store.reclaim()
         n = acknowledged + 1
         assert store.record(result(trial(n), claim(store, trial(n))))
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_old_one_whole(small_disk: Path) -> None:
+    save_checkpoint(small_disk, "t", 1, 10, b"old" * 1000)
+    with pytest.raises(StoreError, match="no space left"):
+        save_checkpoint(small_disk, "t", 1, 20, bytes(2_000_000))
+    assert load_checkpoint(small_disk, "t") == (b"old" * 1000, [])
+    assert len(list((small_disk / "checkpoints/t").iterdir())) == 1
+    save_checkpoint(small_disk, "t", 1, 30, b"new" * 1000)
+    assert load_checkpoint(small_disk, "t") == (b"new" * 1000, [])
