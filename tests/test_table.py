@@ -218,8 +218,10 @@ def test_percent_and_fraction_in_one_column_are_an_error(tmp_path: Path) -> None
 
 
 def test_an_accuracy_above_its_scale_is_refused(tmp_path: Path) -> None:
-    text = csv("samples,score", [300, 310, 320, 330, 340])
-    assert "cannot be made errors" in problems(tmp_path, text, y="score", higher_is_better=True)[0]
+    for scores in ([300, 310, 320, 330, 340], [-3.0, -2.5, -2.2, -2.0, -1.9]):
+        text = csv("samples,score", list(scores))
+        found = problems(tmp_path, text, y="score", higher_is_better=True)
+        assert "only values from 0 to 1" in found[0]
 
 
 def test_decimal_commas_thousands_and_suffixes(tmp_path: Path) -> None:

@@ -171,8 +171,8 @@ def meaning(
         said, why = median(values) > 1, "most values lie above 1"
     divisor = 100.0 if said else 1.0
     largest = max(values) / divisor
-    if accuracy and largest > 1:
-        return "higher is better, but values above 1 (or 100 %) cannot be made errors by 1 - value"
+    if accuracy and not 0 <= min(values) / divisor <= largest <= 1:
+        return "higher is better, but only values from 0 to 1 (or 100 %) become errors by 1 - value"
     return Meaning(divisor, accuracy, metric, _note(column, name, accuracy, said, why, largest))
 
 
