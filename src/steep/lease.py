@@ -8,6 +8,7 @@ and a laptop that sleeps does not age a lease.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import signal
@@ -17,6 +18,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 NETWORK_FILE_SYSTEMS = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ncpfs", "webdav", "afpfs"),
@@ -113,31 +115,36 @@ def _space() -> str:
 
 
 def start_time(pid: int) -> str:
-    """When process ``pid`` started, or '' when there is no such process or no way to know."""
+    """When process ``pid`` started; '' when there is none, or only what is left of a dead one."""
+    if sys.platform == "darwin":
+        return _output("ps", "-o", "lstart=", "-p", str(pid))
+    if sys.platform == "win32":
+        return _windows_start_time(pid)
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
-        if sys.platform == "darwin":
-            return _output("ps", "-o", "lstart=", "-p", str(pid))
         return ""
     fields = stat[stat.rindex(b")") + 2 :].split()  # the name before it may hold anything
     return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
 
 
+def _windows_start_time(pid: int) -> str:
+    system: Any = getattr(ctypes, "windll").kernel32  # noqa: B009 (unknown to other systems)
+    process = system.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
+    if not process:
+        return ""
+    times = [ctypes.c_ulonglong() for _ in range(4)]
+    code = ctypes.c_ulong()
+    system.GetProcessTimes(process, *(ctypes.byref(value) for value in times))
+    system.GetExitCodeProcess(process, ctypes.byref(code))
+    system.CloseHandle(process)
+    return str(times[0].value) if code.value == 259 else ""  # STILL_ACTIVE
+
+
 def is_running(pid: int, start: str) -> bool:
     """Whether process ``pid`` runs and is the one that started at ``start``. A zombie does not."""
-    if pid <= 0:
-        return False
-    found = start_time(pid)
-    if found or sys.platform in ("linux", "darwin"):
-        return bool(found) and (not start or found == start)
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return True
+    found = start_time(pid) if pid > 0 else ""
+    return bool(found) and found == (start or found)
 
 
 def kill(pid: int, start: str, wait: float = 3.0) -> bool:
@@ -147,7 +154,9 @@ def kill(pid: int, start: str, wait: float = 3.0) -> bool:
     if not start or not is_running(pid, start) or pid == os.getpid():
         return not is_running(pid, start)
     try:
-        if os.getpgid(pid) == pid:
+        if sys.platform == "win32":
+            os.kill(pid, signal.SIGTERM)
+        elif os.getpgid(pid) == pid:
             os.killpg(pid, signal.SIGKILL)
         else:
             os.kill(pid, signal.SIGKILL)
