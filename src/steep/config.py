@@ -7,17 +7,18 @@ carries every problem found. Nothing is trained, downloaded or written before th
 from __future__ import annotations
 
 import importlib
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from steep import plainyaml
 from steep.domains import DOMAINS
+from steep.executors import EXECUTORS
 from steep.models import FAMILIES
+from steep.plainyaml import Lines, Problem
 from steep.planners import PLANNERS
 from steep.trainers import TRAINERS
 
@@ -124,23 +125,6 @@ class Spec(Strict):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong with a spec, where: ``path`` is dotted, ``line`` counts from 1."""
-
-    path: str
-    line: int | None
-    message: str
-
-    def __str__(self) -> str:
-        where = self.path or "spec"
-        return (
-            f"{where} (line {self.line}): {self.message}"
-            if self.line
-            else f"{where}: {self.message}"
-        )
-
-
 class SpecError(ValueError):
     """Every problem of a spec at once."""
 
@@ -157,18 +141,19 @@ class QuestionError(ValueError):
 @dataclass(frozen=True)
 class Loaded:
     spec: Spec
-    text: str
     base: Path
     """The folder that relative paths in the spec start from."""
-    lines: Mapping[str, int] = field(default_factory=dict)
+    lines: Lines = field(default_factory=dict)
+    source: str = "spec"
+    """The file it was read from, for messages."""
 
     def problem(self, path: str, message: str) -> Problem:
         """A problem found later (data too small, say), at its place in the file."""
-        line = self.lines.get(path)
-        while line is None and "." in path:
-            path = path.rpartition(".")[0]
-            line = self.lines.get(path)
-        return Problem(path, line, message)
+        return Problem(path, _nearest(path, self.lines), message)
+
+    def error(self, problems: list[Problem]) -> SpecError:
+        """Problems found later, as an error that names the file."""
+        return SpecError(problems, self.source)
 
 
 def load(path: Path | str) -> Loaded:
@@ -185,33 +170,61 @@ def load(path: Path | str) -> Loaded:
 
 def parse(text: str, base: Path | None = None, source: str = "spec") -> Loaded:
     """Check the text of a spec. Raises SpecError with every problem."""
-    values, lines, problems = _read_yaml(text)
+    values, lines, problems = plainyaml.read(text)
+    return Loaded(_checked(values, lines, problems, source), base or Path.cwd(), lines, source)
+
+
+def from_values(values: Mapping[str, Any], base: Path | None = None) -> Loaded:
+    """The same checks for a spec given as a mapping in Python."""
+    plain = _plain(values)
+    lines = dict.fromkeys(_paths(plain))
+    return Loaded(_checked(plain, lines, [], "spec"), base or Path.cwd(), lines)
+
+
+def _checked(values: Any, lines: Lines, problems: list[Problem], source: str) -> Spec:
     spec = None
     if values is not None:
         try:
             spec = Spec.model_validate(values)
         except ValidationError as error:
-            problems += [_problem(detail, lines) for detail in error.errors()]
+            told = {problem.path for problem in problems}
+            problems += [p for p in _problems(error, lines) if p.path not in told]
         problems += _check_members(values, lines)
     if spec is not None:
         problems += _check_meaning(spec, lines)
     if problems or spec is None:
         raise SpecError(sorted(problems, key=lambda p: (p.line or 0, p.path)), source)
-    return Loaded(spec, text, base or Path.cwd(), lines)
-
-
-def from_values(values: Mapping[str, Any], base: Path | None = None) -> Loaded:
-    """The same checks for a spec given as a mapping in Python."""
-    return parse(yaml.safe_dump(_plain(values), sort_keys=False), base)
+    return spec
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists: YAML has only one kind of sequence."""
+    """As YAML would have brought it: lists, numbers and text; arrays and paths made such."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
-    return value
+    if isinstance(value, PurePath):
+        return str(value)
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _paths(values: Any, path: str = "") -> Iterator[str]:
+    """Every dotted path in plain values."""
+    yield path
+    pairs: Any = ()
+    if isinstance(values, dict):
+        pairs = values.items()
+    elif isinstance(values, list):
+        pairs = enumerate(values)
+    for key, inner in pairs:
+        yield from _paths(inner, f"{path}.{key}" if path else str(key))
+
+
+def _nearest(path: str, lines: Lines) -> int | None:
+    """The line of a path, or of the nearest section around it that the file has."""
+    while (line := lines.get(path)) is None and "." in path:
+        path = path.rpartition(".")[0]
+    return line
 
 
 def member(drawer: Mapping[str, str], name: str) -> Any:
@@ -219,88 +232,25 @@ def member(drawer: Mapping[str, str], name: str) -> Any:
     return importlib.import_module(drawer[name])
 
 
-# ---------------------------------------------------------------- YAML, strictly
-
-_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
-_INT = re.compile(r"^[-+]?[0-9]+$")
-_SPECIAL = {"true": True, "false": False, "null": None, "~": None, "": None}
-_SPECIAL_FLOAT = re.compile(r"^[-+]?\.(inf|nan)$", re.IGNORECASE)
-_LARGEST_SPEC = 1_000_000
-
-
-def _read_yaml(text: str) -> tuple[Any, dict[str, int], list[Problem]]:
-    """Plain values, the line of every path, and what is wrong with the YAML itself.
-
-    Differs from YAML 1.1 where that surprises: 1e-3 is a number, ``no`` and ``on`` are strings,
-    a key given twice is an error, and anchors and aliases are refused (alias bombs)."""
-    problems: list[Problem] = []
-    lines: dict[str, int] = {}
-    if len(text) > _LARGEST_SPEC:
-        return None, lines, [Problem("", None, f"larger than {_LARGEST_SPEC} characters")]
-    try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                line = event.start_mark.line + 1
-                return None, lines, [Problem("", line, "anchors and aliases are not allowed")]
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        return None, lines, [Problem("", line, f"not YAML: {error.problem}")]
-    except (yaml.YAMLError, RecursionError) as error:
-        return None, lines, [Problem("", None, f"not YAML: {error}")]
-    if not isinstance(node, yaml.MappingNode):
-        return None, lines, [Problem("", 1, "a spec is a mapping of keys to values")]
-    return _construct(node, "", lines, problems), lines, problems
-
-
-def _construct(node: Any, path: str, lines: dict[str, int], problems: list[Problem]) -> Any:
-    lines[path] = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        values: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                problems.append(Problem(path, line, "a key must be a plain word"))
-                continue
-            key = key_node.value
-            inner = f"{path}.{key}" if path else key
-            if key in values:
-                problems.append(Problem(inner, line, "given twice"))
-                continue
-            values[key] = _construct(value_node, inner, lines, problems)
-            lines[inner] = line
-        return values
-    if isinstance(node, yaml.SequenceNode):
-        return [
-            _construct(inner, f"{path}.{i}", lines, problems) for i, inner in enumerate(node.value)
-        ]
-    if node.tag not in _TAGS:
-        problems.append(Problem(path, lines[path], f"tag {node.tag} is not allowed"))
-    return _scalar(node.value) if node.style is None else node.value
-
-
-_TAGS = {
-    f"tag:yaml.org,2002:{name}"
-    for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
-}
-
-
-def _scalar(text: str) -> Any:
-    if text in _SPECIAL:
-        return _SPECIAL[text]
-    if _INT.match(text) and len(text) < 20:
-        return int(text)
-    if _FLOAT.match(text):
-        return float(text)
-    if _SPECIAL_FLOAT.match(text):
-        return float(text.replace(".", ""))
-    return text
-
-
 # ---------------------------------------------------------------- checks beyond the types
 
 
-def _problem(detail: Any, lines: Mapping[str, int], prefix: str = "") -> Problem:
+def _problems(error: ValidationError, lines: Lines, prefix: str = "") -> list[Problem]:
+    """Pydantic's errors at their places. The branches of a union fail together, at one place:
+    that is one problem."""
+    found: dict[str, Problem] = {}
+    for detail in error.errors():
+        problem = _problem(detail, lines, prefix)
+        if problem.path not in found:
+            found[problem.path] = problem
+        elif detail["type"] == "bool_type":  # the last branch of Scalar
+            message = "must be a number, a word, true or false"
+            if "finite" not in found[problem.path].message:
+                found[problem.path] = Problem(problem.path, problem.line, message)
+    return list(found.values())
+
+
+def _problem(detail: Any, lines: Lines, prefix: str) -> Problem:
     """A pydantic error at its place in the file; union branches do not belong to the path."""
     parts = [str(part) for part in detail["loc"]]
     path = prefix
@@ -309,61 +259,71 @@ def _problem(detail: Any, lines: Mapping[str, int], prefix: str = "") -> Problem
         inner = f"{path}.{part}" if path else part
         if inner in lines or (absent and part == parts[-1]):
             path = inner
-    line = lines.get(path) or lines.get(path.rpartition(".")[0])
-    message = detail["msg"]
-    if detail["type"] == "extra_forbidden":
-        message = "unknown key"
-    elif detail["type"] == "missing":
-        message = "missing"
-    elif "input" in detail and not isinstance(detail["input"], (dict, list)):
+    message = _MESSAGES.get(detail["type"], detail["msg"])
+    if "input" in detail and not absent and not isinstance(detail["input"], (dict, list)):
         message = f"{message} (is {detail['input']!r})"
-    return Problem(path, line, message)
+    return Problem(path, _nearest(path, lines), message)
 
 
-_DRAWERS = {
-    "domain": DOMAINS,
-    "family": FAMILIES,
-    "trainer": TRAINERS,
+_MESSAGES = {
+    "extra_forbidden": "unknown key",
+    "missing": "missing",
+    "model_type": "must be a mapping of keys to values",
+    "dict_type": "must be a mapping of keys to values",
+    "tuple_type": "must be a list",
 }
 
 
-def _check_members(values: Mapping[str, Any], lines: Mapping[str, int]) -> list[Problem]:
+_DRAWERS = {"domain": DOMAINS, "family": FAMILIES, "trainer": TRAINERS}
+_NAMED = {"search.planner": PLANNERS, "run.executor": EXECUTORS}
+
+
+def _check_members(values: Mapping[str, Any], lines: Lines) -> list[Problem]:
     """Names that no drawer holds, and options that their member does not know."""
     problems = []
     for section, drawer in _DRAWERS.items():
         given = values.get(section)
-        if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+        if not isinstance(given, dict):
             continue
-        if given["name"] not in drawer:
-            known = ", ".join(sorted(drawer))
-            message = f"no {section} named {given['name']!r}; there are: {known}"
-            problems.append(Problem(f"{section}.name", lines.get(f"{section}.name"), message))
+        default = Spec.model_fields[section].annotation.model_fields["name"].default  # type: ignore[union-attr]
+        name = given.get("name", default)
+        if not isinstance(name, str):
             continue
-        options = {k: v for k, v in given.items() if k not in ("name", "sizes")}
-        problems += _check_options(section, member(drawer, given["name"]), options, lines)
-    search = values.get("search")
-    planner = search.get("planner", "grid") if isinstance(search, dict) else "grid"
-    if isinstance(planner, str) and planner not in PLANNERS:
-        message = f"no planner named {planner!r}; there are: {', '.join(sorted(PLANNERS))}"
-        problems.append(Problem("search.planner", lines.get("search.planner"), message))
+        problems += _check_name(f"{section}.name", name, drawer, lines)
+        if name in drawer:
+            options = {k: v for k, v in given.items() if k not in ("name", "sizes")}
+            problems += _check_options(section, member(drawer, name), options, lines)
+    for path, drawer in _NAMED.items():
+        section, _, key = path.partition(".")
+        given = values.get(section)
+        if isinstance(given, dict) and isinstance(given.get(key), str):
+            problems += _check_name(path, given[key], drawer, lines)
     return problems
 
 
+def _check_name(path: str, name: str, drawer: Mapping[str, str], lines: Lines) -> list[Problem]:
+    if name in drawer:
+        return []
+    kind = path.partition(".")[0] if path.endswith(".name") else path.partition(".")[2]
+    message = f"no {kind} named {name!r}; there are: {', '.join(sorted(drawer))}"
+    return [Problem(path, _nearest(path, lines), message)]
+
+
 def _check_options(
-    section: str, module: Any, options: Mapping[str, Any], lines: Mapping[str, int]
+    section: str, module: Any, options: Mapping[str, Any], lines: Lines
 ) -> list[Problem]:
     try:
         module.Options.model_validate(options)
     except ValidationError as error:
-        return [_problem(detail, lines, section) for detail in error.errors()]
+        return _problems(error, lines, section)
     return []
 
 
-def _check_meaning(spec: Spec, lines: Mapping[str, int]) -> list[Problem]:
+def _check_meaning(spec: Spec, lines: Lines) -> list[Problem]:
     """What the types cannot say."""
 
     def at(path: str, message: str) -> Problem:
-        return Problem(path, lines.get(path) or lines.get(path.rpartition(".")[0]), message)
+        return Problem(path, _nearest(path, lines), message)
 
     problems = []
     sizes = spec.family.sizes
@@ -383,68 +343,13 @@ def _check_meaning(spec: Spec, lines: Mapping[str, int]) -> list[Problem]:
 
 
 def _check_hyperparameters(spec: Spec, at: Any) -> list[Problem]:
+    if spec.trainer.name not in TRAINERS or spec.family.name not in FAMILIES:
+        return []  # told already; nothing is known about their hyperparameters
     names = member(TRAINERS, spec.trainer.name).recipe(spec.family.name)
     if names is None:  # the user's own trainer: its hyperparameters are its own business
         return []
     paths = [f"training.{name}" for name in spec.training]
     paths += [f"search.hyperparameters.{name}" for name in spec.search.hyperparameters]
-    return [
-        at(path, f"the engine has no such hyperparameter; there are: {', '.join(sorted(names))}")
-        for path in paths
-        if path.rpartition(".")[2] not in names
-    ]
-
-
-# ---------------------------------------------------------------- a spec that changed
-
-
-@dataclass(frozen=True)
-class Change:
-    path: str
-    old: Any
-    new: Any
-
-
-EXTENDABLE = {
-    "family.sizes",
-    "search.seeds",
-    "search.extend",
-    "search.hyperparameters",
-    "shards.largest",
-    "shards.permutations",
-}
-"""What may change in a begun study when it is extended: more of the same, which adds trials and
-invalidates none. ``run`` (workers, leases, device) may always change."""
-
-
-def changes(old: Spec, new: Spec) -> list[Change]:
-    """Where two specs differ, ``run`` left out. Paths are dotted, at most two deep."""
-    before, after = old.model_dump(), new.model_dump()
-    found = []
-    for section in sorted(set(before) | set(after) - {"run"}):
-        one, other = before.get(section), after.get(section)
-        if section == "run" or one == other:
-            continue
-        if not isinstance(one, dict) or not isinstance(other, dict):
-            found.append(Change(section, one, other))
-            continue
-        found += [
-            Change(f"{section}.{key}", one.get(key), other.get(key))
-            for key in sorted(set(one) | set(other))
-            if one.get(key) != other.get(key)
-        ]
-    return found
-
-
-def only_adds(change: Change) -> bool:
-    """Whether a change of a begun study only adds trials, so that ``--extend`` may take it."""
-    if change.path not in EXTENDABLE:
-        return False
-    old, new = change.old, change.new
-    if isinstance(old, (list, tuple)):
-        return set(old) <= set(new)
-    if isinstance(old, dict):
-        return set(old) == set(new) and all(set(old[k]) <= set(new[k]) for k in old)
-    if old is None or new is None:  # shards.largest: None is all of the data
-        return new is None
-    return bool(new >= old)
+    message = f"{spec.trainer.name} has no such hyperparameter; there are: "
+    message += ", ".join(sorted(names))
+    return [at(path, message) for path in paths if path.rpartition(".")[2] not in names]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from steep import config
+from steep import config, plainyaml
 
 SPEC = "study.yaml"
 CHECKPOINTS = "checkpoints"
@@ -88,7 +88,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    quoted = config._scalar(text) != text
+    quoted = plainyaml.scalar(text) != text
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if quoted else None)
 
 
@@ -121,7 +121,7 @@ def read_frozen(folder: Path | str) -> Frozen:
     """The frozen spec of a study. Raises StoreError where there is none or it is damaged."""
     path = Path(folder) / SPEC
     try:
-        values, _, problems = config._read_yaml(path.read_text(encoding="utf-8"))
+        values, _, problems = plainyaml.read(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StoreError(f"{folder} holds no study: it has no {SPEC}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steep.config import Loaded, Problem, SpecError
+from steep.config import Loaded, Problem
 from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, Items
 from steep.records import Shard, Trial
 from steep.trainers.contract import ShardItems
@@ -54,21 +54,24 @@ def cut(loaded: Loaded, items: Items, unit: str, old: Cut | None = None) -> Cut:
     spec = loaded.spec
     if old is None:
         train, validation, test = _parts(loaded, items)
-        prefix = [np.empty(0, np.int64)] * spec.shards.permutations
+        begun: tuple[IntArray, ...] = ()
     else:
-        orders, validation, test = _find_again(old, items)
-        prefix = [orders[min(d, len(orders) - 1)] for d in range(spec.shards.permutations)]
-        train = _new_items(items, np.concatenate([orders[0], validation, test]), validation, test)
+        begun, validation, test = _find_again(old, items)
+        train = _new_items(items, np.concatenate([begun[0], validation, test]), validation, test)
     clean = train[~np.isin(items.digest[train], items.digest[np.r_[validation, test]])]
-    orders = tuple(
-        np.concatenate([prefix[draw], _permute(items, clean, spec.seed, draw)])
-        for draw in range(spec.shards.permutations)
-    )
+    everything = np.sort(np.concatenate([begun[0], clean])) if begun else clean
+
+    def order(draw: int) -> IntArray:
+        if draw >= len(begun):
+            return _permute(items, everything, spec.seed, draw)
+        return np.concatenate([begun[draw], _permute(items, clean, spec.seed, draw)])
+
+    orders = tuple(order(draw) for draw in range(spec.shards.permutations))
     removed = len(train) - len(clean) + (old.removed if old else 0)
     shards = tuple(
         shard
-        for draw, order in enumerate(orders)
-        for shard in _ladder(loaded, items.size[order], unit, draw)
+        for draw, order_ in enumerate(orders)
+        for shard in _ladder(loaded, items.size[order_], unit, draw, old.shards if old else ())
     )
     group = items.group[validation]
     return Cut(orders, validation, test, items.digest, group, shards, dict(items.files), removed)
@@ -89,6 +92,7 @@ def _parts(loaded: Loaded, items: Items) -> tuple[IntArray, IntArray, IntArray]:
     rng = np.random.default_rng([loaded.spec.seed, 1])
     placed = {part: np.flatnonzero(items.part == part) for part in (TRAIN, VALIDATION, TEST)}
     pool = np.flatnonzero(items.part == POOL)
+    whole = len(pool)
     drawn: dict[int, IntArray] = {}
     problems = []
     for part, name, wanted in (
@@ -102,12 +106,17 @@ def _parts(loaded: Loaded, items: Items) -> tuple[IntArray, IntArray, IntArray]:
         if len(placed[part]) or wanted is None:
             drawn[part] = placed[part]
             continue
-        count = int(wanted) if wanted >= 1 else round(wanted * len(pool))
+        count = int(wanted) if wanted >= 1 else round(wanted * whole)
         if count >= len(pool):
-            problems.append(
-                loaded.problem(f"split.{name}", f"{count} items of {len(pool)} leave nothing")
-            )
-            count = 0
+            message = f"{count} items of {len(pool)} leave nothing"
+        elif not count:
+            message = f"a share of {wanted} of {whole} items is none"
+        else:
+            message = ""
+        if message:
+            problems.append(loaded.problem(f"split.{name}", message))
+            drawn[part] = pool[:1]  # so that this mistake is not told again below
+            continue
         drawn[part], pool = _draw_groups(items.group, pool, count, rng)
     if not len(pool) + len(placed[TRAIN]):
         problems.append(loaded.problem("split", "leaves no training items (too few groups?)"))
@@ -116,7 +125,7 @@ def _parts(loaded: Loaded, items: Items) -> tuple[IntArray, IntArray, IntArray]:
             loaded.problem("split.validation", "no validation part: give the data one or a split")
         )
     if problems:
-        raise SpecError(problems)
+        raise loaded.error(problems)
     return np.concatenate([placed[TRAIN], pool]), drawn[VALIDATION], drawn[TEST]
 
 
@@ -151,37 +160,49 @@ def _permute(items: Items, train: IntArray, seed: int, draw: int) -> IntArray:
     return shuffled[np.argsort(key, kind="stable")]
 
 
-def _ladder(loaded: Loaded, size: np.ndarray, unit: str, draw: int) -> list[Shard]:
-    """Prefixes of about smallest * factor**k units, up to ``largest`` or all of the data."""
+def _ladder(
+    loaded: Loaded, size: np.ndarray, unit: str, draw: int, begun: tuple[Shard, ...] = ()
+) -> list[Shard]:
+    """Prefixes of about smallest * factor**k units, up to ``largest`` or all of the data; those
+    of a study ``begun`` before stay, and the ladder goes on from the last of them."""
     wanted = loaded.spec.shards
     reached = np.cumsum(size)
     total = float(reached[-1]) if len(reached) else 0.0
     largest = total if wanted.largest is None else wanted.largest
-    problems = []
-    if largest > total:
-        path = "shards.largest"
-        problems.append(loaded.problem(path, f"the training data holds {total:g} {unit}"))
-    elif wanted.smallest > largest:
-        path = "shards.smallest"
-        problems.append(loaded.problem(path, f"the training data holds {total:g} {unit}"))
-    if problems:
-        raise SpecError(problems)
-    steps = int(np.floor(np.log(largest / wanted.smallest) / np.log(wanted.factor) + 1e-9))
-    targets = [wanted.smallest * wanted.factor**k for k in range(steps + 1)]
-    if largest / targets[-1] > wanted.factor**0.5:
-        targets.append(largest)
-    elif len(targets) > 1:
-        targets[-1] = largest
-    counts = [int(np.searchsorted(reached, t * (1 - 1e-12))) + 1 for t in targets]
-    counts = sorted(set(counts))
+    if largest > total or wanted.smallest > largest:
+        path = "shards.largest" if largest > total else "shards.smallest"
+        message = f"the training data holds {_plain(total)} {unit}"
+        raise loaded.error([loaded.problem(path, message)])
+    known = [s.samples for s in begun if s.permutation == draw]
+    known = known or [s.samples for s in begun if s.permutation == 0]
+    targets = _targets(known or [wanted.smallest], largest, wanted.factor, keep=len(known) or 1)
+    counts = sorted({int(np.searchsorted(reached, t * (1 - 1e-12))) + 1 for t in targets})
     if wanted.held_out >= len(counts) - 1:
         message = f"leaves fewer than 2 of {len(counts)} shards to fit"
-        raise SpecError([loaded.problem("shards.held_out", message)])
+        raise loaded.error([loaded.problem("shards.held_out", message)])
     fitted = len(counts) - wanted.held_out
     return [
         Shard(draw, n, float(reached[n - 1]), unit, held_out=k >= fitted)
         for k, n in enumerate(counts)
     ]
+
+
+def _targets(first: list[float], largest: float, factor: float, keep: int) -> list[float]:
+    """``first``, then steps by ``factor`` up to ``largest``. What is left over at the top is a
+    step of its own if it is at least half of one in log, else the last step, unless that is among
+    the first ``keep``, is stretched to it."""
+    steps = int(np.floor(np.log(largest / first[-1]) / np.log(factor) + 1e-9))
+    targets = first + [first[-1] * factor**k for k in range(1, steps + 1)]
+    if largest / targets[-1] > factor**0.5:
+        targets.append(largest)
+    elif len(targets) > keep:
+        targets[-1] = largest
+    return targets
+
+
+def _plain(total: float) -> str:
+    """A count as it is, a measure such as hours as its shortest decimals."""
+    return str(int(total)) if total == int(total) else str(round(total, 3))
 
 
 # ---------------------------------------------------------------- appended data
@@ -261,7 +282,9 @@ def from_files(folder: Path) -> Cut:
             manifest["data"],
             manifest["removed_duplicates"],
         )
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except ShardsError:
+        raise
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ShardsError(f"{place}: the shards cannot be read: {error}") from None
 
 

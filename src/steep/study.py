@@ -28,7 +28,8 @@ from steep.analysis import (
     with_findings,
 )
 from steep.calibrate import seconds_per_flop
-from steep.config import Loaded, SpecError, changes, from_values, load, member, only_adds
+from steep.changes import changes, only_adds
+from steep.config import Loaded, SpecError, from_values, load, member
 from steep.domains import DOMAINS
 from steep.fit import fit
 from steep.folder import StoreError, compose_study_yaml, read_frozen
@@ -209,7 +210,7 @@ class Study:
                 message = f"the smallest {family.dial} of {family.name} is {family.smallest}"
                 problems.append(self.loaded.problem("family.sizes", message))
         if problems:
-            raise SpecError(problems)
+            raise self.loaded.error(problems)
         _ = self.cut  # sizes larger than the data, splits that leave nothing
 
     # ------------------------------------------------------------ what is being studied

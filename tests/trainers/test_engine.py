@@ -73,10 +73,10 @@ def test_recipe_names_every_hyperparameter() -> None:
 def test_pieces_that_do_not_fit_are_named(loaded: Loaded) -> None:
     domain = opened(loaded)
     spec = loaded.spec
-    wrong_metric = Loaded(spec.model_copy(update={"metric": "bleu"}), "", loaded.base)
+    wrong_metric = Loaded(spec.model_copy(update={"metric": "bleu"}), loaded.base)
     with pytest.raises(ValueError, match="no 'bleu'; there are: cross_entropy, error"):
         engine.open_trainer(wrong_metric, domain)
     text = spec.family.model_copy(update={"name": "rhn"})
-    wrong_family = Loaded(spec.model_copy(update={"family": text}), "", loaded.base)
+    wrong_family = Loaded(spec.model_copy(update={"family": text}), loaded.base)
     with pytest.raises(ValueError, match="made for a stream domain"):
         engine.cost(wrong_family, domain, 2)

@@ -1,0 +1,61 @@
+"""A spec that changed under a begun study: what differs, and whether that only adds trials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from steep.config import Spec
+
+
+@dataclass(frozen=True)
+class Change:
+    path: str
+    old: Any
+    new: Any
+
+
+EXTENDABLE = {
+    "domain.items",
+    "family.sizes",
+    "search.seeds",
+    "search.extend",
+    "search.hyperparameters",
+    "shards.largest",
+    "shards.permutations",
+}
+"""What may change in a begun study when it is extended: more of the same, which adds trials and
+invalidates none. ``run`` (workers, leases, device) may always change."""
+
+
+def changes(old: Spec, new: Spec) -> list[Change]:
+    """Where two specs differ, ``run`` left out. Paths are dotted, at most two deep."""
+    before, after = old.model_dump(), new.model_dump()
+    found = []
+    for section in sorted(set(before) | set(after) - {"run"}):
+        one, other = before.get(section), after.get(section)
+        if section == "run" or one == other:
+            continue
+        if not isinstance(one, dict) or not isinstance(other, dict):
+            found.append(Change(section, one, other))
+            continue
+        found += [
+            Change(f"{section}.{key}", one.get(key), other.get(key))
+            for key in sorted(set(one) | set(other))
+            if one.get(key) != other.get(key)
+        ]
+    return found
+
+
+def only_adds(change: Change) -> bool:
+    """Whether a change of a begun study only adds trials, so that ``--extend`` may take it."""
+    if change.path not in EXTENDABLE:
+        return False
+    old, new = change.old, change.new
+    if isinstance(old, (list, tuple)):
+        return set(old) <= set(new)
+    if isinstance(old, dict):
+        return set(old) == set(new) and all(set(old[k]) <= set(new[k]) for k in old)
+    if old is None or new is None:  # shards.largest: None is all of the data
+        return new is None
+    return bool(new >= old)
