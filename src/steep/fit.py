@@ -15,7 +15,7 @@ from steep.stats.curve import Curve, curve_from_arrays, curve_from_points
 from steep.stats.mixture import quantiles, systematic
 from steep.stats.noise import Noise, noise_model
 from steep.stats.posterior import Sample, sample_law
-from steep.stats.profile import fit_law
+from steep.stats.single import law_fits
 from steep.stats.size_law import fit_size_law
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def fit(
     laws: Sequence[str] | None = None,
     best_guess: float | None = None,
     validation_se: float | None = None,
+    intervals: bool = True,
     unit: str = "samples",
     metric: str = "error",
 ) -> Fit:
@@ -52,7 +53,8 @@ def fit(
     ``parameters``), or the arrays ``samples`` and ``error``, or ready ``points``. Repeated sizes
     are replicates. ``se`` is the standard error of each error, in its unit; ``best_guess`` the
     error of a constant guess; ``validation_se`` the relative standard error that one shared
-    validation set gives to all points alike. Deterministic.
+    validation set gives to all points alike. ``intervals=False`` leaves out the best fits of single
+    laws, which cost more than the forecast. Deterministic.
 
     Raises ValueError for arguments that do not fit together; a curve that cannot be fitted is a
     ``Fit`` whose ``outcome`` says so.
@@ -82,18 +84,18 @@ def fit(
     weights = _weights(found)
     df = noise.df + len(used) - 1
     draws = _draws(found, weights, noise, df)
-    law_fits = _law_fits(found, weights, m, log_error, noise, level)
+    singles = law_fits(found, weights, m, log_error, noise, level if intervals else None)
     beta_g, reason = _beta_g(m, log_error, noise, level)
     outcome = "ok" if beta_g is not None and (beta_g.value or 0.0) < 0 else "not a power law"
     return Fit(
         outcome=outcome,
         points=curve.points,
-        laws=law_fits,
+        laws=singles,
         beta_g=beta_g if outcome == "ok" else None,
         beta_g_reason=reason if outcome == "ok" else "the error does not fall with more samples",
         regions=_regions(curve, m),
         noise=_noise_parts(curve, draws, validation_se),
-        supports=_supports(law_fits, len(used)),
+        supports=_supports(singles, len(used)),
         unit=unit,
         metric=metric,
         level=level,
@@ -240,79 +242,7 @@ def _floats(values: Array) -> tuple[float, ...]:
     return tuple(float(v) for v in values)
 
 
-# ---------------------------------------------------------------- single laws
-
-
-def _structure(sample: Sample) -> int:
-    """The structure of the noise that the points favour under this law."""
-    return int(np.argmax(np.logaddexp.reduce(sample.log_weight, axis=0)))
-
-
-def _law_fits(
-    found: Sequence[Sample],
-    weights: Array,
-    m: Array,
-    log_error: Array,
-    noise: Noise,
-    level: float,
-) -> tuple[LawFit, ...]:
-    fits = [
-        _law_fit(sample, float(weight), m, log_error, noise, level)
-        for sample, weight in zip(found, weights, strict=True)
-    ]
-    return tuple(sorted(fits, key=lambda f: -f.weight))
-
-
-def _law_fit(
-    sample: Sample, weight: float, m: Array, log_error: Array, noise: Noise, level: float
-) -> LawFit:
-    law, n = sample.law, len(m)
-    if n <= len(law.names):
-        return LawFit(
-            law.name,
-            "too few points",
-            weight=weight,
-            formula=law.formula,
-            reason=f"{len(law.names)} parameters, {n} sizes",
-        )
-    whiten = noise.whiten[_structure(sample)]
-    df = noise.df + n - len(law.names)
-    squares = float(noise.sum_squares[_structure(sample)])
-    fitted = fit_law(law, m, log_error, whiten, _starts(sample, m[-1]), squares, df, level)
-    outcome = "ok"
-    if not fitted.converged:
-        outcome = "not converged"
-    elif fitted.at_bound:
-        outcome = "bound hit"
-    total = fitted.squares + squares
-    residual = log_error - np.log(law.curve(m, *fitted.parameters))
-    return LawFit(
-        law=law.name,
-        outcome=outcome,
-        names=law.names,
-        parameters=tuple(
-            Interval(_number(v), _number(lo), _number(up), level)
-            for v, lo, up in zip(fitted.parameters, fitted.lower, fitted.upper, strict=True)
-        ),
-        weight=weight,
-        scatter=float(np.sqrt(np.sum(residual**2) / (n - len(law.names)))),
-        log_likelihood=float(-0.5 * n * np.log(total / df) - 0.5 * n * np.log(2 * np.pi)),
-        reason=", ".join(fitted.at_bound),
-        formula=law.formula,
-    )
-
-
-def _starts(sample: Sample, reference: float, count: int = 2) -> Array:
-    """The best draws in natural parameters, (count, natural)."""
-    best = np.argsort(np.min(sample.squares, axis=1))[:count]
-    law = sample.law
-    shape = [s.value(sample.z[best, i]) for i, s in enumerate(law.shape)]
-    level = np.exp(sample.level[best, _structure(sample)])
-    return np.stack(np.broadcast_arrays(*law.natural(level, reference, *shape)), axis=1)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+# ---------------------------------------------------------------- what they say
 
 
 def _beta_g(m: Array, log_error: Array, noise: Noise, level: float) -> tuple[Interval | None, str]:

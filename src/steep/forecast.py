@@ -201,7 +201,7 @@ def _meets(fit: Fit, error: float) -> tuple[Array, Array]:
     The level's own uncertainty is spread over the draws as evenly spaced t deviates would be.
     """
     assert fit.reference is not None
-    log_ratio = np.linspace(np.log(1e-4), np.log(FARTHEST * 1e6), 1200)
+    log_ratio = np.linspace(np.log(1e-4), np.log(FARTHEST * 1e6), 400)
     curves = _log_curves(fit, log_ratio)
     goal = np.log(error)
     below = curves <= goal

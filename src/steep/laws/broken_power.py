@@ -40,7 +40,7 @@ LAW = Law(
     curve=curve,
     natural=natural,
     shape=(
-        exponent("early", centre=-2.0, spread=1.2),
+        Shape("early", "positive", -2.0, 1.2, 0.003, 3.0),
         exponent("late"),
         Shape("break_ratio", "positive", -2.5, 1.7, 1e-5, 1e2),
         Shape("width", "positive", -0.7, 0.7, 0.05, 5.0),

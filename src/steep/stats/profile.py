@@ -70,7 +70,7 @@ def fit_law(
     residuals = _residuals(law, samples, log_error, whiten)
     lower = _to_search(law, np.array(law.lower, float))
     upper = _to_search(law, np.array(law.upper, float))
-    found = minimise(residuals, _to_search(law, starts), lower, upper)
+    found = minimise(residuals, _to_search(law, starts), lower, upper, iterations=60)
     best = int(np.argmin(found.squares))
     x, squares = found.parameters[best], float(found.squares[best])
     limits = np.full((2, len(x)), np.nan)
