@@ -167,8 +167,13 @@ def comparison_of(
             curves[_unused(name, curves, source)] = curve.fit
     if len(curves) < 2:
         raise QuestionError("one curve cannot be compared: give another source, or split with --by")
-    if all(is_study(source) for source in sources) and not _share_data(sources):
-        asked |= {"paired": False, "shared_validation": False}
+    if all(is_study(source) for source in sources):
+        if _share_data(sources):
+            from steep.shared_items import items_se
+
+            asked["items_se"] = items_se(dict(zip(curves, sources, strict=True)))
+        else:
+            asked |= {"paired": False, "shared_validation": False}
     return compare(curves, **asked)
 
 

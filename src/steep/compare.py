@@ -61,7 +61,7 @@ def compare(
     error: float | None = None,
     paired: bool | None = None,
     shared_validation: bool = True,
-    items_se: float | None = None,
+    items_se: float | Mapping[tuple[str, str], float] | None = None,
     x: str = "samples",
     y: str = "error",
 ) -> Comparison:
@@ -72,8 +72,8 @@ def compare(
     else the middle of the common range. ``paired`` compares size by size (default: where at
     least four sizes and most of a curve are common); say False for curves whose shards have
     nothing in common but their sizes. ``items_se`` is the standard error of the difference of
-    log errors over shared validation items; without it a fit's own validation noise counts as
-    independent, unless it is unknown. Deterministic.
+    log errors over shared validation items (of each pair of names, in a mapping); without it a
+    fit's own validation noise counts as independent, unless it is unknown. Deterministic.
 
     Raises ValueError for fewer than two curves, unequal units or metrics, or bad numbers.
     """
@@ -104,7 +104,7 @@ class _Ask:
     error: float | None
     paired: bool | None
     shared_validation: bool
-    items_se: float | None
+    items_se: float | Mapping[tuple[str, str], float] | None
     metric: str
 
 
@@ -230,8 +230,9 @@ def _with_validation(
     lines: TwoLines, a: _Side, b: _Side, ask: _Ask
 ) -> tuple[TwoLines, tuple[str, ...]]:
     """The validation set moves a whole curve: an error of the levels that residuals cannot show."""
-    if ask.items_se is not None and ask.shared_validation:
-        variances = (ask.items_se**2 / 2, ask.items_se**2 / 2)
+    se = ask.items_se.get((a.name, b.name)) if isinstance(ask.items_se, Mapping) else ask.items_se
+    if se is not None and ask.shared_validation:
+        variances = (se**2 / 2, se**2 / 2)
         caveats: tuple[str, ...] = ()
     elif a.validation is not None and b.validation is not None:
         variances = (a.validation**2, b.validation**2)
