@@ -146,6 +146,23 @@ def test_failures_are_counted_and_other_ends_are_not(store: Store) -> None:
     assert store.claim(trial(), store.owner) is None
 
 
+def test_forgiven_failures_are_planned_again_and_are_no_damage(folder: Path, store: Store) -> None:
+    store.add([trial(0), trial(1)])
+    end = Measurement(trial(0), Status.FAILED, "broke")
+    store.record(failed(trial(0), claim(store, trial(0))), final=end)
+    store.record(result(trial(1), claim(store, trial(1))))
+    assert store.forgive() == 1
+    assert store.failures(trial(0).id) == []
+    store.close()
+    with Store.open(folder) as again:
+        assert again.measurements() == [measured(trial(1))]
+        again.record(result(trial(0), claim(again, trial(0))))
+    assert [row.measurement for row in Store.salvage(folder)] == [
+        measured(trial(0)),
+        measured(trial(1)),
+    ]
+
+
 def test_a_stopped_trial_goes_on_for_more_steps_only(store: Store) -> None:
     store.add([trial()])
     rung = measured(trial(), Status.STOPPED, steps=10)

@@ -12,11 +12,13 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from steep import lease
 from steep.folder import StoreError, write_failed
+from steep.records import Status, Trial
 
 DATABASE = "trials.sqlite"
 VERSION = "1"
@@ -44,6 +46,26 @@ CREATE TABLE notes (
 """
 COLUMNS = "id, record, why, status, attempts, reason, measurement, finished"
 """Of ``trials``: what a row's digest covers."""
+
+
+class Row(NamedTuple):
+    """One trial as ``steep status`` shows it."""
+
+    trial: Trial
+    status: Status
+    attempts: int
+    reason: str | None
+    seconds: float | None
+    """What the ended trial took, or the running attempt has taken so far."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Something that was decided during the study, when (seconds of Unix time), and on what."""
+
+    at: float
+    kind: str
+    payload: dict[str, Any]
 
 
 # ---------------------------------------------------------------- opening

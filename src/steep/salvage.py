@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steep.database import COLUMNS, DATABASE, Database, connect, create, whole
+from steep.database import COLUMNS, DATABASE, Database, connect, create, damaged, whole
 from steep.folder import StoreError, write_failed
 from steep.records import Measurement, Status, Trial, decode, encode
 
@@ -30,7 +30,8 @@ class Logged:
     """What ``acknowledged.log`` says: the trials planned, and each one's results, oldest first."""
 
     planned: dict[str, Trial] = field(default_factory=dict)
-    results: dict[str, list[str]] = field(default_factory=dict)
+    results: dict[str, list[str | None]] = field(default_factory=dict)
+    """None where a failure was forgiven."""
     torn: int = 0
     """Lines that fail their checksum: the last one, when its writer was killed."""
 
@@ -40,7 +41,8 @@ class Logged:
         lost = [key for key in self.planned if key not in rows]
         for key, results in self.results.items():
             held = rows.get(key)
-            if held is None or (held in results[:-1] and held != results[-1]):
+            last = results[-1]
+            if last is not None and held != last and (held is None or held in results):
                 lost.append(key)
         return sorted(set(lost))
 
@@ -54,6 +56,24 @@ class Logged:
             if held is not None and held not in self.results.get(key, []):
                 entries.append({"trial": key, "measurement": held})
         return entries
+
+
+def check(db: Database, logged: Logged) -> None:
+    """Raise StoreError when the database is damaged or has lost what the log holds. ``logged``
+    was read before: whatever is in it must be in the database by now."""
+    db.check()
+    lost = logged.missing_from({row["id"]: row["measurement"] for row in db.trials()})
+    if lost:
+        raise StoreError(damaged(db.folder, f"it has lost {len(lost)} trials"))
+
+
+def make_good(db: Database, logged: Logged) -> None:
+    """Log what the log lacks, because a driver died between the two writes."""
+    rows = db.trials()
+    held = {row["id"]: row["measurement"] for row in rows}
+    unlogged = logged.unlogged(held, {row["id"]: row["record"] for row in rows})
+    if unlogged:
+        append_log(db.folder, unlogged)
 
 
 def append_log(folder: Path, entries: Sequence[Any]) -> None:
@@ -116,7 +136,8 @@ def salvage(folder: Path) -> list[Salvaged]:
     found: dict[str, Salvaged] = {}
     for key, trial in logged.planned.items():
         results = logged.results.get(key)
-        found[key] = Salvaged(trial, decode(Measurement, results[-1]) if results else None)
+        last = results[-1] if results else None
+        found[key] = Salvaged(trial, decode(Measurement, last) if last else None)
     for values in _readable(folder):
         trial = decode(Trial, values["record"])
         measured = values["measurement"]

@@ -17,16 +17,16 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from steep import database, lease
 from steep import folder as files
 from steep import salvage as salvaging
-from steep.database import Database
+from steep.database import Database, Decision, Row
 from steep.executors.contract import Event, Kind
 from steep.folder import StoreError, StudyExists, compose_study_yaml, read_frozen, read_spec
 from steep.records import Evaluation, Measurement, Status, Trial, decode, encode
@@ -45,24 +45,7 @@ _FOR_GOOD = (Status.COMPLETE, Status.CAPPED, Status.DIVERGED)
 """Ends after which a trial needs no checkpoint."""
 
 
-class Row(NamedTuple):
-    """One trial as ``steep status`` shows it."""
-
-    trial: Trial
-    status: Status
-    attempts: int
-    reason: str | None
-    seconds: float | None
-    """What the ended trial took, or the running attempt has taken so far."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Something that was decided during the study, when (seconds of Unix time), and on what."""
-
-    at: float
-    kind: str
-    payload: dict[str, Any]
+_FAILURES = (Status.FAILED, Status.TIMEOUT)
 
 
 class Store:
@@ -112,9 +95,13 @@ class Store:
         logged = salvaging.read_log(folder)  # first: what it holds must be in the database by now
         store = cls(folder, read_only)
         try:
-            store._check(logged, read_only)
+            salvaging.check(store._db, logged)
             if not read_only:
+                salvaging.make_good(store._db, logged)
                 store._refuse_other_machine(take_over)
+                for row in store._db.trials():
+                    if row["status"] in _FOR_GOOD:
+                        files.remove_checkpoints(folder, row["id"])
         except BaseException:
             store.close()
             raise
@@ -281,6 +268,24 @@ class Store:
         if measurement.status in _FOR_GOOD:
             self._db.afterwards(lambda: files.remove_checkpoints(self.folder, trial))
 
+    def forgive(self) -> int:
+        """Plan the trials that FAILED or met their TIMEOUT once more, as if they had never been
+        tried: for when their cause has been mended. Returns how many."""
+        again = [row for row in self._db.trials() if row["status"] in _FAILURES]
+        if not again:
+            return 0
+        # Logged first: a log that forgives what the database does not is no sign of damage.
+        entries = [{"trial": row["id"], "measurement": None} for row in again]
+        salvaging.append_log(self.folder, entries)
+        with self.batch():
+            for row in again:
+                self._db.execute(
+                    "UPDATE attempts SET state='forgiven' WHERE trial=? AND state='failed'",
+                    row["id"],
+                )
+                self._db.change(row["id"], status=Status.PLANNED, measurement=None, finished=None)
+        return len(again)
+
     def note(self, text: str, trial: str = "", attempt: int = 0) -> None:
         """Keep a remark for the log of the study."""
         with self.batch():
@@ -407,23 +412,6 @@ class Store:
             with self.batch():
                 self._end_attempt(row["trial"], row["number"], "reclaimed", "taken over")
                 self._db.change(row["trial"], status=self._idle(row["trial"]))
-
-    def _check(self, logged: salvaging.Logged, read_only: bool) -> None:
-        """Refuse a damaged database; make good what a killed driver left undone."""
-        self._db.check()
-        rows = self._db.trials()
-        held = {row["id"]: row["measurement"] for row in rows}
-        lost = logged.missing_from(held)
-        if lost:
-            raise StoreError(database.damaged(self.folder, f"it has lost {len(lost)} trials"))
-        if read_only:
-            return
-        unlogged = logged.unlogged(held, {row["id"]: row["record"] for row in rows})
-        if unlogged:
-            salvaging.append_log(self.folder, unlogged)
-        for row in rows:
-            if row["status"] in _FOR_GOOD:
-                files.remove_checkpoints(self.folder, row["id"])
 
 
 def _claimable(row: Mapping[str, Any], up_to_steps: int | None) -> bool:

@@ -134,12 +134,19 @@ class _Running:
 
     trial: Trial
     attempt: int
-    want: Wanted
     began: float
     heard: float
     """When it last gave a sign of life, on the monotonic clock."""
+    beaten: float
+    """When its lease was last renewed for it, while its worker comes up."""
     up: bool = False
     """Its worker has started."""
+
+    def hear(self) -> None:
+        """A sign of life; the deadline counts from the first one."""
+        self.heard = lease.now()
+        if not self.up:
+            self.up, self.began = True, self.heard
 
 
 class _Driver:
@@ -220,7 +227,7 @@ class _Driver:
                 continue
             self.spent += price
             now = lease.now()
-            started = _Running(want.trial, attempt, want, now, now)
+            started = _Running(want.trial, attempt, now, now, now)
             self.running[want.trial.id, attempt] = started
             self.executor.start(Job(self.store.folder, want.trial, attempt, want.up_to_steps))
 
@@ -250,19 +257,21 @@ class _Driver:
         """Record events in one transaction, then let the observer see them."""
         if not events:
             return
-        fenced: list[Event] = []
         recorded: list[Event] = []
+        fenced: list[Event] = []
+        over: set[tuple[str, int]] = set()
         with self.store.batch():
             for event in events:
-                attempt = self.running.get((event.trial, event.attempt))
-                if attempt is None:
-                    continue  # of an attempt that was ended here before
-                attempt.heard, attempt.up = lease.now(), True
+                key = (event.trial, event.attempt)
+                attempt = self.running.get(key)
+                if attempt is None or key in over:
+                    continue  # a last heartbeat, or of an attempt that was ended here
+                attempt.hear()
                 event = _checked(event, attempt.trial)
-                if self.store.record(event, self.last_word(event, attempt)):
-                    recorded.append(event)
-                else:
-                    fenced.append(event)
+                kept = self.store.record(event, self.last_word(event, attempt))
+                (recorded if kept else fenced).append(event)
+                if not kept or event.kind in _OVER:
+                    over.add(key)
         for event in fenced:
             text = f"attempt {event.attempt} had been taken over: what it sent is not used"
             self.executor.kill(event.trial, event.attempt)
@@ -280,7 +289,6 @@ class _Driver:
             return
         if event.kind in (Kind.FAILURE, Kind.LOST):
             self.retried += 1
-            self.stale = True
         elif event.kind == Kind.RESULT:
             self.ran += 1
 
@@ -327,8 +335,9 @@ class _Driver:
             elif silent > limit:
                 reason = f"no sign of life for {limit:g} seconds"
                 self.end(attempt, Kind.LOST, {"reason": reason})
-            elif not attempt.up:
+            elif not attempt.up and now - attempt.beaten > self.run.lease / 5:
                 self.store.beat(attempt.trial.id, attempt.attempt)
+                attempt.beaten = now
 
     def end(self, attempt: _Running, kind: Kind, payload: dict[str, Any]) -> None:
         """Kill an attempt, then say how it ended: its retry never meets it alive."""

@@ -42,10 +42,11 @@ def serve(control: int, folder: str, preload: Sequence[str]) -> None:
     """The server's whole life. ``control`` is its end of the socket."""
     line = socket.socket(fileno=control)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
-    for name in preload:
-        importlib.import_module(name)
     # The domain's data is read here once, and shared by every worker until it writes to it. What
     # goes wrong goes wrong again in the worker, which can tell the driver.
+    with contextlib.suppress(Exception):
+        for name in preload:
+            importlib.import_module(name)
     with contextlib.suppress(Exception):
         worker.opened(Path(folder)).domain.items()
     gc.collect()
