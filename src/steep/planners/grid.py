@@ -40,6 +40,7 @@ def plan(
     budget: float | None,
 ) -> list[Wanted]:
     """Every trial wanted and not finished; see ``planners/contract.py``."""
+    finished = list({m.trial: m for m in finished}.values())  # a result told twice counts once
     done = {m.trial for m in finished}
     wanted = [
         Wanted(trial, why=why)

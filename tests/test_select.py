@@ -1,0 +1,293 @@
+"""Selection: medians of minima, what can and cannot be best, plateaus, edges, pooled noise."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+from steep.records import BestFit, Candidate, Measurement, Shard, Status, Trial, settings
+from steep.select import candidates, median_variance, next_size, select, table
+
+SHARD = Shard(0, 100, 100.0, "items")
+
+
+def run(
+    error: float | None,
+    size: int = 4,
+    seed: int = 0,
+    *,
+    status: Status = Status.COMPLETE,
+    shard: Shard = SHARD,
+    rate: float = 0.1,
+    **fields: object,
+) -> Measurement:
+    trial = Trial(
+        shard.permutation, shard.items, shard.samples, size, settings({"rate": rate}), seed
+    )
+    return Measurement(
+        trial,
+        status,
+        validation_error=error,
+        parameters=100 * size,
+        parameters_without_embeddings=90 * size,
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def seeds(errors: list[float], size: int = 4, **fields: object) -> list[Measurement]:
+    return [run(e, size, seed, **fields) for seed, e in enumerate(errors)]  # type: ignore[arg-type]
+
+
+def one(measurements: list[Measurement], count: int = 2, **asked: object) -> BestFit:
+    found = select(measurements, [SHARD], seeds=count, **asked)  # type: ignore[arg-type]
+    assert len(found) == 1
+    return found[0]
+
+
+# ---------------------------------------------------------------- scores
+
+
+def test_a_score_is_the_median_over_seeds() -> None:
+    (found,) = candidates(seeds([0.5, 0.1, 0.3]))
+    assert found.score == 0.3
+    assert found.errors == (0.5, 0.1, 0.3)
+    assert found.seeds == (0, 1, 2)
+    (even,) = candidates(seeds([0.5, 0.1, 0.3, 0.2]))
+    assert even.score == pytest.approx(0.25)
+
+
+def test_a_lucky_seed_does_not_win() -> None:
+    lucky = seeds([0.05, 0.4, 0.4], size=2)
+    steady = seeds([0.3, 0.3, 0.3], size=4)
+    assert one([*lucky, *steady], 3).best.size == 4
+
+
+def test_each_hyperparameter_is_a_candidate_of_its_own() -> None:
+    found = one([*seeds([0.4, 0.4], rate=0.1), *seeds([0.2, 0.2], rate=0.3)])
+    assert dict(found.best.hyperparameters) == {"rate": 0.3}
+    assert len(found.candidates) == 2
+
+
+def test_results_in_any_order_give_the_same_selection() -> None:
+    measurements = [*seeds([0.4, 0.41], 2), *seeds([0.3, 0.33], 4), *seeds([0.3, 0.33], 8)]
+    shuffled = list(measurements)
+    random.Random(4).shuffle(shuffled)
+    assert one(measurements) == one(shuffled)
+
+
+@pytest.mark.parametrize("bad", [Status.STOPPED, Status.FAILED, Status.TIMEOUT, Status.DIVERGED])
+def test_runs_that_did_not_finish_have_no_score(bad: Status) -> None:
+    tempting = [run(0.01, 2, seed, status=bad) for seed in (0, 1)]
+    found = one([*tempting, *seeds([0.3, 0.3], 4)])
+    assert found.best.size == 4
+    assert all(c.size == 4 for c in found.candidates)
+    assert select(tempting, [SHARD], seeds=2) == ()
+
+
+def test_one_stopped_seed_does_not_enter_the_median() -> None:
+    (found,) = candidates([run(0.4), run(0.01, seed=1, status=Status.STOPPED)])
+    assert found.errors == (0.4,)
+
+
+def test_a_diverged_seed_counts_as_infinitely_bad() -> None:
+    diverged = run(None, 2, 2, status=Status.DIVERGED)
+    found = one([*seeds([0.1, 0.2], 2), diverged, *seeds([0.3, 0.3, 0.3], 4)], 3)
+    assert found.best.size == 2
+    assert found.best.score == 0.2, "median of 0.1, 0.2 and infinity"
+    assert found.best.diverged == 1
+    assert "diverged seeds" in found.flags
+    half = [run(0.1, 2, 0), run(None, 2, 1, status=Status.DIVERGED), *seeds([0.3, 0.3], 4)]
+    assert one(half).best.size == 4, "half of the seeds diverged: no score"
+
+
+def test_a_candidate_that_lacks_seeds_cannot_be_best_beside_whole_ones() -> None:
+    found = one([run(0.1, 2), *seeds([0.3, 0.3], 4)])
+    assert found.best.size == 4
+    assert "incomplete" not in found.flags
+    alone = one([run(0.1, 2)])
+    assert alone.best.size == 2
+    assert "incomplete" in alone.flags
+
+
+def test_a_capped_best_is_flagged_and_only_then() -> None:
+    capped = [run(0.1, 2, 0), run(0.1, 2, 1, status=Status.CAPPED)]
+    found = one([*capped, *seeds([0.3, 0.3], 4)])
+    assert found.best.capped
+    assert "capped" in found.flags
+    other = one([*capped, *seeds([0.05, 0.05], 4)])
+    assert not other.best.capped
+    assert "capped" not in other.flags
+
+
+def test_a_tie_goes_to_the_smaller_model() -> None:
+    assert one([*seeds([0.3, 0.3], 8), *seeds([0.3, 0.3], 2)]).best.size == 2
+
+
+def test_shards_and_draws_are_kept_apart() -> None:
+    other = Shard(1, 100, 100.0, "items")
+    larger = Shard(0, 200, 200.0, "items", held_out=True)
+    measurements = [
+        *seeds([0.5, 0.5], 2),
+        *seeds([0.4, 0.4], 4, shard=other),
+        *seeds([0.3, 0.3], 8, shard=larger),
+    ]
+    found = select(measurements, [SHARD, larger, other], seeds=2)
+    assert [(b.permutation, b.samples, b.best.size) for b in found] == [
+        (0, 100.0, 2),
+        (0, 200.0, 8),
+        (1, 100.0, 4),
+    ]
+    assert found[1].held_out
+    assert found[1].edge == "", "a held-out shard has no ladder"
+
+
+def test_the_best_fit_carries_its_other_numbers() -> None:
+    members = [
+        run(0.3, 4, s, test_error=0.3 + s / 10, validation_error_se=0.01 * (s + 1),
+            metrics=settings({"error": 0.3 + s, "loss": 1.0 + s}))
+        for s in range(3)
+    ]  # fmt: skip
+    found = one(members, 3)
+    assert found.test_error == pytest.approx(0.4)
+    assert found.validation_se == pytest.approx(0.02)
+    assert dict(found.metrics) == {"error": pytest.approx(1.3), "loss": pytest.approx(2.0)}
+    assert found.best.parameters == 400
+    assert found.best.parameters_without_embeddings == 360
+
+
+# ---------------------------------------------------------------- noise
+
+
+def test_the_pooled_spread_is_the_one_worked_out_by_hand() -> None:
+    second = Shard(0, 200, 200.0, "items")
+    measurements = [
+        *seeds([0.40, 0.44], 2),
+        *seeds([0.42, 0.43], 4),
+        *seeds([0.9, 0.1], 8),  # median 0.5: just within 25 % of the best
+        *seeds([0.20, 0.22, 0.21], 2, shard=second),
+    ]
+    squares, freedom = 0.0, 0
+    for errors in ([0.40, 0.44], [0.42, 0.43], [0.9, 0.1], [0.20, 0.22, 0.21]):
+        logs = np.log(errors)
+        squares += float(((logs - logs.mean()) ** 2).sum())
+        freedom += len(errors) - 1
+    spread = math.sqrt(squares / freedom)
+    first, other = select(measurements, [SHARD, second], seeds=2)
+    assert first.best.size == 2
+    assert first.seed_se == pytest.approx(spread * 0.42 * math.sqrt(0.5))
+    assert other.seed_se == pytest.approx(spread * 0.21 * math.sqrt(median_variance(3)))
+
+
+def test_far_candidates_do_not_tell_of_the_best_ones_noise() -> None:
+    near = [*seeds([0.30, 0.31], 2), *seeds([0.9, 0.2], 4)]  # median 0.55
+    logs = np.log([0.30, 0.31])
+    spread = float(np.std(logs, ddof=1))
+    assert one(near).seed_se == pytest.approx(spread * 0.305 * math.sqrt(0.5))
+
+
+def test_one_seed_leaves_the_noise_unmeasured_not_zero() -> None:
+    found = one([run(0.3, 2), run(0.31, 4)], 1)
+    assert found.seed_se is None
+    assert (found.best.size, found.adequate.size) == (2, 2)
+    worse = one([run(0.31, 2), run(0.3, 4)], 1)
+    assert worse.adequate.size == 4, "nothing says that 0.31 is as good as 0.3"
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 51])
+def test_the_variance_of_a_median_against_simulation(n: int) -> None:
+    draws = np.random.default_rng(n).standard_normal((50_000, n))
+    measured = float(np.median(draws, axis=1).var())
+    assert median_variance(n) == pytest.approx(measured, rel=0.02)
+
+
+# ---------------------------------------------------------------- adequate, plateau, edges
+
+
+def ladder(scores: dict[int, float], noise: float = 0.01) -> list[Measurement]:
+    """Two seeds a size, exp(+-noise) about each score."""
+    return [
+        run(score * math.exp(sign * noise), size, seed)
+        for size, score in scores.items()
+        for seed, sign in enumerate((-1, 1))
+    ]
+
+
+def test_the_smallest_adequate_size_is_within_one_standard_error() -> None:
+    # spread of log error: sqrt(2) * 0.01; of a median of two: 0.01; of a difference: 0.01414
+    found = one(ladder({2: 0.400, 4: 0.3041, 8: 0.300, 16: 0.320}))
+    assert (found.best.size, found.adequate.size) == (8, 4)
+    assert found.plateau
+    assert "plateau" in found.flags
+    beyond = one(ladder({2: 0.400, 4: 0.3045, 8: 0.300, 16: 0.320}))
+    assert (beyond.best.size, beyond.adequate.size) == (8, 8)
+    assert not beyond.plateau
+
+
+def test_no_larger_size_better_than_noise_is_a_plateau() -> None:
+    found = one(ladder({2: 0.4, 4: 0.3, 8: 0.302, 16: 0.303}))
+    assert (found.best.size, found.adequate.size, found.plateau) == (4, 4, True)
+
+
+def test_edges_of_the_lowest_and_of_the_adequate_are_told_apart() -> None:
+    found = one(ladder({2: 0.4, 4: 0.3003, 8: 0.300}))
+    assert (found.edge, found.adequate_edge) == ("high", "")
+    assert one(ladder({2: 0.3, 4: 0.4, 8: 0.5})).edge == "low"
+    assert one(ladder({2: 0.5, 4: 0.4, 8: 0.5})).edge == ""
+    assert one(ladder({2: 0.3005, 4: 0.3, 8: 0.5})).adequate_edge == "low"
+
+
+def test_pairs_over_items_widen_what_counts_as_the_same() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def paired(a: Candidate, b: Candidate, shard: Shard) -> float | None:
+        asked.append((a.size, b.size))
+        return 0.02
+
+    scores = {2: 0.400, 4: 0.315, 8: 0.300}
+    assert one(ladder(scores)).adequate.size == 8
+    assert one(ladder(scores), paired=paired).adequate.size == 4
+    assert {other for _, other in asked} == {8}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "direction", "smallest", "expected"),
+    [
+        ([2, 4, 8], "high", 1, 16),
+        ([2, 4, 8], "low", 1, 1),
+        ([2, 4, 8], "low", 2, None),
+        ([1, 2], "low", 1, None),
+        ([8, 12, 16], "high", 1, 21),
+        ([8, 12, 16], "low", 1, 5),
+        ([16, 8, 12], "high", 1, 21),
+        ([5], "high", 1, 20),
+        ([4], "low", 1, 2),
+        ([3, 4], "low", 1, 2),
+        ([7, 8], "high", 1, 9),
+    ],
+)
+def test_a_ladder_goes_on_by_its_own_ratio(
+    sizes: list[int], direction: str, smallest: int, expected: int | None
+) -> None:
+    assert next_size(sizes, direction, smallest) == expected
+
+
+# ---------------------------------------------------------------- the table
+
+
+def test_the_long_table_has_the_columns_of_the_design() -> None:
+    frame = table(
+        [run(0.3, 4, 1), run(None, 8, 0, status=Status.DIVERGED, reason="NaN at step 3")],
+        study="s", domain="d", family="f", unit="items",
+    )  # fmt: skip
+    wanted = """study domain family shard samples unit parameters parameters_without_embeddings
+        seed rate validation_error validation_error_se validation_loss test_error train_error
+        steps evaluations flops seconds engine status"""
+    columns = list(frame.columns)
+    assert [c for c in columns if c in wanted.split()] == wanted.split()
+    assert frame["samples"].tolist() == [100.0, 100.0]
+    assert frame["status"].tolist() == ["complete", "diverged"]
+    assert frame["reason"].tolist()[1] == "NaN at step 3"
+    assert math.isnan(frame["validation_error"][1])
