@@ -1,0 +1,131 @@
+"""Every command and every Python block of README and docs runs, in the order it is written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from steep.cli import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+SLOW = ("steep run", "steep demo")
+"""Commands that train: minutes, not seconds."""
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of a page's indented blocks that are commands of ours, without comments."""
+    blocks = [line for line in page.read_text().splitlines() if line.startswith("    ")]
+    lines = (line.split(" #")[0].strip() for line in blocks)
+    return [line for line in lines if re.match(r"(steep|make) [a-z]", line)]
+
+
+ALL = [(page, command) for page in dict.fromkeys(PAGES) for command in commands(page)]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder like the repository's root, with what a reader is told to have."""
+    for name in ("examples", "studies"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / "src" / "steep").mkdir(parents=True)
+    (tmp_path / "src" / "steep" / "data").symlink_to(ROOT / "src" / "steep" / "data")
+    (tmp_path / "out").mkdir()
+    _images(tmp_path / "path" / "to" / "images")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _images(folder: Path) -> None:
+    """Four classes of noisy 8 x 8 pictures: a bright quarter each."""
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for label in range(4):
+        (folder / f"class_{label}").mkdir(parents=True)
+        for number in range(150):
+            pixels = rng.integers(0, 160, (8, 8))
+            row, column = divmod(label, 2)
+            pixels[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 60
+            picture = image.fromarray(pixels.astype(np.uint8))
+            picture.save(folder / f"class_{label}" / f"{number}.png")
+
+
+def test_there_are_commands_to_test() -> None:
+    assert len(ALL) > 12
+
+
+@pytest.mark.parametrize("command", sorted({c for _, c in ALL if c.startswith("make")}))
+def test_make_knows_the_target(command: str) -> None:
+    words = shlex.split(command)
+    subprocess.run([words[0], "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+
+
+def _needs_a_study(command: str) -> bool:
+    return "my-study" in command or "study.yaml" in command.split()
+
+
+PLAIN = sorted(
+    {
+        c
+        for _, c in ALL
+        if c.startswith("steep") and not c.startswith(SLOW) and not _needs_a_study(c)
+    }
+)
+
+
+@pytest.mark.parametrize("command", PLAIN)
+def test_command_runs(command: str, desk: Path) -> None:
+    result = CliRunner().invoke(app, shlex.split(command)[1:])
+    assert result.exit_code == 0, result.output
+    assert result.output.strip()
+
+
+def test_the_answer_in_the_readme_is_what_is_printed(desk: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    command = "forecast examples/results.csv --at 10x --target 5%"
+    printed = CliRunner().invoke(app, shlex.split(command)).output.splitlines()
+    assert f"    {printed[0]}\n    {printed[1]}\n" in readme
+
+
+@pytest.mark.slow
+def test_the_second_door_opens(desk: Path) -> None:
+    for command in [c for _, c in ALL if _needs_a_study(c) or c.startswith("steep init")]:
+        words = shlex.split(command.replace("my-study", "images-study"))
+        result = subprocess.run([sys.executable, "-m", "steep.cli", *words[1:]], check=False)
+        assert result.returncode == 0, command
+    assert (desk / "images-study" / "report.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", sorted({c for _, c in ALL if c.startswith(SLOW) and not _needs_a_study(c)})
+)
+def test_training_command_runs(command: str, desk: Path) -> None:
+    words = [sys.executable, "-m", "steep.cli", *shlex.split(command)[1:]]
+    assert subprocess.run(words, check=False).returncode == 0
+
+
+MY_STUDY = """
+study: mine
+domain: {name: external, items: 400}
+split: {validation: 50}
+family: {name: none, sizes: [1, 2]}
+shards: {smallest: 20}
+trainer: {name: function, function: "unused.py:train"}
+"""
+
+
+@pytest.mark.parametrize(
+    "block", re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+)
+def test_python_block_runs(block: str, desk: Path) -> None:
+    (desk / "my_study.yaml").write_text(MY_STUDY)
+    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
