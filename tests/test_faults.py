@@ -268,7 +268,7 @@ def test_a_stopped_worker_is_replaced_and_killed(tmp_path: Path, expected: dict[
             pids.append(event.payload["pid"])
             os.kill(pids[0], signal.SIGSTOP)
 
-    outcome = rehearsal.drive(rehearsal.spec(lease=1.5), tmp_path / "study", observe)
+    outcome = rehearsal.drive(rehearsal.spec(lease=2.5), tmp_path / "study", observe)
     assert (outcome.word, outcome.retried) == ("complete", 1)
     assert not lease.start_time(pids[0])
     assert rehearsal.results(tmp_path / "study") == expected
@@ -289,7 +289,7 @@ def test_a_worker_that_wakes_after_its_successor_is_fenced_out(
         elif event.kind == Kind.STARTED and event.trial == stopped["trial"]:
             os.kill(stopped["pid"], signal.SIGCONT)
 
-    values = rehearsal.spec(SLOWLY, lease=1.5)
+    values = rehearsal.spec(SLOWLY, lease=2.5)
     outcome = rehearsal.drive(values, tmp_path / "study", observe)
     assert (outcome.word, outcome.retried) == ("complete", 1)
     assert rehearsal.results(tmp_path / "study") == expected

@@ -282,13 +282,13 @@ def test_a_number_used_again_is_not_the_dead_owner(store: Store) -> None:
 
 def test_a_live_owner_keeps_its_trials_until_they_expire(store: Store) -> None:
     alive = lease.Owner(**asdict(store.owner) | {"pid": 1, "start": lease.start_time(1)})
-    store.lease = 0.3
+    store.lease = 0.6
     owned_by(store, trial(), alive)
     assert store.reclaim() == []
-    time.sleep(0.35)
+    time.sleep(0.65)
     assert store.beat(trial().id, 1)  # a sign of life, late but in time
     assert store.reclaim() == []
-    time.sleep(0.35)
+    time.sleep(0.65)
     assert [gone.attempt for gone in store.reclaim()] == [1]
 
 

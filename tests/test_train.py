@@ -148,12 +148,12 @@ def test_a_worker_that_dies_at_once_costs_only_its_trial(tmp_path: Path) -> None
 
 @needs_fork
 def test_a_hung_trial_meets_its_deadline_and_its_slot_is_used_again(tmp_path: Path) -> None:
-    values = rehearsal.spec(poisoned("hang", step=25), timeout=1.0, workers=1)
+    values = rehearsal.spec(poisoned("hang", step=25), timeout=2.0, workers=1)
     outcome = rehearsal.drive(values, tmp_path / "study")
     assert (outcome.word, outcome.timeout, outcome.complete) == ("partial", 1, 11)
     with opened(tmp_path / "study") as store:
         bad = next(row for row in store.rows() if row.status == Status.TIMEOUT)
-    assert (bad.attempts, bad.reason) == (1, "timeout: not done after 1 seconds")
+    assert (bad.attempts, bad.reason) == (1, "timeout: not done after 2 seconds")
 
 
 _GREEDY = """
