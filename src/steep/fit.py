@@ -12,6 +12,7 @@ from steep.laws import LAWS, Law
 from steep.laws.law import Array
 from steep.records import BestFit, Draws, Fit, Interval, LawFit, NoiseParts, Point, Region
 from steep.stats.curve import Curve, curve_from_arrays, curve_from_points
+from steep.stats.draws import joined, regions
 from steep.stats.mixture import quantiles, systematic
 from steep.stats.noise import Noise, noise_model
 from steep.stats.posterior import Sample, sample_law
@@ -25,6 +26,7 @@ __all__ = ["fit", "fit_size_law", "points_of"]
 
 DRAWS = 400
 """Posterior draws kept in a fit, over all laws: enough for 5 % and 95 % quantiles to 1 %."""
+RISES = "the error does not fall with more samples"
 FEWEST = 3
 """Distinct sizes below which nothing is fitted: a line through two points has no error."""
 
@@ -43,6 +45,7 @@ def fit(
     laws: Sequence[str] | None = None,
     best_guess: float | None = None,
     validation_se: float | None = None,
+    robust: bool = False,
     intervals: bool = True,
     unit: str = "samples",
     metric: str = "error",
@@ -53,8 +56,9 @@ def fit(
     ``parameters``), or the arrays ``samples`` and ``error``, or ready ``points``. Repeated sizes
     are replicates. ``se`` is the standard error of each error, in its unit; ``best_guess`` the
     error of a constant guess; ``validation_se`` the relative standard error that one shared
-    validation set gives to all points alike. ``intervals=False`` leaves out the best fits of single
-    laws, which cost more than the forecast. Deterministic.
+    validation set gives to all points alike. ``robust`` gives points far off the trend less weight
+    (it widens their noise, and says so in ``notes``). ``intervals=False`` leaves out the best fits
+    of single laws, which cost more than the forecast. Deterministic.
 
     Raises ValueError for arguments that do not fit together; a curve that cannot be fitted is a
     ``Fit`` whose ``outcome`` says so.
@@ -77,33 +81,36 @@ def fit(
     used = curve.used
     if len(used) < FEWEST:
         return empty
-    noise = _noise(curve)
     m, log_error = _logs(used)
-    log_ratio = np.log(m / m[-1])
-    found = [sample_law(law, log_ratio, log_error, noise) for law in candidates]
-    weights = _weights(found)
-    df = noise.df + len(used) - 1
-    draws = _draws(found, weights, noise, df)
+    noise = noise_model(used, curve.within_squares, curve.within_df)
+    found, weights = _mixture(candidates, m, log_error, noise)
+    notes = curve.notes
+    if robust:
+        factor = _outlying(found, weights, m, log_error)
+        noise = noise_model(used, curve.within_squares, curve.within_df, factor)
+        found, weights = _mixture(candidates, m, log_error, noise)
+        notes += tuple(
+            f"the point at {size:g} {unit} lies off the trend and weighs less"
+            for size in m[factor > 1]
+        )
+    draws = _draws(found, weights, noise, noise.df + len(used) - 1)
     singles = law_fits(found, weights, m, log_error, noise, level if intervals else None)
-    beta_g, reason = _beta_g(m, log_error, noise, level)
-    outcome = "ok" if beta_g is not None and (beta_g.value or 0.0) < 0 else "not a power law"
-    return Fit(
-        outcome=outcome,
-        points=curve.points,
+    parts = regions(draws, m, level)
+    beta_g, reason = _beta_g(m, log_error, curve, parts, level)
+    falls = float(np.polyfit(np.log(m), log_error, 1)[0]) < 0
+    return replace(
+        empty,
+        outcome="ok" if falls else "not a power law",
         laws=singles,
-        beta_g=beta_g if outcome == "ok" else None,
-        beta_g_reason=reason if outcome == "ok" else "the error does not fall with more samples",
-        regions=_regions(curve, m),
+        beta_g=beta_g if falls else None,
+        beta_g_reason=reason if falls else RISES,
+        regions=_with_best_guess(parts, curve),
         noise=_noise_parts(curve, draws, validation_se),
         supports=_supports(singles, len(used)),
-        unit=unit,
-        metric=metric,
-        level=level,
-        best_guess=best_guess,
         reference=float(m[-1]),
-        df=float(df),
+        df=float(noise.df + len(used) - 1),
         draws=draws,
-        notes=curve.notes,
+        notes=notes,
     )
 
 
@@ -192,17 +199,29 @@ def _logs(used: Sequence[Point]) -> tuple[Array, Array]:
     return np.array([p.samples for p in used]), np.log([p.error for p in used])
 
 
-def _noise(curve: Curve) -> Noise:
-    return noise_model(curve.used, curve.within_squares, curve.within_df)
-
-
 # ---------------------------------------------------------------- the mixture
 
 
-def _weights(found: Sequence[Sample]) -> Array:
+def _mixture(
+    candidates: Sequence[Law], m: Array, log_error: Array, noise: Noise
+) -> tuple[list[Sample], Array]:
+    """Posterior of every law and their weights by evidence, equal before the data."""
+    log_ratio = np.log(m / m[-1])
+    found = [sample_law(law, log_ratio, log_error, noise) for law in candidates]
     evidence = np.array([s.log_evidence for s in found])
     weight = np.exp(evidence - evidence.max())
-    return np.asarray(weight / weight.sum())
+    return found, weight / weight.sum()
+
+
+def _outlying(found: Sequence[Sample], weights: Array, m: Array, log_error: Array) -> Array:
+    """Per point, by how much its variance is widened: (residual / 2.5 robust sd)^2, at least 1."""
+    residual = np.zeros(len(m))
+    for sample, weight in zip(found, weights, strict=True):
+        best = int(np.argmax(np.logaddexp.reduce(sample.log_weight, axis=1)))
+        shape = sample.law.log_shape(np.log(m / m[-1]), sample.z[best : best + 1])[:, 0]
+        residual += weight * (log_error - shape - np.median(log_error - shape))
+    scale = 1.4826 * float(np.median(np.abs(residual))) + 1e-12
+    return np.asarray(np.maximum(1.0, (residual / (2.5 * scale)) ** 2))
 
 
 def _draws(found: Sequence[Sample], weights: Array, noise: Noise, df: float) -> tuple[Draws, ...]:
@@ -245,12 +264,26 @@ def _floats(values: Array) -> tuple[float, ...]:
 # ---------------------------------------------------------------- what they say
 
 
-def _beta_g(m: Array, log_error: Array, noise: Noise, level: float) -> tuple[Interval | None, str]:
-    """Slope of log error on log m: generalised least squares, averaged over the noise.
+def _beta_g(
+    m: Array, log_error: Array, curve: Curve, parts: Sequence[Region], level: float
+) -> tuple[Interval | None, str]:
+    """Slope of log error on log m over the power-law region, averaged over the noise.
 
-    Each structure of the noise gives the slope a t distribution; they are mixed by how well they
-    explain the points.
+    Each structure of the noise gives the slope a t distribution by generalised least squares;
+    they are mixed by how well they explain the points. Points are left out where the curve
+    surely bends (probability 0.9).
     """
+    inside = np.ones(len(m), bool)
+    for part in parts:
+        if part.probability >= 0.9 and part.name == "small-data" and part.end is not None:
+            inside &= m >= (part.end.value or 0.0)
+        if part.probability >= 0.9 and part.name == "irreducible-error" and part.start is not None:
+            inside &= m <= (part.start.value or np.inf)
+    if inside.sum() < FEWEST:
+        return None, "fewer than three points lie in the power-law region"
+    m, log_error = m[inside], log_error[inside]
+    points = [p for p, keep in zip(curve.used, inside, strict=True) if keep]
+    noise = noise_model(points, curve.within_squares, curve.within_df)
     df = noise.df + len(m) - 2
     design = noise.whiten @ np.stack([np.ones(len(m)), np.log(m / m[-1])], axis=1)
     target = noise.whiten @ log_error
@@ -260,31 +293,31 @@ def _beta_g(m: Array, log_error: Array, noise: Noise, level: float) -> tuple[Int
     squares = np.sum(residual**2, axis=1) + noise.sum_squares
     evidence = noise.log_prior - 0.5 * noise.log_det - 0.5 * df * np.log(squares)
     evidence += 0.5 * np.linalg.slogdet(normal)[1]
-    weight = np.exp(evidence - evidence.max())
+    chosen = systematic(np.exp(evidence - evidence.max()), DRAWS)
     scale = np.sqrt(squares / df * normal[:, 1, 1])
-    chosen = systematic(weight, DRAWS)
     ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
     lower, middle, upper = quantiles(value[chosen, 1:], scale[chosen, None], df, ends)[0].tolist()
     if middle >= 0:
-        return None, "the error does not fall with more samples"
-    return Interval(middle, lower, upper, level), ""
+        return None, RISES
+    left = f"{len(inside) - len(m)} points outside the power-law region are left out"
+    return Interval(middle, lower, upper, level), left if len(m) < len(inside) else ""
 
 
-def _regions(curve: Curve, m: Array) -> tuple[Region, ...]:
-    skipped = sum(p.reason == "small-data" for p in curve.points)
-    start = Interval(float(m[0]), None, None)
-    end = Interval(float(m[-1]), None, None)
-    law = Region("power-law", start, end, len(m), 1.0)
-    if skipped == 0:
-        return (law,)
-    return (Region("small-data", None, start, skipped, 1.0), law)
+def _with_best_guess(parts: tuple[Region, ...], curve: Curve) -> tuple[Region, ...]:
+    """Points set aside at the best-guess level are in the small-data region for certain."""
+    aside = [p.samples for p in curve.points if p.reason == "small-data"]
+    if not aside:
+        return parts
+    first = curve.used[0].samples
+    end = Interval(float((aside[-1] * first) ** 0.5), aside[-1], first)
+    small = Region("small-data", None, end, len(aside) + parts[0].points, 1.0)
+    return (small, *parts[1:])
 
 
 def _noise_parts(curve: Curve, draws: Sequence[Draws], validation_se: float | None) -> NoiseParts:
-    scales = np.concatenate([d.scale for d in draws])
     df = curve.within_df
     return NoiseParts(
-        scatter=float(np.median(scales)),
+        scatter=float(np.median(joined(draws, "scale"))),
         replicate=float(np.sqrt(curve.within_squares / df)) if df else None,
         replicate_df=df,
         given=all(p.se_log is not None for p in curve.used),

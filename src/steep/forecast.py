@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steep.laws import LAWS
 from steep.laws.law import Array
 from steep.records import At, Fit, Forecast, Interval, SamplesFor, SizeLaw
+from steep.stats.draws import joined, log_curves, quantile_interval
 from steep.stats.mixture import quantiles
 from steep.stats.noise import distance, noise_model, slope_walk, walk
 
@@ -129,34 +129,21 @@ def local_slope(fit: Fit, samples: float, level: float | None = None) -> Interva
     if not fit.draws or fit.reference is None:
         return Interval(None, None, None, level)
     t, h = np.log(samples / fit.reference), 1e-4
-    curves = _log_curves(fit, np.array([t - h, t + h]))
+    curves = log_curves(fit.draws, np.array([t - h, t + h]))
     slopes = (curves[1] - curves[0]) / (2 * h)
-    return _interval(slopes, level)
+    return quantile_interval(slopes, level)
 
 
 # ---------------------------------------------------------------- draws
-
-
-def _log_curves(fit: Fit, log_ratio: Array) -> Array:
-    """log error of every draw's law, (sizes, draws)."""
-    parts = [
-        np.asarray(d.level)[None, :] + LAWS[d.law].log_shape(log_ratio, np.array(d.shape))
-        for d in fit.draws
-    ]
-    return np.concatenate(parts, axis=1)
-
-
-def _joined(fit: Fit, field: str) -> Array:
-    return np.concatenate([np.asarray(getattr(d, field)) for d in fit.draws])
 
 
 def _errors(fit: Fit, m: Array, level: float) -> Array:
     """(sizes, 3): lower, median and upper error of a new measurement at ``m`` (sizes,)."""
     assert fit.reference is not None
     log_ratio = np.log(m / fit.reference)
-    centre = _log_curves(fit, log_ratio)
-    fresh = _joined(fit, "scale") ** 2 + (fit.noise.validation or 0.0) ** 2
-    variance = fresh + _joined(fit, "level_scale") ** 2 + _departure(fit, log_ratio)
+    centre = log_curves(fit.draws, log_ratio)
+    fresh = joined(fit.draws, "scale") ** 2 + (fit.noise.validation or 0.0) ** 2
+    variance = fresh + joined(fit.draws, "level_scale") ** 2 + _departure(fit, log_ratio)
     inside = log_ratio < 0
     if inside.any():
         shift, uncertain = _interpolated(fit, log_ratio[inside])
@@ -169,7 +156,7 @@ def _errors(fit: Fit, m: Array, level: float) -> Array:
 def _departure(fit: Fit, log_ratio: Array) -> Array:
     """Variance of each draw's departure from its law at ``log_ratio``, (sizes, draws)."""
     far = distance(log_ratio)[:, None]
-    return _joined(fit, "wander") ** 2 * far + _joined(fit, "bend") ** 2 * far**3 / 3
+    return joined(fit.draws, "wander") ** 2 * far + joined(fit.draws, "bend") ** 2 * far**3 / 3
 
 
 def _interpolated(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
@@ -178,9 +165,9 @@ def _interpolated(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
     within = (parts.replicate or 0.0) ** 2 * parts.replicate_df
     noise = noise_model(used, within, parts.replicate_df)
     at = np.log([p.samples / used[-1].samples for p in used])
-    residual = np.log([p.error for p in used])[:, None] - _log_curves(fit, at)
-    structure = _joined(fit, "structure").astype(int)
-    sigma2 = _joined(fit, "scale") ** 2 / noise.fresh[structure]
+    residual = np.log([p.error for p in used])[:, None] - log_curves(fit.draws, at)
+    structure = joined(fit.draws, "structure").astype(int)
+    sigma2 = joined(fit.draws, "scale") ** 2 / noise.fresh[structure]
     mean = np.zeros((len(log_ratio), len(sigma2)))
     variance = np.zeros_like(mean)
     for j in np.unique(structure):
@@ -202,7 +189,7 @@ def _meets(fit: Fit, error: float) -> tuple[Array, Array]:
     """
     assert fit.reference is not None
     log_ratio = np.linspace(np.log(1e-4), np.log(FARTHEST * 1e6), 400)
-    curves = _log_curves(fit, log_ratio)
+    curves = log_curves(fit.draws, log_ratio)
     goal = np.log(error)
     below = curves <= goal
     never = ~below.any(axis=0)
@@ -216,12 +203,6 @@ def _meets(fit: Fit, error: float) -> tuple[Array, Array]:
     return np.where(never, np.inf, log_m + np.log(fit.reference)), never
 
 
-def _interval(values: Array, level: float) -> Interval:
-    """Median and quantile range of equally weighted draws."""
-    middle, lower, upper = np.quantile(values, [0.5, 0.5 - level / 2, 0.5 + level / 2]).tolist()
-    return Interval(middle, lower, upper, level)
-
-
 # ---------------------------------------------------------------- size and compute
 
 
@@ -232,7 +213,7 @@ def _sizes(size_law: SizeLaw | None, log_m: Array, level: float) -> Interval | N
     draws = np.array(size_law.draws)
     x = np.resize(log_m, len(draws)) if len(log_m) > 1 else np.full(len(draws), log_m[0])
     log_size = draws[:, 0] + draws[:, 1] * (x - size_law.center[0])
-    return _interval(np.exp(log_size), level)
+    return quantile_interval(np.exp(log_size), level)
 
 
 def _flops(

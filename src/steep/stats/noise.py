@@ -103,12 +103,15 @@ def slope_walk(a: Array, b: Array) -> Array:
 
 
 def noise_model(
-    points: Sequence[Point], within_squares: float = 0.0, within_df: float = 0.0
+    points: Sequence[Point],
+    within_squares: float = 0.0,
+    within_df: float = 0.0,
+    factor: Array | float = 1.0,
 ) -> Noise:
     """The noise of ``points``, by size, the last one the origin of the departure.
 
     ``within_squares`` is the sum of squared deviations of log error about each size's mean,
-    on ``within_df`` degrees of freedom.
+    on ``within_df`` degrees of freedom. ``factor`` (n,) widens the variance of single points.
     """
     log_ratio = np.log([p.samples / points[-1].samples for p in points])
     replicates = np.array([p.replicates for p in points], dtype=float)
@@ -117,12 +120,12 @@ def noise_model(
         variance = np.square(np.array(se))
         typical = float(np.exp(np.mean(np.log(variance))))
         df, squares = GIVEN_DF, GIVEN_DF * typical
-        return _known(log_ratio, variance / typical, typical, df, squares)
+        return _known(log_ratio, factor * variance / typical, typical, df, squares)
     if within_df > 0:
         df = within_df + PRIOR_DF
         squares = within_squares + PRIOR_DF * NOISE**2
-        return _known(log_ratio, 1.0 / replicates, squares / df, df, squares)
-    return _unknown(log_ratio, 1.0 / replicates)
+        return _known(log_ratio, factor / replicates, squares / df, df, squares)
+    return _unknown(log_ratio, factor / replicates)
 
 
 def _known(log_ratio: Array, base: Array, variance: float, df: float, squares: float) -> Noise:
@@ -132,10 +135,8 @@ def _known(log_ratio: Array, base: Array, variance: float, df: float, squares: f
         independent.append(base + scatter * base.mean())
         wander.append(w * w / variance)
         bend.append(b * b / variance)
-    count = len(wander)
-    return _noise(
-        log_ratio, independent, wander, bend, df, np.full(count, squares), np.zeros(count)
-    )
+    prior = _structures_prior(wander, bend, EXACT_KNOWN)
+    return _noise(log_ratio, independent, wander, bend, df, np.full(len(wander), squares), prior)
 
 
 def _unknown(log_ratio: Array, base: Array) -> Noise:
