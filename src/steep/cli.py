@@ -109,6 +109,12 @@ def run(
     extend: Annotated[
         bool, typer.Option("--extend", help="Take more seeds, sizes, choices or appended data.")
     ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try trials that failed or timed out again.")
+    ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Give up the trials of another machine, now gone.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -116,7 +122,8 @@ def run(
     from steep.study import Study
 
     study = Study.open(spec) if spec.is_dir() else Study(spec, out)
-    code = _run(study, workers, budget, extend, quiet or as_json)
+    asked = {"extend": extend, "retry_failed": retry_failed, "take_over": take_over}
+    code = _run(study, workers, budget, quiet or as_json, **asked)
     if as_json:
         _print_json(_results_json(study))
     raise typer.Exit(code)
@@ -145,6 +152,18 @@ def status(study: Path, as_json: Json = False) -> None:
 
     for line in status_lines(rows):
         typer.echo(line)
+
+
+@app.command()
+def salvage(study: Path, as_json: Json = False) -> None:
+    """Rebuild a damaged study from what can still be read; the damaged files are put aside."""
+    from steep.store import Store
+
+    trials, measured = Store.restore(study)
+    if as_json:
+        _print_json({"trials": trials, "measured": measured})
+    else:
+        typer.echo(f"{trials} trials read, {measured} with a result. Next: steep run {study}")
 
 
 @app.command()
@@ -352,7 +371,7 @@ def demo(
     from steep.study import Study
 
     study = Study(demo_spec(), out)
-    code = _run(study, workers, None, False, as_json)
+    code = _run(study, workers, None, as_json)
     if as_json:
         _print_json(_results_json(study))
     raise typer.Exit(code)
@@ -361,7 +380,7 @@ def demo(
 # ---------------------------------------------------------------- shared by subcommands
 
 
-def _run(study: Any, workers: int | None, budget: str | None, extend: bool, quiet: bool) -> int:
+def _run(study: Any, workers: int | None, budget: str | None, quiet: bool, **asked: bool) -> int:
     """Run with a progress bar and Ctrl-C handling; prints the answer; the exit code."""
     from steep.present.progress import Progress
     from steep.present.sentences import study_lines
@@ -374,7 +393,7 @@ def _run(study: Any, workers: int | None, budget: str | None, extend: bool, quie
             budget=flops,
             seconds=seconds,
             observe=progress.observe,
-            extend=extend,
+            **asked,
         )
     if outcome.word == "drained":
         typer.echo("Stopped; every finished step is kept. The same command goes on.", err=True)

@@ -13,8 +13,9 @@ import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ from steep.changes import changes, only_adds
 from steep.config import Loaded, SpecError, from_values, load, member
 from steep.domains import DOMAINS
 from steep.fit import fit
-from steep.folder import StoreError, compose_study_yaml, read_frozen
+from steep.folder import StoreError, StudyExists, compose_study_yaml, read_frozen
 from steep.models import FAMILIES
 from steep.plan import Plan, plan, rehearse
 from steep.planners import PLANNERS
@@ -78,17 +79,17 @@ class Study:
         if isinstance(spec, Loaded):
             self.loaded = spec
         elif isinstance(spec, Mapping):
-            self.loaded = from_values(spec)
+            self.loaded = from_values(spec, own_trainer=trainer is not None)
         else:
-            self.loaded = load(spec)
+            self.loaded = load(spec, own_trainer=trainer is not None)
         self.spec = self.loaded.spec
         self.folder = Path(folder) if folder is not None else Path(self.spec.study)
         self._function = trainer
 
     @classmethod
-    def open(cls, folder: str | Path) -> Study:
+    def open(cls, folder: str | Path, *, trainer: Callable[..., Any] | None = None) -> Study:
         """A study begun before, by its folder. Raises StoreError where there is none."""
-        return cls(read_frozen(Path(folder)).loaded, folder)
+        return cls(read_frozen(Path(folder)).loaded, folder, trainer=trainer)
 
     # ------------------------------------------------------------ the pipeline
 
@@ -114,22 +115,40 @@ class Study:
         seconds: float | None = None,
         observe: Callable[[Any], None] | None = None,
         extend: bool = False,
+        retry_failed: bool = False,
+        take_over: bool = False,
     ) -> Outcome:
         """Train what is missing, confront the forecast, write results and the report.
 
         ``budget`` bounds the FLOPs and ``seconds`` the time of this call; ``observe`` gets every
-        event. Ctrl-C once saves and stops ('drained'), twice stops at once; the same call goes
-        on. Raises SpecError, StoreError or ShardsError before any work."""
+        event. ``extend`` takes a spec or data that only add; ``retry_failed`` tries failed trials
+        again; ``take_over`` gives up trials of another machine that is gone. Ctrl-C once saves
+        and stops ('drained'), twice stops at once; the same call goes on. Raises SpecError,
+        StoreError or ShardsError before any work."""
         self.check()
-        with self._store(extend) as store, Drain().on_signals() as drain:
-            stop = Deadline(drain, seconds)
+        with (
+            self._store(extend, take_over) as store,
+            closing(self._executor(workers)) as executor,
+            Drain().on_signals() as drain,
+        ):
+            if retry_failed:
+                store.forgive()
             self._register_facts(store)
-            outcome = self._train(store, self._search(budget), workers, budget, observe, stop)
+            stop = Deadline(drain, seconds)
+            go = partial(
+                train,
+                store,
+                executor=executor,
+                cost=self._expected_flops,
+                observe=observe,
+                run=self.spec.run,
+                drain=stop,
+            )
+            outcome = go(self._search(budget), budget=budget)
             if outcome.word in ("complete", "partial") and self._held_out_shards:
                 forecasts = self._register_forecasts(store)
                 wanted = held_out_trials(forecasts, self._facts(store))
-                follow = self._train(store, _missing(wanted), workers, None, observe, stop)
-                outcome = outcome.then(follow)
+                outcome = outcome.then(go(_missing(wanted)))
             if not drain.now:
                 self._write_results(store)
         return replace(outcome, word="budget") if stop.over else outcome
@@ -147,8 +166,8 @@ class Study:
             return self._analyse(store, at=at, targets=targets, level=level)
 
     def report(self) -> Path:
-        """Write ``report.html`` and ``results/`` anew; the path of the report."""
-        with self._store() as store:
+        """Write ``report.html`` and ``results/`` anew, from the store alone; the report's path."""
+        with Store.open(self.folder) as store:
             self._write_results(store)
         return self.folder / "report.html"
 
@@ -209,9 +228,19 @@ class Study:
             elif self.spec.family.sizes[0] < family.smallest:
                 message = f"the smallest {family.dial} of {family.name} is {family.smallest}"
                 problems.append(self.loaded.problem("family.sizes", message))
+        if self.spec.trainer.name == "function":
+            try:
+                self._check_function()
+            except ValueError as error:
+                problems.append(self.loaded.problem("trainer.function", str(error)))
         if problems:
             raise self.loaded.error(problems)
         _ = self.cut  # sizes larger than the data, splits that leave nothing
+
+    def _check_function(self) -> None:
+        names = [*dict(self.spec.training), *self.spec.search.hyperparameters]
+        module = member(TRAINERS, "function")
+        module.check(self._function or module.found(self.loaded), names)
 
     # ------------------------------------------------------------ what is being studied
 
@@ -279,21 +308,25 @@ class Study:
 
     # ------------------------------------------------------------ the store
 
-    def _store(self, extend: bool = False) -> Store:
+    def _store(self, extend: bool = False, take_over: bool = False) -> Store:
         """The study's store, made or found, after checking that nothing changed under it."""
         if not (self.folder / "study.yaml").exists():
             text = compose_study_yaml(self.loaded, self.cut.files)
-            store = Store.create(self.folder, text)
-            self._write_shards(store)
-            return store
+            with suppress(StudyExists):  # another driver was a moment faster
+                store = Store.create(self.folder, text)
+                self._write_shards(store)
+                return store
         self._refuse_changes(extend)
-        store = Store.open(self.folder)
-        if not (self.folder / shards_.FOLDER / "manifest.json").exists():  # killed while creating
+        begun = (self.folder / shards_.FOLDER / "manifest.json").exists()
+        if extend and begun:
+            old = shards_.from_files(self.folder)
+            extended = shards_.cut(self.loaded, self.items, self.domain.unit, old)
+            self.__dict__.pop("problem", None)  # that of the study as it was
+            self.__dict__["cut"] = extended
+        store = Store.open(self.folder, take_over=take_over)
+        if extend or not begun:  # not begun: killed while creating
             self._write_shards(store)
         if extend:
-            old = shards_.from_files(self.folder)
-            self.__dict__["cut"] = shards_.cut(self.loaded, self.items, self.domain.unit, old)
-            self._write_shards(store)
             text = compose_study_yaml(self.loaded, self.cut.files)
             store.write("study.yaml", text.encode())
         return store
@@ -327,30 +360,6 @@ class Study:
 
         return wanted
 
-    def _train(
-        self,
-        store: Store,
-        wanted: Callable[..., list[Wanted]],
-        workers: int | None,
-        budget: float | None,
-        observe: Callable[[Any], None] | None,
-        drain: Deadline,
-    ) -> Outcome:
-        executor = self._executor(workers)
-        try:
-            return train(
-                store,
-                wanted,
-                executor,
-                cost=self._expected_flops,
-                observe=observe,
-                run=self.spec.run,
-                budget=budget,
-                drain=drain,
-            )
-        finally:
-            executor.close()
-
     def _executor(self, workers: int | None) -> Any:
         from steep.executors import EXECUTORS
 
@@ -366,7 +375,7 @@ class Study:
     def _wrapped(self) -> Trainer | None:
         if self._function is None:
             return None
-        wrapped: Trainer = member(TRAINERS, "function").wrap(self._function)
+        wrapped: Trainer = member(TRAINERS, "function").wrap(self._function, self.metric)
         return wrapped
 
     def _expected_flops(self, trial: Trial) -> float:
