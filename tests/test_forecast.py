@@ -98,3 +98,46 @@ def test_nonsense_sizes_and_targets_are_refused() -> None:
         forecast(curve(), at=[-1])
     with pytest.raises(ValueError, match="positive"):
         forecast(curve(), target=[0.0])
+
+
+class TestFollowUpConstants:
+    """Table 1 of the PPoPP 2019 follow-up: error alpha * m**beta_g, size sigma * m**beta_p.
+
+    The printed rows of char and speech contradict themselves (see the audit in the paper's notes):
+    they are tested in their consistent form. Word LM prints 100x for what its constants give as
+    104x.
+    """
+
+    ROWS = (
+        # name, m now, alpha, beta_g, target, data factor, sigma in millions, beta_p, model factor
+        ("word", 768e6, 13.0, -0.066, 2.48, 103.9, 9.4e-4, 0.68, 23.5),
+        ("char", 3.48e9, 9.39, -0.0900, 0.70, 971.0, 1.03e-6, 0.89, 456.0),
+        ("nmt", 130e6, 3.06, -0.128, 0.12, 749.6, 6.4e-4, 0.68, 90.0),
+        ("speech", 425e6, 30.5, -0.291, 0.04, 19.0, 2.4e-3, 0.54, 4.9),
+        ("image", 1.3e6, 15.0, -0.309, 0.05, 80.0, 2.0e-2, 0.57, 12.2),
+    )
+
+    @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+    def test_data_and_model_factors(self, row: tuple) -> None:
+        _, now, alpha, beta_g, target, data, sigma, beta_p, model = row
+        m = now / 2.0 ** np.arange(11)[::-1]
+        fitted = fit(samples=m, error=alpha * m**beta_g, laws=["power"])
+        law = fitted.law("power")
+        assert law.parameter("alpha").value == pytest.approx(alpha, rel=1e-6)
+        assert law.parameter("beta_g").value == pytest.approx(beta_g, rel=1e-6)
+        size_law = fit_size_law(m, sigma * 1e6 * m**beta_p)
+        answer = forecast(fitted, target=[target], size_law=size_law).targets[0]
+        assert answer.factor == pytest.approx(data, rel=0.06)
+        size_now = sigma * 1e6 * now**beta_p
+        assert answer.parameters.value / size_now == pytest.approx(model, rel=0.06)
+        assert answer.lower < now * data < answer.upper
+
+
+def test_the_band_follows_the_points_inside_the_data() -> None:
+    """A bump that no law has: among the points the median goes with them, not with the law."""
+    m = np.geomspace(100, 10_000, 25)
+    bump = 0.15 * np.exp(-((np.log(m / 500) / 0.5) ** 2))
+    fitted = fit(samples=m, error=5 * m**-0.4 * np.exp(bump))
+    frame = fitted.predict(m)
+    assert np.median(np.abs(np.log(frame.error / (5 * m**-0.4 * np.exp(bump))))) < 0.02
+    assert ((frame.lower < frame.error) & (frame.error < frame.upper)).all()

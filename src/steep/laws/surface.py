@@ -46,10 +46,14 @@ def chinchilla_surface(search: Array, log_n: Array, log_d: Array, _unique: Array
 
 
 def rosenfeld_surface(search: Array, log_n: Array, log_d: Array, unique: Array) -> Array:
-    """log of e_0 * |e / (e - i eta)|, e the sum of powers: best-guess level e_0 for tiny sizes."""
-    log_eta, log_guess = search[:, 5, None], search[:, 6, None]
+    """log of e_0 * |e / (e - i eta)|, e the sum of powers: best-guess level e_0 for tiny sizes.
+
+    The published form does not change when e and eta are scaled alike, so eta is set to e_0:
+    then the error is e where e is small.
+    """
+    log_guess = search[:, 5, None]
     log_e = chinchilla_surface(search[:, :5], log_n, log_d, unique)
-    return log_guess + log_e - 0.5 * np.logaddexp(2.0 * log_e, 2.0 * log_eta)
+    return log_guess + log_e - 0.5 * np.logaddexp(2.0 * log_e, 2.0 * log_guess)
 
 
 def repeated_surface(search: Array, log_n: Array, log_d: Array, log_unique: Array) -> Array:
@@ -88,11 +92,11 @@ CHINCHILLA = SurfaceLaw(
 )
 ROSENFELD = SurfaceLaw(
     name="rosenfeld",
-    formula="e_0 * |e / (e - i*eta)|, e = c_inf + A / N^alpha + B / D^beta",
+    formula="e_0 * |e / (e - i*e_0)|, e = c_inf + A / N^alpha + B / D^beta",
     citation="Rosenfeld et al. 2019, arXiv:1909.12673",
-    names=("c_inf", "A", "B", "alpha", "beta", "eta", "e_0"),
-    logs=(True, True, True, False, False, True, True),
-    grid=(*_CHINCHILLA_GRID[:3], (0.3, 0.8), (0.3, 0.8), (-1.0, 1.0), (0.0,)),
+    names=("c_inf", "A", "B", "alpha", "beta", "e_0"),
+    logs=(True, True, True, False, False, True),
+    grid=(*_CHINCHILLA_GRID[:3], (0.3, 0.8), (0.3, 0.8), (0.0,)),
     log_surface=rosenfeld_surface,
 )
 REPEATED = SurfaceLaw(

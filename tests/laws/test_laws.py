@@ -1,0 +1,109 @@
+"""Every law of the drawer: one formula in two coordinate systems, recovered from its own points."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from steep.fit import fit
+from steep.laws import LAWS, Law
+
+TRUTHS = {
+    "power": (5.0, -0.3),
+    "power+floor": (5.0, -0.4, 0.08),
+    "shifted power": (4.0, -0.45, 2e-4),
+    "plateau+power": (30.0, -0.5, 800.0, 0.05),
+    "M4": (40.0, -0.7, 0.8, 0.05, 0.9),
+    "broken power": (1.2, 0.1, 0.35, 2000.0, 0.3, 0.03),
+}
+
+
+def test_every_law_has_a_truth_here() -> None:
+    assert set(TRUTHS) == set(LAWS)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_law_is_complete(name: str) -> None:
+    law = LAWS[name]
+    assert law.name == name
+    assert law.formula
+    assert law.citation
+    count = len(law.names)
+    assert count == len(law.lower) == len(law.upper) == len(law.scales)
+    assert count == len(law.shape) + 1
+    guess = law.guess(np.array([10.0, 100.0]), np.array([0.4, 0.2]))
+    low, high = np.array(law.lower), np.array(law.upper)
+    assert np.all((low <= guess) & (guess <= high))
+    assert law.curve(100.0, *guess) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_shape_and_natural_parameters_are_one_curve(name: str) -> None:
+    law = LAWS[name]
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=(20, len(law.shape)))
+    t = np.linspace(-5.0, 5.0, 11)
+    relative = np.exp(law.log_shape(t, z))
+    shape = [s.value(z[:, i]) for i, s in enumerate(law.shape)]
+    natural = law.natural(0.17, 3000.0, *shape)
+    curve = law.curve(3000.0 * np.exp(t)[:, None], *natural)
+    np.testing.assert_allclose(0.17 * relative, curve, rtol=1e-7)
+    np.testing.assert_allclose(relative[5], 1.0, rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", [n for n in LAWS if n != "broken power"])
+def test_errors_never_rise_with_data(name: str) -> None:
+    law = LAWS[name]
+    z = np.random.default_rng(2).normal(size=(50, len(law.shape)))
+    curves = law.log_shape(np.linspace(-8.0, 14.0, 40), z)
+    assert np.all(np.diff(curves, axis=0) <= 1e-9)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_recovered_to_six_digits_without_noise(name: str) -> None:
+    m = np.geomspace(50, 500_000, 24)
+    error = LAWS[name].curve(m, *TRUTHS[name])
+    found = fit(samples=m, error=error, laws=[name]).laws[0]
+    assert found.outcome == "ok"
+    np.testing.assert_allclose([p.value for p in found.parameters], TRUTHS[name], rtol=1e-6)
+    for value, truth in zip(found.parameters, TRUTHS[name], strict=True):
+        assert value.lower is None or value.lower <= truth * (1 + 1e-9 * np.sign(truth))
+        assert value.upper is None or value.upper >= truth * (1 - 1e-9 * np.sign(truth))
+
+
+def numeric_slope(law: Law, m: float, natural: tuple[float, ...]) -> float:
+    h = 1e-5
+    high, low = (np.log(law.curve(m * np.exp(s), *natural)) for s in (h, -h))
+    return float(high - low) / (2 * h)
+
+
+def test_slopes_are_those_of_the_formulas() -> None:
+    """d log error / d log m in closed form against finite differences of the code."""
+    m = 700.0
+    alpha, beta, gamma = TRUTHS["power+floor"]
+    power = alpha * m**beta
+    slope = numeric_slope(LAWS["power+floor"], m, TRUTHS["power+floor"])
+    assert slope == pytest.approx(beta * power / (power + gamma), rel=1e-7)
+
+    _, beta, shift = TRUTHS["shifted power"]
+    slope = numeric_slope(LAWS["shifted power"], m, TRUTHS["shifted power"])
+    assert slope == pytest.approx(beta * (1 / m) / (1 / m + shift), rel=1e-7)
+
+    _, c, join, low, high = TRUTHS["M4"]
+    e = float(LAWS["M4"].curve(m, *TRUTHS["M4"]))
+    implicit = c / (e * (1 / (e - low) + join / (high - e)))
+    assert numeric_slope(LAWS["M4"], m, TRUTHS["M4"]) == pytest.approx(implicit, rel=1e-7)
+
+
+def test_m4_solves_its_equation() -> None:
+    beta, c, alpha, low, high = TRUTHS["M4"]
+    m = np.geomspace(1, 1e7, 30)
+    e = LAWS["M4"].curve(m, *TRUTHS["M4"])
+    np.testing.assert_allclose((e - low) / (high - e) ** alpha, beta * m**c, rtol=1e-9)
+
+
+def test_the_broken_law_has_its_two_slopes() -> None:
+    alpha, early, change, d, width, _ = TRUTHS["broken power"]
+    law, natural = LAWS["broken power"], (alpha, early, change, d, width, 0.0)
+    assert numeric_slope(law, d * 1e-4, natural) == pytest.approx(-early, abs=1e-6)
+    assert numeric_slope(law, d * 1e4, natural) == pytest.approx(-early - change, abs=1e-6)
