@@ -28,7 +28,7 @@ SMALLEST = {"images": 100.0, "characters": 4000.0}
 """A first shard below this says little: a few images of each class, a page of text."""
 ORDERS = 1000.0
 """Largest over smallest shard, at most: three orders of magnitude."""
-FEWEST_FITTED = 4
+FEWEST_FITTED, FEWEST_SIZES = 4, 4
 
 
 @dataclass(frozen=True)
@@ -170,15 +170,16 @@ search:
             raise QuestionError(
                 f"{have} to train on are too few: a curve needs about ten times more"
             )
-        speed = None
+        ladder, speed = LADDER[self.family], None
         for top in range(rungs, 1, -1):
             largest = None if top == rungs else smallest * 2**top
-            study = self.study(smallest, largest, LADDER[self.family])
-            speed = speed or study.speed()
-            estimate = study.expected_seconds(speed, self.workers)
-            if estimate <= seconds or top == 2:
-                return self._proposal(study, smallest, largest, estimate, seconds)
-        raise AssertionError("the loop returns at two rungs")
+            for sizes in (ladder[:n] for n in range(len(ladder), FEWEST_SIZES - 1, -1)):
+                study = self.study(smallest, largest, sizes)
+                speed = speed or study.speed()
+                estimate = study.expected_seconds(speed, self.workers)
+                if estimate <= seconds:
+                    return self._proposal(study, smallest, largest, estimate, seconds)
+        return self._proposal(study, smallest, largest, estimate, seconds)
 
     def _proposal(
         self, study: Study, smallest: float, largest: float | None, took: float, given: float
@@ -208,6 +209,12 @@ search:
                 f"It can answer what {count(4 * fitted[-1].samples)} {unit} would bring (4x the"
                 " largest fitted shard); 10x is a guess with a wide interval."
             )
+        sizes, ladder = study.spec.family.sizes, LADDER[self.family]
+        if len(sizes) < len(ladder):
+            notes.append(
+                f"Models larger than size {sizes[-1]} are left out to fit the budget: if that size"
+                " comes out best, larger ones might be better still."
+            )
         if largest is not None:
             notes.append(f"The whole data ({count(self.total)} {unit}) would need a larger budget.")
-        return Proposal(self.spec(smallest, largest, LADDER[self.family]), tuple(notes))
+        return Proposal(self.spec(smallest, largest, sizes), tuple(notes))
