@@ -209,3 +209,66 @@ class TestPointsOfAStudy:
         found = fit(points=points_of(best))
         assert [p.replicates for p in found.points] == [2] * len(SIZES)
         assert found.noise.replicate_df == len(SIZES)
+
+
+class TestRegions:
+    M = 1000 * 2.0 ** np.arange(10)
+
+    def by_name(self, found: Fit) -> dict:
+        return {region.name: region for region in found.regions}
+
+    def test_a_floor_ends_the_power_law_region(self) -> None:
+        found = fit(samples=self.M, error=noisy(0.5 * (self.M / 1000) ** -0.5 + 0.1, 1))
+        part = self.by_name(found)["irreducible-error"]
+        truth = 1000 * (0.1 / 0.5) ** (1 / -0.5)  # half the steepest slope: near equal shares
+        assert part.probability > 0.9
+        assert part.start.lower < 4 * truth
+        assert part.start.upper > truth
+        assert part.points >= 3
+        assert "left out" in found.beta_g_reason
+
+    def test_guessing_precedes_the_power_law_region(self) -> None:
+        error = noisy(0.9 * (1 + (self.M / 8000) ** 2) ** -0.25, 2)
+        part = self.by_name(fit(samples=self.M, error=error))["small-data"]
+        assert part.probability > 0.9
+        assert part.end.lower < 8000 < part.end.upper * 1.2
+
+    def test_a_power_law_has_one_region(self) -> None:
+        parts = self.by_name(fit(samples=self.M, error=noisy(0.5 * (self.M / 1000) ** -0.3, 3)))
+        assert parts["power-law"].points == len(self.M)
+        assert parts["small-data"].probability < 0.2
+        assert parts["irreducible-error"].probability < 0.2
+
+    def test_points_at_the_best_guess_are_counted(self) -> None:
+        error = np.minimum(5 * (self.M / 1000) ** -0.9, 0.9)
+        found = fit(samples=self.M, error=error, best_guess=0.9)
+        small = self.by_name(found)["small-data"]
+        assert small.points == int(np.sum(error == 0.9))
+        assert small.end.lower < small.end.value < small.end.upper
+
+
+def test_a_robust_fit_is_not_moved_by_one_point() -> None:
+    m = 1000 * 2.0 ** np.arange(10)
+    error = noisy(0.5 * (m / 1000) ** -0.3, 4)
+    clean = fit(samples=m, error=error).beta_g
+    error[4] *= 1.6
+    plain, robust = (fit(samples=m, error=error, robust=r) for r in (False, True))
+    assert any("16000" in note for note in robust.notes)
+    assert robust.beta_g.upper - robust.beta_g.lower < plain.beta_g.upper - plain.beta_g.lower
+    assert abs(robust.beta_g.value - clean.value) < 0.03
+
+
+def test_given_standard_errors_set_the_width() -> None:
+    m = 1000 * 2.0 ** np.arange(8)
+    error = noisy(0.5 * (m / 1000) ** -0.3, 5, 0.01)
+    small, large = (fit(samples=m, error=error, se=share * error).beta_g for share in (0.01, 0.05))
+    assert large.upper - large.lower > 2 * (small.upper - small.lower)
+
+
+def test_the_common_effect_of_one_validation_set_moves_the_level_only() -> None:
+    m = 1000 * 2.0 ** np.arange(8)
+    error = noisy(0.5 * (m / 1000) ** -0.3, 6)
+    alone, common = (fit(samples=m, error=error, validation_se=v) for v in (None, 0.1))
+    assert alone.beta_g == common.beta_g
+    narrow, wide = (f.predict([m[-1] * 2]).iloc[0] for f in (alone, common))
+    assert wide.upper / wide.lower > 1.2 * narrow.upper / narrow.lower

@@ -84,7 +84,7 @@ def fit(
     m, log_error = _logs(used)
     noise = noise_model(used, curve.within_squares, curve.within_df)
     found, weights = _mixture(candidates, m, log_error, noise)
-    notes = curve.notes
+    notes, factor = curve.notes, np.ones(len(m))
     if robust:
         factor = _outlying(found, weights, m, log_error)
         noise = noise_model(used, curve.within_squares, curve.within_df, factor)
@@ -96,7 +96,7 @@ def fit(
     draws = _draws(found, weights, noise, noise.df + len(used) - 1)
     singles = law_fits(found, weights, m, log_error, noise, level if intervals else None)
     parts = regions(draws, m, level)
-    beta_g, reason = _beta_g(m, log_error, curve, parts, level)
+    beta_g, reason = _beta_g(m, log_error, curve, parts, level, factor)
     falls = float(np.polyfit(np.log(m), log_error, 1)[0]) < 0
     return replace(
         empty,
@@ -265,7 +265,12 @@ def _floats(values: Array) -> tuple[float, ...]:
 
 
 def _beta_g(
-    m: Array, log_error: Array, curve: Curve, parts: Sequence[Region], level: float
+    m: Array,
+    log_error: Array,
+    curve: Curve,
+    parts: Sequence[Region],
+    level: float,
+    factor: Array,
 ) -> tuple[Interval | None, str]:
     """Slope of log error on log m over the power-law region, averaged over the noise.
 
@@ -283,7 +288,7 @@ def _beta_g(
         return None, "fewer than three points lie in the power-law region"
     m, log_error = m[inside], log_error[inside]
     points = [p for p, keep in zip(curve.used, inside, strict=True) if keep]
-    noise = noise_model(points, curve.within_squares, curve.within_df)
+    noise = noise_model(points, curve.within_squares, curve.within_df, factor[inside])
     df = noise.df + len(m) - 2
     design = noise.whiten @ np.stack([np.ones(len(m)), np.log(m / m[-1])], axis=1)
     target = noise.whiten @ log_error
@@ -327,8 +332,14 @@ def _noise_parts(curve: Curve, draws: Sequence[Draws], validation_se: float | No
 
 def _supports(fits: Sequence[LawFit], n: int) -> str:
     heavy = [f.law for f in fits if f.weight >= 0.05]
+    if len(heavy) == 1 and heavy[0] == "power":
+        return f"{n} points support a pure power law: they show neither a floor nor a bend."
     if len(heavy) == 1:
-        return f"The {n} points support one law, {heavy[0]}, over the others tried."
+        return f"{n} points support one law, {heavy[0]}, over the others that were tried."
     if "power" in heavy:
         return f"{n} points cannot tell a floor from none: the forecast carries both."
-    return f"{n} points cannot tell these laws apart: {', '.join(heavy)}; the forecast carries all."
+    names = f"{', '.join(heavy[:-1])} and {heavy[-1]}"
+    return (
+        f"{n} points show that a pure power law does not hold over all of them, but not which law "
+        f"does: the forecast carries {names}."
+    )
