@@ -14,7 +14,7 @@ from steep.present.learning import COMPOSITE, FORECAST, LAW, TRUTH, learning_cur
 from steep.present.palette import COLOURS, DARK, LIGHT, colour, sequence
 from steep.present.sizes import error_by_size, model_size_curve
 from steep.present.training import training_curves
-from steep.records import Fit, Point, SizeLaw, Status
+from steep.records import Fit, Interval, Point, Region, SizeLaw, Status
 
 RATE = numbers.scale("error")
 
@@ -87,6 +87,17 @@ def test_a_curve_without_a_law_shows_its_points():
     drawing = learning_curve(Fit("too few points", points))
     assert [type(layer) for layer in drawing.layers] == [Points]
     figures.figure(drawing)
+
+
+def test_regions_are_shaded_where_they_are_likely(made_study):
+    fit = made_study.analysis.curves[0].fit
+    bend, end = Interval(400.0, 300.0, 600.0), Interval(3000.0, 2000.0, 3500.0)
+    seen = (Region("small-data", None, bend, 2, 0.9), Region("power-law", bend, end, 4, 1.0),
+            Region("irreducible-error", end, None, 0, 0.1))  # fmt: skip
+    shades = learning_curve(replace(fit, regions=seen)).shades
+    assert [shade.name for shade in shades] == ["small-data region", "power-law region"]
+    assert shades[0].end == shades[1].start == 400
+    assert shades[1].end == 4000  # the floor is unlikely: the power law holds to the last point
 
 
 def test_edges_are_arrows(made_study):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from steep.present import sentences
-from steep.records import At, Fit, Forecast, Interval, SamplesFor, SizeLaw
+from steep.records import At, Fit, Forecast, Interval, Region, SamplesFor, SizeLaw
 
 AT = (
     At(8e3, 2.0, 0.15, 0.14, 0.16),
@@ -81,6 +81,15 @@ def test_a_fit_in_sentences(made_study):
     assert all(line.endswith(".") for line in lines)
     assert "6 of 7 points used, 125 to 4,000 images; left out: 1 held out." in lines
     assert "Evidence among the laws: " in text
+
+
+def test_regions_say_where_and_how_sure():
+    bend = Interval(400.0, 150.0, 600.0)
+    regions = (Region("small-data", None, bend, 2, 0.9), Region("irreducible-error"))
+    lines = sentences.region_sentences(Fit("ok", regions=regions, unit="images"))
+    assert lines == [
+        "small-data region up to 400 [150, 600] images (probability that there is one: 90 %)"
+    ]
 
 
 def test_a_summary_fits_a_terminal(made_study):

@@ -11,7 +11,8 @@ from steep.present import numbers
 from steep.present.drawing import Band, Drawing, Layer, Level, Line, Points, Shade, log_axis
 from steep.present.numbers import Scale
 from steep.present.palette import sequence
-from steep.records import BestFit, Confrontation, Fit, Forecast, Point, Region
+from steep.present.sentences import shown_regions
+from steep.records import BestFit, Confrontation, Fit, Forecast, Point
 
 GRID = 80
 """Places at which law and band are evaluated."""
@@ -56,7 +57,7 @@ def learning_curve(
         x=x,
         y=y,
         layers=tuple(layers),
-        shades=tuple(_shades(fit.regions, x.low, x.high)),
+        shades=tuple(_shades(fit, x.low, x.high)),
         levels=tuple(
             Level(g, "level", f"best guess {numbers.measured(fit.best_guess, how)}")
             for g in _near_guess(fit, how)
@@ -250,23 +251,24 @@ def _confronted(found: Sequence[Confrontation], how: Scale, unit: str) -> list[L
 # ---------------------------------------------------------------- background
 
 
-def _shades(regions: Sequence[Region], low: float, high: float) -> list[Shade]:
-    """The regions as stripes; the outer ones run to the edges of the figure."""
-    shades = []
-    for region in regions:
-        start = region.start.value if region.start else None
-        end = region.end.value if region.end else None
-        if region.points == 0 and region.probability < 0.5:
-            continue
-        if region.name == "small-data":
-            start = low
-        if region.name == "irreducible-error":
-            end = high
-        if start is None or end is None or end <= start:
-            continue
-        name = f"{region.name} region"
-        shades.append(Shade(max(start, low), min(end, high), f"shade-{region.name}", name))
-    return shades
+def _shades(fit: Fit, low: float, high: float) -> list[Shade]:
+    """The regions as stripes. The outer two run to the edges of the figure; the power-law region
+    ends where a neighbour begins that is likely there, else with the points."""
+    found = {region.name: region for region in shown_regions(fit)}
+    small, floor = found.get("small-data"), found.get("irreducible-error")
+    first = small.end.value if small and small.end else None
+    last = floor.start.value if floor and floor.start else None
+    used = [p.samples for p in fit.used] or [low, low]
+    ends = {
+        "small-data": (low, first),
+        "power-law": (first or used[0], last or used[-1]),
+        "irreducible-error": (last, high),
+    }
+    return [
+        Shade(max(start, low), min(end, high), f"shade-{name}", f"{name} region")
+        for name, (start, end) in ends.items()
+        if name in found and start is not None and end is not None and start < end
+    ]
 
 
 def _heights(layers: Sequence[Layer]) -> list[float]:

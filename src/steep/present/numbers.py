@@ -203,6 +203,8 @@ def counts(found: Interval | None) -> str:
     if found is None or found.value is None:
         return UNKNOWN
     low, high = found.lower, found.upper
+    if low is None and high is None:
+        return count(found.value)
     digits = 3 if low and high and high / low < 1.5 else 2
     ends = UNKNOWN if low is None else count(low, digits), count(high or math.inf, digits)
     return f"{count(found.value, digits)} [{ends[0]}, {ends[1]}]"

@@ -17,6 +17,7 @@ from steep.records import (
     Fit,
     Forecast,
     Interval,
+    Region,
     SamplesFor,
     SizeLaw,
 )
@@ -121,12 +122,12 @@ def fit_lines(fit: Fit) -> list[str]:
     """A fit in sentences: the slope, the laws, the points, the noise, what was done to them."""
     lines = [slope_sentence(fit)]
     if fit.beta_g is not None and fit.beta_g_reason:
-        lines.append(fit.beta_g_reason)
+        lines.append(f"for this exponent, {fit.beta_g_reason}")
     if fit.laws:
         lines.append(weights_sentence(fit))
     if fit.supports:
         lines.append(fit.supports)
-    lines += [points_sentence(fit), *noise_sentences(fit), *fit.notes]
+    lines += [points_sentence(fit), *region_sentences(fit), *noise_sentences(fit), *fit.notes]
     return [sentence(line) for line in lines if line]
 
 
@@ -148,6 +149,26 @@ def points_sentence(fit: Fit) -> str:
     if reasons:
         text += "; left out: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items())
     return text
+
+
+def shown_regions(fit: Fit) -> list[Region]:
+    """The regions that a reader should see: those with points, or more likely there than not."""
+    return [r for r in fit.regions if r.points > 0 or r.probability >= 0.5]
+
+
+def region_sentences(fit: Fit) -> list[str]:
+    """Where the power law begins and ends, and how sure it is."""
+    said = []
+    for region in shown_regions(fit):
+        sure = numbers.share(region.probability)
+        if region.name == "small-data" and region.end is not None:
+            place = f"up to {numbers.counts(region.end)} {fit.unit}"
+        elif region.name == "irreducible-error" and region.start is not None:
+            place = f"from {numbers.counts(region.start)} {fit.unit}"
+        else:
+            continue
+        said.append(f"{region.name} region {place} (probability that there is one: {sure})")
+    return said
 
 
 def noise_sentences(fit: Fit) -> list[str]:
@@ -239,7 +260,7 @@ def sentence(text: str) -> str:
     if not text:
         return ""
     first = text.split()[0]
-    if first.isalpha():
+    if first.replace("-", "").isalpha():
         text = text[0].upper() + text[1:]
     return text if text[-1] in ".!?" else f"{text}."
 
