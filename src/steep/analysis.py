@@ -306,14 +306,16 @@ def held_out_trials(confrontations: Sequence[Confrontation], facts: Facts) -> li
     return [
         Trial(0, shards[(0, c.samples)].items, c.samples, c.size, c.hyperparameters, seed)
         for c in confrontations
+        if (0, c.samples) in shards
         for seed in range(facts.spec.search.seeds)
     ]
 
 
 def _confront(registered: Confrontation, best_fits: Sequence[BestFit]) -> Confrontation:
-    """The forecast beside the truth, where that is known by now."""
+    """The forecast beside the truth, where that is known by now. A shard that was held out stays
+    a truth after the study has grown beyond it."""
     for found in best_fits:
-        if found.held_out and found.permutation == 0 and found.samples == registered.samples:
+        if found.permutation == 0 and found.samples == registered.samples:
             at: At = registered.forecast
             error = found.best.score
             return replace(

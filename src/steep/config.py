@@ -156,8 +156,9 @@ class Loaded:
         return SpecError(problems, self.source)
 
 
-def load(path: Path | str) -> Loaded:
-    """Read and check a spec file. Raises SpecError with every problem."""
+def load(path: Path | str, own_trainer: bool = False) -> Loaded:
+    """Read and check a spec file. Raises SpecError with every problem. ``own_trainer``: the
+    trainer is a function in Python, whatever the spec says."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -165,18 +166,26 @@ def load(path: Path | str) -> Loaded:
         raise SpecError([Problem("", None, "no such file")], str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError([Problem("", None, f"cannot be read: {error}")], str(path)) from None
-    return parse(text, base=path.resolve().parent, source=str(path))
+    return parse(text, path.resolve().parent, str(path), own_trainer)
 
 
-def parse(text: str, base: Path | None = None, source: str = "spec") -> Loaded:
+def parse(
+    text: str, base: Path | None = None, source: str = "spec", own_trainer: bool = False
+) -> Loaded:
     """Check the text of a spec. Raises SpecError with every problem."""
     values, lines, problems = plainyaml.read(text)
+    if own_trainer and values is not None:
+        values["trainer"] = _own(values.get("trainer"))
     return Loaded(_checked(values, lines, problems, source), base or Path.cwd(), lines, source)
 
 
-def from_values(values: Mapping[str, Any], base: Path | None = None) -> Loaded:
+def from_values(
+    values: Mapping[str, Any], base: Path | None = None, own_trainer: bool = False
+) -> Loaded:
     """The same checks for a spec given as a mapping in Python."""
     plain = _plain(values)
+    if own_trainer:
+        plain["trainer"] = _own(plain.get("trainer"))
     lines = dict.fromkeys(_paths(plain))
     return Loaded(_checked(plain, lines, [], "spec"), base or Path.cwd(), lines)
 
@@ -195,6 +204,12 @@ def _checked(values: Any, lines: Lines, problems: list[Problem], source: str) ->
     if problems or spec is None:
         raise SpecError(sorted(problems, key=lambda p: (p.line or 0, p.path)), source)
     return spec
+
+
+def _own(trainer: Any) -> Any:
+    """The trainer section of a study whose function is given in Python."""
+    named = isinstance(trainer, dict) and trainer.get("name") == "function"
+    return trainer if named else {"name": "function"}
 
 
 def _plain(value: Any) -> Any:

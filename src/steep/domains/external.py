@@ -55,7 +55,8 @@ class External:
         guessed."""
         if self._labels is None:
             return {}
-        most = np.bincount(self._labels[items]).argmax()
+        names, counts = np.unique(self._labels[items], return_counts=True)
+        most = names[counts.argmax()]
         return {self.metrics[0]: float(np.mean(self._labels[validation] != most))}
 
     def batches(self, *arguments: Any) -> Any:
@@ -73,8 +74,11 @@ def _labels(options: Options, base: Path) -> tuple[np.ndarray | None, dict[str, 
         labels = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: cannot be read as .npy: {error}") from None
-    if labels.shape != (options.items,) or labels.dtype.kind not in "iu":
-        raise DataError(f"{path}: {options.items} integer classes wanted, found {labels.shape}")
+    if not isinstance(labels, np.ndarray):
+        raise DataError(f"{path}: an archive of arrays; a single array of classes is wanted")
+    if labels.shape != (options.items,) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        found = f"{labels.dtype} of shape {labels.shape}"
+        raise DataError(f"{path}: {options.items} classes from 0 on are wanted, found {found}")
     return labels.astype(np.int64), {options.labels: hashlib.sha256(data).hexdigest()}
 
 
