@@ -138,6 +138,25 @@ static void product(const T* dz, long inner, const T* weight, T* into, long padd
         for (int c = 0; c < C; c++) store(into + r * padded + c * lanes, sum[r][c]);
 }
 
+// sum[k][j] += s[n][k] * dz[n][j] over ``count`` rows n: R values of k, two vectors of j.
+template <class T, int R>
+static void outer(const T* s, const T* dz, long count, long padded, T* sum) {
+    typedef typename Vector<T>::type V;
+    constexpr long lanes = BYTES / sizeof(T);
+    V total[R][2];
+    for (int r = 0; r < R; r++)
+        for (int c = 0; c < 2; c++) total[r][c] = load<V>(sum + r * 2 * padded + c * lanes);
+    for (long n = 0; n < count; n++, s += padded, dz += 2 * padded) {
+        V one = load<V>(dz), two = load<V>(dz + lanes);
+        for (int r = 0; r < R; r++) {
+            total[r][0] += s[r] * one;
+            total[r][1] += s[r] * two;
+        }
+    }
+    for (int r = 0; r < R; r++)
+        for (int c = 0; c < 2; c++) store(sum + r * 2 * padded + c * lanes, total[r][c]);
+}
+
 // body<R>(first row) over all rows, in blocks of ROWS, then of smaller powers of two.
 template <int R, class Body>
 static inline void by_rows(long rows, long first, Body body) {
@@ -169,6 +188,17 @@ struct Backward {
         long inner = 2 * padded;
         product<T, R, C>(dz + row * inner, inner, weight + column * inner,
                          ds + row * padded + column, padded);
+    }
+};
+
+template <class T>
+struct Weights {
+    const T *s, *dz;
+    T* sum;
+    long count, padded;
+    template <int R>
+    void operator()(long k) const {
+        outer<T, R>(s + k, dz, count, padded, sum + k * 2 * padded);
     }
 };
 
@@ -246,12 +276,42 @@ static void backward(long time, long rows, long padded, long depth, const T* wei
     }
 }
 
+// d_weight: [depth][width][2][padded], d_bias: [depth][2][padded]; both zero on entry.
+// Rows in blocks whose dz stays in the first cache for all k.
+template <class T>
+static void weights(long time, long rows, long width, long padded, long depth, const T* states,
+                    const T* dz, T* d_weight, T* d_bias) {
+    constexpr long lanes = BYTES / sizeof(T), block = 128;
+    long all = time * rows;
+    for (long l = 0; l < depth; l++) {
+        const T* s = states + l * (time + 1) * rows * padded;
+        const T* d = dz + l * all * 2 * padded;
+        T* bias = d_bias + l * 2 * padded;
+        for (long first = 0; first < all; first += block) {
+            long count = all - first < block ? all - first : block;
+            for (long j = 0; j < 2 * padded; j += 2 * lanes) {
+                const T* part = d + first * 2 * padded + j;
+                by_rows<ROWS>(width, 0,
+                              Weights<T>{s + first * padded, part,
+                                         d_weight + l * width * 2 * padded + j, count, padded});
+                for (long n = 0; l > 0 && n < count; n++)  // the first bias is part of x
+                    for (long c = 0; c < 2 * lanes; c++) bias[j + c] += part[n * 2 * padded + c];
+            }
+        }
+    }
+}
+
 #define EXPORT(T, NAME)                                                                          \
     extern "C" void rhn_forward_##NAME(long time, long rows, long width, long padded,            \
                                        long depth, const T* x, const T* weight, const T* bias,   \
                                        T* states, T* tanhs, T* gates, T* scratch) {              \
         forward(time, rows, width, padded, depth, x, weight, bias, states, tanhs, gates,         \
                 scratch);                                                                        \
+    }                                                                                            \
+    extern "C" void rhn_weights_##NAME(long time, long rows, long width, long padded,            \
+                                       long depth, const T* states, const T* dz, T* d_weight,    \
+                                       T* d_bias) {                                              \
+        weights(time, rows, width, padded, depth, states, dz, d_weight, d_bias);                 \
     }                                                                                            \
     extern "C" void rhn_backward_##NAME(long time, long rows, long padded, long depth,           \
                                         const T* weight, const T* states, const T* tanhs,        \

@@ -88,14 +88,14 @@ class Recurrence(torch.autograd.Function):
         weight = _transposed_panels(weight_LxHx2H, padded)
         sizes = (time, batch, padded, depth)
         _call("backward", sizes, weight, states, tanhs, gates, d_states, ds_BxP, dz)
-        inputs = states[:, :-1].flatten(1, 2)
-        d_weight = rhn_function.weight_gradient(inputs, dz.flatten(2))
-        d_bias = dz.sum(1)
-        d_bias[0] = 0
+        d_weight = states.new_zeros(depth, width, 2, padded)
+        d_bias = states.new_zeros(depth, 2, padded)
+        sizes = (time, batch, width, padded, depth)
+        _call("weights", sizes, states, dz, d_weight, d_bias)
         return (
             dz[0, ..., :width].reshape(time, batch, 2 * width),
             ds_BxP[:, :width],
-            d_weight.view(depth, padded, 2, padded)[:, :width, :, :width].flatten(2),
+            d_weight[..., :width].flatten(2),
             d_bias[..., :width].flatten(1),
         )
 
