@@ -108,6 +108,8 @@ def _damped_step(j: Array, gradient: Array, fixed: Array, damping: Array) -> Arr
 
 
 def _finite(values: Array) -> Array:
+    if np.isfinite(values).all():
+        return values
     return np.nan_to_num(values, nan=1e10, posinf=1e10, neginf=-1e10)
 
 

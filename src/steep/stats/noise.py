@@ -39,14 +39,15 @@ RATIOS = ((0, 0), (10, 0), (100, 0), (0, 10), (0, 100), (0, 1000), (10, 100), (1
 """(wander, bend) variances relative to sigma^2, where sigma is not known beforehand."""
 SIZES = ((0.0, 0.0), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (0.0, 0.04), (0.0, 0.13), (0.03, 0.1))
 """(wander, bend) standard deviations where it is: replicates or standard errors were given."""
-EXACT_KNOWN, EXACT_UNKNOWN = 0.8, 0.2
+EXACT_KNOWN, EXACT_UNKNOWN = 0.9, 0.2
 """Prior probability that there is no departure; the rest is shared evenly. Where the noise is
 not known beforehand a departure can pass for it, and published curves nearly always show one."""
 GROWTHS = (0.0, 1.0, 2.0)
 """Noise variance goes as size**-growth: 0 for seeds, 1 for averages over the training set, 2 for
 curves that are rough while they are young."""
-SCATTERS = (0.0, 1.0, 6.0)
-"""Variance of the scatter about the law relative to the known noise of a typical point."""
+SCATTERS = ((0.0, 0.6), (1.0, 0.3), (6.0, 0.1))
+"""(variance, prior probability) of the scatter about the law: what the search left over, relative
+to the known noise of a typical point."""
 
 
 @dataclass(frozen=True)
@@ -130,12 +131,13 @@ def noise_model(
 
 def _known(log_ratio: Array, base: Array, variance: float, df: float, squares: float) -> Noise:
     """Structures around a noise of known ``variance`` times ``base`` (n,)."""
-    independent, wander, bend = [], [], []
-    for scatter, (w, b) in product(SCATTERS, SIZES):
+    independent, wander, bend, chance = [], [], [], []
+    for (scatter, probability), (w, b) in product(SCATTERS, SIZES):
+        chance.append(np.log(probability))
         independent.append(base + scatter * base.mean())
         wander.append(w * w / variance)
         bend.append(b * b / variance)
-    prior = _structures_prior(wander, bend, EXACT_KNOWN)
+    prior = _structures_prior(wander, bend, EXACT_KNOWN) + np.array(chance)
     return _noise(log_ratio, independent, wander, bend, df, np.full(len(wander), squares), prior)
 
 

@@ -83,4 +83,6 @@ def _slope(predict: Predict, x: Array) -> Array:
 
 
 def _finite(values: Array) -> Array:
+    if np.isfinite(values).all():
+        return values
     return np.nan_to_num(values, nan=1e6, posinf=1e6, neginf=-1e6)

@@ -13,7 +13,7 @@ from steep.stats.posterior import Sample
 from steep.stats.profile import fit_law
 
 LIGHT = 0.05
-"""Evidence weight below which a law among several gets no intervals."""
+"""Evidence weight below which a law among several is not fitted on its own."""
 MANY = 4
 """Natural parameters above which it gets none either: they are hardly ever determined."""
 
@@ -28,8 +28,9 @@ def law_fits(
 ) -> tuple[LawFit, ...]:
     """The best fit of every law, heaviest first. Without ``level`` only the weights are given.
 
-    Intervals belong to laws that matter: a law that is one of several, and light or with many
-    parameters, has estimates only. Fitted alone (``fit(..., laws=[name])``) it has intervals.
+    Parameters belong to laws that matter: a light law among several has none, one with many
+    parameters has estimates without intervals. Fitted alone (``fit(..., laws=[name])``) a law has
+    both.
     """
     fits = []
     for sample, weight in zip(found, weights, strict=True):
@@ -37,7 +38,11 @@ def law_fits(
         if level is None:
             fits.append(LawFit(law.name, "ok", weight=one, formula=law.formula))
             continue
-        wanted = len(found) == 1 or (one >= LIGHT and len(law.names) <= MANY)
+        if one < LIGHT and len(found) > 1:
+            reason = "too light to matter: its parameters come when it is fitted alone"
+            fits.append(LawFit(law.name, "ok", weight=one, formula=law.formula, reason=reason))
+            continue
+        wanted = len(found) == 1 or len(law.names) <= MANY
         fits.append(_law_fit(sample, one, m, log_error, noise, level, wanted))
     return tuple(sorted(fits, key=lambda f: -f.weight))
 
