@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -121,7 +122,7 @@ def _place(text: str) -> tuple[float, bool]:
         value = float(match.group(1)) if match else 0.0
     except ValueError:
         value = 0.0
-    if match is None or not value > 0:
+    if match is None or not 0 < value < math.inf:
         raise QuestionError(f"--at {text!r}: write 10x (of the largest size used), 1e6 or 2M")
     suffix = match.group(2) or ""
     if suffix in ("x", "X"):
@@ -135,7 +136,7 @@ def _target(text: str) -> float:
         value = float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)
     except ValueError:
         value = 0.0
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise QuestionError(f"--target {text!r}: write an error such as 0.05 or 5%")
     return value
 
@@ -158,7 +159,11 @@ def comparison_of(
     where they share data and split: same files, same validation items."""
     from steep.compare import compare
 
-    level = asked["level"]
+    level, error = asked["level"], asked.get("error")
+    if not 0 < asked["margin"] < 1:
+        raise QuestionError("--margin: a share of the slope between 0 and 1")
+    if error is not None and not 0 < error < math.inf:
+        raise QuestionError("--error: a positive number")
     curves: dict[str, Fit] = {}
     for source in sources:
         found = fits_of(source, x, y, by, se, None, higher_is_better, level)
@@ -217,9 +222,13 @@ def backtests_of(source: str, *table: Any) -> list[tuple[str, Backtest]]:
 def report_of(table: tuple[Any, ...], out: Path | None, figures: Path | None) -> list[Path]:
     """Write the report of a study, or of a table of results; every path written."""
     source = str(table[0])
+    if figures is not None:
+        figures.mkdir(parents=True, exist_ok=True)
     if is_study(source):
         from steep.study import Study
 
+        if out is not None:
+            raise QuestionError("--out is for tables: the report of a study lies in its folder")
         study = Study.open(source)
         written = [study.report()]
         if figures is not None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -59,7 +59,6 @@ def init(
 ) -> None:
     """Propose a study of your data, within a budget: writes a commented spec, runs nothing."""
     from steep.init import propose
-    from steep.present.numbers import parse_duration
 
     if out.exists() and not force:
         _fail(f"{out} exists: give another --out, or --force")
@@ -67,7 +66,7 @@ def init(
         data,
         domain=domain,
         family=family,
-        seconds=parse_duration(budget),
+        seconds=_duration(budget),
         workers=workers,
         base=out.resolve().parent,
     )
@@ -402,8 +401,12 @@ def _run(study: Any, workers: int | None, budget: str | None, quiet: bool, **ask
         for line in study_lines(study.analyse()):
             typer.echo(line)
         typer.echo(f"Report: {study.folder / 'report.html'}")
-    if outcome.word == "partial":
-        typer.echo(outcome.sentence, err=True)
+    if outcome.word == "budget":
+        left = f"Stopped at the budget, {outcome.unfinished} trials begun or planned are left."
+        typer.echo(f"{left} The same command goes on.", err=True)
+    if outcome.failed or outcome.timeout:
+        failed = f"{outcome.failed + outcome.timeout} of {outcome.trials} trials failed"
+        typer.echo(f"{failed}: 'steep status {study.folder}' says why.", err=True)
         return PARTIAL
     return 0
 
@@ -413,11 +416,21 @@ def _budget(text: str | None) -> tuple[float | None, float | None]:
     if text is None:
         return None, None
     try:
-        return float(text), None
+        flops = float(text)
     except ValueError:
-        from steep.present.numbers import parse_duration
+        return None, _duration(text)
+    if not 0 < flops < float("inf"):
+        _fail(f"--budget {text}: write FLOPs such as 1e15, or a time such as 2h")
+    return flops, None
 
-        return None, parse_duration(text)
+
+def _duration(text: str) -> float:
+    from steep.present.numbers import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        _fail(f"--budget: {error}")
 
 
 def _results_json(study: Any) -> dict[str, Any]:
@@ -442,7 +455,7 @@ def _print_record(record: Any) -> None:
     _print_json(json.loads(encode(record)))
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     typer.echo(f"steep: {message}", err=True)
     raise typer.Exit(BAD_INPUT)
 
@@ -452,20 +465,25 @@ def _clear_errors() -> Iterator[None]:
     """Errors that a user can mend become their own words and exit code 2."""
     try:
         yield
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
     except Exception as error:
-        if not _for_the_user(error):
+        said = _for_the_user(error)
+        if said is None:
             raise
-        print(f"steep: {error}", file=sys.stderr)
+        print(f"steep: {said}", file=sys.stderr)
         sys.exit(BAD_INPUT)
 
 
-def _for_the_user(error: Exception) -> bool:
-    """Whether an error carries a sentence meant for the user: those raised by steep's own
-    checks. They are known by name, so that none of their modules need be imported."""
-    return any(kind.__name__ in _USER_ERRORS for kind in type(error).__mro__)
+def _for_the_user(error: Exception) -> str | None:
+    """The sentence that an error carries for the user; None for a mistake of steep's own.
+
+    Errors of steep's own checks are known by name, so that none of their modules is imported."""
+    if any(kind.__name__ in _USER_ERRORS for kind in type(error).__mro__):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        return f"this needs {error.name}: pip install 'steep[{_EXTRAS[error.name]}]'"
+    return None
 
 
 _USER_ERRORS = {
@@ -478,6 +496,14 @@ _USER_ERRORS = {
     "QuestionError",
     "ExecutorError",
     "MissingExtra",
+}
+_EXTRAS = {
+    "torch": "train",
+    "PIL": "train",
+    "psutil": "train",
+    "safetensors": "train",
+    "matplotlib": "plots",
+    "pyarrow": "parquet",
 }
 
 

@@ -61,7 +61,8 @@ def plan(
     middle = float(np.sqrt(sizes[0] * sizes[-1]))
     fewest = rehearse(problem, planner, lambda trial: 1 + abs(np.log(trial.size / middle)))
     most = rehearse(problem, planner, lambda trial: 1 + 1 / trial.size)
-    known = {s: c for s in sorted({t.size for t in (*most, *held_out)}) if (c := cost(s))}
+    dial = sorted({t.size for t in (*fewest, *most, *held_out)})
+    known = {size: c for size in dial if (c := cost(size))}
     flops = _flops(fewest, most, held_out, known, extent)
     seconds = None
     if flops is not None and seconds_per_flop is not None:

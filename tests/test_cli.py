@@ -1,0 +1,341 @@
+"""The command line: JSON that parses, exit codes, one sentence for bad input, light imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+import tiny
+from steep import cli
+
+CSV = "samples,error\n" + "".join(f"{2**k * 100},{3 * (2**k * 100) ** -0.3}\n" for k in range(7))
+TWO = "model,samples,error\n" + "".join(
+    f"{name},{2**k * 100},{a * (2**k * 100) ** -0.3 * (1 + 0.01 * (-1) ** k)}\n"
+    for name, a in (("a", 3.0), ("b", 2.5))
+    for k in range(7)
+)
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        def refuse(name: str) -> None:
+            raise AssertionError(f"{name} is not JSON")
+
+        return json.loads(self.out, parse_constant=refuse)
+
+
+Steep = Callable[..., Said]
+
+
+@pytest.fixture
+def steep(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any) -> Steep:
+    """Run a command in an empty folder with two tables."""
+    monkeypatch.chdir(tmp_path)
+    Path("results.csv").write_text(CSV)
+    Path("two.csv").write_text(TWO)
+
+    def call(*arguments: str) -> Said:
+        monkeypatch.setattr("sys.argv", ["steep", *arguments])
+        code: Any = 0
+        try:
+            cli.main()
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return Said(code, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished study. Tests only read it."""
+    from steep import Study
+
+    folder = tmp_path_factory.mktemp("cli") / "study"
+    Study(tiny.spec(family={"sizes": [2, 4, 8]}), folder).run()
+    return folder
+
+
+def write_spec(path: str = "spec.yaml", **sections: Any) -> str:
+    values = tiny.spec(family={"sizes": [2, 4]}, shards={"smallest": 1000, "held_out": 0})
+    Path(path).write_text(yaml.safe_dump(values | sections))
+    return path
+
+
+# ---------------------------------------------------------------- JSON
+
+TABLES = [
+    ("fit", "results.csv"),
+    ("fit", "two.csv", "--by", "model"),
+    ("forecast", "results.csv", "--at", "10x", "--target", "0.05"),
+    ("forecast", "results.csv", "--target", "5%", "--level", "0.5"),
+    ("compare", "two.csv", "--by", "model"),
+    ("diagnose", "results.csv"),
+    ("backtest", "results.csv"),
+    ("report", "results.csv"),
+]
+
+
+@pytest.mark.parametrize("command", TABLES, ids=lambda c: " ".join(c))
+def test_every_question_of_a_table_in_words_and_in_json(
+    command: tuple[str, ...], steep: Steep
+) -> None:
+    said = steep(*command)
+    assert said.code == 0, said.err
+    assert said.out.strip()
+    assert "nan" not in said.out.lower().split()
+    in_json = steep(*command, "--json")
+    assert in_json.code == 0, in_json.err
+    assert in_json.json
+
+
+def test_the_answers_are_right(steep: Steep) -> None:
+    (fit,) = steep("fit", "results.csv", "--json").json
+    assert fit["beta_g"]["value"] == pytest.approx(-0.3, abs=1e-3)
+    (made,) = steep("forecast", "results.csv", "--at", "64k", "--json").json
+    assert made["at"][0]["samples"] == 64_000
+    assert made["at"][0]["error"] == pytest.approx(3 * 64_000**-0.3, rel=0.02)
+    (made,) = steep("forecast", "results.csv", "--target", "10%", "--json").json
+    assert made["targets"][0]["samples"] == pytest.approx((0.1 / 3) ** (1 / -0.3), rel=0.2)
+
+
+@pytest.mark.parametrize("command", ["fit", "forecast", "diagnose", "backtest", "status"])
+def test_every_question_of_a_study(command: str, steep: Steep, study: Path) -> None:
+    said = steep(command, str(study))
+    assert (said.code, bool(said.out.strip())) == (0, True), said.err
+    assert steep(command, str(study), "--json").json
+
+
+def test_a_study_and_its_best_fits_tell_the_same_exponent(steep: Steep, study: Path) -> None:
+    of_study = steep("fit", str(study), "--json").json[0]["beta_g"]["value"]
+    held_out = Path("fitted.csv")
+    lines = (study / "results" / "best_fit.csv").read_text().splitlines()
+    held_out.write_text("\n".join(line for line in lines if ",True," not in line[:60]) + "\n")
+    (of_file,) = steep("fit", "fitted.csv", "--json").json
+    assert of_file["beta_g"]["value"] == pytest.approx(of_study, abs=0.03)
+
+
+def test_a_report_of_a_study_and_where_it_went(steep: Steep, study: Path) -> None:
+    assert steep("report", str(study), "--json").json == {"written": [str(study / "report.html")]}
+
+
+def test_plan_run_status_and_run_again(steep: Steep) -> None:
+    spec = write_spec()
+    planned = steep("plan", spec, "--json").json
+    assert planned["most_trials"] >= len(planned["trials"]) >= 4 * 2 * 2
+    assert set(planned["flops"]) == {"low", "high"}
+    assert str(len(planned["trials"])) in steep("plan", spec).out
+    assert not Path("tiny").exists()
+    ran = steep("run", spec, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["report"] == "tiny/report.html"
+    trials = steep("status", "tiny", "--json").json
+    assert len(trials) >= 16
+    assert {t["status"] for t in trials} == {"complete"}
+    assert steep("run", "tiny", "--quiet").code == 0
+    assert len(steep("status", "tiny", "--json").json) == len(trials)
+    extended = steep("run", write_spec(search={"seeds": 3}), "--extend", "--json")
+    assert extended.code == 0, extended.err
+    assert {t["seed"] for t in steep("status", "tiny", "--json").json} == {0, 1, 2}
+
+
+# ---------------------------------------------------------------- exit codes
+
+
+def test_some_trials_failed_is_one(steep: Steep) -> None:
+    trainer = tiny.spec()["trainer"] | {"faults": [{"kind": "raise", "size": 4}]}
+    said = steep("run", write_spec(trainer=trainer), "--quiet")
+    assert said.code == 1
+    assert re.search(r"\d+ of \d+ trials failed: 'steep status tiny' says why", said.err)
+    assert "rehearsed" in steep("status", "tiny").out
+
+
+BAD = [
+    (("plan", "absent.yaml"), "absent.yaml"),
+    (("run", "absent.yaml"), "absent.yaml"),
+    (("run", "."), "holds no study"),
+    (("status", "absent"), "absent"),
+    (("status", "results.csv"), "results.csv"),
+    (("fit", "absent.csv"), "absent.csv"),
+    (("fit", "."), "."),
+    (("forecast", "results.csv", "--at", "ten"), "--at 'ten'"),
+    (("forecast", "results.csv", "--at", "-5x"), "--at '-5x'"),
+    (("forecast", "results.csv", "--at", "1e999"), "--at '1e999'"),
+    (("forecast", "results.csv", "--target", "low"), "--target 'low'"),
+    (("forecast", "results.csv", "--target", "nan"), "--target 'nan'"),
+    (("forecast", "results.csv", "--target", "inf"), "--target 'inf'"),
+    (("forecast", "results.csv", "--target", "0"), "--target '0'"),
+    (("forecast", "results.csv", "--level", "2"), "level"),
+    (("forecast", "results.csv", "--level", "nan"), "level"),
+    (("fit", "results.csv", "--x", "size"), "size"),
+    (("compare", "results.csv"), "one curve cannot be compared"),
+    (("compare", "two.csv", "--by", "model", "--margin", "-1"), "margin"),
+    (("compare", "two.csv", "--by", "model", "--error", "nan"), "error"),
+    (("compare", "results.csv", "absent.csv"), "absent.csv"),
+    (("diagnose", "absent.csv"), "absent.csv"),
+    (("backtest", "absent.csv"), "absent.csv"),
+    (("report", "absent.csv"), "absent.csv"),
+    (("report", "results.csv", "--out", "no/such/folder/r.html"), "no/such/folder/r.html"),
+    (("report", "tiny", "--out", "r.html"), "tiny"),
+    (("report", "results.csv", "--figures", "results.csv"), "results.csv"),
+    (("run", "spec.yaml", "--budget", "lots"), "--budget"),
+    (("run", "spec.yaml", "--budget", "-5"), "--budget"),
+    (("run", "spec.yaml", "--budget", "nan"), "--budget"),
+    (("run", "spec.yaml", "--workers", "0"), "workers"),
+    (("run", "spec.yaml", "--out", "results.csv"), "results.csv"),
+    (("init", "absent.txt"), "absent.txt"),
+    (("init", "results.csv", "--budget", "lots"), "--budget"),
+    (("init", "results.csv"), "--domain"),
+    (("init", "two.csv", "--out", "results.csv"), "results.csv exists"),
+    (("frobnicate",), "frobnicate"),
+    (("fit", "results.csv", "--frobnicate"), "frobnicate"),
+]
+
+
+@pytest.mark.parametrize(("command", "words"), BAD, ids=lambda c: " ".join(c)[:60])
+def test_bad_input_is_one_sentence_and_two(
+    command: tuple[str, ...], words: str, steep: Steep
+) -> None:
+    write_spec()
+    before = sorted(p.name for p in Path().rglob("*"))
+    said = steep(*command)
+    assert said.code == 2, said
+    plain = re.sub(r"[│╭╮╰╯─\s]+", " ", said.err)
+    assert words in plain, said.err
+    assert len(said.err.splitlines()) <= 8
+    assert not said.out
+    assert sorted(p.name for p in Path().rglob("*")) == before
+
+
+def test_a_bad_row_is_named_by_line_and_column(steep: Steep) -> None:
+    Path("bad.csv").write_text(CSV.replace("400,", "many,"))
+    said = steep("fit", "bad.csv")
+    assert "line 4" in said.err + said.out
+    assert "samples" in said.err + said.out
+
+
+def test_asking_a_study_that_has_trained_nothing(steep: Steep) -> None:
+    steep("run", write_spec(), "--budget", "1", "--quiet")
+    for command in ("fit", "forecast", "diagnose", "backtest", "report"):
+        said = steep(command, "tiny")
+        assert said.code in (0, 2), said
+        assert (said.out + said.err).strip()
+
+
+# ---------------------------------------------------------------- a process of its own
+
+
+def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "steep.cli", *arguments],
+        capture_output=True, text=True, timeout=120, check=False, **options,
+    )  # fmt: skip
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); sys.argv = ['steep', '--help']\n"
+        "from steep.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'pydantic', 'plotly', 'yaml'}\n"
+        "print(sorted(heavy & set(sys.modules)), time.process_time())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    lines = done.stdout.splitlines()
+    loaded, took = lines[-1].rsplit(" ", 1)
+    assert loaded == "[]"
+    assert float(took) < 0.5, f"{took} s of processor time"
+    commands = ["init", "plan", "run", "status", "fit", "forecast", "compare", "report", "demo"]
+    places = [next(i for i, ln in enumerate(lines) if ln.split()[:1] == [c]) for c in commands]
+    assert places == sorted(places), "subcommands in pipeline order"
+
+
+@pytest.mark.parametrize("command", TABLES[:1] + TABLES[2:], ids=lambda c: c[0])
+def test_questions_of_a_table_need_no_torch(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text(CSV)
+    (tmp_path / "two.csv").write_text(TWO)
+    block = tmp_path / "blocked"
+    block.mkdir()
+    (block / "torch.py").write_text("raise RuntimeError('torch was imported')\n")
+    done = process(*command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(block)})
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_needs_torch_says_so_where_there_is_none(tmp_path: Path) -> None:
+    text = "One paragraph about nothing.\n\n" * 3
+    (tmp_path / "a.txt").write_text("".join(f"{i} {text}" for i in range(200)))
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')\n")
+    (tmp_path / "spec.yaml").write_text(
+        "study: x\ndomain:\n  name: characters\n  train: a.txt\nfamily:\n  name: lstm\n"
+        "  sizes: [8, 16]\nshards:\n  smallest: 1000\nsplit:\n  validation: 0.2\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = process("plan", "spec.yaml", cwd=tmp_path, env=env)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.strip() == "steep: this needs torch: pip install 'steep[train]'"
+
+
+@pytest.mark.parametrize("command", ["fit", "status"])
+def test_a_reader_that_leaves_early_is_fine(command: str, tmp_path: Path, study: Path) -> None:
+    """As in ``steep fit results.csv --json | head -1``."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "steep.cli", command, str(study), "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+    ) as running:  # fmt: skip
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        said = running.stderr.read()
+        assert running.wait(60) in (0, 1, 141)
+    assert said == ""
+
+
+def test_ctrl_c_keeps_what_is_done_and_is_130(tmp_path: Path) -> None:
+    trainer = tiny.spec()["trainer"] | {"seconds_per_step": 0.05}
+    spec = write_spec(str(tmp_path / "spec.yaml"), trainer=trainer)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "steep.cli", "run", spec, "--quiet"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    database = tmp_path / "tiny" / "trials.sqlite"
+    until = time.monotonic() + 60
+    while not database.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "The same command goes on" in said
+    assert "Traceback" not in said
+    done = process("status", "tiny", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_version_of_the_package_is_the_one_installed() -> None:
+    import importlib.metadata
+
+    import steep
+
+    assert steep.__version__ == importlib.metadata.version("steep")

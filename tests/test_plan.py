@@ -1,0 +1,88 @@
+"""The dry run: bounds that hold in every world, and None where nobody can know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from steep.config import from_values
+from steep.plan import plan, rehearse
+from steep.planners import grid
+from steep.planners.contract import Problem
+from steep.records import Shard, Trial, settings
+from steep.trainers.contract import Cost
+
+
+def problem(sizes: list[int], **search: Any) -> Problem:
+    values = {
+        "study": "s",
+        "domain": {"name": "external", "items": 10},
+        "family": {"name": "none", "sizes": sizes},
+        "shards": {"smallest": 1},
+        "search": {"seeds": 2} | search,
+        "trainer": {"name": "synthetic"},
+    }
+    shards = tuple(Shard(0, m, float(m), "items") for m in (100, 200, 400))
+    return Problem(from_values(values).spec, shards, settings({"learning_rate": 0.1}))
+
+
+def cost(size: int) -> Cost:
+    return Cost(10 * size, 9 * size, 60.0 * size)
+
+
+def extent(trial: Trial) -> tuple[float, float]:
+    return 5 * trial.samples, 20 * trial.samples
+
+
+WORLDS: list[Callable[[Trial], float]] = [
+    lambda t: 1.0 + t.size,
+    lambda t: 1.0 / t.size,
+    lambda t: 1.0 + abs(t.size - 8) / 100,
+    lambda t: 1.0,
+    lambda t: 1.0 + t.seed,
+    lambda t: 1.0 / t.size if t.samples > 150 else 1.0 * t.size,
+]
+
+
+@pytest.mark.parametrize("sizes", [[4, 8, 16], [4, 8], [8], [4, 5, 6, 7]])
+@pytest.mark.parametrize("world", range(len(WORLDS)))
+def test_no_world_wants_more_than_the_plan_says(sizes: list[int], world: int) -> None:
+    p = problem(sizes)
+    found = plan(p, grid.plan, cost=cost, extent=extent, validation_items=100)
+    wanted = rehearse(p, grid.plan, WORLDS[world])
+    assert len(wanted) <= found.most_trials
+    assert found.flops is not None
+    spent = sum(extent(t)[1] * cost(t.size).flops for t in wanted)
+    assert spent <= found.flops.high
+    assert found.flops.low <= found.flops.high
+
+
+def test_the_numbers_by_hand() -> None:
+    p = problem([4, 8, 16], extend=0)
+    held_out = [Trial(0, 800, 800.0, 16, (), seed) for seed in (0, 1)]
+    found = plan(
+        p, grid.plan, cost=cost, extent=extent, validation_items=100, held_out=held_out,
+        seconds_per_flop=lambda size: 1e-9 * size,
+    )  # fmt: skip
+    assert (len(found.trials), found.most_trials, found.held_out_trials) == (18, 20 - 2, 2)
+    units = 2 * (100 + 200 + 400) * (4 + 8 + 16) + 2 * 800 * 16
+    assert found.flops is not None
+    assert found.flops.low == pytest.approx(5 * 60 * units)
+    assert found.flops.high == pytest.approx(20 * 60 * units)
+    squares = 2 * (100 + 200 + 400) * (16 + 64 + 256) + 2 * 800 * 256
+    assert found.seconds is not None
+    assert found.seconds.low == pytest.approx(5 * 60 * squares * 1e-9)
+    assert found.parameters == ((4, 40), (8, 80), (16, 160))
+    assert found.disk > 20 * 2 * 100
+
+
+def test_what_nobody_can_know_is_none() -> None:
+    p = problem([4, 8])
+    blind = plan(p, grid.plan, cost=lambda s: None, extent=extent, validation_items=9)
+    assert (blind.flops, blind.seconds, blind.parameters) == (None, None, ())
+    endless = plan(p, grid.plan, cost=cost, extent=lambda t: None, validation_items=9)
+    assert endless.flops is None
+    slow = plan(p, grid.plan, cost=cost, extent=extent, validation_items=9)
+    assert slow.seconds is None
