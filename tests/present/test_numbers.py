@@ -16,7 +16,8 @@ RATE = numbers.scale("error")
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (0.000123, "0.000123"), (0.5, "0.500"), (8.123, "8.12"), (12345, "12,300"),
+    [(0, "0"), (0.000123, "0.000123"), (0.5, "0.500"), (8.123, "8.12"), (0.9996, "1.00"),
+     (12345, "12,300"),
      (1.5e7, "1.50e7"), (None, numbers.UNKNOWN), (float("nan"), numbers.UNKNOWN)],
 )  # fmt: skip
 def test_three_significant_digits(value, text):

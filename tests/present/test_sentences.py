@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from steep.present import sentences
-from steep.records import At, Fit, Forecast, Interval, Region, SamplesFor, SizeLaw
+from steep.records import At, Fit, Forecast, Interval, Point, Region, SamplesFor, SizeLaw
 
 AT = (
     At(8e3, 2.0, 0.15, 0.14, 0.16),
@@ -49,6 +49,14 @@ def test_a_size_that_is_no_round_factor_is_named():
     at = At(12_345, 3.0863, 0.1, 0.09, 0.11)
     text = sentences.answer(Forecast("ok", at=(at,), unit="words", metric="cross_entropy"))
     assert text == "12.3k words: 0.100 nats [0.090, 0.110]"
+
+
+def test_the_data_are_the_largest_shard_even_where_the_fit_could_not_use_it():
+    points = (Point(1e3, 0.2), Point(4e3, 0.1, used=False, reason="capped"),
+              Point(8e3, 0.09, used=False, reason="held out"))  # fmt: skip
+    at = At(4e4, 40.0, 0.0812, 0.072, 0.094)  # 40 times the largest used point
+    text = sentences.answer(Forecast("ok", at=(at,)), Fit("ok", points, reference=1e3))
+    assert text.startswith("10x the data: ")
 
 
 def test_an_error_above_one_gets_no_percent_sign():

@@ -23,7 +23,6 @@ COMPOSITE = "best-fit models"
 MEASURED = "measured"
 LAW = "law and forecast"
 UNUSED = "not in the fit"
-HELD_OUT = "held out"
 FORECAST = "forecast of the held-out size"
 TRUTH = "held out, measured"
 
@@ -176,7 +175,7 @@ def _points(fit: Fit, how: Scale, legend: str, confronted: set[float]) -> list[L
     layers: list[Layer] = []
     for reason in dict.fromkeys(p.reason for p in rest):
         mine = [p for p in rest if p.reason == reason]
-        name = reason if reason == HELD_OUT else f"{UNUSED}: {reason}"
+        name = reason if reason == numbers.HELD_OUT else f"{UNUSED}: {reason}"
         layers.append(_marks(mine, fit, how, name, "quiet", hollow=True))
     if used:
         layers.append(_marks(used, fit, how, legend, "main"))

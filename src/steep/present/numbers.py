@@ -36,6 +36,9 @@ class Scale:
         return f" {self.unit}" if self.unit else ""
 
 
+HELD_OUT = "held out"
+"""The reason of points that were forecast first and measured afterwards."""
+
 PLAIN = Scale("")
 PERCENT = Scale("", 100.0, "%")
 
@@ -72,6 +75,13 @@ def fit_scale(fit: Fit) -> Scale:
     return scale(fit.metric, max((p.error for p in fit.points), default=None))
 
 
+def largest_measured(fit: Fit | None) -> float | None:
+    """The size that '10x the data' refers to: the largest one that was not held out."""
+    if fit is None:
+        return None
+    return max((p.samples for p in fit.points if p.reason != HELD_OUT), default=fit.reference)
+
+
 def forecast_scale(forecast: Forecast, fit: Fit | None = None) -> Scale:
     """The scale of a forecast's metric, with all the numbers at hand as witnesses."""
     known = [a.error for a in forecast.at] + [t.target for t in forecast.targets]
@@ -90,7 +100,8 @@ def number(value: float | None, digits: int = 3) -> str:
         return "0"
     if math.isinf(value):
         return OPEN
-    magnitude = math.floor(math.log10(abs(value)))
+    # of the rounded value: 0.997 in two digits is 1.0, not 1.00
+    magnitude = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
     if not -4 <= magnitude < 6:
         return re.sub(r"e([+-])0*", lambda e: "e" + e[1].strip("+"), f"{value:.{digits - 1}e}")
     places = digits - 1 - magnitude
@@ -319,6 +330,8 @@ def flops(value: float | None) -> str:
 
 # ---------------------------------------------------------------- axis ticks
 
+NARROW = 3.5
+"""Over less than this ratio equal steps look even on a logarithmic axis."""
 _LADDERS = ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))
 
 
@@ -326,6 +339,8 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
     """Round values within [low, high] for a logarithmic axis, ``most`` at the most."""
     if not 0 < low < high:
         return [low] if low > 0 else []
+    if high / low < NARROW and len(_linear_ticks(low, high, most)) >= 4:
+        return _linear_ticks(low, high, most)
     for ladder in _LADDERS:
         ticks = _on_ladder(ladder, low, high)
         if 3 <= len(ticks) <= most:

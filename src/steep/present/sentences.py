@@ -38,7 +38,7 @@ def answer(forecast: Forecast, subject: Analysis | Fit | None = None) -> str:
     how = numbers.forecast_scale(forecast, fit)
     if forecast.outcome != "ok":
         return f"No forecast: {_outcome(forecast.outcome, fit)}"
-    parts = _at_phrases(forecast, how)
+    parts = _at_phrases(forecast, how, numbers.largest_measured(fit))
     parts += [target_phrase(t, how, forecast.unit) for t in forecast.targets]
     if parts:
         return "; ".join(parts)
@@ -56,20 +56,21 @@ def _fit(subject: Analysis | Fit | None) -> Fit | None:
     return subject
 
 
-def _at_phrases(forecast: Forecast, how: Scale) -> list[str]:
+def _at_phrases(forecast: Forecast, how: Scale, largest: float | None) -> list[str]:
     """The farthest sizes asked for, nearest first."""
     chosen = sorted(forecast.at, key=lambda a: a.factor)[-MOST_AT:]
     phrases = []
     for i, at in enumerate(chosen):
         found = numbers.estimate(at.error, at.lower, at.upper, how)
-        phrases.append(f"{_place(at, forecast.unit, first=i == 0)}: {found}")
+        phrases.append(f"{_place(at, forecast.unit, largest, first=i == 0)}: {found}")
     return phrases
 
 
-def _place(at: At, unit: str, first: bool) -> str:
-    if at.factor < 1.0 or abs(at.factor - round(at.factor, 1)) > 0.001 * at.factor:
+def _place(at: At, unit: str, largest: float | None, first: bool) -> str:
+    times = at.samples / largest if largest else at.factor
+    if times < 1.0 or abs(times - round(times, 1)) > 0.001 * times:
         return f"{numbers.count(at.samples)} {unit}"
-    return f"{numbers.factor(at.factor)} the data" if first else numbers.factor(at.factor)
+    return f"{numbers.factor(times)} the data" if first else numbers.factor(times)
 
 
 def target_phrase(found: SamplesFor, how: Scale, unit: str) -> str:

@@ -138,11 +138,12 @@ def forecast_table(forecast: Forecast, fit: Fit | None = None) -> Table:
     """Errors at sizes, then samples for targets, each with its interval."""
     how = numbers.forecast_scale(forecast, fit)
     sized = any(a.parameters for a in forecast.at) or any(t.parameters for t in forecast.targets)
+    largest = numbers.largest_measured(fit)
     columns = ["question", how.label, forecast.unit]
     columns += ["parameters", "training FLOPs"] if sized else []
     rows = []
     for a in sorted(forecast.at, key=lambda a: a.samples):
-        row = [f"{numbers.factor(a.factor)} the data"]
+        row = [f"{numbers.factor(a.samples / largest if largest else a.factor)} the data"]
         row += [numbers.estimate(a.error, a.lower, a.upper, how), numbers.count(a.samples)]
         rows.append(row + (_cost(a.parameters, a.flops) if sized else []))
     for t in forecast.targets:
@@ -152,6 +153,8 @@ def forecast_table(forecast: Forecast, fit: Fit | None = None) -> Table:
         row.append(numbers.counts(found) if t.samples is not None else t.outcome)
         rows.append(row + (_cost(t.parameters, t.flops) if sized else []))
     note = f"In brackets: {numbers.level(forecast.level)} intervals."
+    if largest:
+        note += f" The data: {numbers.exact(largest)} {forecast.unit}."
     return Table("Forecast", tuple(columns), tuple(map(tuple, rows)), note=note)
 
 
@@ -227,20 +230,20 @@ def law_table(fit: Fit) -> Table:
     rows = tuple(
         (
             law.law,
-            law.formula,
             numbers.share(law.weight),
             parameters_text(law),
+            law.formula,
             numbers.measured(law.scatter, PERCENT, 2),
             law.outcome + (f": {law.reason}" if law.reason else ""),
         )
         for law in fit.laws
     )
-    columns = ("law", "error at m", "weight", "parameters", "scatter", "outcome")
+    columns = ("law", "weight", "parameters", "error at m", "scatter", "outcome")
     note = (
         f"Weights: evidence among the laws. Parameters: {numbers.level(fit.level)} "
         "profile-likelihood intervals, each of its own law."
     )
-    return Table("Laws", columns, rows, (LEFT, LEFT, RIGHT, LEFT, RIGHT, LEFT), note)
+    return Table("Laws", columns, rows, (LEFT, RIGHT, LEFT, LEFT, RIGHT, LEFT), note)
 
 
 def parameters_text(law: LawFit) -> str:
@@ -279,18 +282,23 @@ def slope_table(analysis: Analysis) -> Table:
 
 def curves_table(curves: Sequence[Curve]) -> Table:
     """Every metric and part at the sizes forecast: one row a curve."""
-    places = sorted({a.factor for c in curves for a in c.forecast.at})
+    places = sorted({a.samples for c in curves for a in c.forecast.at})
+    largest = max((numbers.largest_measured(c.fit) or 0.0 for c in curves), default=0.0)
     rows = []
     for c in curves:
-        found = {a.factor: a for a in c.forecast.at}
+        found = {a.samples: a for a in c.forecast.at}
         cells = [
             numbers.estimate(a.error, a.lower, a.upper, _scale(c)) if a else numbers.UNKNOWN
             for a in map(found.get, places)
         ]
         rows.append((_scale(c).label, c.part, *cells))
-    columns = ("metric", "part", *(f"{numbers.factor(p)} the data" for p in places))
+    columns = ("metric", "part", *(_times(p, largest) for p in places))
     align = (LEFT, LEFT, *(RIGHT for _ in places))
     return Table("Forecast of every metric", columns, tuple(rows), align)
+
+
+def _times(samples: float, largest: float) -> str:
+    return f"{numbers.factor(samples / largest)} the data" if largest else numbers.count(samples)
 
 
 def _scale(curve: Curve) -> Scale:
