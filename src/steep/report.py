@@ -17,7 +17,7 @@ from steep.present.drawing import Drawing
 from steep.present.learning import COMPOSITE, MEASURED, learning_curve
 from steep.present.numbers import Scale
 from steep.present.sizes import error_by_size, model_size_curve
-from steep.present.tables import Table
+from steep.present.table import Table, cell, label, named_table
 from steep.present.training import training_curves
 from steep.records import Analysis, Backtest, Curve, Finding, Measurement, Status
 
@@ -257,7 +257,7 @@ def _provenance(analysis: Analysis, measurements: Sequence[Measurement]) -> Sect
         )
         for name, v in analysis.best_guess
     ]
-    known = [(tables.label(name), tables.cell(name, v)) for name, v in analysis.provenance]
+    known = [(label(name), cell(name, v)) for name, v in analysis.provenance]
     pairs = [("trainer", analysis.trainer), *guesses, *known]
     if not measurements and not any(value for _, value in pairs):
         return None
@@ -284,7 +284,7 @@ def _cost_table(analysis: Analysis, measurements: Sequence[Measurement]) -> Tabl
                 "not complete": ends or "none",
             }
         )
-    return tables.named_table(rows, "Cost by shard")
+    return named_table(rows, "Cost by shard")
 
 
 # ---------------------------------------------------------------- the page

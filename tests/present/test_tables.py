@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from steep.present import table as plain
 from steep.present import tables
 from steep.records import Backtest, Forecast, SamplesFor, Score
 
 
-def drawn(table: tables.Table) -> str:
+def drawn(table: plain.Table) -> str:
     console = Console(file=io.StringIO(), width=200)
     console.print(table)
     return console.file.getvalue()  # type: ignore[attr-defined]
@@ -65,11 +66,11 @@ def test_named_columns_decide_how_numbers_look():
         {"samples": 8000.0, "flops": 3.4e15, "train_seconds": 75.0, "state": "[red]running"},
         {"samples": 16000.0, "flops": None, "train_seconds": 1.0, "state": "planned"},
     ]
-    table = tables.status_table(rows)
+    table = plain.status_table(rows)
     assert table.rows[0] == ("8,000", "3.4 PFLOPs", "1 min 15 s", "[red]running")
-    assert table.sides[-1] == tables.LEFT
+    assert table.sides[-1] == plain.LEFT
     assert "[red]running" in drawn(table)
-    assert tables.plan_table(rows).text().count("\n") == 2
+    assert plain.plan_table(rows).text().count("\n") == 2
 
 
 def test_the_back_test():

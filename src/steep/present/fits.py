@@ -6,7 +6,8 @@ import textwrap
 
 from steep.present import numbers
 from steep.present.sentences import fit_lines, tight
-from steep.present.tables import named_table, parameters_text
+from steep.present.table import named_table
+from steep.present.tables import parameters_text
 from steep.records import Fit
 
 WIDTH = 100
