@@ -66,7 +66,7 @@ def test_flops_in_closed_form() -> None:
 
 def test_channels_last_only_where_it_is_safe() -> None:
     for width, name in ((4, "torch"), (8, "torch-channels-last")):
-        model = built(resnet, width, IMAGE)
+        model = built(resnet, width, IMAGE, engine="torch")
         assert model.engine == name
         weight = model.blocks[0].first.weight
         assert weight.is_contiguous(memory_format=torch.channels_last) == (width >= 8)

@@ -43,8 +43,8 @@ def library(name: str) -> ctypes.CDLL:
         raise NoKernel("switched off by STEEP_KERNELS=0")
     source = Path(__file__).with_name(f"{name}.cpp")
     compiler = _compiler()
-    text = source.read_bytes()
-    key = b"\0".join([text, *map(str.encode, (*FLAGS, _version(compiler), _processor()))])
+    texts = [file.read_bytes() for file in (source, source.with_name("vectors.hpp"))]
+    key = b"\0".join([*texts, *map(str.encode, (*FLAGS, _version(compiler), _processor()))])
     path = cache_folder() / f"{name}-{hashlib.sha256(key).hexdigest()[:20]}.so"
     if not path.exists():
         _build(compiler, source, path)

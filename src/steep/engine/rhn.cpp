@@ -8,47 +8,8 @@
 // The same call gives the same bits; another number of rows may round the last one differently.
 
 #include <cmath>
-#include <cstdint>
-#include <cstring>
 
-#if defined(__AVX512F__)
-#define BYTES 64
-#elif defined(__AVX__)
-#define BYTES 32
-#else
-#define BYTES 16
-#endif
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int ROWS = 8;  // 32 vector registers: 16 accumulators, 2 weights
-#else
-constexpr int ROWS = 4;
-#endif
-
-template <class T>
-struct Vector;
-template <>
-struct Vector<float> {
-    typedef float type __attribute__((vector_size(BYTES)));
-    typedef int32_t whole __attribute__((vector_size(BYTES)));
-};
-template <>
-struct Vector<double> {
-    typedef double type __attribute__((vector_size(BYTES)));
-};
-typedef Vector<float>::type F;
-typedef Vector<float>::whole I;
-typedef Vector<double>::type D;
-
-template <class V, class T>
-static inline V load(const T* from) {
-    V v;
-    std::memcpy(&v, from, sizeof v);
-    return v;
-}
-template <class V, class T>
-static inline void store(T* to, V v) {
-    std::memcpy(to, &v, sizeof v);
-}
+#include "vectors.hpp"
 
 // exp to 1 ulp (Cephes): 2^n times a polynomial on [-ln2/2, ln2/2]. NaN stays NaN.
 static inline F exponential(F x) {
@@ -155,13 +116,6 @@ static void outer(const T* s, const T* dz, long count, long padded, T* sum) {
     }
     for (int r = 0; r < R; r++)
         for (int c = 0; c < 2; c++) store(sum + r * 2 * padded + c * lanes, total[r][c]);
-}
-
-// body<R>(first row) over all rows, in blocks of ROWS, then of smaller powers of two.
-template <int R, class Body>
-static inline void by_rows(long rows, long first, Body body) {
-    for (; first + R <= rows; first += R) body.template operator()<R>(first);
-    if constexpr (R > 1) by_rows<R / 2>(rows, first, body);
 }
 
 template <class T>

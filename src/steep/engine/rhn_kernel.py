@@ -86,12 +86,20 @@ class Recurrence(torch.autograd.Function):
         ds_BxP = states.new_zeros(batch, padded)
         dz = states.new_empty(depth, time * batch, 2, padded)
         weight = _transposed_panels(weight_LxHx2H, padded)
-        sizes = (time, batch, padded, depth)
-        _call("backward", sizes, weight, states, tanhs, gates, d_states, ds_BxP, dz)
+        _call(
+            "backward",
+            (time, batch, padded, depth),
+            weight,
+            states,
+            tanhs,
+            gates,
+            d_states,
+            ds_BxP,
+            dz,
+        )
         d_weight = states.new_zeros(depth, width, 2, padded)
         d_bias = states.new_zeros(depth, 2, padded)
-        sizes = (time, batch, width, padded, depth)
-        _call("weights", sizes, states, dz, d_weight, d_bias)
+        _call("weights", (time, batch, width, padded, depth), states, dz, d_weight, d_bias)
         return (
             dz[0, ..., :width].reshape(time, batch, 2 * width),
             ds_BxP[:, :width],

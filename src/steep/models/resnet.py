@@ -8,23 +8,32 @@ decay and augmentation go; the last scale of each block starts at zero (Goyal et
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steep.config import Count, Strict
+from steep.engine import image_kernel
+from steep.engine.compiled import NoKernel
 from steep.models.contract import Family
 
 SAFE_CHANNELS_LAST = 8
 """Narrowest width whose convolutions may run channels-last: torch 2.13 corrupts memory at 4."""
 
 
+COMPILED_UP_TO = 32
+"""Widest network that 'auto' gives to the compiled kernel: beyond, oneDNN catches up."""
+
+
 class Options(Strict):
     blocks: Count = 1
     """Residual blocks in each stage. Layers in all: 2 * stages * blocks + 2, e.g. 8."""
     stages: Count = 3
+    engine: Literal["auto", "kernel", "torch"] = "auto"
+    """'auto': the compiled kernel for widths up to 32 where it can be built (CPU), else torch.
+    A trial records which one it ran on, as 'resnet-kernel', 'torch' or 'torch-channels-last'."""
 
 
 class ResNet(nn.Module):
@@ -32,8 +41,7 @@ class ResNet(nn.Module):
 
     def __init__(self, width: int, shape: Mapping[str, int], options: Options) -> None:
         super().__init__()
-        self.channels_last = width >= SAFE_CHANNELS_LAST
-        self.engine = "torch-channels-last" if self.channels_last else "torch"
+        self.width, self.wanted = width, options.engine
         self.stem = nn.Conv2d(shape["channels"], width, 3, padding=1, bias=False)
         self.stem_norm = nn.BatchNorm2d(width)
         self.blocks = nn.ModuleList()
@@ -48,16 +56,40 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if self.channels_last:
+        if self.engine == "torch-channels-last":
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    @property
+    def engine(self) -> str:
+        """Which engine runs on the device where the model is now."""
+        on_cpu = self.stem.weight.is_cpu
+        if self.wanted == "kernel" and not self.stem.weight.is_meta:
+            return "resnet-kernel"
+        if self.wanted == "auto" and on_cpu and self.width <= COMPILED_UP_TO and _compiled():
+            return "resnet-kernel"
+        return "torch-channels-last" if self.width >= SAFE_CHANNELS_LAST else "torch"
+
     def forward(self, x_BxCxHxW: Tensor) -> Tensor:
-        if self.channels_last:
+        engine = self.engine
+        if engine == "resnet-kernel":
+            return self._compiled_forward(x_BxCxHxW)
+        if engine == "torch-channels-last":
             x_BxCxHxW = x_BxCxHxW.contiguous(memory_format=torch.channels_last)
         x_BxCxHxW = F.relu(self.stem_norm(self.stem(x_BxCxHxW)))
         for block in self.blocks:
             x_BxCxHxW = block(x_BxCxHxW)
         return self.classifier(x_BxCxHxW.mean((2, 3)))
+
+    def _compiled_forward(self, x_BxCxHxW: Tensor) -> Tensor:
+        images = len(x_BxCxHxW)
+        x = image_kernel.enter(x_BxCxHxW)
+        x = image_kernel.norm(
+            image_kernel.convolution(x, self.stem), self.stem_norm, images, relu=True
+        )
+        for block in self.blocks:
+            x = block.compiled(x, images)  # type: ignore[operator]
+        pooled_CxB = x.mean((1, 2))[:, :images]
+        return self.classifier(pooled_CxB.t())
 
 
 class Block(nn.Module):
@@ -70,14 +102,35 @@ class Block(nn.Module):
         self.second = nn.Conv2d(outer, outer, 3, padding=1, bias=False)
         self.second_norm = nn.BatchNorm2d(outer)
         nn.init.zeros_(self.second_norm.weight)
-        self.shortcut = nn.Sequential()
+        self.shortcut: nn.Conv2d | None = None
+        self.shortcut_norm: nn.BatchNorm2d | None = None
         if stride != 1 or inner != outer:
-            self.shortcut.append(nn.Conv2d(inner, outer, 1, stride, bias=False))
-            self.shortcut.append(nn.BatchNorm2d(outer))
+            self.shortcut = nn.Conv2d(inner, outer, 1, stride, bias=False)
+            self.shortcut_norm = nn.BatchNorm2d(outer)
 
     def forward(self, x_BxCxHxW: Tensor) -> Tensor:
         inner = F.relu(self.first_norm(self.first(x_BxCxHxW)))
-        return F.relu(self.shortcut(x_BxCxHxW) + self.second_norm(self.second(inner)))
+        if self.shortcut is not None and self.shortcut_norm is not None:
+            x_BxCxHxW = self.shortcut_norm(self.shortcut(x_BxCxHxW))
+        return F.relu(x_BxCxHxW + self.second_norm(self.second(inner)))
+
+    def compiled(self, x: Tensor, images: int) -> Tensor:
+        """``forward`` of x_CxHxWxN by image_kernel."""
+        inner = image_kernel.convolution(x, self.first)
+        inner = image_kernel.norm(inner, self.first_norm, images, relu=True)
+        inner = image_kernel.convolution(inner, self.second)
+        if self.shortcut is not None and self.shortcut_norm is not None:
+            x = image_kernel.convolution(x, self.shortcut)
+            x = image_kernel.norm(x, self.shortcut_norm, images, relu=False)
+        return image_kernel.norm(inner, self.second_norm, images, relu=True, residual=x)
+
+
+def _compiled() -> bool:
+    try:
+        image_kernel.kernel()
+    except NoKernel:
+        return False
+    return True
 
 
 def build(size: int, shape: Mapping[str, int], options: Any) -> nn.Module:
@@ -95,5 +148,6 @@ FAMILY = Family(
         "momentum": 0.9,
         "batch_size": 64,
         "clip": 0.0,
+        "averaging": 8.0,
     },
 )

@@ -1,0 +1,54 @@
+// What the kernels share: vectors as wide as the machine's, and blocking by rows. GCC and clang.
+
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__)
+#define BYTES 64
+#elif defined(__AVX__)
+#define BYTES 32
+#else
+#define BYTES 16
+#endif
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int ROWS = 8;   // 32 vector registers: 8 x 2 accumulators, 2 operands
+constexpr int BLOCK = 4;  // 4 x 4 accumulators
+#else
+constexpr int ROWS = 4;
+constexpr int BLOCK = 2;
+#endif
+
+template <class T>
+struct Vector;
+template <>
+struct Vector<float> {
+    typedef float type __attribute__((vector_size(BYTES)));
+    typedef int32_t whole __attribute__((vector_size(BYTES)));
+};
+template <>
+struct Vector<double> {
+    typedef double type __attribute__((vector_size(BYTES)));
+};
+typedef Vector<float>::type F;
+typedef Vector<float>::whole I;
+typedef Vector<double>::type D;
+
+template <class V, class T>
+static inline V load(const T* from) {
+    V v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+}
+template <class V, class T>
+static inline void store(T* to, V v) {
+    std::memcpy(to, &v, sizeof v);
+}
+
+// body<R>(first row) over all rows, in blocks of ROWS, then of smaller powers of two.
+template <int R, class Body>
+static inline void by_rows(long rows, long first, Body body) {
+    for (; first + R <= rows; first += R) body.template operator()<R>(first);
+    if constexpr (R > 1) by_rows<R / 2>(rows, first, body);
+}
