@@ -77,18 +77,21 @@ class PlainLSTM(nn.Module):
 
 
 class PlainResNet(nn.Module):
-    """The plain ResNet differs in nothing but its memory format."""
+    """steep's modules, called one after the other, in torch's default memory format."""
 
     def __init__(self, width: int, shape: Mapping[str, int]) -> None:
         super().__init__()
         from steep.models import resnet
 
-        self.net = resnet.ResNet(width, shape, resnet.Options())
-        self.net.channels_last = False
+        self.net = resnet.ResNet(width, shape, resnet.Options(engine="torch"))
         self.net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
     def forward(self, x_BxCxHxW: Tensor) -> Tensor:
-        return self.net(x_BxCxHxW)
+        net = self.net
+        x_BxCxHxW = F.relu(net.stem_norm(net.stem(x_BxCxHxW)))
+        for block in net.blocks:
+            x_BxCxHxW = block(x_BxCxHxW)
+        return net.classifier(F.adaptive_avg_pool2d(x_BxCxHxW, 1).flatten(1))
 
     def load(self, model: Any) -> None:
         self.net.load_state_dict(model.state_dict())
