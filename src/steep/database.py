@@ -140,7 +140,7 @@ def explain(folder: Path, error: sqlite3.Error) -> str:
     if "disk is full" in text:
         return write_failed(folder, error)
     if "locked" in text or "busy" in text:
-        return f"{folder} has been busy for {_PATIENCE:.0f} seconds: is another driver stopped?"
+        return f"{folder} has been busy for {_PATIENCE:g} seconds: is another driver stopped?"
     if "readonly" in text or "unable to open" in text:
         return f"cannot write to the study in {folder}: {text}"
     if "disk I/O error" in text:

@@ -6,13 +6,16 @@ with comments; the user is meant to read and change it.
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from steep.config import QuestionError, parse
+from steep.plainyaml import scalar
 from steep.present.numbers import count, duration, exact
 from steep.study import Study
 
@@ -85,12 +88,7 @@ def place(data: Sequence[Path], base: Path) -> dict[str, str]:
     files = [p for p in data if "idx1-ubyte" not in p.name]
     parts: dict[str, str] = {}
     for path in files:
-        name = path.name.lower()
-        part = "train"
-        if len(files) > 1 and ("val" in name or "dev" in name):
-            part = "validation"
-        elif len(files) > 1 and ("test" in name or "t10k" in name):
-            part = "test"
+        part = _part(path.name) if len(files) > 1 else "train"
         if part in parts:
             raise QuestionError(
                 f"{parts[part]} and {path} both look like the {part} part: give a folder, or"
@@ -104,6 +102,24 @@ def place(data: Sequence[Path], base: Path) -> dict[str, str]:
     return parts
 
 
+_NAMES = {
+    "validation": {"validation", "valid", "val", "dev"},
+    "test": {"test", "testing", "t10k"},
+}
+
+
+def _part(name: str) -> str:
+    """'fashion_val.npz' is validation; 'latest.txt' and 'valley.txt' are training data."""
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    return next((part for part, names in _NAMES.items() if words & names), "train")
+
+
+def _yaml(path: str) -> str:
+    """A path as YAML, quoted where it could be taken for anything else."""
+    plain = re.fullmatch(r"[A-Za-z_./][\w./-]*", path) and scalar(path) == path
+    return path if plain else json.dumps(path, ensure_ascii=False)
+
+
 class Draft:
     """One data set, opened once, under specs of different extent."""
 
@@ -115,7 +131,7 @@ class Draft:
 
     def spec(self, smallest: float, largest: float | None, sizes: Sequence[int]) -> str:
         """The commented spec."""
-        where = "\n".join(f"  {part}: {path}" for part, path in self.parts.items())
+        where = "\n".join(f"  {part}: {_yaml(path)}" for part, path in self.parts.items())
         split = [f"  {p}: 0.1" for p in ("validation", "test") if p not in self.parts]
         cut = "split:                       # shares of the data, by group\n" + "\n".join(split)
         top = "" if largest is None else f"\n  largest: {largest:.6g}"

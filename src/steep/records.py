@@ -692,7 +692,13 @@ def encode(record: Any) -> str:
     return json.dumps(asdict(record), allow_nan=False, separators=(",", ":"))
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no valid number in a record")
+
+
 def decode(cls: type[Record], text: str) -> Record:
-    """The record back from ``encode``'s text; pydantic's error on any other shape."""
+    """The record back from ``encode``'s text; ValueError on any other shape, NaN or infinity."""
+    if "NaN" in text or "Infinity" in text:
+        json.loads(text, parse_constant=_refuse)
     record: Record = _adapter(cls).validate_json(text)
     return record

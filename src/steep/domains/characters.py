@@ -88,10 +88,7 @@ def open_domain(options: Options, base: Path) -> Characters:
     alphabet = options.alphabet
     if alphabet is None:
         alphabet = most_frequent(texts, options.vocabulary - 2)
-    several = len(set(source)) > 1
-    return Characters(
-        texts, np.array(part, np.int8), np.array(source) if several else None, alphabet, files
-    )
+    return Characters(texts, np.array(part, np.int8), np.array(source), alphabet, files)
 
 
 def most_frequent(texts: list[str], count: int) -> str:
@@ -112,7 +109,7 @@ class Characters:
         self,
         texts: list[str],
         part: np.ndarray,
-        source: np.ndarray | None,
+        source: np.ndarray,
         alphabet: str,
         files: Mapping[str, str],
     ) -> None:
@@ -129,9 +126,12 @@ class Characters:
         self._device = "cpu"
 
     def items(self) -> Items:
-        group = self._source
-        if group is None:
-            group = np.unique(self._digest, return_inverse=True)[1]
+        """Groups are source files; in a part that is one file, equal paragraphs."""
+        group = np.unique(self._digest, return_inverse=True)[1]
+        for part in np.unique(self._part):
+            rows = self._part == part
+            if len(np.unique(self._source[rows])) > 1:
+                group[rows] = len(group) + self._source[rows]
         return Items(
             self._length.astype(float),
             self._digest,

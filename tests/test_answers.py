@@ -1,0 +1,142 @@
+"""Questions of any source: places and targets as people write them, curves told apart, pairing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import tiny
+from steep import Study, answers
+from steep.answers import comparison_of, fits_of, forecasts_of, is_study
+from steep.config import QuestionError
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two studies of the same data, the second one twice as bad; a third of other data."""
+    place = tmp_path_factory.mktemp("studies")
+    made = []
+    for name, a, seed in (("one", 4.0, 0), ("two", 8.0, 0), ("other", 4.0, 1)):
+        values = tiny.spec(
+            {"a": a, "item_noise": 0.1}, family={"sizes": [2, 4, 8]}, seed=seed, study=name
+        )
+        Study(values, place / name).run()
+        made.append(str(place / name))
+    return made
+
+
+def table(path: Path, **curves: float) -> str:
+    rows = [
+        {"model": name, "samples": 100 * 2**k, "error": a * (100 * 2**k) ** -0.3}
+        for name, a in curves.items()
+        for k in range(7)
+    ]
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [
+        ("10x", (10.0, True)),
+        ("2.5X", (2.5, True)),
+        ("0.5x", (0.5, True)),
+        ("1e6", (1e6, False)),
+        ("1E+6", (1e6, False)),
+        ("2M", (2e6, False)),
+        ("2m", (2e6, False)),
+        ("3k", (3e3, False)),
+        ("1.5B", (1.5e9, False)),
+        ("2G", (2e9, False)),
+        ("1T", (1e12, False)),
+        (" 500 ", (500.0, False)),
+        ("2e3 k", (2e6, False)),
+    ],
+)
+def test_places_as_people_write_them(written: str, place: tuple[float, bool]) -> None:
+    assert answers._place(written) == (pytest.approx(place[0]), place[1])
+
+
+@pytest.mark.parametrize(
+    "written", ["", "x", "ten", "-1", "0", "0x", "1.2.3", "1e999", "nan", "10xx", "5%", "1 000"]
+)
+def test_what_is_no_place(written: str) -> None:
+    with pytest.raises(QuestionError, match="write 10x"):
+        answers._place(written)
+
+
+def test_targets_as_people_write_them() -> None:
+    assert answers._target("0.05") == 0.05
+    assert answers._target("5%") == pytest.approx(0.05)
+    assert answers._target(" 5 % ") == pytest.approx(0.05)
+    for written in ("", "%", "-0.1", "0", "nan", "inf", "low", "5%%x"):
+        with pytest.raises(QuestionError, match="write an error"):
+            answers._target(written)
+
+
+def test_what_is_a_study(tmp_path: Path, studies: list[str]) -> None:
+    assert is_study(studies[0])
+    assert not is_study("-")
+    assert not is_study(str(tmp_path))
+
+
+def test_a_relative_place_is_relative_to_the_largest_size_used(tmp_path: Path) -> None:
+    source = table(tmp_path / "t.csv", one=3.0)
+    arguments = (source, None, None, None, None, None, False, 0.9)
+    (found,) = forecasts_of(arguments, ["10x", "1M"], ["10%"])
+    assert [a.samples for a in found.forecast.at] == [64_000, 1_000_000]
+    assert found.forecast.targets[0].target == pytest.approx(0.1)
+
+
+def test_a_studys_forecast_knows_sizes_and_leaves_out_the_held_out(studies: list[str]) -> None:
+    arguments = (studies[0], None, None, None, None, None, False, 0.8)
+    (found,) = forecasts_of(arguments, ["10x"], ["0.1"])
+    assert 40_000 in [a.samples for a in found.forecast.at], "10x of 4000, not of the held-out 8000"
+    assert found.forecast.level == 0.8
+    assert [t.target for t in found.forecast.targets] == [0.1]
+
+
+def test_each_curve_of_a_table_has_its_name(tmp_path: Path) -> None:
+    source = table(tmp_path / "t.csv", one=3.0, two=2.0)
+    assert [c.name for c in fits_of(source, by="model")] == ["one", "two"] or [
+        c.name.rpartition("=")[2].strip() for c in fits_of(source, by="model")
+    ] == ["one", "two"]
+
+
+def test_studies_are_compared_by_their_first_curve(studies: list[str]) -> None:
+    found = comparison_of(studies[:2], level=0.9, margin=0.1)
+    assert found.curves == ("one", "two")
+    pair = found.pair("one", "two")
+    assert pair.paired, "same data, same split: size by size"
+    assert pair.multiplier is not None
+    assert pair.multiplier.value == pytest.approx(2 ** (-1 / 0.3), rel=0.3)
+
+
+def test_studies_of_other_splits_are_not_paired(studies: list[str]) -> None:
+    found = comparison_of([studies[0], studies[2]], level=0.9, margin=0.1)
+    assert not found.pairs[0].paired
+
+
+def test_equal_names_are_kept_apart(tmp_path: Path) -> None:
+    one = table(tmp_path / "t.csv", one=3.0)
+    (tmp_path / "b").mkdir()
+    other = table(tmp_path / "b" / "t.csv", one=2.0)
+    found = comparison_of([one, other, one], level=0.9, margin=0.1)
+    assert len(set(found.curves)) == 3
+
+
+@pytest.mark.parametrize("bad", [{"margin": 0.0}, {"margin": 1.5}, {"error": -1.0}])
+def test_a_comparison_that_cannot_be_asked(bad: dict[str, float], tmp_path: Path) -> None:
+    source = table(tmp_path / "t.csv", one=3.0, two=2.0)
+    with pytest.raises(QuestionError, match="--"):
+        comparison_of([source], by="model", **({"level": 0.9, "margin": 0.1} | bad))
+
+
+def test_figures_of_a_table_go_where_asked(tmp_path: Path) -> None:
+    source = table(tmp_path / "t.csv", one=3.0, two=2.0)
+    arguments = (source, None, None, "model", None, None, False)
+    written = answers.report_of(arguments, tmp_path / "r.html", None)
+    assert [p.name for p in written] == ["r-1.html", "r-2.html"]
+    assert all("<html" in p.read_text() for p in written)

@@ -1,0 +1,164 @@
+"""Proposals: specs that steep itself reads, within the budget, honest about what they answer."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steep import init
+from steep.config import QuestionError, parse
+from steep.domains.contract import DataError
+from steep.init import Proposal, guess_domain, place, propose
+from steep.study import Study
+
+
+def text(path: Path, paragraphs: int = 1500, seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    words = ["the", "steep", "curve", "of", "learning", "falls", "as", "more", "words", "come"]
+    lines = (" ".join(rng.choice(words, 12)) + f" {seed} {i}." for i in range(paragraphs))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n\n".join(lines))
+    return path
+
+
+def images(path: Path, count: int, side: int = 4) -> Path:
+    rng = np.random.default_rng(count)
+    pixels = rng.integers(0, 256, (count, side, side), np.uint8)
+    labels = rng.integers(0, 3, count).astype(np.uint8)
+    path.write_bytes(struct.pack(">HBB3I", 0, 8, 3, *pixels.shape) + pixels.tobytes())
+    name = path.name.replace("images-idx3", "labels-idx1")
+    path.with_name(name).write_bytes(struct.pack(">HBBI", 0, 8, 1, count) + labels.tobytes())
+    return path
+
+
+@pytest.fixture(autouse=True)
+def speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose speed is known: nothing is trained."""
+    monkeypatch.setattr(Study, "speed", lambda self: lambda size: 1e-10)
+
+
+def proposal(base: Path, *data: Path, seconds: float = 1e9, **asked: Any) -> Proposal:
+    options = {"domain": None, "family": None, "workers": 2} | asked
+    return propose(data, seconds=seconds, base=base, **options)
+
+
+def test_a_proposal_is_a_spec_that_runs(tmp_path: Path) -> None:
+    found = proposal(tmp_path, text(tmp_path / "corpus.txt"))
+    loaded = parse(found.text, tmp_path)
+    spec = loaded.spec
+    assert (spec.domain.name, spec.family.name) == ("characters", "rhn")
+    assert spec.domain.options == {"train": "corpus.txt"}
+    assert (spec.split.validation, spec.split.test) == (0.1, 0.1)
+    study = Study(loaded, tmp_path / "study")
+    study.check()
+    assert [s.held_out for s in study.cut.shards][-2:] == [False, True]
+    assert study.expected_seconds(lambda size: 1e-10, 2) > 0
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_small_budget_gives_a_smaller_study_and_says_so(tmp_path: Path) -> None:
+    path = text(tmp_path / "corpus.txt")
+    whole = proposal(tmp_path, path)
+    full = Study(parse(whole.text, tmp_path)).expected_seconds(lambda size: 1e-10, 2)
+    small = proposal(tmp_path, path, seconds=full / 5)
+    study = Study(parse(small.text, tmp_path))
+    assert study.expected_seconds(lambda size: 1e-10, 2) <= full / 5
+    assert len(study.spec.family.sizes) < len(init.LADDER["rhn"])
+    assert any("are left out to fit the budget" in note for note in small.notes)
+    nothing = proposal(tmp_path, path, seconds=1e-9)
+    assert any("more than the" in note for note in nothing.notes)
+    assert any("no honest exponent" in note for note in nothing.notes)
+
+
+def test_images_with_a_test_part(tmp_path: Path) -> None:
+    train = images(tmp_path / "train-images-idx3-ubyte", 900)
+    test = images(tmp_path / "t10k-images-idx3-ubyte", 50)
+    labels = [p for p in tmp_path.iterdir() if "idx1" in p.name]
+    found = proposal(tmp_path, train, test, *labels)
+    spec = parse(found.text, tmp_path).spec
+    assert spec.domain.options == {"train": train.name, "test": test.name}
+    assert (spec.split.validation, spec.split.test) == (0.1, None)
+    assert "810 images to train on, 90 items to validate, 50 to test" in found.notes[0]
+
+
+def test_a_validation_part_of_its_own(tmp_path: Path) -> None:
+    data = [text(tmp_path / name, 900, i) for i, name in enumerate(["a_train.txt", "a_valid.txt"])]
+    loaded = parse(proposal(tmp_path, *data).text, tmp_path)
+    assert loaded.spec.domain.options == {"train": "a_train.txt", "validation": "a_valid.txt"}
+    Study(loaded).check()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["no: 1.txt", "a #b.txt", "1e3.txt", "@home.txt", "ünïcode text.txt", "'q'.txt", "- x.txt"],
+)
+def test_any_file_name_survives_the_spec(name: str, tmp_path: Path) -> None:
+    found = proposal(tmp_path, text(tmp_path / name))
+    assert parse(found.text, tmp_path).spec.domain.options == {"train": name}
+
+
+def test_files_elsewhere_are_named_whole(tmp_path: Path) -> None:
+    path = text(tmp_path / "far" / "corpus.txt")
+    (tmp_path / "near").mkdir()
+    found = proposal(tmp_path / "near", path)
+    assert parse(found.text, tmp_path).spec.domain.options == {"train": str(path.resolve())}
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (["train.txt", "val.txt", "test.txt"], ["train", "validation", "test"]),
+        (["latest.txt", "dev.txt"], ["train", "validation"]),
+        (["valley.txt", "x-test-1.txt"], ["train", "test"]),
+        (["test.txt"], ["train"]),
+        (["contest_train.npz", "T10K.npz"], ["train", "test"]),
+    ],
+)
+def test_parts_by_the_words_of_their_names(
+    names: list[str], parts: list[str], tmp_path: Path
+) -> None:
+    found = place([tmp_path / name for name in names], tmp_path)
+    assert found == dict(zip(parts, names, strict=True))
+
+
+def test_what_cannot_be_placed_is_said(tmp_path: Path) -> None:
+    with pytest.raises(QuestionError, match=r"a\.txt and .*b\.txt both look like the train part"):
+        place([tmp_path / "a.txt", tmp_path / "b.txt"], tmp_path)
+    with pytest.raises(QuestionError, match="none of the files looks like training data"):
+        place([tmp_path / "val.txt", tmp_path / "test.txt"], tmp_path)
+
+
+def test_domains_by_what_the_files_are_called(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    (tmp_path / "photos" / "cat" / "1.JPG").touch()
+    (tmp_path / "page.TXT").touch()
+    (tmp_path / "sheet.xlsx").touch()
+    (tmp_path / "empty").mkdir()
+    assert guess_domain([tmp_path / "photos"]) == "images"
+    assert guess_domain([tmp_path / "page.TXT"]) == "characters"
+    for name in ("sheet.xlsx", "empty"):
+        with pytest.raises(QuestionError, match="neither images nor text"):
+            guess_domain([tmp_path / name])
+
+
+def test_what_there_is_no_proposal_for(tmp_path: Path) -> None:
+    path = text(tmp_path / "corpus.txt")
+    with pytest.raises(QuestionError, match=r"no such file: .*absent"):
+        proposal(tmp_path, tmp_path / "absent")
+    with pytest.raises(QuestionError, match="no proposals for domain 'speech'"):
+        proposal(tmp_path, path, domain="speech")
+    with pytest.raises(QuestionError, match="no proposals for family 'mlp'"):
+        proposal(tmp_path, path, family="mlp")
+    with pytest.raises(QuestionError, match="too few"):
+        proposal(tmp_path, text(tmp_path / "short.txt", 40))
+    (tmp_path / "hollow.txt").write_text("")
+    with pytest.raises(DataError, match=r"hollow\.txt"):
+        proposal(tmp_path, tmp_path / "hollow.txt")
+
+
+def test_every_ladder_has_its_rates() -> None:
+    assert set(init.LADDER) == set(init.RATES) >= set(init.FAMILY.values())
