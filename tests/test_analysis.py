@@ -1,0 +1,258 @@
+"""From measurements to what a study says: pairs over items, curves, held-out shards, sizes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tiny
+from steep.analysis import (
+    Facts,
+    _confront,
+    analyse,
+    confrontation,
+    held_out_trials,
+    paired_by,
+    predicted_size,
+)
+from steep.config import from_values
+from steep.domains.contract import Scores
+from steep.records import (
+    At,
+    Candidate,
+    Confrontation,
+    Interval,
+    Measurement,
+    Shard,
+    SizeLaw,
+    Status,
+    Trial,
+    settings,
+)
+
+SPEC = from_values(tiny.spec(family={"sizes": [2, 4, 8, 16]})).spec
+SAMPLES = (125, 250, 500, 1000, 2000, 4000)
+VALUES = settings({"learning_rate": 0.1})
+
+
+def facts(groups: np.ndarray | None = None, **changes: Any) -> Facts:
+    shards = [Shard(0, m, float(m), "items") for m in SAMPLES]
+    shards.append(Shard(0, 9001, 9001.0, "items", held_out=True))
+    made = Facts(
+        SPEC, tuple(shards), "items", "error", ("error", "loss"), {"error": 0.9, "loss": 2.3},
+        np.arange(50) if groups is None else groups,
+        {s: (100 * s * s, 600.0 * s * s) for s in range(1, 65)},
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def measurements(samples: tuple[int, ...] = SAMPLES) -> list[Measurement]:
+    """error = 3 m^-0.3, best at size (m/125)**0.35 * 3; loss is twice the error, test 1.1 times."""
+    found = []
+    for m in samples:
+        best = 3 * (m / 125) ** 0.35
+        for size in SPEC.family.sizes:
+            for seed in (0, 1):
+                error = 3 * m**-0.3 * (1 + 0.2 * math.log(size / best) ** 2)
+                error *= math.exp(0.005 * (-1) ** (seed + m // 125 + size))
+                found.append(
+                    Measurement(
+                        Trial(0, m, float(m), size, VALUES, seed),
+                        Status.COMPLETE,
+                        validation_error=error,
+                        validation_error_se=0.02 * error,
+                        test_error=1.1 * error,
+                        metrics=settings({"error": error, "loss": 2 * error}),
+                        parameters=100 * size**2,
+                        parameters_without_embeddings=90 * size**2,
+                        samples_seen=7.0 * m,
+                        flops=600.0 * size**2 * 7 * m,
+                    )
+                )
+    return found
+
+
+def nothing(trial: str) -> None:
+    return None
+
+
+# ---------------------------------------------------------------- pairs over items
+
+
+def candidate(size: int) -> Candidate:
+    return Candidate(size, VALUES, (0, 1), (0.2, 0.2), 0.2, 1, 1)
+
+
+SHARD = Shard(0, 125, 125.0, "items")
+
+
+def test_pairs_take_the_difference_item_by_item() -> None:
+    rng = np.random.default_rng(3)
+    hard = rng.normal(size=50)  # what makes an item hard for every model
+    kept = {
+        Trial(0, 125, 125.0, size, VALUES, seed).id: {
+            "error": hard + 0.1 * rng.normal(size=50), "count": np.ones(50)
+        }
+        for size in (2, 4) for seed in (0, 1)
+    }  # fmt: skip
+    found = paired_by(facts(), kept.get)(candidate(2), candidate(4), SHARD)
+    both = [
+        np.mean([kept[Trial(0, 125, 125.0, s, VALUES, k).id]["error"] for k in (0, 1)], axis=0)
+        for s in (2, 4)
+    ]
+    expected = np.std(both[0] - both[1], ddof=1) / math.sqrt(50)
+    assert found == pytest.approx(expected)
+    assert found is not None
+    assert found < 0.03, "the items' own difficulty cancels"
+
+
+def test_pairs_are_clustered_like_a_single_models_error() -> None:
+    rng = np.random.default_rng(4)
+    groups = np.repeat(np.arange(10), 5)
+    count = rng.integers(1, 9, 50).astype(float)
+    one = rng.random(50) * count
+    kept = {
+        Trial(0, 125, 125.0, size, VALUES, 0).id: {"error": e, "count": count}
+        for size, e in ((2, one), (4, np.zeros(50)))
+    }
+    found = paired_by(facts(groups), kept.get)(candidate(2), candidate(4), SHARD)
+    assert found == pytest.approx(Scores(count, {"error": one}).standard_error("error", groups))
+
+
+def test_pairs_that_do_not_match_are_none() -> None:
+    kept = {"error": np.zeros(50), "count": np.ones(50)}
+    ask = (candidate(2), candidate(4), SHARD)
+    assert paired_by(facts(), nothing)(*ask) is None
+    assert paired_by(facts(), lambda t: {"count": np.ones(50)})(*ask) is None
+    assert paired_by(facts(np.arange(49)), lambda t: kept)(*ask) is None, "another V"
+    assert paired_by(facts(np.zeros(50)), lambda t: kept)(*ask) is None, "one cluster"
+
+
+# ---------------------------------------------------------------- curves
+
+
+def test_every_metric_has_its_curve_and_the_selection_metric_is_first() -> None:
+    found = analyse(facts(), measurements(), nothing)
+    assert [(c.metric, c.part) for c in found.curves] == [
+        ("error", "validation"),
+        ("error", "test"),
+        ("loss", "validation"),
+    ]
+    validation, test, loss = (c.fit for c in found.curves)
+    for one, other, factor in ((validation, test, 1.1), (validation, loss, 2.0)):
+        assert one.beta_g is not None
+        assert other.beta_g is not None
+        assert other.beta_g.value == pytest.approx(one.beta_g.value, abs=0.01)
+        for p, q in zip(one.points, other.points, strict=True):
+            assert q.error == pytest.approx(factor * p.error, rel=0.02)
+    assert validation.best_guess == 0.9
+    assert loss.best_guess == 2.3
+
+
+def test_the_forecast_looks_at_the_default_factors_the_held_out_and_what_is_asked() -> None:
+    found = analyse(facts(), measurements(), nothing, at=[123.0], targets=[0.2], level=0.8)
+    first = found.curves[0].forecast
+    assert [a.samples for a in first.at] == [123.0, 8000.0, 9001.0, 16000.0, 40000.0]
+    assert [t.target for t in first.targets] == [0.2]
+    assert first.level == 0.8
+    assert found.curves[1].forecast.targets == (), "a target is one of the selection metric"
+
+
+def test_compute_is_of_the_passes_that_were_made() -> None:
+    at = analyse(facts(), measurements(), nothing).curves[0].forecast.at[0]
+    assert at.parameters is not None
+    assert at.flops is not None
+    assert at.flops.value == pytest.approx(6 * at.parameters.value * at.samples * 7, rel=0.05)
+
+
+def test_a_missing_test_error_leaves_the_test_curve_out() -> None:
+    some = [replace(m, test_error=None) if m.trial.samples == 500 else m for m in measurements()]
+    found = analyse(facts(), some, nothing)
+    assert [(c.metric, c.part) for c in found.curves] == [
+        ("error", "validation"), ("loss", "validation"),
+    ]  # fmt: skip
+
+
+def test_nothing_measured_says_nothing() -> None:
+    found = analyse(facts(), [], nothing)
+    assert found.best_fits == ()
+    assert found.curves[0].fit.outcome == "too few points"
+    assert {law.outcome for _, law in found.size_laws} == {"not measured"}
+
+
+def test_size_laws_follow_the_definitions() -> None:
+    found = dict(analyse(facts(), measurements(), nothing).size_laws)
+    beta_p = found["lowest score"].beta_p
+    assert beta_p is not None
+    assert beta_p.value == pytest.approx(0.7, abs=0.25)
+    assert set(found) >= {"smallest adequate", "lowest score"}
+    no_count = [replace(m, parameters=None) for m in measurements()]
+    laws = dict(analyse(facts(), no_count, nothing).size_laws)
+    assert laws["lowest score"].outcome == "not measured"
+    assert "how many parameters" in laws["lowest score"].reason
+
+
+# ---------------------------------------------------------------- held out
+
+
+def law(sigma: float, beta_p: float) -> SizeLaw:
+    return SizeLaw("ok", beta_p=Interval(beta_p, None, None), sigma=Interval(sigma, None, None))
+
+
+def test_the_predicted_size_is_nearest_in_log_to_the_size_law() -> None:
+    best = [b for b in analyse(facts(), measurements(), nothing).best_fits if not b.held_out]
+    # 100 s**2 = 2 * 9001**0.8 = 2916: s = 5.4, nearest in log is 5
+    size, why = predicted_size(facts(), 9001.0, best, {"smallest adequate": law(2.0, 0.8)})
+    assert size == 5
+    assert "size law" in why
+    unmeasured = {"smallest adequate": SizeLaw("not measured", "two points")}
+    size, why = predicted_size(facts(), 9001.0, best, unmeasured)
+    assert (size, "two points" in why) == (best[-1].best.size, True)
+    blind = facts(sizes={})
+    size, why = predicted_size(blind, 9001.0, best, {"smallest adequate": law(2.0, 0.8)})
+    assert size == best[-1].best.size
+    assert "cannot say" in why
+
+
+def test_a_confrontation_from_registering_to_the_truth() -> None:
+    known, shard = facts(), facts().shards[-1]
+    analysis = analyse(known, measurements(), nothing)
+    made = confrontation(known, shard, analysis, 0.9, "2026-01-01T00:00:00+00:00")
+    assert made is not None
+    assert (made.samples, made.error, made.inside) == (9001.0, None, None)
+    trials = held_out_trials([made], known)
+    assert [t.seed for t in trials] == [0, 1]
+    assert {(t.items, t.samples, t.size) for t in trials} == {(9001, 9001.0, made.size)}
+    truth = made.forecast.error * 1.001
+    held = [Measurement(t, Status.COMPLETE, validation_error=truth, parameters=7) for t in trials]
+    (met,) = analyse(known, [*measurements(), *held], nothing, [made]).confrontations
+    assert (met.error, met.inside, met.parameters) == (pytest.approx(truth), True, 7)
+    off = [replace(m, validation_error=made.forecast.upper * 1.5) for m in held]
+    (missed,) = analyse(known, [*measurements(), *off], nothing, [made]).confrontations
+    assert missed.inside is False
+    assert missed.forecast == made.forecast, "what was registered does not move"
+
+
+def test_the_held_out_point_does_not_bend_the_fit() -> None:
+    known = facts()
+    before = analyse(known, measurements(), nothing).curves[0].fit
+    wild = Measurement(Trial(0, 9001, 9001.0, 8, VALUES, 0), Status.COMPLETE, validation_error=0.9)
+    after = analyse(known, [*measurements(), wild], nothing).curves[0].fit
+    assert after.beta_g == before.beta_g
+    assert [p.used for p in after.points if p.samples == 9001.0] == [False]
+
+
+def test_nothing_to_forecast_from_is_no_confrontation() -> None:
+    known = facts()
+    assert confrontation(known, known.shards[-1], analyse(known, [], nothing), 0.9, "") is None
+
+
+def test_a_confrontation_of_a_shard_that_is_gone_stays_as_it_was() -> None:
+    at = At(5.0, 1.0, 0.2, 0.1, 0.3)
+    lost = Confrontation(5.0, at, 0.9, 4, "", VALUES, "")
+    assert held_out_trials([lost], facts()) == []
+    assert _confront(lost, analyse(facts(), measurements(), nothing).best_fits) == lost
