@@ -205,10 +205,15 @@ def law(sigma: float, beta_p: float) -> SizeLaw:
 
 def test_the_predicted_size_is_nearest_in_log_to_the_size_law() -> None:
     best = [b for b in analyse(facts(), measurements(), nothing).best_fits if not b.held_out]
-    # 100 s**2 = 2 * 9001**0.8 = 2916: s = 5.4, nearest in log is 5
+    # 100 s**2 = 8 * 9001**0.8 = 11660: s = 10.8, nearest in log of the sizes known
+    size, why = predicted_size(facts(), 9001.0, best, {"smallest adequate": law(8.0, 0.8)})
+    assert size == min(facts().sizes, key=lambda s: abs(math.log(s / 10.8)))
+    assert best[-1].best.size < size
+    assert "nearest to the size law" in why
+    # 2916 parameters are fewer than the largest fitted shard's best fit has: that one is trained
     size, why = predicted_size(facts(), 9001.0, best, {"smallest adequate": law(2.0, 0.8)})
-    assert size == 5
-    assert "size law" in why
+    assert size == best[-1].best.size == 8
+    assert "no larger" in why
     unmeasured = {"smallest adequate": SizeLaw("not measured", "two points")}
     size, why = predicted_size(facts(), 9001.0, best, unmeasured)
     assert (size, "two points" in why) == (best[-1].best.size, True)

@@ -154,7 +154,11 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
         parameters = [float(getattr(c, count)) for c in chosen]
         if not parameters or min(parameters) <= 0:
             return SizeLaw("not measured", "the trainer does not say how many parameters there are")
-        return fit_size_law([b.samples for b in fitted], parameters, edges, level)
+        found = fit_size_law([b.samples for b in fitted], parameters, edges, level)
+        if found.beta_p is not None and (found.beta_p.upper or 0.0) <= 0:
+            reason = "best-fit sizes shrink as data grows: plateaus or noise decide them here"
+            return replace(found, outcome="not measured", reason=reason, beta_p=None, sigma=None)
+        return found
 
     return (
         ("smallest adequate", law("adequate", "parameters")),
@@ -283,20 +287,22 @@ def confrontation(
 def predicted_size(
     facts: Facts, samples: float, fitted: Sequence[BestFit], laws: Mapping[str, SizeLaw]
 ) -> tuple[int, str]:
-    """The size to train at ``samples``: by the size law where it is measured and the trainer
-    can say which size has how many parameters, else the largest fitted shard's best fit."""
+    """The size to train at ``samples``, and why.
+
+    By the size law where it is measured and the trainer can say which size has how many
+    parameters, but no smaller than the largest fitted shard's best fit: a model somewhat too
+    large costs nothing on a plateau, one that is too small costs error."""
     law = laws["smallest adequate"]
-    last = max(fitted, key=lambda b: b.samples)
+    known = max(fitted, key=lambda b: b.samples).best.size
     if law.outcome != "ok" or law.sigma is None or law.beta_p is None:
-        return (
-            last.best.size,
-            f"the size law is not measured ({law.reason}): the size of the"
-            " largest fitted shard's best fit",
-        )
+        reason = f"the size law is not measured ({law.reason})"
+        return known, f"{reason}: the size of the largest fitted shard's best fit"
     if not facts.sizes:
-        return last.best.size, "the trainer cannot say what sizes cost: the largest best fit"
+        return known, "the trainer cannot say what sizes cost: the largest best fit"
     wanted = float(law.sigma.value or 0) * samples ** float(law.beta_p.value or 0)
     size = min(facts.sizes, key=lambda s: abs(np.log(facts.sizes[s][0] / wanted)))
+    if size <= known:
+        return known, "the largest fitted shard's best fit: the size law asks for no larger one"
     return size, "the size on the dial nearest to the size law"
 
 

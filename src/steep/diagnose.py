@@ -342,9 +342,13 @@ def _ends(search: Search) -> list[Finding]:
 
 def _engines(search: Search) -> list[Finding]:
     found = []
-    for what, values in search.mixed:
+    for what, values, by_size in search.mixed:
         evidence = f"One curve holds trials of {len(values)} {what}: {', '.join(values)}."
-        severity = SERIOUS if what == "engines" else WARNING
         step = "Run all trials of a curve alike: equal seeds then give equal runs."
+        severity = SERIOUS if what == "engines" else WARNING
+        if by_size:  # each size keeps to one: a rule of the engine, not a change half-way
+            evidence += " Every model size keeps to one of them."
+            step = "Nothing, where they agree: each is checked against torch when it is loaded."
+            severity = NOTE
         found.append(Finding("mixed engines", severity, "the trials", evidence, step))
     return found

@@ -61,7 +61,8 @@ class Search:
     """Best fits whose last evaluation was the best one, with its gain in log error."""
     lost: tuple[tuple[str, int, bool], ...] = ()
     """(what happened, how many trials, whether to a seed of a best fit)."""
-    mixed: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    mixed: tuple[tuple[str, tuple[str, ...], bool], ...] = ()
+    """(what, its values, whether every model size keeps to one of them)."""
     validation_se: float | None = None
     """Relative, at the largest shard."""
     overfit: float | None = None
@@ -242,25 +243,20 @@ def _lost(
             yield word, count, at_best
 
 
-def _mixed(ended: Sequence[Measurement]) -> Iterable[tuple[str, tuple[str, ...]]]:
+def _mixed(ended: Sequence[Measurement]) -> Iterable[tuple[str, tuple[str, ...], bool]]:
     finished = [m for m in ended if m.status in (Status.COMPLETE, Status.CAPPED)]
-    for what, values in (
-        ("engines", {m.engine for m in finished if m.engine}),
-        ("devices", {m.device for m in finished}),
-        ("thread counts", {str(m.threads) for m in finished}),
-    ):
-        if len(values) > 1:
-            yield what, tuple(sorted(values))
-    versions: dict[str, set[str]] = {}
+    kinds: dict[str, list[tuple[int, str]]] = {
+        "engines": [(m.trial.size, m.engine) for m in finished if m.engine],
+        "devices": [(m.trial.size, m.device) for m in finished],
+        "thread counts": [(m.trial.size, str(m.threads)) for m in finished],
+    }
     for m in finished:
         for name, version in m.versions:
-            versions.setdefault(name, set()).add(str(version))
-    for name, values in sorted(versions.items()):
+            kinds.setdefault(f"versions of {name}", []).append((m.trial.size, str(version)))
+    for what, found in kinds.items():
+        values = tuple(sorted({value for _, value in found}))
         if len(values) > 1:
-            yield f"versions of {name}", tuple(sorted(values))
-
-
-# ---------------------------------------------------------------- levels
+            yield what, values, len(set(found)) == len({size for size, _ in found})
 
 
 def _validation_se(best_fits: Sequence[BestFit]) -> float | None:

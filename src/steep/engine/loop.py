@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from steep.config import Stop
 from steep.domains.contract import Domain, Position, Scores
 from steep.engine import checkpoint, environment
+from steep.engine.average import Average
 from steep.engine.count import cost
 from steep.engine.optimizers import OPTIMIZERS
 from steep.engine.schedule import evaluation_steps
@@ -64,6 +66,8 @@ class Run:
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
+    average: Average | None = None
+    """Averaged weights, evaluated in place of the last ones; None where the recipe has none."""
     state: Any = None
     """The domain's: hidden state of a stream."""
     step: int = 0
@@ -102,7 +106,9 @@ def train(setup: Setup, trial: Trial, shard: ShardItems, handle: Handle) -> Meas
 def _begin(setup: Setup, trial: Trial, values: Mapping[str, Any]) -> Run:
     torch.manual_seed(trial.seed)
     model = setup.family.build(trial.size, setup.domain.shape, setup.options).to(setup.device)
-    return Run(model, OPTIMIZERS[values["optimizer"]](model.parameters(), values))
+    optimizer = OPTIMIZERS[values["optimizer"]](model.parameters(), values)
+    eta = float(values.get("averaging", -1))
+    return Run(model, optimizer, Average(model, eta) if eta >= 0 else None)
 
 
 def _advance(
@@ -148,6 +154,8 @@ def _step(domain: Domain, run: Run, batch: Any, clip: float) -> float:
     run.optimizer.step()
     value = float(total.detach())
     run.step += 1
+    if run.average is not None:
+        run.average.update(run.step)
     run.samples_seen += count
     run.loss_sum += value
     run.loss_count += count
@@ -171,7 +179,9 @@ def _ended(
 
 def _evaluate(setup: Setup, run: Run, shard: ShardItems) -> float:
     """Evaluate V, extend the curve, keep the best weights. Returns the error, finite or not."""
-    scores = _scores(setup, run, shard.validation)
+    with run.average.in_place() if run.average is not None else nullcontext():
+        scores = _scores(setup, run, shard.validation)
+        weights = {name: value.clone() for name, value in run.model.state_dict().items()}
     error, loss = scores.mean(setup.metric), scores.mean(setup.domain.metrics[0])
     if not (math.isfinite(error) and math.isfinite(loss)):
         return error if math.isfinite(loss) else loss
@@ -180,7 +190,6 @@ def _evaluate(setup: Setup, run: Run, shard: ShardItems) -> float:
     run.curve.append(point)
     run.loss_sum = run.loss_count = 0.0
     if run.best is None or error < run.best.error:
-        weights = {name: value.clone() for name, value in run.model.state_dict().items()}
         run.best = Best(run.step, error, weights, scores)
     return error
 
@@ -200,6 +209,8 @@ def _snapshot(run: Run, trial: Trial) -> bytes:
     tensors = {f"model.{name}": value for name, value in run.model.state_dict().items()}
     for name, value in checkpoint.optimizer_tensors(run.optimizer).items():
         tensors[f"optimizer.{name}"] = value
+    if run.average is not None:
+        tensors |= {f"average.{name}": value for name, value in run.average.weights.items()}
     tensors["rng"] = torch.get_rng_state()
     best = None
     if run.best is not None:
@@ -241,6 +252,8 @@ def _resume(run: Run, trial: Trial, data: bytes | None) -> None:
 
     run.model.load_state_dict(part("model."))
     checkpoint.restore_optimizer(run.optimizer, part("optimizer."))
+    if run.average is not None:
+        run.average.restore(part("average."))
     torch.set_rng_state(tensors["rng"])
     device = next(run.model.parameters()).device
     on_device = {name: value.to(device) for name, value in tensors.items()}
