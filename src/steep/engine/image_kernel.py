@@ -1,7 +1,8 @@
 """Convolution and batch norm of small networks, compiled (image.cpp), as autograd functions.
 
-Tensors are [C, H, W, N], N padded to a multiple of the vector length with zero images: ``enter``
-makes them, ``leave`` goes back. Checked against torch when loaded. CPU, one thread.
+Tensors x_CxPxN hold H * W pixels and one that is never read (see image.cpp); N is padded to a
+multiple of the vector length with zero images. ``enter`` makes them, ``leave`` goes back. Checked
+against torch when loaded. CPU, one thread.
 """
 
 from __future__ import annotations
@@ -22,25 +23,39 @@ _TOLERANCE = 1e-4
 """Largest difference from torch in float32 over outputs and gradients of order 1."""
 
 
+Size = tuple[int, int]
+"""Height and width."""
+
+
 def enter(x_BxCxHxW: Tensor) -> Tensor:
-    """x_CxHxWxN: the batch innermost, padded with zero images."""
+    """x_CxPxN: the batch innermost, padded with zero images."""
     lanes = _lanes(x_BxCxHxW.dtype)
-    return F.pad(x_BxCxHxW.permute(1, 2, 3, 0), (0, -len(x_BxCxHxW) % lanes)).contiguous()
+    x_CxPxB = x_BxCxHxW.permute(1, 2, 3, 0).flatten(1, 2)
+    return F.pad(x_CxPxB, (0, -len(x_BxCxHxW) % lanes, 0, 1)).contiguous()
 
 
-def leave(x_CxHxWxN: Tensor, images: int) -> Tensor:
+def leave(x_CxPxN: Tensor, size: Size, images: int) -> Tensor:
     """x_BxCxHxW without the padding."""
-    return x_CxHxWxN[..., :images].permute(3, 0, 1, 2)
+    return x_CxPxN[:, :-1, :images].unflatten(1, size).permute(3, 0, 1, 2)
 
 
-def convolution(x_CxHxWxN: Tensor, layer: nn.Conv2d) -> Tensor:
+def after(layer: nn.Conv2d, size: Size) -> Size:
+    """Height and width of a convolution's output."""
+    kernel, stride = layer.kernel_size[0], layer.stride[0]
+    height, width = ((side + 2 * (kernel // 2) - kernel) // stride + 1 for side in size)
+    return height, width
+
+
+def convolution(x_CxPxN: Tensor, layer: nn.Conv2d, size: Size) -> Tensor:
     """``layer`` without bias, padding half its kernel, and its stride."""
-    y: Tensor = Convolution.apply(x_CxHxWxN, layer.weight, layer.stride[0])
+    y: Tensor = Convolution.apply(
+        x_CxPxN, layer.weight, layer.stride[0], (*size, *after(layer, size))
+    )
     return y
 
 
 def norm(
-    x_CxHxWxN: Tensor,
+    x_CxPxN: Tensor,
     layer: nn.BatchNorm2d,
     images: int,
     relu: bool,
@@ -51,7 +66,7 @@ def norm(
         layer.num_batches_tracked.add_(1)
     running = layer.running_mean, layer.running_var
     y: Tensor = Norm.apply(
-        x_CxHxWxN,
+        x_CxPxN,
         residual,
         layer.weight,
         layer.bias,
@@ -63,20 +78,25 @@ def norm(
 
 class Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight_OxIxKxK: Tensor, stride: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight_OxIxKxK: Tensor,
+        stride: int,
+        sides: tuple[int, int, int, int],
+    ) -> Tensor:
         outer, inner, kernel, _ = weight_OxIxKxK.shape
-        _, hi, wi, n = x.shape
-        ho, wo = ((size + 2 * (kernel // 2) - kernel) // stride + 1 for size in (hi, wi))
-        ctx.sizes = (inner, outer, hi, wi, ho, wo, n, kernel, stride)
+        n, (_, _, ho, wo) = x.shape[2], sides
+        ctx.sizes = (inner, outer, *sides, n, kernel, stride)
         ctx.save_for_backward(x, weight_OxIxKxK)
-        y = x.new_empty(outer, ho, wo, n)
+        y = x.new_empty(outer, ho * wo + 1, n)
         panel_IxKxKxO = weight_OxIxKxK.permute(1, 2, 3, 0).contiguous()
         _call("convolve", x.dtype, *ctx.sizes, 0, x, panel_IxKxKxO, y)
         return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         x, weight_OxIxKxK = ctx.saved_tensors
         inner, outer, hi, wi, ho, wo, n, kernel, stride = ctx.sizes
         dy = dy.contiguous()
@@ -89,7 +109,7 @@ class Convolution(torch.autograd.Function):
         d_weight = torch.empty(weight_OxIxKxK.shape, dtype=x.dtype)
         sums = x.new_zeros(kernel * kernel * outer * inner * _lanes(x.dtype))
         _call("weights", x.dtype, *ctx.sizes, x, dy, sums, d_weight)
-        return dx, d_weight, None
+        return dx, d_weight, None, None
 
 
 class Norm(torch.autograd.Function):
@@ -104,8 +124,8 @@ class Norm(torch.autograd.Function):
         flags: tuple[int, bool, bool, float, float],
     ) -> Tensor:
         images, relu, training, momentum, eps = flags
-        channels, height, width, n = x.shape
-        ctx.sizes = (channels, height * width, n, images)
+        channels, pixels, n = x.shape
+        ctx.sizes = (channels, pixels - 1, n, images)
         ctx.training, ctx.residual = training, residual is not None
         mean_C, inverse_C = x.new_empty(2, channels)
         y = torch.empty_like(x)
@@ -155,8 +175,8 @@ def _check() -> None:
     for compiled in (False, True):
         leaf = x.clone().requires_grad_()
         if compiled:
-            inner = convolution(enter(leaf), layers[0])
-            out = leave(norm(inner, layers[1], 19, True, inner), 19)
+            inner = convolution(enter(leaf), layers[0], (7, 6))
+            out = leave(norm(inner, layers[1], 19, True, inner), (4, 3), 19)
         else:
             inner = layers[0](leaf)
             out = F.relu(layers[1](inner) + inner)

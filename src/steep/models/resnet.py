@@ -81,14 +81,14 @@ class ResNet(nn.Module):
         return self.classifier(x_BxCxHxW.mean((2, 3)))
 
     def _compiled_forward(self, x_BxCxHxW: Tensor) -> Tensor:
-        images = len(x_BxCxHxW)
-        x = image_kernel.enter(x_BxCxHxW)
-        x = image_kernel.norm(
-            image_kernel.convolution(x, self.stem), self.stem_norm, images, relu=True
-        )
+        images, _, height, width = x_BxCxHxW.shape
+        size = height, width
+        x = image_kernel.convolution(image_kernel.enter(x_BxCxHxW), self.stem, size)
+        x = image_kernel.norm(x, self.stem_norm, images, relu=True)
         for block in self.blocks:
-            x = block.compiled(x, images)  # type: ignore[operator]
-        pooled_CxB = x.mean((1, 2))[:, :images]
+            x = block.compiled(x, size, images)  # type: ignore[operator]
+            size = image_kernel.after(block.first, size)  # type: ignore[arg-type]
+        pooled_CxB = x[:, :-1].mean(1)[:, :images]
         return self.classifier(pooled_CxB.t())
 
 
@@ -114,13 +114,13 @@ class Block(nn.Module):
             x_BxCxHxW = self.shortcut_norm(self.shortcut(x_BxCxHxW))
         return F.relu(x_BxCxHxW + self.second_norm(self.second(inner)))
 
-    def compiled(self, x: Tensor, images: int) -> Tensor:
-        """``forward`` of x_CxHxWxN by image_kernel."""
-        inner = image_kernel.convolution(x, self.first)
+    def compiled(self, x: Tensor, size: image_kernel.Size, images: int) -> Tensor:
+        """``forward`` of x_CxPxN by image_kernel."""
+        inner = image_kernel.convolution(x, self.first, size)
         inner = image_kernel.norm(inner, self.first_norm, images, relu=True)
-        inner = image_kernel.convolution(inner, self.second)
+        inner = image_kernel.convolution(inner, self.second, image_kernel.after(self.first, size))
         if self.shortcut is not None and self.shortcut_norm is not None:
-            x = image_kernel.convolution(x, self.shortcut)
+            x = image_kernel.convolution(x, self.shortcut, size)
             x = image_kernel.norm(x, self.shortcut_norm, images, relu=False)
         return image_kernel.norm(inner, self.second_norm, images, relu=True, residual=x)
 
