@@ -84,7 +84,7 @@ class Law:
         return tuple(float(v) for v in values)
 
 
-def exponent(name: str = "b", centre: float = -0.6, spread: float = 0.5) -> Shape:
+def exponent(name: str = "b", centre: float = -0.3, spread: float = 0.6) -> Shape:
     """Prior of an exponent's size: log-t, median exp(centre).
 
     Learnt from the published curves of ``benchmarks/lcdb.py`` (cross-validated by data set), with

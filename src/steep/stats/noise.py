@@ -133,7 +133,7 @@ def _known(log_ratio: Array, base: Array, variance: float, df: float, squares: f
     """Structures around a noise of known ``variance`` times ``base`` (n,)."""
     independent, wander, bend, chance = [], [], [], []
     for (scatter, probability), (w, b) in product(SCATTERS, SIZES):
-        chance.append(np.log(probability))
+        chance.append(np.log(probability * len(SCATTERS)))
         independent.append(base + scatter * base.mean())
         wander.append(w * w / variance)
         bend.append(b * b / variance)

@@ -16,9 +16,12 @@ import numpy as np
 from scipy.special import ndtri
 
 from steep.laws.law import Array, Law
+from steep.stats.mixture import systematic
 from steep.stats.noise import Noise
 
 PROPOSAL_DF = 5.0
+KERNELS, WIDTH = 16, 0.5
+"""How many proposals follow the ridge of a posterior, and their width relative to all of it."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,16 @@ def _log_normal(z: Array) -> Array:
     return -0.5 * np.sum(z * z, axis=1) - 0.5 * z.shape[1] * log(2 * pi)
 
 
-def _log_t(z: Array, mean: Array, factor: Array) -> Array:
-    """Log density of a multivariate t with Cholesky ``factor`` of its scale matrix."""
-    d = z.shape[1]
-    scaled = np.linalg.solve(factor, (z - mean).T)
-    quad = np.sum(scaled * scaled, axis=0)
-    v = PROPOSAL_DF
+def _log_t(z: Array, centres: Array, factor: Array) -> Array:
+    """Log density of an even mixture of t's about ``centres`` (kernels, d), all with the Cholesky
+    ``factor`` of their scale matrix."""
+    d, v = z.shape[1], PROPOSAL_DF
+    inverse = np.linalg.inv(factor)
+    scaled = (z @ inverse.T)[:, None, :] - (centres @ inverse.T)[None, :, :]
+    quad = np.einsum("skd,skd->sk", scaled, scaled)
     constant = lgamma((v + d) / 2) - lgamma(v / 2) - 0.5 * d * log(v * pi)
-    return constant - np.sum(np.log(np.diag(factor))) - 0.5 * (v + d) * np.log1p(quad / v)
+    mixed = np.mean((1.0 + quad / v) ** (-0.5 * (v + d)), axis=1)
+    return constant - np.sum(np.log(np.diag(factor))) + np.log(np.maximum(mixed, 1e-300))
 
 
 def likelihood(log_ratio: Array, log_error: Array, noise: Noise, law: Law, z: Array) -> tuple:
@@ -100,37 +105,43 @@ def sample_law(
     log_error: Array,
     noise: Noise,
     first: int = 600,
-    later: tuple[int, ...] = (400, 400, 400),
+    later: tuple[int, ...] = (300, 500, 500),
 ) -> Sample:
     """Weighted posterior draws of ``law``'s shape on points at ``log_ratio`` (n,)."""
     d = len(law.shape)
     z = cover(first, d)
     result = likelihood(log_ratio, log_error, noise, law, z)
     log_prior = _log_normal(z)
-    share = [float(first)]
-    components = [log_prior.copy()]
-    proposals: list[tuple[Array, Array]] = []
+    components = [log_prior + log(first)]
+    proposals: list[tuple[Array, Array, int]] = []
     base = cover(max(later, default=1), d + 1)
-    for count in later:
-        density = np.logaddexp.reduce([c + log(s) for c, s in zip(components, share, strict=True)])
-        total = np.logaddexp.reduce(result[0], axis=1) + log_prior - density
-        weight = _flattened(total, wanted=8.0 * d)
-        mean = weight @ z
-        spread = (z - mean).T @ ((z - mean) * weight[:, None]) + 1e-10 * np.eye(d)
-        factor = np.linalg.cholesky(1.3 * spread)
+    for i, count in enumerate(later):
+        total = np.logaddexp.reduce(result[0], axis=1) + log_prior
+        weight = _flattened(total - np.logaddexp.reduce(components), wanted=8.0 * d)
+        centres, factor = _proposal(z, weight, kernels=1 if i == 0 else KERNELS)
         # a t deviate is a normal one over the root of a chi-square: the last score makes the latter
         stretch = _chi_square_root(base[:count, d])
-        fresh = mean + (base[:count, :d] @ factor.T) / stretch[:, None]
+        step = (base[:count, :d] @ factor.T) / stretch[:, None]
+        fresh = centres[np.arange(count) % len(centres)] + step
         more = likelihood(log_ratio, log_error, noise, law, fresh)
         z = np.concatenate([z, fresh])
         result = tuple(np.concatenate([a, b]) for a, b in zip(result, more, strict=True))
         log_prior = np.concatenate([log_prior, _log_normal(fresh)])
-        proposals.append((mean, factor))
-        share.append(float(count))
-        components = [log_prior] + [_log_t(z, m, f) for m, f in proposals]
-    density = np.logaddexp.reduce([c + log(s) for c, s in zip(components, share, strict=True)])
-    log_weight = result[0] + (log_prior - density)[:, None]
+        proposals.append((centres, factor, count))
+        components = [log_prior + log(first)] + [_log_t(z, c, f) + log(k) for c, f, k in proposals]
+    log_weight = result[0] + (log_prior - np.logaddexp.reduce(components))[:, None]
     return Sample(law, z, log_weight, result[1], result[2])
+
+
+def _proposal(z: Array, weight: Array, kernels: int) -> tuple[Array, Array]:
+    """Centres (kernels, d) and Cholesky factor: one wide t, or narrower ones along a bent ridge."""
+    mean = weight @ z
+    spread = (z - mean).T @ ((z - mean) * weight[:, None]) + 1e-10 * np.eye(z.shape[1])
+    if kernels == 1:
+        return mean[None, :], np.linalg.cholesky(1.3 * spread)
+    order = np.argsort(z[:, 0])
+    centres = z[order][systematic(weight[order], kernels)]
+    return centres, np.linalg.cholesky(WIDTH**2 * spread)
 
 
 def _chi_square_root(score: Array) -> Array:
