@@ -138,10 +138,10 @@ def _proposal(z: Array, weight: Array, kernels: int) -> tuple[Array, Array]:
     mean = weight @ z
     spread = (z - mean).T @ ((z - mean) * weight[:, None]) + 1e-10 * np.eye(z.shape[1])
     if kernels == 1:
-        return mean[None, :], np.linalg.cholesky(1.3 * spread)
+        return mean[None, :], np.asarray(np.linalg.cholesky(1.3 * spread), dtype=float)
     order = np.argsort(z[:, 0])
     centres = z[order][systematic(weight[order], kernels)]
-    return centres, np.linalg.cholesky(WIDTH**2 * spread)
+    return centres, np.asarray(np.linalg.cholesky(WIDTH**2 * spread), dtype=float)
 
 
 def _chi_square_root(score: Array) -> Array:
