@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from steep.laws.law import Array
 from steep.records import Point
@@ -37,8 +38,8 @@ def curve_from_arrays(
     keep = np.isfinite(samples) & np.isfinite(error) & (samples > 0)
     notes = []
     if not keep.all():
-        rows = ", ".join(str(i + 1) for i in np.flatnonzero(~keep)[:5])
-        notes.append(f"rows without a finite error or a positive size are left out: {rows}")
+        which = ", ".join(str(i + 1) for i in np.flatnonzero(~keep)[:5])
+        notes.append(f"rows without a finite error or a positive size are left out: {which}")
     points: list[Point] = []
     squares, df = 0.0, 0
     for size in np.unique(samples[keep]):
@@ -87,13 +88,13 @@ def curve_from_points(points: tuple[Point, ...]) -> Curve:
     return Curve(tuple(sorted(merged, key=lambda p: p.samples)), squares, df)
 
 
-def _pooled_se(se: Array | None, error: Array, rows: Array) -> float | None:
+def _pooled_se(se: Array | None, error: Array, rows: NDArray[np.intp]) -> float | None:
     if se is None or not np.all(np.isfinite(se[rows]) & (se[rows] > 0)):
         return None
     return float(np.sqrt(np.sum((se[rows] / error[rows]) ** 2)) / len(rows))
 
 
-def _common(values: Array | None, rows: Array) -> float | None:
+def _common(values: Array | None, rows: NDArray[np.intp]) -> float | None:
     if values is None or not np.isfinite(values[rows]).all():
         return None
     return float(np.exp(np.mean(np.log(values[rows]))))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from steep.laws.law import Array, Law
@@ -127,7 +128,7 @@ def _rises(
     residuals: Residuals,
     x: Array,
     squares: float,
-    who: Array,
+    who: NDArray[np.intp],
     offset: Array,
     slope: Array,
     lower: Array,
