@@ -26,7 +26,7 @@ LADDER = {
     "rhn": (16, 24, 32, 48, 64, 96, 128),
     "lstm": (16, 32, 64, 128, 256),
 }
-RATES = {"resnet": (0.03, 0.1, 0.3), "rhn": (0.001, 0.003, 0.01), "lstm": (0.001, 0.003, 0.01)}
+RATES = {"resnet": (0.05, 0.15, 0.45), "rhn": (0.004, 0.01, 0.025), "lstm": (0.004, 0.01, 0.025)}
 SMALLEST = {"images": 100.0, "characters": 4000.0}
 """A first shard below this says little: a few images of each class, a page of text."""
 ORDERS = 1000.0

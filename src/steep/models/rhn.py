@@ -103,11 +103,12 @@ FAMILY = Family(
     dial="width",
     recipe={
         "optimizer": "adam",
-        "learning_rate": 0.003,
+        "learning_rate": 0.01,
         "momentum": 0.9,
-        "batch_size": 32,
-        "sequence_length": 64,
+        "batch_size": 16,
+        "sequence_length": 32,
         "clip": 1.0,
+        "averaging": 8.0,
     },
     embeddings=embeddings,
 )
