@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from steep.config import Spec
+from steep.config import Loaded, Problem, Spec, SpecError
+from steep.folder import read_frozen
 
 
 @dataclass(frozen=True)
@@ -59,3 +62,30 @@ def only_adds(change: Change) -> bool:
     if old is None or new is None:  # shards.largest: None is all of the data
         return new is None
     return bool(new >= old)
+
+
+def refuse_changes(folder: Path, loaded: Loaded, files: Mapping[str, str], extend: bool) -> None:
+    """Raise SpecError when the spec or the data are not those the study in ``folder`` began with,
+    or only added to where ``extend`` allows it."""
+    frozen = read_frozen(folder)
+    differences = changes(frozen.loaded.spec, loaded.spec)
+    barred = [d for d in differences if not (extend and only_adds(d))]
+    if barred:
+        hint = "" if extend else "; --extend takes more seeds, sizes, choices and data"
+        raise SpecError(
+            [loaded.problem(d.path, f"was {d.old!r}, now {d.new!r}") for d in barred],
+            f"{folder} was begun with another spec{hint}",
+        )
+    data = changed_files(frozen.data, files)
+    if data and not extend:
+        raise SpecError(data, f"the data under {folder} changed")
+
+
+def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[Problem]:
+    """Each data file that was added, removed or altered since ``before`` was recorded."""
+    problems = []
+    for name in sorted(set(before) | set(now)):
+        if before.get(name) != now.get(name):
+            what = "new" if name not in before else "gone" if name not in now else "changed"
+            problems.append(Problem(name, None, f"{what} since the study began"))
+    return problems

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
+
+from steep.terminal import (
+    clear_errors,
+    duration,
+    fail,
+    print_json,
+    print_record,
+    results_json,
+    run_study,
+    title,
+)
 
 app = typer.Typer(
     name="steep",
@@ -35,12 +42,10 @@ Higher = Annotated[
 ]
 Source = Annotated[str, typer.Argument(help="A study folder, a CSV/JSON/Parquet file, or -.")]
 
-PARTIAL, BAD_INPUT, INTERRUPTED = 1, 2, 130
-
 
 def main() -> None:
     """The entry point: known errors as one clear message and an exit code, never a traceback."""
-    with _clear_errors():
+    with clear_errors():
         app()
 
 
@@ -61,18 +66,18 @@ def init(
     from steep.init import propose
 
     if out.exists() and not force:
-        _fail(f"{out} exists: give another --out, or --force")
+        fail(f"{out} exists: give another --out, or --force")
     found = propose(
         data,
         domain=domain,
         family=family,
-        seconds=_duration(budget),
+        seconds=duration(budget),
         workers=workers,
         base=out.resolve().parent,
     )
     out.write_text(found.text, encoding="utf-8")
     if as_json:
-        _print_json({"spec": str(out), "notes": list(found.notes)})
+        print_json({"spec": str(out), "notes": list(found.notes)})
         return
     for note in found.notes:
         typer.echo(note)
@@ -89,7 +94,7 @@ def plan(spec: Path, out: Out = None, as_json: Json = False) -> None:
     if as_json:
         from dataclasses import asdict
 
-        _print_json(asdict(found) | {"trials": [asdict(t) for t in found.trials]})
+        print_json(asdict(found) | {"trials": [asdict(t) for t in found.trials]})
         return
     from steep.present.lines import plan_lines
 
@@ -122,9 +127,9 @@ def run(
 
     study = Study.open(spec) if spec.is_dir() else Study(spec, out)
     asked = {"extend": extend, "retry_failed": retry_failed, "take_over": take_over}
-    code = _run(study, workers, budget, quiet or as_json, **asked)
+    code = run_study(study, workers, budget, quiet or as_json, **asked)
     if as_json:
-        _print_json(_results_json(study))
+        print_json(results_json(study))
     raise typer.Exit(code)
 
 
@@ -138,7 +143,7 @@ def status(study: Path, as_json: Json = False) -> None:
     if as_json:
         from dataclasses import asdict
 
-        _print_json(
+        print_json(
             [
                 asdict(r.trial)
                 | {"id": r.trial.id, "status": r.status, "attempts": r.attempts}
@@ -160,7 +165,7 @@ def salvage(study: Path, as_json: Json = False) -> None:
 
     trials, measured = Store.restore(study)
     if as_json:
-        _print_json({"trials": trials, "measured": measured})
+        print_json({"trials": trials, "measured": measured})
     else:
         typer.echo(f"{trials} trials read, {measured} with a result. Next: steep run {study}")
 
@@ -184,12 +189,12 @@ def fit(
     if as_json:
         from dataclasses import asdict
 
-        _print_json([{"curve": c.name, "notes": c.notes} | asdict(c.fit) for c in found])
+        print_json([{"curve": c.name, "notes": c.notes} | asdict(c.fit) for c in found])
         return
     from steep.present.fits import summary
 
     for curve in found:
-        _title(curve.name, len(found))
+        title(curve.name, len(found))
         for note in curve.notes:
             typer.echo(note)
         typer.echo(summary(curve.fit))
@@ -221,13 +226,13 @@ def forecast(
     if as_json:
         from dataclasses import asdict
 
-        _print_json([{"curve": c.name, "notes": c.notes} | asdict(c.forecast) for c in found])
+        print_json([{"curve": c.name, "notes": c.notes} | asdict(c.forecast) for c in found])
         return
     from steep.present.sentences import answer, caveat
     from steep.present.tables import forecast_text
 
     for curve in found:
-        _title(curve.name, len(found))
+        title(curve.name, len(found))
         typer.echo(answer(curve.forecast, curve.fit))
         typer.echo(caveat(curve.forecast))
         for note in curve.notes:
@@ -261,11 +266,11 @@ def compare(
         sources, x, y, by, se, higher_is_better, level=level, margin=margin, error=error
     )
     if as_json:
-        _print_record(found)
+        print_record(found)
         return
     typer.echo(found.sentence)
     for pair in found.pairs:
-        _title(f"{pair.first} against {pair.second}", len(found.pairs) + 1)
+        title(f"{pair.first} against {pair.second}", len(found.pairs) + 1)
         for sentence in pair.sentences:
             typer.echo(sentence)
     for note in found.notes:
@@ -290,12 +295,12 @@ def diagnose(
     if as_json:
         from dataclasses import asdict
 
-        _print_json([{"curve": n, "findings": [asdict(f) for f in fs]} for n, fs in found])
+        print_json([{"curve": n, "findings": [asdict(f) for f in fs]} for n, fs in found])
         return
     from steep.present.lines import finding_lines
 
     for name, findings in found:
-        _title(name, len(found))
+        title(name, len(found))
         for line in finding_lines(findings):
             typer.echo(line)
 
@@ -319,12 +324,12 @@ def backtest(
     if as_json:
         from dataclasses import asdict
 
-        _print_json([{"curve": name} | asdict(made) for name, made in found])
+        print_json([{"curve": name} | asdict(made) for name, made in found])
         return
     from steep.present.tables import backtest_table
 
     for name, made in found:
-        _title(name, len(found))
+        title(name, len(found))
         typer.echo(made.sentence)
         if made.scores:
             typer.echo(backtest_table(made).text())
@@ -353,7 +358,7 @@ def report(
     table = (source, x, y, by, se, parameters, higher_is_better)
     written = report_of(table, out, figures)
     if as_json:
-        _print_json({"written": [str(path) for path in written]})
+        print_json({"written": [str(path) for path in written]})
         return
     for path in written:
         typer.echo(f"Wrote {path}")
@@ -370,141 +375,10 @@ def demo(
     from steep.study import Study
 
     study = Study(demo_spec(), out)
-    code = _run(study, workers, None, as_json)
+    code = run_study(study, workers, None, as_json)
     if as_json:
-        _print_json(_results_json(study))
+        print_json(results_json(study))
     raise typer.Exit(code)
-
-
-# ---------------------------------------------------------------- shared by subcommands
-
-
-def _run(study: Any, workers: int | None, budget: str | None, quiet: bool, **asked: bool) -> int:
-    """Run with a progress bar and Ctrl-C handling; prints the answer; the exit code."""
-    from steep.present.progress import Progress
-    from steep.present.sentences import study_lines
-
-    flops, seconds = _budget(budget)
-    study.check()
-    with Progress(study.expected(), study.metric, quiet) as progress:
-        outcome = study.run(
-            workers=workers,
-            budget=flops,
-            seconds=seconds,
-            observe=progress.observe,
-            **asked,
-        )
-    if outcome.word == "drained":
-        typer.echo("Stopped; every finished step is kept. The same command goes on.", err=True)
-        return INTERRUPTED
-    if not quiet:
-        for line in study_lines(study.analyse()):
-            typer.echo(line)
-        typer.echo(f"Report: {study.folder / 'report.html'}")
-    if outcome.word == "budget":
-        left = f"Stopped at the budget, {outcome.unfinished} trials begun or planned are left."
-        typer.echo(f"{left} The same command goes on.", err=True)
-    if outcome.failed or outcome.timeout:
-        failed = f"{outcome.failed + outcome.timeout} of {outcome.trials} trials failed"
-        typer.echo(f"{failed}: 'steep status {study.folder}' says why.", err=True)
-        return PARTIAL
-    return 0
-
-
-def _budget(text: str | None) -> tuple[float | None, float | None]:
-    """A budget in FLOPs ('1e15') or in seconds ('2h', '30m', '90s')."""
-    if text is None:
-        return None, None
-    try:
-        flops = float(text)
-    except ValueError:
-        return None, _duration(text)
-    if not 0 < flops < float("inf"):
-        _fail(f"--budget {text}: write FLOPs such as 1e15, or a time such as 2h")
-    return flops, None
-
-
-def _duration(text: str) -> float:
-    from steep.present.numbers import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        _fail(f"--budget: {error}")
-
-
-def _results_json(study: Any) -> dict[str, Any]:
-    from steep.results import fits
-
-    analysis = study.analyse()
-    return fits(analysis) | {"report": str(study.folder / "report.html")}
-
-
-def _title(name: str, curves: int) -> None:
-    if curves > 1:
-        typer.echo(f"\n{name}")
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, allow_nan=False, default=str))
-
-
-def _print_record(record: Any) -> None:
-    from steep.records import encode
-
-    _print_json(json.loads(encode(record)))
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"steep: {message}", err=True)
-    raise typer.Exit(BAD_INPUT)
-
-
-@contextmanager
-def _clear_errors() -> Iterator[None]:
-    """Errors that a user can mend become their own words and exit code 2."""
-    try:
-        yield
-    except Exception as error:
-        said = _for_the_user(error)
-        if said is None:
-            raise
-        print(f"steep: {said}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
-
-
-def _for_the_user(error: Exception) -> str | None:
-    """The sentence that an error carries for the user; None for a mistake of steep's own.
-
-    Errors of steep's own checks are known by name, so that none of their modules is imported."""
-    if any(kind.__name__ in _USER_ERRORS for kind in type(error).__mro__):
-        return str(error)
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
-        return f"this needs {error.name}: pip install 'steep[{_EXTRAS[error.name]}]'"
-    return None
-
-
-_USER_ERRORS = {
-    "SpecError",
-    "DataError",
-    "ShardsError",
-    "StoreError",
-    "TableError",
-    "FunctionError",
-    "QuestionError",
-    "ExecutorError",
-    "MissingExtra",
-}
-_EXTRAS = {
-    "torch": "train",
-    "PIL": "train",
-    "psutil": "train",
-    "safetensors": "train",
-    "matplotlib": "plots",
-    "pyarrow": "parquet",
-}
 
 
 if __name__ == "__main__":

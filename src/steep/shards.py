@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steep.config import Loaded, Problem
+from steep.config import Loaded
 from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, Items
 from steep.records import Shard, Trial
 from steep.trainers.contract import ShardItems
@@ -299,13 +299,3 @@ def _read(path: Path, checksum: str) -> np.ndarray:
 def items_of(folder: Path, trial: Trial) -> ShardItems:
     """What a worker reads for its trial: see ``trial_items``."""
     return trial_items(from_files(folder), trial)
-
-
-def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[Problem]:
-    """Each data file that was added, removed or altered since ``before`` was recorded."""
-    problems = []
-    for name in sorted(set(before) | set(now)):
-        if before.get(name) != now.get(name):
-            what = "new" if name not in before else "gone" if name not in now else "changed"
-            problems.append(Problem(name, None, f"{what} since the study began"))
-    return problems

@@ -8,49 +8,28 @@ missing and no more, so that resuming, adding seeds and starting are the same ca
 
 from __future__ import annotations
 
-import datetime
 import math
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steep import ledger
 from steep import shards as shards_
-from steep.analysis import (
-    Facts,
-    analyse,
-    confrontation,
-    held_out_trials,
-    with_findings,
-)
+from steep.analysis import held_out_trials
 from steep.calibrate import seconds_per_flop
-from steep.changes import changes, only_adds
-from steep.config import Loaded, SpecError, from_values, load, member
+from steep.changes import refuse_changes
+from steep.config import Loaded, from_values, load, member
 from steep.domains import DOMAINS
-from steep.fit import fit
-from steep.folder import StoreError, StudyExists, compose_study_yaml, read_frozen
+from steep.folder import StudyExists, compose_study_yaml, read_frozen
 from steep.models import FAMILIES
 from steep.plan import Plan, plan, rehearse
 from steep.planners import PLANNERS
 from steep.planners.contract import Problem, Wanted
-from steep.records import (
-    Analysis,
-    Confrontation,
-    Measurement,
-    Settings,
-    Shard,
-    Trial,
-    decode,
-    encode,
-    settings,
-)
-from steep.results import result_files
-from steep.select import next_size, table
+from steep.records import Analysis, Measurement, Settings, Shard, Trial, settings
 from steep.store import Store
 from steep.train import Drain, Outcome, train
 from steep.trainers import TRAINERS
@@ -146,29 +125,29 @@ class Study:
             )
             outcome = go(self._search(budget), budget=budget)
             if outcome.word in ("complete", "partial") and self._held_out_shards:
-                forecasts = self._register_forecasts(store)
-                wanted = held_out_trials(forecasts, self._facts(store))
+                facts = ledger.facts(store, self.spec, self.cut)
+                wanted = held_out_trials(ledger.register_forecasts(store, facts), facts)
                 outcome = outcome.then(go(_missing(wanted)))
             if not drain.now:
-                self._write_results(store)
+                ledger.write_results(store, self.spec, self.cut)
         return replace(outcome, word="budget") if stop.over else outcome
 
     def results(self) -> pd.DataFrame:
         """The long table: one row per trial."""
         with self.store() as store:
-            return self._table(store)
+            return ledger.trials(store, self.spec, self.cut)
 
     def analyse(
         self, *, at: Sequence[float] = (), targets: Sequence[float] = (), level: float = 0.9
     ) -> Analysis:
         """Best-fit models, fits, forecasts, confrontations and findings, from the store alone."""
         with self.store() as store:
-            return self._analyse(store, at=at, targets=targets, level=level)
+            return ledger.analysis(store, self.spec, self.cut, at=at, targets=targets, level=level)
 
     def report(self) -> Path:
         """Write ``report.html`` and ``results/`` anew, from the store alone; the report's path."""
         with Store.open(self.folder) as store:
-            self._write_results(store)
+            ledger.write_results(store, self.spec, self.cut)
         return self.folder / "report.html"
 
     def measurements(self) -> list[Measurement]:
@@ -316,7 +295,7 @@ class Study:
                 store = Store.create(self.folder, text)
                 self._write_shards(store)
                 return store
-        self._refuse_changes(extend)
+        refuse_changes(self.folder, self.loaded, self.items.files, extend)
         begun = (self.folder / shards_.FOLDER / "manifest.json").exists()
         if extend and begun:
             old = shards_.from_files(self.folder)
@@ -335,21 +314,6 @@ class Study:
         files = shards_.to_files(self.cut)
         for name, data in files.items():  # the manifest is last: it vouches for the others
             store.write(name, data)
-
-    def _refuse_changes(self, extend: bool) -> None:
-        """Raise when the spec or the data are not those the study began with."""
-        frozen = read_frozen(self.folder)
-        differences = changes(frozen.loaded.spec, self.spec)
-        barred = [d for d in differences if not (extend and only_adds(d))]
-        if barred:
-            hint = "" if extend else "; --extend takes more seeds, sizes, choices and data"
-            raise SpecError(
-                [self.loaded.problem(d.path, f"was {d.old!r}, now {d.new!r}") for d in barred],
-                f"{self.folder} was begun with another spec{hint}",
-            )
-        data = shards_.changed(frozen.data, self.items.files)
-        if data and not extend:
-            raise SpecError(data, f"the data under {self.folder} changed")
 
     # ------------------------------------------------------------ training
 
@@ -392,13 +356,13 @@ class Study:
     def _costs(self) -> dict[int, Cost | None]:
         return {}
 
-    # ------------------------------------------------------------ facts and forecasts
+    # ------------------------------------------------------------ facts and expectations
 
     def _register_facts(self, store: Store) -> None:
         """Keep what later analysis needs, so that it needs neither the data nor torch."""
         largest = max(self.problem.shards, key=lambda s: s.items)
         order = self.cut.orders[largest.permutation][: largest.items]
-        dial = {size: self._cost(size) for size in _dial(self.spec.family.sizes)}
+        dial = {size: self._cost(size) for size in ledger.dial(self.spec.family.sizes)}
         facts = {
             "unit": self.domain.unit,
             "metric": self.metric,
@@ -406,49 +370,8 @@ class Study:
             "best_guess": dict(self.domain.best_guess(order, self.cut.validation)),
             "sizes": {str(s): [c.parameters, c.flops] for s, c in dial.items() if c is not None},
             "removed_duplicates": self.cut.removed,
-            "python": platform.python_version(),
-            "machine": f"{platform.system()} {platform.machine()}, {platform.processor()}",
         }
-        known = store.decisions("facts")
-        if not known or known[-1].payload != facts:
-            store.decide("facts", facts)
-
-    def _facts(self, store: Store) -> Facts:
-        known = store.decisions("facts")
-        if not known:
-            raise StoreError(f"{self.folder} has trained nothing yet: run it first")
-        facts = known[-1].payload
-        return Facts(
-            self.spec,
-            self.cut.shards,
-            facts["unit"],
-            facts["metric"],
-            tuple(facts["metrics"]),
-            facts["best_guess"],
-            self.cut.validation_group,
-            {int(s): (int(p), float(f)) for s, (p, f) in facts["sizes"].items()},
-        )
-
-    def _register_forecasts(self, store: Store) -> list[Confrontation]:
-        """Write each held-out shard's forecast down before that shard is trained; once."""
-        known = self._registered(store)
-        samples = {c.samples for c in known}
-        fresh = [s for s in self._held_out_shards if s.samples not in samples]
-        if fresh:
-            facts = self._facts(store)
-            analysis = analyse(facts, store.measurements(), store.items)
-            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            for shard in fresh:
-                made = confrontation(facts, shard, analysis, 0.9, now)
-                if made is not None:
-                    store.decide("forecast", {"confrontation": encode(made)})
-        return self._registered(store)
-
-    def _registered(self, store: Store) -> list[Confrontation]:
-        return [
-            decode(Confrontation, decision.payload["confrontation"])
-            for decision in store.decisions("forecast")
-        ]
+        ledger.register_facts(store, facts)
 
     def _first_choice(self) -> Settings:
         """Some hyperparameters of the search, where any will do: costs do not depend on them."""
@@ -463,68 +386,6 @@ class Study:
             for shard in self._held_out_shards
             for seed in range(self.spec.search.seeds)
         ]
-
-    # ------------------------------------------------------------ what comes out
-
-    def _analyse(self, store: Store, **asked: Any) -> Analysis:
-        measurements = store.measurements()
-        facts = self._facts(store)
-        analysis = analyse(
-            facts,
-            measurements,
-            store.items,
-            self._registered(store),
-            provenance=self._provenance(store, measurements),
-            **asked,
-        )
-        from steep.diagnose import diagnose
-
-        found = diagnose(
-            fit=analysis.curves[0].fit if analysis.curves else None,
-            best_fits=analysis.best_fits,
-            measurements=measurements,
-        )
-        return with_findings(analysis, found)
-
-    def _provenance(self, store: Store, measurements: Sequence[Measurement]) -> Any:
-        facts = store.decisions("facts")[-1].payload
-        versions = {n: str(v) for m in measurements for n, v in m.versions}
-        engines = sorted({m.engine for m in measurements if m.engine})
-        return settings(
-            {
-                "machine": facts["machine"],
-                "python": facts["python"],
-                "engine": ", ".join(engines),
-                "trials": len(measurements),
-                "seconds": sum(m.seconds for m in measurements),
-                "flops": sum(m.flops or 0.0 for m in measurements),
-                "duplicates removed from training": int(facts["removed_duplicates"]),
-                "seed": self.spec.seed,
-            }
-            | {f"version of {n}": v for n, v in versions.items()}
-            | {f"sha256 of {n}": digest for n, digest in self.cut.files.items()}
-        )
-
-    def _table(self, store: Store) -> pd.DataFrame:
-        return table(
-            store.measurements(),
-            study=self.spec.study,
-            domain=self.spec.domain.name,
-            family=self.spec.family.name,
-            unit=self.cut.shards[0].unit,
-        )
-
-    def _write_results(self, store: Store) -> None:
-        analysis = self._analyse(store)
-        store.write("results/trials.csv", self._table(store).to_csv(index=False).encode())
-        for name, text in result_files(analysis).items():
-            store.write(f"results/{name}", text.encode())
-        from steep.backtest import backtest
-        from steep.report import report  # plotly and jinja2 are slow to import
-
-        tested = backtest(analysis.curves[0].fit, fit=fit) if analysis.curves else None
-        html = report(analysis, store.measurements(), tested)
-        store.write("report.html", html.encode())
 
 
 class Deadline:
@@ -544,18 +405,6 @@ class Deadline:
 
     def is_set(self) -> bool:
         return self.over or self._drain.is_set()
-
-
-def _dial(sizes: Sequence[int]) -> list[int]:
-    """The sizes a study may come to train: its ladder, four steps between, two extensions."""
-    ladder = list(sizes)
-    for direction in ("high", "high", "low", "low"):
-        extra = next_size(ladder, direction)
-        ladder = sorted({*ladder, extra}) if extra is not None else ladder
-    between = {
-        round(low * (high / low) ** (k / 4)) for low, high in pairwise(ladder) for k in range(4)
-    }
-    return sorted(between | set(ladder))
 
 
 def _missing(wanted: Sequence[Trial]) -> Callable[..., list[Wanted]]:

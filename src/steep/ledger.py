@@ -1,0 +1,168 @@
+"""What a study writes down beside its trials, and what is made of that: facts, forecasts, results.
+
+Everything here is read from the store, so that a study can be analysed where its data is not.
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from steep.analysis import Facts, analyse, confrontation, with_findings
+from steep.config import Spec
+from steep.folder import StoreError
+from steep.records import Analysis, Confrontation, Measurement, Settings, decode, encode, settings
+from steep.results import result_files
+from steep.select import next_size, table
+from steep.shards import Cut
+from steep.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVEL = 0.9
+"""Of the forecasts that held-out shards confront."""
+
+
+def register_facts(store: Store, facts: Mapping[str, Any]) -> None:
+    """Keep what later analysis needs of the data and the models; once, unless it changed."""
+    processor = platform.processor()
+    machine = f"{platform.system()} {platform.machine()}" + (f", {processor}" if processor else "")
+    full = {**facts, "python": platform.python_version(), "machine": machine}
+    known = store.decisions("facts")
+    if not known or known[-1].payload != full:
+        store.decide("facts", full)
+
+
+def facts(store: Store, spec: Spec, cut: Cut) -> Facts:
+    """What was kept. Raises StoreError where nothing was trained yet."""
+    known = _payload(store)
+    return Facts(
+        spec,
+        cut.shards,
+        known["unit"],
+        known["metric"],
+        tuple(known["metrics"]),
+        known["best_guess"],
+        cut.validation_group,
+        {int(s): (int(p), float(f)) for s, (p, f) in known["sizes"].items()},
+    )
+
+
+def _payload(store: Store) -> dict[str, Any]:
+    known = store.decisions("facts")
+    if not known:
+        raise StoreError(f"{store.folder} has trained nothing yet: run it first")
+    return known[-1].payload
+
+
+def dial(sizes: Sequence[int]) -> list[int]:
+    """The sizes a study may come to train: its ladder, four steps between, two extensions."""
+    ladder = list(sizes)
+    for direction in ("high", "high", "low", "low"):
+        extra = next_size(ladder, direction)
+        ladder = sorted({*ladder, extra}) if extra is not None else ladder
+    between = {
+        round(low * (high / low) ** (k / 4)) for low, high in pairwise(ladder) for k in range(4)
+    }
+    return sorted(between | set(ladder))
+
+
+# ---------------------------------------------------------------- forecasts
+
+
+def register_forecasts(store: Store, known: Facts) -> list[Confrontation]:
+    """Write each held-out shard's forecast down before that shard is trained; once."""
+    told = {c.samples for c in registered(store)}
+    held_out = [s for s in known.shards if s.held_out and s.permutation == 0]
+    fresh = [s for s in held_out if s.samples not in told]
+    if fresh:
+        found = analyse(known, store.measurements(), store.items)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        for shard in fresh:
+            made = confrontation(known, shard, found, LEVEL, now)
+            if made is not None:
+                store.decide("forecast", {"confrontation": encode(made)})
+    return registered(store)
+
+
+def registered(store: Store) -> list[Confrontation]:
+    """Every forecast written down. Two drivers may both have made one: the first counts."""
+    first: dict[float, Confrontation] = {}
+    for decision in store.decisions("forecast"):
+        made = decode(Confrontation, decision.payload["confrontation"])
+        first.setdefault(made.samples, made)
+    return list(first.values())
+
+
+# ---------------------------------------------------------------- what comes out
+
+
+def analysis(store: Store, spec: Spec, cut: Cut, **asked: Any) -> Analysis:
+    """Everything the study says; ``asked`` as for ``analysis.analyse``."""
+    measurements = store.measurements()
+    made = analyse(
+        facts(store, spec, cut),
+        measurements,
+        store.items,
+        registered(store),
+        provenance=_provenance(_payload(store), spec, cut, measurements),
+        **asked,
+    )
+    from steep.diagnose import diagnose
+
+    found = diagnose(
+        fit=made.curves[0].fit if made.curves else None,
+        best_fits=made.best_fits,
+        measurements=measurements,
+    )
+    return with_findings(made, found)
+
+
+def _provenance(
+    known: Mapping[str, Any], spec: Spec, cut: Cut, measurements: Sequence[Measurement]
+) -> Settings:
+    versions = {n: str(v) for m in measurements for n, v in m.versions}
+    engines = sorted({m.engine for m in measurements if m.engine})
+    return settings(
+        {
+            "machine": known["machine"],
+            "python": known["python"],
+            "engine": ", ".join(engines),
+            "trials": len(measurements),
+            "seconds": sum(m.seconds for m in measurements),
+            "flops": sum(m.flops or 0.0 for m in measurements),
+            "duplicates removed from training": int(known["removed_duplicates"]),
+            "seed": spec.seed,
+        }
+        | {f"version of {n}": v for n, v in versions.items()}
+        | {f"sha256 of {n}": digest for n, digest in cut.files.items()}
+    )
+
+
+def trials(store: Store, spec: Spec, cut: Cut) -> pd.DataFrame:
+    """The long table: one row per trial."""
+    return table(
+        store.measurements(),
+        study=spec.study,
+        domain=spec.domain.name,
+        family=spec.family.name,
+        unit=cut.shards[0].unit,
+    )
+
+
+def write_results(store: Store, spec: Spec, cut: Cut) -> None:
+    """``results/`` and ``report.html``, anew."""
+    made = analysis(store, spec, cut)
+    store.write("results/trials.csv", trials(store, spec, cut).to_csv(index=False).encode())
+    for name, text in result_files(made).items():
+        store.write(f"results/{name}", text.encode())
+    from steep.backtest import backtest
+    from steep.fit import fit
+    from steep.report import report  # plotly and jinja2 are slow to import
+
+    tested = backtest(made.curves[0].fit, fit=fit) if made.curves else None
+    store.write("report.html", report(made, store.measurements(), tested).encode())

@@ -1,0 +1,146 @@
+"""What the subcommands share: a run with its progress bar, budgets, JSON, errors as sentences.
+
+Imports what is needed where it is needed: ``steep --help`` must not wait for it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import typer
+
+PARTIAL, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+def run_study(
+    study: Any, workers: int | None, budget: str | None, quiet: bool, **asked: bool
+) -> int:
+    """Run with a progress bar and Ctrl-C handling; prints the answer; the exit code."""
+    from steep.present.progress import Progress
+    from steep.present.sentences import study_lines
+
+    flops, seconds = _budget(budget)
+    study.check()
+    with Progress(study.expected(), study.metric, quiet) as progress:
+        outcome = study.run(
+            workers=workers,
+            budget=flops,
+            seconds=seconds,
+            observe=progress.observe,
+            **asked,
+        )
+    if outcome.word == "drained":
+        typer.echo("Stopped; every finished step is kept. The same command goes on.", err=True)
+        return INTERRUPTED
+    if not quiet:
+        for line in study_lines(study.analyse()):
+            typer.echo(line)
+        typer.echo(f"Report: {study.folder / 'report.html'}")
+    if outcome.word == "budget":
+        left = f"Stopped at the budget, {outcome.unfinished} trials begun or planned are left."
+        typer.echo(f"{left} The same command goes on.", err=True)
+    if outcome.failed or outcome.timeout:
+        failed = f"{outcome.failed + outcome.timeout} of {outcome.trials} trials failed"
+        typer.echo(f"{failed}: 'steep status {study.folder}' says why.", err=True)
+        return PARTIAL
+    return 0
+
+
+def _budget(text: str | None) -> tuple[float | None, float | None]:
+    """A budget in FLOPs ('1e15') or in seconds ('2h', '30m', '90s')."""
+    if text is None:
+        return None, None
+    try:
+        flops = float(text)
+    except ValueError:
+        return None, duration(text)
+    if not 0 < flops < float("inf"):
+        fail(f"--budget {text}: write FLOPs such as 1e15, or a time such as 2h")
+    return flops, None
+
+
+def duration(text: str) -> float:
+    from steep.present.numbers import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        fail(f"--budget: {error}")
+
+
+def results_json(study: Any) -> dict[str, Any]:
+    from steep.results import fits
+
+    analysis = study.analyse()
+    return fits(analysis) | {"report": str(study.folder / "report.html")}
+
+
+def title(name: str, curves: int) -> None:
+    if curves > 1:
+        typer.echo(f"\n{name}")
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1, allow_nan=False, default=str))
+
+
+def print_record(record: Any) -> None:
+    from steep.records import encode
+
+    print_json(json.loads(encode(record)))
+
+
+def fail(message: str) -> NoReturn:
+    typer.echo(f"steep: {message}", err=True)
+    raise typer.Exit(BAD_INPUT)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Errors that a user can mend become their own words and exit code 2."""
+    try:
+        yield
+    except Exception as error:
+        said = _for_the_user(error)
+        if said is None:
+            raise
+        print(f"steep: {said}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+
+def _for_the_user(error: Exception) -> str | None:
+    """The sentence that an error carries for the user; None for a mistake of steep's own.
+
+    Errors of steep's own checks are known by name, so that none of their modules is imported."""
+    if any(kind.__name__ in _USER_ERRORS for kind in type(error).__mro__):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        return f"this needs {error.name}: pip install 'steep[{_EXTRAS[error.name]}]'"
+    return None
+
+
+_USER_ERRORS = {
+    "SpecError",
+    "DataError",
+    "ShardsError",
+    "StoreError",
+    "TableError",
+    "FunctionError",
+    "QuestionError",
+    "ExecutorError",
+    "MissingExtra",
+}
+_EXTRAS = {
+    "torch": "train",
+    "PIL": "train",
+    "psutil": "train",
+    "safetensors": "train",
+    "matplotlib": "plots",
+    "pyarrow": "parquet",
+}
