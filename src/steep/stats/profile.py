@@ -143,7 +143,7 @@ def _rises(
     start[rows, owner] = moved
     held = np.zeros(start.shape, bool)
     held[rows, owner] = True
-    found = minimise(residuals, start, lower, upper, held, iterations=30, tolerance=1e-7)
+    found = minimise(residuals, start, lower, upper, held, iterations=15, tolerance=1e-6)
     rise = np.maximum(found.squares - squares, 0.0)
     # beyond a bound there is nothing: the profile stays where the bound left it
     return rise.reshape(sides, steps)
