@@ -291,3 +291,11 @@ def test_the_long_table_has_the_columns_of_the_design() -> None:
     assert frame["status"].tolist() == ["complete", "diverged"]
     assert frame["reason"].tolist()[1] == "NaN at step 3"
     assert math.isnan(frame["validation_error"][1])
+
+
+def test_a_hyperparameter_with_the_name_of_a_column_keeps_both() -> None:
+    trial = Trial(0, 100, 100.0, 4, settings({"steps": 7, "size": 9, "rate": 0.1}), 0)
+    found = Measurement(trial, Status.COMPLETE, validation_error=0.3, steps=500)
+    frame = table([found], study="s", domain="d", family="f", unit="items")
+    assert frame.loc[0, ["steps", "size", "rate"]].tolist() == [500, 4, 0.1]
+    assert frame.loc[0, ["hyperparameter_steps", "hyperparameter_size"]].tolist() == [7, 9]

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from steep.records import Analysis, BestFit, Interval
+from steep.select import beside
 
 
 def result_files(analysis: Analysis) -> dict[str, str]:
@@ -27,7 +28,7 @@ def best_fit_table(analysis: Analysis) -> pd.DataFrame:
 
 
 def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
-    return {
+    row = {
         "study": analysis.study,
         "domain": analysis.domain,
         "family": analysis.family,
@@ -49,7 +50,8 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "adequate_edge": b.adequate_edge,
         "plateau": b.plateau,
         "flags": "; ".join(b.flags),
-    } | dict(b.best.hyperparameters)
+    }
+    return row | beside(b.best.hyperparameters, row)
 
 
 def forecast_table(analysis: Analysis) -> pd.DataFrame:

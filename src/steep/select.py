@@ -7,7 +7,7 @@ lowest score stands the smallest size that is adequate: within one standard erro
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -233,22 +233,32 @@ def table(
     measurements: Iterable[Measurement], *, study: str, domain: str, family: str, unit: str
 ) -> pd.DataFrame:
     """One row per trial, tidy: the common currency, and what ``results/trials.csv`` holds."""
-    rows = []
-    for m in measurements:
-        t = m.trial
-        rows.append(
-            {"study": study, "domain": domain, "family": family, "permutation": t.permutation}
-            | {"shard": t.items, "samples": t.samples, "unit": unit, "size": t.size}
-            | {
-                "parameters": m.parameters,
-                "parameters_without_embeddings": m.parameters_without_embeddings,
-                "seed": t.seed,
-            }
-            | dict(t.hyperparameters)
-            | {name: getattr(m, name) for name in _COLUMNS}
-            | {"status": m.status.value, "reason": m.reason}
-        )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {"study": study, "domain": domain, "family": family} | _row(m, unit) for m in measurements
+    )
+
+
+def _row(m: Measurement, unit: str) -> dict[str, object]:
+    t = m.trial
+    before = {
+        "permutation": t.permutation,
+        "shard": t.items,
+        "samples": t.samples,
+        "unit": unit,
+        "size": t.size,
+        "parameters": m.parameters,
+        "parameters_without_embeddings": m.parameters_without_embeddings,
+        "seed": t.seed,
+    }
+    after = {name: getattr(m, name) for name in _COLUMNS}
+    after |= {"status": m.status.value, "reason": m.reason}
+    taken = {"study", "domain", "family", *before, *after}
+    return before | beside(t.hyperparameters, taken) | after
+
+
+def beside(hyperparameters: Settings, taken: Collection[str]) -> dict[str, object]:
+    """Hyperparameters as columns beside those ``taken``: one called ``steps`` is renamed."""
+    return {f"hyperparameter_{n}" if n in taken else n: v for n, v in hyperparameters}
 
 
 _COLUMNS = (

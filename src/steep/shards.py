@@ -146,8 +146,8 @@ def _permute(items: Items, train: IntArray, seed: int, draw: int) -> IntArray:
     """A seeded permutation; with labels, one whose every prefix has the classes' proportions.
 
     Stratified: within a class the order is random, and the i-th of n items gets the key
-    (i + u) / n with one u per class, so a prefix of k items holds within one item of its share
-    k * n / N of each class."""
+    (i + u) / n with one u per class, so a prefix of k items holds its share k * n / N of each
+    class to within about one item (of a class much larger than others, a little more)."""
     rng = np.random.default_rng([seed, 2, draw])
     shuffled = train[rng.permutation(len(train))]
     if items.label is None:
