@@ -36,6 +36,7 @@ class Case:
     batch: int
     vocabulary: int
     length: int
+    """Steps of time, or the side of an image."""
     optimizer: str
     rate: float
     clip: float
@@ -46,7 +47,20 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.family} {self.width}" + ("" if self.kernels else " without compiler")
+        side = "" if self.vocabulary else f" ({self.length}x{self.length})"
+        return f"{self.family} {self.width}{side}" + ("" if self.kernels else " without compiler")
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """The domain's shape, for the family's builder."""
+        if self.vocabulary:
+            return {"vocabulary": self.vocabulary}
+        return {"channels": 1, "height": self.length, "width": self.length, "classes": 10}
+
+    @property
+    def units(self) -> int:
+        """Symbols or images in one step."""
+        return self.batch * (self.length if self.vocabulary else 1)
 
 
 CASES = (
@@ -57,11 +71,12 @@ CASES = (
     Case("lstm", 32, 32, 10_000, 64, "sgd", 1.0, 1.0, wanted=2.5),
     Case("lstm", 64, 32, 10_000, 64, "sgd", 1.0, 1.0),
     Case("lstm", 128, 32, 10_000, 64, "sgd", 1.0, 1.0, wanted=1.8),
-    Case("resnet", 4, 64, 0, 0, "momentum", 0.05, 0.0, tolerance=0.05),
-    Case("resnet", 8, 64, 0, 0, "momentum", 0.05, 0.0, wanted=1.8, tolerance=0.05),
-    Case("resnet", 16, 64, 0, 0, "momentum", 0.05, 0.0, wanted=1.8, tolerance=0.05),
+    Case("resnet", 4, 64, 0, 14, "momentum", 0.05, 0.0, tolerance=0.05),
+    Case("resnet", 8, 64, 0, 14, "momentum", 0.05, 0.0, wanted=1.8, tolerance=0.05),
+    Case("resnet", 16, 64, 0, 14, "momentum", 0.05, 0.0, wanted=1.8, tolerance=0.05),
+    Case("resnet", 8, 64, 0, 28, "momentum", 0.05, 0.0, tolerance=0.05),
+    Case("resnet", 16, 64, 0, 28, "momentum", 0.05, 0.0, tolerance=0.05),
 )
-IMAGE = {"channels": 1, "height": 28, "width": 28, "classes": 10}
 
 
 def data(case: Case) -> tuple[Any, Any, list[int]]:
@@ -72,7 +87,8 @@ def data(case: Case) -> tuple[Any, Any, list[int]]:
     if case.family == "resnet":
         count = case.batch * LOSS_STEPS
         targets = torch.randint(10, (count,), generator=generator)
-        noise = torch.randint(256, (count, 1, 28, 28), generator=generator)
+        size = (count, 1, case.length, case.length)
+        noise = torch.randint(256, size, generator=generator)
         inputs = ((noise + 20 * targets[:, None, None, None]) % 256).to(torch.uint8)
     else:
         count = case.batch * 8
@@ -91,9 +107,8 @@ def built(case: Case) -> tuple[Any, Any]:
     from steep.models import FAMILIES
 
     module = member(FAMILIES, case.family)
-    shape = IMAGE if case.family == "resnet" else {"vocabulary": case.vocabulary}
     torch.manual_seed(0)
-    return module, module.FAMILY.build(case.width, shape, module.Options())
+    return module, module.FAMILY.build(case.width, case.shape, module.Options())
 
 
 # ---------------------------------------------------------------- one process
@@ -105,7 +120,7 @@ def plain_steps(case: Case) -> tuple[Callable[[], float], str]:
 
     inputs, targets, order = data(case)
     if case.family == "resnet":
-        model: Any = plain.PlainResNet(case.width, IMAGE)
+        model: Any = plain.PlainResNet(case.width, case.shape)
         inputs = inputs.float() / 127.5 - 1
     else:
         kind = {"rhn": plain.PlainRHN, "lstm": plain.PlainLSTM}[case.family]
@@ -172,10 +187,9 @@ def one(case: Case, way: str, steps: int) -> dict[str, Any]:
         start = time.process_time()
         step()
         seconds.append(time.process_time() - start)
-    units = case.batch * max(case.length, 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
-        "samples_per_second": units / statistics.median(seconds),
+        "samples_per_second": case.units / statistics.median(seconds),
         "peak_memory": peak,
         "loss": losses[-1],
         "first_loss": losses[0],
@@ -192,7 +206,7 @@ def sgemm_rate(case: Case) -> float:
     shape = {
         "rhn": (case.batch, h, 2 * h),
         "lstm": (case.batch * case.length, h, case.vocabulary),
-        "resnet": (case.batch * 28 * 28, 9 * h, h),
+        "resnet": (case.batch * case.length**2, 9 * h, h),
     }[case.family]
     a, b = torch.randn(shape[0], shape[1]), torch.randn(shape[1], shape[2])
     out = torch.empty(shape[0], shape[2])
@@ -237,8 +251,7 @@ def compare(case: Case, repeats: int, steps: int) -> dict[str, Any]:
     }
     plain, engine = pairs[-1]["plain"], pairs[-1]["engine"]
     module, _ = built(case)
-    shape = IMAGE if case.family == "resnet" else {"vocabulary": case.vocabulary}
-    flops = cost(module.FAMILY, case.width, shape, module.Options()).flops
+    flops = cost(module.FAMILY, case.width, case.shape, module.Options()).flops
     rate = sgemm_rate(case)
     gap = abs(engine["loss"] - plain["loss"]) / abs(plain["loss"])
     return {
@@ -302,6 +315,8 @@ def row(found: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=40, help="steps timed in each repeat")
     parser.add_argument("--only", help="cases whose name starts so")
     parser.add_argument("--one", nargs=3, metavar=("CASE", "WAY", "STEPS"))
     given = parser.parse_args()
@@ -309,9 +324,9 @@ def main() -> None:
         number, way, steps = given.one
         print(json.dumps(one(CASES[int(number)], way, int(steps))))
         return
-    repeats, steps = (1, 10) if given.quick else (5, 40)
+    repeats, steps = (1, 10) if given.quick else (given.repeats, given.steps)
     found = []
-    about = machine()
+    about = machine() | {"repeats": repeats, "steps": steps}
     print(HEAD, end="")
     for case in CASES:
         if not given.only or case.name.startswith(given.only):
