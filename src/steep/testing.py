@@ -19,6 +19,7 @@ import numpy as np
 
 from steep import records
 from steep.domains.contract import Domain, Items, Position
+from steep.laws.law import Law
 from steep.models.contract import Family
 from steep.planners.contract import Planner, Problem
 from steep.records import ENDED, Evaluation, Measurement, Status, Trial
@@ -331,6 +332,40 @@ def check_planner(
         assert trials[0] in [entry.trial for entry in with_running], "a running trial is dropped"
         finished.append(measure(generator.choice(trials)))
     raise AssertionError(f"still planning after {rounds} trials")
+
+
+def check_law(law: Law, truth: Sequence[float]) -> None:
+    """A law: complete, one curve in both coordinate systems, recovered from noiseless points.
+
+    ``truth`` holds natural parameters that bend the curve between 50 and 500,000 samples.
+    """
+    from steep.stats.profile import fit_law
+
+    count = len(law.names)
+    assert law.name, "a law has a name"
+    assert law.formula, f"{law.name}: no formula"
+    assert law.citation, f"{law.name}: no citation"
+    lengths = {count, len(law.lower), len(law.upper), len(law.scales), len(law.shape) + 1}
+    assert len(lengths) == 1, f"{law.name}: names, bounds, scales and shape do not match"
+    guess = np.array(law.guess(np.array([10.0, 100.0]), np.array([0.4, 0.2])))
+    inside = (np.array(law.lower) <= guess) & (guess <= np.array(law.upper))
+    assert inside.all(), f"{law.name}: the guess breaks the bounds"
+
+    z = np.random.default_rng(1).normal(size=(20, len(law.shape)))
+    ratio = np.linspace(-5.0, 5.0, 11)
+    relative = np.exp(law.log_shape(ratio, z))
+    shape = [s.value(z[:, i]) for i, s in enumerate(law.shape)]
+    natural = law.natural(0.17, 3000.0, *shape)
+    curve = law.curve(3000.0 * np.exp(ratio)[:, None], *natural)
+    worst = float(np.max(np.abs(0.17 * relative / curve - 1.0)))
+    assert worst < 1e-6, f"{law.name}: shape and natural parameters are two curves ({worst})"
+
+    m = np.geomspace(50, 500_000, 24)
+    log_error = np.log(law.curve(m, *truth))
+    start = np.array([truth], dtype=float) * 1.02
+    found = fit_law(law, m, log_error, np.eye(len(m)), start, 0.0, len(m) - count, None)
+    error = float(np.max(np.abs(found.parameters / np.array(truth) - 1.0)))
+    assert error < 1e-6, f"{law.name}: not recovered to six digits ({error})"
 
 
 def check_member(module: Any, *names: str) -> None:
