@@ -69,7 +69,7 @@ def floor_curve_fit(m: np.ndarray, error: np.ndarray, at: float) -> Answer:
     )
     noise = float(np.sum((error - law(m, *value)) ** 2)) / max(len(m) - 3, 1)
     known = gradient @ spread @ gradient  # infinite where a bound is hit: people see a warning
-    variance = noise + (known if np.isfinite(known) else 0.0)
+    variance = noise + (max(known, 0.0) if np.isfinite(known) else 0.0)
     half = student.ppf(0.95, max(len(m) - 3, 1)) * variance**0.5
     middle = float(law(at, *value))
     return max(middle - half, 1e-4), middle, middle + half
