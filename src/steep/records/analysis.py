@@ -1,0 +1,65 @@
+"""All that a study says: what the report draws and ``results/`` holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steep.records.fits import At, Fit, Forecast, SizeLaw
+from steep.records.questions import Finding
+from steep.records.trials import BestFit, Settings, Shard
+
+
+@dataclass(frozen=True)
+class Confrontation:
+    """A forecast met by the truth: registered before the held-out shard was trained."""
+
+    samples: float
+    forecast: At
+    level: float
+    size: int
+    """The predicted size on the dial that was trained, and why it was that one."""
+    size_reason: str
+    hyperparameters: Settings
+    registered: str
+    """UTC time at which the forecast was written to the store."""
+    error: float | None = None
+    """Measured: median over seeds of the minimum validation error; None while not trained."""
+    parameters: int | None = None
+    test_error: float | None = None
+    inside: bool | None = None
+    """Whether the measured error lies within the forecast's interval."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric's learning curve of best-fit models, fitted and forecast."""
+
+    metric: str
+    part: str
+    """'validation' or 'test'."""
+    fit: Fit
+    forecast: Forecast
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All that a study says: what the report draws and ``results/`` holds."""
+
+    study: str
+    domain: str
+    family: str
+    trainer: str
+    unit: str
+    metric: str
+    best_guess: Settings
+    """Each metric's best-guess level."""
+    shards: tuple[Shard, ...]
+    best_fits: tuple[BestFit, ...]
+    curves: tuple[Curve, ...]
+    """The selection metric on V first; then the same on the test part; then other metrics."""
+    size_laws: tuple[tuple[str, SizeLaw], ...]
+    """By definition: 'smallest adequate', 'lowest score', each also 'without embeddings'."""
+    confrontations: tuple[Confrontation, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    provenance: Settings = ()
+    """Versions, machine, data fingerprints, seconds, FLOPs: what it took and on what."""

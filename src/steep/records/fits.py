@@ -1,0 +1,287 @@
+"""A learning curve fitted and forecast: points, laws, regions, size laws, intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the interval that belongs to it. A bound that does not exist is None."""
+
+    value: float | None
+    lower: float | None
+    upper: float | None
+    level: float = 0.9
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a learning curve as a fit sees it: all the replicates of one size."""
+
+    samples: float
+    error: float
+    """Geometric mean over the replicates."""
+    se_log: float | None = None
+    """Known standard error of log error at this point (seeds, replicates), without scatter."""
+    replicates: int = 1
+    parameters: float | None = None
+    """Size of the model, where the table gives one."""
+    used: bool = True
+    reason: str = ""
+    """Why the point is not used: 'small-data', 'zero', 'capped', 'held out', ..."""
+
+
+@dataclass(frozen=True)
+class LawFit:
+    """One law fitted to one curve."""
+
+    law: str
+    outcome: str
+    """'ok', 'too few points', 'bound hit', 'not converged'."""
+    names: tuple[str, ...] = ()
+    parameters: tuple[Interval, ...] = ()
+    """Maximum-likelihood values with profile-likelihood intervals, in the order of ``names``."""
+    weight: float = 0.0
+    """Evidence weight among the candidates; they sum to 1."""
+    scatter: float | None = None
+    """Root mean square of the residuals of log error about the law, per degree of freedom."""
+    log_likelihood: float | None = None
+    reason: str = ""
+    """Of an outcome that is not 'ok': which bound, what is missing."""
+    formula: str = ""
+
+    def parameter(self, name: str) -> Interval:
+        """The parameter called ``name``. KeyError for one that the law does not have."""
+        return dict(zip(self.names, self.parameters, strict=True))[name]
+
+
+@dataclass(frozen=True)
+class NoiseParts:
+    """What the noise of the points is made of, as standard deviations of log error."""
+
+    scatter: float | None = None
+    """All of it, for one typical point: what the residuals of the best law show."""
+    replicate: float | None = None
+    """Between replicates of one size, pooled; None where nothing is replicated."""
+    replicate_df: int = 0
+    given: bool = False
+    """Standard errors came with the points."""
+    validation: float | None = None
+    """The common effect of one validation set on all points; moves the level, not the slope."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a learning curve, in samples. A boundary that is not seen is None."""
+
+    name: str
+    """'small-data', 'power-law' or 'irreducible-error'."""
+    start: Interval | None = None
+    end: Interval | None = None
+    points: int = 0
+    """How many of the points lie in it."""
+    probability: float = 0.0
+    """How sure it is that the curve reaches this region within the points."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Equally weighted posterior draws of one law: what a forecast is made from."""
+
+    law: str
+    shape: tuple[tuple[float, ...], ...]
+    """Per draw, the law's shape as normal scores (``Law.log_shape`` reads them)."""
+    level: tuple[float, ...]
+    """Per draw, log error of the law at ``Fit.reference``."""
+    scale: tuple[float, ...]
+    """Per draw, the scale (standard deviation) of a new point's log error about the law."""
+    level_scale: tuple[float, ...]
+    """Per draw, the scale of the level's own error."""
+    wander: tuple[float, ...]
+    """Per draw, the departure from the law: random walk, per root of one unit of log samples."""
+    bend: tuple[float, ...]
+    """Per draw, random walk of the slope, per root of one unit of log samples."""
+    structure: tuple[int, ...]
+    """Per draw, which structure of the noise (``stats.noise``) it was made with."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A learning curve fitted: the candidate laws, their weights, the region they hold in."""
+
+    outcome: str
+    """'ok', 'too few points', 'not a power law', 'bound hit', 'not converged'."""
+    points: tuple[Point, ...] = ()
+    laws: tuple[LawFit, ...] = ()
+    """Heaviest first."""
+    beta_g: Interval | None = None
+    """Exponent of a pure power law over the power-law region; None where it is not measured."""
+    beta_g_reason: str = ""
+    """Why ``beta_g`` is None, or what to hold against it."""
+    regions: tuple[Region, ...] = ()
+    noise: NoiseParts = NoiseParts()
+    supports: str = ""
+    """One sentence: what the points can and cannot support."""
+    unit: str = "samples"
+    metric: str = "error"
+    level: float = 0.9
+    best_guess: float | None = None
+    reference: float | None = None
+    """Largest used size; the draws are relative to it."""
+    df: float = 0.0
+    """Degrees of freedom of the t distributions about the draws."""
+    draws: tuple[Draws, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What was done to the input: sentences."""
+
+    @property
+    def used(self) -> tuple[Point, ...]:
+        """The points that the laws were fitted to."""
+        return tuple(point for point in self.points if point.used)
+
+    def law(self, name: str) -> LawFit:
+        """The fit of the law called ``name``. KeyError when it was not a candidate."""
+        return {fit.law: fit for fit in self.laws}[name]
+
+    def predict(self, samples: Any, level: float | None = None) -> Any:
+        """A DataFrame ``samples, error, lower, upper``: predictive intervals, see forecast.py."""
+        from steep.forecast import predict_frame
+
+        return predict_frame(self, samples, level)
+
+    def samples_for(self, error: float, level: float | None = None) -> SamplesFor:
+        """Samples needed for ``error``, with its interval, or 'not reachable'."""
+        from steep.forecast import samples_for
+
+        return samples_for(self, error, level)
+
+    def local_slope(self, samples: float, level: float | None = None) -> Interval:
+        """d log error / d log samples at ``samples``, over laws and parameters."""
+        from steep.forecast import local_slope
+
+        return local_slope(self, samples, level)
+
+    def summary(self) -> str:
+        """The fit in words and a table; the text is made in present/."""
+        from steep.present.fits import summary
+
+        return summary(self)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Log-log plot with bands on a matplotlib axis; needs ``steep[plots]``."""
+        from steep.present.plots import plot_fit
+
+        return plot_fit(self, ax)
+
+
+@dataclass(frozen=True)
+class SizeLaw:
+    """The best-fit model's size s(m) = sigma * m**beta_p, or why it is not measured."""
+
+    outcome: str
+    """'ok' or 'not measured'."""
+    reason: str = ""
+    beta_p: Interval | None = None
+    sigma: Interval | None = None
+    scatter: float | None = None
+    """Standard deviation of log parameters about the law."""
+    two_sided: int = 0
+    censored: int = 0
+    df: float = 0.0
+    center: tuple[float, float] | None = None
+    """(log samples, log parameters) at the middle of the two-sided points."""
+    draws: tuple[tuple[float, float], ...] = ()
+    """Posterior draws (log parameters at the center, beta_p), equally weighted."""
+    level: float = 0.9
+
+
+@dataclass(frozen=True)
+class JointFit:
+    """A law of data and model size together, fitted to single runs."""
+
+    outcome: str
+    """'ok', 'too few points' or 'not converged'."""
+    law: str
+    formula: str = ""
+    names: tuple[str, ...] = ()
+    parameters: tuple[Interval, ...] = ()
+    """Estimates with bootstrap percentile intervals, in the order of ``names``."""
+    draws: tuple[tuple[float, ...], ...] = ()
+    """Bootstrap estimates (resamples, parameters)."""
+    loss: float | None = None
+    """Huber loss of log error, summed over runs."""
+    scatter: float | None = None
+    """Robust standard deviation of log error about the surface."""
+    delta: float | None = None
+    runs: int = 0
+    reason: str = ""
+    level: float = 0.9
+
+    def parameter(self, name: str) -> Interval:
+        """The parameter called ``name``. KeyError for one that the law does not have."""
+        return dict(zip(self.names, self.parameters, strict=True))[name]
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """The best-fit model at one compute: where data and size are in balance."""
+
+    flops: float
+    parameters: Interval
+    samples: Interval
+    error: Interval
+
+
+@dataclass(frozen=True)
+class At:
+    """The error forecast at one size."""
+
+    samples: float
+    factor: float
+    """Beyond the largest used point: 4 means four times its samples; below 1, inside."""
+    error: float
+    lower: float
+    upper: float
+    parameters: Interval | None = None
+    """Best-fit model size there, where a size law was given."""
+    flops: Interval | None = None
+    """Training compute there, 6 * parameters * samples * epochs unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class SamplesFor:
+    """The samples needed for one target error."""
+
+    target: float
+    outcome: str
+    """'ok', 'already reached', 'not reachable with this model family', 'beyond reach'."""
+    samples: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    """None when the interval is open: the target may lie below the floor."""
+    factor: float | None = None
+    unreachable: float = 0.0
+    """Probability that no amount of data reaches the target with this family."""
+    parameters: Interval | None = None
+    flops: Interval | None = None
+    level: float = 0.9
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a fit says of sizes not yet trained, and what it cannot say."""
+
+    outcome: str
+    """That of the fit; anything but 'ok' comes with the reason as caveat."""
+    level: float = 0.9
+    at: tuple[At, ...] = ()
+    targets: tuple[SamplesFor, ...] = ()
+    reach: float | None = None
+    """The largest factor beyond the used points among ``at``."""
+    caveat: str = ""
+    """The largest caveat, one sentence."""
+    notes: tuple[str, ...] = field(default=())
+    unit: str = "samples"
+    metric: str = "error"

@@ -1,0 +1,188 @@
+"""A study before training, what its trials bring back, and what the search decides."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+Value = float | int | str | bool
+Settings = tuple[tuple[str, Value], ...]
+"""Named values in a hashable, order-free form: sorted (name, value) pairs."""
+
+
+def settings(values: Mapping[str, Value]) -> Settings:
+    """A mapping as sorted pairs, so that equal settings are equal records."""
+    return tuple(sorted(values.items()))
+
+
+# ---------------------------------------------------------------- before training
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A nested training subset: the first ``items`` items of one seeded permutation."""
+
+    permutation: int
+    """Which draw of the data; 0 unless the study measures the variance of the draw."""
+    items: int
+    samples: float
+    """Exact size m of the prefix, in the domain's primary unit."""
+    unit: str
+    held_out: bool = False
+    """Kept out of the fit: its error is forecast first and measured afterwards."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training run to be done: (shard, model size, hyperparameters, seed)."""
+
+    permutation: int
+    items: int
+    samples: float
+    size: int
+    """The family's dial, e.g. width; parameters are counted when the model is built."""
+    hyperparameters: Settings
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """A name derived from the content; nothing ever parses it."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def hyperparameter(self, name: str) -> Value | None:
+        return dict(self.hyperparameters).get(name)
+
+    @property
+    def candidate(self) -> tuple[int, float, int, Settings]:
+        """What the seeds of one candidate share: everything but the seed."""
+        return (self.permutation, self.samples, self.size, self.hyperparameters)
+
+
+# ---------------------------------------------------------------- what a trial brings back
+
+
+class Status(StrEnum):
+    """How a trial stands or ended. Only COMPLETE enters a fit by default."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    CAPPED = "capped"  # met the step cap while still improving: the minimum is an upper bound
+    STOPPED = "stopped"  # ended by the planner: the minimum is an upper bound
+    DIVERGED = "diverged"  # NaN or inf; kept and shown, never best
+    FAILED = "failed"  # tried max_attempts times; the reason says why
+    TIMEOUT = "timeout"
+
+
+ENDED = (
+    Status.COMPLETE,
+    Status.CAPPED,
+    Status.STOPPED,
+    Status.DIVERGED,
+    Status.FAILED,
+    Status.TIMEOUT,
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One point of a training curve (error against steps)."""
+
+    step: int
+    samples_seen: float
+    seconds: float
+    train_loss: float | None
+    """Mean loss per unit over the steps since the last evaluation."""
+    validation_loss: float
+    validation_error: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one trial measured. Losses are means per unit; errors are in the study's metric."""
+
+    trial: Trial
+    status: Status
+    reason: str | None = None
+    validation_error: float | None = None
+    """The study's selection metric at the run's best evaluation (its minimum over the run)."""
+    validation_error_se: float | None = None
+    """Sampling error of V itself: clustered over the items' groups."""
+    validation_loss: float | None = None
+    test_error: float | None = None
+    test_loss: float | None = None
+    train_error: float | None = None
+    metrics: Settings = ()
+    """Every metric of the domain at the best step, validation part, by name."""
+    parameters: int | None = None
+    parameters_without_embeddings: int | None = None
+    best_step: int = 0
+    steps: int = 0
+    samples_seen: float = 0.0
+    flops: float | None = None
+    seconds: float = 0.0
+    peak_memory: int | None = None
+    """Bytes, the worker's largest resident set."""
+    engine: str = ""
+    device: str = "cpu"
+    threads: int = 1
+    versions: Settings = ()
+    weights_hash: str | None = None
+    """SHA-256 of the weights after the last step: equal runs have equal hashes."""
+    curve: tuple[Evaluation, ...] = ()
+
+    @property
+    def evaluations(self) -> int:
+        return len(self.curve)
+
+
+# ---------------------------------------------------------------- the search, decided
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One (model size, hyperparameters) on one shard, scored over its seeds."""
+
+    size: int
+    hyperparameters: Settings
+    seeds: tuple[int, ...]
+    errors: tuple[float, ...]
+    """Each seed's minimum validation error, in the order of ``seeds``."""
+    score: float
+    """Median over seeds of the minimum validation error."""
+    parameters: int
+    parameters_without_embeddings: int
+    capped: bool = False
+    diverged: int = 0
+    """Seeds of this candidate that diverged; more than half of them bars it from being best."""
+
+
+@dataclass(frozen=True)
+class BestFit:
+    """The best-fit model of one shard, with what the search can and cannot say about it."""
+
+    permutation: int
+    samples: float
+    unit: str
+    held_out: bool
+    best: Candidate
+    adequate: Candidate
+    """The smallest candidate size within one standard error of the best."""
+    plateau: bool
+    """No larger size is better than noise (paired over seeds and validation items)."""
+    edge: str
+    """'' for an optimum inside the ladder; 'low' or 'high' at its edge (a one-sided point)."""
+    adequate_edge: str
+    """The same for the smallest adequate size."""
+    seed_se: float | None
+    """Standard error of the score from seeds (variance pooled over shards), absolute."""
+    validation_se: float | None
+    """Sampling error of V on this candidate, absolute; common to all points of a study."""
+    test_error: float | None
+    metrics: Settings
+    candidates: tuple[Candidate, ...]
+    flags: tuple[str, ...] = ()
