@@ -30,5 +30,6 @@ def decode(cls: type[Record], text: str) -> Record:
     """The record back from ``encode``'s text; ValueError on any other shape, NaN or infinity."""
     if "NaN" in text or "Infinity" in text:
         json.loads(text, parse_constant=_refuse)
-    record: Record = _adapter(cls).validate_json(text)
+    kind: Any = cls
+    record: Record = _adapter(kind).validate_json(text)
     return record
