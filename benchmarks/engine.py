@@ -175,13 +175,13 @@ def engine_steps(case: Case) -> tuple[Callable[[], float], str]:
     return step, getattr(model, "engine", "torch")
 
 
-def one(case: Case, way: str, steps: int) -> dict[str, Any]:
-    """Speed, memory and losses of one way, measured in this process."""
+def one(case: Case, way: str, steps: int, before: int) -> dict[str, Any]:
+    """Speed, memory and losses of one way, measured in this process after ``before`` steps."""
     import torch
 
     torch.set_num_threads(1)
     step, engine = {"plain": plain_steps, "engine": engine_steps}[way](case)
-    losses = [step() for _ in range(LOSS_STEPS)]
+    losses = [step() for _ in range(before)]
     seconds = []
     for _ in range(steps):
         start = time.process_time()
@@ -192,7 +192,6 @@ def one(case: Case, way: str, steps: int) -> dict[str, Any]:
         "samples_per_second": case.units / statistics.median(seconds),
         "peak_memory": peak,
         "loss": losses[-1],
-        "first_loss": losses[0],
         "engine": engine,
     }
 
@@ -223,11 +222,12 @@ def sgemm_rate(case: Case) -> float:
 # ---------------------------------------------------------------- all of them
 
 
-def measured(case: Case, way: str, steps: int) -> dict[str, Any]:
+def measured(case: Case, way: str, steps: int, before: int) -> dict[str, Any]:
     """``one`` in a fresh process."""
     import os
 
-    command = [sys.executable, __file__, "--one", str(CASES.index(case)), way, str(steps)]
+    numbers = [str(CASES.index(case)), way, str(steps), str(before)]
+    command = [sys.executable, __file__, "--one", *numbers]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment["STEEP_KERNELS"] = "1" if case.kernels else "0"
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
@@ -239,8 +239,10 @@ def compare(case: Case, repeats: int, steps: int) -> dict[str, Any]:
     """Alternating repeats of both ways, and what follows from them."""
     from steep.engine.count import cost
 
+    # The first repeat also compares the losses after LOSS_STEPS; the others just warm up.
     pairs = [
-        {way: measured(case, way, steps) for way in ("plain", "engine")} for _ in range(repeats)
+        {way: measured(case, way, steps, before) for way in ("plain", "engine")}
+        for before in [LOSS_STEPS] + [5] * (repeats - 1)
     ]
     ratios = [
         pair["engine"]["samples_per_second"] / pair["plain"]["samples_per_second"] for pair in pairs
@@ -249,7 +251,7 @@ def compare(case: Case, repeats: int, steps: int) -> dict[str, Any]:
         way: statistics.median(pair[way]["samples_per_second"] for pair in pairs)
         for way in ("plain", "engine")
     }
-    plain, engine = pairs[-1]["plain"], pairs[-1]["engine"]
+    plain, engine = pairs[0]["plain"], pairs[0]["engine"]
     module, _ = built(case)
     flops = cost(module.FAMILY, case.width, case.shape, module.Options()).flops
     rate = sgemm_rate(case)
@@ -318,11 +320,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=40, help="steps timed in each repeat")
     parser.add_argument("--only", help="cases whose name starts so")
-    parser.add_argument("--one", nargs=3, metavar=("CASE", "WAY", "STEPS"))
+    parser.add_argument("--one", nargs=4, metavar=("CASE", "WAY", "STEPS", "BEFORE"))
     given = parser.parse_args()
     if given.one:
-        number, way, steps = given.one
-        print(json.dumps(one(CASES[int(number)], way, int(steps))))
+        number, way, steps, before = given.one
+        print(json.dumps(one(CASES[int(number)], way, int(steps), int(before))))
         return
     repeats, steps = (1, 10) if given.quick else (given.repeats, given.steps)
     found = []

@@ -34,8 +34,8 @@ from steep.domains.contract import (
 if TYPE_CHECKING:
     import torch
 
-EVALUATION_BATCH = 500
-"""Images in a batch of an evaluation: larger is no faster and falls out of the cache."""
+EVALUATION_BATCH, EVALUATION_PIXELS = 500, 1 << 19
+"""Images, and pixels, in a batch of an evaluation at most: more is no faster, and takes memory."""
 
 
 class Options(Strict):
@@ -169,7 +169,9 @@ class Images:
         import torch.nn.functional as F
 
         sums: dict[str, list[torch.Tensor]] = {name: [] for name in self.metrics}
-        for batch in torch.from_numpy(items).to(self._device).split(EVALUATION_BATCH):
+        pixels = self.shape["height"] * self.shape["width"]
+        size = min(EVALUATION_BATCH, max(1, EVALUATION_PIXELS // pixels))
+        for batch in torch.from_numpy(items).to(self._device).split(size):
             x_BxCxHxW, y_B = self._take(batch)
             logits_BxK = model(x_BxCxHxW).float()
             sums["cross_entropy"].append(F.cross_entropy(logits_BxK, y_B, reduction="none"))
