@@ -104,8 +104,8 @@ def sample_law(
     log_ratio: Array,
     log_error: Array,
     noise: Noise,
-    first: int = 600,
-    later: tuple[int, ...] = (300, 500, 500),
+    first: int = 500,
+    later: tuple[int, ...] = (250, 400, 400),
 ) -> Sample:
     """Weighted posterior draws of ``law``'s shape on points at ``log_ratio`` (n,)."""
     d = len(law.shape)

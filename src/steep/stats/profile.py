@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 from steep.laws.law import Array, Law
 from steep.stats.least_squares import Residuals, covariance, minimise
 
-STEPS = np.array([0.35, 0.75, 1.0, 1.35, 2.2, 5.0, 20.0])
+STEPS = np.array([0.5, 0.9, 1.3, 2.5, 10.0])
 """Where a profile is looked at, in multiples of the expected half-width of the interval."""
 
 
@@ -116,7 +116,7 @@ def _profile(
         seen = np.concatenate([seen, distance], axis=1)
         rise = np.concatenate([rise, ahead], axis=1)
         near = np.array([_crossing(seen[i], rise[i], cutoff) for i in range(len(who))])
-        distance = np.where(np.isfinite(near), near, se[who] * 60.0)[:, None] * [0.97, 1.0, 1.03]
+        distance = np.where(np.isfinite(near), near, se[who] * 60.0)[:, None] * [0.985, 1.015]
     limit = x[who] + side * near
     limit = np.clip(limit, lower[who], upper[who])
     # an infinite crossing leaves the bound itself when there is one, else nothing
