@@ -143,21 +143,43 @@ def _draw_groups(
 
 
 def _permute(items: Items, train: IntArray, seed: int, draw: int) -> IntArray:
-    """A seeded permutation; with labels, one whose every prefix has the classes' proportions.
-
-    Stratified: within a class the order is random, and the i-th of n items gets the key
-    (i + u) / n with one u per class, so a prefix of k items holds its share k * n / N of each
-    class to within about one item (of a class much larger than others, a little more)."""
+    """A seeded permutation; with labels, one whose every prefix has the classes' proportions to
+    within one item of each class. Within a class the order is random."""
     rng = np.random.default_rng([seed, 2, draw])
     shuffled = train[rng.permutation(len(train))]
     if items.label is None:
         return shuffled
-    key = np.empty(len(shuffled))
-    label = items.label[shuffled]
-    for name in np.unique(label):
-        rows = np.flatnonzero(label == name)
-        key[rows] = (np.arange(len(rows)) + rng.random()) / len(rows)
-    return shuffled[np.argsort(key, kind="stable")]
+    names, label, counts = np.unique(items.label[shuffled], return_inverse=True, return_counts=True)
+    by_class = np.argsort(label, kind="stable")
+    starts = np.r_[0, np.cumsum(counts)[:-1]]
+    turns = _turns(counts[rank := rng.permutation(len(names))])
+    return shuffled[by_class[starts[rank[turns]] + _occurrence(turns)]]
+
+
+def _turns(counts: np.ndarray) -> IntArray:
+    """Which class comes at each of the counts.sum() places, so that after k places class i has
+    come k * share_i times to within one: Tijdeman's algorithm for the chairman assignment problem
+    (Tijdeman 1980, Discrete Mathematics 32). Of the classes that are due, the one whose deadline
+    is first."""
+    share = counts / counts.sum()
+    slack = 1 / max(2 * len(counts) - 2, 1)
+    debt = np.zeros(len(counts))  # k * share - places had
+    turns = np.empty(int(counts.sum()), np.int64)
+    for k in range(len(turns)):
+        debt += share
+        deadline = np.where(debt >= slack - 1e-9, (1 - slack - debt) / share, np.inf)
+        turns[k] = deadline.argmin()
+        debt[turns[k]] -= 1
+    return turns
+
+
+def _occurrence(turns: IntArray) -> IntArray:
+    """How often each place's class has come before it."""
+    order = np.argsort(turns, kind="stable")
+    counts = np.bincount(turns)
+    before = np.empty(len(turns), np.int64)
+    before[order] = np.arange(len(turns)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return before
 
 
 def _ladder(

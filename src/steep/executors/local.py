@@ -229,8 +229,13 @@ class Local:
                 self._pass_on(worker, event)
         except (EOFError, OSError):
             worker.gone.wait()
+            garbled = ""
+        except Exception as error:  # what it sent cannot be read: steep changed under the run
+            garbled = f"what the worker sent cannot be read: {error}"
+            self.kill(worker.job.trial.id, worker.job.attempt)
+            worker.gone.wait()
         if not worker.spoke_last:
-            payload = {"reason": _how(worker.code)}
+            payload = {"reason": garbled or _how(worker.code)}
             lost = Event(Kind.LOST, worker.job.trial.id, worker.job.attempt, payload)
             self._pass_on(worker, lost)
         worker.line.close()
