@@ -22,7 +22,7 @@ struct Tap {
 
 // R output channels, C vectors of images, one pixel. weight: [inner][taps][outer].
 template <class T, int R, int C>
-static void tile(const T* x, long plane, long inner, const Tap* taps, int count, const T* weight,
+ALONE static void tile(const T* x, long plane, long inner, const Tap* taps, int count, const T* weight,
                  long weight_row, T* y, long y_plane) {
     typedef typename Vector<T>::type V;
     constexpr long lanes = BYTES / sizeof(T);
@@ -93,37 +93,47 @@ static void convolve(long inner, long outer, long hi, long wi, long ho, long wo,
     }
 }
 
-// sum[r][c] (vectors) += dy[channel r] * x[channel c] over ``pixels`` of one row and all images.
+// A block of output pixels and the input pixels that one tap takes to them, as steps in elements.
+struct Area {
+    long rows, pixels, n;
+    long dy_row, x_row, x_step, dy_plane, x_plane, sum_row;
+};
+
+// sum[r][c] (vectors) += dy[channel r] * x[channel c] over an area and all images.
 template <class T, int R, int C>
-static void patch(const T* dy, long dy_plane, const T* x, long x_plane, long x_step, long pixels,
-                  long n, T* sum, long sum_row) {
+ALONE static void patch(const T* dy, const T* x, T* sum, const Area& area) {
     typedef typename Vector<T>::type V;
     constexpr long lanes = BYTES / sizeof(T);
     V total[R][C];
     for (int r = 0; r < R; r++)
-        for (int c = 0; c < C; c++) total[r][c] = load<V>(sum + r * sum_row + c * lanes);
-    for (long p = 0; p < pixels; p++)
-        for (long i = 0; i < n; i += lanes) {
-            V v[C];
-            for (int c = 0; c < C; c++) v[c] = load<V>(x + c * x_plane + p * x_step + i);
-            for (int r = 0; r < R; r++) {
-                V d = load<V>(dy + r * dy_plane + p * n + i);
-                for (int c = 0; c < C; c++) total[r][c] += d * v[c];
+        for (int c = 0; c < C; c++) total[r][c] = load<V>(sum + r * area.sum_row + c * lanes);
+    // Copies: the compiler keeps what it need not read again in registers.
+    const long n = area.n, pixels = area.pixels, x_step = area.x_step;
+    const long x_plane = area.x_plane, dy_plane = area.dy_plane;
+    for (long h = 0; h < area.rows; h++) {
+        const T *from = x + h * area.x_row, *to = dy + h * area.dy_row;
+        for (long p = 0; p < pixels; p++, from += x_step, to += n)
+            for (long i = 0; i < n; i += lanes) {
+                V v[C];
+                for (int c = 0; c < C; c++) v[c] = load<V>(from + c * x_plane + i);
+                for (int r = 0; r < R; r++) {
+                    V d = load<V>(to + r * dy_plane + i);
+                    for (int c = 0; c < C; c++) total[r][c] += d * v[c];
+                }
             }
-        }
+    }
     for (int r = 0; r < R; r++)
-        for (int c = 0; c < C; c++) store(sum + r * sum_row + c * lanes, total[r][c]);
+        for (int c = 0; c < C; c++) store(sum + r * area.sum_row + c * lanes, total[r][c]);
 }
 
 template <class T, int R>
 struct PatchRow {
     const T *dy, *x;
     T* sum;
-    long dy_plane, x_plane, x_step, pixels, n, sum_row;
+    const Area& area;
     template <int C>
     void operator()(long channel) const {
-        patch<T, R, C>(dy, dy_plane, x + channel * x_plane, x_plane, x_step, pixels, n,
-                       sum + channel * (BYTES / sizeof(T)), sum_row);
+        patch<T, R, C>(dy, x + channel * area.x_plane, sum + channel * (BYTES / sizeof(T)), area);
     }
 };
 
@@ -131,44 +141,66 @@ template <class T>
 struct Patch {
     const T *dy, *x;
     T* sum;
-    long dy_plane, x_plane, x_step, pixels, n, sum_row, inner;
+    const Area& area;
+    long inner;
     template <int R>
     void operator()(long channel) const {
-        by_rows<BLOCK>(inner, 0,
-                       PatchRow<T, R>{dy + channel * dy_plane, x, sum + channel * sum_row,
-                                      dy_plane, x_plane, x_step, pixels, n, sum_row});
+        by_rows<BLOCK>(inner, 0, PatchRow<T, R>{dy + channel * area.dy_plane, x,
+                                                sum + channel * area.sum_row, area});
     }
 };
 
+// The sum of a vector in memory, by halves: a chain of additions would wait for each.
+template <class T>
+static T folded(const T* from) {
+    constexpr long lanes = BYTES / sizeof(T);
+    T part[lanes];
+    std::memcpy(part, from, sizeof part);
+    for (long half = lanes / 2; half > 0; half /= 2)
+        for (long lane = 0; lane < half; lane++) part[lane] += part[lane + half];
+    return part[0];
+}
+
 // d_weight [outer][inner][kernel][kernel]; sums: scratch, [taps][outer][inner][lanes], zeroed.
+// As many rows at a time as leave what a block of channels reads in the first cache.
 template <class T>
 static void weights(long inner, long outer, long hi, long wi, long ho, long wo, long n,
                     long kernel, long stride, const T* x, const T* dy, T* sums, T* d_weight) {
-    constexpr long lanes = BYTES / sizeof(T);
+    constexpr long lanes = BYTES / sizeof(T), cache = 40 << 10;
     const long pad = kernel / 2, all = kernel * kernel;
-    for (long h = 0; h < ho; h++)
+    const long row_bytes = 2 * BLOCK * wo * n * long(sizeof(T));
+    const long step = cache > row_bytes ? cache / row_bytes : 1;
+    for (long first = 0; first < ho; first += step)
         for (long a = 0; a < kernel; a++) {
-            long p = h * stride + a - pad;
-            if (p < 0 || p >= hi) continue;
+            long top = a < pad ? (pad - a + stride - 1) / stride : 0;
+            long bottom = (hi - 1 + pad - a) / stride + 1;
+            if (top < first) top = first;
+            if (bottom > ho) bottom = ho;
+            if (bottom > first + step) bottom = first + step;
+            if (bottom <= top) continue;
             for (long b = 0; b < kernel; b++) {
                 long low = b < pad ? (pad - b + stride - 1) / stride : 0;
                 long high = (wi - 1 + pad - b) / stride + 1;
                 if (high > wo) high = wo;
-                long q = low * stride + b - pad;
-                Patch<T> body{dy + (h * wo + low) * n, x + (p * wi + q) * n,
-                              sums + (a * kernel + b) * outer * inner * lanes,
-                              plane_of(ho * wo, n), plane_of(hi * wi, n), stride * n,
-                              high - low, n, inner * lanes, inner};
-                by_rows<BLOCK>(outer, 0, body);
+                long p = top * stride + a - pad, q = low * stride + b - pad;
+                Area area{bottom - top,
+                          high - low,
+                          n,
+                          wo * n,
+                          stride * wi * n,
+                          stride * n,
+                          plane_of(ho * wo, n),
+                          plane_of(hi * wi, n),
+                          inner * lanes};
+                by_rows<BLOCK>(outer, 0,
+                               Patch<T>{dy + (top * wo + low) * n, x + (p * wi + q) * n,
+                                        sums + (a * kernel + b) * outer * inner * lanes, area,
+                                        inner});
             }
         }
     for (long t = 0; t < all; t++)
-        for (long i = 0; i < outer * inner; i++) {
-            T total = 0;
-            const T* from = sums + (t * outer * inner + i) * lanes;
-            for (long lane = 0; lane < lanes; lane++) total += from[lane];
-            d_weight[i * all + t] = total;
-        }
+        for (long i = 0; i < outer * inner; i++)
+            d_weight[i * all + t] = folded(sums + (t * outer * inner + i) * lanes);
 }
 
 // Ones for the images that exist, zeros for the padding, in the last vector of a pixel.

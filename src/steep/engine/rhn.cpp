@@ -53,7 +53,7 @@ static inline D hyperbolic(D x) {
 
 // R rows and one vector of columns of one sublayer. weight: [width][2][lanes].
 template <class T, int R>
-static void cells(const T* s, long padded, long width, const T* weight, const T* offset,
+ALONE static void cells(const T* s, long padded, long width, const T* weight, const T* offset,
                   long offset_row, long column, T* next, T* tanhs, T* gates) {
     typedef typename Vector<T>::type V;
     constexpr long lanes = BYTES / sizeof(T);
@@ -83,7 +83,7 @@ static void cells(const T* s, long padded, long width, const T* weight, const T*
 
 // into[R rows][C vectors] += dz[R rows][inner] * weight, panels of one vector: [inner][lanes].
 template <class T, int R, int C>
-static void product(const T* dz, long inner, const T* weight, T* into, long padded) {
+ALONE static void product(const T* dz, long inner, const T* weight, T* into, long padded) {
     typedef typename Vector<T>::type V;
     constexpr long lanes = BYTES / sizeof(T);
     V sum[R][C];
@@ -101,7 +101,7 @@ static void product(const T* dz, long inner, const T* weight, T* into, long padd
 
 // sum[k][j] += s[n][k] * dz[n][j] over ``count`` rows n: R values of k, two vectors of j.
 template <class T, int R>
-static void outer(const T* s, const T* dz, long count, long padded, T* sum) {
+ALONE static void outer(const T* s, const T* dz, long count, long padded, T* sum) {
     typedef typename Vector<T>::type V;
     constexpr long lanes = BYTES / sizeof(T);
     V total[R][2];
