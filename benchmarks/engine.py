@@ -187,13 +187,22 @@ def one(case: Case, way: str, steps: int, before: int) -> dict[str, Any]:
         start = time.process_time()
         step()
         seconds.append(time.process_time() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "samples_per_second": case.units / statistics.median(seconds),
-        "peak_memory": peak,
+        "peak_memory": peak_memory(),
         "loss": losses[-1],
         "engine": engine,
     }
+
+
+def peak_memory() -> int:
+    """Bytes. Not from getrusage where that can be helped: its maximum survives exec, so that a
+    process starts with its parent's."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        return int(lines[0].split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def sgemm_rate(case: Case) -> float:
@@ -334,12 +343,20 @@ def main() -> None:
         if not given.only or case.name.startswith(given.only):
             found.append(compare(case, repeats, steps))
             print(row(found[-1]), end="", flush=True)
-    if given.quick or given.only:
-        return
+    if not given.quick:
+        write(about, found)
+
+
+def write(about: dict[str, Any], found: list[dict[str, Any]]) -> None:
+    """Results as JSON and as a table; cases not measured now keep what they had."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "engine.json").write_text(json.dumps({"machine": about, "cases": found}, indent=1))
+    path = RESULTS / "engine.json"
+    old = json.loads(path.read_text())["cases"] if path.exists() else []
+    cases = {case["case"]: case for case in [*old, *found]}
+    ordered = [cases[case.name] for case in CASES if case.name in cases]
+    path.write_text(json.dumps({"machine": about, "cases": ordered}, indent=1) + "\n")
     described = ", ".join(f"{key} {value}" for key, value in about.items())
-    table = HEAD + "".join(map(row, found))
+    table = HEAD + "".join(map(row, ordered))
     (RESULTS / "engine.md").write_text(f"{described}\n\n{table}")
 
 
