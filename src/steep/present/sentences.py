@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from steep.present import numbers
 from steep.present.numbers import PERCENT, Scale
@@ -152,15 +153,33 @@ def points_sentence(fit: Fit) -> str:
     return text
 
 
+SURE = 0.9
+"""Probability from which on a region is drawn; points are left out of beta_g from there, too."""
+
+
 def shown_regions(fit: Fit) -> list[Region]:
-    """The regions that a reader should see: those with points, or more likely there than not."""
-    return [r for r in fit.regions if r.points > 0 or r.probability >= 0.5]
+    """The regions to draw: the power law, up to neighbours that are nearly certain."""
+    sure = {r.name for r in fit.regions if r.probability >= SURE}
+    return [
+        replace(
+            r,
+            start=r.start if r.name != "power-law" or "small-data" in sure else None,
+            end=r.end if r.name != "power-law" or "irreducible-error" in sure else None,
+        )
+        for r in fit.regions
+        if r.name in sure
+    ]
+
+
+def _likely_regions(fit: Fit) -> list[Region]:
+    """The regions to speak of, with their probability: more likely there than not."""
+    return [r for r in fit.regions if r.probability >= 0.5]
 
 
 def region_sentences(fit: Fit) -> list[str]:
     """Where the power law begins and ends, and how sure it is."""
     said = []
-    for region in shown_regions(fit):
+    for region in _likely_regions(fit):
         sure = numbers.share(region.probability)
         if region.name == "small-data" and region.end is not None:
             place = f"up to {numbers.counts(region.end)} {fit.unit}"
