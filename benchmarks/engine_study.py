@@ -14,6 +14,7 @@ import argparse
 import copy
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -105,25 +106,42 @@ def main() -> None:
         return
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pairs = []
+
+    def cpu() -> float:
+        """CPU seconds of the processes that have ended: the ratio that a busy machine spares."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     for _ in range(given.repeats):
         with tempfile.TemporaryDirectory() as place:
             spec, folder = Path(place) / "bench.yaml", Path(place) / "study"
             spec.write_text(json.dumps(SPEC))
             run = [sys.executable, "-m", "steep.cli", "run", str(spec), "--out", str(folder)]
-            start = time.perf_counter()
+            start, used = time.perf_counter(), cpu()
             subprocess.run(
                 [*run, "--workers", "2"], check=True, env=environment, stdout=subprocess.DEVNULL
             )
-            engine = time.perf_counter() - start
-            start = time.perf_counter()
+            engine, engine_cpu = time.perf_counter() - start, cpu() - used
+            start, used = time.perf_counter(), cpu()
             again = [sys.executable, str(HERE), "--plain", str(folder)]
             subprocess.run(again, check=True, env=environment)
-            plain = time.perf_counter() - start
+            plain, plain_cpu = time.perf_counter() - start, cpu() - used
             from steep import Study
 
             trials = len(Study.open(folder).measurements())
-        pairs.append({"trials": trials, "engine_s": engine, "plain_s": plain})
-        print(f"{trials} trials: engine {engine:.0f} s, plain {plain:.0f} s, {plain / engine:.1f}x")
+        pairs.append(
+            {
+                "trials": trials,
+                "engine_seconds": engine,
+                "engine_cpu_seconds": engine_cpu,
+                "plain_seconds": plain,
+                "plain_cpu_seconds": plain_cpu,
+            }
+        )
+        print(
+            f"{trials} trials: engine {engine:.0f} s ({engine_cpu:.0f} of CPU), "
+            f"plain {plain:.0f} s ({plain_cpu:.0f}): {plain / engine:.1f}x"
+        )
     from engine import RESULTS, machine
 
     found = {"machine": machine(), "spec": {**SPEC, "domain": "bundled images"}, "runs": pairs}
