@@ -160,10 +160,13 @@ class Study:
         return Store.open(self.folder, read_only=True)
 
     def expected(self) -> list[tuple[Trial, float]]:
-        """Every trial of the dry run with its expected cost, for a progress bar."""
+        """Every trial of the dry run that is not measured yet, with its expected cost: what a
+        progress bar counts."""
         middle = rehearse(self.problem, self._planner, lambda trial: 1.0 + trial.size)
         trials = [*middle, *self._held_out_at_most()]
-        return [(trial, self._expected_flops(trial)) for trial in trials]
+        begun = (self.folder / "study.yaml").exists()
+        done = {m.trial for m in self.measurements()} if begun else set()
+        return [(t, self._expected_flops(t)) for t in trials if t not in done]
 
     def expected_seconds(
         self, speed: Callable[[int], float] | None = None, workers: int | None = None
