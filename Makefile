@@ -23,7 +23,7 @@ lint: environment
 types: environment
 	$(BIN)/mypy
 
-# A 10-minute study of characters: see studies/characters.yaml.
+# A study of characters: see studies/characters.yaml.
 characters: environment
 	$(BIN)/steep run studies/characters.yaml --out out/characters
 
@@ -38,6 +38,7 @@ bench-fit: environment
 
 bench-engine: environment
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/engine_study.py
 
 environment: .venv/installed
 

@@ -37,6 +37,8 @@ from steep.select import Paired, select
 
 FACTORS = (2.0, 4.0, 10.0)
 """How far beyond the largest fitted shard a study forecasts unless asked."""
+NEAR = 0.01
+"""A factor this near to a held-out size is not told a second time."""
 
 Items = Callable[[str], Mapping[str, np.ndarray] | None]
 """Trial id -> the per-item validation sums and counts of its best step."""
@@ -179,8 +181,10 @@ def _curves(
     """The selection metric on V, on the test part, then every other metric of the same models."""
     fitted = [b for b in best_fits if not b.held_out]
     largest = max((b.samples for b in fitted), default=0.0)
-    places = sorted({largest * f for f in FACTORS} | set(at)) if fitted else []
-    places = sorted({*places, *(s.samples for s in facts.shards if s.held_out)})
+    held = {s.samples for s in facts.shards if s.held_out}
+    usual = {largest * f for f in FACTORS} if fitted else set()
+    usual = {m for m in usual if all(abs(m / known - 1) > NEAR for known in held)}
+    places = sorted(usual | set(at) | held)
     compute = _compute(facts, fitted, measurements)
 
     def curve(metric: str, part: str, points: Sequence[Point], goals: Sequence[float]) -> Curve:
