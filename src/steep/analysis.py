@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from steep.config import Spec
+from steep.domains.contract import Scores
 from steep.fit import fit, fit_size_law, points_of
 from steep.forecast import forecast
 from steep.records import (
@@ -129,13 +130,9 @@ def paired_by(facts: Facts, items: Items) -> Paired:
         count = differences[0][1]
         if len(difference) != len(facts.validation_group):
             return None
-        _, cluster = np.unique(facts.validation_group, return_inverse=True)
-        residual = difference - difference.sum() / count.sum() * count
-        totals = np.bincount(cluster, weights=residual)
-        k = len(totals)
-        if k < 2:
-            return None
-        return float(np.sqrt(k / (k - 1) * (totals**2).sum()) / count.sum())
+        paired = Scores(count, {facts.metric: difference})
+        found = paired.standard_error(facts.metric, facts.validation_group)
+        return found if np.isfinite(found) else None
 
     return standard_error
 

@@ -160,13 +160,16 @@ class Study:
         return Store.open(self.folder, read_only=True)
 
     def expected(self) -> list[tuple[Trial, float]]:
-        """Every trial of the dry run that is not measured yet, with its expected cost: what a
-        progress bar counts."""
+        """Every trial of the dry run with its expected cost."""
         middle = rehearse(self.problem, self._planner, lambda trial: 1.0 + trial.size)
         trials = [*middle, *self._held_out_at_most()]
+        return [(trial, self._expected_flops(trial)) for trial in trials]
+
+    def remaining(self) -> list[tuple[Trial, float]]:
+        """Those of the expected trials that are not measured yet: what a progress bar counts."""
         begun = (self.folder / "study.yaml").exists()
         done = {m.trial for m in self.measurements()} if begun else set()
-        return [(t, self._expected_flops(t)) for t in trials if t not in done]
+        return [(trial, cost) for trial, cost in self.expected() if trial not in done]
 
     def expected_seconds(
         self, speed: Callable[[int], float] | None = None, workers: int | None = None
