@@ -38,18 +38,21 @@ def _count(family: Family, size: int, shape: Mapping[str, int], options: Any) ->
     with torch.device("meta"):
         model = family.build(size, shape, options)
         total = parameters(model)
-        return Cost(total, total - family.embeddings(model), _flops(model, family.kind, shape))
+        flops = family.flops or _OF_KIND[family.kind]
+        return Cost(total, total - family.embeddings(model), flops(model, shape))
 
 
-def _flops(model: nn.Module, kind: str, shape: Mapping[str, int]) -> float:
+def _per_symbol(model: nn.Module, shape: Mapping[str, int]) -> float:
     """Forward and backward of the matrix products and convolutions, multiply and add counted.
 
     Algorithmic: the plain model's operations, whatever engine runs them. Meta tensors, because
     the counter sees nothing of the fused LSTM of a CPU."""
-    if kind == "stream":
-        # What one more step of time adds: the first one differs, as its state has no gradient,
-        # and work done once a symbol of the vocabulary belongs to no step.
-        return (_stream(model, 4) - _stream(model, 2)) / (2 * _BATCH)
+    # What one more step of time adds: the first one differs, as its state has no gradient,
+    # and work done once a symbol of the vocabulary belongs to no step.
+    return (_stream(model, 4) - _stream(model, 2)) / (2 * _BATCH)
+
+
+def _per_image(model: nn.Module, shape: Mapping[str, int]) -> float:
     sizes = (shape["channels"], shape["height"], shape["width"])
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(_BATCH, *sizes)).sum().backward()
@@ -60,3 +63,6 @@ def _stream(model: nn.Module, time: int) -> int:
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(_BATCH, time, dtype=torch.long), None)[0].sum().backward()
     return counter.get_total_flops()
+
+
+_OF_KIND = {"stream": _per_symbol, "classifier": _per_image}

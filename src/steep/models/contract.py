@@ -38,3 +38,6 @@ class Family:
     """Default hyperparameters: optimizer, learning_rate, batch_size, clip, ..."""
     embeddings: Callable[[torch.nn.Module], int] = lambda model: 0
     """Parameters in embedding and output tables, left out of parameters_without_embeddings."""
+    flops: Callable[[torch.nn.Module, Mapping[str, int]], float] | None = None
+    """(model on the meta device, the domain's shape) -> training FLOPs per unit of the domain, of
+    the plain model's operations. None: as engine/count.py counts this ``kind``."""
