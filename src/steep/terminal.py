@@ -25,7 +25,7 @@ def run_study(
 
     flops, seconds = _budget(budget)
     study.check()
-    with Progress(study.remaining(), study.metric, quiet) as progress:
+    with Progress(study.remaining, study.metric, quiet) as progress:
         outcome = study.run(
             workers=workers,
             budget=flops,

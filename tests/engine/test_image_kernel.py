@@ -24,16 +24,13 @@ SHAPE = {"channels": 2, "height": 9, "width": 6, "classes": 4}
 def test_convolution(inner: int, outer: int, kernel: int, stride: int, images: int) -> None:
     torch.manual_seed(0)
     layer = nn.Conv2d(inner, outer, kernel, stride, padding=kernel // 2, bias=False).double()
+    network = image_kernel.Network(inner, (5, 4))
+    network.convolution(network.images, layer)
     found = []
     for compiled in (False, True):
         x = torch.randn(images, inner, 5, 4, dtype=torch.float64, generator=seeded())
         x.requires_grad_()
-        if compiled:
-            padded = image_kernel.convolution(image_kernel.enter(x), layer, (5, 4))
-            assert not padded[:, :-1, images:].any()
-            y = image_kernel.leave(padded, image_kernel.after(layer, (5, 4)), images)
-        else:
-            y = layer(x)
+        y = network(x, training=True) if compiled else layer(x)
         layer.zero_grad()
         y.pow(3).sum().backward()
         found.append((y.detach(), x.grad, layer.weight.grad.clone()))
@@ -49,6 +46,7 @@ def seeded() -> torch.Generator:
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("images", [2, 16, 19])
 def test_norm(relu: bool, residual: bool, images: int) -> None:
+    """Of the images themselves, which are the residual too: their gradients add up."""
     found = []
     for compiled in (False, True):
         layer = nn.BatchNorm2d(3).double()
@@ -56,18 +54,15 @@ def test_norm(relu: bool, residual: bool, images: int) -> None:
             layer.weight.copy_(torch.tensor([0.5, -1.0, 0.0]))
             layer.bias.copy_(torch.tensor([0.1, 0.2, -0.3]))
         x = torch.randn(images, 3, 4, 5, dtype=torch.float64, generator=seeded()) * 2 + 1
-        extra = torch.randn(x.shape, dtype=torch.float64, generator=seeded())
         x.requires_grad_()
-        extra.requires_grad_()
+        network = image_kernel.Network(3, (4, 5))
+        network.norm(network.images, layer, relu, network.images if residual else None)
 
-        def forward(x=x, extra=extra, layer=layer, compiled=compiled) -> torch.Tensor:
-            if not compiled:
-                y = layer(x) + extra if residual else layer(x)
-                return F.relu(y) if relu else y
-            more = image_kernel.enter(extra) if residual else None
-            padded = image_kernel.norm(image_kernel.enter(x), layer, images, relu, more)
-            assert not padded[:, :-1, images:].any()
-            return image_kernel.leave(padded, (4, 5), images)
+        def forward(x=x, layer=layer, network=network, compiled=compiled) -> torch.Tensor:
+            if compiled:
+                return network(x, layer.training)
+            y = layer(x) + x if residual else layer(x)
+            return F.relu(y) if relu else y
 
         y = forward()
         y.pow(3).sum().backward()
@@ -75,9 +70,34 @@ def test_norm(relu: bool, residual: bool, images: int) -> None:
         with torch.no_grad():
             evaluated = forward()
         gradients = [x.grad, layer.weight.grad, layer.bias.grad, *layer.buffers()]
-        found.append([y.detach(), evaluated, *gradients, *([extra.grad] if residual else [])])
+        found.append([y.detach(), evaluated, *gradients])
     for expected, got in zip(*found, strict=True):
         torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("images", [1, 9])
+def test_pool(images: int) -> None:
+    x = torch.randn(images, 3, 4, 5, dtype=torch.float64, generator=seeded(), requires_grad=True)
+    network = image_kernel.Network(3, (4, 5))
+    network.pool(network.images)
+    y = network(x, training=True)
+    torch.testing.assert_close(y, x.mean((2, 3)))
+    y.pow(2).sum().backward()
+    torch.testing.assert_close(x.grad, (2 * y / 20)[:, :, None, None].expand(x.shape).detach())
+
+
+def test_padding_is_never_read() -> None:
+    """NaN in what the batch is padded with, and in the pixel nobody reads, stays there."""
+    model = resnet.FAMILY.build(3, SHAPE, resnet.Options(engine="kernel"))
+    network = model._network(2, 9, 6)
+    x = torch.randn(5, 2, 9, 6, generator=seeded())
+    expected = network(x, training=True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch.use_deterministic_algorithms(True)
+    try:
+        torch.testing.assert_close(network(x, training=True), expected)
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

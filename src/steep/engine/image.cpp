@@ -1,4 +1,4 @@
-// Small convolutional networks: convolution and batch norm, the batch innermost: [C][H * W + 1][N].
+// Small convolutional networks, a whole one in a call, the batch innermost: [C][H * W + 1][N].
 // (The pixel that nobody reads keeps the channels off each other's cache lines: planes of a multiple
 // of 4096 bytes made the gradient of a convolution three times slower.)
 //
@@ -7,7 +7,9 @@
 // to a multiple of the vector length. Padded images are zero everywhere: norm writes zeros there,
 // convolutions of zeros are zero, so no sum needs to know about them.
 //
-// Plain C functions, loaded with ctypes. One thread; the same call gives the same bits.
+// A network is a list of operations over numbered buffers (image_kernel.py makes it); buffers lie in
+// one block of memory, their gradients at the same places of another. Plain C functions, loaded with
+// ctypes. One thread; the same call gives the same bits.
 
 #include <cmath>
 
@@ -15,54 +17,71 @@
 
 static inline long plane_of(long pixels, long n) { return (pixels + 1) * n; }
 
-// Where one output pixel reads: offset in the source plane, and of the tap in a weight row.
+// Where one output pixel reads: offset in the source plane, and which number of the kernel.
 struct Tap {
     long from, weight;
 };
 
-// R output channels, C vectors of images, one pixel. weight: [inner][taps][outer].
+// A convolution as its inner loop sees it. Steps of the weight: to the next channel written, and to
+// the next one read; they alone tell a convolution from its transpose.
+template <class T>
+struct Product {
+    const T *x, *weight;
+    T* y;
+    long plane, y_plane, inner, write_step, read_step;
+    bool add;
+};
+
+// R output channels, C vectors of images, one pixel.
 template <class T, int R, int C>
-ALONE static void tile(const T* x, long plane, long inner, const Tap* taps, int count, const T* weight,
-                 long weight_row, T* y, long y_plane) {
+ALONE static void tile(const Product<T>& p, long channel, long x_at, long y_at, const Tap* taps,
+                       int count) {
     typedef typename Vector<T>::type V;
     constexpr long lanes = BYTES / sizeof(T);
+    const T *x = p.x + x_at, *weight = p.weight + channel * p.write_step;
+    const long plane = p.plane, inner = p.inner, step = p.write_step, read_step = p.read_step;
     V sum[R][C];
     for (int r = 0; r < R; r++)
         for (int c = 0; c < C; c++) sum[r][c] = V{};
-    for (long i = 0; i < inner; i++, x += plane, weight += weight_row)
+    for (long i = 0; i < inner; i++, x += plane, weight += read_step)
         for (int t = 0; t < count; t++) {
             V v[C];
             for (int c = 0; c < C; c++) v[c] = load<V>(x + taps[t].from + c * lanes);
             const T* w = weight + taps[t].weight;
             for (int r = 0; r < R; r++)
-                for (int c = 0; c < C; c++) sum[r][c] += w[r] * v[c];
+                for (int c = 0; c < C; c++) sum[r][c] += w[r * step] * v[c];
         }
+    T* y = p.y + channel * p.y_plane + y_at;
     for (int r = 0; r < R; r++)
-        for (int c = 0; c < C; c++) store(y + r * y_plane + c * lanes, sum[r][c]);
+        for (int c = 0; c < C; c++) {
+            T* to = y + r * p.y_plane + c * lanes;
+            store(to, p.add ? load<V>(to) + sum[r][c] : sum[r][c]);
+        }
 }
 
 template <class T, int C>
 struct Tile {
-    const T* x;
-    const T* weight;
-    T* y;
+    const Product<T>& product;
+    long x_at, y_at;
     const Tap* taps;
-    long plane, inner, weight_row, y_plane;
     int count;
     template <int R>
     void operator()(long channel) const {
-        tile<T, R, C>(x, plane, inner, taps, count, weight + channel, weight_row,
-                      y + channel * y_plane, y_plane);
+        tile<T, R, C>(product, channel, x_at, y_at, taps, count);
     }
 };
 
-// y [outer][ho * wo + 1][n] from x [inner][hi * wi + 1][n]. ``back``: the transposed convolution, which is
-// the gradient of the input: there a tap exists only where the stride divides.
+// y [outer][ho * wo + 1][n] from x [inner][hi * wi + 1][n], added or not. ``back``: the transposed
+// convolution, which is the gradient of the input: there a tap exists only where the stride divides.
+// weight [outer][inner][kernel][kernel], or with ``back`` [inner][outer][kernel][kernel].
 template <class T>
 static void convolve(long inner, long outer, long hi, long wi, long ho, long wo, long n,
-                     long kernel, long stride, long back, const T* x, const T* weight, T* y) {
+                     long kernel, long stride, bool back, bool add, const T* x, const T* weight,
+                     T* y) {
     constexpr long lanes = BYTES / sizeof(T);
-    const long pad = kernel / 2, plane = plane_of(hi * wi, n), y_plane = plane_of(ho * wo, n);
+    const long pad = kernel / 2, all = kernel * kernel;
+    const Product<T> product{x, weight, y, plane_of(hi * wi, n), plane_of(ho * wo, n), inner,
+                             back ? all : inner * all, back ? outer * all : all, add};
     Tap taps[64];
     for (long first = 0; first < n;) {
         long step = first + 2 * lanes <= n ? 2 * lanes : lanes;
@@ -77,17 +96,13 @@ static void convolve(long inner, long outer, long hi, long wi, long ho, long wo,
                         if (back && (p % stride || q % stride)) continue;
                         if (back) p /= stride, q /= stride;
                         if (p >= hi || q >= wi) continue;
-                        taps[count++] = {(p * wi + q) * n, (a * kernel + b) * outer};
+                        taps[count++] = {(p * wi + q) * n, a * kernel + b};
                     }
-                const T* from = x + first;
-                T* to = y + (h * wo + w) * n + first;
-                long row = kernel * kernel * outer;
+                long to = (h * wo + w) * n + first;
                 if (step == 2 * lanes)
-                    by_rows<ROWS>(outer, 0, Tile<T, 2>{from, weight, to, taps, plane, inner, row,
-                                                       y_plane, count});
+                    by_rows<ROWS>(outer, 0, Tile<T, 2>{product, first, to, taps, count});
                 else
-                    by_rows<ROWS>(outer, 0, Tile<T, 1>{from, weight, to, taps, plane, inner, row,
-                                                       y_plane, count});
+                    by_rows<ROWS>(outer, 0, Tile<T, 1>{product, first, to, taps, count});
             }
         first += step;
     }
@@ -96,17 +111,16 @@ static void convolve(long inner, long outer, long hi, long wi, long ho, long wo,
 // A block of output pixels and the input pixels that one tap takes to them, as steps in elements.
 struct Area {
     long rows, pixels, n;
-    long dy_row, x_row, x_step, dy_plane, x_plane, sum_row;
+    long dy_row, x_row, x_step, dy_plane, x_plane, sum_row, sum_step;
 };
 
-// sum[r][c] (vectors) += dy[channel r] * x[channel c] over an area and all images.
+// sum[r][c] += dy[channel r] * x[channel c] over an area and all images.
 template <class T, int R, int C>
 ALONE static void patch(const T* dy, const T* x, T* sum, const Area& area) {
     typedef typename Vector<T>::type V;
     constexpr long lanes = BYTES / sizeof(T);
-    V total[R][C];
-    for (int r = 0; r < R; r++)
-        for (int c = 0; c < C; c++) total[r][c] = load<V>(sum + r * area.sum_row + c * lanes);
+    V total[R * C];
+    for (int k = 0; k < R * C; k++) total[k] = V{};
     // Copies: the compiler keeps what it need not read again in registers.
     const long n = area.n, pixels = area.pixels, x_step = area.x_step;
     const long x_plane = area.x_plane, dy_plane = area.dy_plane;
@@ -118,12 +132,14 @@ ALONE static void patch(const T* dy, const T* x, T* sum, const Area& area) {
                 for (int c = 0; c < C; c++) v[c] = load<V>(from + c * x_plane + i);
                 for (int r = 0; r < R; r++) {
                     V d = load<V>(to + r * dy_plane + i);
-                    for (int c = 0; c < C; c++) total[r][c] += d * v[c];
+                    for (int c = 0; c < C; c++) total[r * C + c] += d * v[c];
                 }
             }
     }
+    T sums[R * C];
+    totals<T, R * C>(total, sums);
     for (int r = 0; r < R; r++)
-        for (int c = 0; c < C; c++) store(sum + r * area.sum_row + c * lanes, total[r][c]);
+        for (int c = 0; c < C; c++) sum[r * area.sum_row + c * area.sum_step] += sums[r * C + c];
 }
 
 template <class T, int R>
@@ -133,7 +149,7 @@ struct PatchRow {
     const Area& area;
     template <int C>
     void operator()(long channel) const {
-        patch<T, R, C>(dy, x + channel * area.x_plane, sum + channel * (BYTES / sizeof(T)), area);
+        patch<T, R, C>(dy, x + channel * area.x_plane, sum + channel * area.sum_step, area);
     }
 };
 
@@ -150,23 +166,12 @@ struct Patch {
     }
 };
 
-// The sum of a vector in memory, by halves: a chain of additions would wait for each.
-template <class T>
-static T folded(const T* from) {
-    constexpr long lanes = BYTES / sizeof(T);
-    T part[lanes];
-    std::memcpy(part, from, sizeof part);
-    for (long half = lanes / 2; half > 0; half /= 2)
-        for (long lane = 0; lane < half; lane++) part[lane] += part[lane + half];
-    return part[0];
-}
-
-// d_weight [outer][inner][kernel][kernel]; sums: scratch, [taps][outer][inner][lanes], zeroed.
+// d_weight [outer][inner][kernel][kernel], to which it adds.
 // As many rows at a time as leave what a block of channels reads in the first cache.
 template <class T>
 static void weights(long inner, long outer, long hi, long wi, long ho, long wo, long n,
-                    long kernel, long stride, const T* x, const T* dy, T* sums, T* d_weight) {
-    constexpr long lanes = BYTES / sizeof(T), cache = 40 << 10;
+                    long kernel, long stride, const T* x, const T* dy, T* d_weight) {
+    constexpr long cache = 40 << 10;
     const long pad = kernel / 2, all = kernel * kernel;
     const long row_bytes = 2 * BLOCK * wo * n * long(sizeof(T));
     const long step = cache > row_bytes ? cache / row_bytes : 1;
@@ -191,16 +196,13 @@ static void weights(long inner, long outer, long hi, long wi, long ho, long wo, 
                           stride * n,
                           plane_of(ho * wo, n),
                           plane_of(hi * wi, n),
-                          inner * lanes};
+                          inner * all,
+                          all};
                 by_rows<BLOCK>(outer, 0,
                                Patch<T>{dy + (top * wo + low) * n, x + (p * wi + q) * n,
-                                        sums + (a * kernel + b) * outer * inner * lanes, area,
-                                        inner});
+                                        d_weight + a * kernel + b, area, inner});
             }
         }
-    for (long t = 0; t < all; t++)
-        for (long i = 0; i < outer * inner; i++)
-            d_weight[i * all + t] = folded(sums + (t * outer * inner + i) * lanes);
 }
 
 // Ones for the images that exist, zeros for the padding, in the last vector of a pixel.
@@ -212,17 +214,10 @@ static typename Vector<T>::type real(long n, long valid) {
     return mask;
 }
 
-template <class V>
-static auto total(V v) {
-    auto sum = v[0];
-    for (unsigned lane = 1; lane < sizeof v / sizeof v[0]; lane++) sum += v[lane];
-    return sum;
-}
-
 // y = [relu] (gamma (x - mean) / sqrt(variance + eps) + beta [+ residual]), per channel.
 // training: mean and variance of the batch, and the running ones (unbiased) moved toward them.
 template <class T>
-static void norm_forward(long channels, long area, long n, long valid, long training, long relu,
+static void norm_forward(long channels, long area, long n, long valid, bool training, bool relu,
                          double momentum, double eps, const T* x, const T* residual,
                          const T* gamma, const T* beta, T* mean, T* inverse, T* running_mean,
                          T* running_variance, T* y) {
@@ -235,7 +230,7 @@ static void norm_forward(long channels, long area, long n, long valid, long trai
         if (training) {
             V sum[2] = {V{}, V{}};
             for (long i = 0; i < area * n; i += lanes) sum[i / lanes % 2] += load<V>(from + i);
-            T center = T(total(sum[0] + sum[1]) / count);
+            T center = T(total<T>(sum[0] + sum[1]) / count);
             V square[2] = {V{}, V{}};
             for (long p = 0; p < area * n; p += n)
                 for (long i = p; i < p + n; i += lanes) {
@@ -243,7 +238,7 @@ static void norm_forward(long channels, long area, long n, long valid, long trai
                     if (i + lanes == p + n) off *= mask;
                     square[i / lanes % 2] += off * off;
                 }
-            double variance = total(square[0] + square[1]) / count;
+            double variance = total<T>(square[0] + square[1]) / count;
             mean[c] = center;
             inverse[c] = T(1 / std::sqrt(variance + eps));
             double unbiased = count > 1 ? variance * count / (count - 1) : variance;
@@ -265,11 +260,13 @@ static void norm_forward(long channels, long area, long n, long valid, long trai
     }
 }
 
-// Gradients of a training norm_forward. y: its result where it ended in a relu, else null.
+// Gradients of a training norm_forward. y: its result where it ended in a relu, else null. add_...:
+// dx, d_residual already hold what comes from elsewhere.
 template <class T>
-static void norm_backward(long channels, long area, long n, long valid, const T* x, const T* y,
-                          const T* dy, const T* gamma, const T* mean, const T* inverse, T* dx,
-                          T* d_residual, T* d_gamma, T* d_beta) {
+static void norm_backward(long channels, long area, long n, long valid, bool add_input,
+                          bool add_residual, const T* x, const T* y, const T* dy, const T* gamma,
+                          const T* mean, const T* inverse, T* dx, T* d_residual, T* d_gamma,
+                          T* d_beta) {
     typedef typename Vector<T>::type V;
     constexpr long lanes = BYTES / sizeof(T);
     const V mask = real<T>(n, valid);
@@ -283,8 +280,8 @@ static void norm_backward(long channels, long area, long n, long valid, const T*
             sum[i / lanes % 2] += g;
             product[i / lanes % 2] += g * (load<V>(x + base + i) - mean[c]);
         }
-        d_beta[c] = total(sum[0] + sum[1]);
-        d_gamma[c] = total(product[0] + product[1]) * inverse[c];
+        d_beta[c] = total<T>(sum[0] + sum[1]);
+        d_gamma[c] = total<T>(product[0] + product[1]) * inverse[c];
         const T scale = gamma[c] * inverse[c];
         const T slope = T(-scale * inverse[c] * d_gamma[c] / count);
         const T level = T(-scale * d_beta[c] / count) - slope * mean[c];
@@ -292,38 +289,109 @@ static void norm_backward(long channels, long area, long n, long valid, const T*
             for (long i = p; i < p + n; i += lanes) {
                 V g = load<V>(dy + base + i);
                 if (y) g = load<V>(y + base + i) > 0 ? g : V{};
-                if (d_residual) store(d_residual + base + i, g);
+                if (d_residual) {
+                    T* to = d_residual + base + i;
+                    store(to, add_residual ? load<V>(to) + g : g);
+                }
                 V d = scale * g + slope * load<V>(x + base + i) + level;
                 if (i + lanes == p + n) d *= mask;
-                store(dx + base + i, d);
+                store(dx + base + i, add_input ? load<V>(dx + base + i) + d : d);
             }
     }
 }
 
+// y [channels][n] = the mean over the pixels of x; ``back``: each pixel of x = y / pixels.
+template <class T>
+static void pool(long channels, long area, long n, bool back, T* x, T* y) {
+    typedef typename Vector<T>::type V;
+    constexpr long lanes = BYTES / sizeof(T);
+    const T share = T(1) / area;
+    for (long c = 0; c < channels; c++, x += plane_of(area, n), y += n)
+        for (long i = 0; i < n; i += lanes) {
+            V sum = back ? load<V>(y + i) * share : V{};
+            for (long p = 0; p < area * n; p += n)
+                if (back)
+                    store(x + p + i, sum);
+                else
+                    sum += load<V>(x + p + i);
+            if (!back) store(y + i, sum * share);
+        }
+}
+
+// ---------------------------------------------------------------- networks
+
+enum Kind : int64_t { CONVOLVE, NORM, POOL };
+
+// One operation. Buffers are places in units of n elements, -1 for none; ``parameter`` is the first
+// of its tensors in the table: the weight, or gamma, beta, running mean, running variance.
+struct Op {
+    int64_t kind, input, output, residual, parameter, inner, outer, hi, wi, ho, wo, kernel, stride,
+        relu, statistics;
+    // Backward: whether the gradient of the input is wanted, and whether it and that of the residual
+    // already hold what later operations left there.
+    int64_t wanted, add_input, add_residual;
+};
+
+// buffers: the images at 0, then every operation's output. statistics: mean and 1 / sd of every norm.
+template <class T>
+static void forward(const Op* ops, long count, long n, long valid, bool training, double momentum,
+                    double eps, T* const* table, T* statistics, T* buffers) {
+    for (const Op* op = ops; op < ops + count; op++) {
+        T *x = buffers + op->input * n, *y = buffers + op->output * n;
+        T* const* parameters = table + op->parameter;
+        const long area = op->hi * op->wi;
+        if (op->kind == CONVOLVE) {
+            convolve(op->inner, op->outer, op->hi, op->wi, op->ho, op->wo, n, op->kernel,
+                     op->stride, false, false, x, parameters[0], y);
+        } else if (op->kind == NORM) {
+            T* mean = statistics + op->statistics;
+            norm_forward(op->inner, area, n, valid, training, op->relu, momentum, eps, x,
+                         op->residual < 0 ? nullptr : buffers + op->residual * n, parameters[0],
+                         parameters[1], mean, mean + op->inner, parameters[2], parameters[3], y);
+        } else {
+            pool(op->inner, area, n, false, x, y);
+        }
+    }
+}
+
+// gradients: of the buffers, of which the last one's is given. results: one of each parameter in the
+// table (none for running statistics), those of weights zero at the start.
+template <class T>
+static void backward(const Op* ops, long count, long n, long valid, T* const* table,
+                     T* const* results, T* statistics, T* buffers, T* gradients) {
+    for (const Op* op = ops + count; op-- > ops;) {
+        T *x = buffers + op->input * n, *dx = gradients + op->input * n;
+        T *y = buffers + op->output * n, *dy = gradients + op->output * n;
+        T *const *parameters = table + op->parameter, *const *found = results + op->parameter;
+        const long area = op->hi * op->wi;
+        if (op->kind == CONVOLVE) {
+            if (op->wanted)
+                convolve(op->outer, op->inner, op->ho, op->wo, op->hi, op->wi, n, op->kernel,
+                         op->stride, true, op->add_input, dy, parameters[0], dx);
+            weights(op->inner, op->outer, op->hi, op->wi, op->ho, op->wo, n, op->kernel,
+                    op->stride, x, dy, found[0]);
+        } else if (op->kind == NORM) {
+            T* mean = statistics + op->statistics;
+            norm_backward(op->inner, area, n, valid, op->add_input, op->add_residual, x,
+                          op->relu ? y : nullptr, dy, parameters[0], mean, mean + op->inner, dx,
+                          op->residual < 0 ? nullptr : gradients + op->residual * n, found[0],
+                          found[1]);
+        } else {
+            pool(op->inner, area, n, true, dx, dy);
+        }
+    }
+}
+
 #define EXPORT(T, NAME)                                                                          \
-    extern "C" void image_convolve_##NAME(long inner, long outer, long hi, long wi, long ho,     \
-                                          long wo, long n, long kernel, long stride, long back,  \
-                                          const T* x, const T* weight, T* y) {                   \
-        convolve(inner, outer, hi, wi, ho, wo, n, kernel, stride, back, x, weight, y);           \
+    extern "C" void image_forward_##NAME(const Op* ops, long count, long n, long valid,          \
+                                         long training, double momentum, double eps,             \
+                                         T* const* table, T* statistics, T* buffers) {           \
+        forward(ops, count, n, valid, training, momentum, eps, table, statistics, buffers);      \
     }                                                                                            \
-    extern "C" void image_weights_##NAME(long inner, long outer, long hi, long wi, long ho,      \
-                                         long wo, long n, long kernel, long stride, const T* x,  \
-                                         const T* dy, T* sums, T* d_weight) {                    \
-        weights(inner, outer, hi, wi, ho, wo, n, kernel, stride, x, dy, sums, d_weight);         \
-    }                                                                                            \
-    extern "C" void image_norm_forward_##NAME(                                                   \
-        long channels, long area, long n, long valid, long training, long relu, double momentum, \
-        double eps, const T* x, const T* residual, const T* gamma, const T* beta, T* mean,       \
-        T* inverse, T* running_mean, T* running_variance, T* y) {                                \
-        norm_forward(channels, area, n, valid, training, relu, momentum, eps, x, residual,       \
-                     gamma, beta, mean, inverse, running_mean, running_variance, y);             \
-    }                                                                                            \
-    extern "C" void image_norm_backward_##NAME(                                                  \
-        long channels, long area, long n, long valid, const T* x, const T* y, const T* dy,       \
-        const T* gamma, const T* mean, const T* inverse, T* dx, T* d_residual, T* d_gamma,       \
-        T* d_beta) {                                                                             \
-        norm_backward(channels, area, n, valid, x, y, dy, gamma, mean, inverse, dx, d_residual,  \
-                      d_gamma, d_beta);                                                          \
+    extern "C" void image_backward_##NAME(const Op* ops, long count, long n, long valid,         \
+                                          T* const* table, T* const* results, T* statistics,     \
+                                          T* buffers, T* gradients) {                            \
+        backward(ops, count, n, valid, table, results, statistics, buffers, gradients);          \
     }
 EXPORT(float, float32)
 EXPORT(double, float64)

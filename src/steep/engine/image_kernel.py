@@ -1,14 +1,17 @@
-"""Convolution and batch norm of small networks, compiled (image.cpp), as autograd functions.
+"""Small convolutional networks, compiled (image.cpp): a whole network is one autograd function.
 
-Tensors x_CxPxN hold H * W pixels and one that is never read (see image.cpp); N is padded to a
-multiple of the vector length with zero images. ``enter`` makes them, ``leave`` goes back. Checked
-against torch when loaded. CPU, one thread.
+A ``Network`` is written down once, layer by layer, and then run on batches of images. One call of
+C each way: at these sizes autograd's and Python's work on single layers took as long as theirs.
+Checked against torch when loaded. CPU, one thread.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
+from math import prod
 from typing import Any
 
 import torch
@@ -21,135 +24,186 @@ from steep.engine.compiled import NoKernel, library
 _TYPES = {torch.float32: "float32", torch.float64: "float64"}
 _TOLERANCE = 1e-4
 """Largest difference from torch in float32 over outputs and gradients of order 1."""
+_CONVOLVE, _NORM, _POOL = range(3)
+_NONE = -1
 
 
-Size = tuple[int, int]
-"""Height and width."""
+@dataclass(frozen=True)
+class Buffer:
+    """What an operation leaves: where in the block, in units of the padded batch."""
+
+    place: int
+    channels: int
+    size: tuple[int, int]
+    """Height and width; (0, 0) for one number a channel."""
+
+    @property
+    def pixels(self) -> int:
+        """With the one that is never read (see image.cpp)."""
+        return prod(self.size) + 1
+
+    @property
+    def end(self) -> int:
+        return self.place + self.channels * self.pixels
 
 
-def enter(x_BxCxHxW: Tensor) -> Tensor:
-    """x_CxPxN: the batch innermost, padded with zero images."""
-    lanes = _lanes(x_BxCxHxW.dtype)
-    x_CxPxB = x_BxCxHxW.permute(1, 2, 3, 0).flatten(1, 2)
-    return F.pad(x_CxPxB, (0, -len(x_BxCxHxW) % lanes, 0, 1)).contiguous()
+class Network:
+    """Layers in the order they run. Each method appends one and returns what it leaves.
 
+    Its result is what the last one leaves."""
 
-def leave(x_CxPxN: Tensor, size: Size, images: int) -> Tensor:
-    """x_BxCxHxW without the padding."""
-    return x_CxPxN[:, :-1, :images].unflatten(1, size).permute(3, 0, 1, 2)
+    def __init__(self, channels: int, size: tuple[int, int]) -> None:
+        self.images = self.result = Buffer(0, channels, size)
+        self.layers: list[nn.Module] = []
+        self._ops: list[dict[str, int]] = []
+        self._tensors = self._statistics = 0
+        self._packed: dict[bool, Tensor] = {}
 
-
-def after(layer: nn.Conv2d, size: Size) -> Size:
-    """Height and width of a convolution's output."""
-    kernel, stride = layer.kernel_size[0], layer.stride[0]
-    height, width = ((side + 2 * (kernel // 2) - kernel) // stride + 1 for side in size)
-    return height, width
-
-
-def convolution(x_CxPxN: Tensor, layer: nn.Conv2d, size: Size) -> Tensor:
-    """``layer`` without bias, padding half its kernel, and its stride."""
-    y: Tensor = Convolution.apply(
-        x_CxPxN, layer.weight, layer.stride[0], (*size, *after(layer, size))
-    )
-    return y
-
-
-def norm(
-    x_CxPxN: Tensor,
-    layer: nn.BatchNorm2d,
-    images: int,
-    relu: bool,
-    residual: Tensor | None = None,
-) -> Tensor:
-    """relu(layer(x) + residual), over the first ``images`` of N."""
-    if layer.training and layer.num_batches_tracked is not None:
-        layer.num_batches_tracked.add_(1)
-    running = layer.running_mean, layer.running_var
-    y: Tensor = Norm.apply(
-        x_CxPxN,
-        residual,
-        layer.weight,
-        layer.bias,
-        running,
-        (images, relu, layer.training, layer.momentum, layer.eps),
-    )
-    return y
-
-
-class Convolution(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight_OxIxKxK: Tensor,
-        stride: int,
-        sides: tuple[int, int, int, int],
-    ) -> Tensor:
-        outer, inner, kernel, _ = weight_OxIxKxK.shape
-        n, (_, _, ho, wo) = x.shape[2], sides
-        ctx.sizes = (inner, outer, *sides, n, kernel, stride)
-        ctx.save_for_backward(x, weight_OxIxKxK)
-        y = x.new_empty(outer, ho * wo + 1, n)
-        panel_IxKxKxO = weight_OxIxKxK.permute(1, 2, 3, 0).contiguous()
-        _call("convolve", x.dtype, *ctx.sizes, 0, x, panel_IxKxKxO, y)
+    def convolution(self, x: Buffer, layer: nn.Conv2d) -> Buffer:
+        """``layer`` without bias, padding half its kernel, and its stride."""
+        kernel, stride = layer.kernel_size[0], layer.stride[0]
+        height, width = ((side + 2 * (kernel // 2) - kernel) // stride + 1 for side in x.size)
+        y = Buffer(self.result.end, layer.out_channels, (height, width))
+        self._append(_CONVOLVE, x, y, layer, kernel=kernel, stride=stride)
+        self._tensors += 1
         return y
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
-        x, weight_OxIxKxK = ctx.saved_tensors
-        inner, outer, hi, wi, ho, wo, n, kernel, stride = ctx.sizes
-        dy = dy.contiguous()
-        dx = None
-        if ctx.needs_input_grad[0]:
-            dx = torch.empty_like(x)
-            panel_OxKxKxI = weight_OxIxKxK.permute(0, 2, 3, 1).contiguous()
-            sizes = (outer, inner, ho, wo, hi, wi, n, kernel, stride)
-            _call("convolve", x.dtype, *sizes, 1, dy, panel_OxKxKxI, dx)
-        d_weight = torch.empty(weight_OxIxKxK.shape, dtype=x.dtype)
-        sums = x.new_zeros(kernel * kernel * outer * inner * _lanes(x.dtype))
-        _call("weights", x.dtype, *ctx.sizes, x, dy, sums, d_weight)
-        return dx, d_weight, None, None
-
-
-class Norm(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        residual: Tensor | None,
-        gamma_C: Tensor,
-        beta_C: Tensor,
-        running: tuple[Tensor, Tensor],
-        flags: tuple[int, bool, bool, float, float],
-    ) -> Tensor:
-        images, relu, training, momentum, eps = flags
-        channels, pixels, n = x.shape
-        ctx.sizes = (channels, pixels - 1, n, images)
-        ctx.training, ctx.residual = training, residual is not None
-        mean_C, inverse_C = x.new_empty(2, channels)
-        y = torch.empty_like(x)
-        _call(
-            "norm_forward",
-            x.dtype,
-            *(*ctx.sizes, int(training), int(relu), momentum, eps),
-            *(x, residual, gamma_C, beta_C, mean_C, inverse_C, *running, y),
+    def norm(
+        self, x: Buffer, layer: nn.BatchNorm2d, relu: bool, residual: Buffer | None = None
+    ) -> Buffer:
+        """[relu](layer(x) [+ residual]). Momentum and eps are torch's defaults in every layer."""
+        assert (layer.momentum, layer.eps) == (_MOMENTUM, _EPS)
+        y = Buffer(self.result.end, x.channels, x.size)
+        place = _NONE if residual is None else residual.place
+        self._append(
+            _NORM, x, y, layer, relu=int(relu), residual=place, statistics=self._statistics
         )
-        ctx.save_for_backward(x, y if relu else None, gamma_C, mean_C, inverse_C)
+        self._tensors += 4
+        self._statistics += 2 * x.channels
         return y
+
+    def pool(self, x: Buffer) -> Buffer:
+        """The mean over the pixels."""
+        y = Buffer(self.result.end, x.channels, (0, 0))
+        self._append(_POOL, x, y, None)
+        return y
+
+    def __call__(self, x_BxCxHxW: Tensor, training: bool) -> Tensor:
+        """y_BxC after a pool, else y_BxCxHxW."""
+        if training:
+            norms = [layer for layer in self.layers if isinstance(layer, nn.BatchNorm2d)]
+            counts = [n.num_batches_tracked for n in norms if n.num_batches_tracked is not None]
+            if counts:
+                torch._foreach_add_(counts, 1)
+        parameters = [parameter for layer in self.layers for parameter in layer.parameters()]
+        y: Tensor = _Run.apply(self, training, x_BxCxHxW, *parameters)
+        return y
+
+    def _append(self, kind: int, x: Buffer, y: Buffer, layer: Any, **more: int) -> None:
+        sides = {"hi": x.size[0], "wi": x.size[1], "ho": y.size[0], "wo": y.size[1]}
+        ends = {"input": x.place, "output": y.place, "inner": x.channels, "outer": y.channels}
+        self._ops.append({"kind": kind, "parameter": self._tensors, **ends, **sides, **more})
+        if layer is not None:
+            self.layers.append(layer)
+        self.result = y
+
+    def table(self) -> list[Tensor]:
+        """The tensors that operations name by number."""
+        found: list[Any] = []
+        for layer in self.layers:
+            found += layer.parameters()
+            if isinstance(layer, nn.BatchNorm2d):
+                found += [layer.running_mean, layer.running_var]
+        return found
+
+    def ops(self, wanted: bool) -> Tensor:
+        """Rows of image.cpp's Op; ``wanted``: with the gradient of the images."""
+        if wanted not in self._packed:
+            written: set[int] = set()
+            for op in reversed(self._ops):
+                residual = op.get("residual", _NONE)
+                op["wanted"] = int(wanted or op["input"] != self.images.place)
+                op["add_residual"] = int(residual in written)
+                written.add(residual)
+                op["add_input"] = int(op["input"] in written)
+                assert op["kind"] != _POOL or not op["add_input"], "pools do not add"
+                written.add(op["input"])
+            defaults = {"residual": _NONE}
+            rows = [[op.get(name, defaults.get(name, 0)) for name in _OP] for op in self._ops]
+            self._packed[wanted] = torch.tensor(rows, dtype=torch.int64)
+        return self._packed[wanted]
+
+    @property
+    def statistics(self) -> int:
+        """Numbers that norms keep from their forward pass."""
+        return self._statistics
+
+
+_MOMENTUM, _EPS = 0.1, 1e-5
+_OP = (
+    *("kind", "input", "output", "residual", "parameter", "inner", "outer", "hi", "wi", "ho", "wo"),
+    *("kernel", "stride", "relu", "statistics", "wanted", "add_input", "add_residual"),
+)
+
+
+class _Run(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, network: Network, training: bool, x_BxCxHxW: Tensor, *parameters: Tensor
+    ) -> Tensor:
+        images = len(x_BxCxHxW)
+        n = images + -images % _lanes(x_BxCxHxW.dtype)
+        buffers = x_BxCxHxW.new_empty(network.result.end * n)
+        _put(buffers, network.images, n, x_BxCxHxW)
+        statistics = x_BxCxHxW.new_empty(network.statistics)
+        ctx.network, ctx.training, ctx.sizes = network, training, (n, images)
+        ops = network.ops(ctx.needs_input_grad[2])
+        table = _addresses(network.table(), x_BxCxHxW.dtype)
+        sizes = (len(ops), n, images, int(training), _MOMENTUM, _EPS)
+        _call("forward", buffers.dtype, ops, *sizes, table, statistics, buffers)
+        ctx.save_for_backward(*parameters)
+        ctx.kept = statistics, buffers
+        return _take(buffers, network.result, n, images).clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         if not ctx.training:
             raise NotImplementedError("batch norm in evaluation mode has no gradient here")
-        x, y, gamma_C, mean_C, inverse_C = ctx.saved_tensors
-        dx = torch.empty_like(x)
-        d_residual = torch.empty_like(x) if ctx.residual else None
-        d_gamma, d_beta = torch.empty_like(gamma_C), torch.empty_like(gamma_C)
-        given = (x, y, dy.contiguous(), gamma_C, mean_C, inverse_C)
-        _call("norm_backward", x.dtype, *ctx.sizes, *given, dx, d_residual, d_gamma, d_beta)
-        return dx, d_residual, d_gamma, d_beta, None, None
+        network, (n, images) = ctx.network, ctx.sizes
+        statistics, buffers = ctx.kept
+        gradients = torch.empty_like(buffers)
+        _put(gradients, network.result, n, dy)
+        parameters = ctx.saved_tensors
+        flat = dy.new_zeros(sum(parameter.numel() for parameter in parameters))
+        parts = flat.split([parameter.numel() for parameter in parameters])
+        table, results = network.table(), iter(parts)
+        found = [next(results) if isinstance(t, nn.Parameter) else None for t in table]
+        ops = network.ops(ctx.needs_input_grad[2])
+        pointers = (_addresses(table, flat.dtype), _addresses(found, flat.dtype))
+        _call(
+            *("backward", flat.dtype, ops, len(ops), n, images),
+            *(*pointers, statistics, buffers, gradients),
+        )
+        dx = _take(gradients, network.images, n, images) if ctx.needs_input_grad[2] else None
+        shaped = [part.view_as(p) for part, p in zip(parts, parameters, strict=True)]
+        return None, None, dx, *shaped
+
+
+def _put(block: Tensor, place: Buffer, n: int, x: Tensor) -> None:
+    """Write x_BxC or x_BxCxHxW with the batch innermost, padded with zero images."""
+    view = block[place.place * n : place.end * n].view(place.channels, place.pixels, n)
+    pixels = max(1, place.pixels - 1)
+    view[:, :pixels, : len(x)] = x.flatten(2).permute(1, 2, 0) if x.ndim > 2 else x.t()[:, None]
+    view[:, :, len(x) :] = 0
+
+
+def _take(block: Tensor, place: Buffer, n: int, images: int) -> Tensor:
+    """``_put``'s argument back, as a view."""
+    view = block[place.place * n : place.end * n].view(place.channels, place.pixels, n)
+    if place.size == (0, 0):
+        return view[:, 0, :images].t()
+    return view[:, :-1, :images].unflatten(1, place.size).permute(3, 0, 1, 2)
 
 
 # ---------------------------------------------------------------- the library
@@ -171,12 +225,14 @@ def _check() -> None:
     layers = nn.Conv2d(3, 5, 3, 2, padding=1, bias=False), nn.BatchNorm2d(5)
     with torch.no_grad():
         layers[0].weight.copy_(torch.randn(5, 3, 3, 3, generator=generator) * 0.3)
+    network = Network(3, (7, 6))
+    first = network.convolution(network.images, layers[0])
+    network.norm(first, layers[1], relu=True, residual=first)
     found = []
     for compiled in (False, True):
         leaf = x.clone().requires_grad_()
         if compiled:
-            inner = convolution(enter(leaf), layers[0], (7, 6))
-            out = leave(norm(inner, layers[1], 19, True, inner), (4, 3), 19)
+            out = network(leaf, training=True)
         else:
             inner = layers[0](leaf)
             out = F.relu(layers[1](inner) + inner)
@@ -207,14 +263,16 @@ def _function(name: str, dtype: torch.dtype, kinds: tuple[type, ...]) -> Any:
 
 
 def _call(name: str, dtype: torch.dtype, *given: Any) -> None:
-    """Call with numbers as they are and tensors as addresses, None as null."""
+    """Call with numbers as they are and tensors as addresses."""
     kinds = tuple(kind if (kind := type(value)) in (int, float) else object for value in given)
-    values = []
-    for value in given:
-        if isinstance(value, Tensor):
-            # The kernel sees addresses only: any other layout would be read wrongly.
-            assert value.is_contiguous(), f"{name}: {value.shape} is not contiguous"
-            assert value.dtype == dtype, f"{name}: {value.dtype} is not {dtype}"
-            value = value.data_ptr()
-        values.append(value)
+    values = [value.data_ptr() if isinstance(value, Tensor) else value for value in given]
     _function(name, dtype, kinds)(*values)
+
+
+def _addresses(tensors: Sequence[Tensor | None], dtype: torch.dtype) -> Any:
+    """A table of pointers, null for None. The kernel sees addresses only: another layout or type
+    would be read wrongly."""
+    for tensor in tensors:
+        assert tensor is None or (tensor.is_contiguous() and tensor.dtype == dtype)
+    addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+    return (ctypes.c_void_p * len(addresses))(*addresses)

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX512F__)
 #define BYTES 64
@@ -54,4 +55,41 @@ template <int R, class Body>
 static inline void by_rows(long rows, long first, Body body) {
     for (; first + R <= rows; first += R) body.template operator()<R>(first);
     if constexpr (R > 1) by_rows<R / 2>(rows, first, body);
+}
+
+// [a0 + a1, a2 + a3, ..., b0 + b1, ...]
+template <class V, int... I>
+static inline V neighbours(V a, V b, std::integer_sequence<int, I...>) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, (2 * I)...) + __builtin_shufflevector(a, b, (2 * I + 1)...);
+#else
+    typedef decltype(a < b) Lanes;
+    return __builtin_shuffle(a, b, Lanes{(2 * I)...}) + __builtin_shuffle(a, b, Lanes{(2 * I + 1)...});
+#endif
+}
+
+// sums[k] = the sum of vector[k], for a power of two of vectors, which it overwrites: by halves, all
+// of them at once, because lane after lane each addition would wait for the one before.
+template <class T, int COUNT>
+static inline void totals(typename Vector<T>::type* vector, T* sums) {
+    constexpr int lanes = BYTES / sizeof(T), group = COUNT < lanes ? COUNT : lanes;
+    typedef typename Vector<T>::type V;
+    for (int first = 0; first < COUNT; first += group) {
+        V* v = vector + first;
+        for (int count = group; count > 1; count /= 2)
+            for (int k = 0; k < count / 2; k++)
+                v[k] = neighbours(v[2 * k], v[2 * k + 1], std::make_integer_sequence<int, lanes>());
+        for (int k = 0; k < group; k++) {
+            sums[first + k] = v[0][k * (lanes / group)];
+            for (int lane = 1; lane < lanes / group; lane++)
+                sums[first + k] += v[0][k * (lanes / group) + lane];
+        }
+    }
+}
+
+template <class T>
+static inline T total(typename Vector<T>::type v) {
+    T sum;
+    totals<T, 1>(&v, &sum);
+    return sum;
 }

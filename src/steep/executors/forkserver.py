@@ -48,7 +48,7 @@ def serve(control: int, folder: str, preload: Sequence[str]) -> None:
         for name in preload:
             importlib.import_module(name)
     with contextlib.suppress(Exception):
-        worker.opened(Path(folder)).domain.items()
+        worker.opened(Path(folder)).warm()
     gc.collect()
     gc.freeze()
     wake, alarm = os.pipe()

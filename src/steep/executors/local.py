@@ -48,7 +48,9 @@ def open_executor(folder: Path, run: config.Run, trainer: Trainer | None = None)
         raise StoreError("a function of this process runs with `executor: inline` only")
     name = read_spec(folder).spec.trainer.name
     preload = tuple(getattr(member(TRAINERS, name), "PRELOAD", ()))
-    return Local(folder, run.workers or cpus(), preload)
+    local = Local(folder, run.workers or cpus(), preload)
+    local.warm()
+    return local
 
 
 def cpus() -> int:
@@ -116,6 +118,10 @@ class Local:
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
+    def warm(self) -> None:
+        """Start the server now: it imports while the driver still plans."""
+        self._served()
+
     def start(self, job: Job) -> None:
         control = self._served()
         ours, theirs = socket.socketpair()
@@ -156,6 +162,7 @@ class Local:
 
     def close(self) -> None:
         """End the server; it takes its workers with it."""
+        idle = not self._workers
         for worker in list(self._workers.values()):
             worker.given_up = True
         if self._control is not None:
@@ -163,7 +170,7 @@ class Local:
                 self._control.shutdown(socket.SHUT_RDWR)
         if self._server is not None:
             try:
-                self._server.wait(1.0)
+                self._server.wait(0.0 if idle else 1.0)
             except subprocess.TimeoutExpired:  # it may still be importing
                 self._server.kill()
                 self._server.wait()

@@ -100,6 +100,12 @@ class Opened:
         assert self._trainer is not None
         return self._trainer
 
+    def warm(self) -> None:
+        """What every trial needs and a fork inherits: the data, and what each size costs."""
+        self.domain.items()
+        for size in self.loaded.spec.family.sizes:
+            member(TRAINERS, self.loaded.spec.trainer.name).cost(self.loaded, self.domain, size)
+
 
 _last: list[Opened] = []
 

@@ -42,6 +42,7 @@ class ResNet(nn.Module):
     def __init__(self, width: int, shape: Mapping[str, int], options: Options) -> None:
         super().__init__()
         self.width, self.wanted = width, options.engine
+        self._networks: dict[tuple[int, int, int], image_kernel.Network] = {}
         self.stem = nn.Conv2d(shape["channels"], width, 3, padding=1, bias=False)
         self.stem_norm = nn.BatchNorm2d(width)
         self.blocks = nn.ModuleList()
@@ -72,7 +73,8 @@ class ResNet(nn.Module):
     def forward(self, x_BxCxHxW: Tensor) -> Tensor:
         engine = self.engine
         if engine == "resnet-kernel":
-            return self._compiled_forward(x_BxCxHxW)
+            features_BxC = self._network(*x_BxCxHxW.shape[1:])(x_BxCxHxW, self.training)
+            return self.classifier(features_BxC)
         if engine == "torch-channels-last":
             x_BxCxHxW = x_BxCxHxW.contiguous(memory_format=torch.channels_last)
         x_BxCxHxW = F.relu(self.stem_norm(self.stem(x_BxCxHxW)))
@@ -80,16 +82,17 @@ class ResNet(nn.Module):
             x_BxCxHxW = block(x_BxCxHxW)
         return self.classifier(x_BxCxHxW.mean((2, 3)))
 
-    def _compiled_forward(self, x_BxCxHxW: Tensor) -> Tensor:
-        images, _, height, width = x_BxCxHxW.shape
-        size = height, width
-        x = image_kernel.convolution(image_kernel.enter(x_BxCxHxW), self.stem, size)
-        x = image_kernel.norm(x, self.stem_norm, images, relu=True)
-        for block in self.blocks:
-            x = block.compiled(x, size, images)  # type: ignore[operator]
-            size = image_kernel.after(block.first, size)  # type: ignore[arg-type]
-        pooled_CxB = x[:, :-1].mean(1)[:, :images]
-        return self.classifier(pooled_CxB.t())
+    def _network(self, channels: int, height: int, width: int) -> image_kernel.Network:
+        """The same layers up to the pooled features, for the compiled kernel."""
+        if (channels, height, width) not in self._networks:
+            network = image_kernel.Network(channels, (height, width))
+            x = network.convolution(network.images, self.stem)
+            x = network.norm(x, self.stem_norm, relu=True)
+            for block in self.blocks:
+                x = block.append_to(network, x)  # type: ignore[operator]
+            network.pool(x)
+            self._networks[channels, height, width] = network
+        return self._networks[channels, height, width]
 
 
 class Block(nn.Module):
@@ -114,15 +117,14 @@ class Block(nn.Module):
             x_BxCxHxW = self.shortcut_norm(self.shortcut(x_BxCxHxW))
         return F.relu(x_BxCxHxW + self.second_norm(self.second(inner)))
 
-    def compiled(self, x: Tensor, size: image_kernel.Size, images: int) -> Tensor:
-        """``forward`` of x_CxPxN by image_kernel."""
-        inner = image_kernel.convolution(x, self.first, size)
-        inner = image_kernel.norm(inner, self.first_norm, images, relu=True)
-        inner = image_kernel.convolution(inner, self.second, image_kernel.after(self.first, size))
+    def append_to(self, network: image_kernel.Network, x: image_kernel.Buffer) -> Any:
+        """``forward``, for the compiled kernel."""
+        inner = network.norm(network.convolution(x, self.first), self.first_norm, relu=True)
+        inner = network.convolution(inner, self.second)
         if self.shortcut is not None and self.shortcut_norm is not None:
-            x = image_kernel.convolution(x, self.shortcut, size)
-            x = image_kernel.norm(x, self.shortcut_norm, images, relu=False)
-        return image_kernel.norm(inner, self.second_norm, images, relu=True, residual=x)
+            shortcut = network.convolution(x, self.shortcut)
+            x = network.norm(shortcut, self.shortcut_norm, relu=False)
+        return network.norm(inner, self.second_norm, relu=True, residual=x)
 
 
 def _compiled() -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
@@ -20,9 +21,11 @@ class Progress:
 
     The bar counts expected FLOPs rather than trials, because trials differ a hundredfold."""
 
-    def __init__(self, expected: Iterable[tuple[Trial, float]], metric: str, quiet: bool) -> None:
-        self._cost = {trial.id: cost for trial, cost in expected}
-        self._total = sum(self._cost.values()) or 1.0
+    def __init__(
+        self, expected: Callable[[], Iterable[tuple[Trial, float]]], metric: str, quiet: bool
+    ) -> None:
+        """``expected`` is asked at the first event: pricing needs what the run imports anyway."""
+        self._expected = expected
         self._metric, self._quiet = metric, quiet
         self._done: set[str] = set()
         self._partly: dict[str, float] = {}
@@ -92,6 +95,14 @@ class Progress:
         trial = found.trial
         place = f"{exact(trial.samples)} samples, size {trial.size}"
         return f"{place}: {measured(found.validation_error, how)}"
+
+    @cached_property
+    def _cost(self) -> dict[str, float]:
+        return {trial.id: cost for trial, cost in self._expected()}
+
+    @cached_property
+    def _total(self) -> float:
+        return sum(self._cost.values()) or 1.0
 
     def _share(self) -> float:
         return min(self._spent / self._total, 0.999)
