@@ -76,6 +76,7 @@ def drive(
     plan: Callable[[list[Trial], Any, Any], list[Wanted]] | None = None,
     trainer: Any = None,
     budget: float | None = None,
+    memory: Callable[[Trial], float | None] = lambda trial: None,
 ) -> Outcome:
     """Run all twelve trials, or what ``plan(trials, finished, running)`` wants of them."""
     loaded, store, trials = prepare(values, folder)
@@ -93,6 +94,7 @@ def drive(
                 executor,
                 cost=lambda trial: trial.samples * trial.size**2,
                 run=run,
+                memory=memory,
                 observe=observe,
                 budget=budget,
                 drain=drain,

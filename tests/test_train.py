@@ -78,6 +78,27 @@ def test_a_budget_bounds_what_is_started(tmp_path: Path) -> None:
     assert rehearsal.drive(plainly(), tmp_path / "study").word == "complete"
 
 
+@needs_fork
+@pytest.mark.parametrize(("needed", "together"), [(1e30, 1), (1.0, 2)])
+def test_trials_that_do_not_fit_together_run_one_after_another(
+    tmp_path: Path, needed: float, together: int
+) -> None:
+    running: set[str] = set()
+    most = 0
+
+    def observe(event: Event) -> None:
+        nonlocal most
+        if event.kind == Kind.STARTED:
+            running.add(event.trial)
+        elif event.kind == Kind.RESULT:
+            running.discard(event.trial)
+        most = max(most, len(running))
+
+    values = rehearsal.spec(workers=2)
+    outcome = rehearsal.drive(values, tmp_path / "study", observe, memory=lambda trial: needed)
+    assert (outcome.word, outcome.complete, most) == ("complete", 12, together)
+
+
 def test_rungs_go_on_from_where_they_stopped(tmp_path: Path, expected: dict[str, Any]) -> None:
     log = tmp_path / "side.log"
     stopped: list[Measurement] = []

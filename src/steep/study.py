@@ -29,6 +29,7 @@ from steep.models import FAMILIES
 from steep.plan import Plan, plan, rehearse
 from steep.planners import PLANNERS
 from steep.planners.contract import Problem, Wanted
+from steep.price import Prices
 from steep.records import Analysis, Measurement, Settings, Shard, Trial, settings
 from steep.store import Store
 from steep.train import Drain, Outcome, train
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from steep.domains.contract import Domain, Items
-    from steep.trainers.contract import Cost, Trainer
+    from steep.trainers.contract import Trainer
 
 
 class Study:
@@ -78,8 +79,8 @@ class Study:
         return plan(
             self.problem,
             self._planner,
-            cost=self._cost,
-            extent=self._extent,
+            cost=self.prices.cost,
+            extent=self.prices.extent,
             validation_items=len(self.cut.validation),
             held_out=self._held_out_at_most(),
             workers=self.spec.run.workers or 1,
@@ -118,7 +119,8 @@ class Study:
                 train,
                 store,
                 executor=executor,
-                cost=self._expected_flops,
+                cost=self.prices.flops,
+                memory=self.prices.memory,
                 observe=observe,
                 run=self.spec.run,
                 drain=stop,
@@ -163,7 +165,7 @@ class Study:
         """Every trial of the dry run with its expected cost."""
         middle = rehearse(self.problem, self._planner, lambda trial: 1.0 + trial.size)
         trials = [*middle, *self._held_out_at_most()]
-        return [(trial, self._expected_flops(trial)) for trial in trials]
+        return [(trial, self.prices.flops(trial)) for trial in trials]
 
     def remaining(self) -> list[tuple[Trial, float]]:
         """Those of the expected trials that are not measured yet: what a progress bar counts."""
@@ -184,7 +186,7 @@ class Study:
     def speed(self) -> Callable[[int], float] | None:
         """Seconds per FLOP by size, measured by training the ends of the ladder a few steps."""
         sizes = sorted({self.spec.family.sizes[0], self.spec.family.sizes[-1]})
-        if self._cost(sizes[0]) is None:
+        if self.prices.cost(sizes[0]) is None:
             return None
         largest = max(self.problem.shards, key=lambda s: s.items)
         values = settings(dict(self.problem.recipe) | dict(self.spec.training))
@@ -281,15 +283,10 @@ class Study:
         name = "function" if self._function is not None else self.spec.trainer.name
         return member(TRAINERS, name)
 
-    def _cost(self, size: int) -> Cost | None:
-        found: Cost | None = self._trainer_module.cost(self.loaded, self.domain, size)
-        return found
-
-    def _extent(self, trial: Trial) -> tuple[float, float] | None:
-        found: tuple[float, float] | None
-        items = shards_.trial_items(self.cut, trial).train
-        found = self._trainer_module.extent(self.loaded, self.domain, trial, items)
-        return found
+    @cached_property
+    def prices(self) -> Prices:
+        """What trials are expected to cost."""
+        return Prices(self._trainer_module, self.loaded, self.domain, self.cut)
 
     # ------------------------------------------------------------ the store
 
@@ -306,7 +303,8 @@ class Study:
         if extend and begun:
             old = shards_.from_files(self.folder)
             extended = shards_.cut(self.loaded, self.items, self.domain.unit, old)
-            self.__dict__.pop("problem", None)  # that of the study as it was
+            for name in ("problem", "prices"):  # of the study as it was
+                self.__dict__.pop(name, None)
             self.__dict__["cut"] = extended
         store = Store.open(self.folder, take_over=take_over)
         if extend or not begun:  # not begun: killed while creating
@@ -348,27 +346,13 @@ class Study:
         wrapped: Trainer = member(TRAINERS, "function").wrap(self._function, self.metric)
         return wrapped
 
-    def _expected_flops(self, trial: Trial) -> float:
-        """What a trial is expected to cost: patience ends most trials a third of the way from
-        the fewest evaluations to the most, on the geometric grid."""
-        cost, extent = self._costs.get(trial.size), self._extent(trial)
-        if cost is None:
-            cost = self._costs[trial.size] = self._cost(trial.size)
-        if cost is None or extent is None:
-            return trial.samples * trial.size
-        return cost.flops * extent[0] ** (2 / 3) * extent[1] ** (1 / 3)
-
-    @cached_property
-    def _costs(self) -> dict[int, Cost | None]:
-        return {}
-
     # ------------------------------------------------------------ facts and expectations
 
     def _register_facts(self, store: Store) -> None:
         """Keep what later analysis needs, so that it needs neither the data nor torch."""
         largest = max(self.problem.shards, key=lambda s: s.items)
         order = self.cut.orders[largest.permutation][: largest.items]
-        dial = {size: self._cost(size) for size in ledger.dial(self.spec.family.sizes)}
+        dial = {size: self.prices.cost(size) for size in ledger.dial(self.spec.family.sizes)}
         facts = {
             "unit": self.domain.unit,
             "metric": self.metric,

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from steep import config, lease
 from steep.executors.contract import Event, Executor, Job, Kind
+from steep.memory import SHARE, Room, free_memory
 from steep.planners.contract import Wanted
 from steep.records import Measurement, Status, Trial, encode
 from steep.store import Store, StoreError
@@ -110,17 +111,21 @@ def train(
     *,
     cost: Callable[[Trial], float],
     run: config.Run,
+    memory: Callable[[Trial], float | None] = lambda trial: None,
     observe: Callable[[Event], None] | None = None,
     budget: float | None = None,
     drain: Stop | None = None,
 ) -> Outcome:
     """Run what ``plan`` wants until it wants no more; longest first by ``cost`` (FLOPs).
 
+    A trial whose expected ``memory`` (bytes) would not fit beside those that run waits for them.
     ``budget`` bounds the summed cost of the trials that this call starts. ``observe`` gets every
     event once it is recorded. Raises StoreError when the store cannot record; what it has
     recorded stays, and the same call goes on from there."""
     store.lease = run.lease
-    driver = _Driver(store, plan, executor, cost, run, observe or (lambda event: None), budget)
+    free = free_memory()
+    room = Room(None if free is None else SHARE * free, memory)
+    driver = _Driver(store, plan, executor, cost, room, run, observe or (lambda _: None), budget)
     try:
         return driver.loop(drain or threading.Event())
     except BaseException:
@@ -158,12 +163,13 @@ class _Driver:
         plan: Plan,
         executor: Executor,
         cost: Callable[[Trial], float],
+        room: Room,
         run: config.Run,
         observe: Callable[[Event], None],
         budget: float | None,
     ) -> None:
         self.store, self.plan, self.executor, self.run = store, plan, executor, run
-        self.cost, self.observe, self.budget = cost, observe, budget
+        self.cost, self.room, self.observe, self.budget = cost, room, observe, budget
         self.queue: list[Wanted] = []
         self.running: dict[tuple[str, int], _Running] = {}
         self.stale = True
@@ -215,8 +221,12 @@ class _Driver:
         """Ask the plan if results changed, and start trials while slots are free."""
         if self.stale:
             self.ask()
-        while self.queue and len(self.running) < self.executor.slots:
-            want = self.queue.pop(0)
+        while len(self.running) < self.executor.slots:
+            others = [attempt.trial for attempt in self.running.values()]
+            fitting = (w for w in self.queue if self.room.fits(w.trial, others))
+            if (want := next(fitting, None)) is None:
+                break
+            self.queue.remove(want)
             price = self.cost(want.trial)
             if self.budget is not None and self.spent + price > self.budget:
                 self.over_budget = True
@@ -291,6 +301,7 @@ class _Driver:
             self.retried += 1
         elif event.kind == Kind.RESULT:
             self.ran += 1
+            self.room.learn(event.payload)
 
     def forget(self, event: Event) -> _Running | None:
         self.stale = True

@@ -9,6 +9,8 @@ module holds ``Options`` (strict pydantic), ``recipe``, ``cost`` and ``open_trai
         What a model of this size costs; None where nobody can know before running.
     extent(loaded: Loaded, domain: Domain, trial: Trial, items: IntArray) -> (low, high) | None
         Fewest and most units of m that the trial, on these items, can see before it ends.
+    memory(loaded: Loaded, domain: Domain, trial: Trial, items: IntArray) -> float | None, optional
+        Bytes of a worker that trains the trial on these items, roughly.
     open_trainer(loaded: Loaded, domain: Domain) -> Trainer
         Called once in each worker.
     PRELOAD: tuple[str, ...], optional
@@ -41,6 +43,8 @@ class Cost:
     parameters_without_embeddings: int
     flops: float
     """Training FLOPs (forward and backward, multiply and add counted) per unit of m."""
+    activations: float = 0.0
+    """Bytes per unit of m that the plain model keeps from the forward pass for the backward one."""
 
 
 class Handle(Protocol):

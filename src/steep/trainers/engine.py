@@ -51,6 +51,22 @@ def extent(
     return trial.samples * fewest / per_epoch, trial.samples * steps[-1] / per_epoch
 
 
+def memory(loaded: Loaded, domain: Domain, trial: Trial, items: np.ndarray) -> float:
+    """A process with torch, copies of the weights, and one step's activations with their gradients.
+
+    Good to a factor of two: kernels keep less, and an evaluation may take more than a step."""
+    found = cost(loaded, domain, trial.size)
+    assert found is not None
+    units = trial.samples / domain.steps_per_epoch(items, dict(trial.hyperparameters))
+    return _PROCESS + _COPIES * 4 * found.parameters + 2 * units * found.activations
+
+
+_PROCESS = 4e8
+"""Bytes of a worker with torch loaded that trains nothing large."""
+_COPIES = 7
+"""Weights, gradients, two states of an optimizer, the average, the best, and one being saved."""
+
+
 def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
     """A trainer for all trials of the study. Raises ValueError where the pieces do not fit."""
     from steep.engine import allocator, environment, loop

@@ -1,0 +1,51 @@
+"""What fits into memory beside what runs."""
+
+from pathlib import Path
+
+import pytest
+
+from steep.memory import Room, free_memory
+from steep.records import Measurement, Status, Trial
+
+
+def trial(size: int, seed: int = 0) -> Trial:
+    return Trial(0, 100, 100.0, size, (), seed)
+
+
+def test_a_trial_waits_for_room_but_never_alone() -> None:
+    room = Room(100.0, lambda t: 30.0 * t.size)
+    assert room.fits(trial(1), [trial(2)])
+    assert not room.fits(trial(2), [trial(2)])
+    assert room.fits(trial(50), [])
+
+
+def test_what_was_measured_counts_where_it_is_more() -> None:
+    room = Room(100.0, lambda t: 30.0)
+    assert room.fits(trial(7), [trial(7, 1)])
+    room.learn(Measurement(trial(7, 2), Status.COMPLETE, peak_memory=60))
+    assert room.need(trial(7)) == 60.0
+    assert not room.fits(trial(7), [trial(7, 1)])
+    room.learn(Measurement(trial(7, 3), Status.COMPLETE, peak_memory=10))
+    assert room.need(trial(7)) == 60.0
+    assert room.fits(trial(1), [trial(7)])
+
+
+def test_nothing_known_means_no_waiting() -> None:
+    assert Room(None, lambda t: 1e30).fits(trial(1), [trial(2)])
+    assert Room(1.0, lambda t: None).fits(trial(1), [trial(2)])
+
+
+@pytest.mark.parametrize("names", [("memory.max", "memory.current"), None])
+def test_a_container_may_leave_less_than_the_machine(
+    tmp_path: Path, names: tuple[str, str] | None
+) -> None:
+    whole = free_memory(tmp_path)
+    assert whole is not None
+    assert whole > 1e7
+    (tmp_path / "memory").mkdir()
+    limit, used = names or ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")
+    (tmp_path / limit).write_text("max\n")
+    (tmp_path / used).write_text("4000000\n")
+    assert free_memory(tmp_path) == pytest.approx(whole, rel=0.2)
+    (tmp_path / limit).write_text("5000000\n")
+    assert free_memory(tmp_path) == 1e6
