@@ -7,9 +7,9 @@
 // to a multiple of the vector length. Padded images are zero everywhere: norm writes zeros there,
 // convolutions of zeros are zero, so no sum needs to know about them.
 //
-// A network is a list of operations over numbered buffers (image_kernel.py makes it); buffers lie in
-// one block of memory, their gradients at the same places of another. Plain C functions, loaded with
-// ctypes. One thread; the same call gives the same bits.
+// A network is a list of operations over buffers in one block of memory (image_kernel.py makes it).
+// Their gradients lie in another, which is smaller: a place is used again when it has been read.
+// Plain C functions, loaded with ctypes. One thread; the same call gives the same bits.
 
 #include <cmath>
 
@@ -327,9 +327,10 @@ enum Kind : int64_t { CONVOLVE, NORM, POOL };
 struct Op {
     int64_t kind, input, output, residual, parameter, inner, outer, hi, wi, ho, wo, kernel, stride,
         relu, statistics;
-    // Backward: whether the gradient of the input is wanted, and whether it and that of the residual
-    // already hold what later operations left there.
-    int64_t wanted, add_input, add_residual;
+    // Backward: whether the gradient of the input is wanted; places of gradients, where that of a
+    // norm's input may be that of its output; whether those of input and residual already hold what
+    // later operations left there.
+    int64_t wanted, d_input, d_output, d_residual, add_input, add_residual;
 };
 
 // buffers: the images at 0, then every operation's output. statistics: mean and 1 / sd of every norm.
@@ -354,14 +355,14 @@ static void forward(const Op* ops, long count, long n, long valid, bool training
     }
 }
 
-// gradients: of the buffers, of which the last one's is given. results: one of each parameter in the
+// gradients: where the last buffer's is given. results: one of each parameter in the
 // table (none for running statistics), those of weights zero at the start.
 template <class T>
 static void backward(const Op* ops, long count, long n, long valid, T* const* table,
                      T* const* results, T* statistics, T* buffers, T* gradients) {
     for (const Op* op = ops + count; op-- > ops;) {
-        T *x = buffers + op->input * n, *dx = gradients + op->input * n;
-        T *y = buffers + op->output * n, *dy = gradients + op->output * n;
+        T *x = buffers + op->input * n, *dx = gradients + op->d_input * n;
+        T *y = buffers + op->output * n, *dy = gradients + op->d_output * n;
         T *const *parameters = table + op->parameter, *const *found = results + op->parameter;
         const long area = op->hi * op->wi;
         if (op->kind == CONVOLVE) {
@@ -374,7 +375,7 @@ static void backward(const Op* ops, long count, long n, long valid, T* const* ta
             T* mean = statistics + op->statistics;
             norm_backward(op->inner, area, n, valid, op->add_input, op->add_residual, x,
                           op->relu ? y : nullptr, dy, parameters[0], mean, mean + op->inner, dx,
-                          op->residual < 0 ? nullptr : gradients + op->residual * n, found[0],
+                          op->residual < 0 ? nullptr : gradients + op->d_residual * n, found[0],
                           found[1]);
         } else {
             pool(op->inner, area, n, true, dx, dy);

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -58,6 +59,9 @@ class Network:
         self._ops: list[dict[str, int]] = []
         self._tensors = self._statistics = 0
         self._packed: dict[bool, Tensor] = {}
+        self.d_images = self.images
+        self.gradients = 0
+        """Length of the gradients' block, in units of the padded batch."""
 
     def convolution(self, x: Buffer, layer: nn.Conv2d) -> Buffer:
         """``layer`` without bias, padding half its kernel, and its stride."""
@@ -119,19 +123,42 @@ class Network:
     def ops(self, wanted: bool) -> Tensor:
         """Rows of image.cpp's Op; ``wanted``: with the gradient of the images."""
         if wanted not in self._packed:
-            written: set[int] = set()
-            for op in reversed(self._ops):
-                residual = op.get("residual", _NONE)
-                op["wanted"] = int(wanted or op["input"] != self.images.place)
-                op["add_residual"] = int(residual in written)
-                written.add(residual)
-                op["add_input"] = int(op["input"] in written)
-                assert op["kind"] != _POOL or not op["add_input"], "pools do not add"
-                written.add(op["input"])
-            defaults = {"residual": _NONE}
+            self._place_gradients(wanted)
+            defaults = {"residual": _NONE, "d_residual": _NONE}
             rows = [[op.get(name, defaults.get(name, 0)) for name in _OP] for op in self._ops]
             self._packed[wanted] = torch.tensor(rows, dtype=torch.int64)
         return self._packed[wanted]
+
+    def _place_gradients(self, wanted: bool) -> None:
+        """In the order of the backward pass; places alike, given back once an operation has read
+        them: three serve a residual network, and stay in the cache."""
+        ends = [*(op["output"] for op in self._ops), self.result.end]
+        largest = max(end - start for start, end in pairwise([0, *ends]))
+        held, free, places = {self.result.place: 0}, list[int](), 1
+
+        def take(buffer: int) -> tuple[int, int]:
+            """(place of its gradient, whether something is in it already)."""
+            nonlocal places
+            found = buffer in held
+            if not found:
+                held[buffer] = free.pop() if free else largest * places
+                places = max(places, held[buffer] // largest + 1)
+            return held[buffer], int(found)
+
+        for op in reversed(self._ops):
+            place = op["d_output"] = held.pop(op["output"])
+            op["wanted"] = int(wanted or op["input"] != self.images.place)
+            if op.get("residual", _NONE) != _NONE:
+                op["d_residual"], op["add_residual"] = take(op["residual"])
+            if op["kind"] == _NORM and op["input"] not in held:
+                # In place: each number is read before its own is written.
+                held[op["input"]], op["d_input"], op["add_input"] = place, place, 0
+            else:
+                op["d_input"], op["add_input"] = take(op["input"])
+                free.append(place)
+            assert op["kind"] != _POOL or not op["add_input"], "pools do not add"
+        self.gradients = places * largest
+        self.d_images = replace(self.images, place=held[self.images.place])
 
     @property
     def statistics(self) -> int:
@@ -142,7 +169,8 @@ class Network:
 _MOMENTUM, _EPS = 0.1, 1e-5
 _OP = (
     *("kind", "input", "output", "residual", "parameter", "inner", "outer", "hi", "wi", "ho", "wo"),
-    *("kernel", "stride", "relu", "statistics", "wanted", "add_input", "add_residual"),
+    *("kernel", "stride", "relu", "statistics"),
+    *("wanted", "d_input", "d_output", "d_residual", "add_input", "add_residual"),
 )
 
 
@@ -172,20 +200,20 @@ class _Run(torch.autograd.Function):
             raise NotImplementedError("batch norm in evaluation mode has no gradient here")
         network, (n, images) = ctx.network, ctx.sizes
         statistics, buffers = ctx.kept
-        gradients = torch.empty_like(buffers)
-        _put(gradients, network.result, n, dy)
+        ops = network.ops(ctx.needs_input_grad[2])
+        gradients = buffers.new_empty(network.gradients * n)
+        _put(gradients, replace(network.result, place=0), n, dy)
         parameters = ctx.saved_tensors
         flat = dy.new_zeros(sum(parameter.numel() for parameter in parameters))
         parts = flat.split([parameter.numel() for parameter in parameters])
         table, results = network.table(), iter(parts)
         found = [next(results) if isinstance(t, nn.Parameter) else None for t in table]
-        ops = network.ops(ctx.needs_input_grad[2])
         pointers = (_addresses(table, flat.dtype), _addresses(found, flat.dtype))
         _call(
             *("backward", flat.dtype, ops, len(ops), n, images),
             *(*pointers, statistics, buffers, gradients),
         )
-        dx = _take(gradients, network.images, n, images) if ctx.needs_input_grad[2] else None
+        dx = _take(gradients, network.d_images, n, images) if ctx.needs_input_grad[2] else None
         shaped = [part.view_as(p) for part, p in zip(parts, parameters, strict=True)]
         return None, None, dx, *shaped
 
