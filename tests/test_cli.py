@@ -124,6 +124,32 @@ def test_every_question_of_a_study(command: str, steep: Steep, study: Path) -> N
     assert steep(command, str(study), "--json").json
 
 
+def test_runs_over_data_and_model_size(steep: Steep) -> None:
+    """On a surface known beforehand: its parameters, and the frontier of its closed form."""
+    e, a, b, alpha, beta = 1.5, 400.0, 2000.0, 0.34, 0.37
+    sizes = [(n, d) for n in (1e7, 1e8, 1e9, 1e10) for d in (1e9, 1e10, 1e11)]
+    rows = [f"{n},{d},{e + a / n**alpha + b / d**beta}" for n, d in sizes]
+    Path("runs.csv").write_text("\n".join(["parameters,samples,loss", *rows]))
+    told = steep("joint", "runs.csv", "--flops", "6e20")
+    assert told.code == 0
+    assert "alpha = 0.34" in told.out
+    assert "Best split of compute" in told.out
+    (found,) = steep("joint", "runs.csv", "--flops", "6e20", "--json").json
+    values = [p["value"] for p in found["fit"]["parameters"]]
+    assert values == pytest.approx([e, a, b, alpha, beta], rel=1e-3)
+    g = (alpha * a / (beta * b)) ** (1 / (alpha + beta))
+    best = g * 1e20 ** (beta / (alpha + beta))
+    assert found["frontier"][0]["parameters"]["value"] == pytest.approx(best, rel=1e-2)
+    assert found["frontier"][0]["samples"]["value"] == pytest.approx(1e20 / best, rel=1e-2)
+
+
+def test_a_joint_fit_needs_model_sizes_and_a_law(steep: Steep) -> None:
+    said = steep("joint", "results.csv")
+    assert (said.code, "--parameters" in said.err) == (2, True)
+    said = steep("joint", "results.csv", "--law", "quadratic")
+    assert (said.code, "chinchilla" in said.err) == (2, True)
+
+
 def test_a_study_and_its_best_fits_tell_the_same_exponent(steep: Steep, study: Path) -> None:
     of_study = steep("fit", str(study), "--json").json[0]["beta_g"]["value"]
     held_out = Path("fitted.csv")

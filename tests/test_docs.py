@@ -38,6 +38,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "src" / "steep").mkdir(parents=True)
     (tmp_path / "src" / "steep" / "data").symlink_to(ROOT / "src" / "steep" / "data")
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "data").symlink_to(ROOT / "benchmarks" / "data")
     (tmp_path / "out").mkdir()
     _images(tmp_path / "path" / "to" / "images")
     monkeypatch.chdir(tmp_path)

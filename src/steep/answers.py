@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from steep.config import QuestionError
-from steep.records import Analysis, Backtest, Comparison, Curve, Finding, Fit, Forecast
+from steep.records import (
+    Analysis,
+    Backtest,
+    Comparison,
+    Curve,
+    Finding,
+    Fit,
+    Forecast,
+    Frontier,
+    JointFit,
+)
 
 _SUFFIX = {"k": 1e3, "K": 1e3, "M": 1e6, "m": 1e6, "G": 1e9, "B": 1e9, "b": 1e9, "T": 1e12}
 
@@ -29,6 +39,16 @@ class ForecastCurve:
     name: str
     fit: Fit
     forecast: Forecast
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class JointCurve:
+    name: str
+    unit: str
+    metric: str
+    fit: JointFit
+    frontier: tuple[Frontier, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -91,6 +111,48 @@ def forecasts_of(
         places = [_samples(place, curve.fit.reference) for place in asked]
         made = forecast(curve.fit, at=[p for p in places if p is not None], target=goals)
         found.append(ForecastCurve(curve.name, curve.fit, made, curve.notes))
+    return found
+
+
+def joint_of(
+    table: tuple[Any, ...], law: str, flops: Sequence[float], level: float
+) -> list[JointCurve]:
+    """Error against data and model size together, of every curve of a table of runs.
+
+    ``table``: source, x, y, by, parameters, higher_is_better. ``flops``: where the best-fit
+    frontier is wanted; () for a frontier at the runs' own largest compute times 1, 10 and 100."""
+    from steep.joint import FLOPS_PER_PARAMETER_SAMPLE, SINGLE_PASS, fit_joint, frontier
+    from steep.table import read
+
+    if law not in SINGLE_PASS:
+        raise QuestionError(f"unknown law {law!r}: {' or '.join(SINGLE_PASS)}")
+    source, x, y, by, parameters, higher = table
+    options: dict[str, Any] = {"x": x, "y": y, "by": by, "parameters": parameters}
+    found = []
+    for curve in read(source, higher_is_better=higher, **options).curves:
+        runs = curve.columns
+        if "parameters" not in runs:
+            raise QuestionError("a joint fit needs the model size of every run: --parameters")
+        made = fit_joint(
+            runs["samples"],
+            runs["parameters"],
+            runs["error"],
+            law=law,
+            level=level,
+        )
+        largest = max(s * n for s, n in zip(runs["samples"], runs["parameters"], strict=True))
+        wanted = flops or [
+            FLOPS_PER_PARAMETER_SAMPLE * largest * times for times in (1.0, 10.0, 100.0)
+        ]
+        known = law == "chinchilla" and made.outcome != "too few points"
+        notes = tuple(note for note in curve.notes if "replicates" not in note)
+        found.append(
+            JointCurve(
+                *(curve.name, curve.unit, curve.metric, made),
+                frontier(made, wanted) if known else (),
+                notes,
+            )
+        )
     return found
 
 

@@ -241,6 +241,41 @@ def forecast(
 
 
 @app.command()
+def joint(
+    source: Source,
+    law: Annotated[str, typer.Option(help="chinchilla or rosenfeld.")] = "chinchilla",
+    flops: Annotated[
+        list[float] | None, typer.Option(help="Compute at which the best model is wanted; repeat.")
+    ] = None,
+    x: X = None,
+    y: Y = None,
+    by: By = None,
+    parameters: Parameters = None,
+    higher_is_better: Higher = False,
+    level: Level = 0.9,
+    as_json: Json = False,
+) -> None:
+    """Error against data and model size together: the law, and the best split of compute."""
+    from steep.answers import joint_of
+
+    found = joint_of((source, x, y, by, parameters, higher_is_better), law, flops or [], level)
+    if as_json:
+        from dataclasses import asdict
+
+        print_json([asdict(curve) for curve in found])
+        return
+    from steep.present.joint import joint_lines
+
+    for curve in found:
+        title(curve.name, len(found))
+        for line in (
+            *curve.notes,
+            *joint_lines(curve.fit, curve.frontier, curve.unit, curve.metric),
+        ):
+            typer.echo(line)
+
+
+@app.command()
 def compare(
     sources: Annotated[
         list[str], typer.Argument(help="Two or more sources; or one table with --by.")
