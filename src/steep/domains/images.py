@@ -34,8 +34,9 @@ from steep.domains.contract import (
 if TYPE_CHECKING:
     import torch
 
-EVALUATION_BATCH, EVALUATION_PIXELS = 500, 1 << 19
-"""Images, and pixels, in a batch of an evaluation at most: more is no faster, and takes memory."""
+EVALUATION_BATCH, ON_CPU, EVALUATION_PIXELS = 500, 128, 1 << 19
+"""Images, images on a CPU, and pixels in a batch of an evaluation at most: more is no faster, and
+takes memory. On a CPU what a layer leaves should still be in the cache for the next one."""
 
 
 class Options(Strict):
@@ -170,7 +171,8 @@ class Images:
 
         sums: dict[str, list[torch.Tensor]] = {name: [] for name in self.metrics}
         pixels = self.shape["height"] * self.shape["width"]
-        size = min(EVALUATION_BATCH, max(1, EVALUATION_PIXELS // pixels))
+        most = ON_CPU if self._device == "cpu" else EVALUATION_BATCH
+        size = min(most, max(1, EVALUATION_PIXELS // pixels))
         for batch in torch.from_numpy(items).to(self._device).split(size):
             x_BxCxHxW, y_B = self._take(batch)
             logits_BxK = model(x_BxCxHxW).float()
