@@ -3,5 +3,6 @@
 TRAINERS = {
     "engine": "steep.trainers.engine",
     "function": "steep.trainers.function",
+    "replay": "steep.trainers.replay",
     "synthetic": "steep.trainers.synthetic",
 }
