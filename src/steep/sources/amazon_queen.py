@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steep.sources.contract import Counts, Members, Package, Source, SourceError, Tell
-from steep.sources.writing import Clip, write_clips
+from steep.sources.speech import Clip, spelt, write_clips
 
 PACKAGE = Package(
     "apt", "flight-of-the-amazon-queen", "1.0.0-9", 34_859_620,
@@ -34,6 +34,8 @@ SOURCE = Source(
 )
 
 MP3 = 1
+MARK = re.compile(r"\^_|@@")
+"""Typography: a raised TM, a heart."""
 FIRST_COMMENT = 41
 """Line 0 of the comments is clip JOE0041."""
 
@@ -47,7 +49,7 @@ def prepare(members: Members, folder: Path, tell: Tell) -> Counts:
         raise SourceError(f"{PACKAGE.name}: has no {path}")
     game = Game.read(found[0])
     lines = {line.clip: line for line in transcripts(game) if line.clip in game.index}
-    spoken = {name: text for name in lines if (text := spelt(lines[name].text)) is not None}
+    spoken = {name: text for name in lines if (text := spelt(MARK.sub("", lines[name].text)))}
     clips = (
         Clip(name.removesuffix(".SB").lower(), game[name], text, lines[name].group)
         for name, text in sorted(spoken.items())
@@ -160,9 +162,3 @@ def _string(data: bytes, place: int, align: int) -> tuple[str, int]:
     end = place + 1 + length
     text = data[place + 1 : end].decode("cp437")
     return text, end + (-end % align if length else 0)
-
-
-def spelt(text: str) -> str | None:
-    """The text without typographic marks; None where it is not spelt as it is spoken."""
-    text = " ".join(re.sub(r"\^_|@@", "", text).split())
-    return None if re.search(r"[^A-Za-z .,:;!?'\"-]", text) or not text else text

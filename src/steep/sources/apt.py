@@ -99,5 +99,5 @@ def _own_lists(folder: Path, component: str, tell: Tell) -> Path:
 
 def with_component(sources: str, component: str) -> str:
     """apt sources, in either format, with ``component`` added to archives that have a main."""
-    line = r"^((?:Components:|deb )(?:.*\s)?main(?:\s.*)?)$"
+    line = r"^((?:Components:|deb )(?:.*[ \t])?main(?:[ \t].*)?)$"
     return re.sub(line, rf"\1 {component}", sources, flags=re.MULTILINE)

@@ -17,6 +17,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from steep.sources.contract import Counts, Members, Package, Source, SourceError, Tell
+from steep.sources.prose import bare
 from steep.sources.writing import write_pairs
 
 FEWEST_WORDS = 3
@@ -117,11 +118,6 @@ def grouped(pairs: Iterable[Pair]) -> list[Pair]:
         (german, english, names.setdefault(root(f"entry {entry}"), f"ding/{entry}"))
         for (german, english), entry in once.items()
     ]
-
-
-def bare(text: str) -> str:
-    """What two texts have in common that differ in case, blanks and punctuation only."""
-    return " ".join(re.findall(r"\w+", text.casefold())) or text
 
 
 # ---------------------------------------------------------------- LibreOffice

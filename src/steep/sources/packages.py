@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -88,10 +89,10 @@ def _tar(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _from_npm(package: Package, downloads: Path, tell: Tell) -> Archive:
-    npm = client("npm", f"it fetches {package.name} and comes with Node.js (Debian: package npm)")
+    client("npm", f"it fetches {package.name} and comes with Node.js (Debian: package npm)")
     name = f"{package.name}@{package.version}"
     path = downloads / _npm_file(package, package.version)
-    _download([npm, "pack", "--ignore-scripts", name], downloads, path, package.size, tell)
+    _download(["npm", "pack", "--loglevel=error", name], downloads, path, package.size, tell)
     return _checked(package, path, package.version, package.sha256)
 
 
@@ -123,19 +124,18 @@ def _download(command: list[str], into: Path, path: Path, size: int, tell: Tell)
     """Run a client in ``into``; what has arrived of ``path`` is told twice a second."""
     what = f"downloading {path.name}"
     tell(what, 0.0)
-    with subprocess.Popen(
-        command, cwd=into, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with tempfile.TemporaryFile("w+") as errors:  # a pipe would fill up: npm lists every file
+        process = subprocess.Popen(command, cwd=into, stdout=subprocess.DEVNULL, stderr=errors)
         try:
             while process.poll() is None:
                 time.sleep(POLL)
                 here = path.stat().st_size if path.exists() else 0
                 tell(what, min(here / size, 1.0))
-        except BaseException:
-            process.terminate()
-            raise
-        assert process.stderr is not None
-        said = process.stderr.read()
+        finally:
+            process.terminate()  # after an interrupt; the client resumes next time
+            process.wait()
+        errors.seek(0)
+        said = errors.read()
     if process.returncode:
         raise SourceError(f"{' '.join(command[:2])} could not fetch {path.name}: {complaint(said)}")
 
