@@ -28,7 +28,7 @@ SOURCE = Source(
     title="Flight of the Amazon Queen: spoken lines of an adventure game, English",
     domains=("speech",),
     files="manifest.jsonl",
-    counts={},
+    counts={"clips": 6482, "hours": 4.472, "groups": 723, "clips with a text": 6544},
     licence="freeware: may be copied and changed, not sold on its own; keep its readme",
     packages=(PACKAGE,),
 )
@@ -50,11 +50,11 @@ def prepare(members: Members, folder: Path, tell: Tell) -> Counts:
     game = Game.read(found[0])
     lines = {line.clip: line for line in transcripts(game) if line.clip in game.index}
     spoken = {name: text for name in lines if (text := spelt(MARK.sub("", lines[name].text)))}
-    clips = (
+    clips = [
         Clip(name.removesuffix(".SB").lower(), game[name], text, lines[name].group)
         for name, text in sorted(spoken.items())
-    )
-    made = write_clips(folder, clips, len(spoken), tell)
+    ]
+    made = write_clips(folder, clips, tell)
     return made | {"clips with a text": len(lines)}
 
 

@@ -78,9 +78,8 @@ def _own_lists(folder: Path, component: str, tell: Tell) -> Path:
     """Fetch the archives' lists, with ``component``, into ``folder``; the configuration file."""
     for name in ("sources", "lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    _, said = answer(
-        ["apt-config", "shell", "LIST", "Dir::Etc::sourcelist/f", "PARTS", "Dir::Etc::sourceparts/d"]
-    )
+    wanted = ["LIST", "Dir::Etc::sourcelist/f", "PARTS", "Dir::Etc::sourceparts/d"]
+    _, said = answer(["apt-config", "shell", *wanted])
     places = dict(re.findall(r"^(LIST|PARTS)='(.*)'$", said, re.MULTILINE))
     sources = [Path(places["LIST"])] if "LIST" in places else []
     sources += sorted(Path(places["PARTS"]).glob("*")) if "PARTS" in places else []

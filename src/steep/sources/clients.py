@@ -1,4 +1,4 @@
-"""The commands that fetch packages: found or missed in a sentence, run, and quoted when they fail."""
+"""The commands that fetch packages: missed in a sentence, run, and quoted when they fail."""
 
 from __future__ import annotations
 

@@ -70,7 +70,10 @@ class Source:
         return sum(package.size for package in self.packages)
 
 
-Members = Callable[[str, Callable[[str], bool]], Iterator[tuple[str, bytes]]]
+Wanted = Callable[[str], object]
+"""True, or a match, of a path inside a package that is to be read."""
+
+Members = Callable[[str, Wanted], Iterator[tuple[str, bytes]]]
 """``members(package, wanted)``: path and content of each file of a fetched package whose path in
 it (without a leading './') is wanted, in the order of the archive."""
 
@@ -82,4 +85,16 @@ class FromPackages(Protocol):
 
     def prepare(self, members: Members, folder: Path, tell: Tell) -> Counts:
         """Write the files into the empty ``folder``. Raises SourceError on what it cannot read."""
+        ...
+
+
+class FromHub(Protocol):
+    """A module of the drawer that is made from a set of the hub."""
+
+    SOURCE: Source
+
+    def prepare(
+        self, folder: Path, limit: int | None, tell: Tell
+    ) -> tuple[Mapping[str, object], Counts]:
+        """Write at most ``limit`` rows of each part; also what SOURCE.json says of the origin."""
         ...

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 28 x 28 grey images of ten kinds of clothes, as the IDX files it is published in."""
+"""Fashion-MNIST: 28 x 28 grey images of ten kinds of clothes, as the IDX files they come in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOURCE = Source(
     title="Fashion-MNIST: grey images of clothes, ten classes",
     domains=("images",),
     files="train-images-idx3-ubyte.gz",
-    counts={},
+    counts={"training images": 60000, "test images": 10000, "test images that are in training": 0},
     licence="MIT",
     packages=(PACKAGE,),
 )

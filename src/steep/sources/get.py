@@ -12,13 +12,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import steep
 from steep.sources import SOURCES
-from steep.sources.contract import Counts, Source, SourceError, Tell
+from steep.sources.contract import Counts, Source, SourceError, Tell, Wanted
 from steep.sources.packages import fetch, members, sha256
 
 Record = dict[str, Any]
@@ -34,6 +34,10 @@ def source_of(name: str) -> Any:
     return importlib.import_module(SOURCES[name])
 
 
+def all_sources() -> dict[str, Source]:
+    return {name: source_of(name).SOURCE for name in SOURCES}
+
+
 def get(name: str, folder: Path, tell: Tell, limit: int | None = None) -> tuple[Record, bool]:
     """(what SOURCE.json says, were the files already there). ``limit``: rows of a set of the hub
     to take. Raises SourceError, with the client's own words where it failed."""
@@ -43,9 +47,9 @@ def get(name: str, folder: Path, tell: Tell, limit: int | None = None) -> tuple[
         raise SourceError(f"--limit is for sets of the hub; {name} is made whole")
     asked = {"name": name, "revision": source.revision, "limit": limit}
     known = _claim(name, folder)
-    if known["files"] and asked.items() <= known.items():
-        if not damaged(folder, known["files"], tell):
-            return known, True
+    same = known["files"] and asked.items() <= known.items()
+    if same and not damaged(folder, known["files"], tell):
+        return known, True
     making = folder / MAKING
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
@@ -81,7 +85,7 @@ def _from_packages(
     source: Source = module.SOURCE
     archives = {p.name: fetch(p, folder / DOWNLOADS, tell) for p in source.packages}
 
-    def contents(package: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    def contents(package: str, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
         return members(archives[package].path, wanted)
 
     counts = module.prepare(contents, making, tell)

@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import IO
 
 from steep.sources.apt import offer
 from steep.sources.clients import client, complaint
-from steep.sources.contract import Package, SourceError, Tell
+from steep.sources.contract import Package, SourceError, Tell, Wanted
 
 POLL = 0.5
 """Seconds between two looks at how much of a download has arrived."""
@@ -52,7 +52,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+def members(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
     """(path inside, content) of each wanted regular file of a .deb or .tgz, in its order."""
     with _tar(path) as stream:
         try:
@@ -73,7 +73,9 @@ def _tar(path: Path) -> Iterator[IO[bytes]]:
         with path.open("rb") as file:
             yield file
         return
-    tool = client("dpkg-deb", "it unpacks .deb files and is in the package dpkg, on other systems too")
+    tool = client(
+        "dpkg-deb", "it unpacks .deb files and is in the package dpkg, on other systems too"
+    )
     process = subprocess.Popen(
         [tool, "--fsys-tarfile", str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )

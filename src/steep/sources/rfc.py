@@ -41,7 +41,7 @@ SOURCE = Source(
     title="RFCs: prose of the Requests for Comments, English",
     domains=("words", "characters"),
     files="text",
-    counts={},
+    counts={"files": 9109, "paragraphs": 781249, "characters": 233013247, "words": 37181228},
     licence="each RFC may be copied unchanged; train on the cleaned text, do not hand it on",
     packages=tuple(
         Package("apt", name, VERSION, size, sha256, "non-free")
@@ -59,7 +59,7 @@ def _texts(members: Members, tell: Tell) -> Iterator[tuple[str, Iterator[str]]]:
     done: set[str] = set()
     read = 0
     for package in SOURCE.packages:
-        for name, content in members(package.name, lambda n: FILE.fullmatch(n) is not None):
+        for name, content in members(package.name, FILE.fullmatch):
             number = re.sub(r"\D", "", Path(name).name)
             if number in done:  # some packages share a few
                 continue

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,34 +34,46 @@ class Clip:
     """How to read audio without a header: soundfile's format, subtype, samplerate, channels."""
 
 
-def write_clips(
-    folder: Path, clips: Iterable[Clip], count: int, tell: Tell
-) -> dict[str, int | float]:
-    """Each clip as 16-bit WAV in ``clips`` at its own sample rate, and manifest.jsonl, whose lines
-    hold audio (path), text, seconds and group. Of clips with equal samples the first is kept."""
+def write_clips(folder: Path, clips: Sequence[Clip], tell: Tell) -> dict[str, int | float]:
+    """Clips and manifest.jsonl: see ``write_clips_by_part``."""
+
+    def told() -> Iterator[tuple[str, Clip]]:
+        for number, clip in enumerate(clips):
+            tell(f"decoding clip {number} of {len(clips)}", number / len(clips))
+            yield "manifest", clip
+
+    found = write_clips_by_part(folder, told())
+    return {name.removeprefix("manifest "): count for name, count in found.items()}
+
+
+def write_clips_by_part(folder: Path, clips: Iterable[tuple[str, Clip]]) -> dict[str, int | float]:
+    """Each clip as 16-bit WAV in ``clips`` at its own sample rate, and PART.jsonl, whose lines hold
+    audio (path), text, seconds and group. Of clips with equal samples the first is kept."""
     import soundfile
 
-    (folder / "clips").mkdir(exist_ok=True)
-    lines: list[str] = []
+    (folder / "clips").mkdir()
     seen: set[bytes] = set()
-    seconds, groups = 0.0, set()
-    for number, clip in enumerate(clips):
-        tell(f"decoding clip {number} of {count}", number / max(count, 1))
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for part, clip in clips:
         try:
             samples, rate = soundfile.read(io.BytesIO(clip.audio), dtype="int16", **clip.raw)
         except soundfile.LibsndfileError as error:
             raise SourceError(f"clip {clip.name}: cannot be decoded: {error}") from None
         if not len(samples):
             raise SourceError(f"clip {clip.name}: holds no sound")
-        content = samples.tobytes()
-        if content in seen:
+        digest = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
+        if digest in seen:
             continue
-        seen.add(content)
+        seen.add(digest)
         path = f"clips/{clip.name}.wav"
         soundfile.write(folder / path, samples, rate, subtype="PCM_16")
-        long = len(samples) / rate
-        row = {"audio": path, "text": clip.text, "seconds": round(long, 4), "group": clip.group}
-        lines.append(json.dumps(row, ensure_ascii=False))
-        seconds, groups = seconds + long, groups | {clip.group}
-    (folder / "manifest.jsonl").write_text("\n".join([*lines, ""]), encoding="utf-8")
-    return {"clips": len(lines), "hours": round(seconds / 3600, 3), "groups": len(groups)}
+        row = {"audio": path, "text": clip.text, "seconds": round(len(samples) / rate, 4)}
+        parts.setdefault(part, []).append(row | {"group": clip.group})
+    counts: dict[str, int | float] = {}
+    for part, lines in parts.items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines)
+        (folder / f"{part}.jsonl").write_text(text, encoding="utf-8")
+        counts[f"{part} clips"] = len(lines)
+        counts[f"{part} hours"] = round(sum(row["seconds"] for row in lines) / 3600, 3)
+        counts[f"{part} groups"] = len({row["group"] for row in lines})
+    return counts

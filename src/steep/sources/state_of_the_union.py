@@ -20,7 +20,7 @@ SOURCE = Source(
     title="State of the Union addresses, 1790 to 2021, English",
     domains=("words", "characters"),
     files="text",
-    counts={},
+    counts={"files": 233, "paragraphs": 17345, "characters": 10736758, "words": 1793905},
     licence="works of the US Government: public domain; the collection PDDL",
     packages=(PACKAGE,),
 )
@@ -32,7 +32,7 @@ def prepare(members: Members, folder: Path, tell: Tell) -> Counts:
 
 def _texts(members: Members, tell: Tell) -> Iterator[tuple[str, Iterable[str]]]:
     seen: set[int] = set()
-    for name, content in members(PACKAGE.name, lambda n: FILE.fullmatch(n) is not None):
+    for name, content in members(PACKAGE.name, FILE.fullmatch):
         speech = Path(name).stem
         tell(f"reading {speech}", 0.5)
         # A speech is one line: its sentences are gathered into paragraphs.
