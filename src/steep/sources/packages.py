@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,17 +55,16 @@ def sha256(path: Path) -> str:
 
 def members(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
     """(path inside, content) of each wanted regular file of a .deb or .tgz, in its order."""
-    with _tar(path) as stream:
-        try:
-            with tarfile.open(fileobj=stream, mode="r|*") as archive:
-                for entry in archive:
-                    name = entry.name.removeprefix("./")
-                    if entry.isfile() and wanted(name):
-                        content = archive.extractfile(entry)
-                        assert content is not None  # a regular file
-                        yield name, content.read()
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise SourceError(f"{path}: damaged archive: {error}; delete it, try again") from None
+    try:
+        with _tar(path) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
+            for entry in archive:
+                name = entry.name.removeprefix("./")
+                if entry.isfile() and wanted(name):
+                    content = archive.extractfile(entry)
+                    assert content is not None  # a regular file
+                    yield name, content.read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise SourceError(f"{path}: damaged archive: {error}; delete it and try again") from None
 
 
 @contextmanager
@@ -73,17 +73,19 @@ def _tar(path: Path) -> Iterator[IO[bytes]]:
         with path.open("rb") as file:
             yield file
         return
-    tool = client(
-        "dpkg-deb", "it unpacks .deb files and is in the package dpkg, on other systems too"
-    )
+    tool = client("dpkg-deb", "it unpacks .deb files; other systems have it in the package dpkg")
     process = subprocess.Popen(
         [tool, "--fsys-tarfile", str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert process.stdout is not None
     try:
         yield process.stdout
+        while process.stdout.read(1 << 20):  # padding behind the last file
+            pass
+        if process.wait():
+            raise tarfile.ReadError("dpkg-deb cannot read it to its end")
     finally:
-        process.stdout.close()  # whoever has read enough: dpkg-deb then ends by itself
+        process.stdout.close()  # where the reader has enough: dpkg-deb then ends by itself
         process.wait()
 
 
