@@ -86,7 +86,9 @@ def apt_with(folder: Path, deb: Path | None, monkeypatch: pytest.MonkeyPatch) ->
             f"Filename: pool/{deb.name}\\nSize: {deb.stat().st_size}\\nSHA256: {digest(deb)}\\n'"
         )
     make_client(folder, "apt-cache", show)
-    make_client(folder, "apt-get", f'echo "$@" >> {log}\ncase " $* " in *" download "*) cp {deb} .;; esac')
+    make_client(
+        folder, "apt-get", f'echo "$@" >> {log}\ncase " $* " in *" download "*) cp {deb} .;; esac'
+    )
     make_client(folder, "apt-config", "true")
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return log

@@ -64,7 +64,14 @@ def game(resources: dict[str, bytes], compression: int = 1) -> bytes:
     for name, content in resources.items():
         index += struct.pack(">12sBII", name.encode(), 0, start + len(data), len(content))
         data += content
-    return b"QTBL" + b"CEM10\0" + b"\0\0" + struct.pack(">BH", compression, len(resources)) + index + data
+    return (
+        b"QTBL"
+        + b"CEM10\0"
+        + b"\0\0"
+        + struct.pack(">BH", compression, len(resources))
+        + index
+        + data
+    )
 
 
 DOG = dialogue(

@@ -33,7 +33,9 @@ def test_a_reader_that_has_enough_may_stop(deb: Path) -> None:
 
 
 def test_members_of_an_npm_package(tmp_path: Path) -> None:
-    path = make_tgz(tmp_path / "scope-thing-2.0.tgz", {"package/data/x.txt": b"x", "package/y": b"y"})
+    path = make_tgz(
+        tmp_path / "scope-thing-2.0.tgz", {"package/data/x.txt": b"x", "package/y": b"y"}
+    )
     assert list(members(path, lambda n: n.endswith(".txt"))) == [("package/data/x.txt", b"x")]
 
 
