@@ -13,8 +13,8 @@ from steep.sources.contract import SourceError
 DING = """\
 # Version :: devel 2023-01-30
 Aal {m} (auf der Speisekarte) [cook.] | Aal blau; blauer Aal :: Eel (on a menu) | Eel au bleu
-Er kommt {vi} (heute (oder morgen)) nicht.; Er bleibt. | in der Tat :: He won't come.; He stays. | in actual fact
-künstliche Intelligenz /KI/ {f} von heute [comp.] <Kunstintelligenz> :: artificial intelligence /AI/ of today
+Er kommt {vi} (heute (oder morgen)) nicht.; Nein. | in der Tat :: He won't come. | in actual fact
+künstliche Intelligenz /KI/ {f} von heute [EDV] <KI> :: artificial intelligence /AI/ of today
 Das ist in der Tat wahr. | in der  Tat :: That is true indeed. | as a matter of fact
 Das ist in der Tat wahr! | ganz ohne Bezug dazu :: It really is so. | all on its own
 """
