@@ -17,8 +17,8 @@ from steep.cli import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-SLOW = ("steep run", "steep demo")
-"""Commands that train: minutes, not seconds."""
+SLOW = ("steep run", "steep demo", "steep data get")
+"""Commands that train or download: minutes, not seconds."""
 
 
 def commands(page: Path) -> list[str]:

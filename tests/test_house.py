@@ -34,10 +34,10 @@ KNOW_THE_ORDER = {
 }
 TORCH_FREE = ["laws", "stats", "select", "fit", "forecast", "compare", "diagnose", "cost", "report",
               "present", "records", "backtest", "table", "store", "config", "shards", "planners",
-              "answers", "analysis", "results", "cli"]  # fmt: skip
+              "answers", "analysis", "results", "cli", "sources"]  # fmt: skip
 DRAWERS = {
     "domains": "DOMAINS", "models": "FAMILIES", "trainers": "TRAINERS", "planners": "PLANNERS",
-    "executors": "EXECUTORS", "laws": "LAWS",
+    "executors": "EXECUTORS", "laws": "LAWS", "sources": "SOURCES",
 }  # fmt: skip
 
 
@@ -257,6 +257,9 @@ MAY_WRITE = {
     "store.py", "folder.py", "salvage.py", "database.py", "lease.py",
     # files that the user asked for by name
     "cli.py", "answers.py", "present/plots.py",
+    # into the folder that 'steep data get' is given
+    "sources/get.py", "sources/packages.py", "sources/apt.py", "sources/writing.py",
+    "sources/speech.py", "sources/fashion_mnist.py", "sources/imagenet.py",
     # a cache of compiled code, outside of studies; a side log of the rehearsals
     "engine/compiled.py", "trainers/synthetic.py",
 }  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from steep.sources.commands import data
 from steep.terminal import (
     clear_errors,
     duration,
@@ -415,6 +416,8 @@ def demo(
         print_json(results_json(study))
     raise typer.Exit(code)
 
+
+app.add_typer(data)
 
 if __name__ == "__main__":
     main()

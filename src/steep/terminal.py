@@ -135,6 +135,7 @@ _USER_ERRORS = {
     "QuestionError",
     "ExecutorError",
     "MissingExtra",
+    "SourceError",
 }
 _EXTRAS = {
     "torch": "train",
@@ -143,4 +144,6 @@ _EXTRAS = {
     "safetensors": "train",
     "matplotlib": "plots",
     "pyarrow": "parquet",
+    "soundfile": "speech",
+    "datasets": "hub",
 }
