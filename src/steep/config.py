@@ -367,4 +367,18 @@ def _check_hyperparameters(spec: Spec, at: Any) -> list[Problem]:
     paths += [f"search.hyperparameters.{name}" for name in spec.search.hyperparameters]
     message = f"{spec.trainer.name} has no such hyperparameter; there are: "
     message += ", ".join(sorted(names))
-    return [at(path, message) for path in paths if path.rpartition(".")[2] not in names]
+    problems = [at(path, message) for path in paths if path.rpartition(".")[2] not in names]
+    return problems or _check_fit(spec, dict(names) | spec.training, at)
+
+
+def _check_fit(spec: Spec, fixed: Mapping[str, Scalar], at: Any) -> list[Problem]:
+    """The family's own word on its options under each choice of hyperparameters."""
+    module = member(FAMILIES, spec.family.name)
+    try:
+        options = module.Options.model_validate(spec.family.options)
+    except ValidationError:
+        return []  # told already
+    grid = spec.search.hyperparameters.items()
+    tried = [fixed, *({**fixed, name: value} for name, values in grid for value in values)]
+    misfits = {module.FAMILY.misfit(options, values) for values in tried} - {None}
+    return [at("family", message) for message in sorted(misfits)]

@@ -21,7 +21,7 @@ from steep.config import Count, Strict
 from steep.engine import rhn_function, rhn_kernel
 from steep.engine.compiled import NoKernel
 from steep.models.contract import Family
-from steep.models.lstm import embeddings
+from steep.models.language import RECIPE, embeddings, initialise
 
 TRANSFORM_BIAS = -4.0
 
@@ -52,9 +52,7 @@ class RHN(nn.Module):
         self.recurrent_weight = nn.Parameter(torch.empty(options.depth, width, 2 * width))
         self.bias = nn.Parameter(torch.zeros(options.depth, 2 * width))
         self.decoder = nn.Linear(width, shape["vocabulary"])
-        for name, parameter in self.named_parameters():
-            if "bias" not in name:
-                nn.init.uniform_(parameter, -0.1, 0.1)
+        initialise(self)
         with torch.no_grad():
             self.decoder.bias.zero_()
             self.bias[:, width:] = TRANSFORM_BIAS
@@ -101,14 +99,6 @@ FAMILY = Family(
     build,
     kind="stream",
     dial="width",
-    recipe={
-        "optimizer": "adam",
-        "learning_rate": 0.01,
-        "momentum": 0.9,
-        "batch_size": 16,
-        "sequence_length": 32,
-        "clip": 1.0,
-        "averaging": 8.0,
-    },
+    recipe=RECIPE,
     embeddings=embeddings,
 )
