@@ -146,6 +146,8 @@ class Loaded:
     lines: Lines = field(default_factory=dict)
     source: str = "spec"
     """The file it was read from, for messages."""
+    learnt: Mapping[str, Any] = field(default_factory=dict)
+    """What a begun study has learnt from its data (a vocabulary), as options of its domain."""
 
     def problem(self, path: str, message: str) -> Problem:
         """A problem found later (data too small, say), at its place in the file."""
@@ -245,6 +247,13 @@ def _nearest(path: str, lines: Lines) -> int | None:
 def member(drawer: Mapping[str, str], name: str) -> Any:
     """The module of a drawer's member: the one place where a name becomes code."""
     return importlib.import_module(drawer[name])
+
+
+def open_domain(loaded: Loaded) -> Any:
+    """The spec's domain, opened; what the study has learnt before is not learnt again."""
+    module = member(DOMAINS, loaded.spec.domain.name)
+    options = module.Options.model_validate({**loaded.spec.domain.options, **loaded.learnt})
+    return module.open_domain(options, loaded.base)
 
 
 # ---------------------------------------------------------------- checks beyond the types

@@ -16,6 +16,7 @@ from steep.domains.words import TOKEN
 from steep.engine.optimizers import OPTIMIZERS
 from steep.models import lstm, rhn, transformer
 from steep.shards import cut
+from steep.study import Study
 
 RECIPE = {**lstm.FAMILY.recipe, "batch_size": 3, "sequence_length": 7}
 LIST = ["data", "error", "falls", "as", "a", "power", "law", "of", "size", ","]
@@ -109,6 +110,43 @@ def test_what_was_learnt_gives_the_same_symbols_when_data_is_added(tmp_path: Pat
     rows = np.arange(30)
     assert (after._stream(rows) == before._stream(rows)).all()
     assert set(after._stream(np.array([30]))) == {UNKNOWN, END}
+
+
+@pytest.mark.parametrize("name", ["words", "characters"])
+def test_a_study_keeps_what_it_learnt(name: str, tmp_path: Path) -> None:
+    """Data in another alphabet comes in: no symbol of the study changes, and the report says what
+    small shards know."""
+    write(tmp_path / "a.txt", 0, 100)
+    spec = {
+        "study": "kept",
+        "domain": {"name": name, "train": str(tmp_path / "*.txt"), "vocabulary": 6},
+        "family": {"name": "none", "sizes": [1, 2]},
+        "shards": {"smallest": 50, "largest": 200},
+        "split": {"validation": 10},
+        "search": {"seeds": 1, "extend": 0},
+    }
+
+    def study() -> Study:
+        def train(shard, size, seed):
+            return {"validation_error": 1 / size, "parameters": size}
+
+        return Study(spec, tmp_path / "study", trainer=train)
+
+    first = study()
+    assert first.run().word == "complete"
+    (tmp_path / "b.txt").write_text("\n\n".join(f"βήτα γάμμα {n}" for n in range(200)))
+    spec["shards"]["largest"] = None
+    more = study()
+    assert more.run(extend=True).word == "complete"
+    assert more.cut.shards[-1].samples > 400
+    (option,) = more.domain.learnt
+    for opened_again in (more, study(), Study.open(tmp_path / "study", trainer=study()._function)):
+        assert opened_again.domain.learnt == first.domain.learnt
+        assert opened_again.domain.shape == first.domain.shape
+    report = (tmp_path / "study" / "report.html").read_text()
+    assert f"{option}: learnt once, known to every shard" in report
+    fresh = Study(spec, tmp_path / "other").domain
+    assert fresh.learnt != first.domain.learnt, "the new data would have changed it"
 
 
 def test_no_paragraph_and_no_copy_of_one_is_on_two_sides(tmp_path: Path) -> None:
