@@ -51,12 +51,15 @@ def main() -> None:
 
 @app.command()
 def init(
-    data: Annotated[list[Path], typer.Argument(help="Your files: text, image folder, IDX, npz.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Your files: text, image folder, IDX, npz.")
+    ] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="The same, by name; repeat it.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The spec to write.")] = Path(
         "study.yaml"
     ),
-    domain: Annotated[str | None, typer.Option(help="images or characters; guessed.")] = None,
-    family: Annotated[str | None, typer.Option(help="resnet, rhn or lstm; by domain.")] = None,
+    domain: Annotated[str | None, typer.Option(help="images, characters, words; guessed.")] = None,
+    family: Annotated[str | None, typer.Option(help="resnet, rhn, lstm, ...; by domain.")] = None,
     budget: Annotated[str, typer.Option(help="Time you would give it, e.g. 10m, 2h.")] = "1h",
     workers: Annotated[int | None, typer.Option(help="Worker processes; one a core.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the spec.")] = False,
@@ -65,10 +68,12 @@ def init(
     """Propose a study of your data, within a budget: writes a commented spec, runs nothing."""
     from steep.init import propose
 
+    if not (given := [*(files or ()), *(data or ())]):
+        fail("name your files: steep init FILES")
     if out.exists() and not force:
         fail(f"{out} exists: give another --out, or --force")
     found = propose(
-        data,
+        given,
         domain=domain,
         family=family,
         seconds=duration(budget),

@@ -6,7 +6,8 @@ Each step of time passes through ``depth`` highway sublayers; only the first one
     s_l = s_{l-1} + sigmoid(b_l) * (tanh(a_l) - s_{l-1})        coupled carry gate
 
 Transform biases start at -4, all else uniform(-0.1, 0.1), biases zero. At depth 10, width h and V
-symbols: 22 h^2 + 2 h V + 20 h + V parameters (the char LM of Hestness et al. 2017).
+symbols: 22 h^2 + 2 h V + 20 h + V parameters (the char LM of Hestness et al. 2017; their word LM
+has depth 5). What of this is the paper's, and how sure that is: see ``language.py``.
 """
 
 from __future__ import annotations
