@@ -212,7 +212,8 @@ def test_every_family_learns_fifty_paragraphs_by_heart(family, options, tmp_path
     torch.manual_seed(0)
     model = family.FAMILY.build(64, domain.shape, family.Options(**options))
     values = {**family.FAMILY.recipe, "batch_size": 4, "sequence_length": 16}
-    values["learning_rate"] = 0.003
+    # Four layers that begin at uniform(-0.1, 0.1) leave the unigram level late.
+    values["learning_rate"] = 0.01 if options.get("layers") == 4 else 0.003
     optimizer = OPTIMIZERS["adam"](model.parameters(), values)
     shard, state = np.arange(50), None
     unguessable = np.log(50) / 8  # the first of eight symbols: any of fifty
