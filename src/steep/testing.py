@@ -215,6 +215,8 @@ def check_family(
     for name in ("optimizer", "learning_rate", "batch_size", "clip"):
         assert name in recipe, f"recipe lacks {name}"
     assert recipe["optimizer"] in OPTIMIZERS, f"no optimizer {recipe['optimizer']!r}"
+    misfit = family.misfit(options, recipe)
+    assert misfit is None, f"the options and the recipe do not go together: {misfit}"
     torch.manual_seed(0)
     first = family.build(sizes[0], shape, options)
     torch.manual_seed(0)
