@@ -227,6 +227,8 @@ BAD = [
     (("run", "spec.yaml", "--budget", "nan"), "--budget"),
     (("run", "spec.yaml", "--workers", "0"), "workers"),
     (("run", "spec.yaml", "--out", "results.csv"), "results.csv"),
+    (("init",), "name your files"),
+    (("init", "--data", "absent.txt"), "absent.txt"),
     (("init", "absent.txt"), "absent.txt"),
     (("init", "results.csv", "--budget", "lots"), "--budget"),
     (("init", "results.csv"), "--domain"),

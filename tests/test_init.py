@@ -60,6 +60,19 @@ def test_a_proposal_is_a_spec_that_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.parametrize("family", ["lstm", "rhn", "transformer"])
+def test_words(family: str, tmp_path: Path) -> None:
+    for number in range(12):
+        text(tmp_path / "speeches" / f"{number}.txt", 700, number)
+    asked = None if family == "lstm" else family
+    found = proposal(tmp_path, tmp_path / "speeches", domain="words", family=asked)
+    loaded = parse(found.text, tmp_path)
+    assert (loaded.spec.domain.name, loaded.spec.family.name) == ("words", family)
+    assert loaded.spec.domain.options == {"train": "speeches", "vocabulary": 10_000}
+    Study(loaded, tmp_path / "study").check()
+    assert "words to train on" in found.notes[0]
+
+
 def test_a_small_budget_gives_a_smaller_study_and_says_so(tmp_path: Path) -> None:
     path = text(tmp_path / "corpus.txt")
     whole = proposal(tmp_path, path)

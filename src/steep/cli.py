@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -52,12 +53,15 @@ def main() -> None:
 
 @app.command()
 def init(
-    data: Annotated[list[Path], typer.Argument(help="Your files: text, image folder, IDX, npz.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Your files: text, image folder, IDX, npz.")
+    ] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="The same, by name; repeat it.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The spec to write.")] = Path(
         "study.yaml"
     ),
-    domain: Annotated[str | None, typer.Option(help="images or characters; guessed.")] = None,
-    family: Annotated[str | None, typer.Option(help="resnet, rhn or lstm; by domain.")] = None,
+    domain: Annotated[str | None, typer.Option(help="images, characters, words; guessed.")] = None,
+    family: Annotated[str | None, typer.Option(help="resnet, rhn, lstm, ...; by domain.")] = None,
     budget: Annotated[str, typer.Option(help="Time you would give it, e.g. 10m, 2h.")] = "1h",
     workers: Annotated[int | None, typer.Option(help="Worker processes; one a core.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the spec.")] = False,
@@ -66,10 +70,12 @@ def init(
     """Propose a study of your data, within a budget: writes a commented spec, runs nothing."""
     from steep.init import propose
 
+    if not (given := [*(files or ()), *(data or ())]):
+        fail("name your files: steep init FILES")
     if out.exists() and not force:
         fail(f"{out} exists: give another --out, or --force")
     found = propose(
-        data,
+        given,
         domain=domain,
         family=family,
         seconds=duration(budget),
@@ -93,8 +99,6 @@ def plan(spec: Path, out: Out = None, as_json: Json = False) -> None:
     study = Study(spec, out)
     found = study.plan()
     if as_json:
-        from dataclasses import asdict
-
         print_json(asdict(found) | {"trials": [asdict(t) for t in found.trials]})
         return
     from steep.present.lines import plan_lines
@@ -142,8 +146,6 @@ def status(study: Path, as_json: Json = False) -> None:
     with Study.open(study).store() as store:
         rows = store.rows()
     if as_json:
-        from dataclasses import asdict
-
         print_json(
             [
                 asdict(r.trial)
@@ -188,8 +190,6 @@ def fit(
 
     found = fits_of(source, x, y, by, se, parameters, higher_is_better, level)
     if as_json:
-        from dataclasses import asdict
-
         print_json([{"curve": c.name, "notes": c.notes} | asdict(c.fit) for c in found])
         return
     from steep.present.fits import summary
@@ -225,8 +225,6 @@ def forecast(
     sources = (source, x, y, by, se, parameters, higher_is_better, level)
     found = forecasts_of(sources, at or ["4x", "10x"], target or [])
     if as_json:
-        from dataclasses import asdict
-
         print_json([{"curve": c.name, "notes": c.notes} | asdict(c.forecast) for c in found])
         return
     from steep.present.sentences import answer, caveat
@@ -261,8 +259,6 @@ def joint(
 
     found = joint_of((source, x, y, by, parameters, higher_is_better), law, flops or [], level)
     if as_json:
-        from dataclasses import asdict
-
         print_json([asdict(curve) for curve in found])
         return
     from steep.present.joint import joint_lines
@@ -329,8 +325,6 @@ def diagnose(
 
     found = findings_of(source, x, y, by, se, parameters, higher_is_better)
     if as_json:
-        from dataclasses import asdict
-
         print_json([{"curve": n, "findings": [asdict(f) for f in fs]} for n, fs in found])
         return
     from steep.present.lines import finding_lines
@@ -358,8 +352,6 @@ def backtest(
 
     found = backtests_of(source, x, y, by, se, parameters, higher_is_better, level)
     if as_json:
-        from dataclasses import asdict
-
         print_json([{"curve": name} | asdict(made) for name, made in found])
         return
     from steep.present.tables import backtest_table

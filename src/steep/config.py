@@ -146,6 +146,8 @@ class Loaded:
     lines: Lines = field(default_factory=dict)
     source: str = "spec"
     """The file it was read from, for messages."""
+    learnt: Mapping[str, Any] = field(default_factory=dict)
+    """What a begun study has learnt from its data (a vocabulary), as options of its domain."""
 
     def problem(self, path: str, message: str) -> Problem:
         """A problem found later (data too small, say), at its place in the file."""
@@ -245,6 +247,13 @@ def _nearest(path: str, lines: Lines) -> int | None:
 def member(drawer: Mapping[str, str], name: str) -> Any:
     """The module of a drawer's member: the one place where a name becomes code."""
     return importlib.import_module(drawer[name])
+
+
+def open_domain(loaded: Loaded) -> Any:
+    """The spec's domain, opened; what the study has learnt before is not learnt again."""
+    module = member(DOMAINS, loaded.spec.domain.name)
+    options = module.Options.model_validate({**loaded.spec.domain.options, **loaded.learnt})
+    return module.open_domain(options, loaded.base)
 
 
 # ---------------------------------------------------------------- checks beyond the types
@@ -367,4 +376,18 @@ def _check_hyperparameters(spec: Spec, at: Any) -> list[Problem]:
     paths += [f"search.hyperparameters.{name}" for name in spec.search.hyperparameters]
     message = f"{spec.trainer.name} has no such hyperparameter; there are: "
     message += ", ".join(sorted(names))
-    return [at(path, message) for path in paths if path.rpartition(".")[2] not in names]
+    problems = [at(path, message) for path in paths if path.rpartition(".")[2] not in names]
+    return problems or _check_fit(spec, dict(names) | spec.training, at)
+
+
+def _check_fit(spec: Spec, fixed: Mapping[str, Scalar], at: Any) -> list[Problem]:
+    """The family's own word on its options under each choice of hyperparameters."""
+    module = member(FAMILIES, spec.family.name)
+    try:
+        options = module.Options.model_validate(spec.family.options)
+    except ValidationError:
+        return []  # told already
+    grid = spec.search.hyperparameters.items()
+    tried = [fixed, *({**fixed, name: value} for name, values in grid for value in values)]
+    misfits = {module.FAMILY.misfit(options, values) for values in tried} - {None}
+    return [at("family", message) for message in sorted(misfits)]

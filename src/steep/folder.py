@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +95,17 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
-def compose_study_yaml(loaded: config.Loaded, data_files: Mapping[str, str]) -> str:
-    """The text of a study's ``study.yaml``: its spec with every default written out, and the
-    SHA-256 of each data file. A later version's defaults do not change a frozen study."""
+def compose_study_yaml(
+    loaded: config.Loaded, data_files: Mapping[str, str], learnt: Mapping[str, Any] | None = None
+) -> str:
+    """The text of a study's ``study.yaml``: its spec with every default written out, the SHA-256
+    of each data file, and what the domain has learnt from them. Neither a later version's defaults
+    nor data that is added change a frozen study."""
     frozen = {
         "steep": importlib.metadata.version("steep"),
         "base": str(loaded.base.resolve()),
         "data": dict(sorted(data_files.items())),
+        **({"learnt": dict(learnt)} if learnt else {}),
         "spec": loaded.spec.model_dump(mode="json"),
     }
     return yaml.dump(frozen, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
@@ -134,6 +138,7 @@ def read_frozen(folder: Path | str) -> Frozen:
         raise StoreError(
             f"{path} is not a spec that this version of steep reads:\n{error}"
         ) from None
+    loaded = replace(loaded, learnt=values.get("learnt") or {})
     data: dict[str, Any] = values.get("data") or {}
     return Frozen(str(values.get("steep", "")), loaded, {str(k): str(v) for k, v in data.items()})
 
@@ -146,6 +151,16 @@ def _reparse(spec: Mapping[str, Any], base: Path) -> config.Loaded:
 def read_spec(folder: Path | str) -> config.Loaded:
     """A study's frozen spec, as ``config.load`` would give it. Raises StoreError."""
     return read_frozen(folder).loaded
+
+
+def as_begun(loaded: config.Loaded, folder: Path) -> config.Loaded:
+    """``loaded`` with what the study in ``folder`` has learnt from its data, if one has begun
+    there. Another domain's study is left for ``changes`` to refuse. Raises StoreError."""
+    if not (folder / SPEC).exists():
+        return loaded
+    begun = read_spec(folder)
+    same = begun.spec.domain.name == loaded.spec.domain.name
+    return replace(loaded, learnt=begun.learnt) if same else loaded
 
 
 # ---------------------------------------------------------------- checkpoints

@@ -20,15 +20,23 @@ from steep.present.numbers import count, duration, exact
 from steep.study import Study
 
 IMAGES, TEXTS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"), (".txt", ".txt.gz")
-FAMILY = {"images": "resnet", "characters": "rhn"}
+FAMILY = {"images": "resnet", "characters": "rhn", "words": "lstm"}
 LADDER = {
     "resnet": (2, 4, 8, 16, 32),
     "rhn": (16, 24, 32, 48, 64, 96, 128),
     "lstm": (16, 32, 64, 128, 256),
+    "transformer": (16, 32, 64, 128, 256),
 }
-RATES = {"resnet": (0.05, 0.15, 0.45), "rhn": (0.004, 0.01, 0.025), "lstm": (0.004, 0.01, 0.025)}
-SMALLEST = {"images": 100.0, "characters": 4000.0}
-"""A first shard below this says little: a few images of each class, a page of text."""
+RATES = {
+    "resnet": (0.05, 0.15, 0.45),
+    "rhn": (0.004, 0.01, 0.025),
+    "lstm": (0.004, 0.01, 0.025),
+    "transformer": (0.001, 0.003, 0.009),
+}
+SMALLEST = {"images": 100.0, "characters": 4000.0, "words": 16000.0}
+"""A first shard below this says little: a few images of each class, a page of text, a speech."""
+OPTIONS = {"words": "\n  vocabulary: 10000          # the most frequent words; fewer train faster"}
+"""Of a domain, worth a user's thought: the default, written out."""
 ORDERS = 1000.0
 """Largest over smallest shard, at most: three orders of magnitude."""
 FEWEST_FITTED, FEWEST_SIZES = 4, 4
@@ -132,6 +140,7 @@ class Draft:
     def spec(self, smallest: float, largest: float | None, sizes: Sequence[int]) -> str:
         """The commented spec."""
         where = "\n".join(f"  {part}: {_yaml(path)}" for part, path in self.parts.items())
+        where += OPTIONS.get(self.domain, "")
         split = [f"  {p}: 0.1" for p in ("validation", "test") if p not in self.parts]
         cut = "split:                       # shares of the data, by group\n" + "\n".join(split)
         top = "" if largest is None else f"\n  largest: {largest:.6g}"

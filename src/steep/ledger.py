@@ -138,6 +138,7 @@ def _provenance(
             "duplicates removed from training": int(known["removed_duplicates"]),
             "seed": spec.seed,
         }
+        | {f"{n}: learnt once, known to every shard": "yes" for n in known.get("learnt", ())}
         | {f"version of {n}": v for n, v in versions.items()}
         | {f"sha256 of {n}": digest for n, digest in cut.files.items()}
     )

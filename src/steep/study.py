@@ -22,9 +22,8 @@ from steep import shards as shards_
 from steep.analysis import held_out_trials
 from steep.calibrate import seconds_per_flop
 from steep.changes import refuse_changes
-from steep.config import Loaded, from_values, load, member
-from steep.domains import DOMAINS
-from steep.folder import StudyExists, compose_study_yaml, read_frozen
+from steep.config import Loaded, from_values, load, member, open_domain
+from steep.folder import StudyExists, as_begun, compose_study_yaml, read_frozen
 from steep.models import FAMILIES
 from steep.plan import Plan, plan, rehearse
 from steep.planners import PLANNERS
@@ -233,10 +232,8 @@ class Study:
 
     @cached_property
     def domain(self) -> Domain:
-        module = member(DOMAINS, self.spec.domain.name)
-        options = module.Options.model_validate(self.spec.domain.options)
-        domain: Domain = module.open_domain(options, self.loaded.base)
-        return domain
+        found: Domain = open_domain(as_begun(self.loaded, self.folder))
+        return found
 
     @cached_property
     def items(self) -> Items:
@@ -293,7 +290,7 @@ class Study:
     def _store(self, extend: bool = False, take_over: bool = False) -> Store:
         """The study's store, made or found, after checking that nothing changed under it."""
         if not (self.folder / "study.yaml").exists():
-            text = compose_study_yaml(self.loaded, self.cut.files)
+            text = self._frozen()
             with suppress(StudyExists):  # another driver was a moment faster
                 store = Store.create(self.folder, text)
                 self._write_shards(store)
@@ -310,9 +307,11 @@ class Study:
         if extend or not begun:  # not begun: killed while creating
             self._write_shards(store)
         if extend:
-            text = compose_study_yaml(self.loaded, self.cut.files)
-            store.write("study.yaml", text.encode())
+            store.write("study.yaml", self._frozen().encode())
         return store
+
+    def _frozen(self) -> str:
+        return compose_study_yaml(self.loaded, self.cut.files, getattr(self.domain, "learnt", None))
 
     def _write_shards(self, store: Store) -> None:
         files = shards_.to_files(self.cut)
@@ -360,6 +359,7 @@ class Study:
             "best_guess": dict(self.domain.best_guess(order, self.cut.validation)),
             "sizes": {str(s): [c.parameters, c.flops] for s, c in dial.items() if c is not None},
             "removed_duplicates": self.cut.removed,
+            "learnt": sorted(getattr(self.domain, "learnt", ())),
         }
         ledger.register_facts(store, facts)
 

@@ -10,14 +10,14 @@ import torch
 
 from steep import testing
 from steep.domains import characters
-from steep.domains.characters import END, UNKNOWN
 from steep.domains.contract import POOL, VALIDATION, DataError
+from steep.domains.stream import END, UNKNOWN, Stream
 from steep.models import lstm
 
 RECIPE = {**lstm.FAMILY.recipe, "batch_size": 3, "sequence_length": 7}
 
 
-def opened(folder: Path, **options) -> characters.Characters:
+def opened(folder: Path, **options) -> Stream:
     return characters.open_domain(characters.Options(**options), folder)
 
 
@@ -32,12 +32,12 @@ def write(path: Path, seed: int, paragraphs: int = 30) -> None:
 
 
 @pytest.fixture
-def domain(tmp_path: Path) -> characters.Characters:
+def domain(tmp_path: Path) -> Stream:
     write(tmp_path / "a.txt", 0)
     return opened(tmp_path, train="a.txt")
 
 
-def test_contract(domain: characters.Characters) -> None:
+def test_contract(domain: Stream) -> None:
     testing.check_member(characters, "open_domain")
     testing.check_domain(domain, lstm.FAMILY, lstm.Options(layers=1), 4, RECIPE)
 
@@ -55,7 +55,7 @@ def test_vocabulary_is_the_most_frequent_characters_of_all_files(tmp_path: Path)
     (tmp_path / "a.txt").write_text("aaabbbccd")
     (tmp_path / "b.txt").write_text("ééééé\n\nzz")
     domain = opened(tmp_path, train="a.txt", validation="b.txt", vocabulary=5)
-    assert domain.alphabet == "abé"
+    assert domain.learnt == {"alphabet": "abé"}
     assert domain.shape == {"vocabulary": 5}
     assert domain._stream(np.array([0])).tolist() == [2] * 3 + [3] * 3 + [UNKNOWN] * 3 + [END]
     assert domain._stream(np.array([1])).tolist() == [4] * 5 + [END]
@@ -77,7 +77,7 @@ def test_groups_are_files_where_there_are_several(tmp_path: Path) -> None:
     assert set(placed.part) == {POOL, VALIDATION}
 
 
-def test_stream_holds_the_shard_and_nothing_else(domain: characters.Characters) -> None:
+def test_stream_holds_the_shard_and_nothing_else(domain: Stream) -> None:
     shard = np.array([2, 3, 5, 7, 11])
     lanes, lane = domain._lanes(shard, RECIPE)
     steps = domain.steps_per_epoch(shard, RECIPE)
@@ -99,14 +99,14 @@ def test_stream_holds_the_shard_and_nothing_else(domain: characters.Characters) 
         assert x_BxS[0, 0] == END
 
 
-def test_a_shard_smaller_than_a_batch_has_fewer_lanes(domain: characters.Characters) -> None:
+def test_a_shard_smaller_than_a_batch_has_fewer_lanes(domain: Stream) -> None:
     values = {"batch_size": 64, "sequence_length": 50}
     lanes, lane = domain._lanes(np.array([0, 1]), values)
     assert 1 <= lanes < 64
     assert lane >= min(50, domain.items().size[:2].sum())
 
 
-def test_state_is_dropped_between_epochs(domain: characters.Characters) -> None:
+def test_state_is_dropped_between_epochs(domain: Stream) -> None:
     model = lstm.FAMILY.build(4, domain.shape, lstm.Options(layers=1))
     (x, y, _), _ = next(domain.batches(np.arange(9), RECIPE, 0, (0, 0)))
     old = model(x, None)[1]

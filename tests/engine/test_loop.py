@@ -13,6 +13,7 @@ import torch
 from steep import testing
 from steep.config import Stop
 from steep.domains import characters, images
+from steep.domains.stream import Stream
 from steep.engine import checkpoint, environment, loop
 from steep.models import lstm, resnet, rhn
 from steep.records import Status, Trial, settings
@@ -54,7 +55,7 @@ def pixels(learnable: bool = True) -> images.Images:
     return images.Images(shape, labels, np.zeros(40, np.int8), {})
 
 
-def text(folder: Path) -> characters.Characters:
+def text(folder: Path) -> Stream:
     (folder / "a.txt").write_text(TEXT)
     return characters.open_domain(characters.Options(train="a.txt"), folder)
 

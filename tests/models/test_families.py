@@ -11,7 +11,7 @@ from torch import nn
 from steep import testing
 from steep.engine.count import cost, parameters
 from steep.engine.optimizers import OPTIMIZERS
-from steep.models import lstm, none, resnet, rhn
+from steep.models import lstm, none, resnet, rhn, transformer
 from steep.models.contract import Family
 
 IMAGE = {"channels": 1, "height": 14, "width": 14, "classes": 10}
@@ -20,6 +20,7 @@ CASES = {
     "resnet": (resnet, IMAGE, 4),
     "lstm": (lstm, TEXT, 8),
     "rhn": (rhn, TEXT, 8),
+    "transformer": (transformer, TEXT, 32),
 }
 GOLDEN = Path(__file__).with_name("golden.json")
 

@@ -3,5 +3,6 @@
 DOMAINS = {
     "images": "steep.domains.images",
     "characters": "steep.domains.characters",
+    "words": "steep.domains.words",
     "external": "steep.domains.external",
 }

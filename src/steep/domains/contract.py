@@ -70,7 +70,12 @@ class Scores:
 
 
 class Domain(Protocol):
-    """An opened domain. Items are named by their row number in ``items()``."""
+    """An opened domain. Items are named by their row number in ``items()``.
+
+    One that learns something from its data (a vocabulary, a tokenizer) holds it in ``learnt``:
+    options, name to text, with which the same domain opens without learning. A study keeps them
+    from its beginning on, so that data added later changes no symbol; its report says that every
+    shard, however small, knows them."""
 
     unit: str
     """Primary unit of m: 'images', 'characters', 'words', 'word pieces', 'hours'."""

@@ -18,8 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from steep.config import Loaded, member
-from steep.domains import DOMAINS
+from steep.config import Loaded, member, open_domain
 from steep.domains.contract import Domain
 from steep.executors.contract import Event, Job, Kind
 from steep.folder import SPEC, StoreError, load_checkpoint, read_spec, save_checkpoint
@@ -119,9 +118,7 @@ def opened(folder: Path) -> Opened:
     mark = (folder.resolve(), stat.st_mtime_ns, stat.st_ino)
     if not _last or _last[0].mark != mark:
         loaded = read_spec(folder)
-        module = member(DOMAINS, loaded.spec.domain.name)
-        options = module.Options.model_validate(loaded.spec.domain.options)
-        _last[:] = [Opened(loaded, module.open_domain(options, loaded.base), mark)]
+        _last[:] = [Opened(loaded, open_domain(loaded), mark)]
     return _last[0]
 
 

@@ -4,5 +4,6 @@ FAMILIES = {
     "resnet": "steep.models.resnet",
     "rhn": "steep.models.rhn",
     "lstm": "steep.models.lstm",
+    "transformer": "steep.models.transformer",
     "none": "steep.models.none",
 }

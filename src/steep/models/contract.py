@@ -26,7 +26,8 @@ class Family:
     """(size on the dial, the domain's shape, ``Options``) -> a freshly initialised model.
 
     Initialisation draws from torch's global generator only. A stream model's forward is
-    ``(tokens_BxT, state) -> (logits_BxTxV, state)`` with ``state`` None at the start, and is
+    ``(tokens_BxT, state) -> (logits_BxTxV, state)`` with ``state`` None at the start (and always,
+    where a model carries nothing from one sequence to the next), and is
     ``decoder``, a Linear, after ``hidden(tokens_BxT, state) -> (h_BxTxH, state)``: domains take
     the two apart and never hold all logits at once. A classifier's is
     ``(x_BxCxHxW) -> logits_BxK``. A model may say in ``engine`` what it runs on."""
@@ -41,3 +42,5 @@ class Family:
     flops: Callable[[torch.nn.Module, Mapping[str, int]], float] | None = None
     """(model on the meta device, the domain's shape) -> training FLOPs per unit of the domain, of
     the plain model's operations. None: as engine/count.py counts this ``kind``."""
+    misfit: Callable[[Any, Mapping[str, Value]], str | None] = lambda options, values: None
+    """(``Options``, hyperparameters) -> why they do not go together, as a sentence, or None."""

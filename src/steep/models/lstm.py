@@ -3,7 +3,8 @@
 The dial is the width of every layer, the embedding included. Full softmax, no projection, no
 dropout; forget gates start open by one; uniform(-0.1, 0.1). With 2 layers of width h and V
 symbols it has 16 h^2 + 2 h V + 8 h + V parameters: one bias a gate. torch's LSTM wants two; the
-second is a buffer of zeros, which nothing trains or counts.
+second is a buffer of zeros, which nothing trains or counts. What of this is the paper's, and how
+sure that is: see ``language.py``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from steep.config import Count, Strict
 from steep.models.contract import Family
+from steep.models.language import RECIPE, embeddings, initialise
 
 State = tuple[Tensor, Tensor]
 
@@ -41,9 +43,7 @@ class LSTM(nn.Module):
             self.register_parameter(f"bias_{layer}", nn.Parameter(torch.zeros(gates)))
         self.register_buffer("second_bias", torch.zeros(gates), persistent=False)
         self.decoder = nn.Linear(width, shape["vocabulary"])
-        for name, parameter in self.named_parameters():
-            if "bias" not in name:
-                nn.init.uniform_(parameter, -0.1, 0.1)
+        initialise(self)
         with torch.no_grad():
             self.decoder.bias.zero_()
             for layer in range(options.layers):
@@ -76,28 +76,11 @@ def build(size: int, shape: Mapping[str, int], options: Any) -> nn.Module:
     return LSTM(size, shape, options)
 
 
-def embeddings(model: nn.Module) -> int:
-    """Parameters of the input table and the softmax layer: 2 h V + V."""
-    return sum(
-        parameter.numel()
-        for name, parameter in model.named_parameters()
-        if name.startswith(("embedding", "decoder"))
-    )
-
-
 FAMILY = Family(
     "lstm",
     build,
     kind="stream",
     dial="width",
-    recipe={
-        "optimizer": "adam",
-        "learning_rate": 0.01,
-        "momentum": 0.9,
-        "batch_size": 16,
-        "sequence_length": 32,
-        "clip": 1.0,
-        "averaging": 8.0,
-    },
+    recipe=RECIPE,
     embeddings=embeddings,
 )

@@ -6,7 +6,8 @@ Each step of time passes through ``depth`` highway sublayers; only the first one
     s_l = s_{l-1} + sigmoid(b_l) * (tanh(a_l) - s_{l-1})        coupled carry gate
 
 Transform biases start at -4, all else uniform(-0.1, 0.1), biases zero. At depth 10, width h and V
-symbols: 22 h^2 + 2 h V + 20 h + V parameters (the char LM of Hestness et al. 2017).
+symbols: 22 h^2 + 2 h V + 20 h + V parameters (the char LM of Hestness et al. 2017; their word LM
+has depth 5). What of this is the paper's, and how sure that is: see ``language.py``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from steep.config import Count, Strict
 from steep.engine import rhn_function, rhn_kernel
 from steep.engine.compiled import NoKernel
 from steep.models.contract import Family
-from steep.models.lstm import embeddings
+from steep.models.language import RECIPE, embeddings, initialise
 
 TRANSFORM_BIAS = -4.0
 
@@ -52,9 +53,7 @@ class RHN(nn.Module):
         self.recurrent_weight = nn.Parameter(torch.empty(options.depth, width, 2 * width))
         self.bias = nn.Parameter(torch.zeros(options.depth, 2 * width))
         self.decoder = nn.Linear(width, shape["vocabulary"])
-        for name, parameter in self.named_parameters():
-            if "bias" not in name:
-                nn.init.uniform_(parameter, -0.1, 0.1)
+        initialise(self)
         with torch.no_grad():
             self.decoder.bias.zero_()
             self.bias[:, width:] = TRANSFORM_BIAS
@@ -101,14 +100,6 @@ FAMILY = Family(
     build,
     kind="stream",
     dial="width",
-    recipe={
-        "optimizer": "adam",
-        "learning_rate": 0.01,
-        "momentum": 0.9,
-        "batch_size": 16,
-        "sequence_length": 32,
-        "clip": 1.0,
-        "averaging": 8.0,
-    },
+    recipe=RECIPE,
     embeddings=embeddings,
 )

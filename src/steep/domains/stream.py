@@ -1,0 +1,178 @@
+"""A stream of symbols: what the language-modelling domains share once their text is symbols.
+
+Training reads the shard's paragraphs as a stream, reshuffled each epoch, in parallel lanes with
+the hidden state carried along (truncated back-propagation). Evaluation starts every paragraph
+afresh, as if after an end symbol: then an item's error does not depend on which other items are
+evaluated or in what order, which paired tests and clustered standard errors rely on; shuffled
+paragraphs have no context to lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steep.domains.contract import Items, Position, Scores, epochs
+from steep.domains.text import Texts
+
+if TYPE_CHECKING:
+    import torch
+
+END, UNKNOWN = 0, 1
+"""Symbols 0 and 1, end of paragraph and everything rare; the vocabulary follows."""
+
+EVALUATION_TOKENS = 32_768
+"""Tokens, padding included, in one batch of an evaluation."""
+
+
+class Stream:
+    """The opened domain: one array of symbols and where each paragraph starts in it."""
+
+    kind = "stream"
+
+    def __init__(
+        self,
+        texts: Texts,
+        symbols: np.ndarray,
+        length: np.ndarray,
+        *,
+        unit: str,
+        metrics: tuple[str, ...],
+        vocabulary: int,
+        learnt: Mapping[str, str],
+    ) -> None:
+        """``symbols`` int32: all paragraphs one after the other, an END behind each; ``length``
+        int64 [N]: symbols of each paragraph, its END included; ``vocabulary``: symbols in all."""
+        self.unit, self.metrics, self.learnt = unit, metrics, learnt
+        self.shape = {"vocabulary": vocabulary}
+        self._part, self._source, self._files = texts.part, texts.source, texts.files
+        self._digest = texts.digest
+        self._tokens, self._length = symbols, length
+        self._start = np.concatenate([[0], np.cumsum(length)[:-1]])
+        self._device = "cpu"
+
+    def items(self) -> Items:
+        """Groups are source files; in a part that is one file, equal paragraphs."""
+        group = np.unique(self._digest, return_inverse=True)[1]
+        for part in np.unique(self._part):
+            rows = self._part == part
+            if len(np.unique(self._source[rows])) > 1:
+                group[rows] = len(group) + self._source[rows]
+        return Items(
+            self._length.astype(float),
+            self._digest,
+            group.astype(np.int64),
+            self._part,
+            None,
+            self._files,
+        )
+
+    def best_guess(self, items: np.ndarray, validation: np.ndarray) -> Mapping[str, float]:
+        vocabulary = self.shape["vocabulary"]
+        count = np.bincount(self._stream(items), minlength=vocabulary)
+        probability = (count + 1) / (count.sum() + vocabulary)
+        tokens = self._stream(validation)
+        nats = float(-np.log(probability[tokens]).mean())
+        return self._metrics(nats, float((tokens != count.argmax()).mean()))
+
+    def steps_per_epoch(self, items: np.ndarray, hyperparameters: Mapping[str, Any]) -> int:
+        _, lane = self._lanes(items, hyperparameters)
+        return -(-lane // int(hyperparameters["sequence_length"]))
+
+    def _lanes(self, items: np.ndarray, hyperparameters: Mapping[str, Any]) -> tuple[int, int]:
+        """(lanes, symbols in each). Fewer lanes than the batch size where the shard is too small
+        to fill them with one sequence each; at most lanes - 1 symbols an epoch go unused."""
+        total = int(self._length[items].sum())
+        sequence, batch = (int(hyperparameters[n]) for n in ("sequence_length", "batch_size"))
+        lanes = max(1, min(batch, total // sequence))
+        return lanes, total // lanes
+
+    def batches(
+        self, items: np.ndarray, hyperparameters: Mapping[str, Any], seed: int, position: Position
+    ) -> Iterator[tuple[Any, Position]]:
+        """Batches (x_BxT, y_BxT, fresh): y is the symbol after x; fresh at an epoch's start."""
+        import torch
+
+        steps = self.steps_per_epoch(items, hyperparameters)
+        lanes, lane = self._lanes(items, hyperparameters)
+        for generator, epoch, taken in epochs(seed, position):
+            stream = self._stream(items[generator.permutation(len(items))])[: lanes * lane]
+            y_BxS = torch.from_numpy(stream.astype(np.int64).reshape(lanes, lane))
+            x_BxS = y_BxS.roll(1)  # a symbol's input is the one before it in the whole stream
+            x_BxS[0, 0] = END
+            x_BxS, y_BxS = x_BxS.to(self._device), y_BxS.to(self._device)
+            cuts = np.linspace(0, lane, steps + 1).round().astype(int)
+            for index in range(taken, steps):
+                span = slice(cuts[index], cuts[index + 1])
+                after = (epoch, index + 1) if index + 1 < steps else (epoch + 1, 0)
+                yield (x_BxS[:, span].contiguous(), y_BxS[:, span], index == 0), after
+
+    def loss(self, model: Any, batch: Any, state: Any) -> tuple[torch.Tensor, float, Any]:
+        """The state is dropped at the start of an epoch: its stream is another one."""
+        from steep.engine.softmax import summed_cross_entropy
+
+        x_BxT, y_BxT, fresh = batch
+        h_BxTxH, state = model.hidden(x_BxT, None if fresh else state)
+        head = model.decoder
+        total = summed_cross_entropy(h_BxTxH.flatten(0, 1), head.weight, head.bias, y_BxT.flatten())
+        return total, float(y_BxT.numel()), _detached(state)
+
+    def evaluate(self, model: Any, items: np.ndarray) -> Scores:
+        """Paragraphs of like length together, padded: padding is masked out of every sum."""
+        import torch
+        import torch.nn.functional as F
+
+        from steep.engine.softmax import cross_entropy_and_errors
+
+        length = self._length[items]
+        nats, wrong = np.zeros(len(items)), np.zeros(len(items))
+        for rows in self._evaluation_batches(length):
+            padded = np.full((len(rows), int(length[rows].max())), END, np.int64)
+            for place, row in enumerate(rows):
+                start = self._start[items[row]]
+                padded[place, : length[row]] = self._tokens[start : start + length[row]]
+            y_BxT = torch.from_numpy(padded).to(self._device)
+            x_BxT = F.pad(y_BxT[:, :-1], (1, 0), value=END)
+            valid_BxT = torch.from_numpy(np.arange(padded.shape[1]) < length[rows][:, None])
+            kept_BxT = valid_BxT.to(self._device)
+            h_NxH = model.hidden(x_BxT, None)[0][kept_BxT]
+            head = model.decoder
+            found = cross_entropy_and_errors(h_NxH, head.weight, head.bias, y_BxT[kept_BxT])
+            place_N = np.repeat(rows, length[rows])
+            for totals, values_N in zip((nats, wrong), found, strict=True):
+                totals += np.bincount(place_N, values_N.double().cpu().numpy(), len(items))
+        return Scores(length.astype(float), self._metrics(nats, wrong))
+
+    def _metrics(self, nats: Any, wrong: Any) -> dict[str, Any]:
+        known = {"cross_entropy": nats, "bits_per_character": nats / np.log(2), "error": wrong}
+        return {name: known[name] for name in self.metrics}
+
+    def to(self, device: str) -> None:
+        self._device = device
+
+    def _stream(self, items: np.ndarray) -> np.ndarray:
+        """The items' symbols, one after the other."""
+        length = self._length[items]
+        ends = np.cumsum(length)
+        within = np.arange(ends[-1]) - np.repeat(ends - length, length)
+        return self._tokens[np.repeat(self._start[items], length) + within]
+
+    def _evaluation_batches(self, length: np.ndarray) -> Iterator[np.ndarray]:
+        """Row numbers of each batch, shortest paragraphs first."""
+        order = np.argsort(length, kind="stable")
+        first = 0
+        while first < len(order):
+            # Ascending lengths: the batch is as wide as its last row.
+            widths = length[order[first:]] * np.arange(1, len(order) - first + 1)
+            rows = max(1, int(np.searchsorted(widths, EVALUATION_TOKENS, side="right")))
+            yield order[first : first + rows]
+            first += rows
+
+
+def _detached(state: Any) -> Any:
+    """The same nest of tuples with every tensor cut from its graph."""
+    if isinstance(state, tuple):
+        return tuple(_detached(inner) for inner in state)
+    return None if state is None else state.detach()

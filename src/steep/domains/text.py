@@ -1,0 +1,117 @@
+"""Text files as paragraphs: what the language-modelling domains read.
+
+A path is a file (.txt, .txt.gz), a folder of them, or a glob such as texts/*.txt. A paragraph is
+a block between blank lines with white space folded to single blanks.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, DataError
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Every paragraph of every file, in file order."""
+
+    paragraphs: list[str]
+    part: np.ndarray
+    """int8 [N], see ``contract.POOL``."""
+    source: np.ndarray
+    """Number of the file that each paragraph is from, int [N]."""
+    files: Mapping[str, str]
+    """SHA-256 of each file read."""
+
+    @property
+    def digest(self) -> np.ndarray:
+        """uint64 [N]: equal paragraphs, equal digest."""
+        return np.array([_digest(text) for text in self.paragraphs], np.uint64)
+
+
+def read(
+    base: Path,
+    train: str,
+    validation: str | None,
+    test: str | None,
+    paragraphs: Callable[[str], list[str]],
+) -> Texts:
+    """Read and check every file; ``paragraphs`` makes a file's text into items. Raises DataError
+    naming the file that cannot be used."""
+    placed = {VALIDATION: validation, TEST: test}
+    patterns = {TRAIN if all(placed.values()) else POOL: train} | {
+        part: path for part, path in placed.items() if path
+    }
+    texts: list[str] = []
+    part: list[int] = []
+    source: list[int] = []
+    files: dict[str, str] = {}
+    for number, pattern in patterns.items():
+        for path in _matching(base, pattern):
+            text, digest = _text(path)
+            name = str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+            found = paragraphs(text)
+            texts += found
+            part += [number] * len(found)
+            source += [len(files)] * len(found)
+            files[name] = digest
+        if number not in part:
+            raise DataError(f"{base / pattern}: holds no paragraph of text")
+    return Texts(texts, np.array(part, np.int8), np.array(source), files)
+
+
+def blocks(text: str) -> Iterator[str]:
+    """What lies between blank lines, white space folded; empty where there is nothing."""
+    block: list[str] = []
+    for line in [*text.replace("\0", " ").splitlines(), ""]:
+        if line.strip():
+            block.append(line)
+            continue
+        yield " ".join(" ".join(block).split())
+        block = []
+
+
+def _matching(base: Path, pattern: str) -> list[Path]:
+    """The files that a path, a folder or a glob names, sorted."""
+    path = base / pattern
+    if path.is_dir():
+        found = [*path.rglob("*.txt"), *path.rglob("*.txt.gz")]
+    elif any(sign in pattern for sign in "*?["):
+        anchor = Path(path.anchor)
+        found = [file for file in anchor.glob(str(path.relative_to(anchor))) if file.is_file()]
+    else:
+        found = [path]
+    if not found:
+        raise DataError(f"{path}: no .txt or .txt.gz file there")
+    return sorted(found)
+
+
+def _text(path: Path) -> tuple[str, str]:
+    """(the file's text, SHA-256 of the file)."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        plain = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        text = plain.decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: truncated or damaged: {error}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text: byte {error.start}") from None
+    if not text.strip():
+        raise DataError(f"{path}: empty")
+    return text, hashlib.sha256(data).hexdigest()
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
