@@ -3,5 +3,6 @@
 DOMAINS = {
     "images": "steep.domains.images",
     "characters": "steep.domains.characters",
+    "translation": "steep.domains.translation",
     "external": "steep.domains.external",
 }

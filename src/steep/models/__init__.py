@@ -4,5 +4,6 @@ FAMILIES = {
     "resnet": "steep.models.resnet",
     "rhn": "steep.models.rhn",
     "lstm": "steep.models.lstm",
+    "seq2seq": "steep.models.seq2seq",
     "none": "steep.models.none",
 }
