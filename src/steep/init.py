@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,15 +20,22 @@ from steep.present.numbers import count, duration, exact
 from steep.study import Study
 
 IMAGES, TEXTS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"), (".txt", ".txt.gz")
-FAMILY = {"images": "resnet", "characters": "rhn"}
+FAMILY = {"images": "resnet", "characters": "rhn", "translation": "seq2seq"}
 LADDER = {
     "resnet": (2, 4, 8, 16, 32),
     "rhn": (16, 24, 32, 48, 64, 96, 128),
     "lstm": (16, 32, 64, 128, 256),
+    "seq2seq": (16, 32, 64, 128, 256),
 }
-RATES = {"resnet": (0.05, 0.15, 0.45), "rhn": (0.004, 0.01, 0.025), "lstm": (0.004, 0.01, 0.025)}
-SMALLEST = {"images": 100.0, "characters": 4000.0}
-"""A first shard below this says little: a few images of each class, a page of text."""
+RATES = {
+    "resnet": (0.05, 0.15, 0.45),
+    "rhn": (0.004, 0.01, 0.025),
+    "lstm": (0.004, 0.01, 0.025),
+    "seq2seq": (0.002, 0.005, 0.0125),
+}
+SMALLEST = {"images": 100.0, "characters": 4000.0, "translation": 16000.0}
+"""A first shard below this says little: a few images of each class, a page of text, sentences
+from which a model learns hardly more than which word pieces are frequent."""
 ORDERS = 1000.0
 """Largest over smallest shard, at most: three orders of magnitude."""
 FEWEST_FITTED, FEWEST_SIZES = 4, 4
@@ -132,6 +139,7 @@ class Draft:
     def spec(self, smallest: float, largest: float | None, sizes: Sequence[int]) -> str:
         """The commented spec."""
         where = "\n".join(f"  {part}: {_yaml(path)}" for part, path in self.parts.items())
+        where += "".join(f"\n  {name}: {value}" for name, value in self.pinned.items())
         split = [f"  {p}: 0.1" for p in ("validation", "test") if p not in self.parts]
         cut = "split:                       # shares of the data, by group\n" + "\n".join(split)
         top = "" if largest is None else f"\n  largest: {largest:.6g}"
@@ -164,6 +172,12 @@ search:
         found.__dict__["domain"] = self.opened.domain
         found.__dict__["items"] = self.opened.items
         return found
+
+    @property
+    def pinned(self) -> Mapping[str, object]:
+        """What the domain wants written down, once it is open."""
+        known = self.__dict__.get("opened")
+        return getattr(known.domain, "pinned", {}) if known else {}
 
     @cached_property
     def opened(self) -> Study:

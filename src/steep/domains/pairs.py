@@ -166,5 +166,7 @@ def learn_pieces(texts: Iterable[str], size: int) -> WordPieces:
         )
     except RuntimeError as error:
         said = str(error).rpartition("] ")[2] or str(error)
-        raise DataError(f"{size} word pieces cannot be learnt from this text: {said}") from None
+        raise DataError(
+            f"a vocabulary of {size} word pieces cannot be learnt from this text: {said}"
+        ) from None
     return WordPieces(model.getvalue())

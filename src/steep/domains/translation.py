@@ -40,7 +40,7 @@ from steep.domains.pairs import END, Pair, WordPieces, learn_pieces, read_pairs
 if TYPE_CHECKING:
     import torch
 
-EVALUATION_TOKENS = 16_384
+EVALUATION_TOKENS = 8_192
 """Tokens of the longer side, padding included, in one batch of an evaluation."""
 NEIGHBOURHOOD = 50
 """Batches whose pairs are sorted by length together: enough for little padding, few enough that
@@ -146,6 +146,8 @@ class Translation:
         self._part, self._options = part[kept], options
         self._files = {**files, PIECES: pieces.fingerprint}
         self.pieces = pieces
+        learnt_from = options.learn_from or int(np.isin(part, (POOL, TRAIN)).sum())
+        self.pinned = {"learn_from": learnt_from}
         self.shape = {"vocabulary": len(pieces)}
         self._device = "cpu"
 

@@ -12,9 +12,7 @@ Step = Callable[[Any, Tensor], tuple[Any, Tensor]]
 """(state of N rows, last symbol_N) -> (next state, log-probabilities_NxV)."""
 
 
-def beam_search(
-    step: Step, state: Any, width: int, end: int, longest_B: Tensor
-) -> list[list[int]]:
+def beam_search(step: Step, state: Any, width: int, end: int, longest_B: Tensor) -> list[list[int]]:
     """For each of B rows the best sequence found, without its ``end``.
 
     ``state`` is a nest of tuples of tensors whose first dimension is B. A row keeps its ``width``

@@ -32,7 +32,8 @@ class Family:
     ``(x_BxCxHxW) -> logits_BxK``. A pairs model's is ``(source_BxS, length_B, read_BxT) ->
     logits_BxTxV`` (``read`` is the target one step late, ``length`` None where no source is
     padded), ``decoder`` after ``hidden`` of the same; ``write(source_BxS, length_B, beam,
-    longest_B)`` gives each row's likeliest target without its end. A model may say in ``engine`` what it runs on."""
+    longest_B)`` gives each row's likeliest target without its end, symbol 0. A model may say in
+    ``engine`` what it runs on."""
     kind: str
     """'classifier', 'stream' or 'pairs': which domains it fits; equal to ``domain.kind``."""
     dial: str = "width"

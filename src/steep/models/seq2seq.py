@@ -62,7 +62,9 @@ class State(NamedTuple):
 
 
 class Seq2Seq(nn.Module):
-    """(source_BxS, length_B, target_BxT) -> logits_BxTxV. Target row t is what step t reads."""
+    """(source_BxS, length_B, read_BxT) -> logits_BxTxV; see ``hidden``."""
+
+    hold: Tensor
 
     def __init__(self, width: int, shape: Mapping[str, int], options: Options) -> None:
         super().__init__()
@@ -75,9 +77,9 @@ class Seq2Seq(nn.Module):
                 self._add(f"{direction}_input_{layer}", gates, width if layer == 0 else 2 * width)
                 self._add(f"{direction}_recurrent_{layer}", gates, width)
                 self._add(f"{direction}_bias_{layer}", gates)
-        self._add("decoder_input", gates, width)
-        self._add("decoder_recurrent", gates, 2 * width)
-        self._add("decoder_bias", gates)
+        self.target_input = nn.Parameter(torch.zeros(gates, width))
+        self.target_recurrent = nn.Parameter(torch.zeros(gates, 2 * width))
+        self.target_bias = nn.Parameter(torch.zeros(gates))
         self.key = nn.Linear(2 * width, width, bias=False)
         self.attention = nn.Linear(3 * width, width, bias=False)
         self.decoder = nn.Linear(width, symbols, bias=False)
@@ -139,8 +141,8 @@ class Seq2Seq(nn.Module):
     def step(self, memory: Memory, state: State, symbol_B: Tensor) -> State:
         """One step of the decoder, as the equations stand; ``feed`` is what the softmax reads."""
         last = torch.cat([self.embedding_target(symbol_B), state.feed_BxH, state.h_BxH], 1)
-        weight = torch.cat([self.decoder_input, self.decoder_recurrent], 1)
-        i, f, g, o = nn.functional.linear(last, weight, self.decoder_bias).chunk(4, 1)
+        weight = torch.cat([self.target_input, self.target_recurrent], 1)
+        i, f, g, o = nn.functional.linear(last, weight, self.target_bias).chunk(4, 1)
         c_BxH = f.sigmoid() * state.c_BxH + i.sigmoid() * g.tanh()
         h_BxH = o.sigmoid() * c_BxH.tanh()
         score_BxS = torch.bmm(memory.keys_BxSxH, h_BxH[:, :, None])[:, :, 0]
@@ -148,21 +150,19 @@ class Seq2Seq(nn.Module):
         context_Bx2H = torch.bmm(share_BxS[:, None], memory.values_BxSx2H)[:, 0]
         return State(h_BxH, c_BxH, self.attention(torch.cat([h_BxH, context_Bx2H], 1)).tanh())
 
-    def hidden(
-        self, source_BxS: Tensor, length_B: Tensor | None, target_BxT: Tensor
-    ) -> Tensor:
-        """What the softmax reads, h_BxTxH, where target row t is what step t of the decoder reads.
-        Padding of the target, at the rows' ends, changes nothing before it."""
+    def hidden(self, source_BxS: Tensor, length_B: Tensor | None, read_BxT: Tensor) -> Tensor:
+        """What the softmax reads, h_BxTxH, where the decoder's step t reads ``read``'s column t.
+        Padding, at the rows' ends, changes nothing before it."""
         memory, state = self.encode(source_BxS, length_B)
         if self.engine == "seq2seq-plain":
             fed = []
-            for symbol_B in target_BxT.unbind(1):
+            for symbol_B in read_BxT.unbind(1):
                 state = self.step(memory, state, symbol_B)
                 fed.append(state.feed_BxH)
             return torch.stack(fed, 1)
         of_h, of_context = self.attention.weight.split([self.width, 2 * self.width], 1)
         x_TxBx4H = nn.functional.linear(
-            self.embedding_target(target_BxT.t()), self.decoder_input, self.decoder_bias
+            self.embedding_target(read_BxT.t()), self.target_input, self.target_bias
         )
         feed_TxBxH = decode(
             x_TxBx4H,
@@ -171,7 +171,7 @@ class Seq2Seq(nn.Module):
             memory.keys_BxSxH,
             nn.functional.linear(memory.values_BxSx2H, of_context),
             memory.outside_BxS,
-            self.decoder_recurrent.t(),
+            self.target_recurrent.t(),
             of_h.t(),
         )
         return feed_TxBxH.transpose(0, 1)
@@ -189,10 +189,8 @@ class Seq2Seq(nn.Module):
 
         return beam_search(step, first, beam, 0, longest_B)
 
-    def forward(
-        self, source_BxS: Tensor, length_B: Tensor | None, target_BxT: Tensor
-    ) -> Tensor:
-        return self.decoder(self.hidden(source_BxS, length_B, target_BxT))
+    def forward(self, source_BxS: Tensor, length_B: Tensor | None, read_BxT: Tensor) -> Tensor:
+        return self.decoder(self.hidden(source_BxS, length_B, read_BxT))
 
 
 def build(size: int, shape: Mapping[str, int], options: Any) -> nn.Module:
