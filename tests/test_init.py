@@ -101,7 +101,7 @@ def test_pairs_of_sentences(tmp_path: Path) -> None:
     found = proposal(tmp_path, tmp_path / "pairs.tsv", domain="translation")
     loaded = parse(found.text, tmp_path)
     assert (loaded.spec.domain.name, loaded.spec.family.name) == ("translation", "seq2seq")
-    assert loaded.spec.domain.options == {"train": "pairs.tsv", "learn_from": 8000}
+    assert loaded.spec.domain.options == {"train": "pairs.tsv"}
     study = Study(loaded)
     study.check()
     assert study.cut.shards[0].unit == "word pieces"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -139,7 +139,6 @@ class Draft:
     def spec(self, smallest: float, largest: float | None, sizes: Sequence[int]) -> str:
         """The commented spec."""
         where = "\n".join(f"  {part}: {_yaml(path)}" for part, path in self.parts.items())
-        where += "".join(f"\n  {name}: {value}" for name, value in self.pinned.items())
         split = [f"  {p}: 0.1" for p in ("validation", "test") if p not in self.parts]
         cut = "split:                       # shares of the data, by group\n" + "\n".join(split)
         top = "" if largest is None else f"\n  largest: {largest:.6g}"
@@ -172,12 +171,6 @@ search:
         found.__dict__["domain"] = self.opened.domain
         found.__dict__["items"] = self.opened.items
         return found
-
-    @property
-    def pinned(self) -> Mapping[str, object]:
-        """What the domain wants written down, once it is open."""
-        known = self.__dict__.get("opened")
-        return getattr(known.domain, "pinned", {}) if known else {}
 
     @cached_property
     def opened(self) -> Study:

@@ -251,16 +251,16 @@ def test_word_pieces_stay_when_data_is_appended(tmp_path: Path) -> None:
     made = sentences(80)
     write(tmp_path / "a.tsv", made[:50])
     before = opened(tmp_path)
-    assert before.pinned == {"learn_from": 50}
+    assert before.learnt == {"word_pieces_from": 50}
     write(tmp_path / "a.tsv", [*made[:50], *(("xx " + s, "qq " + t) for s, t in made[50:])])
-    pinned, free = opened(tmp_path, **before.pinned), opened(tmp_path)
+    pinned, free = opened(tmp_path, **before.learnt), opened(tmp_path)
     assert pinned.items().files["word pieces"] == before.items().files["word pieces"]
     assert free.items().files["word pieces"] != before.items().files["word pieces"]
     assert (pinned.items().size[:50] == before.items().size).all()
     assert pinned.items().fixed == ("word pieces",)
     assert UNKNOWN in pinned._target.stream(np.arange(50, 80))  # 'q' was never seen
-    with pytest.raises(DataError, match=r"a\.tsv: 80 pairs, and learn_from is 81"):
-        opened(tmp_path, learn_from=81)
+    with pytest.raises(DataError, match=r"a\.tsv: 80 pairs, and word_pieces_from is 81"):
+        opened(tmp_path, word_pieces_from=81)
 
 
 def test_long_pairs_are_left_out(tmp_path: Path) -> None:
@@ -354,27 +354,26 @@ def test_overfits_fifty_pairs(tmp_path: Path) -> None:
 
 
 def test_a_study_goes_on_with_its_word_pieces_or_not_at_all(tmp_path: Path) -> None:
-    """Appended data extends a study whose pieces are pinned; else they would change: refused."""
     made = sentences(90, longest=6)
-    write(tmp_path / "a.tsv", made[:60])
+    others = [("xx " + source, "qq " + target) for source, target in made[60:]]
 
-    def study(folder: str, **options) -> Study:
+    def study(*pairs: tuple[str, str]) -> Study:
+        write(tmp_path / "a.tsv", pairs)
+        source = {"train": "a.tsv", "vocabulary": 60, "word_pieces_from": 60}
         values = {
             "study": "s",
-            "domain": {"name": "translation", "train": "a.tsv", "vocabulary": 60, **options},
+            "domain": {"name": "translation", **source},
             "family": {"name": "seq2seq", "sizes": [4]},
             "shards": {"smallest": 50},
             "split": {"validation": 10},
             "run": {"device": "cpu"},
         }
-        return Study(from_values(values, tmp_path), tmp_path / folder)
+        return Study(from_values(values, tmp_path), tmp_path / "study")
 
-    free, pinned = study("free"), study("pinned", learn_from=60)
-    for begun in (free, pinned):
-        assert begun.run(seconds=0).word == "budget"
-    write(tmp_path / "a.tsv", [*made[:60], *(("xx " + s, "qq " + t) for s, t in made[60:])])
+    begun = study(*made[:60])
+    assert begun.run(seconds=0).word == "budget"
     with pytest.raises(SpecError, match="word pieces: changed since the study began"):
-        study("free").run(seconds=0, extend=True)
-    more = study("pinned", learn_from=60)
+        study(*others, *made[:60]).run(seconds=0, extend=True)
+    more = study(*made[:60], *others)
     more.run(seconds=0, extend=True)
-    assert len(more.cut.orders[0]) == len(pinned.cut.orders[0]) + 30
+    assert len(more.cut.orders[0]) == len(begun.cut.orders[0]) + 30

@@ -78,8 +78,7 @@ class Domain(Protocol):
     It may have one method more, ``decoded(model, items) -> Mapping[str, float]``: scores of what
     the model writes by itself (BLEU, word error rate). It is asked once a trial, at its end, of
     the best step's model and at most 200 items of V, and stands among the trial's metrics; no
-    model is chosen by it. And it may have ``pinned``, a mapping of options to write into a new
-    spec, so that what was learnt from today's data stays as it is when data is appended."""
+    model is chosen by it."""
 
     unit: str
     """Primary unit of m: 'images', 'characters', 'words', 'word pieces', 'hours'."""

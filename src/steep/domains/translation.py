@@ -3,9 +3,10 @@
 Items are pairs; unit: word pieces of the target, each sentence's end symbol counted as one. The
 word pieces belong to the task, not to a shard: they are learnt once from both languages of the
 training file (with what is later cut from it for validation), one vocabulary for both, so that
-small shards are cut into pieces that they could not have learnt by themselves. ``learn_from`` says
-from how many of its first pairs, so that appended data changes no piece; their fingerprint is kept
-with the study's, and a study whose pieces would change is refused.
+small shards are cut into pieces that they could not have learnt by themselves: errors compare only
+between studies with the same ones. ``word_pieces_from`` says from how many of its first pairs, so
+that appended data changes no piece; their fingerprint is kept with the study's, and a study whose
+pieces would change is refused.
 
 A pair's error is the share of its target's pieces whose likeliest continuation, after the true
 ones before, is wrong. What a model writes by itself (beam search) is scored by BLEU, once a trial.
@@ -59,9 +60,9 @@ class Options(Strict):
     test: str | None = None
     vocabulary: Count = 2000
     """Word pieces of both languages together, the end and the unknown one included."""
-    learn_from: Count | None = None
-    """Word pieces are learnt from so many of ``train``'s first pairs. None: from all of them; then
-    data appended later would change them, and is refused."""
+    word_pieces_from: Count | None = None
+    """Word pieces are learnt from so many of ``train``'s first pairs. None: from all there are when
+    the study begins."""
     longest: Count = 100
     """Pairs with more word pieces on either side, its end counted, are left out."""
     beam: Count = 4
@@ -69,8 +70,8 @@ class Options(Strict):
 
 
 def open_domain(options: Options, base: Path) -> Translation:
-    """Read and check every file, learn the word pieces. Raises DataError naming the file, and
-    ValueError where ``steep[translation]`` is not installed."""
+    """Read and check every file, learn the word pieces. Raises DataError naming the file, or what
+    is not installed."""
     for package in ("sentencepiece", "sacrebleu"):
         if importlib.util.find_spec(package) is None:
             raise DataError(f"translation needs {package}: pip install 'steep[translation]'")
@@ -84,9 +85,11 @@ def open_domain(options: Options, base: Path) -> Translation:
     for number, path in paths.items():
         found, files[path] = read_pairs(base / path)
         if number in (POOL, TRAIN):
-            count = options.learn_from or len(found)
+            count = options.word_pieces_from or len(found)
             if count > len(found):
-                raise DataError(f"{base / path}: {len(found)} pairs, and learn_from is {count}")
+                raise DataError(
+                    f"{base / path}: {len(found)} pairs, and word_pieces_from is {count}"
+                )
             texts = [text for pair in found[:count] for text in pair[:2]]
             pieces = learn_pieces(texts, options.vocabulary)
         pairs += found
@@ -146,8 +149,8 @@ class Translation:
         self._part, self._options = part[kept], options
         self._files = {**files, PIECES: pieces.fingerprint}
         self.pieces = pieces
-        learnt_from = options.learn_from or int(np.isin(part, (POOL, TRAIN)).sum())
-        self.pinned = {"learn_from": learnt_from}
+        learnt_from = options.word_pieces_from or int(np.isin(part, (POOL, TRAIN)).sum())
+        self.learnt = {"word_pieces_from": learnt_from}
         self.shape = {"vocabulary": len(pieces)}
         self._device = "cpu"
 
