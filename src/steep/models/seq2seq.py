@@ -213,7 +213,7 @@ FAMILY = Family(
     dial="width",
     recipe={
         "optimizer": "adam",
-        "learning_rate": 0.003,
+        "learning_rate": 0.005,
         "momentum": 0.9,
         "batch_size": 32,
         "clip": 5.0,
