@@ -51,12 +51,12 @@ def main() -> None:
 
 @app.command()
 def init(
-    data: Annotated[list[Path], typer.Argument(help="Your files: text, image folder, IDX, npz, sentence pairs.")],
+    data: Annotated[list[Path], typer.Argument(help="Your files: text, images, sentence pairs.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The spec to write.")] = Path(
         "study.yaml"
     ),
-    domain: Annotated[str | None, typer.Option(help="images, characters or translation; guessed, but for the last.")] = None,
-    family: Annotated[str | None, typer.Option(help="resnet, rhn, lstm or seq2seq; by domain.")] = None,
+    domain: Annotated[str | None, typer.Option(help="images, characters, translation.")] = None,
+    family: Annotated[str | None, typer.Option(help="resnet, rhn, lstm, seq2seq.")] = None,
     budget: Annotated[str, typer.Option(help="Time you would give it, e.g. 10m, 2h.")] = "1h",
     workers: Annotated[int | None, typer.Option(help="Worker processes; one a core.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the spec.")] = False,
