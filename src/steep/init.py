@@ -31,7 +31,7 @@ RATES = {
     "resnet": (0.05, 0.15, 0.45),
     "rhn": (0.004, 0.01, 0.025),
     "lstm": (0.004, 0.01, 0.025),
-    "seq2seq": (0.002, 0.005, 0.0125),
+    "seq2seq": (0.001, 0.0025, 0.006),
 }
 SMALLEST = {"images": 100.0, "characters": 4000.0, "translation": 16000.0}
 """A first shard below this says little: a few images of each class, a page of text, sentences
