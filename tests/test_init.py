@@ -105,6 +105,22 @@ def test_a_validation_part_of_its_own(tmp_path: Path) -> None:
     Study(loaded).check()
 
 
+def test_pairs_of_sentences(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefghijklmnop"), 6)) for _ in range(3000)]
+    rows = [" ".join(rng.choice(words, 9)) for _ in range(8000)]
+    lines = [f"{row}\t{row.upper()}" for row in rows]
+    (tmp_path / "pairs.tsv").write_text("\n".join(["source\ttarget", *lines]))
+    found = proposal(tmp_path, tmp_path / "pairs.tsv", domain="translation")
+    loaded = parse(found.text, tmp_path)
+    assert (loaded.spec.domain.name, loaded.spec.family.name) == ("translation", "seq2seq")
+    assert loaded.spec.domain.options == {"train": "pairs.tsv"}
+    study = Study(loaded)
+    study.check()
+    assert study.cut.shards[0].unit == "word pieces"
+    assert len(study.cut.validation) == len(study.cut.test) == 800
+
+
 @pytest.mark.parametrize(
     "name",
     ["no: 1.txt", "a #b.txt", "1e3.txt", "@home.txt", "ünïcode text.txt", "'q'.txt", "- x.txt"],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from steep.config import Loaded, Problem, Spec, SpecError
+from steep.domains.contract import Items
 from steep.folder import read_frozen
 
 
@@ -64,9 +65,9 @@ def only_adds(change: Change) -> bool:
     return bool(new >= old)
 
 
-def refuse_changes(folder: Path, loaded: Loaded, files: Mapping[str, str], extend: bool) -> None:
+def refuse_changes(folder: Path, loaded: Loaded, items: Items, extend: bool) -> None:
     """Raise SpecError when the spec or the data are not those the study in ``folder`` began with,
-    or only added to where ``extend`` allows it."""
+    or only added to where ``extend`` allows it, which it never does for ``items.fixed``."""
     frozen = read_frozen(folder)
     differences = changes(frozen.loaded.spec, loaded.spec)
     barred = [d for d in differences if not (extend and only_adds(d))]
@@ -76,8 +77,9 @@ def refuse_changes(folder: Path, loaded: Loaded, files: Mapping[str, str], exten
             [loaded.problem(d.path, f"was {d.old!r}, now {d.new!r}") for d in barred],
             f"{folder} was begun with another spec{hint}",
         )
-    data = changed_files(frozen.data, files)
-    if data and not extend:
+    found = changed_files(frozen.data, items.files)
+    data = [problem for problem in found if not extend or problem.path in items.fixed]
+    if data:
         raise SpecError(data, f"the data under {folder} changed")
 
 

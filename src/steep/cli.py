@@ -54,13 +54,13 @@ def main() -> None:
 @app.command()
 def init(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Your files: text, image folder, IDX, npz.")
+        list[Path] | None, typer.Argument(help="Your files: text, images, pairs.")
     ] = None,
     data: Annotated[list[Path] | None, typer.Option(help="The same, by name; repeat it.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The spec to write.")] = Path(
         "study.yaml"
     ),
-    domain: Annotated[str | None, typer.Option(help="images, characters, words; guessed.")] = None,
+    domain: Annotated[str | None, typer.Option(help="images, words, ...; guessed.")] = None,
     family: Annotated[str | None, typer.Option(help="resnet, rhn, lstm, ...; by domain.")] = None,
     budget: Annotated[str, typer.Option(help="Time you would give it, e.g. 10m, 2h.")] = "1h",
     workers: Annotated[int | None, typer.Option(help="Worker processes; one a core.")] = None,

@@ -20,21 +20,29 @@ from steep.present.numbers import count, duration, exact
 from steep.study import Study
 
 IMAGES, TEXTS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"), (".txt", ".txt.gz")
-FAMILY = {"images": "resnet", "characters": "rhn", "words": "lstm"}
+FAMILY = {
+    "images": "resnet",
+    "characters": "rhn",
+    "words": "lstm",
+    "translation": "seq2seq",
+}
 LADDER = {
     "resnet": (2, 4, 8, 16, 32),
     "rhn": (16, 24, 32, 48, 64, 96, 128),
     "lstm": (16, 32, 64, 128, 256),
     "transformer": (16, 32, 64, 128, 256),
+    "seq2seq": (32, 64, 128, 256, 512),
 }
 RATES = {
     "resnet": (0.05, 0.15, 0.45),
     "rhn": (0.004, 0.01, 0.025),
     "lstm": (0.004, 0.01, 0.025),
     "transformer": (0.001, 0.003, 0.009),
+    "seq2seq": (0.001, 0.0025, 0.006),
 }
-SMALLEST = {"images": 100.0, "characters": 4000.0, "words": 16000.0}
-"""A first shard below this says little: a few images of each class, a page of text, a speech."""
+SMALLEST = {"images": 100.0, "characters": 4000.0, "words": 16000.0, "translation": 16000.0}
+"""A first shard below this says little: a few images of each class, a page of text, a speech,
+sentences from which a model learns hardly more than which word pieces are frequent."""
 OPTIONS = {"words": "\n  vocabulary: 10000          # the most frequent words; fewer train faster"}
 """Of a domain, worth a user's thought: the default, written out."""
 ORDERS = 1000.0

@@ -227,7 +227,7 @@ def _tables(analysis: Analysis, how: Scale) -> list[Table]:
         found.append(tables.forecast_table(first.forecast, first.fit))
     if analysis.confrontations:
         found.append(tables.confrontation_table(analysis.confrontations, how, analysis.unit))
-    found.append(tables.best_fit_table(analysis.best_fits, analysis.metric))
+    found.append(tables.best_fit_table(analysis.best_fits, analysis.metric, analysis.measures))
     if analysis.curves:
         found.append(tables.law_table(analysis.curves[0].fit))
     if analysis.curves and _is_study(analysis):

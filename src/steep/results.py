@@ -51,6 +51,7 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "plateau": b.plateau,
         "flags": "; ".join(b.flags),
     }
+    row |= {name: dict(b.metrics).get(name) for name in analysis.measures if name not in row}
     return row | beside(b.best.hyperparameters, row)
 
 

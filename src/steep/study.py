@@ -295,7 +295,7 @@ class Study:
                 store = Store.create(self.folder, text)
                 self._write_shards(store)
                 return store
-        refuse_changes(self.folder, self.loaded, self.items.files, extend)
+        refuse_changes(self.folder, self.loaded, self.items, extend)
         begun = (self.folder / shards_.FOLDER / "manifest.json").exists()
         if extend and begun:
             old = shards_.from_files(self.folder)

@@ -12,6 +12,7 @@ import inspect
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice, pairwise
 from typing import Any
 
@@ -109,7 +110,12 @@ def check_domain(
     assert all(np.isfinite(value) and value > 0 for value in guess.values()), guess
     _check_batches(domain, shard, hyperparameters)
     _check_training(domain, family, options, size, hyperparameters, shard)
-    _check_scores(domain, family.build(size, domain.shape, options), validation, tolerance)
+    model = family.build(size, domain.shape, options)
+    _check_scores(domain, model, validation, tolerance)
+    if hasattr(domain, "decoded"):
+        for name, value in domain.decoded(model.eval().requires_grad_(False), validation).items():
+            assert name not in domain.metrics, f"decoded: {name} is a metric already"
+            assert np.isfinite(value), f"decoded: {name} is {value}"
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -225,11 +231,8 @@ def check_family(
         first.state_dict().items(), second.state_dict().values(), strict=True
     ):
         assert torch.equal(one, other), f"{name}: the same seed gives other weights"
-    if family.kind == "stream":
-        _check_stream(first, shape)
-    else:
-        pixels = torch.randn(3, shape["channels"], shape["height"], shape["width"])
-        assert first(pixels).shape == (3, shape["classes"]), "logits are not BxK"
+    if family.kind in _CHECK_MODEL:
+        _CHECK_MODEL[family.kind](first, shape)
     costs = [cost(family, size, shape, options) for size in sizes]
     for small, large in pairwise(costs):
         assert 0 < small.parameters < large.parameters, "parameters do not ascend with the dial"
@@ -237,6 +240,13 @@ def check_family(
         assert small.parameters_without_embeddings <= small.parameters
     counted = sum(parameter.numel() for parameter in first.parameters())
     assert costs[0].parameters == counted, "parameters() and cost() disagree"
+
+
+def _check_classifier(model: Any, shape: Mapping[str, int]) -> None:
+    import torch
+
+    pixels = torch.randn(3, shape["channels"], shape["height"], shape["width"])
+    assert model(pixels).shape == (3, shape["classes"]), "logits are not BxK"
 
 
 def _check_stream(model: Any, shape: Mapping[str, int]) -> None:
@@ -255,6 +265,42 @@ def _check_stream(model: Any, shape: Mapping[str, int]) -> None:
         if state is not None:
             tail, _ = model(tokens[:, 5:], state)
             torch.testing.assert_close(tail, logits[:, 5:], rtol=1e-4, atol=1e-5)
+
+
+def _check_pairs(model: Any, shape: Mapping[str, int]) -> None:
+    """Logits BxTxV, causal in the target, blind to padding; one beam writes what is likeliest."""
+    import torch
+
+    symbols = shape["vocabulary"]
+    source, read = torch.randint(symbols, (3, 7)), torch.randint(symbols, (3, 8))
+    length = torch.tensor([7, 4, 1])
+    model.eval()
+    with torch.no_grad():
+        logits = model(source, length, read)
+        assert logits.shape == (3, 8, symbols), "logits are not BxTxV"
+        close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
+        close(model.decoder(model.hidden(source, length, read)), logits)
+        close(model(source, length, read[:, :5]), logits[:, :5])
+        for row in range(3):
+            own = slice(row, row + 1)
+            close(model(source[own, : length[row]], None, read[own]), logits[own])
+        written = model.write(source, length, 1, torch.tensor([5, 3, 1]))
+        for row, most in enumerate((5, 3, 1)):
+            greedy = [0]
+            while len(greedy) <= most:
+                greedy.append(
+                    int(model(source, length, torch.tensor([greedy] * 3))[row, -1].argmax())
+                )
+                if greedy[-1] == 0:
+                    break
+            assert written[row] == [s for s in greedy[1:] if s], "beam 1 is not greedy"
+
+
+_CHECK_MODEL: Mapping[str, Callable[[Any, Mapping[str, int]], None]] = {
+    "classifier": _check_classifier,
+    "stream": _check_stream,
+    "pairs": _check_pairs,
+}
 
 
 # ---------------------------------------------------------------- trainers

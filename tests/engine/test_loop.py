@@ -239,3 +239,24 @@ def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
         loop.train(run, trial(seed=1), shard(), other)
     with pytest.raises(checkpoint.CheckpointError, match="not a checkpoint"):
         loop.train(run, trial(), shard(), MemoryHandle(checkpoint=b"\x80\x04pickle"))
+
+
+def test_what_a_model_writes_is_scored_once_and_chooses_nothing(monkeypatch) -> None:
+    monkeypatch.setattr(loop, "DECODED_ITEMS", 5)
+    domain, asked = pixels(), []
+
+    def decoded(model: torch.nn.Module, items: np.ndarray) -> dict[str, float]:
+        assert not model.training
+        assert torch.is_inference_mode_enabled()
+        asked.append((items.tolist(), domain.evaluate(model, shard().validation).mean(run.metric)))
+        return {"bleu": 12.5}
+
+    run = setup(domain, resnet.FAMILY, resnet.Options(stages=2))
+    without = loop.train(run, trial(), shard(), MemoryHandle())
+    monkeypatch.setattr(domain, "decoded", decoded, raising=False)
+    found = loop.train(run, trial(), shard(), MemoryHandle())
+    assert asked == [([20, 22, 24, 26, 29], found.validation_error)], "not the best step's model"
+    assert found.metrics == (*without.metrics, ("bleu", 12.5))
+    assert found.validation_error == without.validation_error
+    stopped = loop.train(run, trial(), shard(), MemoryHandle(up_to_steps=4))
+    assert (stopped.status, len(asked)) == (Status.STOPPED, 1)

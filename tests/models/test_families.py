@@ -11,7 +11,7 @@ from torch import nn
 from steep import testing
 from steep.engine.count import cost, parameters
 from steep.engine.optimizers import OPTIMIZERS
-from steep.models import lstm, none, resnet, rhn, transformer
+from steep.models import lstm, none, resnet, rhn, seq2seq, transformer
 from steep.models.contract import Family
 
 IMAGE = {"channels": 1, "height": 14, "width": 14, "classes": 10}
@@ -21,6 +21,7 @@ CASES = {
     "lstm": (lstm, TEXT, 8),
     "rhn": (rhn, TEXT, 8),
     "transformer": (transformer, TEXT, 32),
+    "seq2seq": (seq2seq, TEXT, 8),
 }
 GOLDEN = Path(__file__).with_name("golden.json")
 
@@ -128,6 +129,10 @@ def first_step(family: Family, model: nn.Module, shape) -> dict[str, float]:
         if family.kind == "stream":
             y_BxT = torch.randint(shape["vocabulary"], (4, 6), generator=generator.manual_seed(2))
             logits_BxTxV, _ = model(y_BxT, None)
+            return nn.functional.cross_entropy(logits_BxTxV.flatten(0, 1), y_BxT.flatten())
+        if family.kind == "pairs":
+            y_BxT = torch.randint(shape["vocabulary"], (4, 6), generator=generator.manual_seed(2))
+            logits_BxTxV = model(y_BxT, torch.tensor([6, 5, 3, 1]), y_BxT.roll(1, 1))
             return nn.functional.cross_entropy(logits_BxTxV.flatten(0, 1), y_BxT.flatten())
         y_B = torch.arange(6) % shape["classes"]
         sizes = (6, shape["channels"], shape["height"], shape["width"])

@@ -10,6 +10,7 @@ from rich.console import Console
 from steep.present import table as plain
 from steep.present import tables
 from steep.records import Backtest, Forecast, SamplesFor, Score
+from steep.results import best_fit_table as best_fit_csv
 
 
 def drawn(table: plain.Table) -> str:
@@ -32,6 +33,20 @@ def test_hyperparameters_that_were_searched_have_a_column(made_study):
     table = tables.best_fit_table([replace(best, candidates=(best.best, other))], "error")
     assert "learning rate" in table.columns
     assert "0.1" in table.rows[0]
+
+
+def test_what_has_no_curve_has_a_column(made_study):
+    """A domain's score of what a model writes: BLEU of each best fit, in the report and on disk."""
+    analysis = made_study.analysis
+    assert analysis.measures == ()
+    assert "bleu" not in best_fit_csv(analysis)
+    scored = [replace(b, metrics=(*b.metrics, ("bleu", 12.34))) for b in analysis.best_fits]
+    analysis = replace(analysis, best_fits=(*scored[:-1], analysis.best_fits[-1]))
+    assert analysis.measures == ("bleu",)
+    table = tables.best_fit_table(analysis.best_fits, "error", analysis.measures)
+    column = table.columns.index("BLEU")
+    assert [row[column] for row in table.rows] == ["12.3"] * (len(scored) - 1) + ["–"]
+    assert best_fit_csv(analysis)["bleu"].tolist()[:-1] == [12.34] * (len(scored) - 1)
 
 
 def test_forecasts(made_study):

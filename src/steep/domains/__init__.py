@@ -4,5 +4,6 @@ DOMAINS = {
     "images": "steep.domains.images",
     "characters": "steep.domains.characters",
     "words": "steep.domains.words",
+    "translation": "steep.domains.translation",
     "external": "steep.domains.external",
 }

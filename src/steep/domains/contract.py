@@ -41,6 +41,9 @@ class Items:
     part: np.ndarray
     label: np.ndarray | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    fixed: tuple[str, ...] = ()
+    """Names in ``files`` of what even appended data must not change: a learnt vocabulary, say,
+    under a name of its own. A begun study refuses to go on with another."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,19 @@ class Domain(Protocol):
     """An opened domain. Items are named by their row number in ``items()``.
 
     One that learns something from its data (a vocabulary, a tokenizer) holds it in ``learnt``:
-    options, name to text, with which the same domain opens without learning. A study keeps them
+    options by which the same domain opens with nothing learnt anew. A study keeps them
     from its beginning on, so that data added later changes no symbol; its report says that every
-    shard, however small, knows them."""
+    shard, however small, knows them.
+
+    It may have one method more, ``decoded(model, items) -> Mapping[str, float]``: scores of what
+    the model writes by itself (BLEU, word error rate). It is asked once a trial, at its end, of
+    the best step's model and at most 200 items of V, and stands among the trial's metrics; no
+    model is chosen by it."""
 
     unit: str
     """Primary unit of m: 'images', 'characters', 'words', 'word pieces', 'hours'."""
     kind: str
-    """What its models look like: 'classifier' or 'stream' (see models/contract.py)."""
+    """What its models look like: 'classifier', 'stream' or 'pairs' (see models/contract.py)."""
     metrics: tuple[str, ...]
     """Names in ``Scores.sums``. The first is the default selection metric (cross-entropy)."""
     shape: Mapping[str, int]
@@ -119,6 +127,30 @@ class Domain(Protocol):
     def to(self, device: str) -> None:
         """Move resident data to ``device``; called once before training."""
         ...
+
+
+def unigram_guess(
+    training: np.ndarray, validation: np.ndarray, symbols: int
+) -> tuple[float, float]:
+    """The best constant answer's (cross-entropy in nats, error) on ``validation``: the add-one
+    unigram of the ``training`` symbols, and the most frequent of them."""
+    count = np.bincount(training, minlength=symbols)
+    probability = (count + 1) / (count.sum() + symbols)
+    error = float((validation != count.argmax()).mean())
+    return float(-np.log(probability[validation]).mean()), error
+
+
+def by_length(length: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Row numbers of batches of like length, shortest first, of at most ``most`` symbols each,
+    padding included (a longer item is a batch by itself)."""
+    order = np.argsort(length, kind="stable")
+    first = 0
+    while first < len(order):
+        # Ascending lengths: the batch is as wide as its last row.
+        widths = length[order[first:]] * np.arange(1, len(order) - first + 1)
+        rows = max(1, int(np.searchsorted(widths, most, side="right")))
+        yield order[first : first + rows]
+        first += rows
 
 
 def epochs(seed: int, position: Position) -> Iterator[tuple[np.random.Generator, int, int]]:

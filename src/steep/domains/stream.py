@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steep.domains.contract import Items, Position, Scores, epochs
+from steep.domains.contract import (
+    Items,
+    Position,
+    Scores,
+    by_length,
+    epochs,
+    unigram_guess,
+)
 from steep.domains.text import Texts
 
 if TYPE_CHECKING:
@@ -70,12 +77,10 @@ class Stream:
         )
 
     def best_guess(self, items: np.ndarray, validation: np.ndarray) -> Mapping[str, float]:
-        vocabulary = self.shape["vocabulary"]
-        count = np.bincount(self._stream(items), minlength=vocabulary)
-        probability = (count + 1) / (count.sum() + vocabulary)
-        tokens = self._stream(validation)
-        nats = float(-np.log(probability[tokens]).mean())
-        return self._metrics(nats, float((tokens != count.argmax()).mean()))
+        nats, error = unigram_guess(
+            self._stream(items), self._stream(validation), self.shape["vocabulary"]
+        )
+        return self._metrics(nats, error)
 
     def steps_per_epoch(self, items: np.ndarray, hyperparameters: Mapping[str, Any]) -> int:
         _, lane = self._lanes(items, hyperparameters)
@@ -128,7 +133,7 @@ class Stream:
 
         length = self._length[items]
         nats, wrong = np.zeros(len(items)), np.zeros(len(items))
-        for rows in self._evaluation_batches(length):
+        for rows in by_length(length, EVALUATION_TOKENS):
             padded = np.full((len(rows), int(length[rows].max())), END, np.int64)
             for place, row in enumerate(rows):
                 start = self._start[items[row]]
@@ -158,17 +163,6 @@ class Stream:
         ends = np.cumsum(length)
         within = np.arange(ends[-1]) - np.repeat(ends - length, length)
         return self._tokens[np.repeat(self._start[items], length) + within]
-
-    def _evaluation_batches(self, length: np.ndarray) -> Iterator[np.ndarray]:
-        """Row numbers of each batch, shortest paragraphs first."""
-        order = np.argsort(length, kind="stable")
-        first = 0
-        while first < len(order):
-            # Ascending lengths: the batch is as wide as its last row.
-            widths = length[order[first:]] * np.arange(1, len(order) - first + 1)
-            rows = max(1, int(np.searchsorted(widths, EVALUATION_TOKENS, side="right")))
-            yield order[first : first + rows]
-            first += rows
 
 
 def _detached(state: Any) -> Any:

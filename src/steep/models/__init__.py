@@ -5,5 +5,6 @@ FAMILIES = {
     "rhn": "steep.models.rhn",
     "lstm": "steep.models.lstm",
     "transformer": "steep.models.transformer",
+    "seq2seq": "steep.models.seq2seq",
     "none": "steep.models.none",
 }

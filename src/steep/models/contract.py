@@ -30,9 +30,13 @@ class Family:
     where a model carries nothing from one sequence to the next), and is
     ``decoder``, a Linear, after ``hidden(tokens_BxT, state) -> (h_BxTxH, state)``: domains take
     the two apart and never hold all logits at once. A classifier's is
-    ``(x_BxCxHxW) -> logits_BxK``. A model may say in ``engine`` what it runs on."""
+    ``(x_BxCxHxW) -> logits_BxK``. A pairs model's is ``(source_BxS, length_B, read_BxT) ->
+    logits_BxTxV`` (``read`` is the target one step late, ``length`` None where no source is
+    padded), ``decoder`` after ``hidden`` of the same; ``write(source_BxS, length_B, beam,
+    longest_B)`` gives each row's likeliest target without its end, symbol 0. A model may say in
+    ``engine`` what it runs on."""
     kind: str
-    """'classifier' or 'stream': which domains it fits; equal to ``domain.kind``."""
+    """'classifier', 'stream' or 'pairs': which domains it fits; equal to ``domain.kind``."""
     dial: str = "width"
     smallest: int = 1
     recipe: Mapping[str, Value] = field(default_factory=dict)

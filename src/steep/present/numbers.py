@@ -56,6 +56,7 @@ _RATES = {
 _OTHERS = {
     "cross_entropy": Scale("cross-entropy", 1.0, "nats"),
     "bits_per_character": Scale("cross-entropy per character", 1.0, "bits"),
+    "bleu": Scale("BLEU"),
     "bits_per_word": Scale("cross-entropy per word", 1.0, "bits"),
 }
 

@@ -256,7 +256,7 @@ def study_lines(analysis: Analysis) -> list[str]:
     first = analysis.curves[0]
     how = numbers.forecast_scale(first.forecast, first.fit)
     lines = [sentence(answer(first.forecast, analysis)), caveat(first.forecast), ""]
-    lines += [best_fit_table(analysis.best_fits, analysis.metric).text(), ""]
+    lines += [best_fit_table(analysis.best_fits, analysis.metric, analysis.measures).text(), ""]
     lines.append(sentence(slope_sentence(first.fit)))
     lines += [size_sentence(name, law) for name, law in analysis.size_laws[:1]]
     if first.forecast.at or first.forecast.targets:

@@ -25,14 +25,19 @@ from steep.records import (
 # ---------------------------------------------------------------- best fits
 
 
-def best_fit_table(best_fits: Sequence[BestFit], metric: str) -> Table:
-    """The best-fit model of each shard, with what the search says about it."""
+def best_fit_table(
+    best_fits: Sequence[BestFit], metric: str, measures: Sequence[str] = ()
+) -> Table:
+    """The best-fit model of each shard, with what the search says about it, and other
+    ``measures`` among its metrics."""
     how = numbers.scale(metric, max((b.best.score for b in best_fits), default=None))
     unit = best_fits[0].unit if best_fits else "samples"
     draws = len({b.permutation for b in best_fits}) > 1
     searched = _searched(best_fits)
     columns = [unit, *(["draw"] if draws else []), how.label, "seed s.e.", "test"]
+    scales = {name: numbers.scale(name) for name in measures}
     columns += [
+        *(scale.label for scale in scales.values()),
         "size",
         "parameters",
         "smallest adequate",
@@ -45,7 +50,10 @@ def best_fit_table(best_fits: Sequence[BestFit], metric: str) -> Table:
         chosen = dict(b.best.hyperparameters)
         row = [numbers.exact(b.samples), *([str(b.permutation)] if draws else [])]
         row += [numbers.measured(b.best.score, how), numbers.measured(b.seed_se, how, 2)]
-        row += [numbers.measured(b.test_error, how), str(b.best.size)]
+        row += [numbers.measured(b.test_error, how)]
+        found = {name: float(value) for name, value in b.metrics if value is not None}
+        row += [numbers.measured(found.get(name), scale) for name, scale in scales.items()]
+        row += [str(b.best.size)]
         row += [numbers.count(b.best.parameters), _adequate(b)]
         row += [numbers.setting(chosen.get(name, numbers.UNKNOWN)) for name in searched]
         row += [str(len(b.best.seeds)), _remarks(b)]

@@ -63,3 +63,10 @@ class Analysis:
     findings: tuple[Finding, ...] = ()
     provenance: Settings = ()
     """Versions, machine, data fingerprints, seconds, FLOPs: what it took and on what."""
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Metrics of the best-fit models that no curve shows: scores of what a model writes by
+        itself (BLEU)."""
+        shown = {self.metric, *(curve.metric for curve in self.curves)}
+        return tuple(sorted({name for b in self.best_fits for name, _ in b.metrics} - shown))
