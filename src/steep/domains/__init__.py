@@ -3,5 +3,6 @@
 DOMAINS = {
     "images": "steep.domains.images",
     "characters": "steep.domains.characters",
+    "speech": "steep.domains.speech",
     "external": "steep.domains.external",
 }

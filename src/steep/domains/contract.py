@@ -75,9 +75,10 @@ class Domain(Protocol):
     unit: str
     """Primary unit of m: 'images', 'characters', 'words', 'word pieces', 'hours'."""
     kind: str
-    """What its models look like: 'classifier' or 'stream' (see models/contract.py)."""
+    """What its models look like: 'classifier', 'stream', 'speech' (see models/contract.py)."""
     metrics: tuple[str, ...]
-    """Names in ``Scores.sums``. The first is the default selection metric (cross-entropy)."""
+    """Names in ``Scores.sums``. The first is the default selection metric; ``cross_entropy``, or
+    else the first, is the loss beside it."""
     shape: Mapping[str, int]
     """What a family needs to build a model: e.g. channels, height, width, classes; vocabulary."""
 
@@ -114,6 +115,15 @@ class Domain(Protocol):
     def to(self, device: str) -> None:
         """Move resident data to ``device``; called once before training."""
         ...
+
+    # Optional, and looked for by name:
+    #
+    # units(batch) -> float
+    #     Units of m in a batch, where ``loss`` counts others: hours of audio, whose loss is
+    #     taken over characters.
+    # decoded(model, items) -> Mapping[str, float]
+    #     What is worth telling of a trial's best model but dear to compute: word error rate,
+    #     BLEU. Called once, at the trial's end, on some items of V; goes among its metrics.
 
 
 def epochs(seed: int, position: Position) -> Iterator[tuple[np.random.Generator, int, int]]:

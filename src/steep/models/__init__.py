@@ -4,5 +4,7 @@ FAMILIES = {
     "resnet": "steep.models.resnet",
     "rhn": "steep.models.rhn",
     "lstm": "steep.models.lstm",
+    "deepspeech2": "steep.models.deepspeech2",
+    "attention": "steep.models.attention",
     "none": "steep.models.none",
 }

@@ -29,9 +29,15 @@ class Family:
     ``(tokens_BxT, state) -> (logits_BxTxV, state)`` with ``state`` None at the start, and is
     ``decoder``, a Linear, after ``hidden(tokens_BxT, state) -> (h_BxTxH, state)``: domains take
     the two apart and never hold all logits at once. A classifier's is
-    ``(x_BxCxHxW) -> logits_BxK``. A model may say in ``engine`` what it runs on."""
+    ``(x_BxCxHxW) -> logits_BxK``. A speech model's is
+    ``(x_BxTxF, frames_B, text_BxL) -> logits``; ``nats(x_BxTxF, frames_B, text_BxL,
+    characters_B) -> nats_B`` is minus the log-probability of each transcript, and
+    ``transcribe(x_BxTxF, frames_B)`` the symbols it reads greedily, a list a clip. Lengths are
+    int64 of numpy; symbol 0 (CTC's blank, attention's end) is in no transcript; what is given is
+    zero beyond a clip's end, and no result depends on how much of that there is.
+    A model may say in ``engine`` what it runs on."""
     kind: str
-    """'classifier' or 'stream': which domains it fits; equal to ``domain.kind``."""
+    """'classifier', 'stream' or 'speech': which domains it fits; equal to ``domain.kind``."""
     dial: str = "width"
     smallest: int = 1
     recipe: Mapping[str, Value] = field(default_factory=dict)
