@@ -257,8 +257,8 @@ MAY_WRITE = {
     "store.py", "folder.py", "salvage.py", "database.py", "lease.py",
     # files that the user asked for by name
     "cli.py", "answers.py", "present/plots.py",
-    # a cache of compiled code, outside of studies; a side log of the rehearsals
-    "engine/compiled.py", "trainers/synthetic.py",
+    # caches of compiled code and of features, outside of studies; a side log of the rehearsals
+    "engine/compiled.py", "domains/audio.py", "trainers/synthetic.py",
 }  # fmt: skip
 
 

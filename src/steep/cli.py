@@ -51,12 +51,14 @@ def main() -> None:
 
 @app.command()
 def init(
-    data: Annotated[list[Path], typer.Argument(help="Your files: text, image folder, IDX, npz.")],
+    data: Annotated[
+        list[Path], typer.Argument(help="Your files: text, image folder, IDX, npz, manifest.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The spec to write.")] = Path(
         "study.yaml"
     ),
-    domain: Annotated[str | None, typer.Option(help="images or characters; guessed.")] = None,
-    family: Annotated[str | None, typer.Option(help="resnet, rhn or lstm; by domain.")] = None,
+    domain: Annotated[str | None, typer.Option(help="images, characters or speech.")] = None,
+    family: Annotated[str | None, typer.Option(help="resnet, rhn, ...; by domain.")] = None,
     budget: Annotated[str, typer.Option(help="Time you would give it, e.g. 10m, 2h.")] = "1h",
     workers: Annotated[int | None, typer.Option(help="Worker processes; one a core.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the spec.")] = False,

@@ -20,15 +20,24 @@ from steep.present.numbers import count, duration, exact
 from steep.study import Study
 
 IMAGES, TEXTS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"), (".txt", ".txt.gz")
-FAMILY = {"images": "resnet", "characters": "rhn"}
+FAMILY = {"images": "resnet", "characters": "rhn", "speech": "deepspeech2"}
 LADDER = {
     "resnet": (2, 4, 8, 16, 32),
     "rhn": (16, 24, 32, 48, 64, 96, 128),
     "lstm": (16, 32, 64, 128, 256),
+    "deepspeech2": (16, 24, 32, 48, 64, 96, 128),
+    "attention": (16, 24, 32, 48, 64, 96, 128),
 }
-RATES = {"resnet": (0.05, 0.15, 0.45), "rhn": (0.004, 0.01, 0.025), "lstm": (0.004, 0.01, 0.025)}
-SMALLEST = {"images": 100.0, "characters": 4000.0}
-"""A first shard below this says little: a few images of each class, a page of text."""
+RATES = {
+    "resnet": (0.05, 0.15, 0.45),
+    "rhn": (0.004, 0.01, 0.025),
+    "lstm": (0.004, 0.01, 0.025),
+    "deepspeech2": (0.0015, 0.003, 0.006),
+    "attention": (0.0015, 0.003, 0.006),
+}
+SMALLEST = {"images": 100.0, "characters": 4000.0, "speech": 0.05}
+"""A first shard below this says little: a few images of each class, a page of text, three minutes
+of speech."""
 ORDERS = 1000.0
 """Largest over smallest shard, at most: three orders of magnitude."""
 FEWEST_FITTED, FEWEST_SIZES = 4, 4

@@ -225,6 +225,8 @@ def check_family(
         assert torch.equal(one, other), f"{name}: the same seed gives other weights"
     if family.kind == "stream":
         _check_stream(first, shape)
+    elif family.kind == "speech":
+        _check_speech(first, shape)
     else:
         pixels = torch.randn(3, shape["channels"], shape["height"], shape["width"])
         assert first(pixels).shape == (3, shape["classes"]), "logits are not BxK"
@@ -251,6 +253,36 @@ def _check_stream(model: Any, shape: Mapping[str, int]) -> None:
         head, state = model(tokens[:, :5], None)
         tail, _ = model(tokens[:, 5:], state)
     torch.testing.assert_close(torch.cat([head, tail], 1), logits, rtol=1e-4, atol=1e-5)
+
+
+def _check_speech(model: Any, shape: Mapping[str, int]) -> None:
+    """A clip alone and in a batch with padding: the same nats, gradients and transcript."""
+    import torch
+
+    frames, characters = np.array([64, 41, 50]), np.array([3, 2, 4])
+    clips = [torch.randn(n, shape["bands"]) for n in frames]
+    texts = [torch.randint(1, shape["vocabulary"], (n,)) for n in characters]
+    pad = torch.nn.utils.rnn.pad_sequence
+
+    def run(rows: list[int]) -> tuple[Any, list[list[int]], list[Any]]:
+        x_BxTxF = pad([clips[row] for row in rows], batch_first=True)
+        text_BxL = pad([texts[row] for row in rows], batch_first=True)
+        model.zero_grad()
+        nats_B = model.nats(x_BxTxF, frames[rows], text_BxL, characters[rows])
+        nats_B.sum().backward()
+        gradients = [p.grad.clone() for p in model.parameters()]
+        return nats_B.detach(), model.transcribe(x_BxTxF, frames[rows]), gradients
+
+    model.eval()
+    nats_B, read, gradients = run([0, 1, 2])
+    assert nats_B.shape == (3,), "nats are not one a clip"
+    assert (nats_B > 0).all(), "nats of a probability above one"
+    alone = [run([row]) for row in range(3)]
+    torch.testing.assert_close(torch.cat([a[0] for a in alone]), nats_B, rtol=1e-4, atol=1e-4)
+    assert [a[1][0] for a in alone] == read, "a transcript depends on the other clips"
+    for whole, *parts in zip(gradients, *(a[2] for a in alone), strict=True):
+        torch.testing.assert_close(sum(parts), whole, rtol=1e-3, atol=1e-4)
+    assert all(0 < symbol < shape["vocabulary"] for text in read for symbol in text)
 
 
 # ---------------------------------------------------------------- trainers

@@ -341,7 +341,7 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 raise DataError(f"{path}:{reader.line_num}: not as many fields as the header")
             yield reader.line_num, {name: value for name, value in values.items() if value}
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: not CSV: {error}") from None
+        raise DataError(f"{path}:{reader.reader.line_num}: not CSV: {error}") from None
 
 
 def _row(path: Path, where: str, values: Mapping[str, Any], alphabet: str | None) -> Row:

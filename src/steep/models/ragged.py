@@ -29,8 +29,8 @@ class Ragged:
         self._mirror = torch.from_numpy(mirror_BxT.ravel()).to(device)
 
     def rows(self, x_BxT: Tensor) -> Tensor:
-        """[B, T, ...] -> [N, ...], N the frames of all clips."""
-        return x_BxT.flatten(0, 1).index_select(0, self._index)
+        """[B, T, ...] -> [N, ...], N the frames of all clips; T may be longer than any."""
+        return x_BxT[:, : self.longest].flatten(0, 1).index_select(0, self._index)
 
     def padded(self, rows_N: Tensor, value: float = 0.0) -> Tensor:
         """[N, ...] -> [B, T, ...], ``value`` beyond each clip's end."""
