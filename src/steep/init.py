@@ -177,7 +177,8 @@ search:
     @cached_property
     def opened(self) -> Study:
         """The data, read once."""
-        return Study(parse(self.spec(1, None, LADDER[self.family]), self.base))
+        smallest = min(1.0, SMALLEST[self.domain])
+        return Study(parse(self.spec(smallest, None, LADDER[self.family]), self.base))
 
     @cached_property
     def total(self) -> float:

@@ -13,10 +13,14 @@ import torch
 
 import tones
 from steep import testing
+from steep.config import Stop
 from steep.domains import speech
 from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, DataError
+from steep.engine import loop
 from steep.engine.average import Average
 from steep.models import attention, deepspeech2
+from steep.records import Trial
+from steep.trainers.contract import ShardItems
 
 FAMILIES = {"deepspeech2": deepspeech2, "attention": attention}
 
@@ -223,3 +227,24 @@ def test_tones_are_learnt(tmp_path: Path, name: str, width: int, steps: int) -> 
     model.eval()
     with torch.inference_mode(), average.in_place():
         assert domain.evaluate(model, np.arange(110, 150)).mean("cer") < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_fifty_clips_are_overfitted(tmp_path: Path, name: str) -> None:
+    """Clips as long as spoken sentences, through the loop that studies use: CER below 5 %."""
+    tones.write(tmp_path, tones.texts(60, low=15, high=30, seed=2))
+    domain, module = opened(tmp_path), FAMILIES[name]
+    setup = loop.Setup(
+        domain,
+        module.FAMILY,
+        module.Options(),
+        {**module.FAMILY.recipe, "batch_size": 8},
+        Stop(evaluations=4, patience=2, first=200, ratio=1.5),
+        "cross_entropy",
+        domain.items().group,
+    )
+    shard = ShardItems(np.arange(50), np.arange(50), np.arange(50, 60))
+    measured = loop.train(setup, Trial(0, 50, 1.0, 48, (), 0), shard, testing.MemoryHandle())
+    assert dict(measured.metrics)["cer"] < 0.05
+    assert dict(measured.metrics)["wer"] < 0.2
