@@ -110,8 +110,6 @@ def test_speech_by_its_manifest(tmp_path: Path) -> None:
     study.check()
     assert study.cut.shards[0].samples == pytest.approx(0.05, abs=0.01)
     assert "hours to train on" in found.notes[0]
-    other = proposal(tmp_path, manifest, domain="speech", family="attention")
-    assert parse(other.text, tmp_path).spec.family.name == "attention"
 
 
 def test_a_validation_part_of_its_own(tmp_path: Path) -> None:
