@@ -260,8 +260,8 @@ MAY_WRITE = {
     # into the folder that 'steep data get' is given
     "sources/get.py", "sources/packages.py", "sources/apt.py", "sources/writing.py",
     "sources/speech.py", "sources/fashion_mnist.py", "sources/imagenet.py",
-    # a cache of compiled code, outside of studies; a side log of the rehearsals
-    "engine/compiled.py", "trainers/synthetic.py",
+    # caches of compiled code and of features, outside of studies; a side log of the rehearsals
+    "engine/compiled.py", "domains/audio.py", "trainers/synthetic.py",
 }  # fmt: skip
 
 

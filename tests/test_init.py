@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from steep import init
 from steep.config import QuestionError, parse
@@ -39,6 +41,12 @@ def images(path: Path, count: int, side: int = 4) -> Path:
 def speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose speed is known: nothing is trained."""
     monkeypatch.setattr(Study, "speed", lambda self: lambda size: 1e-10)
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No feature is left in the cache of whoever runs the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def proposal(base: Path, *data: Path, seconds: float = 1e9, **asked: Any) -> Proposal:
@@ -96,6 +104,25 @@ def test_images_with_a_test_part(tmp_path: Path) -> None:
     assert spec.domain.options == {"train": train.name, "test": test.name}
     assert (spec.split.validation, spec.split.test) == (0.1, None)
     assert "810 images to train on, 90 items to validate, 50 to test" in found.notes[0]
+
+
+def test_speech_by_its_manifest(tmp_path: Path) -> None:
+    # Clips of half a minute each, so that few of them are hours.
+    rows = []
+    for number in range(75):
+        sound = np.random.default_rng(number).normal(0, 0.1, 8000)
+        soundfile.write(tmp_path / f"{number}.wav", np.tile(sound, 18), 8000)
+        rows.append({"audio": f"{number}.wav", "text": f"this is clip {number}"})
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = proposal(tmp_path, manifest, domain="speech")
+    loaded = parse(found.text, tmp_path)
+    assert (loaded.spec.domain.name, loaded.spec.family.name) == ("speech", "deepspeech2")
+    assert loaded.spec.domain.options == {"train": "manifest.jsonl"}
+    study = Study(loaded, tmp_path / "study")
+    study.check()
+    assert study.cut.shards[0].samples == pytest.approx(0.05, abs=0.01)
+    assert "hours to train on" in found.notes[0]
 
 
 def test_a_validation_part_of_its_own(tmp_path: Path) -> None:
@@ -178,8 +205,8 @@ def test_what_there_is_no_proposal_for(tmp_path: Path) -> None:
     path = text(tmp_path / "corpus.txt")
     with pytest.raises(QuestionError, match=r"no such file: .*absent"):
         proposal(tmp_path, tmp_path / "absent")
-    with pytest.raises(QuestionError, match="no proposals for domain 'speech'"):
-        proposal(tmp_path, path, domain="speech")
+    with pytest.raises(QuestionError, match="no proposals for domain 'music'"):
+        proposal(tmp_path, path, domain="music")
     with pytest.raises(QuestionError, match="no proposals for family 'mlp'"):
         proposal(tmp_path, path, family="mlp")
     with pytest.raises(QuestionError, match="too few"):

@@ -54,7 +54,7 @@ def main() -> None:
 @app.command()
 def init(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Your files: text, images, pairs.")
+        list[Path] | None, typer.Argument(help="Your files, by domain: see README.")
     ] = None,
     data: Annotated[list[Path] | None, typer.Option(help="The same, by name; repeat it.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The spec to write.")] = Path(

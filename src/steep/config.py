@@ -120,7 +120,7 @@ class Spec(Strict):
     stop: Stop = Stop()
     trainer: Member = Member(name="engine")
     metric: str | None = None
-    """Selection metric; None: the domain's first, cross-entropy."""
+    """Selection metric; None: the domain's first."""
     run: Run = Run()
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
 

@@ -10,12 +10,13 @@ import pytest
 import ragged
 import torch
 
+import tones
 from steep import testing
 from steep.config import Stop
-from steep.domains import characters, images
+from steep.domains import characters, images, speech
 from steep.domains.stream import Stream
 from steep.engine import checkpoint, environment, loop
-from steep.models import lstm, resnet, rhn
+from steep.models import attention, deepspeech2, lstm, resnet, rhn
 from steep.records import Status, Trial, settings
 from steep.testing import MemoryHandle
 from steep.trainers.contract import Drained, ShardItems
@@ -60,13 +61,23 @@ def text(folder: Path) -> Stream:
     return characters.open_domain(characters.Options(train="a.txt"), folder)
 
 
-@pytest.fixture(params=["images", "lstm", "rhn", "ctc", "forced"])
+def clips(folder: Path) -> speech.Speech:
+    tones.write(folder, tones.texts(40))
+    return speech.open_domain(speech.Options(train="manifest.jsonl", cache="cache"), folder)
+
+
+SPOKEN = {"deepspeech2": deepspeech2, "attention": attention}
+
+
+@pytest.fixture(params=["images", "lstm", "rhn", *SPOKEN, "ctc", "forced"])
 def case(request, tmp_path: Path) -> loop.Setup:
     name = request.param
     if name == "images":
         return setup(pixels(), resnet.FAMILY, resnet.Options(stages=2))
     if name in ragged.FAMILIES:
         return setup(ragged.Ragged(name), ragged.FAMILIES[name], ragged.Options())
+    if name in SPOKEN:
+        return setup(clips(tmp_path), SPOKEN[name].FAMILY, SPOKEN[name].Options(), metric="cer")
     family = {"lstm": lstm, "rhn": rhn}[name]
     options = {"lstm": lstm.Options(layers=2), "rhn": rhn.Options(depth=3)}[name]
     return setup(text(tmp_path), family.FAMILY, options)
@@ -94,6 +105,24 @@ def test_contract_killed_and_resumed_equals_never_killed(case: loop.Setup) -> No
     assert measured.test_error is not None
     assert measured.train_error is not None
     assert measured.validation_error_se is not None
+
+
+def test_hours_are_seen_characters_are_lost_words_are_told(tmp_path: Path) -> None:
+    """A domain may count its loss in another unit than its data, and tell of what it writes."""
+    domain, parts = clips(tmp_path), shard()
+    run = setup(domain, deepspeech2.FAMILY, deepspeech2.Options(layers=1), metric="cer")
+    handle = MemoryHandle()
+    measured = loop.train(run, trial(), parts, handle)
+    hours = domain.items().size[parts.train].sum()
+    epochs = measured.steps / domain.steps_per_epoch(parts.train, run.hyperparameters)
+    assert measured.samples_seen == pytest.approx(epochs * hours, rel=0.3)
+    assert measured.samples_seen < 1, "hours, not characters"
+    first = handle.evaluations[0]
+    assert 0.3 < first.train_loss / first.validation_loss < 3, "both are nats a character"
+    metrics = dict(measured.metrics)
+    assert set(metrics) == {"cer", "cross_entropy", "wer"}
+    assert measured.validation_error == metrics["cer"]
+    assert measured.validation_loss == metrics["cross_entropy"]
 
 
 @pytest.mark.parametrize("step", [1, 2, 4, 5, 6, 7])

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,17 +12,20 @@ from torch import nn
 from steep import testing
 from steep.engine.count import cost, parameters
 from steep.engine.optimizers import OPTIMIZERS
-from steep.models import lstm, none, resnet, rhn, seq2seq, transformer
+from steep.models import attention, deepspeech2, lstm, none, resnet, rhn, seq2seq, transformer
 from steep.models.contract import Family
 
 IMAGE = {"channels": 1, "height": 14, "width": 14, "classes": 10}
 TEXT = {"vocabulary": 98}
+CLIP = {"bands": 40, "vocabulary": 29, "frames": 200, "characters": 25, "frames_per_second": 100}
 CASES = {
     "resnet": (resnet, IMAGE, 4),
     "lstm": (lstm, TEXT, 8),
     "rhn": (rhn, TEXT, 8),
     "transformer": (transformer, TEXT, 32),
     "seq2seq": (seq2seq, TEXT, 8),
+    "deepspeech2": (deepspeech2, CLIP, 8),
+    "attention": (attention, CLIP, 8),
 }
 GOLDEN = Path(__file__).with_name("golden.json")
 
@@ -134,6 +138,12 @@ def first_step(family: Family, model: nn.Module, shape) -> dict[str, float]:
             y_BxT = torch.randint(shape["vocabulary"], (4, 6), generator=generator.manual_seed(2))
             logits_BxTxV = model(y_BxT, torch.tensor([6, 5, 3, 1]), y_BxT.roll(1, 1))
             return nn.functional.cross_entropy(logits_BxTxV.flatten(0, 1), y_BxT.flatten())
+        if family.kind == "speech":
+            frames_B, characters_B = np.array([60, 43]), np.array([5, 3])
+            x_BxTxF = torch.randn(2, 60, shape["bands"], generator=generator.manual_seed(2))
+            x_BxTxF[1, 43:] = 0.0
+            text_BxL = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 0, 0]])
+            return model.nats(x_BxTxF, frames_B, text_BxL, characters_B).sum() / 8
         y_B = torch.arange(6) % shape["classes"]
         sizes = (6, shape["channels"], shape["height"], shape["width"])
         x_BxCxHxW = torch.randn(sizes, generator=generator.manual_seed(2))

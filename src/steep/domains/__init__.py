@@ -5,5 +5,6 @@ DOMAINS = {
     "characters": "steep.domains.characters",
     "words": "steep.domains.words",
     "translation": "steep.domains.translation",
+    "speech": "steep.domains.speech",
     "external": "steep.domains.external",
 }

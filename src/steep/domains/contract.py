@@ -80,17 +80,22 @@ class Domain(Protocol):
     from its beginning on, so that data added later changes no symbol; its report says that every
     shard, however small, knows them.
 
-    It may have one method more, ``decoded(model, items) -> Mapping[str, float]``: scores of what
-    the model writes by itself (BLEU, word error rate). It is asked once a trial, at its end, of
-    the best step's model and at most 200 items of V, and stands among the trial's metrics; no
-    model is chosen by it."""
+    It may have two methods more:
+
+    ``units(batch) -> float``: units of m in a batch, where ``loss`` counts others: hours of audio,
+    whose loss is taken over characters.
+
+    ``decoded(model, items) -> Mapping[str, float]``: scores of what the model writes by itself
+    (BLEU, word error rate). It is asked once a trial, at its end, of the best step's model and at
+    most 200 items of V, and stands among the trial's metrics; no model is chosen by it."""
 
     unit: str
     """Primary unit of m: 'images', 'characters', 'words', 'word pieces', 'hours'."""
     kind: str
-    """What its models look like: 'classifier', 'stream' or 'pairs' (see models/contract.py)."""
+    """What its models look like: 'classifier', 'stream', 'pairs', 'speech' (models/contract.py)."""
     metrics: tuple[str, ...]
-    """Names in ``Scores.sums``. The first is the default selection metric (cross-entropy)."""
+    """Names in ``Scores.sums``. The first is the default selection metric; ``cross_entropy``, or
+    else the first, is the loss beside it."""
     shape: Mapping[str, int]
     """What a family needs to build a model: e.g. channels, height, width, classes; vocabulary."""
 

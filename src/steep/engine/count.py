@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,7 +22,7 @@ def parameters(model: nn.Module) -> int:
 
 
 def cost(family: Family, size: int, shape: Mapping[str, int], options: Any) -> Cost:
-    """What the model costs: parameters, and training FLOPs per unit (image, symbol).
+    """What the model costs: parameters, and training FLOPs per unit (image, symbol, hour).
 
     ``options`` is hashable, as every frozen ``Options`` is."""
     key = (family.name, size, tuple(sorted(shape.items())), options)
@@ -75,4 +76,29 @@ def _stream(model: nn.Module, time: int) -> int:
     return counter.get_total_flops()
 
 
-_OF_KIND = {"stream": _per_symbol, "classifier": _per_image}
+def _per_hour(model: nn.Module, shape: Mapping[str, int]) -> float:
+    """Of an hour of clips of the mean length, which ``shape`` names.
+
+    What a clip takes is bilinear in its frames and its characters (an attention looks at every
+    frame for every character), so four short clips tell it of a long one exactly."""
+    (a, b), (c, d) = [[_clip(model, shape, t, n) for n in _CHARACTERS] for t in _FRAMES]
+    t = (shape["frames"] - _FRAMES[0]) / (_FRAMES[1] - _FRAMES[0])
+    n = (shape["characters"] - _CHARACTERS[0]) / (_CHARACTERS[1] - _CHARACTERS[0])
+    clip = (1 - t) * ((1 - n) * a + n * b) + t * ((1 - n) * c + n * d)
+    clips = 3600 * shape["frames_per_second"] / shape["frames"]
+    return clip / _BATCH * clips
+
+
+_FRAMES, _CHARACTERS = (8, 12), (1, 2)
+"""Frames divide by what models make of them, and leave two steps: the first has no gradient."""
+
+
+def _clip(model: nn.Module, shape: Mapping[str, int], frames: int, characters: int) -> int:
+    x_BxTxF = torch.zeros(_BATCH, frames, shape["bands"])
+    text_BxL = torch.ones(_BATCH, characters, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter:
+        model(x_BxTxF, np.full(_BATCH, frames), text_BxL).sum().backward()
+    return counter.get_total_flops()
+
+
+_OF_KIND = {"stream": _per_symbol, "classifier": _per_image, "speech": _per_hour}

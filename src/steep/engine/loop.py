@@ -159,7 +159,8 @@ def _step(domain: Domain, run: Run, batch: Any, clip: float) -> float:
     run.step += 1
     if run.average is not None:
         run.average.update(run.step)
-    run.samples_seen += count
+    units = getattr(domain, "units", None)
+    run.samples_seen += units(batch) if units is not None else count
     run.loss_sum += value
     run.loss_count += count
     return value
@@ -185,7 +186,7 @@ def _evaluate(setup: Setup, run: Run, shard: ShardItems) -> float:
     with run.average.in_place() if run.average is not None else nullcontext():
         scores = _scores(setup, run, shard.validation)
         weights = {name: value.clone() for name, value in run.model.state_dict().items()}
-    error, loss = scores.mean(setup.metric), scores.mean(setup.domain.metrics[0])
+    error, loss = scores.mean(setup.metric), scores.mean(_loss(setup.domain))
     if not (math.isfinite(error) and math.isfinite(loss)):
         return error if math.isfinite(loss) else loss
     train_loss = run.loss_sum / run.loss_count if run.loss_count else None
@@ -195,6 +196,11 @@ def _evaluate(setup: Setup, run: Run, shard: ShardItems) -> float:
     if run.best is None or error < run.best.error:
         run.best = Best(run.step, error, weights, scores)
     return error
+
+
+def _loss(domain: Domain) -> str:
+    """The metric that is the loss, where another one selects."""
+    return "cross_entropy" if "cross_entropy" in domain.metrics else domain.metrics[0]
 
 
 def _scores(setup: Setup, run: Run, items: np.ndarray) -> Scores:
@@ -315,7 +321,7 @@ def _errors(
     setup: Setup, run: Run, best: Best, shard: ShardItems, handle: Handle, status: Status
 ) -> dict[str, Any]:
     """What the best step's model does; the test part is looked at here and nowhere else."""
-    loss = setup.domain.metrics[0]
+    loss = _loss(setup.domain)
     scores = best.scores
     spread = scores.standard_error(setup.metric, setup.group[shard.validation])
     errors: dict[str, Any] = {

@@ -6,5 +6,7 @@ FAMILIES = {
     "lstm": "steep.models.lstm",
     "transformer": "steep.models.transformer",
     "seq2seq": "steep.models.seq2seq",
+    "deepspeech2": "steep.models.deepspeech2",
+    "attention": "steep.models.attention",
     "none": "steep.models.none",
 }

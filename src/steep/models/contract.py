@@ -33,10 +33,15 @@ class Family:
     ``(x_BxCxHxW) -> logits_BxK``. A pairs model's is ``(source_BxS, length_B, read_BxT) ->
     logits_BxTxV`` (``read`` is the target one step late, ``length`` None where no source is
     padded), ``decoder`` after ``hidden`` of the same; ``write(source_BxS, length_B, beam,
-    longest_B)`` gives each row's likeliest target without its end, symbol 0. A model may say in
-    ``engine`` what it runs on."""
+    longest_B)`` gives each row's likeliest target without its end, symbol 0. A speech model's is
+    ``(x_BxTxF, frames_B, text_BxL) -> logits``; ``nats(x_BxTxF, frames_B, text_BxL,
+    characters_B) -> nats_B`` is minus the log-probability of each transcript, and
+    ``transcribe(x_BxTxF, frames_B)`` the symbols it reads greedily, a list a clip. Lengths are
+    int64 of numpy; symbol 0 (CTC's blank, attention's end) is in no transcript; what is given is
+    zero beyond a clip's end, and no result depends on how much of that there is.
+    A model may say in ``engine`` what it runs on."""
     kind: str
-    """'classifier', 'stream' or 'pairs': which domains it fits; equal to ``domain.kind``."""
+    """'classifier', 'stream', 'pairs' or 'speech': equal to ``domain.kind``."""
     dial: str = "width"
     smallest: int = 1
     recipe: Mapping[str, Value] = field(default_factory=dict)

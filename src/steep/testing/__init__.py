@@ -12,7 +12,6 @@ import inspect
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice, pairwise
 from typing import Any
 
@@ -24,6 +23,7 @@ from steep.laws.law import Law
 from steep.models.contract import Family
 from steep.planners.contract import Planner, Problem
 from steep.records import ENDED, Evaluation, Measurement, Status, Trial
+from steep.testing.kinds import CHECK_MODEL
 from steep.trainers.contract import Drained, ShardItems, Trainer
 
 
@@ -231,8 +231,8 @@ def check_family(
         first.state_dict().items(), second.state_dict().values(), strict=True
     ):
         assert torch.equal(one, other), f"{name}: the same seed gives other weights"
-    if family.kind in _CHECK_MODEL:
-        _CHECK_MODEL[family.kind](first, shape)
+    if family.kind in CHECK_MODEL:
+        CHECK_MODEL[family.kind](first, shape)
     costs = [cost(family, size, shape, options) for size in sizes]
     for small, large in pairwise(costs):
         assert 0 < small.parameters < large.parameters, "parameters do not ascend with the dial"
@@ -240,67 +240,6 @@ def check_family(
         assert small.parameters_without_embeddings <= small.parameters
     counted = sum(parameter.numel() for parameter in first.parameters())
     assert costs[0].parameters == counted, "parameters() and cost() disagree"
-
-
-def _check_classifier(model: Any, shape: Mapping[str, int]) -> None:
-    import torch
-
-    pixels = torch.randn(3, shape["channels"], shape["height"], shape["width"])
-    assert model(pixels).shape == (3, shape["classes"]), "logits are not BxK"
-
-
-def _check_stream(model: Any, shape: Mapping[str, int]) -> None:
-    """Logits BxTxV, causal, and the state, where there is one, carries all of the past."""
-    import torch
-
-    tokens = torch.randint(shape["vocabulary"], (3, 8))
-    model.eval()
-    with torch.no_grad():
-        logits, _ = model(tokens, None)
-        assert logits.shape == (3, 8, shape["vocabulary"]), "logits are not BxTxV"
-        decoded = model.decoder(model.hidden(tokens, None)[0])
-        torch.testing.assert_close(decoded, logits, rtol=1e-4, atol=1e-5)
-        head, state = model(tokens[:, :5], None)
-        torch.testing.assert_close(head, logits[:, :5], rtol=1e-4, atol=1e-5)
-        if state is not None:
-            tail, _ = model(tokens[:, 5:], state)
-            torch.testing.assert_close(tail, logits[:, 5:], rtol=1e-4, atol=1e-5)
-
-
-def _check_pairs(model: Any, shape: Mapping[str, int]) -> None:
-    """Logits BxTxV, causal in the target, blind to padding; one beam writes what is likeliest."""
-    import torch
-
-    symbols = shape["vocabulary"]
-    source, read = torch.randint(symbols, (3, 7)), torch.randint(symbols, (3, 8))
-    length = torch.tensor([7, 4, 1])
-    model.eval()
-    with torch.no_grad():
-        logits = model(source, length, read)
-        assert logits.shape == (3, 8, symbols), "logits are not BxTxV"
-        close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
-        close(model.decoder(model.hidden(source, length, read)), logits)
-        close(model(source, length, read[:, :5]), logits[:, :5])
-        for row in range(3):
-            own = slice(row, row + 1)
-            close(model(source[own, : length[row]], None, read[own]), logits[own])
-        written = model.write(source, length, 1, torch.tensor([5, 3, 1]))
-        for row, most in enumerate((5, 3, 1)):
-            greedy = [0]
-            while len(greedy) <= most:
-                greedy.append(
-                    int(model(source, length, torch.tensor([greedy] * 3))[row, -1].argmax())
-                )
-                if greedy[-1] == 0:
-                    break
-            assert written[row] == [s for s in greedy[1:] if s], "beam 1 is not greedy"
-
-
-_CHECK_MODEL: Mapping[str, Callable[[Any, Mapping[str, int]], None]] = {
-    "classifier": _check_classifier,
-    "stream": _check_stream,
-    "pairs": _check_pairs,
-}
 
 
 # ---------------------------------------------------------------- trainers
