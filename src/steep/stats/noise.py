@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -72,11 +73,31 @@ class Noise:
     sum_squares: Array
     """Sum of squares of prior and replicates together, in squared log error."""
 
-    @property
+    @cached_property
     def information(self) -> Array:
         """1'R^-1 1: the precision of the level relative to sigma^-2."""
         one = self.whiten.sum(axis=2)
         return np.einsum("jn,jn->j", one, one)
+
+    @cached_property
+    def level(self) -> Array:
+        """(structures, n) weights of the generalised least squares estimate of the level."""
+        one = self.whiten.sum(axis=2)[:, None, :]
+        return (one @ self.whiten)[:, 0] / self.information[:, None]
+
+    @cached_property
+    def squares(self) -> Array:
+        """(structures, n (n + 1) / 2): sums of squares about the level are this times ``pairs``."""
+        one = self.level[:, :, None] * self.level[:, None, :] * self.information[:, None, None]
+        form = np.swapaxes(self.whiten, 1, 2) @ self.whiten - one
+        row, column = np.triu_indices(self.whiten.shape[1])
+        return form[:, row, column] * np.where(row == column, 1.0, 2.0)
+
+
+def pairs(residual: Array) -> Array:
+    """Products of all pairs of rows, (n (n + 1) / 2, draws): a quadratic form is linear in them."""
+    row, column = np.triu_indices(len(residual))
+    return residual[row] * residual[column]
 
 
 def distance(log_ratio: Array) -> Array:
