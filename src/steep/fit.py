@@ -245,20 +245,20 @@ def _draws(found: Sequence[Sample], weights: Array, noise: Noise, df: float) -> 
         result.append(
             Draws(
                 law=sample.law.name,
-                shape=tuple(tuple(float(v) for v in z) for z in sample.z[row]),
+                shape=tuple(tuple(z) for z in sample.z[row].tolist()),
                 level=_floats(sample.level[row, structure]),
                 scale=_floats(sigma * np.sqrt(noise.fresh[structure])),
                 level_scale=_floats(sigma / np.sqrt(information[structure])),
                 wander=_floats(sigma * np.sqrt(noise.wander[structure])),
                 bend=_floats(sigma * np.sqrt(noise.bend[structure])),
-                structure=tuple(int(j) for j in structure),
+                structure=tuple(structure.tolist()),
             )
         )
     return tuple(result)
 
 
 def _floats(values: Array) -> tuple[float, ...]:
-    return tuple(float(v) for v in values)
+    return tuple(values.tolist())
 
 
 # ---------------------------------------------------------------- what they say

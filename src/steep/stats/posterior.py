@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from math import lgamma, log, pi
 
 import numpy as np
@@ -40,7 +40,7 @@ class Sample:
     squares: Array
     """(draws, structures), residual + prior sum of squares; sigma^2 is this over ``df``."""
 
-    @property
+    @cached_property
     def log_evidence(self) -> float:
         return float(_log_sum(self.log_weight.ravel()))
 

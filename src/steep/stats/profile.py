@@ -42,8 +42,10 @@ def _to_search(law: Law, natural: Array) -> Array:
 
 
 def _to_natural(law: Law, search: Array) -> Array:
-    logs = np.array([s == "log" for s in law.scales])
-    return np.where(logs, np.exp(np.clip(search, -690.0, 690.0)), search)
+    natural = np.array(search)
+    logs = [i for i, scale in enumerate(law.scales) if scale == "log"]
+    natural[..., logs] = np.exp(np.minimum(np.maximum(natural[..., logs], -690.0), 690.0))
+    return natural
 
 
 def _residuals(law: Law, samples: Array, log_error: Array, whiten: Array) -> Residuals:
