@@ -22,7 +22,7 @@ from steep.stats.mixture import systematic
 from steep.stats.noise import Noise, pairs
 
 PROPOSAL_DF = 5.0
-KERNELS, WIDTH = 16, 0.5
+KERNELS, WIDTH = 16, 0.25
 """How many proposals follow the ridge of a posterior, and their width relative to all of it."""
 
 
