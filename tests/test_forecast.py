@@ -168,13 +168,3 @@ def test_samples_for_undoes_the_forecast() -> None:
     for answer in forecast(fitted, at=at).at:
         found = forecast(fitted, target=[answer.error]).targets[0]
         assert found.samples == pytest.approx(answer.samples, rel=0.05)
-
-
-def test_a_rise_of_the_last_points_is_not_forecast_to_go_on() -> None:
-    m = np.geomspace(100, 20_000, 20)
-    error = 3 * m**-0.3 * np.exp(np.maximum(np.log(m / 3000), 0.0) * 0.6)
-    assert error[-1] > 1.3 * error[12]
-    answers = forecast(fit(samples=m, error=error), at=[m[-1], 4 * m[-1], 16 * m[-1]]).at
-    assert answers[1].error <= 1.01 * answers[0].error
-    assert answers[2].error <= answers[1].error
-    assert answers[1].upper > 1.05 * error[-1]

@@ -150,7 +150,7 @@ def _expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
     """Each draw's log error, departure included, given the points, and its variance.
 
     Both (sizes, draws). Among the points a draw follows them. Beyond, it leaves with their slope
-    and returns to its law's; it never rises there, as more data are not expected to do harm.
+    and returns to its law's.
     """
     used, parts = fit.used, fit.noise
     within = (parts.replicate or 0.0) ** 2 * parts.replicate_df
@@ -173,8 +173,6 @@ def _expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
         left += (1.0 - whiten.sum(axis=1) @ near) ** 2 / noise.information[j]
         centre[:, mine] += near.T @ (whiten @ residual[:, mine])
         variance[:, mine] = np.maximum(left, 0.0)[:, None] * sigma2[mine]
-    beyond = log_ratio > 0
-    centre[beyond] = np.minimum(centre[beyond], joined(fit.draws, "level"))
     return centre, variance
 
 

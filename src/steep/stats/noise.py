@@ -34,7 +34,7 @@ NOISE = 0.01
 """Prior scale of the noise of log error where there is no departure."""
 WANDER = 0.05
 """Prior scale of the random walk: standard deviation per root of one unit of log m."""
-BEND = 0.2
+BEND = 0.12
 """Prior scale of the slope about that of the law: its standard deviation."""
 REVERSION = 0.7
 """Per unit of log m: over a factor of four a slope keeps 1/e of its distance from the law's."""
