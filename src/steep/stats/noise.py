@@ -42,7 +42,7 @@ SLOWDOWN = 3.0
 """In log m: beyond a factor of 20 the random walk slows down."""
 RATIOS = ((0, 0), (10, 0), (100, 0), (0, 10), (0, 100), (0, 1000), (10, 100), (100, 100))
 """(wander, bend) variances relative to sigma^2, where sigma is not known beforehand."""
-SIZES = ((0.0, 0.0), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (0.0, 0.03), (0.0, 0.1), (0.03, 0.1))
+SIZES = ((0.0, 0.0), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (0.0, 0.06), (0.0, 0.2), (0.03, 0.2))
 """(wander, bend) standard deviations where it is: replicates or standard errors were given."""
 EXACT_KNOWN, EXACT_UNKNOWN = 0.9, 0.2
 """Prior probability that there is no departure; the rest is shared evenly. Where the noise is
