@@ -102,7 +102,7 @@ def test_prior_weights_of_the_structures_sum_to_one_where_the_noise_is_known() -
     noise = noise_model(points(replicates=3), within_squares=0.002, within_df=16)
     assert np.exp(noise.log_prior).sum() == pytest.approx(1.0)
     exact = (noise.wander == 0) & (noise.bend == 0)
-    assert np.exp(noise.log_prior)[exact].sum() == pytest.approx(0.9)
+    assert np.exp(noise.log_prior)[exact].sum() == pytest.approx(0.7)
 
 
 def test_whitening_inverts_the_covariance() -> None:

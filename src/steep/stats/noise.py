@@ -44,7 +44,7 @@ RATIOS = ((0, 0), (10, 0), (100, 0), (0, 10), (0, 100), (0, 1000), (10, 100), (1
 """(wander, bend) variances relative to sigma^2, where sigma is not known beforehand."""
 SIZES = ((0.0, 0.0), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (0.0, 0.06), (0.0, 0.2), (0.03, 0.2))
 """(wander, bend) standard deviations where it is: replicates or standard errors were given."""
-EXACT_KNOWN, EXACT_UNKNOWN = 0.9, 0.2
+EXACT_KNOWN, EXACT_UNKNOWN = 0.7, 0.2
 """Prior probability that there is no departure; the rest is shared evenly. Where the noise is
 not known beforehand a departure can pass for it, and published curves nearly always show one."""
 GROWTHS = (0.0, 1.0, 2.0)
