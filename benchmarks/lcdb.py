@@ -25,6 +25,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import curve_fit
 from scipy.stats import t as student
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 
 from steep.fit import fit
 from steep.forecast import forecast
@@ -75,10 +77,58 @@ def floor_curve_fit(m: np.ndarray, error: np.ndarray, at: float) -> Answer:
     return max(middle - half, 1e-4), middle, middle + half
 
 
+def hoiem(m: np.ndarray, error: np.ndarray, at: float) -> Answer:
+    """alpha + eta * n**gamma by weighted least squares, gamma drawn to -0.5.
+
+    As published: errors in percent, gamma searched for from -0.99 to 0 in steps of 0.01 with the
+    penalty 5 * |gamma + 0.5|, the variance of an error v_0 + v_1 / n with v_0 = 0.02. They get v_1
+    from repeated trainings; without any it is fitted, by the same formula, to the squared residuals
+    about the curve with gamma = -0.5.
+    """
+    percent, v_0 = 100 * error, 0.02
+
+    def solve(gamma: float, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        design = np.stack([np.ones(len(m)), m**gamma], axis=1) / variance[:, None] ** 0.5
+        inverse = np.linalg.pinv(design)
+        return inverse @ (percent / variance**0.5), inverse @ inverse.T
+
+    def residual(gamma: float, value: np.ndarray) -> np.ndarray:
+        return percent - value[0] - value[1] * m**gamma
+
+    first, _ = solve(-0.5, np.ones(len(m)))
+    v_1 = max(np.sum((residual(-0.5, first) ** 2 - v_0) / m) / np.sum(1 / m**2), 0.0)
+    variance = v_0 + v_1 / m
+    found = []
+    for gamma in np.arange(-0.99, 0.0, 0.01):
+        value, spread = solve(gamma, variance)
+        miss = float(np.sum(residual(gamma, value) ** 2 / variance)) + 5 * abs(gamma + 0.5)
+        found.append((miss, gamma, value, spread))
+    _, gamma, value, spread = min(found, key=lambda one: one[0])
+    new = np.array([1.0, at**gamma])
+    middle = float(new @ value)
+    half = 1.645 * float(new @ spread @ new + v_0 + v_1 / at) ** 0.5
+    lower, middle, upper = np.maximum([middle - half, middle, middle + half], 0.01) / 100
+    return lower, middle, upper
+
+
+def gaussian_process(m: np.ndarray, error: np.ndarray, at: float) -> Answer:
+    """A line, a smooth departure from it and noise, all sizes by maximum marginal likelihood."""
+    kernel = DotProduct(1.0) + ConstantKernel(0.1) * RBF(1.0) + WhiteKernel(0.01)
+    process = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=2)
+    process.set_params(random_state=0)
+    x = np.log(m / m[-1])[:, None]
+    process.fit(x, np.log(error))
+    value, spread = process.predict(np.log([[at / m[-1]]]), return_std=True)
+    middle, half = float(value[0]), 1.645 * float(spread[0])
+    return np.exp(middle - half), np.exp(middle), np.exp(middle + half)
+
+
 PEERS: dict[str, Callable[..., Answer]] = {
     "last value": last_value,
     "log-log line": straight_line,
     "power + floor, curve_fit": floor_curve_fit,
+    "Hoiem et al. 2021": hoiem,
+    "GP, scikit-learn": gaussian_process,
     "steep": steep_forecast,
 }
 

@@ -18,6 +18,7 @@ from steep.analysis import (
     held_out_trials,
     paired_by,
     predicted_size,
+    size_laws,
 )
 from steep.config import from_values
 from steep.domains.contract import Scores
@@ -194,6 +195,20 @@ def test_size_laws_follow_the_definitions() -> None:
     laws = dict(analyse(facts(), no_count, nothing).size_laws)
     assert laws["lowest score"].outcome == "not measured"
     assert "how many parameters" in laws["lowest score"].reason
+
+
+def test_a_size_law_knows_the_steps_of_the_ladder() -> None:
+    """Every shard's best fit on the same rung: the scatter is a uniform error within the step."""
+    best = [b for b in analyse(facts(), measurements(), nothing).best_fits if not b.held_out]
+    one = next(b for b in best if b.edge == "")
+    same = [replace(one, samples=b.samples) for b in best]
+    counts = sorted({c.parameters for c in one.candidates})
+    at = counts.index(one.best.parameters)
+    step = math.log(counts[at + 1] / counts[at - 1]) / 2
+    found = dict(size_laws(same))["lowest score"]
+    assert found.beta_p is None or found.beta_p.lower < 0 < found.beta_p.upper
+    assert found.scatter is not None
+    assert found.scatter >= step / 12**0.5
 
 
 # ---------------------------------------------------------------- held out

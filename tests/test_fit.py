@@ -151,6 +151,36 @@ class TestSizeLaw:
         assert found.beta_p is None
         assert "3 of the best fits" in found.reason
 
+    def test_a_coarse_ladder_widens_the_interval_as_it_must(self) -> None:
+        """Optima on an exact law, each the nearest size of a ladder with steps of four: most
+        shards share a size, so that a line of the wrong slope fits them exactly."""
+        rng = np.random.default_rng(0)
+        m, step = 1000.0 * 2.0 ** np.arange(5), np.log(4.0)
+        held = {True: 0, False: 0}
+        for _ in range(100):
+            exponent, onset = rng.uniform(0.05, 0.4), rng.uniform(5.0, 15.0)
+            rungs = np.round((onset + exponent * np.log(m / m[0])) / step)
+            for told in held:
+                found = fit_size_law(m, np.exp(rungs * step), step=[4.0] * 5 if told else None)
+                assert found.beta_p is not None
+                held[told] += found.beta_p.lower <= exponent <= found.beta_p.upper
+        assert held[True] >= 85
+        assert held[False] < 60  # what the points alone say: too sure
+
+    def test_a_fine_ladder_changes_nothing(self) -> None:
+        """Scatter of 20 % about the law says more than steps of 5 % can hide."""
+        size = noisy(3e3 * SIZES**0.7, 3, 0.2)
+        coarse, fine = fit_size_law(SIZES, size), fit_size_law(SIZES, size, step=[1.05] * 8)
+        assert coarse.beta_p is not None
+        assert fine.beta_p is not None
+        assert fine.beta_p.value == pytest.approx(coarse.beta_p.value, abs=1e-3)
+        width = coarse.beta_p.upper - coarse.beta_p.lower
+        assert fine.beta_p.upper - fine.beta_p.lower == pytest.approx(width, rel=0.05)
+
+    def test_steps_are_ratios(self) -> None:
+        with pytest.raises(ValueError, match="a step is the ratio"):
+            fit_size_law(SIZES, SIZES, step=[0.5] * len(SIZES))
+
     def test_survives_json(self) -> None:
         found = fit_size_law(SIZES, 3e3 * SIZES**0.7)
         assert decode(SizeLaw, encode(found)) == found

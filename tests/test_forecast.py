@@ -141,3 +141,30 @@ def test_the_band_follows_the_points_inside_the_data() -> None:
     frame = fitted.predict(m)
     assert np.median(np.abs(np.log(frame.error / (5 * m**-0.4 * np.exp(bump))))) < 0.02
     assert ((frame.lower < frame.error) & (frame.error < frame.upper)).all()
+
+
+def wavy() -> tuple[np.ndarray, np.ndarray]:
+    """A power law whose slope swings about its own, steeper than it at the last points."""
+    m = np.geomspace(100, 20_000, 20)
+    return m, 3 * m**-0.3 * np.exp(0.1 * np.cos(1.1 * np.log(m / m[-1]) + 1.2))
+
+
+def test_a_forecast_leaves_with_the_slope_of_the_last_points() -> None:
+    m, error = wavy()
+    fitted = fit(samples=m, error=error, laws=["power"])
+    last = np.polyfit(np.log(m[-4:]), np.log(error[-4:]), 1)[0]
+    near, far = (fitted.local_slope(k * m[-1]).value for k in (1.02, 200.0))
+    assert near is not None
+    assert far is not None
+    assert last < -0.35
+    assert near == pytest.approx(last, abs=0.06)
+    assert far == pytest.approx(-0.3, abs=0.06)
+
+
+def test_samples_for_undoes_the_forecast() -> None:
+    m, error = wavy()
+    fitted = fit(samples=m, error=error)
+    at = [2 * m[-1], 5 * m[-1]]
+    for answer in forecast(fitted, at=at).at:
+        found = forecast(fitted, target=[answer.error]).targets[0]
+        assert found.samples == pytest.approx(answer.samples, rel=0.05)

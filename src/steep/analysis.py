@@ -153,7 +153,8 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
         parameters = [float(getattr(c, count)) for c in chosen]
         if not parameters or min(parameters) <= 0:
             return SizeLaw("not measured", "the trainer does not say how many parameters there are")
-        found = fit_size_law([b.samples for b in fitted], parameters, edges, level)
+        steps = [_step(b, size, count) for b, size in zip(fitted, parameters, strict=True)]
+        found = fit_size_law([b.samples for b in fitted], parameters, edges, level, steps)
         if found.beta_p is not None and (found.beta_p.upper or 0.0) <= 0:
             reason = "best-fit sizes shrink as data grows: plateaus or noise decide them here"
             return replace(found, outcome="not measured", reason=reason, beta_p=None, sigma=None)
@@ -164,6 +165,15 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
         ("lowest score", law("best", "parameters")),
         ("smallest adequate, without embeddings", law("adequate", "parameters_without_embeddings")),
     )
+
+
+def _step(best_fit: BestFit, size: float, count: str) -> float:
+    """Ratio of neighbouring sizes of the ladder about ``size``, a geometric mean of the two."""
+    sizes = sorted({float(getattr(c, count)) for c in best_fit.candidates} | {size})
+    at = sizes.index(size)
+    above, below = sizes[min(at + 1, len(sizes) - 1)], sizes[max(at - 1, 0)]
+    neighbours = (at + 1 < len(sizes)) + (at > 0)
+    return (above / below) ** (1 / neighbours) if neighbours and below > 0 else 1.0
 
 
 def _curves(

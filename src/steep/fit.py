@@ -110,6 +110,7 @@ def fit(
         reference=float(m[-1]),
         df=float(noise.df + len(used) - 1),
         draws=draws,
+        widened=tuple(factor.tolist()) if robust else (),
         notes=notes,
     )
 
@@ -234,31 +235,27 @@ def _draws(found: Sequence[Sample], weights: Array, noise: Noise, df: float) -> 
     )
     chosen = systematic(flat, DRAWS)
     ends = np.cumsum([s.log_weight.size for s in found])
-    information = noise.information
     result = []
     for sample, end in zip(found, ends, strict=True):
         mine = chosen[(chosen < end) & (chosen >= end - sample.log_weight.size)]
         if len(mine) == 0:
             continue
-        row, structure = np.divmod(mine - (end - sample.log_weight.size), len(information))
+        row, structure = np.divmod(mine - (end - sample.log_weight.size), len(noise.fresh))
         sigma = np.sqrt(sample.squares[row, structure] / df)
         result.append(
             Draws(
                 law=sample.law.name,
-                shape=tuple(tuple(float(v) for v in z) for z in sample.z[row]),
+                shape=tuple(tuple(z) for z in sample.z[row].tolist()),
                 level=_floats(sample.level[row, structure]),
                 scale=_floats(sigma * np.sqrt(noise.fresh[structure])),
-                level_scale=_floats(sigma / np.sqrt(information[structure])),
-                wander=_floats(sigma * np.sqrt(noise.wander[structure])),
-                bend=_floats(sigma * np.sqrt(noise.bend[structure])),
-                structure=tuple(int(j) for j in structure),
+                structure=tuple(structure.tolist()),
             )
         )
     return tuple(result)
 
 
 def _floats(values: Array) -> tuple[float, ...]:
-    return tuple(float(v) for v in values)
+    return tuple(values.tolist())
 
 
 # ---------------------------------------------------------------- what they say

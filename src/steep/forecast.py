@@ -11,7 +11,7 @@ from steep.laws.law import Array
 from steep.records import At, Fit, Forecast, Interval, SamplesFor, SizeLaw
 from steep.stats.draws import joined, log_curves, quantile_interval
 from steep.stats.mixture import quantiles
-from steep.stats.noise import distance, noise_model, slope_walk, walk
+from steep.stats.noise import noise_model, slope_reversion, walk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,7 +129,7 @@ def local_slope(fit: Fit, samples: float, level: float | None = None) -> Interva
     if not fit.draws or fit.reference is None:
         return Interval(None, None, None, level)
     t, h = np.log(samples / fit.reference), 1e-4
-    curves = log_curves(fit.draws, np.array([t - h, t + h]))
+    curves, _ = _expected(fit, np.array([t - h, t + h]))
     slopes = (curves[1] - curves[0]) / (2 * h)
     return quantile_interval(slopes, level)
 
@@ -140,46 +140,40 @@ def local_slope(fit: Fit, samples: float, level: float | None = None) -> Interva
 def _errors(fit: Fit, m: Array, level: float) -> Array:
     """(sizes, 3): lower, median and upper error of a new measurement at ``m`` (sizes,)."""
     assert fit.reference is not None
-    log_ratio = np.log(m / fit.reference)
-    centre = log_curves(fit.draws, log_ratio)
-    fresh = joined(fit.draws, "scale") ** 2 + (fit.noise.validation or 0.0) ** 2
-    variance = fresh + joined(fit.draws, "level_scale") ** 2 + _departure(fit, log_ratio)
-    inside = log_ratio < 0
-    if inside.any():
-        shift, uncertain = _interpolated(fit, log_ratio[inside])
-        centre[inside] += shift
-        variance[inside] = fresh + uncertain
+    centre, uncertain = _expected(fit, np.log(m / fit.reference))
+    variance = joined(fit.draws, "scale") ** 2 + (fit.noise.validation or 0.0) ** 2 + uncertain
     ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
     return np.exp(quantiles(centre.T, np.sqrt(variance).T, fit.df, ends))
 
 
-def _departure(fit: Fit, log_ratio: Array) -> Array:
-    """Variance of each draw's departure from its law at ``log_ratio``, (sizes, draws)."""
-    far = distance(log_ratio)[:, None]
-    return joined(fit.draws, "wander") ** 2 * far + joined(fit.draws, "bend") ** 2 * far**3 / 3
+def _expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
+    """Each draw's log error, departure included, given the points, and its variance.
 
-
-def _interpolated(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
-    """Mean departure among the points and variance of the whole, given them: (sizes, draws)."""
+    Both (sizes, draws). Among the points a draw follows them. Beyond, it leaves with their slope
+    and returns to its law's.
+    """
     used, parts = fit.used, fit.noise
     within = (parts.replicate or 0.0) ** 2 * parts.replicate_df
-    noise = noise_model(used, within, parts.replicate_df)
+    widened = np.array(fit.widened) if fit.widened else 1.0
+    noise = noise_model(used, within, parts.replicate_df, widened)
     at = np.log([p.samples / used[-1].samples for p in used])
     residual = np.log([p.error for p in used])[:, None] - log_curves(fit.draws, at)
     structure = joined(fit.draws, "structure").astype(int)
     sigma2 = joined(fit.draws, "scale") ** 2 / noise.fresh[structure]
-    mean = np.zeros((len(log_ratio), len(sigma2)))
-    variance = np.zeros_like(mean)
+    kernels = (walk, slope_reversion)
+    to_walk, to_slope = (kernel(at, log_ratio) for kernel in kernels)
+    own_walk, own_slope = (np.diag(kernel(log_ratio, log_ratio)) for kernel in kernels)
+    centre = log_curves(fit.draws, log_ratio)
+    variance = np.zeros_like(centre)
     for j in np.unique(structure):
         mine, whiten = structure == j, noise.whiten[j]
         w, b = noise.wander[j], noise.bend[j]
-        near = whiten @ (w * walk(at, log_ratio) + b * slope_walk(at, log_ratio))
-        far = distance(log_ratio)
-        left = w * far + b * far**3 / 3 - np.sum(near**2, axis=0)
+        near = whiten @ (w * to_walk + b * to_slope)
+        left = w * own_walk + b * own_slope - np.sum(near**2, axis=0)
         left += (1.0 - whiten.sum(axis=1) @ near) ** 2 / noise.information[j]
-        mean[:, mine] = near.T @ (whiten @ residual[:, mine])
+        centre[:, mine] += near.T @ (whiten @ residual[:, mine])
         variance[:, mine] = np.maximum(left, 0.0)[:, None] * sigma2[mine]
-    return mean, variance
+    return centre, variance
 
 
 def _meets(fit: Fit, error: float) -> tuple[Array, Array]:
@@ -189,7 +183,7 @@ def _meets(fit: Fit, error: float) -> tuple[Array, Array]:
     """
     assert fit.reference is not None
     log_ratio = np.linspace(np.log(1e-4), np.log(FARTHEST * 1e6), 400)
-    curves = log_curves(fit.draws, log_ratio)
+    curves, _ = _expected(fit, log_ratio)
     goal = np.log(error)
     below = curves <= goal
     never = ~below.any(axis=0)

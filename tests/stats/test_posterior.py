@@ -12,7 +12,7 @@ from steep.laws import LAWS
 from steep.records import Point
 from steep.stats.curve import curve_from_arrays, curve_from_points
 from steep.stats.mixture import quantiles, systematic
-from steep.stats.noise import distance, noise_model, slope_walk, walk
+from steep.stats.noise import REVERSION, distance, noise_model, slope_reversion, walk
 from steep.stats.posterior import cover, likelihood, sample_law
 from steep.stats.robust import huber, huber_fit
 
@@ -77,29 +77,41 @@ def test_systematic_draws_keep_the_weights() -> None:
     assert np.bincount(systematic(weight, 100), minlength=4).tolist() == [50, 0, 30, 20]
 
 
-def test_walks_are_zero_at_the_largest_size_and_apart_on_its_sides() -> None:
+def test_departures_are_zero_at_the_largest_size() -> None:
     t = np.array([-3.0, -1.0, 0.0, 2.0])
-    for kernel in (walk, slope_walk):
+    for kernel in (walk, slope_reversion):
         covariance = kernel(t, t)
-        assert np.all(covariance[2] == 0)
-        assert np.all(covariance[:2, 3] == 0)
+        np.testing.assert_allclose(covariance[2], 0, atol=1e-15)
         assert np.linalg.eigvalsh(covariance).min() > -1e-12
     assert walk(t, t)[0, 0] == pytest.approx(distance(np.array([3.0]))[0])
-    assert slope_walk(t, t)[1, 1] == pytest.approx(distance(np.array([1.0]))[0] ** 3 / 3)
+    assert np.all(walk(t, t)[:2, 3] == 0)
+
+
+def test_the_slope_s_departure_is_an_integrated_ornstein_uhlenbeck_process() -> None:
+    """Against the double integral of exp(-REVERSION |u - v|) on a fine grid, on both sides."""
+    edges = np.linspace(0.0, 1.0, 2001)
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    for a, b in ((1.5, 1.5), (2.0, 0.7), (-1.0, 2.0), (-1.0, -3.0)):
+        u, v = a * middle, b * middle
+        expected = a * b * np.exp(-REVERSION * np.abs(u[:, None] - v[None, :])).mean()
+        found = slope_reversion(np.array([a]), np.array([b]))[0, 0]
+        assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_prior_weights_of_the_structures_sum_to_one_where_the_noise_is_known() -> None:
     noise = noise_model(points(replicates=3), within_squares=0.002, within_df=16)
     assert np.exp(noise.log_prior).sum() == pytest.approx(1.0)
     exact = (noise.wander == 0) & (noise.bend == 0)
-    assert np.exp(noise.log_prior)[exact].sum() == pytest.approx(0.9)
+    assert np.exp(noise.log_prior)[exact].sum() == pytest.approx(0.7)
 
 
 def test_whitening_inverts_the_covariance() -> None:
     noise = noise_model(points())
     for whiten, wander, bend in zip(noise.whiten, noise.wander, noise.bend, strict=True):
         covariance = np.linalg.inv(whiten.T @ whiten)
-        departure = wander * walk(LOG_RATIO, LOG_RATIO) + bend * slope_walk(LOG_RATIO, LOG_RATIO)
+        departure = wander * walk(LOG_RATIO, LOG_RATIO) + bend * slope_reversion(
+            LOG_RATIO, LOG_RATIO
+        )
         independent = covariance - departure
         off = independent - np.diag(np.diag(independent))
         np.testing.assert_allclose(off, 0, atol=1e-6 * covariance.max())

@@ -97,12 +97,6 @@ class Draws:
     """Per draw, log error of the law at ``Fit.reference``."""
     scale: tuple[float, ...]
     """Per draw, the scale (standard deviation) of a new point's log error about the law."""
-    level_scale: tuple[float, ...]
-    """Per draw, the scale of the level's own error."""
-    wander: tuple[float, ...]
-    """Per draw, the departure from the law: random walk, per root of one unit of log samples."""
-    bend: tuple[float, ...]
-    """Per draw, random walk of the slope, per root of one unit of log samples."""
     structure: tuple[int, ...]
     """Per draw, which structure of the noise (``stats.noise``) it was made with."""
 
@@ -133,6 +127,8 @@ class Fit:
     df: float = 0.0
     """Degrees of freedom of the t distributions about the draws."""
     draws: tuple[Draws, ...] = ()
+    widened: tuple[float, ...] = ()
+    """Of a robust fit, by how much the variance of each used point is widened."""
     notes: tuple[str, ...] = ()
     """What was done to the input: sentences."""
 

@@ -4,8 +4,10 @@ log error = log law + departure + noise. The *noise* is independent between poin
 of it (1 / replicates, or given standard errors), plus a scatter of unknown relative size, or
 noise that grows towards small sizes. The *departure* says that no law holds exactly: it is zero
 at the largest size and wanders off with distance from there in log m, by a random walk
-(``wander``) or a random walk of the slope (``bend``), alike towards smaller sizes, where it tells
-the fit to listen to the nearer points, and beyond the data, where it widens the forecast.
+(``wander``) or because its slope (``bend``) is a stationary process that reverts to zero, an
+Ornstein-Uhlenbeck process. Towards smaller sizes it tells the fit to listen to the nearer points;
+beyond the data it widens the forecast, which leaves with the slope of the last points and returns
+to that of the law.
 
 Everything is sigma^2 R with a scaled inverse chi-square prior on sigma^2 and R one of a handful of
 matrices, each with its own prior scale. Integrating over sigma gives t and F limits with
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -31,15 +34,17 @@ NOISE = 0.01
 """Prior scale of the noise of log error where there is no departure."""
 WANDER = 0.05
 """Prior scale of the random walk: standard deviation per root of one unit of log m."""
-BEND = 0.13
-"""Prior scale of the slope's random walk, per root of one unit of log m."""
+BEND = 0.12
+"""Prior scale of the slope about that of the law: its standard deviation."""
+REVERSION = 0.7
+"""Per unit of log m: over a factor of four a slope keeps 1/e of its distance from the law's."""
 SLOWDOWN = 3.0
-"""In log m: beyond a factor of 20 the departure slows down."""
+"""In log m: beyond a factor of 20 the random walk slows down."""
 RATIOS = ((0, 0), (10, 0), (100, 0), (0, 10), (0, 100), (0, 1000), (10, 100), (100, 100))
 """(wander, bend) variances relative to sigma^2, where sigma is not known beforehand."""
-SIZES = ((0.0, 0.0), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (0.0, 0.04), (0.0, 0.13), (0.03, 0.1))
+SIZES = ((0.0, 0.0), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (0.0, 0.06), (0.0, 0.2), (0.03, 0.2))
 """(wander, bend) standard deviations where it is: replicates or standard errors were given."""
-EXACT_KNOWN, EXACT_UNKNOWN = 0.9, 0.2
+EXACT_KNOWN, EXACT_UNKNOWN = 0.7, 0.2
 """Prior probability that there is no departure; the rest is shared evenly. Where the noise is
 not known beforehand a departure can pass for it, and published curves nearly always show one."""
 GROWTHS = (0.0, 1.0, 2.0)
@@ -72,11 +77,31 @@ class Noise:
     sum_squares: Array
     """Sum of squares of prior and replicates together, in squared log error."""
 
-    @property
+    @cached_property
     def information(self) -> Array:
         """1'R^-1 1: the precision of the level relative to sigma^-2."""
         one = self.whiten.sum(axis=2)
         return np.einsum("jn,jn->j", one, one)
+
+    @cached_property
+    def level(self) -> Array:
+        """(structures, n) weights of the generalised least squares estimate of the level."""
+        one = self.whiten.sum(axis=2)[:, None, :]
+        return (one @ self.whiten)[:, 0] / self.information[:, None]
+
+    @cached_property
+    def squares(self) -> Array:
+        """(structures, n (n + 1) / 2): sums of squares about the level are this times ``pairs``."""
+        one = self.level[:, :, None] * self.level[:, None, :] * self.information[:, None, None]
+        form = np.swapaxes(self.whiten, 1, 2) @ self.whiten - one
+        row, column = np.triu_indices(self.whiten.shape[1])
+        return form[:, row, column] * np.where(row == column, 1.0, 2.0)
+
+
+def pairs(residual: Array) -> Array:
+    """Products of all pairs of rows, (n (n + 1) / 2, draws): a quadratic form is linear in them."""
+    row, column = np.triu_indices(len(residual))
+    return residual[row] * residual[column]
 
 
 def distance(log_ratio: Array) -> Array:
@@ -96,11 +121,15 @@ def walk(a: Array, b: Array) -> Array:
     return np.where(np.sign(a)[:, None] * np.sign(b)[None, :] > 0, low, 0.0)
 
 
-def slope_walk(a: Array, b: Array) -> Array:
-    """Covariance of an integrated random walk with level and slope zero at the origin."""
-    low = walk(a, b)
-    high = np.maximum(distance(a)[:, None], distance(b)[None, :])
-    return low * low * (3.0 * high - low) / 6.0
+def slope_reversion(a: Array, b: Array) -> Array:
+    """Covariance of the integral from the origin of a stationary slope of unit variance.
+
+    The slope's correlation over a distance d in log m is exp(-REVERSION * d), on both sides.
+    """
+    x, y = np.abs(REVERSION * a)[:, None], np.abs(REVERSION * b)[None, :]
+    apart = np.abs(REVERSION * (a[:, None] - b[None, :]))
+    straight = x + y - apart - 1.0
+    return np.asarray((straight + np.exp(-x) + np.exp(-y) - np.exp(-apart)) / REVERSION**2)
 
 
 def noise_model(
@@ -179,7 +208,7 @@ def _noise(
     w, b = np.array(wander), np.array(bend)
     covariance = (
         w[:, None, None] * walk(log_ratio, log_ratio)
-        + b[:, None, None] * slope_walk(log_ratio, log_ratio)
+        + b[:, None, None] * slope_reversion(log_ratio, log_ratio)
         + np.stack([np.diag(v) for v in independent])
     )
     factor = np.linalg.cholesky(covariance)

@@ -9,7 +9,9 @@ weight is the law's evidence.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from math import lgamma, log, pi
 
 import numpy as np
@@ -17,10 +19,10 @@ from scipy.special import ndtri
 
 from steep.laws.law import Array, Law
 from steep.stats.mixture import systematic
-from steep.stats.noise import Noise
+from steep.stats.noise import Noise, pairs
 
 PROPOSAL_DF = 5.0
-KERNELS, WIDTH = 16, 0.5
+KERNELS, WIDTH = 16, 0.25
 """How many proposals follow the ridge of a posterior, and their width relative to all of it."""
 
 
@@ -38,7 +40,7 @@ class Sample:
     squares: Array
     """(draws, structures), residual + prior sum of squares; sigma^2 is this over ``df``."""
 
-    @property
+    @cached_property
     def log_evidence(self) -> float:
         return float(_log_sum(self.log_weight.ravel()))
 
@@ -58,6 +60,23 @@ def _log_sum(values: Array) -> float:
     return top + log(float(np.sum(np.exp(values - top))))
 
 
+def _log_sums(values: Array) -> Array:
+    """Log of the sum of exponentials over the last axis, (draws,)."""
+    top = values.max(axis=1)
+    return np.asarray(top + np.log(np.exp(values - top[:, None]).sum(axis=1)))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where ``count`` of the draws came from."""
+
+    log_one: Callable[[Array], Array]
+    count: int
+
+    def log_density(self, z: Array) -> Array:
+        return self.log_one(z) + log(self.count)
+
+
 def _log_normal(z: Array) -> Array:
     return -0.5 * np.sum(z * z, axis=1) - 0.5 * z.shape[1] * log(2 * pi)
 
@@ -67,8 +86,9 @@ def _log_t(z: Array, centres: Array, factor: Array) -> Array:
     ``factor`` of their scale matrix."""
     d, v = z.shape[1], PROPOSAL_DF
     inverse = np.linalg.inv(factor)
-    scaled = (z @ inverse.T)[:, None, :] - (centres @ inverse.T)[None, :, :]
-    quad = np.einsum("skd,skd->sk", scaled, scaled)
+    middle = centres.mean(axis=0)
+    a, b = (z - middle) @ inverse.T, (centres - middle) @ inverse.T
+    quad = np.maximum(np.sum(a * a, axis=1)[:, None] + np.sum(b * b, axis=1) - 2.0 * a @ b.T, 0.0)
     constant = lgamma((v + d) / 2) - lgamma(v / 2) - 0.5 * d * log(v * pi)
     mixed = np.mean((1.0 + quad / v) ** (-0.5 * (v + d)), axis=1)
     return constant - np.sum(np.log(np.diag(factor))) + np.log(np.maximum(mixed, 1e-300))
@@ -77,14 +97,11 @@ def _log_t(z: Array, centres: Array, factor: Array) -> Array:
 def likelihood(log_ratio: Array, log_error: Array, noise: Noise, law: Law, z: Array) -> tuple:
     """(log marginal likelihood, level, sum of squares), each (draws, structures)."""
     residual = log_error[:, None] - law.log_shape(log_ratio, z)
-    white = noise.whiten @ residual
-    one = noise.whiten.sum(axis=2)
-    information = noise.information
-    level = np.einsum("jn,jns->js", one, white) / information[:, None]
-    squares = np.einsum("jns,jns->js", white, white) - level**2 * information[:, None]
-    squares = np.maximum(squares, 0.0) + noise.sum_squares[:, None]
+    level = noise.level @ residual
+    residual -= residual.mean(axis=0)  # a level cancels: taken out first, rounding is least
+    squares = np.maximum(noise.squares @ pairs(residual), 0.0) + noise.sum_squares[:, None]
     df = noise.df + len(log_error) - 1
-    constant = noise.log_prior - 0.5 * noise.log_det - 0.5 * np.log(information)
+    constant = noise.log_prior - 0.5 * noise.log_det - 0.5 * np.log(noise.information)
     return (constant[:, None] - 0.5 * df * np.log(squares)).T, level.T, squares.T
 
 
@@ -110,27 +127,30 @@ def sample_law(
     """Weighted posterior draws of ``law``'s shape on points at ``log_ratio`` (n,)."""
     d = len(law.shape)
     z = cover(first, d)
-    result = likelihood(log_ratio, log_error, noise, law, z)
-    log_prior = _log_normal(z)
-    components = [log_prior + log(first)]
-    proposals: list[tuple[Array, Array, int]] = []
+    found = [likelihood(log_ratio, log_error, noise, law, z)]
+    target = _log_sums(found[0][0]) + _log_normal(z)
+    sources = [_Source(_log_normal, first)]
+    # log density of all sources together at all draws, kept up as either grows
+    density = sources[0].log_density(z)
     base = cover(max(later, default=1), d + 1)
     for i, count in enumerate(later):
-        total = np.logaddexp.reduce(result[0], axis=1) + log_prior
-        weight = _flattened(total - np.logaddexp.reduce(components), wanted=8.0 * d)
+        weight = _flattened(target - density, wanted=8.0 * d)
         centres, factor = _proposal(z, weight, kernels=1 if i == 0 else KERNELS)
         # a t deviate is a normal one over the root of a chi-square: the last score makes the latter
         stretch = _chi_square_root(base[:count, d])
         step = (base[:count, :d] @ factor.T) / stretch[:, None]
         fresh = centres[np.arange(count) % len(centres)] + step
-        more = likelihood(log_ratio, log_error, noise, law, fresh)
+        found.append(likelihood(log_ratio, log_error, noise, law, fresh))
+        target = np.concatenate([target, _log_sums(found[-1][0]) + _log_normal(fresh)])
+        source = _Source(partial(_log_t, centres=centres, factor=factor), count)
+        before = np.logaddexp.reduce([s.log_density(fresh) for s in sources], axis=0)
+        density = np.concatenate([density, before])
         z = np.concatenate([z, fresh])
-        result = tuple(np.concatenate([a, b]) for a, b in zip(result, more, strict=True))
-        log_prior = np.concatenate([log_prior, _log_normal(fresh)])
-        proposals.append((centres, factor, count))
-        components = [log_prior + log(first)] + [_log_t(z, c, f) + log(k) for c, f, k in proposals]
-    log_weight = result[0] + (log_prior - np.logaddexp.reduce(components))[:, None]
-    return Sample(law, z, log_weight, result[1], result[2])
+        density = np.logaddexp(density, source.log_density(z))
+        sources.append(source)
+    log_likelihood, level, squares = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    log_weight = log_likelihood + (_log_normal(z) - density)[:, None]
+    return Sample(law, z, log_weight, level, squares)
 
 
 def _proposal(z: Array, weight: Array, kernels: int) -> tuple[Array, Array]:

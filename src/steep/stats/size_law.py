@@ -3,6 +3,10 @@
 A best fit at the largest size tried says "at least this size", one at the smallest "at most":
 each enters as the probability of lying beyond (Tobin 1958), never as a value. Draws come from the
 exact posterior of the two-sided points and are weighted by the one-sided ones.
+
+A best fit is one of the sizes tried, so even without noise it lies off the law by an error about
+uniform over half a step of the ladder to both sides. Where the steps are known the scatter is never
+below that: a few points on a coarse ladder can lie on a wrong line exactly.
 """
 
 from __future__ import annotations
@@ -27,17 +31,23 @@ def fit_size_law(
     parameters: Iterable[float],
     edge: Iterable[str] | None = None,
     level: float = 0.9,
+    step: Iterable[float] | None = None,
 ) -> SizeLaw:
     """Fit s(m) = sigma * m**beta_p to best-fit sizes.
 
-    ``edge`` is '' for an optimum inside the ladder, 'low' or 'high' for one at its edge. With
-    fewer than four two-sided optima on different sizes of data the outcome is 'not measured'.
-    Raises ValueError for unequal lengths, sizes that are not positive or an unknown edge.
+    ``edge`` is '' for an optimum inside the ladder, 'low' or 'high' for one at its edge; ``step``
+    the ratio (at least 1) of neighbouring sizes of the ladder about each best fit, where known.
+    With fewer than four two-sided optima on different sizes of data the outcome is 'not measured'.
+    Raises ValueError for unequal lengths, sizes that are not positive, an unknown edge or steps
+    below 1.
     """
     m, s = (np.asarray(list(v), dtype=float) for v in (samples, parameters))
     side = np.array([""] * len(m) if edge is None else list(edge))
-    if not len(m) == len(s) == len(side):
-        raise ValueError("samples, parameters and edge have different lengths")
+    ratio = np.ones(len(m)) if step is None else np.asarray(list(step), dtype=float)
+    if not len(m) == len(s) == len(side) == len(ratio):
+        raise ValueError("samples, parameters, edge and step have different lengths")
+    if not np.all((ratio >= 1) & np.isfinite(ratio)):
+        raise ValueError("a step is the ratio of a larger size to a smaller one, at least 1")
     if not np.all((m > 0) & (s > 0) & np.isfinite(m) & np.isfinite(s)):
         raise ValueError("samples and parameters must be positive numbers")
     if not np.isin(side, ["", "low", "high"]).all():
@@ -52,7 +62,8 @@ def fit_size_law(
         return SizeLaw("not measured", reason, two_sided=two_sided, censored=censored, level=level)
     x, y = np.log(m), np.log(s)
     center = float(x[inside].mean())
-    draws, weight, sigma, df = _draws(x - center, y, side, _resolution(y))
+    least = float(np.mean(np.log(ratio[inside]) ** 2) / 12) ** 0.5
+    draws, weight, sigma, df = _draws(x - center, y, side, least or _resolution(y), least)
     kept = draws[systematic(weight, DRAWS)]
     return SizeLaw(
         outcome="ok",
@@ -69,13 +80,18 @@ def fit_size_law(
 
 
 def _resolution(y: Array) -> float:
-    """Standard deviation that the ladder's own steps give a size: a uniform error within a step."""
+    """The same guessed from the best-fit sizes, where nobody says what the ladder was."""
     steps = np.diff(np.unique(np.round(y, 9)))
     return float(steps.min()) / 12**0.5 if len(steps) else 0.1
 
 
-def _draws(x: Array, y: Array, side: Array, resolution: float) -> tuple[Array, Array, Array, float]:
-    """(level, slope) draws (draws, 2), weights (draws,), scatters (draws,), degrees of freedom."""
+def _draws(
+    x: Array, y: Array, side: Array, resolution: float, least: float
+) -> tuple[Array, Array, Array, float]:
+    """(level, slope) draws (draws, 2), weights (draws,), scatters (draws,), degrees of freedom.
+
+    No scatter is below ``least``.
+    """
     inside = side == ""
     n = int(inside.sum())
     design = np.stack([np.ones(n), x[inside]], axis=1)
@@ -87,7 +103,7 @@ def _draws(x: Array, y: Array, side: Array, resolution: float) -> tuple[Array, A
     squares = float(residual @ residual) + resolution**2
     z = cover(COVER, 3)
     uniform = (np.argsort(np.argsort(z[:, 2])) + 0.5) / COVER
-    sigma = np.sqrt(squares / (2.0 * gammaincinv(df / 2.0, uniform)))
+    sigma = np.maximum(np.sqrt(squares / (2.0 * gammaincinv(df / 2.0, uniform))), least)
     draws = mean + sigma[:, None] * (z[:, :2] @ np.linalg.cholesky(normal).T)
     beyond = np.zeros(COVER)
     for where, sign in (("high", 1.0), ("low", -1.0)):
