@@ -34,7 +34,7 @@ bench-lcdb: environment
 	$(BIN)/python benchmarks/lcdb.py benchmarks/data/lcdb11_dev.csv
 
 bench-fit: environment
-	$(BIN)/python benchmarks/fit_speed.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fit_speed.py
 
 bench-engine: environment
 	$(BIN)/python benchmarks/engine.py
