@@ -1,9 +1,14 @@
 """The specs in ``studies``: each is one that steep reads, and says how to run itself."""
 
+import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from steep.cli import app
 from steep.config import load
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +30,19 @@ def test_a_spec_is_read_and_says_its_command(path: Path) -> None:
     assert loaded.spec.study.startswith(path.stem)
     text = path.read_text()
     assert f"steep run {place}" in text or f"make {path.stem}" in text
+
+
+COMMANDS = sorted({c for p in SPECS for c in re.findall(r"^#   steep (.+)$", p.read_text(), re.M)})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_that_a_spec_names_can_be_given(command: str) -> None:
+    """Parsed, not run: a name or an option that does not exist is an error."""
+    group: Any = typer.main.get_command(app)
+    words = shlex.split(command)
+    while hasattr(group, "commands"):
+        group = group.commands[words.pop(0)]
+    group.make_context("steep", words)
 
 
 @pytest.mark.parametrize("name", LANGUAGE)
