@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steep.domains.contract import DataError
+from steep.domains.files import content
 
 if TYPE_CHECKING:
     import kaldi_native_fbank
@@ -121,15 +122,6 @@ def _compute(paths: Sequence[Path], how: Analysis, data: Path, notes: Path) -> N
 
 
 # ---------------------------------------------------------------- one clip
-
-
-def content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def read(path: Path) -> tuple[np.ndarray, int]:

@@ -7,7 +7,6 @@ leaks into another, and every shard sees the same function of the pixels.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import zipfile
@@ -20,9 +19,7 @@ import numpy as np
 
 from steep.config import Count, Strict
 from steep.domains.contract import (
-    POOL,
     TEST,
-    TRAIN,
     VALIDATION,
     DataError,
     Items,
@@ -30,6 +27,7 @@ from steep.domains.contract import (
     Scores,
     epochs,
 )
+from steep.domains.files import by_part, content, digest_of, unzipped
 
 if TYPE_CHECKING:
     import torch
@@ -63,13 +61,10 @@ def open_domain(options: Options, base: Path) -> Images:
     """Read and check every file. Raises DataError naming the file that cannot be used."""
     parts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     files: dict[str, str] = {}
-    placed = {VALIDATION: options.validation, TEST: options.test}
-    train_part = TRAIN if all(placed.values()) else POOL
-    paths = {train_part: (options.train, options.train_labels)}
-    paths[VALIDATION] = (options.validation or "", options.validation_labels)
-    paths[TEST] = (options.test or "", options.test_labels)
-    for part, (path, labels) in paths.items():
+    labels_of = {VALIDATION: options.validation_labels, TEST: options.test_labels}
+    for part, path in by_part(options.train, options.validation, options.test).items():
         if path:
+            labels = labels_of.get(part, options.train_labels)
             images, classes, read = _read(base / path, base / labels if labels else None, options)
             parts[part] = _means(images, options.means, path), classes
             files |= {_name(file, base): digest for file, digest in read.items()}
@@ -110,10 +105,7 @@ class Images:
 
     def items(self) -> Items:
         digest = np.array(
-            [
-                int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
-                for image in self._images
-            ],
+            [digest_of(image.tobytes()) for image in self._images],
             np.uint64,
         )
         # Equal images are one group, so that no split puts them on both of its sides.
@@ -227,15 +219,6 @@ def _read(
     return images, classes, files
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def _read_idx_pair(
     path: Path, labels: Path | None
 ) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
@@ -248,7 +231,7 @@ def _read_idx_pair(
         if path.exists() and not found:
             raise DataError(f"{path}: its labels are not beside it as {usual}; name them")
         labels = found[0] if found else path
-    raw = {path: _bytes(path), labels: _bytes(labels)}
+    raw = {path: content(path), labels: content(labels)}
     images, classes = _idx(path, raw[path], 3), _idx(labels, raw[labels], 1)
     files = {file: hashlib.sha256(data).hexdigest() for file, data in raw.items()}
     return images[:, None], classes.astype(np.int64), files
@@ -256,10 +239,7 @@ def _read_idx_pair(
 
 def _idx(path: Path, data: bytes, dimensions: int) -> np.ndarray:
     """An IDX array of bytes: 0 0 8 dimensions, big-endian 32-bit sizes, then the values."""
-    try:
-        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: truncated or damaged: {error}") from None
+    data = unzipped(path, data)
     if not data:
         raise DataError(f"{path}: empty")
     if data[:3] != b"\x00\x00\x08" or len(data) < 4 + 4 * data[3]:
@@ -275,7 +255,7 @@ def _idx(path: Path, data: bytes, dimensions: int) -> np.ndarray:
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
     """``images`` [N, H, W] or [N, H, W, C] uint8, ``labels`` [N]. Pickled arrays are refused."""
-    data = _bytes(path)
+    data = content(path)
     digest = hashlib.sha256(data).hexdigest()
     try:
         # From memory: numpy leaves a damaged file open.
@@ -300,7 +280,7 @@ def _read_folders(path: Path, options: Options) -> tuple[np.ndarray, np.ndarray,
     labels: list[str] = []
     digest = hashlib.sha256()
     for file in files:
-        data = _bytes(file)
+        data = content(file)
         digest.update(f"{file.relative_to(path)}\n".encode() + hashlib.sha256(data).digest())
         try:
             with Image.open(file) as opened:

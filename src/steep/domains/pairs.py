@@ -8,16 +8,15 @@ with a tab or a line break in it is JSON's business. White space is folded to si
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import json
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from steep.domains.contract import DataError
+from steep.domains.files import content, unzipped
 
 END, UNKNOWN = 0, 1
 """Symbols 0 and 1 of every vocabulary of word pieces. END also starts what a decoder reads."""
@@ -35,16 +34,8 @@ class Pair(NamedTuple):
 
 def read_pairs(path: Path) -> tuple[list[Pair], str]:
     """(the file's pairs in order, its SHA-256). Raises DataError naming the file and its lines."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        plain = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: truncated or damaged: {error}") from None
+    data = content(path)
+    plain = unzipped(path, data)
     try:
         text = plain.decode("utf-8-sig")
     except UnicodeDecodeError as error:

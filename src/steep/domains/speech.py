@@ -29,10 +29,6 @@ import numpy as np
 from steep.config import Count, Positive, Strict
 from steep.domains import audio
 from steep.domains.contract import (
-    POOL,
-    TEST,
-    TRAIN,
-    VALIDATION,
     DataError,
     Items,
     Position,
@@ -40,6 +36,7 @@ from steep.domains.contract import (
     by_length,
     epochs,
 )
+from steep.domains.files import by_part, content, digest_of
 from steep.engine.compiled import cache_folder
 
 if TYPE_CHECKING:
@@ -79,10 +76,7 @@ class Options(Strict):
 def open_domain(options: Options, base: Path) -> Speech:
     """Read and check every file; compute features that the cache does not hold. Raises DataError
     naming the manifest and its line, or the audio file, that cannot be used."""
-    placed = {VALIDATION: options.validation, TEST: options.test}
-    manifests = {TRAIN if all(placed.values()) else POOL: options.train} | {
-        part: path for part, path in placed.items() if path
-    }
+    manifests = by_part(options.train, options.validation, options.test)
     rows: list[Row] = []
     part: list[int] = []
     files: dict[str, str] = {}
@@ -92,7 +86,7 @@ def open_domain(options: Options, base: Path) -> Speech:
         part += [number] * len(found)
         files[name] = digest
     clips = list(dict.fromkeys(row.audio for row in rows))
-    digests = {path: hashlib.sha256(audio.content(path)).hexdigest() for path in clips}
+    digests = {path: hashlib.sha256(content(path)).hexdigest() for path in clips}
     together = "".join(digests[path] for path in clips)
     files["audio of all clips"] = hashlib.sha256(together.encode()).hexdigest()
     computed = audio.features(
@@ -149,7 +143,7 @@ class Speech:
         groups = [f"text {row.text}" if row.group is None else f"group {row.group}" for row in rows]
         self._group = np.unique(groups, return_inverse=True)[1].astype(np.int64)
         named = [f"{digest} {text}" for digest, text in zip(digests, self._texts, strict=True)]
-        self._digest = np.array([_digest(name) for name in named], np.uint64)
+        self._digest = np.array([digest_of(name.encode()) for name in named], np.uint64)
         self.shape = {
             "bands": self._features.shape[1],
             "vocabulary": len(self.alphabet) + 1,
@@ -294,7 +288,7 @@ def normalised(text: str) -> str:
 
 def _manifest(path: Path, alphabet: str | None) -> tuple[list[Row], str]:
     """(rows, SHA-256 of the file). Raises DataError naming the line that cannot be used."""
-    data = audio.content(path)
+    data = content(path)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -362,7 +356,3 @@ def _fits(row: Row, seconds: float, options: Options) -> bool:
         raise DataError(f"{row.audio}: {seconds} s of audio where {row.where} says {row.seconds} s")
     repeats = sum(a == b for a, b in pairwise(row.text))
     return seconds <= options.longest and len(row.text) + repeats <= options.fastest * seconds
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

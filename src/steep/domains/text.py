@@ -6,16 +6,15 @@ a block between blank lines with white space folded to single blanks.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, DataError
+from steep.domains.contract import DataError
+from steep.domains.files import by_part, content, digest_of, unzipped
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Texts:
     @property
     def digest(self) -> np.ndarray:
         """uint64 [N]: equal paragraphs, equal digest."""
-        return np.array([_digest(text) for text in self.paragraphs], np.uint64)
+        return np.array([digest_of(text.encode()) for text in self.paragraphs], np.uint64)
 
 
 def read(
@@ -45,10 +44,7 @@ def read(
 ) -> Texts:
     """Read and check every file; ``paragraphs`` makes a file's text into items. Raises DataError
     naming the file that cannot be used."""
-    placed = {VALIDATION: validation, TEST: test}
-    patterns = {TRAIN if all(placed.values()) else POOL: train} | {
-        part: path for part, path in placed.items() if path
-    }
+    patterns = by_part(train, validation, test)
     texts: list[str] = []
     part: list[int] = []
     source: list[int] = []
@@ -95,23 +91,11 @@ def _matching(base: Path, pattern: str) -> list[Path]:
 
 def _text(path: Path) -> tuple[str, str]:
     """(the file's text, SHA-256 of the file)."""
+    data = content(path)
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        plain = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-        text = plain.decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: truncated or damaged: {error}") from None
+        text = unzipped(path, data).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text: byte {error.start}") from None
     if not text.strip():
         raise DataError(f"{path}: empty")
     return text, hashlib.sha256(data).hexdigest()
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

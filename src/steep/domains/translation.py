@@ -14,7 +14,6 @@ ones before, is wrong. What a model writes by itself (beam search) is scored by 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,9 +24,7 @@ import numpy as np
 from steep.config import Count, Strict
 from steep.domains.contract import (
     POOL,
-    TEST,
     TRAIN,
-    VALIDATION,
     DataError,
     Items,
     Position,
@@ -36,6 +33,7 @@ from steep.domains.contract import (
     epochs,
     unigram_guess,
 )
+from steep.domains.files import by_part, digest_of
 from steep.domains.pairs import END, Pair, WordPieces, learn_pieces, read_pairs
 
 if TYPE_CHECKING:
@@ -75,10 +73,7 @@ def open_domain(options: Options, base: Path) -> Translation:
     for package in ("sentencepiece", "sacrebleu"):
         if importlib.util.find_spec(package) is None:
             raise DataError(f"translation needs {package}: pip install 'steep[translation]'")
-    placed = {VALIDATION: options.validation, TEST: options.test}
-    paths = {TRAIN if all(placed.values()) else POOL: options.train} | {
-        part: path for part, path in placed.items() if path
-    }
+    paths = by_part(options.train, options.validation, options.test)
     pairs: list[Pair] = []
     part: list[int] = []
     files: dict[str, str] = {}
@@ -162,7 +157,9 @@ class Translation:
         ]
         return Items(
             self._target.length.astype(float),
-            np.array([_digest(pair) for pair in self._pairs], np.uint64),
+            np.array(
+                [digest_of(f"{p.source}\0{p.target}".encode()) for p in self._pairs], np.uint64
+            ),
             np.array(group, np.int64),
             self._part,
             files=self._files,
@@ -265,8 +262,3 @@ def _before_softmax(model: Any, batch: Any) -> tuple[torch.Tensor, torch.Tensor,
     h_NxH = model.hidden(source_BxS, length_B, read_BxT).flatten(0, 1).index_select(0, place_N)
     weight_VxH = model.decoder.weight
     return h_NxH, weight_VxH, weight_VxH.new_zeros(len(weight_VxH))
-
-
-def _digest(pair: Pair) -> int:
-    text = f"{pair.source}\0{pair.target}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

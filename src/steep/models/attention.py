@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steep.config import Count, Strict
-from steep.models.contract import Family
-from steep.models.ragged import LSTM, BiLSTM, Ragged, State, initialise
+from steep.models.contract import Family, parameters_under
+from steep.models.ragged import LSTM, RECIPE, BiLSTM, Ragged, State, initialise
 
 END = 0
 """Symbol that starts a transcript as an input, and ends it as an output."""
@@ -198,28 +198,12 @@ def build(size: int, shape: Mapping[str, int], options: Any) -> nn.Module:
     return AttentionModel(size, shape, options)
 
 
-def embeddings(model: nn.Module) -> int:
-    """Parameters of the embedding and of the softmax layer."""
-    return sum(
-        parameter.numel()
-        for name, parameter in model.named_parameters()
-        if name.startswith(("embedding", "classifier"))
-    )
-
-
 FAMILY = Family(
     "attention",
     build,
     kind="speech",
     dial="width",
     smallest=2,
-    recipe={
-        "optimizer": "adam",
-        "learning_rate": 0.003,
-        "momentum": 0.9,
-        "batch_size": 16,
-        "clip": 1.0,
-        "averaging": 8.0,
-    },
-    embeddings=embeddings,
+    recipe=RECIPE,
+    embeddings=parameters_under("embedding", "classifier"),
 )

@@ -53,3 +53,12 @@ class Family:
     the plain model's operations. None: as engine/count.py counts this ``kind``."""
     misfit: Callable[[Any, Mapping[str, Value]], str | None] = lambda options, values: None
     """(``Options``, hyperparameters) -> why they do not go together, as a sentence, or None."""
+
+
+def parameters_under(*names: str) -> Callable[[torch.nn.Module], int]:
+    """Counts a model's parameters whose names begin so: for ``Family.embeddings``."""
+
+    def count(model: torch.nn.Module) -> int:
+        return sum(p.numel() for name, p in model.named_parameters() if name.startswith(names))
+
+    return count

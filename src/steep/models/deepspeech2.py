@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steep.config import Count, Strict
-from steep.models.contract import Family
-from steep.models.ragged import BiLSTM, Ragged, initialise
+from steep.models.contract import Family, parameters_under
+from steep.models.ragged import RECIPE, BiLSTM, Ragged, initialise
 
 BLANK = 0
 CLIPPED = 20.0
@@ -113,27 +113,11 @@ def build(size: int, shape: Mapping[str, int], options: Any) -> nn.Module:
     return DeepSpeech2(size, shape, options)
 
 
-def embeddings(model: nn.Module) -> int:
-    """Parameters of the softmax layer."""
-    return sum(
-        parameter.numel()
-        for name, parameter in model.named_parameters()
-        if name.startswith("classifier")
-    )
-
-
 FAMILY = Family(
     "deepspeech2",
     build,
     kind="speech",
     dial="width",
-    recipe={
-        "optimizer": "adam",
-        "learning_rate": 0.003,
-        "momentum": 0.9,
-        "batch_size": 16,
-        "clip": 1.0,
-        "averaging": 8.0,
-    },
-    embeddings=embeddings,
+    recipe=RECIPE,
+    embeddings=parameters_under("classifier"),
 )

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from steep.models.contract import parameters_under
 from steep.records import Value
 
 RECIPE: dict[str, Value] = {
@@ -35,10 +36,5 @@ def initialise(model: nn.Module) -> None:
             nn.init.uniform_(parameter, -0.1, 0.1)
 
 
-def embeddings(model: nn.Module) -> int:
-    """Parameters of the input table and the softmax layer: 2 h V + V."""
-    return sum(
-        parameter.numel()
-        for name, parameter in model.named_parameters()
-        if name.startswith(("embedding", "decoder"))
-    )
+embeddings = parameters_under("embedding", "decoder")
+"""Parameters of the input table and the softmax layer: 2 h V + V."""

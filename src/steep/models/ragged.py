@@ -12,7 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from steep.records import Value
+
 State = tuple[Tensor, Tensor]
+
+RECIPE: dict[str, Value] = {
+    "optimizer": "adam",
+    "learning_rate": 0.003,
+    "momentum": 0.9,
+    "batch_size": 16,
+    "clip": 1.0,
+    "averaging": 8.0,
+}
+"""Of both speech families."""
 
 
 class Ragged:

@@ -1,0 +1,40 @@
+"""The files of a domain, read and told from each other: errors are sentences that name the file."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from pathlib import Path
+
+from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, DataError
+
+
+def by_part(train: str, validation: str | None, test: str | None) -> dict[int, str]:
+    """The path of each ``Items.part``: ``train`` is the pool, unless V and test are both placed."""
+    placed = {VALIDATION: validation, TEST: test}
+    whole = TRAIN if all(placed.values()) else POOL
+    return {whole: train} | {part: path for part, path in placed.items() if path}
+
+
+def content(path: Path) -> bytes:
+    """The whole file, as it lies there. Raises DataError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def unzipped(path: Path, data: bytes) -> bytes:
+    """``data``, the content of ``path``, without gzip where it has it. Raises DataError."""
+    try:
+        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: truncated or damaged: {error}") from None
+
+
+def digest_of(item: bytes) -> int:
+    """64 bits for ``Items.digest``: equal content, equal digest."""
+    return int.from_bytes(hashlib.blake2b(item, digest_size=8).digest(), "little")
