@@ -42,7 +42,8 @@ def select(
     """The best-fit model of every shard that has a finished candidate, by (draw, size).
 
     Only COMPLETE and CAPPED runs have a score; a diverged seed counts as infinitely bad. Where
-    a candidate has all ``seeds`` seeds, those that have fewer cannot be best."""
+    a candidate has all ``seeds`` seeds, those that have fewer cannot be best; they still tell of
+    their sizes."""
     trials = defaultdict(list)
     for measurement in measurements:
         trials[(measurement.trial.permutation, measurement.trial.samples)].append(measurement)
@@ -123,17 +124,18 @@ def _best_fit(
 ) -> BestFit | None:
     full = [c for c in pool if len(c.seeds) + c.diverged >= seeds]
     flags = [] if full else ["incomplete"]
-    pool = full or list(pool)
     if not pool:
         return None
-    best = min(pool, key=lambda c: (c.score, c.size))
+    best = min(full or pool, key=lambda c: (c.score, c.size))
     seed_se = None if spread is None else spread * best.score * _root(len(best.errors))
     sizes = sorted({c.size for c in pool})
     per_size = {s: min((c for c in pool if c.size == s), key=lambda c: c.score) for s in sizes}
     within = {s: _same(per_size[s], best, shard, spread, paired) for s in sizes}
     adequate = per_size[min(s for s in sizes if within[s])]
     plateau = best.size > adequate.size or any(within[s] for s in sizes if s > best.size)
-    edge = "" if shard.held_out else _edge(best.size, sizes)
+    # a size whose trials were all stopped was tried, too: it is no longer beyond the edge
+    tried = sorted({*sizes, *(m.trial.size for m in members if _stopped(m))})
+    edge = "" if shard.held_out else _edge(best.size, tried)
     if best.capped:
         flags.append("capped")
     if best.diverged:
@@ -152,7 +154,7 @@ def _best_fit(
         adequate,
         plateau,
         edge,
-        "" if shard.held_out else _edge(adequate.size, sizes),
+        "" if shard.held_out else _edge(adequate.size, tried),
         seed_se,
         _mean([m.validation_error_se for m in of_best]),
         _median([m.test_error for m in of_best]),
@@ -185,6 +187,10 @@ def _edge(size: int, sizes: Sequence[int]) -> str:
     if len(sizes) > 1 and size == sizes[-1]:
         return "high"
     return "low" if size == sizes[0] else ""
+
+
+def _stopped(measurement: Measurement) -> bool:
+    return measurement.status is Status.STOPPED and measurement.validation_error is not None
 
 
 def _is(measurement: Measurement, candidate: Candidate) -> bool:

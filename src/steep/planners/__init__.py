@@ -2,4 +2,5 @@
 
 PLANNERS = {
     "grid": "steep.planners.grid",
+    "frugal": "steep.planners.frugal",
 }

@@ -1,0 +1,256 @@
+"""Frugal: the trials that the answer needs, and no others. The default.
+
+One surface of log error over data, size and hyperparameters (``stats/surface.py``) holds what is
+known of all shards at once; every decision is read from it:
+
+1. a few cells spread over the smallest shard;
+2. then, again and again, the measurement that lowers the expected error of the chosen models most
+   per FLOP, on whatever shard: a new cell, another seed of one that cannot be told from its rivals,
+   the next rung of a stopped trial. Cheap shards come first because they tell of dear ones, and the
+   dear ones are trained only near their predicted optimum;
+3. when nothing is worth its price, every shard's choice gets all its seeds, and its neighbours on
+   the ladder are tried, so that an optimum is told from an edge and a plateau from an optimum.
+
+Past a shard's first complete trial, new ones run in rungs of its training curve and are left
+STOPPED while they are hopeless (``stats/rungs.py``). A ladder whose edge is best extends itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from math import log
+
+import numpy as np
+
+from steep.laws.law import Array
+from steep.planners import lattice
+from steep.planners.contract import Problem, Wanted
+from steep.planners.history import play
+from steep.planners.lattice import Cell, Lattice
+from steep.records import Measurement, Status, Trial
+from steep.stats import rungs
+from steep.stats.surface import Surface, fit_surface, knowledge_gradient, squash
+
+ADAPTIVE = True
+WORTH = 0.002
+"""Least gain, in log error averaged over the shards, for one trial of the choice at the largest
+shard: what costs less must gain in proportion."""
+TOGETHER = 4
+"""Most trials of one decision: what they tell overlaps."""
+
+
+def plan(
+    problem: Problem,
+    finished: Sequence[Measurement],
+    running: Sequence[Trial],
+    budget: float | None,
+) -> list[Wanted]:
+    """Every trial wanted and not finished; see ``planners/contract.py``."""
+    return play(partial(_decide, lattice.of(problem)), finished)
+
+
+@lru_cache(maxsize=1024)
+def _decide(space: Lattice, known: tuple[Measurement, ...]) -> tuple[Wanted, ...]:
+    first = space.shards[0]
+    if not any(m.trial.samples == first.samples for m in known):
+        spread = lattice.spread(space, 2 * len(space.names) + 4)
+        return tuple(Wanted(space.trial(first, cell, 0), why="spread") for cell in spread)
+    state = _State.of(space, known)
+    return _worthwhile(state) or _confirm(state) or _bracket(state) or _other_draws(state)
+
+
+# ---------------------------------------------------------------- what is known
+
+
+@dataclass(frozen=True)
+class _State:
+    """Measurements by place, and the surface they show."""
+
+    space: Lattice
+    tried: dict[tuple[float, Cell], tuple[Measurement, ...]]
+    places: tuple[tuple[int, Cell], ...]
+    """(shard, cell) of each cell of the surface."""
+    surface: Surface
+    price: dict[tuple[int, Cell], float]
+    """Of one complete trial, relative to one of the choice at the largest shard."""
+    reference: dict[int, Measurement]
+    """By shard: the best complete trial, with which training curves are compared."""
+
+    @classmethod
+    def of(cls, space: Lattice, known: Sequence[Measurement]) -> _State:
+        tried: dict[tuple[float, Cell], list[Measurement]] = {}
+        for m in known:
+            if m.trial.permutation == space.shards[0].permutation:
+                place = (m.trial.samples, Cell(m.trial.size, m.trial.hyperparameters))
+                tried.setdefault(place, []).append(m)
+        fixed = {place: tuple(ms) for place, ms in tried.items()}
+        places = []
+        reference: dict[int, Measurement] = {}
+        for i, shard in enumerate(space.shards):
+            here = {cell: ms for (m, cell), ms in fixed.items() if m == shard.samples}
+            places += [(i, cell) for cell in lattice.cells(space, here)]
+            scored = [m for ms in here.values() for m in ms if lattice.scored(m) and m.curve]
+            if scored:
+                reference[i] = min(scored, key=lambda m: (m.validation_error, m.trial.id))
+        surface = _surface(space, fixed, places, reference)
+        raw = lattice.prices(space, known, places)
+        state = cls(space, fixed, tuple(places), surface, {}, reference)
+        unit = raw[state.index(*state.choice(len(space.shards) - 1))]
+        price = {place: raw[k] / unit for k, place in enumerate(places)}
+        return replace(state, price=price)
+
+    def index(self, shard: int, cell: Cell) -> int:
+        return self.places.index((shard, cell))
+
+    def choice(self, shard: int) -> tuple[int, Cell]:
+        """The cell of the lowest expected error on a shard."""
+        here = [k for k, (i, _) in enumerate(self.places) if i == shard]
+        return self.places[min(here, key=lambda k: (self.surface.mean[k], k))]
+
+    def at(self, shard: int, cell: Cell) -> tuple[Measurement, ...]:
+        return self.tried.get((self.space.shards[shard].samples, cell), ())
+
+
+def _surface(
+    space: Lattice,
+    tried: dict[tuple[float, Cell], tuple[Measurement, ...]],
+    places: Sequence[tuple[int, Cell]],
+    reference: dict[int, Measurement],
+) -> Surface:
+    """The surface over ``places``, from every cell tried: whole trials, else what rungs foretell."""
+    rows, squares, df = [], 0.0, 0
+    for i, shard in enumerate(space.shards):
+        here = {cell: ms for (m, cell), ms in tried.items() if m == shard.samples}
+        logs = {
+            c: [log(m.validation_error) for m in ms if lattice.scored(m)] for c, ms in here.items()
+        }
+        lowest = min((np.mean(v) for v in logs.values() if v), default=0.0)
+        for cell, ms in here.items():
+            lost = sum(m.status in lattice.LOST for m in ms)
+            if logs[cell] or lost:
+                values = squash(np.array([*(v - lowest for v in logs[cell]), *[np.inf] * lost]))
+                squares += float(((values - values.mean()) ** 2).sum()) if not lost else 0.0
+                df += len(values) - 1 if not lost else 0
+                rows.append((i, cell, lowest + float(values.mean()), len(values), 0.0))
+            elif i in reference:
+                told = [rungs.foretold(m, reference[i]) for m in ms]
+                value, sd = min(told, key=lambda t: t[1])
+                value = lowest + float(squash(np.array(max(value - lowest, -0.5))))
+                rows.append((i, cell, value, 1, sd**2))
+    at = np.array([space.place(i, cell) for i, cell, *_ in rows])
+    values, counts, extra = (np.array([row[k] for row in rows], float) for k in (2, 3, 4))
+    cells = np.array([space.place(i, cell) for i, cell in places])
+    return fit_surface(at, values, counts, extra, (squares, float(df)), cells)
+
+
+# ---------------------------------------------------------------- decisions
+
+
+@dataclass(frozen=True)
+class _Option:
+    place: int
+    seed: int
+    up_to_steps: int | None
+    price: float
+    variance: float
+
+
+def _worthwhile(state: _State) -> tuple[Wanted, ...]:
+    """The measurements that gain most for their price, while any is worth it."""
+    options = _options(state)
+    wanted: list[Wanted] = []
+    surface = state.surface
+    shards = np.array([i for i, _ in state.places])
+    places = np.array([o.place for o in options], dtype=int)
+    variance = np.array([o.variance for o in options])
+    price = np.array([o.price for o in options])
+    taken: set[int] = set()
+    while options and len(wanted) < TOGETHER:
+        gain = knowledge_gradient(surface, shards, places, variance) / len(state.space.shards)
+        gain[[o.place in taken for o in options]] = 0.0
+        best = int(np.argmax(gain / price))
+        if gain[best] < WORTH * price[best]:
+            break
+        option = options[best]
+        taken.add(option.place)
+        wanted.append(_want(state, option, "worth its price"))
+        column = surface.covariance[:, option.place]
+        known = np.outer(column, column) / (column[option.place] + option.variance)
+        surface = replace(surface, covariance=surface.covariance - known)
+    return tuple(wanted)
+
+
+def _options(state: _State) -> list[_Option]:
+    """Every measurement that could be made next: of each cell, its next seed or rung."""
+    found = []
+    noise = state.surface.noise**2
+    for k, (i, cell) in enumerate(state.places):
+        ms = state.at(i, cell)
+        price = state.price[i, cell]
+        begun = [m for m in ms if m.status is Status.STOPPED]
+        if begun:
+            m = begun[0]
+            at = rungs.after(m.steps, state.reference[i])
+            left = rungs.share(at, state.reference[i]) - rungs.share(m.steps, state.reference[i])
+            variance = noise + rungs.variance(at, state.reference[i], 0.0)
+            found.append(_Option(k, m.trial.seed, at, price * max(left, 0.05), variance))
+        elif len(ms) < state.space.seeds:
+            reference = state.reference.get(i)
+            found.append(_Option(k, len(ms), None, price, noise))
+            if reference is not None and not ms and lattice.alike(cell, reference.trial):
+                at = rungs.after(0, reference)
+                gap = state.surface.mean[k] - log(reference.validation_error or 1.0)
+                variance = noise + rungs.variance(at, reference, gap)
+                if at is not None:
+                    found.append(_Option(k, 0, at, price * rungs.share(at, reference), variance))
+    return found
+
+
+def _want(state: _State, option: _Option, why: str) -> Wanted:
+    i, cell = state.places[option.place]
+    return Wanted(
+        state.space.trial(state.space.shards[i], cell, option.seed), option.up_to_steps, why
+    )
+
+
+def _confirm(state: _State) -> tuple[Wanted, ...]:
+    """All seeds of every shard's choice: one first where it has not been trained at all."""
+    first, rest = [], []
+    for i, shard in enumerate(state.space.shards):
+        _, cell = state.choice(i)
+        ms = {m.trial.seed: m for m in state.at(i, cell)}
+        ended = [s for s, m in ms.items() if m.status is not Status.STOPPED]
+        missing = [s for s in range(state.space.seeds) if s not in ended]
+        trials = [Wanted(state.space.trial(shard, cell, s), why="chosen") for s in missing]
+        (rest if ended else first).extend(trials if ended else trials[:1])
+    return tuple(first or rest)
+
+
+def _bracket(state: _State) -> tuple[Wanted, ...]:
+    """The choice's neighbours on the ladder, where they have not been tried."""
+    wanted = []
+    for i, shard in enumerate(state.space.shards):
+        _, cell = state.choice(i)
+        sizes = sorted({c.size for j, c in state.places if j == i})
+        tried = {c.size for j, c in state.places if j == i and state.at(j, c)}
+        at = sizes.index(cell.size)
+        for size in (sizes[at - 1 : at] if at else []) + sizes[at + 1 : at + 2]:
+            if size not in tried:
+                reference = state.reference.get(i)
+                up_to = None if reference is None else rungs.after(0, reference)
+                near = Cell(size, cell.hyperparameters)
+                wanted.append(Wanted(state.space.trial(shard, near, 0), up_to, "neighbour"))
+    return tuple(wanted)
+
+
+def _other_draws(state: _State) -> tuple[Wanted, ...]:
+    """Further draws of the data take what was chosen on the first."""
+    chosen = {s.samples: state.choice(i)[1] for i, s in enumerate(state.space.shards)}
+    return tuple(
+        Wanted(state.space.trial(shard, chosen[near], seed), why="another draw")
+        for shard in state.space.other_draws
+        for near in [min(chosen, key=lambda m: abs(log(m / shard.samples)))]
+        for seed in range(state.space.seeds)
+    )

@@ -1,0 +1,66 @@
+"""A search told as decisions: each looks at what earlier ones brought, never at what came since.
+
+A planner is pure in the set of results. A search that adapts becomes so by being played again from
+its start: each decision is asked anew and given only the measurements that the decisions before it
+wanted, as far as they wanted them, whatever else has arrived by now. The first decision whose
+trials are not all measured is the plan. So a search that was killed, one that ran on many workers
+and one that never stopped make the same decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from steep.planners.contract import Wanted
+from steep.records import Measurement, Status, Trial
+
+Decide = Callable[[tuple[Measurement, ...]], Sequence[Wanted]]
+"""The next trials, from what is known by now, in the order in which it was wanted."""
+
+
+def play(decide: Decide, finished: Sequence[Measurement]) -> list[Wanted]:
+    """The trials wanted now: those of the first decision that is not yet met."""
+    found = {m.trial: m for m in finished}
+    known: dict[Trial, Measurement] = {}
+    while wanted := decide(tuple(known.values())):
+        missing = [want for want in wanted if not met(want, found.get(want.trial))]
+        if missing:
+            return missing
+        before = dict(known)
+        known |= {w.trial: seen(found[w.trial], w.up_to_steps) for w in wanted}
+        if known == before:
+            raise RuntimeError("a search wants what it has already been told")
+    return []
+
+
+def met(want: Wanted, measured: Measurement | None) -> bool:
+    """Whether a trial has ended, or has come as far as it is wanted."""
+    if measured is None:
+        return False
+    if measured.status != Status.STOPPED:
+        return True
+    return want.up_to_steps is not None and measured.steps >= want.up_to_steps
+
+
+def seen(measured: Measurement, up_to_steps: int | None) -> Measurement:
+    """A measurement as it stood after ``up_to_steps``: what came later was not known then."""
+    if up_to_steps is None or measured.steps <= up_to_steps or not measured.curve:
+        return measured
+    curve = tuple(point for point in measured.curve if point.step <= up_to_steps)
+    best = min(curve, key=lambda point: point.validation_error, default=None)
+    share = up_to_steps / measured.steps
+    return replace(
+        measured,
+        status=Status.STOPPED,
+        validation_error=best.validation_error if best else None,
+        validation_loss=best.validation_loss if best else None,
+        best_step=best.step if best else 0,
+        steps=up_to_steps,
+        samples_seen=measured.samples_seen * share,
+        flops=None if measured.flops is None else measured.flops * share,
+        seconds=measured.seconds * share,
+        test_error=None,
+        test_loss=None,
+        curve=curve,
+    )

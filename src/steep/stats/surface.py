@@ -1,0 +1,173 @@
+"""The surface of a search: log error over data, model size and hyperparameters, from few trials.
+
+A Gaussian process in logs (Rasmussen & Williams 2006, chapters 2 and 5) whose prior is what a
+scaling study expects: a power law in the data, and about it U-curves, or plateaus, over size and
+hyperparameters that change slowly from shard to shard. Its lengths, amplitude and noise are weighed
+by their marginal likelihood on a small lattice, and the posterior is the mixture.
+
+What follows from it for a search:
+
+- *knowledge gradient* of a measurement (Frazier, Powell & Dayanik 2009): by how much it lowers the
+  expected error of the model that would then be chosen, summed over shards;
+- *leftover* of a search (expected opportunity cost, Chick & Inoue 2001): by how much the model
+  chosen is expected to lie above the best of the surface.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from scipy.special import ndtri
+
+from steep.laws.law import Array
+
+LEVEL, SLOPE, SLOPE_SD = 2.0, -0.25, 0.2
+"""Prior of the power law: standard deviation of its level, mean and deviation of its exponent."""
+AMPLITUDES = (0.1, 0.3, 0.8)
+"""Of log error about the law."""
+ALONG_DATA = (2.0, 6.0)
+ALONG_SIZE = (0.7, 1.4, 2.8)
+ALONG_OTHERS = (0.7, 1.5, 3.0)
+"""Correlation lengths: in log m, in log size on the dial, in log hyperparameters."""
+NOISES = (0.004, 0.01, 0.02, 0.04, 0.08)
+"""Standard deviation of log error over seeds."""
+ROUGH = 0.25
+"""Variance of a cell's own deviation from the smooth surface, relative to that of one seed."""
+KEPT = 6
+"""How many of the lattice's settings, heaviest first, the mixture keeps."""
+FAR = 1.0
+"""In log error: worse than the best of its shard by more than about this is only 'bad'."""
+BEND = 0.5
+"""From about here on ``squash`` compresses."""
+NODES = ndtri((np.arange(15) + 0.5) / 15)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The posterior of noise-free log error at the cells that were asked for."""
+
+    mean: Array
+    """(cells,)"""
+    covariance: Array
+    """(cells, cells)"""
+    noise: float
+    """Standard deviation of log error over seeds."""
+
+
+def squash(excess: Array) -> Array:
+    """Log error above a shard's best, compressed where it is large: how bad bad models are says
+    nothing of the good ones, and a diverged one is just bad."""
+    return np.minimum(BEND * np.log1p(np.asarray(excess) / BEND), FAR)
+
+
+def fit_surface(
+    places: Array,
+    values: Array,
+    counts: Array,
+    extra: Array,
+    within: tuple[float, float],
+    cells: Array,
+) -> Surface:
+    """The surface at ``cells`` (cells, dims) from measurements at ``places`` (n, dims).
+
+    Columns are log m, log size (relative to what the prior of the size law expects), then the
+    hyperparameters. ``values`` (n,) are means of log error over ``counts`` seeds, ``extra`` (n,)
+    their further variance; ``within`` the squares about the cells' means and their degrees of
+    freedom."""
+    settings_ = list(product(AMPLITUDES, ALONG_DATA, ALONG_SIZE, ALONG_OTHERS, NOISES))
+    table = np.array(settings_)
+    center = np.array([places[:, 0].mean(), *places[:, 1:].mean(axis=0)])
+    a, b = places - center, cells - center
+    shift = float(np.average(values - SLOPE * a[:, 0]))
+    residual = values - SLOPE * a[:, 0] - shift
+    covariance = _prior(a, a, table)
+    diagonal = table[:, 4, None] ** 2 * (1 / counts + ROUGH)[None] + extra[None]
+    index = np.arange(len(a))
+    covariance[:, index, index] += diagonal
+    factor = np.linalg.cholesky(covariance)
+    scaled = np.linalg.solve(factor, np.broadcast_to(residual, (len(table), len(a)))[..., None])
+    evidence = -0.5 * (scaled[..., 0] ** 2).sum(axis=1)
+    evidence -= np.log(factor[:, index, index]).sum(axis=1)
+    squares, df = within
+    evidence -= 0.5 * squares / table[:, 4] ** 2 + df * np.log(table[:, 4])
+    evidence -= 0.5 * _distance_from_middle(table)
+    heavy = np.argsort(-evidence, kind="stable")[:KEPT]
+    weight = np.exp(evidence[heavy] - evidence[heavy[0]])
+    weight /= weight.sum()
+    means, covariances = _posteriors(a, b, table[heavy], factor[heavy], scaled[heavy])
+    same = np.all(cells[:, None] == cells[None], axis=2)
+    covariances += same[None] * (ROUGH * table[heavy, 4] ** 2)[:, None, None]
+    mean = weight @ means
+    apart = means - mean
+    spread = np.einsum("k,kij->ij", weight, covariances)
+    spread += np.einsum("k,ki,kj->ij", weight, apart, apart)
+    noise = float(np.sqrt(weight @ table[heavy, 4] ** 2))
+    return Surface(mean + shift + SLOPE * b[:, 0], spread, noise)
+
+
+def _prior(a: Array, b: Array, table: Array) -> Array:
+    """Prior covariance (settings, len(a), len(b)) without noise."""
+    apart = (a[:, None, :] - b[None, :, :]) ** 2
+    lengths = [table[:, 1], table[:, 2]] + [table[:, 3]] * (a.shape[1] - 2)
+    form = sum(
+        apart[None, :, :, i] / length[:, None, None] ** 2 for i, length in enumerate(lengths)
+    )
+    law = LEVEL**2 + SLOPE_SD**2 * a[:, None, 0] * b[None, :, 0]
+    return np.asarray(law[None] + table[:, 0, None, None] ** 2 * np.exp(-0.5 * form))
+
+
+def _distance_from_middle(table: Array) -> Array:
+    """Squared steps from the middle of the lattice: a weak prior of settings."""
+    total = np.zeros(len(table))
+    for i in range(4):
+        values = np.unique(table[:, i])
+        total += (np.searchsorted(values, table[:, i]) - (len(values) - 1) / 2) ** 2
+    return total
+
+
+def _posteriors(
+    a: Array, b: Array, table: Array, factor: Array, scaled: Array
+) -> tuple[Array, Array]:
+    """Means (settings, cells) and covariances (settings, cells, cells).
+
+    A cell that was measured takes its own deviation from the smooth surface along."""
+    cross = _prior(a, b, table)
+    own = np.all(a[:, None] == b[None], axis=2)
+    cross += own[None] * (ROUGH * table[:, 4] ** 2)[:, None, None]
+    part = np.linalg.solve(factor, cross)
+    means = np.einsum("kni,kn->ki", part, scaled[..., 0])
+    covariances = _prior(b, b, table) - np.swapaxes(part, 1, 2) @ part
+    return means, covariances
+
+
+# ---------------------------------------------------------------- what follows for a search
+
+
+def knowledge_gradient(surface: Surface, shards: Array, options: Array, variance: Array) -> Array:
+    """By how much a measurement of each option lowers the expected log error of the choices.
+
+    ``shards`` (cells,) numbers the cells' shards; ``options`` (n,) are cells and ``variance`` (n,)
+    the noise of their measurement. Summed over shards: what is learnt on one tells of others."""
+    covariance = surface.covariance
+    told = covariance[:, options] / np.sqrt(covariance[options, options] + variance)
+    gain = np.zeros(len(options))
+    for shard in np.unique(shards):
+        here = shards == shard
+        mean, slope = surface.mean[here], told[here]
+        lowest = (mean[:, None, None] + slope[:, :, None] * NODES).min(axis=0)
+        gain += mean.min() - lowest.mean(axis=1)
+    return np.maximum(gain, 0.0)
+
+
+def leftover(surface: Surface, here: Array, chosen: int, draws: Array) -> tuple[float, float]:
+    """Mean and root mean square of f(chosen) - min f over the cells ``here`` of one shard.
+
+    ``draws`` (n, cells here) are standard normal numbers."""
+    covariance = surface.covariance[np.ix_(here, here)]
+    value, vector = np.linalg.eigh(covariance)
+    root = vector * np.sqrt(np.maximum(value, 0.0))
+    f = surface.mean[here] + draws @ root.T
+    regret = f[:, int(np.flatnonzero(here == chosen)[0])] - f.min(axis=1)
+    return float(regret.mean()), float(np.sqrt((regret**2).mean()))
