@@ -68,6 +68,16 @@ class Shards(Strict):
     permutations: Count = 1
 
 
+class Until(Strict):
+    """When a search has told enough, or spent enough."""
+
+    forecast_interval: Positive | None = None
+    """Width of the 90 % interval of the forecast at ten times the largest shard, relative to it:
+    0.2 is 'known to a fifth'."""
+    flops: Positive | None = None
+    """Of the whole study: trials are wanted while they are expected to fit."""
+
+
 class Search(Strict):
     planner: str = "grid"
     seeds: Count = 2
@@ -77,6 +87,12 @@ class Search(Strict):
     """Compare hyperparameters at the smallest and largest shard only, or at every shard."""
     extend: Annotated[int, Field(ge=0, le=2)] = 2
     """How often a ladder whose edge is best may extend itself."""
+    draws: Count = 8
+    """Candidates a shard of the searches that draw them: paper, optuna."""
+    sampler: str = "TPESampler"
+    """Of the planner optuna, by its name there."""
+    until: Until | None = None
+    """When the planner frugal stops; None: when no further trial is worth its price."""
 
 
 class Stop(Strict):

@@ -2,5 +2,6 @@
 
 PLANNERS = {
     "grid": "steep.planners.grid",
+    "paper": "steep.planners.paper",
     "frugal": "steep.planners.frugal",
 }

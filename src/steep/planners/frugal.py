@@ -1,6 +1,6 @@
 """Frugal: the trials that the answer needs, and no others. The default.
 
-One surface of log error over data, size and hyperparameters (``stats/surface.py``) holds what is
+One surface of log error over data, size and hyperparameters (``stats/response.py``) holds what is
 known of all shards at once; every decision is read from it:
 
 1. a few cells spread over the smallest shard;
@@ -17,26 +17,33 @@ STOPPED while they are hopeless (``stats/rungs.py``). A ladder whose edge is bes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from math import log
 
 import numpy as np
 
+from steep.config import Until
+from steep.fit import fit, points_of
+from steep.forecast import forecast
 from steep.laws.law import Array
 from steep.planners import lattice
 from steep.planners.contract import Problem, Wanted
 from steep.planners.history import play
-from steep.planners.lattice import Cell, Lattice
+from steep.planners.lattice import Cell, Lattice, Tried, scored
 from steep.records import Measurement, Status, Trial
+from steep.select import select
 from steep.stats import rungs
-from steep.stats.surface import Surface, fit_surface, knowledge_gradient, squash
+from steep.stats.response import BEND, Surface, fit_surface, knowledge_gradient, squash
 
 ADAPTIVE = True
 WORTH = 0.002
 """Least gain, in log error averaged over the shards, for one trial of the choice at the largest
 shard: what costs less must gain in proportion."""
+HARDER = 6
+"""How often ``WORTH`` is halved while a forecast is not yet as precise as asked."""
 TOGETHER = 4
 """Most trials of one decision: what they tell overlaps."""
 
@@ -47,18 +54,34 @@ def plan(
     running: Sequence[Trial],
     budget: float | None,
 ) -> list[Wanted]:
-    """Every trial wanted and not finished; see ``planners/contract.py``."""
-    return play(partial(_decide, lattice.of(problem)), finished)
+    """Every trial wanted and not finished; see ``planners/contract.py``.
+
+    Of ``budget`` the driver takes care; ``search.until`` is this planner's."""
+    until = problem.spec.search.until
+    return play(partial(_decide, lattice.of(problem), until), finished)
 
 
 @lru_cache(maxsize=1024)
-def _decide(space: Lattice, known: tuple[Measurement, ...]) -> tuple[Wanted, ...]:
-    first = space.shards[0]
-    if not any(m.trial.samples == first.samples for m in known):
-        spread = lattice.spread(space, 2 * len(space.names) + 4)
-        return tuple(Wanted(space.trial(first, cell, 0), why="spread") for cell in spread)
-    state = _State.of(space, known)
-    return _worthwhile(state) or _confirm(state) or _bracket(state) or _other_draws(state)
+def _decide(
+    space: Lattice, until: Until | None, known: tuple[Measurement, ...]
+) -> tuple[Wanted, ...]:
+    if not any(lattice.tried_on(space.shards[0], known)):
+        cells = lattice.spread(space, 2 * len(space.names) + 4)
+        return tuple(Wanted(space.trial(space.shards[0], c, 0), why="spread") for c in cells)
+    left = math.inf
+    if until is not None and until.flops is not None:
+        left = until.flops - sum(m.flops or 0.0 for m in known)
+    state = _State.of(space, known, left)
+    target = None if until is None else until.forecast_interval
+    if target is not None and _precise(state, known, target):
+        return ()
+    wanted = _worthwhile(state, WORTH) or _confirm(state) or _bracket(state)
+    halvings = 0
+    while target is not None and not wanted and halvings < HARDER:
+        halvings += 1
+        wanted = _worthwhile(state, WORTH / 2**halvings)
+    chosen = {i: state.choice(i)[1] for i in range(len(space.shards))}
+    return wanted or tuple(lattice.other_draws(space, chosen, known))
 
 
 # ---------------------------------------------------------------- what is known
@@ -69,40 +92,37 @@ class _State:
     """Measurements by place, and the surface they show."""
 
     space: Lattice
-    tried: dict[tuple[float, Cell], tuple[Measurement, ...]]
+    tried: tuple[Tried, ...]
+    """By shard."""
     places: tuple[tuple[int, Cell], ...]
     """(shard, cell) of each cell of the surface."""
     surface: Surface
-    price: dict[tuple[int, Cell], float]
-    """Of one complete trial, relative to one of the choice at the largest shard."""
+    price: Array
+    """(places,) of one complete trial, in FLOPs; in other units where none are counted."""
     reference: dict[int, Measurement]
     """By shard: the best complete trial, with which training curves are compared."""
 
-    @classmethod
-    def of(cls, space: Lattice, known: Sequence[Measurement]) -> _State:
-        tried: dict[tuple[float, Cell], list[Measurement]] = {}
-        for m in known:
-            if m.trial.permutation == space.shards[0].permutation:
-                place = (m.trial.samples, Cell(m.trial.size, m.trial.hyperparameters))
-                tried.setdefault(place, []).append(m)
-        fixed = {place: tuple(ms) for place, ms in tried.items()}
-        places = []
-        reference: dict[int, Measurement] = {}
-        for i, shard in enumerate(space.shards):
-            here = {cell: ms for (m, cell), ms in fixed.items() if m == shard.samples}
-            places += [(i, cell) for cell in lattice.cells(space, here)]
-            scored = [m for ms in here.values() for m in ms if lattice.scored(m) and m.curve]
-            if scored:
-                reference[i] = min(scored, key=lambda m: (m.validation_error, m.trial.id))
-        surface = _surface(space, fixed, places, reference)
-        raw = lattice.prices(space, known, places)
-        state = cls(space, fixed, tuple(places), surface, {}, reference)
-        unit = raw[state.index(*state.choice(len(space.shards) - 1))]
-        price = {place: raw[k] / unit for k, place in enumerate(places)}
-        return replace(state, price=price)
+    left: float
+    """FLOPs that may still be spent."""
 
-    def index(self, shard: int, cell: Cell) -> int:
-        return self.places.index((shard, cell))
+    @classmethod
+    def of(cls, space: Lattice, known: Sequence[Measurement], left: float) -> _State:
+        tried = tuple(lattice.tried_on(shard, known) for shard in space.shards)
+        places: list[tuple[int, Cell]] = []
+        reference: dict[int, Measurement] = {}
+        for i, here in enumerate(tried):
+            places += [(i, cell) for cell in lattice.cells(space, here)]
+            whole = [m for ms in here.values() for m in ms if scored(m) and m.curve]
+            if whole:
+                reference[i] = min(whole, key=lambda m: (m.validation_error or 0.0, m.trial.id))
+        surface = _surface(space, tried, places, reference)
+        price = lattice.prices(space, known, places)
+        return cls(space, tried, tuple(places), surface, price, reference, left)
+
+    @property
+    def unit(self) -> float:
+        """The price of the choice at the largest shard."""
+        return float(self.price[self.places.index(self.choice(len(self.space.shards) - 1))])
 
     def choice(self, shard: int) -> tuple[int, Cell]:
         """The cell of the lowest expected error on a shard."""
@@ -110,39 +130,44 @@ class _State:
         return self.places[min(here, key=lambda k: (self.surface.mean[k], k))]
 
     def at(self, shard: int, cell: Cell) -> tuple[Measurement, ...]:
-        return self.tried.get((self.space.shards[shard].samples, cell), ())
+        return self.tried[shard].get(cell, ())
 
 
 def _surface(
     space: Lattice,
-    tried: dict[tuple[float, Cell], tuple[Measurement, ...]],
+    tried: Sequence[Tried],
     places: Sequence[tuple[int, Cell]],
-    reference: dict[int, Measurement],
+    reference: Mapping[int, Measurement],
 ) -> Surface:
-    """The surface over ``places``, from every cell tried: whole trials, else what rungs foretell."""
-    rows, squares, df = [], 0.0, 0
-    for i, shard in enumerate(space.shards):
-        here = {cell: ms for (m, cell), ms in tried.items() if m == shard.samples}
+    """The surface over ``places``, from every cell tried: its whole trials, else what its rungs
+    foretell."""
+    rows: list[tuple[int, Cell, float, int, float]] = []
+    squares, df = 0.0, 0
+    for i, here in enumerate(tried):
         logs = {
-            c: [log(m.validation_error) for m in ms if lattice.scored(m)] for c, ms in here.items()
+            c: [log(m.validation_error or 1.0) for m in ms if scored(m)] for c, ms in here.items()
         }
-        lowest = min((np.mean(v) for v in logs.values() if v), default=0.0)
+        lowest = min((float(np.mean(v)) for v in logs.values() if v), default=0.0)
         for cell, ms in here.items():
-            lost = sum(m.status in lattice.LOST for m in ms)
+            lost = sum(map(lattice.lost, ms))
             if logs[cell] or lost:
                 values = squash(np.array([*(v - lowest for v in logs[cell]), *[np.inf] * lost]))
-                squares += float(((values - values.mean()) ** 2).sum()) if not lost else 0.0
-                df += len(values) - 1 if not lost else 0
                 rows.append((i, cell, lowest + float(values.mean()), len(values), 0.0))
+                if not lost:
+                    squares += float(((values - values.mean()) ** 2).sum())
+                    df += len(values) - 1
             elif i in reference:
-                told = [rungs.foretold(m, reference[i]) for m in ms]
-                value, sd = min(told, key=lambda t: t[1])
-                value = lowest + float(squash(np.array(max(value - lowest, -0.5))))
+                value, sd = rungs.foretold(ms[0], reference[i])
+                value = lowest + float(squash(np.array(max(value - lowest, -BEND / 2))))
                 rows.append((i, cell, value, 1, sd**2))
     at = np.array([space.place(i, cell) for i, cell, *_ in rows])
     values, counts, extra = (np.array([row[k] for row in rows], float) for k in (2, 3, 4))
     cells = np.array([space.place(i, cell) for i, cell in places])
     return fit_surface(at, values, counts, extra, (squares, float(df)), cells)
+
+
+def _logs(measured: Sequence[Measurement]) -> list[float]:
+    return [log(m.validation_error or 1.0) for m in measured if scored(m)]
 
 
 # ---------------------------------------------------------------- decisions
@@ -157,7 +182,7 @@ class _Option:
     variance: float
 
 
-def _worthwhile(state: _State) -> tuple[Wanted, ...]:
+def _worthwhile(state: _State, worth: float) -> tuple[Wanted, ...]:
     """The measurements that gain most for their price, while any is worth it."""
     options = _options(state)
     wanted: list[Wanted] = []
@@ -165,13 +190,13 @@ def _worthwhile(state: _State) -> tuple[Wanted, ...]:
     shards = np.array([i for i, _ in state.places])
     places = np.array([o.place for o in options], dtype=int)
     variance = np.array([o.variance for o in options])
-    price = np.array([o.price for o in options])
+    price = np.array([o.price for o in options]) / state.unit
     taken: set[int] = set()
     while options and len(wanted) < TOGETHER:
         gain = knowledge_gradient(surface, shards, places, variance) / len(state.space.shards)
         gain[[o.place in taken for o in options]] = 0.0
         best = int(np.argmax(gain / price))
-        if gain[best] < WORTH * price[best]:
+        if gain[best] < worth * price[best]:
             break
         option = options[best]
         taken.add(option.place)
@@ -188,7 +213,7 @@ def _options(state: _State) -> list[_Option]:
     noise = state.surface.noise**2
     for k, (i, cell) in enumerate(state.places):
         ms = state.at(i, cell)
-        price = state.price[i, cell]
+        price = float(state.price[k])
         begun = [m for m in ms if m.status is Status.STOPPED]
         if begun:
             m = begun[0]
@@ -205,7 +230,7 @@ def _options(state: _State) -> list[_Option]:
                 variance = noise + rungs.variance(at, reference, gap)
                 if at is not None:
                     found.append(_Option(k, 0, at, price * rungs.share(at, reference), variance))
-    return found
+    return [option for option in found if option.price <= state.left]
 
 
 def _want(state: _State, option: _Option, why: str) -> Wanted:
@@ -217,7 +242,8 @@ def _want(state: _State, option: _Option, why: str) -> Wanted:
 
 def _confirm(state: _State) -> tuple[Wanted, ...]:
     """All seeds of every shard's choice: one first where it has not been trained at all."""
-    first, rest = [], []
+    first: list[Wanted] = []
+    rest: list[Wanted] = []
     for i, shard in enumerate(state.space.shards):
         _, cell = state.choice(i)
         ms = {m.trial.seed: m for m in state.at(i, cell)}
@@ -245,12 +271,13 @@ def _bracket(state: _State) -> tuple[Wanted, ...]:
     return tuple(wanted)
 
 
-def _other_draws(state: _State) -> tuple[Wanted, ...]:
-    """Further draws of the data take what was chosen on the first."""
-    chosen = {s.samples: state.choice(i)[1] for i, s in enumerate(state.space.shards)}
-    return tuple(
-        Wanted(state.space.trial(shard, chosen[near], seed), why="another draw")
-        for shard in state.space.other_draws
-        for near in [min(chosen, key=lambda m: abs(log(m / shard.samples)))]
-        for seed in range(state.space.seeds)
-    )
+def _precise(state: _State, known: Sequence[Measurement], target: float) -> bool:
+    """Whether the forecast at ten times the largest shard is as narrow as asked."""
+    shards = state.space.shards
+    if not all(any(map(scored, state.at(*state.choice(i)))) for i in range(len(shards))):
+        return False
+    law = fit(points=points_of(select(known, shards, seeds=state.space.seeds)), intervals=False)
+    if law.outcome != "ok":
+        return False
+    (place,) = forecast(law, at=[10 * shards[-1].samples], level=0.9).at
+    return place.upper - place.lower <= target * place.error

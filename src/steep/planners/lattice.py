@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import exp, log
+from math import log
 
 import numpy as np
 
 from steep.laws.law import Array
-from steep.planners.contract import Problem
+from steep.planners.contract import Problem, Wanted
 from steep.records import Measurement, Settings, Shard, Status, Trial, settings
 from steep.select import next_size
 
@@ -81,9 +81,42 @@ def of(problem: Problem) -> Lattice:
     )
 
 
+Tried = dict[Cell, tuple[Measurement, ...]]
+"""What is known of one shard, by cell."""
+
+
 def scored(m: Measurement) -> bool:
     ended = m.status in (Status.COMPLETE, Status.CAPPED)
     return ended and m.validation_error is not None and m.validation_error > 0
+
+
+def lost(m: Measurement) -> bool:
+    return m.status in LOST
+
+
+def tried_on(shard: Shard, known: Sequence[Measurement]) -> Tried:
+    """The measurements of one shard, by cell."""
+    place = (shard.permutation, shard.samples)
+    found: dict[Cell, list[Measurement]] = {}
+    for m in known:
+        if (m.trial.permutation, m.trial.samples) == place:
+            found.setdefault(Cell(m.trial.size, m.trial.hyperparameters), []).append(m)
+    return {cell: tuple(ms) for cell, ms in found.items()}
+
+
+def other_draws(
+    space: Lattice, chosen: Mapping[int, Cell], known: Sequence[Measurement]
+) -> list[Wanted]:
+    """Further draws of the data take what was chosen, by shard, on the first."""
+    if not chosen:
+        return []
+    done = {m.trial for m in known}
+    found = []
+    for shard in space.other_draws:
+        near = min(chosen, key=lambda i: abs(log(space.shards[i].samples / shard.samples)))
+        trials = [space.trial(shard, chosen[near], seed) for seed in range(space.seeds)]
+        found += [Wanted(t, why="another draw of the data") for t in trials if t not in done]
+    return found
 
 
 def cells(space: Lattice, tried: Mapping[Cell, Sequence[Measurement]]) -> list[Cell]:
@@ -130,8 +163,10 @@ def alike(cell: Cell, trial: Trial) -> bool:
 def prices(
     space: Lattice, known: Sequence[Measurement], places: Sequence[tuple[int, Cell]]
 ) -> Array:
-    """What a trial of each place is expected to cost, up to a factor: a law in the logs of data,
-    size and hyperparameters, by least squares with a prior (cost as m**0.8 * size**2)."""
+    """What a trial of each place is expected to cost, in the unit in which costs are told.
+
+    A law in the logs of data, size and hyperparameters, by least squares with a prior (cost as
+    m**0.8 * size**2)."""
     prior = np.array([0.0, 0.8, 2.0, *[0.0] * len(space.names)])
     sd = np.array([30.0, 0.3, 0.5, *[0.3] * len(space.names)])
     samples = [s.samples for s in space.shards]
@@ -152,4 +187,4 @@ def prices(
     told = design.T @ (np.array(costs) - design @ prior) / noise**2 if rows else 0 * prior
     law = prior + np.linalg.solve(precision, told)
     expected = np.array([row(i, cell) for i, cell in places]) @ law
-    return np.array([exp(v - expected.max()) for v in expected])
+    return np.exp(expected)

@@ -4,7 +4,8 @@ Two trials on one shard evaluate at the same steps. ``gap`` is the log ratio of 
 up to a rung: at half of the reference's best step, and at that step itself. A trial that trails
 there will mostly trail in the end, by less; how much less, and how surely, was measured on studies
 of images, characters and words (``docs/decisions/searching.md``). As in successive halving
-(Jamieson & Talwalkar 2016) a hopeless trial ends at a rung, but how hopeless is weighed, not ranked.
+(Jamieson & Talwalkar 2016) a hopeless trial ends at a rung; but how hopeless it is is weighed, not
+ranked.
 """
 
 from __future__ import annotations
