@@ -146,4 +146,5 @@ _EXTRAS = {
     "pyarrow": "parquet",
     "soundfile": "speech",
     "datasets": "hub",
+    "optuna": "optuna",
 }

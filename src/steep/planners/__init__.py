@@ -3,5 +3,6 @@
 PLANNERS = {
     "grid": "steep.planners.grid",
     "paper": "steep.planners.paper",
+    "optuna": "steep.planners.optuna",
     "frugal": "steep.planners.frugal",
 }

@@ -86,10 +86,9 @@ def fit_surface(
     diagonal = table[:, 4, None] ** 2 * (1 / counts + ROUGH)[None] + extra[None]
     index = np.arange(len(a))
     covariance[:, index, index] += diagonal
-    factor: Array = np.linalg.cholesky(covariance)
-    scaled: Array = np.linalg.solve(
-        factor, np.broadcast_to(residual, (len(table), len(a)))[..., None]
-    )
+    factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+    told = np.broadcast_to(residual, (len(table), len(a)))[..., None]
+    scaled = np.linalg.solve(factor, told)
     evidence = -0.5 * (scaled[..., 0] ** 2).sum(axis=1)
     evidence -= np.log(factor[:, index, index]).sum(axis=1)
     squares, df = within

@@ -22,6 +22,7 @@ from steep.domains.contract import Domain, Items, Position
 from steep.laws.law import Law
 from steep.models.contract import Family
 from steep.planners.contract import Planner, Problem
+from steep.planners.history import seen
 from steep.records import ENDED, Evaluation, Measurement, Status, Trial
 from steep.testing.kinds import CHECK_MODEL
 from steep.trainers.contract import Drained, ShardItems, Trainer
@@ -302,10 +303,12 @@ def check_planner(
 ) -> list[Measurement]:
     """Plans until nothing is wanted: no finished trial again, pure in the set of results.
 
-    ``measure`` stands for a trainer. Returns every measurement of the search."""
-    finished: list[Measurement] = []
+    ``measure`` stands for a trainer that trains to the end; a trial wanted up to a rung is cut
+    there, where it has a training curve. Returns every measurement of the search."""
+    found: dict[Trial, Measurement] = {}
     generator = random.Random(0)
     for _ in range(rounds):
+        finished = list(found.values())
         wanted = plan(problem, tuple(finished), (), None)
         shuffled = finished + finished[:1]
         generator.shuffle(shuffled)
@@ -317,9 +320,14 @@ def check_planner(
         assert len({trial.id for trial in trials}) == len(trials), "a trial wanted twice"
         done = {m.trial.id for m in finished if m.status != Status.STOPPED}
         assert not done & {trial.id for trial in trials}, "a finished trial is wanted again"
+        for entry in wanted:
+            stood = found[entry.trial].steps if entry.trial in found else -1
+            further = entry.up_to_steps is None or entry.up_to_steps > stood
+            assert further, "a stopped trial is wanted no further than it came"
         with_running = plan(problem, tuple(finished), tuple(trials[:1]), None)
         assert trials[0] in [entry.trial for entry in with_running], "a running trial is dropped"
-        finished.append(measure(generator.choice(trials)))
+        chosen = generator.choice(wanted)
+        found[chosen.trial] = seen(measure(chosen.trial), chosen.up_to_steps)
     raise AssertionError(f"still planning after {rounds} trials")
 
 

@@ -1,0 +1,124 @@
+"""Any of Optuna's samplers, inside each shard: for those who trust theirs. Needs steep[optuna].
+
+``search.sampler`` names it as Optuna does, e.g. TPESampler, GPSampler, CmaEsSampler; each shard
+gets ``search.draws`` suggestions, each trained with all seeds and scored by their median. Only the
+sampler is used. A suggestion depends on nothing but the study's seed, its number and the scores of
+the earlier ones, which are told to a fresh study in memory each time; one that was made before
+counts as made again. Shards do not tell each other anything.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from steep.config import QuestionError
+from steep.planners import lattice
+from steep.planners.contract import Problem, Wanted
+from steep.planners.lattice import Cell, Lattice, Tried
+from steep.records import Measurement, Status, Trial, Value
+
+ADAPTIVE = True
+WORST = 1.0
+"""A candidate without a score, e.g. diverged, is this much worse than the worst in log error."""
+
+
+def plan(
+    problem: Problem,
+    finished: Sequence[Measurement],
+    running: Sequence[Trial],
+    budget: float | None,
+) -> list[Wanted]:
+    """Every trial wanted and not finished; see ``planners/contract.py``.
+
+    Raises QuestionError for a sampler that there is not; ModuleNotFoundError without Optuna."""
+    space, search = lattice.of(problem), problem.spec.search
+    ended = list({m.trial: m for m in finished if m.status is not Status.STOPPED}.values())
+    wanted: list[Wanted] = []
+    chosen: dict[int, Cell] = {}
+    for i, shard in enumerate(space.shards):
+        tried = lattice.tried_on(shard, ended)
+        seed = [problem.spec.seed, shard.items]
+        cell = _next(space, tried, search.sampler, seed, search.draws)
+        if cell is None:
+            scores = _scores(space, tried)
+            chosen[i] = min(scores, key=lambda c: (scores[c], c.size))
+            continue
+        done = {m.trial.seed for m in tried.get(cell, ())}
+        trials = [space.trial(shard, cell, s) for s in range(space.seeds) if s not in done]
+        wanted += [Wanted(trial, why=f"suggested by {search.sampler}") for trial in trials]
+    return wanted or lattice.other_draws(space, chosen, ended)
+
+
+def _next(
+    space: Lattice, tried: Tried, sampler: str, seed: Sequence[int], draws: int
+) -> Cell | None:
+    """The first suggestion that is not yet measured; None after the last one."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    choices = _choices(space)
+    distributions: dict[str, Any] = {
+        name: optuna.distributions.IntDistribution(0, len(values) - 1)
+        for name, values in choices.items()
+        if len(values) > 1
+    }
+    scores = _scores(space, tried)
+    told: list[tuple[dict[str, Any], float]] = []
+    for k in range(draws):
+        study = optuna.create_study(sampler=_sampler(optuna, sampler, [*seed, k]))
+        for params, value in told:
+            study.add_trial(
+                optuna.create_trial(params=params, distributions=distributions, value=value)
+            )
+        params = study.ask(distributions).params
+        cell = _cell(space, choices, params)
+        if cell not in scores:
+            return cell
+        told.append((params, scores[cell]))
+    return None
+
+
+def _sampler(optuna: Any, name: str, seed: Sequence[int]) -> Any:
+    kind: Any = getattr(optuna.samplers, name, None)
+    if not callable(kind) or "seed" not in inspect.signature(kind).parameters:
+        raise QuestionError(
+            f"search.sampler: Optuna has no sampler {name!r} that takes a seed; "
+            "there are TPESampler, GPSampler, CmaEsSampler, RandomSampler and others"
+        )
+    return kind(seed=int(np.random.SeedSequence(list(seed)).generate_state(1)[0]))
+
+
+def _choices(space: Lattice) -> dict[str, list[Value]]:
+    """What is chosen from, by name, in order; a sampler sees the numbers of the choices."""
+    found: dict[str, list[Value]] = {"size": list(space.sizes)}
+    for name in space.names:
+        values = {dict(c)[name] for c in space.combinations}
+        found[f"hyperparameter {name}"] = sorted(values, key=lambda v: (isinstance(v, str), v))
+    return found
+
+
+def _cell(space: Lattice, choices: dict[str, list[Value]], params: dict[str, Any]) -> Cell:
+    values = {name: choices[name][params.get(name, 0)] for name in choices}
+    return next(
+        Cell(size, combination)
+        for size in space.sizes
+        for combination in space.combinations
+        if size == values["size"]
+        and all(dict(combination)[n] == values[f"hyperparameter {n}"] for n in space.names)
+    )
+
+
+def _scores(space: Lattice, tried: Tried) -> dict[Cell, float]:
+    """Median log error of every candidate whose seeds have all ended."""
+    logs = {
+        cell: [np.log(m.validation_error or 1.0) if lattice.scored(m) else np.inf for m in ms]
+        for cell, ms in tried.items()
+        if len(ms) >= space.seeds
+    }
+    scores = {cell: float(np.median(values)) for cell, values in logs.items()}
+    worst = max((s for s in scores.values() if np.isfinite(s)), default=0.0) + WORST
+    return {cell: s if np.isfinite(s) else worst for cell, s in scores.items()}
