@@ -35,6 +35,7 @@ from steep.records import (
     settings,
 )
 from steep.select import Paired, select
+from steep.stats.searched import with_size_curves
 
 FACTORS = (2.0, 4.0, 10.0)
 """How far beyond the largest fitted shard a study forecasts unless asked."""
@@ -76,6 +77,7 @@ def analyse(
     ``at`` are sizes m beyond the default factors; ``targets`` errors in the selection metric."""
     paired = paired_by(facts, items)
     best_fits = select(measurements, facts.shards, seeds=facts.spec.search.seeds, paired=paired)
+    best_fits = with_size_curves(best_fits, measurements)
     laws = size_laws(best_fits, level)
     curves = _curves(facts, best_fits, measurements, laws, at, targets, level)
     confronted = tuple(_confront(c, best_fits) for c in registered)

@@ -28,6 +28,7 @@ def best_fit_table(analysis: Analysis) -> pd.DataFrame:
 
 
 def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
+    curve = b.size_curve
     row = {
         "study": analysis.study,
         "domain": analysis.domain,
@@ -49,6 +50,10 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "edge": b.edge,
         "adequate_edge": b.adequate_edge,
         "plateau": b.plateau,
+        "minimum_parameters": None if curve is None else curve.minimum[0],
+        "minimum_parameters_lower": None if curve is None else curve.minimum[1],
+        "minimum_parameters_upper": None if curve is None else curve.minimum[2],
+        "leftover": None if curve is None else curve.leftover,
         "flags": "; ".join(b.flags),
     }
     row |= {name: dict(b.metrics).get(name) for name in analysis.measures if name not in row}

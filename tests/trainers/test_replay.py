@@ -55,13 +55,13 @@ def test_a_trial_that_is_stopped_shows_and_costs_its_part(measured: tuple[Study,
     whole = next(m for m in original.measurements() if len(m.curve) > 2)
     grid = replay.read(folder / "grid.csv.gz", 0.0)
     handle = Handle(up_to_steps=whole.curve[1].step)
-    part = replay._replayed(grid.find(whole.trial), whole.trial, handle)
+    part = replay.replayed(grid.find(whole.trial), whole.trial, handle)
     assert part.status == Status.STOPPED
     assert [e.step for e in part.curve] == [e.step for e in whole.curve[:2]]
     assert handle.told == list(part.curve)
     assert part.flops == pytest.approx((whole.flops or 0) * part.steps / whole.steps)
     assert part.test_error is None
-    again = replay._replayed(grid.find(whole.trial), whole.trial, Handle(None))
+    again = replay.replayed(grid.find(whole.trial), whole.trial, Handle(None))
     assert (again.status, again.validation_error) == (whole.status, whole.validation_error)
 
 

@@ -32,16 +32,19 @@ from steep.laws.law import Array
 from steep.planners import lattice
 from steep.planners.contract import Problem, Wanted
 from steep.planners.history import play
-from steep.planners.lattice import Cell, Lattice, Tried, scored
+from steep.planners.lattice import Lattice
 from steep.records import Measurement, Status, Trial
 from steep.select import select
 from steep.stats import rungs
-from steep.stats.response import BEND, Surface, fit_surface, knowledge_gradient, squash
+from steep.stats.response import Surface, knowledge_gradient
+from steep.stats.searched import Cell, Tried, scored, surface_of
 
 ADAPTIVE = True
 WORTH = 0.002
 """Least gain, in log error averaged over the shards, for one trial of the choice at the largest
 shard: what costs less must gain in proportion."""
+AS_GOOD = 0.003
+"""In log error: on a plateau the cheapest cell is chosen, which is the smallest adequate size."""
 HARDER = 6
 """How often ``WORTH`` is halved while a forecast is not yet as precise as asked."""
 TOGETHER = 4
@@ -125,9 +128,11 @@ class _State:
         return float(self.price[self.places.index(self.choice(len(self.space.shards) - 1))])
 
     def choice(self, shard: int) -> tuple[int, Cell]:
-        """The cell of the lowest expected error on a shard."""
+        """The cheapest of a shard's cells whose expected error is as good as the lowest."""
         here = [k for k, (i, _) in enumerate(self.places) if i == shard]
-        return self.places[min(here, key=lambda k: (self.surface.mean[k], k))]
+        lowest = min(self.surface.mean[k] for k in here)
+        good = [k for k in here if self.surface.mean[k] <= lowest + AS_GOOD]
+        return self.places[min(good, key=lambda k: (self.price[k], k))]
 
     def at(self, shard: int, cell: Cell) -> tuple[Measurement, ...]:
         return self.tried[shard].get(cell, ())
@@ -139,35 +144,11 @@ def _surface(
     places: Sequence[tuple[int, Cell]],
     reference: Mapping[int, Measurement],
 ) -> Surface:
-    """The surface over ``places``, from every cell tried: its whole trials, else what its rungs
-    foretell."""
-    rows: list[tuple[int, Cell, float, int, float]] = []
-    squares, df = 0.0, 0
-    for i, here in enumerate(tried):
-        logs = {
-            c: [log(m.validation_error or 1.0) for m in ms if scored(m)] for c, ms in here.items()
-        }
-        lowest = min((float(np.mean(v)) for v in logs.values() if v), default=0.0)
-        for cell, ms in here.items():
-            lost = sum(map(lattice.lost, ms))
-            if logs[cell] or lost:
-                values = squash(np.array([*(v - lowest for v in logs[cell]), *[np.inf] * lost]))
-                rows.append((i, cell, lowest + float(values.mean()), len(values), 0.0))
-                if not lost:
-                    squares += float(((values - values.mean()) ** 2).sum())
-                    df += len(values) - 1
-            elif i in reference:
-                value, sd = rungs.foretold(ms[0], reference[i])
-                value = lowest + float(squash(np.array(max(value - lowest, -BEND / 2))))
-                rows.append((i, cell, value, 1, sd**2))
-    at = np.array([space.place(i, cell) for i, cell, *_ in rows])
-    values, counts, extra = (np.array([row[k] for row in rows], float) for k in (2, 3, 4))
-    cells = np.array([space.place(i, cell) for i, cell in places])
-    return fit_surface(at, values, counts, extra, (squares, float(df)), cells)
+    def foretold(shard: int, m: Measurement) -> tuple[float, float] | None:
+        return rungs.foretold(m, reference[shard]) if shard in reference else None
 
-
-def _logs(measured: Sequence[Measurement]) -> list[float]:
-    return [log(m.validation_error or 1.0) for m in measured if scored(m)]
+    samples = [shard.samples for shard in space.shards]
+    return surface_of(samples, tried, space.coordinates, places, foretold)
 
 
 # ---------------------------------------------------------------- decisions

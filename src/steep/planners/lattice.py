@@ -11,19 +11,9 @@ import numpy as np
 
 from steep.laws.law import Array
 from steep.planners.contract import Problem, Wanted
-from steep.records import Measurement, Settings, Shard, Status, Trial, settings
+from steep.records import Measurement, Settings, Shard, Trial, settings
 from steep.select import next_size
-
-SIZE_EXPONENT = 0.3
-"""Of the dial in m, as first expected: parameters as m**0.6 (the paper: 0.5 to 1), on a dial whose
-square they follow."""
-LOST = (Status.DIVERGED, Status.FAILED, Status.TIMEOUT)
-
-
-@dataclass(frozen=True)
-class Cell:
-    size: int
-    hyperparameters: Settings
+from steep.stats.searched import SIZE_EXPONENT, Cell, Coordinates, Tried, by_cell, scored
 
 
 @dataclass(frozen=True)
@@ -46,17 +36,14 @@ class Lattice:
         return Trial(*place, cell.size, cell.hyperparameters, seed)
 
     def place(self, shard: int, cell: Cell) -> tuple[float, ...]:
-        """Coordinates on the surface: log m, log size about its expectation, hyperparameters."""
-        x = log(self.shards[shard].samples / self.shards[0].samples)
-        z = log(cell.size / self.sizes[0]) - SIZE_EXPONENT * x
-        values = dict(cell.hyperparameters)
-        return (x, z, *(self._coordinate(n, values[n]) for n in self.names))
+        """Coordinates on the surface."""
+        return self.coordinates.place(self.shards[shard].samples, cell)
 
-    def _coordinate(self, name: str, value: object) -> float:
-        choices = list(dict.fromkeys(dict(c)[name] for c in self.combinations))
-        if all(not isinstance(c, (str, bool)) and c > 0 for c in choices):
-            return log(float(value))  # type: ignore[arg-type]
-        return 1.5 * choices.index(value)  # type: ignore[arg-type]
+    @property
+    def coordinates(self) -> Coordinates:
+        choices = {n: dict.fromkeys(dict(c)[n] for c in self.combinations) for n in self.names}
+        named = tuple((name, tuple(values)) for name, values in choices.items())
+        return Coordinates(self.shards[0].samples, self.sizes[0], named)
 
 
 def of(problem: Problem) -> Lattice:
@@ -81,27 +68,8 @@ def of(problem: Problem) -> Lattice:
     )
 
 
-Tried = dict[Cell, tuple[Measurement, ...]]
-"""What is known of one shard, by cell."""
-
-
-def scored(m: Measurement) -> bool:
-    ended = m.status in (Status.COMPLETE, Status.CAPPED)
-    return ended and m.validation_error is not None and m.validation_error > 0
-
-
-def lost(m: Measurement) -> bool:
-    return m.status in LOST
-
-
 def tried_on(shard: Shard, known: Sequence[Measurement]) -> Tried:
-    """The measurements of one shard, by cell."""
-    place = (shard.permutation, shard.samples)
-    found: dict[Cell, list[Measurement]] = {}
-    for m in known:
-        if (m.trial.permutation, m.trial.samples) == place:
-            found.setdefault(Cell(m.trial.size, m.trial.hyperparameters), []).append(m)
-    return {cell: tuple(ms) for cell, ms in found.items()}
+    return by_cell(known, shard.permutation, shard.samples)
 
 
 def other_draws(

@@ -18,8 +18,9 @@ import numpy as np
 from steep.config import QuestionError
 from steep.planners import lattice
 from steep.planners.contract import Problem, Wanted
-from steep.planners.lattice import Cell, Lattice, Tried
+from steep.planners.lattice import Lattice
 from steep.records import Measurement, Status, Trial, Value
+from steep.stats.searched import Cell, Tried, scored
 
 ADAPTIVE = True
 WORST = 1.0
@@ -115,7 +116,7 @@ def _cell(space: Lattice, choices: dict[str, list[Value]], params: dict[str, Any
 def _scores(space: Lattice, tried: Tried) -> dict[Cell, float]:
     """Median log error of every candidate whose seeds have all ended."""
     logs = {
-        cell: [np.log(m.validation_error or 1.0) if lattice.scored(m) else np.inf for m in ms]
+        cell: [np.log(m.validation_error or 1.0) if scored(m) else np.inf for m in ms]
         for cell, ms in tried.items()
         if len(ms) >= space.seeds
     }

@@ -23,8 +23,9 @@ from steep.laws.law import Array
 from steep.planners import lattice
 from steep.planners.contract import Problem, Wanted
 from steep.planners.history import play
-from steep.planners.lattice import Cell, Lattice, Tried
+from steep.planners.lattice import Lattice
 from steep.records import Measurement, Trial
+from steep.stats.searched import Cell, Tried, lost, scored
 
 ADAPTIVE = True
 TURNED = 0.01
@@ -68,7 +69,7 @@ def overfits(m: Measurement) -> bool:
     """Whether the validation loss has turned up while the training loss went on falling.
 
     A trial without a training curve cannot tell, and passes."""
-    if not m.curve or not lattice.scored(m):
+    if not m.curve or not scored(m):
         return not m.curve
     low = min(m.curve, key=lambda point: point.validation_loss)
     last = m.curve[-1]
@@ -115,9 +116,9 @@ def _missing(space: Lattice, end: int, sizes: Sequence[int], tried: Tried) -> li
 def _best(tried: Tried) -> Cell | None:
     """By the median over seeds; None while nothing has a score."""
     scores = {
-        cell: float(np.median([m.validation_error for m in ms if lattice.scored(m)]))
+        cell: float(np.median([m.validation_error for m in ms if scored(m)]))
         for cell, ms in tried.items()
-        if any(lattice.scored(m) for m in ms) and not 2 * sum(map(lattice.lost, ms)) > len(ms)
+        if any(scored(m) for m in ms) and not 2 * sum(map(lost, ms)) > len(ms)
     }
     full = max((len(tried[cell]) for cell in scores), default=0)
     scores = {cell: score for cell, score in scores.items() if len(tried[cell]) == full}

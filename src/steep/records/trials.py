@@ -162,6 +162,27 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class SizeCurve:
+    """Error against model size on one shard, as the surface of all the study's trials shows it."""
+
+    sizes: tuple[int, ...]
+    parameters: tuple[float, ...]
+    """Of each size; 0 where nobody says."""
+    error: tuple[float, ...]
+    """At the best hyperparameters of each size: median, and a 90 % interval of the noise-free
+    error."""
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    minimum: tuple[float, float, float]
+    """Parameters at the lowest error: median and 90 % interval."""
+    minimum_size: tuple[float, float, float]
+    """The same on the dial."""
+    leftover: float
+    """Expected excess of the chosen candidate over the best that was to be found: root mean square,
+    in log error."""
+
+
+@dataclass(frozen=True)
 class BestFit:
     """The best-fit model of one shard, with what the search can and cannot say about it."""
 
@@ -186,3 +207,5 @@ class BestFit:
     metrics: Settings
     candidates: tuple[Candidate, ...]
     flags: tuple[str, ...] = ()
+    size_curve: SizeCurve | None = None
+    """None where too little was tried to draw one."""

@@ -5,12 +5,9 @@ scaling study expects: a power law in the data, and about it U-curves, or platea
 hyperparameters that change slowly from shard to shard. Its lengths, amplitude and noise are weighed
 by their marginal likelihood on a small lattice, and the posterior is the mixture.
 
-What follows from it for a search:
-
-- *knowledge gradient* of a measurement (Frazier, Powell & Dayanik 2009): by how much it lowers the
-  expected error of the model that would then be chosen, summed over shards;
-- *leftover* of a search (expected opportunity cost, Chick & Inoue 2001): by how much the model
-  chosen is expected to lie above the best of the surface.
+What follows from it for a search is the *knowledge gradient* of a measurement (Frazier, Powell &
+Dayanik 2009): by how much it lowers the expected error of the model that would then be chosen,
+summed over shards.
 """
 
 from __future__ import annotations
@@ -160,15 +157,3 @@ def knowledge_gradient(surface: Surface, shards: Array, options: Array, variance
         lowest = (mean[:, None, None] + slope[:, :, None] * NODES).min(axis=0)
         gain += mean.min() - lowest.mean(axis=1)
     return np.maximum(gain, 0.0)
-
-
-def leftover(surface: Surface, here: Array, chosen: int, draws: Array) -> tuple[float, float]:
-    """Mean and root mean square of f(chosen) - min f over the cells ``here`` of one shard.
-
-    ``draws`` (n, cells here) are standard normal numbers."""
-    covariance = surface.covariance[np.ix_(here, here)]
-    value, vector = np.linalg.eigh(covariance)
-    root = vector * np.sqrt(np.maximum(value, 0.0))
-    f = surface.mean[here] + draws @ root.T
-    regret = f[:, int(np.flatnonzero(here == chosen)[0])] - f.min(axis=1)
-    return float(regret.mean()), float(np.sqrt((regret**2).mean()))

@@ -177,7 +177,7 @@ def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
     grid = _grid(loaded)
 
     def train(trial: Trial, shard: ShardItems, handle: Handle) -> Measurement:
-        return _replayed(grid.find(trial), trial, handle)
+        return replayed(grid.find(trial), trial, handle)
 
     return train
 
@@ -190,7 +190,7 @@ def _grid(loaded: Loaded) -> Grid:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _replayed(measured: Measurement, trial: Trial, handle: Handle) -> Measurement:
+def replayed(measured: Measurement, trial: Trial, handle: Handle) -> Measurement:
     """``measured`` up to where ``handle`` stops it."""
     if handle.draining():
         raise Drained

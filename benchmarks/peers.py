@@ -1,0 +1,141 @@
+"""What searches are compared with: each spends what it is given, shard by shard, as is usual.
+
+All of them see the shards in turn and spend one seed a candidate: at the same cost breadth does
+more for them than repeats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from steep.planners import lattice
+from steep.planners.contract import Problem, Wanted
+from steep.planners.lattice import Lattice
+from steep.records import Measurement, Shard, Status, Trial
+from steep.stats.searched import Cell
+
+Measure = Callable[[Wanted], Measurement]
+ETA = 3
+
+
+def cost(found: list[Measurement]) -> float:
+    return sum(m.flops or 0.0 for m in found)
+
+
+def cells(space: Lattice) -> list[Cell]:
+    return [Cell(size, values) for size in space.sizes for values in space.combinations]
+
+
+def random_search(
+    problem: Problem, measure: Measure, budget: float, seed: int
+) -> list[Measurement]:
+    """Cells in random order, one on each shard in turn, to the end, until the budget is spent."""
+    space, random = lattice.of(problem), np.random.default_rng(seed)
+    order = [random.permutation(len(cells(space))) for _ in space.shards]
+    found: list[Measurement] = []
+    for k in range(len(cells(space))):
+        more = [
+            measure(Wanted(space.trial(shard, cells(space)[order[i][k]], 0)))
+            for i, shard in enumerate(space.shards)
+        ]
+        if k and cost(found) + cost(more) > budget:
+            break
+        found += more
+    return found
+
+
+def successive_halving(
+    problem: Problem, measure: Measure, budget: float, seed: int
+) -> list[Measurement]:
+    """On each shard n random cells, the best third at a ninth, and at a third, of a usual trial's
+    steps, the last third to the end; n as large as the budget allows."""
+    space = lattice.of(problem)
+    kept: list[Measurement] = []
+    for n in range(1, len(cells(space)) + 1):
+        random = np.random.default_rng(seed)
+        found = [m for shard in space.shards for m in _bracket(space, shard, measure, n, random)]
+        if kept and cost(found) > budget:
+            break
+        kept = found
+    return kept
+
+
+def _bracket(
+    space: Lattice, shard: Shard, measure: Measure, n: int, random: np.random.Generator
+) -> list[Measurement]:
+    order = random.permutation(len(cells(space)))[:n]
+    trials = [space.trial(shard, cells(space)[k], 0) for k in order]
+    usual = measure(Wanted(trials[0])).steps  # for nothing: it may know how long a trial takes
+    found: dict[Trial, Measurement] = {}
+    for rung in (usual // ETA**2, usual // ETA, None):
+        for trial in trials:
+            found[trial] = measure(Wanted(trial, rung))
+        trials = sorted(trials, key=lambda t: _error(found[t]))[: math.ceil(len(trials) / ETA)]
+        if rung == usual // ETA and len(trials) == 1:
+            found[trials[0]] = measure(Wanted(trials[0]))
+            break
+    return list(found.values())
+
+
+def _error(m: Measurement) -> float:
+    return math.inf if m.validation_error is None else m.validation_error
+
+
+def optuna_search(
+    problem: Problem, measure: Measure, budget: float, seed: int, pruner: bool
+) -> list[Measurement]:
+    """Optuna's TPE on each shard, with its SuccessiveHalvingPruner or none: one trial on each shard
+    in turn until the budget is spent."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = lattice.of(problem)
+    halving = optuna.pruners.SuccessiveHalvingPruner(reduction_factor=ETA)
+    studies = [
+        optuna.create_study(
+            sampler=optuna.samplers.TPESampler(seed=seed + i),
+            pruner=halving if pruner else optuna.pruners.NopPruner(),
+        )
+        for i in range(len(space.shards))
+    ]
+    found: dict[Trial, Measurement] = {}
+    for k in range(3 * len(cells(space))):
+        before = dict(found)
+        for shard, study in zip(space.shards, studies, strict=True):
+            _one(space, shard, study, measure, found)
+        if k and cost(list(found.values())) > budget:
+            return list(before.values())
+    return list(found.values())
+
+
+def _one(
+    space: Lattice, shard: Shard, study: Any, measure: Measure, found: dict[Trial, Measurement]
+) -> None:
+    asked = study.ask()
+    size = space.sizes[asked.suggest_int("size", 0, len(space.sizes) - 1)]
+    values = space.combinations[asked.suggest_int("values", 0, len(space.combinations) - 1)]
+    trial = space.trial(shard, Cell(size, values), 0)
+    whole = measure(Wanted(trial))
+    if found.get(trial) == whole:  # a repeat costs nothing
+        study.tell(asked, _error(whole))
+        return
+    for k, point in enumerate(whole.curve, 1):
+        asked.report(point.validation_error, k)
+        if asked.should_prune() and k < len(whole.curve):
+            stopped = measure(Wanted(trial, point.step))
+            before = found.get(trial)
+            if before is None or before.steps < stopped.steps:
+                found[trial] = stopped
+            import optuna
+
+            study.tell(asked, state=optuna.trial.TrialState.PRUNED)
+            return
+    if whole.status is Status.DIVERGED:
+        study.tell(asked, 1e3)
+    else:
+        study.tell(asked, _error(whole))
+    found[trial] = whole

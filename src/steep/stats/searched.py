@@ -1,0 +1,240 @@
+"""What the trials of a study tell of error against size on each shard, and of what they missed.
+
+All trials of one draw of the data make one surface (``response.py``); of each shard it gives
+
+- the U-curve: error against size at the best hyperparameters of each, with intervals;
+- its minimum with an interval: in every draw of the surface the vertex of the parabola through the
+  lowest size and its neighbours, or the ladder's edge;
+- the *leftover of the search*: the root mean square, over draws, of f(chosen) - min f over the
+  sizes and hyperparameters that were compared in the study, on this shard or on another. It is the
+  expected opportunity cost of Chick & Inoue 2001 (Operations Research 49:732) with squared loss. It
+  shrinks as candidates are tried and repeated, and is what a small search adds to a point's error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import log
+
+import numpy as np
+
+from steep.laws.law import Array
+from steep.records import BestFit, Measurement, Settings, SizeCurve, Status, Value
+from steep.stats.response import BEND, Surface, fit_surface, squash
+
+LOST = (Status.DIVERGED, Status.FAILED, Status.TIMEOUT)
+SIZE_EXPONENT = 0.3
+"""Of the dial in m, as first expected: parameters as m**0.6 (the paper: 0.5 to 1), on a dial whose
+square they follow."""
+WORDS_APART = 1.5
+"""Distance between the values of a hyperparameter that is no positive number."""
+MOST = 150
+"""Cells, the best of each shard first, that a surface is made of: bad ones tell little."""
+DRAWS = 400
+
+
+@dataclass(frozen=True)
+class Cell:
+    size: int
+    hyperparameters: Settings
+
+
+Tried = dict[Cell, tuple[Measurement, ...]]
+"""What is known of one shard, by cell."""
+Foretold = Callable[[int, Measurement], tuple[float, float] | None]
+"""(shard, stopped trial) -> (log error in the end, its standard error), where that can be told."""
+
+
+def scored(m: Measurement) -> bool:
+    ended = m.status in (Status.COMPLETE, Status.CAPPED)
+    return ended and m.validation_error is not None and m.validation_error > 0
+
+
+def lost(m: Measurement) -> bool:
+    return m.status in LOST
+
+
+def by_cell(measurements: Iterable[Measurement], permutation: int, samples: float) -> Tried:
+    """The measurements of one shard."""
+    found: dict[Cell, list[Measurement]] = {}
+    for m in measurements:
+        if (m.trial.permutation, m.trial.samples) == (permutation, samples):
+            found.setdefault(Cell(m.trial.size, m.trial.hyperparameters), []).append(m)
+    return {cell: tuple(ms) for cell, ms in found.items()}
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Where a cell lies on the surface: log m, log size about its expectation, hyperparameters."""
+
+    samples: float
+    size: int
+    choices: tuple[tuple[str, tuple[Value, ...]], ...]
+    """The hyperparameters compared, with their values."""
+
+    def place(self, samples: float, cell: Cell) -> tuple[float, ...]:
+        x = log(samples / self.samples)
+        z = log(cell.size / self.size) - SIZE_EXPONENT * x
+        given = dict(cell.hyperparameters)
+        return (x, z, *(_coordinate(given.get(name, v[0]), v) for name, v in self.choices))
+
+
+def _coordinate(value: Value, choices: Sequence[Value]) -> float:
+    if all(not isinstance(c, (str, bool)) and c > 0 for c in choices):
+        return log(float(value))
+    return WORDS_APART * choices.index(value)
+
+
+def surface_of(
+    samples: Sequence[float],
+    tried: Sequence[Tried],
+    coordinates: Coordinates,
+    cells: Sequence[tuple[int, Cell]],
+    foretold: Foretold = lambda shard, m: None,
+) -> Surface:
+    """The surface at ``cells`` (shard, cell) from what was ``tried`` on each shard: of a cell its
+    whole trials, else what a stopped one foretells."""
+    rows: list[tuple[int, Cell, float, int, float, float]] = []
+    squares, df = 0.0, 0
+    for i, here in enumerate(tried):
+        logs = {
+            c: [log(m.validation_error or 1) for m in ms if scored(m)] for c, ms in here.items()
+        }
+        lowest = min((float(np.mean(v)) for v in logs.values() if v), default=0.0)
+        for cell, ms in here.items():
+            gone = sum(map(lost, ms))
+            if logs[cell] or gone:
+                values = squash(np.array([*(v - lowest for v in logs[cell]), *[np.inf] * gone]))
+                mean = float(values.mean())
+                rows.append((i, cell, lowest + mean, len(values), 0.0, mean))
+                if not gone:
+                    squares += float(((values - mean) ** 2).sum())
+                    df += len(values) - 1
+            elif (told := foretold(i, ms[0])) is not None:
+                above = float(squash(np.array(max(told[0] - lowest, -BEND / 2))))
+                rows.append((i, cell, lowest + above, 1, told[1] ** 2, above))
+    rows = sorted(sorted(rows, key=lambda r: r[5])[:MOST], key=lambda r: (r[0], str(r[1])))
+    at = np.array([coordinates.place(samples[i], cell) for i, cell, *_ in rows])
+    values, counts, extra = (np.array([row[k] for row in rows], float) for k in (2, 3, 4))
+    places = np.array([coordinates.place(samples[i], cell) for i, cell in cells])
+    return fit_surface(at, values, counts, extra, (squares, float(df)), places)
+
+
+def _logs(measured: Sequence[Measurement]) -> list[float]:
+    return [log(m.validation_error or 1.0) for m in measured if scored(m)]
+
+
+# ---------------------------------------------------------------- of a study that was searched
+
+
+def with_size_curves(
+    best_fits: Sequence[BestFit], measurements: Sequence[Measurement]
+) -> tuple[BestFit, ...]:
+    """The best fits with the size curve of their shards, where two sizes and shards were tried."""
+    found = {}
+    for permutation in sorted({b.permutation for b in best_fits}):
+        fitted = [b for b in best_fits if b.permutation == permutation and not b.held_out]
+        fitted = [b for b in fitted if b.best.score > 0]
+        for b, curve in zip(fitted, _size_curves(fitted, measurements), strict=False):
+            found[permutation, b.samples] = curve
+    return tuple(replace(b, size_curve=found.get((b.permutation, b.samples))) for b in best_fits)
+
+
+def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement]) -> list[SizeCurve]:
+    samples = [b.samples for b in fitted]
+    tried = [by_cell(measurements, b.permutation, b.samples) for b in fitted]
+    sizes = {cell.size for here in tried for cell in here}
+    if len(fitted) < 2 or len(sizes) < 2:
+        return []
+    coordinates = Coordinates(samples[0], min(sizes), _compared(tried))
+    cells = [(i, cell) for i, here in enumerate(tried) for cell in _cells(here, sizes)]
+    surface = surface_of(samples, tried, coordinates, cells)
+    known = {m.trial.size: float(m.parameters or 0) for m in measurements if scored(m)}
+    random = np.random.default_rng(0)
+    curves = []
+    for i, b in enumerate(fitted):
+        here = np.array([k for k, (shard, _) in enumerate(cells) if shard == i])
+        draws = _draws(surface, here, random)
+        chosen = Cell(b.best.size, b.best.hyperparameters)
+        curves.append(_size_curve([cells[k][1] for k in here], draws, chosen, known, random))
+    return curves
+
+
+def _compared(tried: Sequence[Tried]) -> tuple[tuple[str, tuple[Value, ...]], ...]:
+    values: dict[str, set[Value]] = {}
+    for here in tried:
+        for cell in here:
+            for name, value in cell.hyperparameters:
+                values.setdefault(name, set()).add(value)
+    return tuple(
+        (name, tuple(sorted(v, key=lambda x: (isinstance(x, str), x))))
+        for name, v in sorted(values.items())
+        if len(v) > 1
+    )
+
+
+def _cells(here: Tried, sizes: Iterable[int]) -> list[Cell]:
+    """Every size of the study with every combination that was tried on this shard."""
+    combinations = sorted({cell.hyperparameters for cell in here}, key=str)
+    return [Cell(size, values) for size in sorted(sizes) for values in combinations]
+
+
+def _draws(surface: Surface, here: Array, random: np.random.Generator) -> Array:
+    value, vector = np.linalg.eigh(surface.covariance[np.ix_(here, here)])
+    root = vector * np.sqrt(np.maximum(value, 0.0))
+    return np.asarray(surface.mean[here] + random.standard_normal((DRAWS, len(here))) @ root.T)
+
+
+def _size_curve(
+    cells: Sequence[Cell],
+    draws: Array,
+    chosen: Cell,
+    known: Mapping[int, float],
+    random: np.random.Generator,
+) -> SizeCurve:
+    """``draws`` (draws, cells) of log error; ``known`` the parameters by size."""
+    regret = draws[:, cells.index(chosen)] - draws.min(axis=1)
+    sizes = sorted({cell.size for cell in cells})
+    of_size = np.array([cell.size for cell in cells])
+    lowest = np.stack([draws[:, of_size == size].min(axis=1) for size in sizes], axis=1)
+    error = np.exp(np.quantile(lowest, [0.05, 0.5, 0.95], axis=0))
+    best = _minima(np.log(sizes), lowest, random)
+    low, mid, high = np.exp(np.quantile(best, [0.05, 0.5, 0.95])).tolist()
+    scale = sorted((s, p) for s, p in known.items() if p > 0)
+
+    def parameters(size: float) -> float:
+        if len(scale) < 2:
+            return 0.0
+        x, y = np.log([s for s, _ in scale]), np.log([p for _, p in scale])
+        return float(np.exp(np.interp(log(size), x, y)))
+
+    return SizeCurve(
+        sizes=tuple(sizes),
+        parameters=tuple(parameters(s) for s in sizes),
+        lower=tuple(error[0].tolist()),
+        error=tuple(error[1].tolist()),
+        upper=tuple(error[2].tolist()),
+        minimum=(parameters(mid), parameters(low), parameters(high)),
+        minimum_size=(mid, low, high),
+        leftover=float(np.sqrt((regret**2).mean())),
+    )
+
+
+def _minima(u: Array, lowest: Array, random: np.random.Generator) -> Array:
+    """Log size of the minimum of each draw (draws, sizes).
+
+    A U-curve is no parabola: between the sizes of a ladder its minimum is not known to better than
+    a quarter of a step to both sides."""
+    at = lowest.argmin(axis=1)
+    found = u[at].copy()
+    inner = (at > 0) & (at < len(u) - 1)
+    rows, j = np.flatnonzero(inner), at[inner]
+    a, b, c = (lowest[rows, j + k] for k in (-1, 0, 1))
+    left, right = u[j] - u[j - 1], u[j + 1] - u[j]
+    down, up = (b - a) / left, (c - b) / right  # slopes to both sides: down <= 0 <= up
+    bend = np.maximum(up - down, 1e-12)
+    middle_left, middle_right = u[j] - left / 2, u[j] + right / 2
+    middle = middle_left + (middle_right - middle_left) * (-down / bend)
+    found[rows] = middle + random.uniform(-0.25, 0.25, len(rows)) * (left + right) / 2
+    return found
