@@ -165,8 +165,34 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
     return (
         ("smallest adequate", law("adequate", "parameters")),
         ("lowest score", law("best", "parameters")),
+        ("fitted minimum", _law_of_minima(fitted, level)),
         ("smallest adequate, without embeddings", law("adequate", "parameters_without_embeddings")),
     )
+
+
+def _law_of_minima(fitted: Sequence[BestFit], level: float) -> SizeLaw:
+    """By the minimum of each shard's size curve, or its smallest adequate size on a plateau.
+
+    The minimum's interval stands for a step of the ladder; a minimum at its end is one-sided."""
+    sizes, edges, steps = [], [], []
+    for b in fitted:
+        curve = b.size_curve
+        if curve is None or min(curve.parameters) <= 0:
+            return SizeLaw("not measured", "too little was tried to draw error against size")
+        if b.plateau:
+            sizes.append(float(b.adequate.parameters))
+            edges.append(b.adequate_edge)
+            steps.append(_step(b, sizes[-1], "parameters"))
+            continue
+        middle, low, high = curve.minimum
+        ends = {curve.sizes[-1]: "high", curve.sizes[0]: "low"}
+        sizes.append(middle)
+        at = [edge for s, edge in ends.items() if abs(np.log(curve.minimum_size[0] / s)) < NEAR]
+        edges.append(at[0] if at else "")
+        steps.append(max(high / low, low / high))
+    if not sizes:
+        return SizeLaw("not measured", "there are no best fits")
+    return fit_size_law([b.samples for b in fitted], sizes, edges, level, steps)
 
 
 def _step(best_fit: BestFit, size: float, count: str) -> float:

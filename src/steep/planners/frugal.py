@@ -84,7 +84,7 @@ def _decide(
         halvings += 1
         wanted = _worthwhile(state, WORTH / 2**halvings)
     chosen = {i: state.choice(i)[1] for i in range(len(space.shards))}
-    return wanted or tuple(lattice.other_draws(space, chosen, known))
+    return _affordable(state, wanted or tuple(lattice.other_draws(space, chosen, known)))
 
 
 # ---------------------------------------------------------------- what is known
@@ -219,6 +219,23 @@ def _want(state: _State, option: _Option, why: str) -> Wanted:
     return Wanted(
         state.space.trial(state.space.shards[i], cell, option.seed), option.up_to_steps, why
     )
+
+
+def _affordable(state: _State, wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:
+    """Those that what is left is expected to pay for, in order."""
+    kept, left = [], state.left
+    price = dict(zip(state.places, state.price, strict=True))
+    index = {shard.samples: i for i, shard in enumerate(state.space.shards)}
+    for want in wanted:
+        trial = want.trial
+        i = min(index.items(), key=lambda at: abs(at[0] - trial.samples))[1]
+        cost = float(price[i, Cell(trial.size, trial.hyperparameters)])
+        if want.up_to_steps is not None:
+            cost *= rungs.share(want.up_to_steps, state.reference[i])
+        if cost <= left:
+            left -= cost
+            kept.append(want)
+    return tuple(kept)
 
 
 def _confirm(state: _State) -> tuple[Wanted, ...]:

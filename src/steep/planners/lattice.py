@@ -100,14 +100,15 @@ def cells(space: Lattice, tried: Mapping[Cell, Sequence[Measurement]]) -> list[C
             break
         best = min(scores, key=lambda c: (scores[c], c.size)).size
         more = None
-        if best == max(sizes):
+        if best >= max(sizes):
             more = next_size(sizes, "high")
-        elif best == min(sizes):
+        elif best <= min(sizes):
             more = next_size(sizes, "low", space.smallest)
         if more is None:
             break
         sizes.append(more)
-    return [Cell(size, values) for size in sorted(sizes) for values in space.combinations]
+    sizes = sorted({*sizes, *(cell.size for cell in tried)})
+    return [Cell(size, values) for size in sizes for values in space.combinations]
 
 
 def spread(space: Lattice, count: int) -> list[Cell]:

@@ -148,6 +148,7 @@ def error_by_size(best_fits: Sequence[BestFit], how: Scale) -> Drawing | None:
     layers: list[Layer] = []
     for best, colour in zip(shards, sequence(len(shards)), strict=True):
         layers.append(_by_size(best, colour, how))
+        layers += _minimum(best, colour, how)
     for legend, marker, size, hollow in (
         (ADEQUATE, "circle", 15.0, True),
         (BEST, "star", 13.0, False),
@@ -173,7 +174,8 @@ def error_by_size(best_fits: Sequence[BestFit], how: Scale) -> Drawing | None:
         name="error_by_size",
         title=f"{how.label[:1].upper()}{how.label[1:]} against model size, per shard",
         caption="Each point: the lowest score (median over seeds of the minimum validation "
-        "error) of one model size over its hyperparameters.",
+        "error) of one model size over its hyperparameters. Dashed: as all trials of the study "
+        "show it, with the minimum's 90 % interval where there is no plateau.",
         x=log_axis("parameters", [v for line in lines for v in line.x]),
         y=log_axis(f"validation {how.title}", [v for line in lines for v in line.y]),
         layers=tuple(layers),
@@ -195,6 +197,26 @@ def _by_size(best: BestFit, colour: str, how: Scale) -> Line:
             for c in lowest
         ),
     )
+
+
+def _minimum(best: BestFit, colour: str, how: Scale) -> list[Layer]:
+    """The fitted curve, and its minimum with the interval; a plateau has none."""
+    curve = best.size_curve
+    if curve is None or min(curve.parameters) <= 0:
+        return []
+    error = tuple(e * how.factor for e in curve.error)
+    layers: list[Layer] = [Line(curve.parameters, error, colour, width=1.0, dash=True)]
+    if best.plateau:
+        return layers
+    middle, low, high = curve.minimum
+    lowest = min(error)
+    place = f"minimum at {numbers.exact(best.samples)} {best.unit}"
+    between = f"{numbers.count(low)} to {numbers.count(high)} parameters"
+    hover = (f"{place}<br>{numbers.count(middle)} parameters, 90 %: {between}",)
+    span = (f"{place}<br>90 %: {between}",) * 2
+    layers.append(Line((low, high), (lowest, lowest), colour, width=4.0, hover=span))
+    layers.append(Points((middle,), (lowest,), colour, marker="diamond", size=8.0, hover=hover))
+    return layers
 
 
 def _score(candidate: Candidate) -> float:

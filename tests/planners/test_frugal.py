@@ -1,0 +1,260 @@
+"""Frugal finds known optima for a fraction of the grid; plateaus, edges, noise, limits."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+import worlds
+from steep.planners import frugal
+from steep.planners.history import seen
+from steep.records import BestFit, Measurement, Status, Trial
+from steep.select import select
+from steep.stats.searched import with_size_curves
+
+
+def searched(world: worlds.World, **asked: Any) -> tuple[list[Measurement], Any]:
+    p = worlds.problem(**asked)
+    return list(worlds.search(p, frugal.plan, world).values()), p
+
+
+def chosen(found: list[Measurement], p: Any) -> tuple[BestFit, ...]:
+    return select(found, p.shards, seeds=p.spec.search.seeds)
+
+
+def flops(found: list[Measurement]) -> float:
+    return sum(m.flops or 0.0 for m in found)
+
+
+def excess(world: worlds.World, best: BestFit) -> float:
+    """Of the chosen cell over the best one, in log error, without noise."""
+    m = best.samples
+    every = [world.excess(m, size, r) for size in worlds.SIZES for r in worlds.RATES]
+    at_rate = float(dict(best.best.hyperparameters)["learning_rate"])
+    return world.excess(m, best.best.size, at_rate) - min(every)
+
+
+@pytest.mark.parametrize(("sigma", "share"), [(30.0, 0.02), (100.0, 0.1), (200.0, 0.22)])
+def test_it_finds_the_optimum_for_a_fraction_of_the_grid(sigma: float, share: float) -> None:
+    """The larger the best models, the dearer is even their own training."""
+    found_excess = []
+    for seed in range(6):
+        world = worlds.World(worlds.bowl(sigma=sigma), seed=seed)
+        found, p = searched(world, extend=0)
+        assert flops(found) < share * worlds.whole_grid(p, world)
+        best = chosen(found, p)
+        assert len(best) == len(worlds.SAMPLES)
+        assert not any("incomplete" in b.flags for b in best)
+        found_excess += [excess(world, b) for b in best]
+    assert np.median(found_excess) < 0.002
+    assert np.mean(found_excess) < 0.01
+
+
+def test_a_world_it_has_not_expected_costs_more_but_not_the_answer() -> None:
+    """Best sizes that grow with the power 1.1, and a best rate at the edge of the choices."""
+    world = worlds.World(worlds.bowl(beta_p=1.1, sigma=2.0, best_rate=0.6), seed=1)
+    found, p = searched(world, extend=0)
+    assert np.mean([excess(world, b) for b in chosen(found, p)]) < 0.01
+    assert flops(found) < 0.2 * worlds.whole_grid(p, world)
+
+
+def test_the_largest_shard_is_trained_only_near_its_optimum() -> None:
+    world = worlds.World(worlds.bowl(sigma=100.0))
+    found, p = searched(world)
+    best = chosen(found, p)[-1].best.size
+    at_largest = {m.trial.size for m in found if m.trial.samples == worlds.SAMPLES[-1]}
+    steps = sorted(worlds.SIZES)
+    near = {steps[k] for k in range(len(steps)) if abs(k - steps.index(best)) <= 1}
+    assert at_largest <= near
+    spent = Counter(m.trial.samples for m in found)
+    assert spent[worlds.SAMPLES[0]] > spent[worlds.SAMPLES[-1]]
+
+
+def test_every_choice_is_bracketed_on_the_ladder() -> None:
+    found, p = searched(worlds.World(worlds.bowl(sigma=60.0)))
+    assert all(b.edge == "" for b in chosen(found, p))
+
+
+def test_on_a_plateau_the_smallest_adequate_size_is_chosen() -> None:
+    def adequate(m: float) -> float:
+        return 3.0 * (m / 125) ** 0.4
+
+    found_sizes = []
+    for seed in range(4):
+        world = worlds.World(worlds.plateau(adequate), seed=seed, noise=0.005)
+        found, p = searched(world)
+        best = chosen(found, p)
+        found_sizes.append([b.adequate.size for b in best])
+        # models much larger than needed are not trained, though all are as good
+        assert flops(found) < 0.18 * worlds.whole_grid(p, world)
+    truth = [min(s for s in worlds.SIZES if s >= 0.97 * adequate(m)) for m in worlds.SAMPLES]
+    middle = np.median(found_sizes, axis=0)
+    steps = [worlds.SIZES.index(t) for t in truth]
+    got = [min(range(7), key=lambda k: abs(worlds.SIZES[k] - size)) for size in middle]
+    assert max(abs(a - b) for a, b in zip(steps, got, strict=True)) <= 1
+
+
+def bigger(samples: float, size: int, at_rate: float) -> float:
+    return 0.5 * math.log(100 / size) + 0.1 * math.log(at_rate / 0.1) ** 2
+
+
+def test_a_ladder_whose_edge_is_best_extends_itself_twice_at_most() -> None:
+    for extend, largest in ((0, 8), (1, 16), (2, 32)):
+        found, p = searched(
+            worlds.World(bigger, noise=0.005), sizes=(2, 4, 8), samples=(125, 500), extend=extend
+        )
+        assert max(m.trial.size for m in found) == largest
+        assert all(b.best.size == largest and b.edge == "high" for b in chosen(found, p))
+
+
+def test_it_goes_no_lower_than_the_dial() -> None:
+    world = worlds.World(lambda m, size, r: 0.5 * math.log(size), noise=0.005)
+    found, _ = searched(world, sizes=(4, 8, 16), samples=(125, 500), smallest=3)
+    assert min(m.trial.size for m in found) == 4
+    found, _ = searched(world, sizes=(4, 8, 16), samples=(125, 500), smallest=1)
+    assert min(m.trial.size for m in found) == 1
+
+
+def test_seeds_are_spent_where_candidates_cannot_be_told_apart() -> None:
+    """Repeats of anything but the choice come with noise, not without."""
+
+    def repeats(noise: float) -> int:
+        total = 0
+        for seed in range(3):
+            world = worlds.World(worlds.bowl(sigma=60.0), seed=seed, noise=noise)
+            found, p = searched(world, seeds=4)
+            best = {(b.samples, b.best.size, b.best.hyperparameters) for b in chosen(found, p)}
+            total += sum(
+                m.trial.seed > 0
+                and (m.trial.samples, m.trial.size, m.trial.hyperparameters) not in best
+                for m in found
+            )
+        return total
+
+    assert repeats(0.002) < repeats(0.04)
+
+
+def test_hopeless_trials_are_stopped_and_hopeful_ones_are_not() -> None:
+    false, stopped = 0, 0
+    for seed in range(6):
+        world = worlds.World(worlds.bowl(sigma=60.0), seed=seed)
+        found, p = searched(world)
+        score = {b.samples: b.best.score for b in chosen(found, p)}
+        ended = [m for m in found if m.status is Status.STOPPED]
+        whole = [world.measure(m.trial) for m in ended]
+        stopped += len(ended)
+        false += sum((m.validation_error or 0.0) < score[m.trial.samples] for m in whole)
+    assert stopped > 20
+    assert false <= 0.1 * stopped
+
+
+def test_trials_without_training_curves_are_never_stopped() -> None:
+    world = worlds.World(worlds.bowl(sigma=60.0))
+
+    def measure(trial: Trial) -> Measurement:
+        from dataclasses import replace
+
+        return replace(world.measure(trial), curve=(), flops=None, samples_seen=0.0)
+
+    p = worlds.problem()
+    found: dict[Trial, Measurement] = {}
+    while wanted := frugal.plan(p, list(found.values()), (), None):
+        assert all(want.up_to_steps is None for want in wanted)
+        found |= {want.trial: measure(want.trial) for want in wanted}
+    assert np.mean([excess(world, b) for b in select(found.values(), p.shards, seeds=2)]) < 0.01
+
+
+def test_what_diverges_is_avoided() -> None:
+    world = worlds.World(worlds.bowl(sigma=60.0), diverges_above=0.3)
+    found, p = searched(world)
+    assert all(
+        dict(b.best.hyperparameters)["learning_rate"] in (0.06, 0.2) for b in chosen(found, p)
+    )
+    lost = sum(m.status is Status.DIVERGED for m in found)
+    assert lost < 0.25 * len(found)
+
+
+def test_results_that_were_there_before_are_used() -> None:
+    """A search that follows a grid, or had the rungs run to their end, wants what it would want."""
+    world = worlds.World(worlds.bowl(sigma=60.0))
+    p = worlds.problem()
+    alone = worlds.search(p, frugal.plan, world)
+    known = {trial: world.measure(trial) for trial in alone}
+    assert frugal.plan(p, list(known.values()), (), None) == []
+    half = dict(list(known.items())[::2])
+    for want in frugal.plan(p, list(half.values()), (), None):
+        assert want.trial not in half
+
+
+# ---------------------------------------------------------------- until
+
+
+def test_a_budget_of_the_study_is_kept() -> None:
+    world = worlds.World(worlds.bowl(sigma=100.0))
+    free, _ = searched(world)
+    for share in (0.2, 0.5, 0.8):
+        found, _ = searched(world, until={"flops": share * flops(free)})
+        assert flops(found) <= 1.1 * share * flops(free)
+        assert len(found) < len(free)
+    smallest = min(m.trial.samples for m in found)
+    assert smallest == worlds.SAMPLES[0]
+
+
+def test_a_precise_forecast_ends_the_search_and_a_vague_one_goes_on() -> None:
+    world = worlds.World(worlds.bowl(sigma=60.0), noise=0.02)
+    plain, _ = searched(world)
+    easy, _ = searched(world, until={"forecast_interval": 3.0})
+    assert flops(easy) < flops(plain)
+    assert {m.trial.samples for m in easy} == {float(m) for m in worlds.SAMPLES}
+    hard, _ = searched(world, until={"forecast_interval": 1e-4})
+    assert flops(hard) > flops(plain)
+
+
+# ---------------------------------------------------------------- what was left over
+
+
+def test_what_a_search_left_over_is_what_its_study_says_it_left_over() -> None:
+    """Root mean square of the true excess of the chosen cells, over simulated studies: of the
+    search, and of four random cells a shard, whose error is thirty times that."""
+    for name, most in (("frugal", 0.01), ("random", 0.3)):
+        truth, told = [], []
+        for seed in range(8):
+            world = worlds.World(worlds.bowl(sigma=60.0), seed=seed, noise=0.02)
+            if name == "frugal":
+                found, p = searched(world)
+            else:
+                p = worlds.problem()
+                found = random_cells(world, p, seed)
+            for b in with_size_curves(chosen(found, p), found):
+                assert b.size_curve is not None
+                truth.append(excess(world, b))
+                told.append(b.size_curve.leftover)
+        true, said = (float(np.sqrt(np.mean(np.square(v)))) for v in (truth, told))
+        assert true < most
+        assert true / 2 < said < 2 * true + 0.002
+
+
+def random_cells(world: worlds.World, p: Any, seed: int) -> list[Measurement]:
+    random = np.random.default_rng(seed)
+    found = []
+    for shard in p.shards:
+        for k in random.permutation(28)[:4]:
+            values = (("learning_rate", worlds.RATES[k // 7]),)
+            place = (0, shard.items, shard.samples, worlds.SIZES[k % 7], values)
+            found += [world.measure(Trial(*place, s)) for s in range(2)]
+    return found
+
+
+def test_a_rung_is_the_trial_as_it_stood_then() -> None:
+    world = worlds.World(worlds.bowl())
+    whole = world.measure(Trial(0, 125, 125.0, 8, (("learning_rate", 0.06),), 0))
+    rung = seen(whole, 55)
+    assert rung.status is Status.STOPPED
+    assert rung.curve == whole.curve[: len(rung.curve)]
+    assert rung.curve[-1].step == rung.steps == 55
+    assert rung.flops == pytest.approx((whole.flops or 0.0) * 55 / worlds.LAST)
+    assert seen(whole, None) == seen(whole, 500) == whole
