@@ -2,7 +2,8 @@
 
 Nothing here guesses the search: the planner itself is asked again and again, against two made-up
 worlds, one in which every optimum lies inside the ladder and one in which bigger is always
-better. What it wants in them are the fewest and the most trials it can want.
+better. What it wants in them are the fewest and the most trials that a grid can want; of a search
+that adapts to its results they show about what to expect.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Plan:
     """Of one worker; None without a measured speed."""
     disk: int
     """Bytes, about: checkpoints, curves, per-item errors."""
+    adaptive: bool = False
+    """The search goes by its results: trials and costs are what to expect, not bounds."""
 
 
 Extent = Callable[[Trial], tuple[float, float] | None]
@@ -54,12 +57,11 @@ def plan(
     held_out: Sequence[Trial] = (),
     workers: int = 1,
     seconds_per_flop: Callable[[int], float] | None = None,
+    adaptive: bool = False,
 ) -> Plan:
     """Bounds on trials, FLOPs, time and disk. ``held_out`` are the trials that would confront
     the forecast, at the largest size; ``seconds_per_flop`` maps a size to its measured speed."""
-    sizes = problem.spec.family.sizes
-    middle = float(np.sqrt(sizes[0] * sizes[-1]))
-    fewest = rehearse(problem, planner, lambda trial: 1 + abs(np.log(trial.size / middle)))
+    fewest = rehearse(problem, planner, usual(problem))
     most = rehearse(problem, planner, lambda trial: 1 + 1 / trial.size)
     dial = sorted({t.size for t in (*fewest, *most, *held_out)})
     known = {size: c for size in dial if (c := cost(size))}
@@ -77,7 +79,31 @@ def plan(
         flops,
         seconds,
         disk=trials * (4_000 + 2 * validation_items) + 2 * (workers + 2) * 12 * heaviest,
+        adaptive=adaptive,
     )
+
+
+def usual(problem: Problem) -> Callable[[Trial], float]:
+    """A world as one expects it: a power law, best sizes that grow inside the ladder, the middle
+    choice of every hyperparameter the best."""
+    sizes = np.log(problem.spec.family.sizes)
+    samples = np.log([shard.samples for shard in problem.shards])
+    low, width = samples.min(), max(float(np.ptp(samples)), 1e-9)
+    step = float(np.ptp(sizes)) / max(len(sizes) - 1, 1) or 1.0
+    choices = problem.spec.search.hyperparameters
+
+    def error(trial: Trial) -> float:
+        share = 0.35 + 0.3 * (np.log(trial.samples) - low) / width
+        off = (np.log(trial.size) - sizes[0] - share * np.ptp(sizes)) / step
+        given = dict(trial.hyperparameters)
+        turns = [
+            list(values).index(given[name]) - len(values) // 2
+            for name, values in choices.items()
+            if given.get(name) in values
+        ]
+        return float(trial.samples**-0.3 * np.exp(0.05 * off**2 + 0.1 * np.square(turns).sum()))
+
+    return error
 
 
 def rehearse(problem: Problem, planner: Planner, error: Callable[[Trial], float]) -> list[Trial]:

@@ -25,7 +25,7 @@ from steep.changes import refuse_changes
 from steep.config import Loaded, from_values, load, member, open_domain
 from steep.folder import StudyExists, as_begun, compose_study_yaml, read_frozen
 from steep.models import FAMILIES
-from steep.plan import Plan, plan, rehearse
+from steep.plan import Plan, plan, rehearse, usual
 from steep.planners import PLANNERS
 from steep.planners.contract import Problem, Wanted
 from steep.price import Prices
@@ -84,6 +84,7 @@ class Study:
             held_out=self._held_out_at_most(),
             workers=self.spec.run.workers or 1,
             seconds_per_flop=self.speed(),
+            adaptive=member(PLANNERS, self.spec.search.planner).ADAPTIVE,
         )
 
     def run(
@@ -162,7 +163,7 @@ class Study:
 
     def expected(self) -> list[tuple[Trial, float]]:
         """Every trial of the dry run with its expected cost."""
-        middle = rehearse(self.problem, self._planner, lambda trial: 1.0 + trial.size)
+        middle = rehearse(self.problem, self._planner, usual(self.problem))
         trials = [*middle, *self._held_out_at_most()]
         return [(trial, self.prices.flops(trial)) for trial in trials]
 

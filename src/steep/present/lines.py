@@ -23,7 +23,9 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
         lines.append(f"held out, forecast first and trained afterwards: {sizes} {unit}")
     fewest = len(plan.trials) + plan.held_out_trials
     most = plan.most_trials + plan.held_out_trials
-    lines.append(f"trials: {fewest}" + (f" to {most}" if most > fewest else ""))
+    about = "about " if plan.adaptive else ""
+    decided = ", as the results decide" if plan.adaptive else ""
+    lines.append(f"trials: {about}{fewest}" + (f" to {most}" if most > fewest else "") + decided)
     if plan.parameters:
         models = ", ".join(f"{size}: {count(parameters)}" for size, parameters in plan.parameters)
         lines.append(f"parameters by size: {models}")
