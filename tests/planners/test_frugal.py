@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -156,8 +157,6 @@ def test_trials_without_training_curves_are_never_stopped() -> None:
     world = worlds.World(worlds.bowl(sigma=60.0))
 
     def measure(trial: Trial) -> Measurement:
-        from dataclasses import replace
-
         return replace(world.measure(trial), curve=(), flops=None, samples_seen=0.0)
 
     p = worlds.problem()
@@ -258,3 +257,45 @@ def test_a_rung_is_the_trial_as_it_stood_then() -> None:
     assert rung.curve[-1].step == rung.steps == 55
     assert rung.flops == pytest.approx((whole.flops or 0.0) * 55 / worlds.LAST)
     assert seen(whole, None) == seen(whole, 500) == whole
+
+
+@pytest.mark.parametrize("most", [150, 1000])
+def test_several_hyperparameters_words_among_them(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 128 cells a shard a few dozen trials find one that is nearly as good as the best, also
+    where only the most promising are weighed."""
+    monkeypatch.setattr(frugal, "MOST", most)
+    monkeypatch.setattr(frugal, "CHUNK", 100)
+    frugal._decide.cache_clear()
+    choices = {
+        "learning_rate": [0.01, 0.03, 0.1, 0.3],
+        "optimizer": ["adam", "sgd"],
+        "dropout": [0.0, 0.2],
+        "batch_size": [32, 128],
+    }
+
+    def worse(trial: Trial) -> float:
+        given = dict(trial.hyperparameters)
+        off = 0.15 * abs(math.log(float(given["batch_size"]) / 32))
+        off += 0.2 * (given["optimizer"] == "sgd") + 0.5 * float(given["dropout"])
+        return off
+
+    world = worlds.World(worlds.bowl(sigma=60.0))
+    p = worlds.problem(
+        sizes=(2, 3, 5, 8, 12, 20), samples=(125, 500, 2000), hyperparameters=choices
+    )
+    found: dict[Trial, Measurement] = {}
+    while wanted := frugal.plan(p, list(found.values()), (), None):
+        for want in wanted:
+            m = world.measure(want.trial)
+            factor = math.exp(worse(want.trial))
+            curve = tuple(replace(e, validation_error=e.validation_error * factor) for e in m.curve)
+            error = (m.validation_error or 0.0) * factor
+            whole = replace(m, validation_error=error, curve=curve)
+            found[want.trial] = seen(whole, want.up_to_steps)
+    assert len(found) < 150
+    for b in select(found.values(), p.shards, seeds=2):
+        at_rate = float(dict(b.best.hyperparameters)["learning_rate"])
+        above = world.excess(b.samples, b.best.size, at_rate)
+        assert above + 0.1 * worse(Trial(0, 1, 1.0, 1, b.best.hyperparameters, 0)) < 0.06

@@ -47,6 +47,9 @@ AS_GOOD = 0.003
 """In log error: on a plateau the cheapest cell is chosen, which is the smallest adequate size."""
 HARDER = 6
 """How often ``WORTH`` is halved while a forecast is not yet as precise as asked."""
+MOST = 1000
+"""Cells that are weighed against each other; of a larger lattice the most promising ones."""
+CHUNK = 400
 TOGETHER = 4
 """Most trials of one decision: what they tell overlaps."""
 
@@ -118,6 +121,8 @@ class _State:
             whole = [m for ms in here.values() for m in ms if scored(m) and m.curve]
             if whole:
                 reference[i] = min(whole, key=lambda m: (m.validation_error or 0.0, m.trial.id))
+        if len(places) > MOST:
+            places = _promising(space, tried, places, reference)
         surface = _surface(space, tried, places, reference)
         price = lattice.prices(space, known, places)
         return cls(space, tried, tuple(places), surface, price, reference, left)
@@ -149,6 +154,28 @@ def _surface(
 
     samples = [shard.samples for shard in space.shards]
     return surface_of(samples, tried, space.coordinates, places, foretold)
+
+
+def _promising(
+    space: Lattice,
+    tried: Sequence[Tried],
+    places: Sequence[tuple[int, Cell]],
+    reference: Mapping[int, Measurement],
+) -> list[tuple[int, Cell]]:
+    """Of each shard those that were tried, and those that may yet be best: mean less two standard
+    deviations, lowest first."""
+    bound: dict[tuple[int, Cell], float] = {}
+    for start in range(0, len(places), CHUNK):
+        part = places[start : start + CHUNK]
+        surface = _surface(space, tried, part, reference)
+        low = surface.mean - 2 * np.sqrt(np.diag(surface.covariance))
+        bound |= dict(zip(part, low.tolist(), strict=True))
+    each = MOST // len(space.shards)
+    kept = set()
+    for i, here in enumerate(tried):
+        mine = sorted((p for p in places if p[0] == i), key=lambda p: (bound[p], str(p)))
+        kept |= {*mine[:each], *(p for p in mine if p[1] in here)}
+    return [place for place in places if place in kept]
 
 
 # ---------------------------------------------------------------- decisions
@@ -229,7 +256,7 @@ def _affordable(state: _State, wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:
     for want in wanted:
         trial = want.trial
         i = min(index.items(), key=lambda at: abs(at[0] - trial.samples))[1]
-        cost = float(price[i, Cell(trial.size, trial.hyperparameters)])
+        cost = float(price.get((i, Cell(trial.size, trial.hyperparameters)), state.unit))
         if want.up_to_steps is not None:
             cost *= rungs.share(want.up_to_steps, state.reference[i])
         if cost <= left:

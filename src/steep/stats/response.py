@@ -28,8 +28,10 @@ ALONG_DATA = (2.0, 6.0)
 ALONG_SIZE = (0.7, 1.4, 2.8)
 ALONG_OTHERS = (0.7, 1.5, 3.0)
 """Correlation lengths: in log m, in log size on the dial, in log hyperparameters."""
-NOISES = (0.004, 0.01, 0.02, 0.04, 0.08)
-"""Standard deviation of log error over seeds."""
+NOISE, NOISE_DF = 0.015, 4.0
+"""Standard deviation of log error over seeds as first expected, worth so many repeats."""
+NOISES = (0.3, 0.6, 1.0, 1.7, 3.0)
+"""The noise relative to what repeats and expectation say."""
 ROUGH = 0.25
 """Variance of a cell's own deviation from the smooth surface, relative to that of one seed."""
 KEPT = 6
@@ -59,6 +61,11 @@ def squash(excess: Array) -> Array:
     return np.minimum(BEND * np.log1p(np.asarray(excess) / BEND), FAR)
 
 
+def unsquash(excess: Array) -> Array:
+    """``squash`` undone, below ``FAR``."""
+    return np.asarray(BEND * np.expm1(np.asarray(excess) / BEND))
+
+
 def fit_surface(
     places: Array,
     values: Array,
@@ -73,8 +80,10 @@ def fit_surface(
     hyperparameters. ``values`` (n,) are means of log error over ``counts`` seeds, ``extra`` (n,)
     their further variance; ``within`` the squares about the cells' means and their degrees of
     freedom."""
-    settings_ = list(product(AMPLITUDES, ALONG_DATA, ALONG_SIZE, ALONG_OTHERS, NOISES))
-    table = np.array(settings_)
+    squares, df = within
+    noise = np.sqrt((squares + NOISE_DF * NOISE**2) / (df + NOISE_DF))
+    noises = noise * np.array(NOISES)
+    table = np.array(list(product(AMPLITUDES, ALONG_DATA, ALONG_SIZE, ALONG_OTHERS, noises)))
     center = np.array([places[:, 0].mean(), *places[:, 1:].mean(axis=0)])
     a, b = places - center, cells - center
     shift = float(np.average(values - SLOPE * a[:, 0]))
@@ -88,7 +97,6 @@ def fit_surface(
     scaled = np.linalg.solve(factor, told)
     evidence = -0.5 * (scaled[..., 0] ** 2).sum(axis=1)
     evidence -= np.log(factor[:, index, index]).sum(axis=1)
-    squares, df = within
     evidence -= 0.5 * squares / table[:, 4] ** 2 + df * np.log(table[:, 4])
     evidence -= 0.5 * _distance_from_middle(table)
     heavy = np.argsort(-evidence, kind="stable")[:KEPT]
@@ -101,8 +109,9 @@ def fit_surface(
     apart = means - mean
     spread = np.einsum("k,kij->ij", weight, covariances)
     spread += np.einsum("k,ki,kj->ij", weight, apart, apart)
-    noise = float(np.sqrt(weight @ table[heavy, 4] ** 2))
-    return Surface(mean + shift + SLOPE * b[:, 0], spread, noise)
+    return Surface(
+        mean + shift + SLOPE * b[:, 0], spread, float(np.sqrt(weight @ table[heavy, 4] ** 2))
+    )
 
 
 def _prior(a: Array, b: Array, table: Array) -> Array:
@@ -119,7 +128,7 @@ def _prior(a: Array, b: Array, table: Array) -> Array:
 def _distance_from_middle(table: Array) -> Array:
     """Squared steps from the middle of the lattice: a weak prior of settings."""
     total = np.zeros(len(table))
-    for i in range(4):
+    for i in range(5):
         values = np.unique(table[:, i])
         total += (np.searchsorted(values, table[:, i]) - (len(values) - 1) / 2) ** 2
     return total

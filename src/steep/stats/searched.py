@@ -21,7 +21,7 @@ import numpy as np
 
 from steep.laws.law import Array
 from steep.records import BestFit, Measurement, Settings, SizeCurve, Status, Value
-from steep.stats.response import BEND, Surface, fit_surface, squash
+from steep.stats.response import BEND, Surface, fit_surface, squash, unsquash
 
 LOST = (Status.DIVERGED, Status.FAILED, Status.TIMEOUT)
 SIZE_EXPONENT = 0.3
@@ -31,6 +31,8 @@ WORDS_APART = 1.5
 """Distance between the values of a hyperparameter that is no positive number."""
 MOST = 150
 """Cells, the best of each shard first, that a surface is made of: bad ones tell little."""
+NEAR = 0.25
+"""In log error above the best of its shard: the noise of worse cells is another."""
 DRAWS = 400
 
 
@@ -108,8 +110,8 @@ def surface_of(
                 values = squash(np.array([*(v - lowest for v in logs[cell]), *[np.inf] * gone]))
                 mean = float(values.mean())
                 rows.append((i, cell, lowest + mean, len(values), 0.0, mean))
-                if not gone:
-                    squares += float(((values - mean) ** 2).sum())
+                if not gone and mean < NEAR:
+                    squares += float(np.var(logs[cell])) * len(values)
                     df += len(values) - 1
             elif (told := foretold(i, ms[0])) is not None:
                 above = float(squash(np.array(max(told[0] - lowest, -BEND / 2))))
@@ -156,6 +158,8 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
     for i, b in enumerate(fitted):
         here = np.array([k for k, (shard, _) in enumerate(cells) if shard == i])
         draws = _draws(surface, here, random)
+        means = [float(np.mean(logs)) for ms in tried[i].values() if (logs := _logs(ms))]
+        draws = min(means) + unsquash(draws - min(means))
         chosen = Cell(b.best.size, b.best.hyperparameters)
         curves.append(_size_curve([cells[k][1] for k in here], draws, chosen, known, random))
     return curves

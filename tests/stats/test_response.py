@@ -1,0 +1,97 @@
+"""The surface of a search: recovers what it was drawn from, knows what it does not know."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from steep.stats import response
+
+
+def truth(at: np.ndarray) -> np.ndarray:
+    """A power law of exponent -0.3 under a bowl in size and rate."""
+    x, z, v = at.T
+    return -1.0 - 0.3 * x + 0.08 * (z - 0.2 * x) ** 2 + 0.1 * (v + 1.5) ** 2
+
+
+def lattice() -> np.ndarray:
+    axes = (np.linspace(0, 3.5, 6), np.linspace(-1.5, 1.5, 7), np.log([0.03, 0.1, 0.3, 0.9]))
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def fitted(count: int, noise: float, seed: int = 0) -> tuple[np.ndarray, response.Surface]:
+    random, cells = np.random.default_rng(seed), lattice()
+    at = cells[random.permutation(len(cells))[:count]]
+    y = truth(at) + noise * random.normal(size=count)
+    ones, zeros = np.ones(count), np.zeros(count)
+    return cells, response.fit_surface(at, y, ones, zeros, (noise**2 * 20, 20.0), cells)
+
+
+def test_forty_trials_show_a_surface_of_168_cells() -> None:
+    cells, surface = fitted(40, 0.01)
+    off = surface.mean - truth(cells)
+    assert np.sqrt(np.mean(off**2)) < 0.03
+    assert surface.noise == pytest.approx(0.01, rel=0.6)
+
+
+def test_its_standard_errors_are_right_on_average() -> None:
+    scores = []
+    for seed in range(12):
+        cells, surface = fitted(30, 0.02, seed)
+        sd = np.sqrt(np.diag(surface.covariance))
+        scores.append((surface.mean - truth(cells)) / sd)
+    z = np.concatenate(scores)
+    assert 0.5 < np.sqrt(np.mean(z**2)) < 1.5
+    assert np.mean(np.abs(z) < 1.645) > 0.8
+
+
+def test_repeats_tell_the_noise() -> None:
+    quiet, loud = (fitted(40, noise)[1].noise for noise in (0.005, 0.06))
+    assert quiet < 0.012
+    assert loud > 0.04
+
+
+def test_the_order_of_the_measurements_does_not_matter() -> None:
+    random, cells = np.random.default_rng(0), lattice()
+    at = cells[random.permutation(len(cells))[:30]]
+    turn = random.permutation(30)
+    ones, zeros = np.ones(30), np.zeros(30)
+    one = response.fit_surface(at, truth(at), ones, zeros, (0.0, 0.0), cells)
+    other = response.fit_surface(at[turn], truth(at[turn]), ones, zeros, (0.0, 0.0), cells)
+    np.testing.assert_allclose(one.mean, other.mean, atol=1e-8)
+
+
+def test_a_vague_measurement_says_less() -> None:
+    at, cells = np.array([[0.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1.0]])
+    ones, none = np.ones(2), np.zeros(2)
+    sure = response.fit_surface(at, none, ones, none, (0, 0), cells)
+    vague = response.fit_surface(at, none, ones, np.array([0.0, 0.3**2]), (0, 0), cells)
+    assert vague.covariance[0, 0] > 2 * sure.covariance[0, 0]
+
+
+def test_the_knowledge_gradient_by_simulation() -> None:
+    """Against its definition: the expected fall of the lowest posterior mean, shard by shard."""
+    random = np.random.default_rng(3)
+    root = random.normal(size=(6, 6)) * 0.1
+    surface = response.Surface(random.normal(size=6) * 0.05, root @ root.T, 0.02)
+    shards, options = np.array([0, 0, 0, 1, 1, 1]), np.array([1, 4])
+    variance = np.array([0.02**2, 0.05**2])
+    found = response.knowledge_gradient(surface, shards, options, variance)
+    for k, (cell, v) in enumerate(zip(options, variance, strict=True)):
+        column = surface.covariance[:, cell]
+        sd = np.sqrt(column[cell] + v)
+        told = surface.mean[:, None] + (column / sd)[:, None] * random.normal(size=200_000)
+        fall = sum(
+            surface.mean[shards == s].min() - told[shards == s].min(axis=0).mean() for s in (0, 1)
+        )
+        assert found[k] == pytest.approx(fall, rel=0.05)
+    sure = response.Surface(surface.mean, surface.covariance * 1e-12, 0.02)
+    assert response.knowledge_gradient(sure, shards, options, variance).max() < 1e-9
+
+
+def test_squash_keeps_order_and_small_differences() -> None:
+    excess = np.array([0.0, 0.01, 0.1, 1.0, 5.0, np.inf])
+    found = response.squash(excess)
+    assert (np.diff(found) >= 0).all()
+    assert found[1] == pytest.approx(0.01, rel=0.02)
+    assert found[-1] == response.FAR

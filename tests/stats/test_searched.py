@@ -1,0 +1,104 @@
+"""A shard's U-curve, its minimum with its interval, and what the search left over."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import worlds
+from steep.analysis import size_laws
+from steep.fit import points_of
+from steep.planners import grid
+from steep.records import BestFit, Measurement, SizeCurve, decode, encode
+from steep.select import select
+from steep.stats.searched import with_size_curves
+
+
+def study(world: worlds.World, **asked: object) -> tuple[tuple[BestFit, ...], list[Measurement]]:
+    """An exhaustive one."""
+    p = worlds.problem("grid", compare_at="all", extend=0, **asked)  # type: ignore[arg-type]
+    found = list(worlds.search(p, grid.plan, world).values())
+    return with_size_curves(select(found, p.shards, seeds=2), found), found
+
+
+def curve_of(best: BestFit) -> SizeCurve:
+    assert best.size_curve is not None
+    return best.size_curve
+
+
+def test_the_interval_of_the_minimum_holds_the_truth() -> None:
+    holds, widths = [], []
+    for seed in range(10):
+        for best in study(worlds.World(worlds.bowl(sigma=60.0), seed=seed, noise=0.03))[0]:
+            middle, low, high = curve_of(best).minimum
+            truth = 60.0 * best.samples**0.6
+            holds.append(low <= truth <= high)
+            widths.append(math.log(high / low))
+            assert low <= middle <= high
+    assert np.mean(holds) > 0.8
+    assert np.median(widths) < math.log(8)  # a step of the ladder is a factor of 2.6
+
+
+def test_the_curve_is_the_error_without_its_noise() -> None:
+    world, inside = worlds.World(worlds.bowl(sigma=60.0), noise=0.03), []
+    for best in study(world)[0]:
+        curve = curve_of(best)
+        at = range(len(worlds.SIZES))
+        truth = [
+            min(world.error(best.samples, worlds.SIZES[k], r) for r in worlds.RATES) for k in at
+        ]
+        near = [k for k in at if truth[k] < 1.3 * min(truth)]
+        inside += [curve.lower[k] <= truth[k] <= curve.upper[k] for k in near]
+        for k in near:
+            assert curve.error[k] == pytest.approx(truth[k], rel=0.06)
+        assert decode(SizeCurve, encode(curve)) == curve
+    assert np.mean(inside) > 0.6
+
+
+def test_a_plateau_has_a_wide_minimum() -> None:
+    bowl = study(worlds.World(worlds.bowl(sigma=60.0), noise=0.01))[0]
+    flat = study(worlds.World(worlds.plateau(lambda m: 4.0), noise=0.01))[0]
+
+    def width(found: tuple[BestFit, ...]) -> float:
+        return float(
+            np.median([math.log(c[2] / c[1]) for c in (curve_of(b).minimum for b in found)])
+        )
+
+    assert width(flat) > 2 * width(bowl)
+
+
+def test_the_size_law_of_minima_is_closer_than_that_of_the_ladder() -> None:
+    off: dict[str, list[float]] = {"smallest adequate": [], "fitted minimum": []}
+    for seed in range(8):
+        laws = dict(size_laws(study(worlds.World(worlds.bowl(sigma=60.0), seed=seed))[0]))
+        for name in off:
+            beta_p = laws[name].beta_p
+            assert beta_p is not None
+            assert beta_p.lower <= 0.6 <= beta_p.upper  # type: ignore[operator]
+            off[name].append(abs((beta_p.value or 0.0) - 0.6))
+    assert np.mean(off["fitted minimum"]) < np.mean(off["smallest adequate"])
+
+
+def test_minima_at_the_end_of_the_ladder_are_one_sided() -> None:
+    world = worlds.World(lambda m, size, r: 0.3 * math.log(32 / size), noise=0.01)
+    law = dict(size_laws(study(world)[0]))["fitted minimum"]
+    assert law.outcome == "not measured"
+    assert law.censored == len(worlds.SAMPLES)
+
+
+def test_what_is_left_over_widens_the_points() -> None:
+    found, _ = study(worlds.World(worlds.bowl(sigma=60.0), noise=0.02))
+    for best, point in zip(found, points_of(found), strict=True):
+        seeds = (best.seed_se or 0.0) / best.best.score
+        assert point.se_log == pytest.approx(math.hypot(seeds, curve_of(best).leftover))
+        assert point.se_log is not None
+    assert max(curve_of(b).leftover for b in found) > 0.002
+
+
+def test_one_size_or_one_shard_draws_nothing() -> None:
+    for asked in ({"sizes": (4,)}, {"samples": (125,)}):
+        found, _ = study(worlds.World(worlds.bowl()), **asked)
+        assert all(b.size_curve is None for b in found)
+        assert all(p.se_log is None or p.se_log > 0 for p in points_of(found))
