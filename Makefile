@@ -5,7 +5,7 @@ TORCH ?= torch==2.13.0
 OUT ?= demo
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint types environment clean characters bench-coverage bench-lcdb bench-fit bench-engine
+.PHONY: demo test test-slow lint types environment clean characters bench-coverage bench-lcdb bench-fit bench-engine bench-planners
 
 demo: environment
 	$(BIN)/steep demo --out $(OUT)
@@ -35,6 +35,9 @@ bench-lcdb: environment
 
 bench-fit: environment
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fit_speed.py
+
+bench-planners: environment
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/planners.py --write
 
 bench-engine: environment
 	$(BIN)/python benchmarks/engine.py

@@ -1,16 +1,18 @@
 """Searches judged on two grids that were measured whole, and on tables drawn from them.
 
-    python benchmarks/planners.py [--resamples 40] [--tables 500] [--seed 0] [--processes 2]
+    python benchmarks/planners.py [--resamples 40] [--tables 500] [--seed 0] [--write]
 
 Real: the grids of studies/images-grid.yaml and studies/characters-rhn10-adam.yaml, every trial with
 its training curve (``steep.trainers.replay.table``). In each resample the seeds of every cell are
 shuffled anew; the search sees some of them and is judged by the others. Counted are
 
 - cost: FLOPs of everything it trained, stopped trials and repeats too, over those of the grid with
-  as many seeds;
-- excess: error of the chosen cell, by its other seeds, over the best cell of the shard by the mean
-  of all its seeds. That best cell was chosen knowing all seeds, so the excess is overstated for
-  everyone; the grid's own row shows by how much;
+  as many seeds. ``best cells alone`` is what only they cost, with all their seeds: no search that
+  confirms its choice is cheaper;
+- excess: error of the chosen cells over those that the whole grid chooses from the same seeds, both
+  judged by the other seeds;
+- excess over the best: the same over the shard's best cell by the mean of all its seeds, by that
+  mean. It was chosen knowing them, so this overstates everyone's; the grid's row shows by how much;
 - beta_g, beta_p: relative deviation from those of the best cells by the mean of all seeds.
 
 Synthetic: tables whose truth is known. The surface of a real grid, smoothed, is put on an exact
@@ -23,9 +25,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import math
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -43,6 +44,7 @@ from steep.planners.contract import Problem, Wanted
 from steep.planners.history import seen
 from steep.records import BestFit, Measurement, Shard, Status, Trial
 from steep.select import select
+from steep.stats.searched import with_size_curves
 from steep.testing import MemoryHandle
 from steep.trainers import replay
 
@@ -132,7 +134,7 @@ def searched(table: Table, name: str, seeds: int, budget: float, seed: int) -> l
 def best_fits(table: Table, found: Sequence[Measurement]) -> tuple[BestFit, ...]:
     """As a study selects, with as many seeds as the search gave its candidates at most."""
     seeds = 1 + max(m.trial.seed for m in found)
-    return select(found, table.shards, seeds=seeds)
+    return with_size_curves(select(found, table.shards, seeds=seeds), found)
 
 
 def chosen(best: BestFit) -> Place:
@@ -151,6 +153,7 @@ def beta_p(found: Sequence[BestFit]) -> float | None:
 class Result:
     cost: float
     excess: tuple[float, ...]
+    over_best: tuple[float, ...]
     beta_g: float
     """Relative deviation, or the deviation in absolute value where ``inside`` is known."""
     beta_p: float | None
@@ -188,9 +191,11 @@ def on_real(name: str, planner: str, seed: int, budget: float) -> Result:
     found = searched(table, planner, seeds, budget, seed)
     best, true_g, true_p = reference(name)
     fitted = best_fits(table, found)
-    excess = tuple(
-        mean_error(table.trials[chosen(b)][seeds:]) / mean_error(table.trials[best[b.samples]]) - 1
-        for b in fitted
+    whole = {b.samples: chosen(b) for b in best_fits(table, every_trial(table, seeds))}
+    judged_by = {at: mean_error(ms[seeds:]) for at, ms in table.trials.items()}
+    excess = tuple(judged_by[chosen(b)] / judged_by[whole[b.samples]] - 1 for b in fitted)
+    over_best = tuple(
+        judged_by[chosen(b)] / mean_error(table.trials[best[b.samples]]) - 1 for b in fitted
     )
     law = fit(points=points_of(fitted), intervals=False)
     slope = math.nan if law.beta_g is None else float(law.beta_g.value or math.nan)
@@ -199,10 +204,19 @@ def on_real(name: str, planner: str, seed: int, budget: float) -> Result:
     return Result(
         peers.cost(found) / table.cost(seeds),
         excess,
+        over_best,
         abs(slope / true_g - 1),
         deviation,
         false_stops=stopped(table, found, fitted),
     )
+
+
+def every_trial(table: Table, seeds: int) -> list[Measurement]:
+    return [
+        replace(m, trial=replace(m.trial, seed=k))
+        for ms in table.trials.values()
+        for k, m in enumerate(ms[:seeds])
+    ]
 
 
 def stopped(
@@ -304,10 +318,10 @@ def on_synthetic(name: str, planner: str, seed: int, budget: float) -> Result:
     excess = tuple(math.expm1(truth.excess[chosen(b)]) for b in fitted)
     cost = peers.cost(found) / truth.table.cost(2)
     if g is None or g.lower is None or g.upper is None:
-        return Result(cost, excess, math.nan, None, inside=None)
+        return Result(cost, excess, excess, math.nan, None, inside=None)
     inside = g.lower <= truth.beta_g <= g.upper
     relative = abs(float(g.value or math.nan) / truth.beta_g - 1)
-    return Result(cost, excess, relative, None, inside, g.upper - g.lower)
+    return Result(cost, excess, excess, relative, None, inside, g.upper - g.lower)
 
 
 # ---------------------------------------------------------------- the table
@@ -315,7 +329,6 @@ def on_synthetic(name: str, planner: str, seed: int, budget: float) -> Result:
 
 Job = tuple[str, str, str, int]
 """(kind, grid, planner, seed)."""
-BUDGETS: dict[tuple[str, str, int], float] = {}
 
 
 def run(job: tuple[Job, float]) -> Result:
@@ -344,34 +357,68 @@ def _whole_cost(kind: str, name: str, seed: int) -> float:
     return truth_of(name, np.random.default_rng([seed, 1]), 2).table.cost(2)
 
 
-def line(name: str, results: Sequence[Result]) -> str:
+COLUMNS = (
+    "search", "cost %", "excess %: median", "mean", "90 %", "over the best %: median",
+    "beta_g off %: median", "90 %", "beta_p off %", "beta_g held %", "width", "false stops",
+)  # fmt: skip
+
+
+def row(name: str, results: Sequence[Result]) -> list[str]:
     excess = [100 * e for r in results for e in r.excess]
+    over_best = [100 * e for r in results for e in r.over_best]
     g = [100 * r.beta_g for r in results if math.isfinite(r.beta_g)]
     p = [100 * r.beta_p for r in results if r.beta_p is not None]
-    parts = [
-        f"{name:36}",
-        f"{100 * median(r.cost for r in results):6.1f}",
-        f"{median(excess):7.2f}",
-        f"{float(np.mean(excess)):7.2f}",
-        f"{float(np.quantile(excess, 0.9)):7.2f}",
-        f"{median(g):7.1f}" if g else "      –",
-        f"{float(np.quantile(g, 0.9)):7.1f}" if g else "      –",
-        f"{median(p):7.1f}" if p else "      –",
-    ]
     known = [r for r in results if r.inside is not None]
-    if known:
-        share = 100 * sum(bool(r.inside) for r in known) / len(known)
-        parts += [f"{share:7.1f}", f"{median(r.width for r in known):8.3f}"]
+    held = 100 * sum(bool(r.inside) for r in known) / max(len(known), 1)
     stops = [sum(r.false_stops[k] for r in results) for k in (0, 1)]
-    if stops[1]:
-        parts.append(f"{stops[0]:5d}/{stops[1]}")
-    return " ".join(parts)
+    return [
+        name,
+        f"{100 * median(r.cost for r in results):.1f}",
+        f"{median(excess):.2f}",
+        f"{float(np.mean(excess)):.2f}",
+        f"{float(np.quantile(excess, 0.9)):.2f}",
+        f"{median(over_best):.2f}",
+        f"{median(g):.1f}" if g else "–",
+        f"{float(np.quantile(g, 0.9)):.1f}" if g else "–",
+        f"{median(p):.0f} ({len(p)}/{len(results)})" if p else "–",
+        f"{held:.1f} ({len(known)})" if known else "–",
+        f"{median(r.width for r in known):.3f}" if known else "–",
+        f"{stops[0]}/{stops[1]}" if stops[1] else "–",
+    ]
 
 
-HEAD = (
-    f"{'':36} {'cost %':>6} {'excess %':>23} {'beta_g off by %':>15} {'beta_p':>7}\n"
-    f"{'':36} {'':>6} {'median':>7} {'mean':>7} {'90 %':>7} {'median':>7} {'90 %':>7} {'median':>7}"
-)
+def best_alone(name: str) -> str:
+    """What the best cells cost by themselves, with all seeds, in percent of the grid."""
+    table = real(name)
+    cost = sum(m.flops or 0.0 for at in reference(name)[0].values() for m in table.trials[at])
+    return f"{100 * cost / table.cost(len(next(iter(table.trials.values())))):.1f}"
+
+
+def tables(asked: argparse.Namespace, tell: Callable[[str], None]) -> None:
+    with ProcessPoolExecutor(asked.processes) as pool:
+        for name in asked.grids:
+            seeds = range(asked.seed, asked.seed + asked.resamples)
+            cells = len(real(name).trials)
+            trials = sum(map(len, real(name).trials.values()))
+            tell(f"\n## {name}: {cells} cells, {trials} trials, {asked.resamples} resamples\n")
+            tell(markdown(COLUMNS))
+            tell(markdown(["---"] * len(COLUMNS)))
+            tell(markdown(["best cells alone", best_alone(name), *["–"] * (len(COLUMNS) - 2)]))
+            for planner, results in judged("real", name, [*NAMES, *PEERS], seeds, pool).items():
+                tell(markdown(row(planner, results)))
+        each = asked.tables // len(asked.grids)
+        for name in asked.grids if each else ():
+            seeds = range(asked.seed, asked.seed + each)
+            tell(f"\n## {name}: {each} tables drawn from its surface and noise\n")
+            tell(markdown(COLUMNS))
+            tell(markdown(["---"] * len(COLUMNS)))
+            names = ["grid", "frugal", "random", "successive halving"]
+            for planner, results in judged("synthetic", name, names, seeds, pool).items():
+                tell(markdown(row(planner, results)))
+
+
+def markdown(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -382,23 +429,23 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--grids", nargs="+", default=list(GRIDS))
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--write", action="store_true", help="also results/planners.md")
     asked = parser.parse_args()
     globals()["DATA"] = asked.data
-    began = time.perf_counter()
-    with ProcessPoolExecutor(asked.processes) as pool:
-        for name in asked.grids:
-            seeds = range(asked.seed, asked.seed + asked.resamples)
-            print(f"\n{name}: real grid, {asked.resamples} resamples\n{HEAD} false stops")
-            for planner, results in judged("real", name, [*NAMES, *PEERS], seeds, pool).items():
-                print(line(planner, results), flush=True)
-        each = asked.tables // len(asked.grids)
-        for name in asked.grids if each else ():
-            seeds = range(asked.seed, asked.seed + each)
-            print(f"\n{name}: {each} tables drawn from it\n{HEAD} {'holds %':>7} {'width':>8}")
-            names = ["grid", "frugal", "random", "successive halving"]
-            for planner, results in judged("synthetic", name, names, seeds, pool).items():
-                print(line(planner, results), flush=True)
-    print(f"\n{time.perf_counter() - began:.0f} s", file=sys.stderr)
+    began, lines = time.perf_counter(), []
+
+    def tell(text: str) -> None:
+        lines.append(text)
+        print(text, flush=True)
+
+    tell("# Searches on two measured grids, and on tables drawn from them\n")
+    tell(" ".join(__doc__.split("\n\n", 2)[2].split("Synthetic:")[0].split()))
+    tables(asked, tell)
+    tell(
+        f"\n{time.perf_counter() - began:.0f} s on {asked.processes} processes, seed {asked.seed}."
+    )
+    if asked.write:
+        (HERE / "results" / "planners.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -30,3 +31,88 @@ def test_both_ways_take_the_same_steps(engine: Any, family: str) -> None:
     assert steep["loss"] == pytest.approx(plain["loss"], rel=1e-4)
     assert steep["engine"] != "plain"
     assert plain["engine"] == "plain"
+
+
+# ---------------------------------------------------------------- searches
+
+
+@pytest.fixture
+def planners(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """benchmarks/planners.py on a made-up grid of the images study: 3 seeds, a known optimum."""
+    import worlds
+    from steep.records import Trial, settings
+    from steep.trainers import replay
+
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import planners
+
+    world = worlds.World(worlds.bowl(sigma=60.0), noise=0.02)
+    rates, measured = (0.05, 0.15, 0.45, 1.2), []
+    for samples in worlds.SAMPLES:
+        for size in worlds.SIZES:
+            for rate in rates:
+                values = settings({"learning_rate": rate})
+                place = (0, samples, float(samples), size, values)
+                measured += [world.measure(Trial(*place, seed)) for seed in range(3)]
+    replay.table(measured).to_csv(tmp_path / "images-grid.csv.gz", index=False)
+    monkeypatch.setattr(planners, "DATA", tmp_path)
+    yield planners
+    for name in ("planners", "peers"):
+        sys.modules.pop(name, None)
+
+
+def test_the_grid_costs_itself_and_has_no_excess_over_itself(planners: Any) -> None:
+    found = planners.on_real("images", "grid", 0, 0.0)
+    assert found.cost == pytest.approx(1.0)
+    assert max(map(abs, found.excess)) == 0.0
+    assert max(found.over_best) > 0.0
+
+
+def test_a_search_is_judged_by_seeds_that_it_has_not_seen(
+    planners: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = planners.resampled(planners.real("images"), np.random.default_rng(0))
+    asked: set[int] = set()
+    measure = planners.Table.measure
+
+    def watched(table: Any, want: Any) -> Any:
+        asked.add(want.trial.seed)
+        return measure(table, want)
+
+    monkeypatch.setattr(planners.Table, "measure", watched)
+    found = planners.searched(whole, "frugal", planners.SEEDS["images"], 0.0, 0)
+    assert asked == {0, 1}
+    assert len(next(iter(whole.trials.values()))) == 3
+    cost = sum(m.flops for m in found)
+    assert cost == pytest.approx(planners.peers.cost(found))
+    assert cost < 0.2 * whole.cost(2)
+
+
+@pytest.mark.parametrize("peer", ["random", "successive halving"])
+def test_peers_spend_what_they_may(planners: Any, peer: str) -> None:
+    table = planners.real("images")
+    budget = 0.1 * table.cost(2)
+    found = planners.searched(table, peer, 2, budget, 3)
+    assert 0.4 * budget < planners.peers.cost(found) <= budget
+    assert {m.trial.samples for m in found} == {float(s.samples) for s in table.shards}
+
+
+def test_the_truth_of_a_synthetic_table_is_its_law(planners: Any) -> None:
+    """Without noise the best cells of a drawn table lie on its power law exactly."""
+    surface, noise, _ = planners.smoothed("images")
+    assert noise == pytest.approx(0.02, rel=0.25)
+    assert min(surface.values()) == 0.0
+    truth = planners.truth_of("images", np.random.default_rng(1), 2)
+    lowest: dict[float, float] = {}
+    for place, ms in truth.table.trials.items():
+        clean = planners.mean_error(ms)
+        if truth.excess[place] == 0.0:
+            lowest[place[0]] = clean
+    samples = sorted(lowest)
+    errors = [lowest[m] for m in samples]
+    slope = np.polyfit(np.log(samples), np.log(errors), 1)[0]
+    assert slope == pytest.approx(truth.beta_g, abs=0.03)
+    for place, ms in truth.table.trials.items():
+        for m in ms:
+            assert min(e.validation_error for e in m.curve) == pytest.approx(m.validation_error)
+        assert len(ms) == 2, place

@@ -79,7 +79,7 @@ class Until(Strict):
 
 
 class Search(Strict):
-    planner: str = "grid"
+    planner: str = "frugal"
     seeds: Count = 2
     hyperparameters: dict[str, Choices] = Field(default_factory=dict)
     """The grid, e.g. learning_rate: [0.03, 0.1]; single values belong under ``training``."""

@@ -182,10 +182,10 @@ shards:                      # nested training sets, each twice the one before
   held_out: 1                # the largest is forecast first, trained afterwards
 
 search:
+  planner: frugal            # the trials that the answer needs; grid: every one
   seeds: 2
   hyperparameters:
     learning_rate: [{rates}]
-  compare_at: ends           # at the smallest and largest shard; interpolated between
 """
 
     def study(self, smallest: float, largest: float | None, sizes: Sequence[int]) -> Study:

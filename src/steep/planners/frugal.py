@@ -44,7 +44,10 @@ WORTH = 0.002
 """Least gain, in log error averaged over the shards, for one trial of the choice at the largest
 shard: what costs less must gain in proportion."""
 AS_GOOD = 0.003
-"""In log error: on a plateau the cheapest cell is chosen, which is the smallest adequate size."""
+NEARLY = 0.01
+"""In log error: a cheaper cell is chosen before the best one where it is worse by no more than the
+first, or by no more than the second and that is within the standard error of the difference. On a
+plateau that is the smallest adequate size."""
 HARDER = 6
 """How often ``WORTH`` is halved while a forecast is not yet as precise as asked."""
 MOST = 1000
@@ -133,11 +136,14 @@ class _State:
         return float(self.price[self.places.index(self.choice(len(self.space.shards) - 1))])
 
     def choice(self, shard: int) -> tuple[int, Cell]:
-        """The cheapest of a shard's cells whose expected error is as good as the lowest."""
-        here = [k for k, (i, _) in enumerate(self.places) if i == shard]
-        lowest = min(self.surface.mean[k] for k in here)
-        good = [k for k in here if self.surface.mean[k] <= lowest + AS_GOOD]
-        return self.places[min(good, key=lambda k: (self.price[k], k))]
+        """The cheapest of a shard's cells that cannot be told from the best, or is as good."""
+        here = np.array([k for k, (i, _) in enumerate(self.places) if i == shard])
+        mean, covariance = self.surface.mean, self.surface.covariance
+        best = here[np.argmin(mean[here])]
+        variance = np.diag(covariance)[here] + covariance[best, best] - 2 * covariance[best, here]
+        unsure = np.minimum(np.sqrt(np.maximum(variance, 0.0)), NEARLY)
+        good = here[mean[here] <= mean[best] + np.maximum(AS_GOOD, unsure)]
+        return self.places[min(good.tolist(), key=lambda k: (self.price[k], k))]
 
     def at(self, shard: int, cell: Cell) -> tuple[Measurement, ...]:
         return self.tried[shard].get(cell, ())
