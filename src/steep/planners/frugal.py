@@ -40,7 +40,7 @@ from steep.stats.response import Surface, knowledge_gradient
 from steep.stats.searched import Cell, Tried, scored, surface_of
 
 ADAPTIVE = True
-WORTH = 0.002
+WORTH = 0.01
 """Least gain, in log error averaged over the shards, for one trial of the choice at the largest
 shard: what costs less must gain in proportion."""
 AS_GOOD = 0.003
@@ -136,14 +136,21 @@ class _State:
         return float(self.price[self.places.index(self.choice(len(self.space.shards) - 1))])
 
     def choice(self, shard: int) -> tuple[int, Cell]:
-        """The cheapest of a shard's cells that cannot be told from the best, or is as good."""
+        """Of a shard's cells that cannot be told from the best, or are as good, the one that is
+        cheapest to train with all seeds: what has been trained already costs nothing more."""
         here = np.array([k for k, (i, _) in enumerate(self.places) if i == shard])
         mean, covariance = self.surface.mean, self.surface.covariance
         best = here[np.argmin(mean[here])]
         variance = np.diag(covariance)[here] + covariance[best, best] - 2 * covariance[best, here]
         unsure = np.minimum(np.sqrt(np.maximum(variance, 0.0)), NEARLY)
         good = here[mean[here] <= mean[best] + np.maximum(AS_GOOD, unsure)]
-        return self.places[min(good.tolist(), key=lambda k: (self.price[k], k))]
+        return self.places[min(good.tolist(), key=lambda k: (self._to_confirm(k), k))]
+
+    def _to_confirm(self, place: int) -> tuple[float, float]:
+        """What the missing seeds of a cell cost, and what one of them does."""
+        ended = [m for m in self.at(*self.places[place]) if m.status is not Status.STOPPED]
+        price = float(self.price[place])
+        return price * (self.space.seeds - len(ended)), price
 
     def at(self, shard: int, cell: Cell) -> tuple[Measurement, ...]:
         return self.tried[shard].get(cell, ())
@@ -272,17 +279,18 @@ def _affordable(state: _State, wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:
 
 
 def _confirm(state: _State) -> tuple[Wanted, ...]:
-    """All seeds of every shard's choice: one first where it has not been trained at all."""
-    first: list[Wanted] = []
+    """All seeds of every shard's choice. Where it has not been trained at all one comes first, and
+    the smallest such shard: what it shows moves the choices at the larger ones."""
     rest: list[Wanted] = []
     for i, shard in enumerate(state.space.shards):
         _, cell = state.choice(i)
-        ms = {m.trial.seed: m for m in state.at(i, cell)}
-        ended = [s for s, m in ms.items() if m.status is not Status.STOPPED]
-        missing = [s for s in range(state.space.seeds) if s not in ended]
+        ended = [m.trial.seed for m in state.at(i, cell) if m.status is not Status.STOPPED]
+        missing = [seed for seed in range(state.space.seeds) if seed not in ended]
         trials = [Wanted(state.space.trial(shard, cell, s), why="chosen") for s in missing]
-        (rest if ended else first).extend(trials if ended else trials[:1])
-    return tuple(first or rest)
+        if trials and not ended:
+            return tuple(trials[:1])
+        rest += trials
+    return tuple(rest)
 
 
 def _bracket(state: _State) -> tuple[Wanted, ...]:

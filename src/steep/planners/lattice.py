@@ -112,8 +112,12 @@ def cells(space: Lattice, tried: Mapping[Cell, Sequence[Measurement]]) -> list[C
 
 
 def spread(space: Lattice, count: int) -> list[Cell]:
-    """``count`` cells far apart from each other, the middle one first (maximin)."""
-    every = [Cell(size, values) for size in space.sizes for values in space.combinations]
+    """``count`` cells far apart from each other, the middle one first (maximin).
+
+    Of sizes up to half of the largest, which cost a quarter of it, where there are three such."""
+    sizes = [size for size in space.sizes if 2 * size <= space.sizes[-1]]
+    sizes = sizes if len(sizes) >= 3 else list(space.sizes)
+    every = [Cell(size, values) for size in sizes for values in space.combinations]
     at = np.array([space.place(0, cell)[1:] for cell in every])
     width = np.ptp(at, axis=0)
     at = (at - at.mean(axis=0)) / np.where(width > 0, width, 1.0)
