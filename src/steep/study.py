@@ -151,6 +151,11 @@ class Study:
             ledger.write_results(store, self.spec, self.cut)
         return self.folder / "report.html"
 
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """Of the study as it was begun."""
+        return self.cut.shards
+
     def measurements(self) -> list[Measurement]:
         """Every ended trial's measurement."""
         with self.store() as store:
