@@ -155,7 +155,10 @@ class Speech:
         self._device = "cpu"
 
     def items(self) -> Items:
-        return Items(self._hours, self._digest, self._group, self._part, None, self._files)
+        transcript = np.array([digest_of(text.encode()) for text in self._texts], np.uint64)
+        return Items(
+            self._hours, self._digest, self._group, self._part, None, self._files, (), transcript
+        )
 
     def best_guess(self, items: np.ndarray, validation: np.ndarray) -> Mapping[str, float]:
         """An empty transcript: all characters are missing. Cross-entropy: the add-one unigram of
