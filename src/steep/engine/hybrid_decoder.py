@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from steep.engine import lstm_step
+
 
 class Weights(NamedTuple):
     recurrent_DxG: Tensor
@@ -74,14 +76,9 @@ class HybridDecoder(torch.autograd.Function):
         minus_N, keys_NxA = minus_BxS.view(-1), keys_BxSxA.reshape(-1, units)
         slide_RxK = w.filters_KxR.t().contiguous()
         for t in range(steps):
-            step = torch.addmm(x_LxBxG[t], z[t], w.recurrent_DxG, out=gates[t])
-            step[:, : 2 * width].sigmoid_()
-            step[:, 2 * width : 3 * width].tanh_()
-            step[:, 3 * width :].sigmoid_()
-            i, f, g, o = step.chunk(4, 1)
-            torch.mul(f, c[t], out=c[t + 1]).addcmul_(i, g)
-            torch.tanh(c[t + 1], out=tanh_c[t])
-            h = o * tanh_c[t]
+            torch.addmm(x_LxBxG[t], z[t], w.recurrent_DxG, out=gates[t])
+            h = z[t + 1, :, wide:]
+            lstm_step.onward(gates[t], c[t], c[t + 1], tanh_c[t], h)
             torch.mm(around[t].unfold(1, reach, 1).reshape(-1, reach), slide_RxK, out=found[t])
             torch.addmm(keys_NxA, found[t], w.location_KxA, out=u[t].view(-1, units))
             u[t] += torch.addmm(w.query_A, h, w.query_HxA)[:, None]
@@ -90,7 +87,6 @@ class HybridDecoder(torch.autograd.Function):
             a_BxS = energy_N.view(batch, places).softmax(1)
             around[t + 1, :, left : left + places] = a_BxS
             z[t + 1, :, :wide] = torch.bmm(a_BxS[:, None], values_BxSxE)[:, 0]
-            z[t + 1, :, wide:] = h
         ctx.save_for_backward(z, c, around, gates, tanh_c, found, u, values_BxSxE, *given)
         return z[1:]
 
@@ -131,14 +127,7 @@ class HybridDecoder(torch.autograd.Function):
             write.copy_((d_found[t] @ w.filters_KxR).view(batch, places, reach))
             da_BxS = shifted.sum(1)[:, left : left + places]
             dh = torch.addmm(dz[:, wide:], d_query[t], back_query)
-            i, f, g, o = gates[t].chunk(4, 1)
-            d_i, d_f, d_g, d_o = d_gates[t].chunk(4, 1)
-            dc.addcmul_(dh * o, 1 - tanh_c[t] * tanh_c[t])
-            torch.mul(dc * g, i - i * i, out=d_i)
-            torch.mul(dc * c[t], f - f * f, out=d_f)
-            torch.mul(dc * i, 1 - g * g, out=d_g)
-            torch.mul(dh * tanh_c[t], o - o * o, out=d_o)
-            dc *= f
+            lstm_step.back(gates[t], c[t], tanh_c[t], dh, dc, d_gates[t])
             dz = d_gates[t] @ back
         a_LxBxS = around[1:, :, left : left + places]
         windows_NxR = around[:-1].unfold(2, reach, 1).reshape(-1, reach)
