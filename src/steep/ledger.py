@@ -14,13 +14,23 @@ from typing import TYPE_CHECKING, Any
 from steep.analysis import Facts, analyse, confrontation, with_findings
 from steep.config import Spec
 from steep.folder import StoreError
-from steep.records import Analysis, Confrontation, Measurement, Settings, decode, encode, settings
+from steep.records import (
+    Analysis,
+    Confrontation,
+    Measurement,
+    Settings,
+    Shard,
+    decode,
+    encode,
+    settings,
+)
 from steep.results import result_files
 from steep.select import next_size, table
 from steep.shards import Cut
 from steep.store import Store
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 LEVEL = 0.9
@@ -39,20 +49,26 @@ def register_facts(store: Store, facts: Mapping[str, Any]) -> None:
 
 def facts(store: Store, spec: Spec, cut: Cut) -> Facts:
     """What was kept. Raises StoreError where nothing was trained yet."""
-    known = _payload(store)
+    return facts_of(payload(store), spec, cut.shards, cut.validation_group)
+
+
+def facts_of(
+    known: Mapping[str, Any], spec: Spec, shards: tuple[Shard, ...], group: np.ndarray
+) -> Facts:
+    """``payload`` as a record."""
     return Facts(
         spec,
-        cut.shards,
+        shards,
         known["unit"],
         known["metric"],
         tuple(known["metrics"]),
         known["best_guess"],
-        cut.validation_group,
+        group,
         {int(s): (int(p), float(f)) for s, (p, f) in known["sizes"].items()},
     )
 
 
-def _payload(store: Store) -> dict[str, Any]:
+def payload(store: Store) -> dict[str, Any]:
     known = store.decisions("facts")
     if not known:
         raise StoreError(f"{store.folder} has trained nothing yet: run it first")
@@ -103,17 +119,37 @@ def registered(store: Store) -> list[Confrontation]:
 
 def analysis(store: Store, spec: Spec, cut: Cut, **asked: Any) -> Analysis:
     """Everything the study says; ``asked`` as for ``analysis.analyse``."""
-    measurements = store.measurements()
-    made = analyse(
-        facts(store, spec, cut),
-        measurements,
-        store.items,
+    known = payload(store)
+    return concluded(
+        facts_of(known, spec, cut.shards, cut.validation_group),
+        store.measurements(),
         registered(store),
-        provenance=_provenance(_payload(store), spec, cut, measurements),
+        known,
+        cut.files,
+        items=store.items,
         **asked,
     )
+
+
+def concluded(
+    facts: Facts,
+    measurements: Sequence[Measurement],
+    registered: Sequence[Confrontation],
+    known: Mapping[str, Any],
+    files: Mapping[str, str],
+    **asked: Any,
+) -> Analysis:
+    """The analysis with its findings, from records alone; ``known`` is ``payload``'s and
+    ``files`` are the digests of the data."""
     from steep.diagnose import diagnose
 
+    made = analyse(
+        facts,
+        measurements,
+        registered=registered,
+        provenance=_provenance(known, facts.spec, files, measurements),
+        **asked,
+    )
     found = diagnose(
         fit=made.curves[0].fit if made.curves else None,
         best_fits=made.best_fits,
@@ -123,7 +159,10 @@ def analysis(store: Store, spec: Spec, cut: Cut, **asked: Any) -> Analysis:
 
 
 def _provenance(
-    known: Mapping[str, Any], spec: Spec, cut: Cut, measurements: Sequence[Measurement]
+    known: Mapping[str, Any],
+    spec: Spec,
+    files: Mapping[str, str],
+    measurements: Sequence[Measurement],
 ) -> Settings:
     versions = {n: str(v) for m in measurements for n, v in m.versions}
     engines = sorted({m.engine for m in measurements if m.engine})
@@ -140,7 +179,7 @@ def _provenance(
         }
         | {f"{n}: learnt once, known to every shard": "yes" for n in known.get("learnt", ())}
         | {f"version of {n}": v for n, v in versions.items()}
-        | {f"sha256 of {n}": digest for n, digest in cut.files.items()}
+        | {f"sha256 of {n}": digest for n, digest in files.items()}
     )
 
 
@@ -161,9 +200,14 @@ def write_results(store: Store, spec: Spec, cut: Cut) -> None:
     store.write("results/trials.csv", trials(store, spec, cut).to_csv(index=False).encode())
     for name, text in result_files(made).items():
         store.write(f"results/{name}", text.encode())
+    store.write("report.html", report_of(made, store.measurements()).encode())
+
+
+def report_of(made: Analysis, measurements: Sequence[Measurement]) -> str:
+    """The report's HTML."""
     from steep.backtest import backtest
     from steep.fit import fit
     from steep.report import report  # plotly and jinja2 are slow to import
 
     tested = backtest(made.curves[0].fit, fit=fit) if made.curves else None
-    store.write("report.html", report(made, store.measurements(), tested).encode())
+    return report(made, measurements, tested)

@@ -152,6 +152,11 @@ class Study:
             ledger.write_results(store, self.spec, self.cut)
         return self.folder / "report.html"
 
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """Of the study as it was begun."""
+        return self.cut.shards
+
     def measurements(self) -> list[Measurement]:
         """Every ended trial's measurement."""
         with self.store() as store:
@@ -307,7 +312,8 @@ class Study:
         store = Store.open(self.folder, take_over=take_over)
         if extend or not begun:  # not begun: killed while creating
             self._write_shards(store)
-        if extend:
+        moved = read_frozen(self.folder).loaded.base != self.loaded.base.resolve()
+        if extend or moved:  # the same data in another place: workers must find it, too
             store.write("study.yaml", self._frozen().encode())
         return store
 
