@@ -7,6 +7,7 @@ A record holds floats, integers, strings, tuples and other records, nothing else
 
 from steep.records.analysis import Analysis, Confrontation, Curve
 from steep.records.codec import decode, encode
+from steep.records.costs import StepCost
 from steep.records.fits import (
     At,
     Draws,
@@ -68,6 +69,7 @@ __all__ = [
     "Shard",
     "SizeLaw",
     "Status",
+    "StepCost",
     "Trial",
     "Value",
     "decode",
