@@ -6,16 +6,30 @@ Everything here is read from the store, so that a study can be analysed where it
 from __future__ import annotations
 
 import datetime
+import math
 import platform
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from steep.analysis import Facts, analyse, confrontation, with_findings
+from steep.analysis import Facts, analyse, compute_of, confrontation, with_findings
 from steep.config import Spec
 from steep.folder import StoreError
-from steep.records import Analysis, Confrontation, Measurement, Settings, decode, encode, settings
+from steep.records import (
+    Analysis,
+    Confrontation,
+    Machine,
+    Measurement,
+    Scaling,
+    Settings,
+    StepCost,
+    decode,
+    encode,
+    settings,
+)
 from steep.results import result_files
+from steep.scaling import scaling
 from steep.select import next_size, table
 from steep.shards import Cut
 from steep.store import Store
@@ -69,6 +83,64 @@ def dial(sizes: Sequence[int]) -> list[int]:
         round(low * (high / low) ** (k / 4)) for low, high in pairwise(ladder) for k in range(4)
     }
     return sorted(between | set(ladder))
+
+
+# ---------------------------------------------------------------- what steps cost
+
+
+def register_steps(store: Store, count: Callable[[], Sequence[StepCost]]) -> None:
+    """Keep what a training step of models of any size takes; counted once."""
+    if not store.decisions("steps"):
+        store.decide("steps", {"steps": [encode(step) for step in count()]})
+
+
+def steps(store: Store) -> tuple[StepCost, ...]:
+    """Counted steps, smallest model first; () where none were counted."""
+    known = store.decisions("steps")
+    return tuple(decode(StepCost, text) for text in known[-1].payload["steps"]) if known else ()
+
+
+def scaling_of(
+    store: Store, spec: Spec, cut: Cut, counted: Sequence[StepCost] = (), level: float = 0.9
+) -> Scaling:
+    """The study's learning curve, size law and step costs as one. Raises StoreError where nothing
+    can be projected, with the reason."""
+    known, measurements = facts(store, spec, cut), store.measurements()
+    made = analyse(known, measurements, store.items, level=level)
+    fitted = [b for b in made.best_fits if not b.held_out]
+    if not made.curves or not fitted:
+        raise StoreError(f"{store.folder} has no finished models to project from")
+    last = max(fitted, key=lambda b: b.samples)
+    compute = compute_of(known, fitted, measurements)
+    try:
+        return scaling(
+            made.curves[0].fit,
+            dict(made.size_laws)["smallest adequate"],
+            counted or steps(store),
+            parameters=float(last.adequate.parameters) or None,
+            epochs=1.0 if compute is None else compute[1],
+            name=spec.study,
+        )
+    except ValueError as error:
+        raise StoreError(f"{store.folder}: {error}") from None
+
+
+def machine_of(store: Store) -> Machine | None:
+    """One worker of the study's machine, as fast as it trained the largest models; None where no
+    FLOPs were counted. Evaluations are in its time; only its FLOP rate is known."""
+    done = [m for m in store.measurements() if m.flops and m.seconds > 0]
+    if not done:
+        return None
+    largest = max(m.trial.size for m in done)
+    rates = [m.flops / m.seconds for m in done if m.trial.size == largest and m.flops]
+    return Machine(
+        name="here",
+        title="one worker of this study's machine",
+        precision="fp32",
+        flops=statistics.median(rates),
+        bandwidth=math.inf,
+        source=f"the median of {len(rates)} finished trials of size {largest}",
+    )
 
 
 # ---------------------------------------------------------------- forecasts

@@ -29,7 +29,16 @@ from steep.plan import Plan, plan, rehearse
 from steep.planners import PLANNERS
 from steep.planners.contract import Problem, Wanted
 from steep.price import Prices
-from steep.records import Analysis, Measurement, Settings, Shard, Trial, settings
+from steep.records import (
+    Analysis,
+    Measurement,
+    Scaling,
+    Settings,
+    Shard,
+    StepCost,
+    Trial,
+    settings,
+)
 from steep.store import Store
 from steep.train import Drain, Outcome, train
 from steep.trainers import TRAINERS
@@ -130,6 +139,7 @@ class Study:
                 wanted = held_out_trials(ledger.register_forecasts(store, facts), facts)
                 outcome = outcome.then(go(_missing(wanted)))
             if not drain.now:
+                ledger.register_steps(store, self.steps)
                 ledger.write_results(store, self.spec, self.cut)
         return replace(outcome, word="budget") if stop.over else outcome
 
@@ -150,6 +160,22 @@ class Study:
         with Store.open(self.folder) as store:
             ledger.write_results(store, self.spec, self.cut)
         return self.folder / "report.html"
+
+    def steps(self) -> tuple[StepCost, ...]:
+        """What a training step of models of any size takes; () where the trainer cannot count."""
+        count = getattr(self._trainer_module, "steps", None)
+        found: tuple[StepCost, ...] = () if count is None else count(self.loaded, self.domain)
+        return found
+
+    def scaling(self, level: float = 0.9) -> Scaling:
+        """All that ``steep.cost`` needs to know of the study. Steps that the store does not hold
+        (of a study begun with an older version) are counted now, which needs torch."""
+        with self.store() as store:
+            counted = ledger.steps(store)
+            if not counted:
+                with suppress(ImportError):
+                    counted = self.steps()
+            return ledger.scaling_of(store, self.spec, self.cut, counted, level)
 
     def measurements(self) -> list[Measurement]:
         """Every ended trial's measurement."""

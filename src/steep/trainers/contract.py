@@ -9,6 +9,8 @@ module holds ``Options`` (strict pydantic), ``recipe``, ``cost`` and ``open_trai
         What a model of this size costs; None where nobody can know before running.
     extent(loaded: Loaded, domain: Domain, trial: Trial, items: IntArray) -> (low, high) | None
         Fewest and most units of m that the trial, on these items, can see before it ends.
+    steps(loaded: Loaded, domain: Domain) -> tuple[StepCost, ...], optional
+        What a training step of models of the ladder, and of much larger ones, takes.
     memory(loaded: Loaded, domain: Domain, trial: Trial, items: IntArray) -> float | None, optional
         Bytes of a worker that trains the trial on these items, roughly.
     open_trainer(loaded: Loaded, domain: Domain) -> Trainer

@@ -11,7 +11,7 @@ from steep.config import Count, Loaded, Strict, member
 from steep.domains.contract import Domain
 from steep.models import FAMILIES
 from steep.models.contract import Family
-from steep.records import Measurement, Trial, Value
+from steep.records import Measurement, StepCost, Trial, Value
 from steep.trainers.contract import Cost, Handle, ShardItems, Trainer
 
 PRELOAD = ("torch", "torch._dynamo", "steep.engine.loop", "steep.engine.environment")
@@ -37,6 +37,16 @@ def cost(loaded: Loaded, domain: Domain, size: int) -> Cost | None:
 
     family, options = _family(loaded, domain)
     return count.cost(family, size, domain.shape, options)
+
+
+def steps(loaded: Loaded, domain: Domain) -> tuple[StepCost, ...]:
+    """Counted as ``cost`` is, operation by operation; a second or two."""
+    from steep.engine.steps import beyond, step_cost
+
+    family, options = _family(loaded, domain)
+    values = {**family.recipe, **loaded.spec.training}
+    sizes = beyond(family, tuple(sorted(loaded.spec.family.sizes)), domain.shape, options)
+    return tuple(step_cost(family, size, domain.shape, options, values) for size in sizes)
 
 
 def extent(
