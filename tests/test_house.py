@@ -27,6 +27,7 @@ KNOW_THE_ORDER = {
     "ledger",
     "analysis",
     "answers",
+    "clock",
     "costing",
     "results",
     "init",

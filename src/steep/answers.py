@@ -294,7 +294,7 @@ def report_of(table: tuple[Any, ...], out: Path | None, figures: Path | None) ->
         study = Study.open(source)
         written = [study.report()]
         if figures is not None:
-            written += _write_figures(figures, study.analyse(), study.measurements())
+            written += _write_figures(figures, study.analyse(cost=True), study.measurements())
         return written
     from steep.backtest import backtest
     from steep.diagnose import diagnose

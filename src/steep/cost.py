@@ -16,6 +16,7 @@ from steep.first_order import first_orders
 from steep.laws.law import Array
 from steep.records import (
     CostAnswer,
+    CostCurve,
     Interval,
     Limit,
     Machine,
@@ -131,8 +132,8 @@ def project(scaling: Scaling, target: float, site: Site) -> Projection:
 
 
 def _interval(values: Array, level: float) -> Interval:
-    """Median and ends of draws, some perhaps infinite; a law given by hand has no ends."""
-    if len(values) == 1:
+    """Median and ends of draws, some perhaps infinite; what is certain has no ends."""
+    if np.ptp(values[np.isfinite(values)]) == 0 and np.isfinite(values).all():
         return Interval(float(values[0]), None, None, level)
     lower, middle, upper = (v if np.isfinite(v) else None for v in _ends(values, level))
     return Interval(middle, lower, upper, level)
@@ -224,6 +225,23 @@ def buys(scaling: Scaling, factor: float) -> Purchase:
         _interval(ratio, level),
         _interval(1 / ratio - 1, level),
     )
+
+
+def cost_curves(
+    scaling: Scaling, machines: Iterable[Machine], factors: Iterable[float]
+) -> tuple[CostCurve, ...]:
+    """Error along multiples of today's compute, and the time of each on one device of each kind."""
+    bought = tuple(buys(scaling, f) for f in factors)
+    steps = Steps(scaling.steps)
+    p = np.array([b.parameters.value for b in bought], float)
+    m = np.array([b.samples.value for b in bought], float)
+    found = []
+    for machine in machines:
+        site = Site(machine, 1, scaling.steps[0].batch)
+        run = steps.run(p, m * scaling.epochs, site)
+        took = zip(run.seconds, run.fits, strict=True)
+        found.append(CostCurve(machine, bought, tuple(float(s) if ok else None for s, ok in took)))
+    return tuple(found)
 
 
 def limit(scaling: Scaling, budget: float | None = None) -> Limit:

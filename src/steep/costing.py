@@ -8,12 +8,16 @@ from typing import Any
 
 from steep.answers import fits_of, is_study, target_of
 from steep.config import QuestionError
-from steep.cost import FACTORS, cost
+from steep.cost import FACTORS, cost, cost_curves
 from steep.machines import machine
-from steep.records import CostAnswer, Machine, Scaling
+from steep.records import CostAnswer, CostReport, Machine, Scaling
 
 REDUCTIONS = (0.9, 0.75, 0.5)
 """Targets where none is given: a tenth, a quarter and a half off today's error."""
+ELSEWHERE = ("v100", "a100", "h100", "b200")
+"""Machines that a report shows beside the study's own."""
+CURVE = tuple(10 ** (i / 4) for i in range(13))
+"""Multiples of today's compute along a report's curves: up to a thousand."""
 DEFAULT_MACHINE = "h100"
 """Where a law is given by hand; a study's default is the machine that it ran on."""
 
@@ -77,10 +81,17 @@ def cost_of(
     return [_answer(scaling, own, goals, where) for scaling, own in found]
 
 
-def elsewhere(answer: CostAnswer, scaling: Scaling, names: Sequence[str]) -> list[CostAnswer]:
-    """The same targets on one device of each of these machines."""
-    goals = [p.target for p in answer.projections]
-    return [cost(scaling, goals, machine=machine(name), factors=()) for name in names]
+def cost_report(scaling: Scaling, own: Machine | None) -> CostReport:
+    """For a study's report: usual targets on its own machine and on others, and the curves."""
+    goals = usual_targets(scaling)
+    kinds = [machine(name) for name in ELSEWHERE]
+    here = own or kinds[0]
+    others = [k for k in kinds if k != here]
+    return CostReport(
+        cost(scaling, goals, machine=here),
+        tuple(cost(scaling, goals, machine=kind, factors=()) for kind in others),
+        cost_curves(scaling, (here, *others), CURVE),
+    )
 
 
 def _answer(

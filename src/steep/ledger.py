@@ -10,6 +10,8 @@ import math
 import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +23,25 @@ from steep.records import (
     Confrontation,
     Machine,
     Measurement,
+    Prediction,
     Scaling,
     Settings,
     StepCost,
+    Took,
     decode,
     encode,
     settings,
 )
 from steep.results import result_files
-from steep.scaling import scaling
+from steep.scaling import scaling, steps_from_flops
 from steep.select import next_size, table
 from steep.shards import Cut
 from steep.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from steep.train import Outcome
 
 LEVEL = 0.9
 """Of the forecasts that held-out shards confront."""
@@ -85,6 +91,38 @@ def dial(sizes: Sequence[int]) -> list[int]:
     return sorted(between | set(ladder))
 
 
+# ---------------------------------------------------------------- time, predicted and taken
+
+
+def register_prediction(store: Store, make: Callable[[], Prediction | None]) -> None:
+    """Write down how long the study is expected to take, before its first trial; once."""
+    if store.decisions("time") or store.measurements():
+        return
+    made = make()
+    if made is not None:
+        store.decide("time", {"prediction": encode(made)})
+
+
+def register_run(store: Store, outcome: Outcome) -> None:
+    """How long a run took, so that the prediction can be confronted with all runs together."""
+    if outcome.ran:
+        over = outcome.word in ("complete", "partial")
+        store.decide("ran", {"seconds": outcome.seconds, "over": over})
+
+
+def prediction_and_took(store: Store) -> tuple[Prediction | None, Took | None]:
+    """What was predicted of the study's time, and what it has taken; None: not written down."""
+    told = store.decisions("time")
+    predicted = decode(Prediction, told[0].payload["prediction"]) if told else None
+    runs = [decision.payload for decision in store.decisions("ran")]
+    if not runs:
+        return predicted, None
+    done = store.measurements()
+    seconds = sum(run["seconds"] for run in runs)
+    training = sum(m.seconds for m in done)
+    return predicted, Took(len(done), training, seconds, runs[-1]["over"])
+
+
 # ---------------------------------------------------------------- what steps cost
 
 
@@ -101,28 +139,37 @@ def steps(store: Store) -> tuple[StepCost, ...]:
 
 
 def scaling_of(
-    store: Store, spec: Spec, cut: Cut, counted: Sequence[StepCost] = (), level: float = 0.9
+    store: Store, spec: Spec, cut: Cut, made: Analysis, counted: Sequence[StepCost] = ()
 ) -> Scaling:
     """The study's learning curve, size law and step costs as one. Raises StoreError where nothing
-    can be projected, with the reason."""
-    known, measurements = facts(store, spec, cut), store.measurements()
-    made = analyse(known, measurements, store.items, level=level)
+    can be projected, with the reason. Of a study that counted FLOPs alone, these are taken."""
+    known = facts(store, spec, cut)
     fitted = [b for b in made.best_fits if not b.held_out]
     if not made.curves or not fitted:
         raise StoreError(f"{store.folder} has no finished models to project from")
     last = max(fitted, key=lambda b: b.samples)
-    compute = compute_of(known, fitted, measurements)
+    compute = compute_of(known, fitted, store.measurements())
     try:
         return scaling(
             made.curves[0].fit,
             dict(made.size_laws)["smallest adequate"],
-            counted or steps(store),
+            counted or steps(store) or steps_from_flops(known.sizes),
             parameters=float(last.adequate.parameters) or None,
             epochs=1.0 if compute is None else compute[1],
             name=spec.study,
         )
     except ValueError as error:
         raise StoreError(f"{store.folder}: {error}") from None
+
+
+def with_cost(store: Store, spec: Spec, cut: Cut, made: Analysis) -> Analysis:
+    """The analysis with what lower errors take, where that can be projected."""
+    from steep.costing import cost_report
+
+    with suppress(StoreError):
+        scale = scaling_of(store, spec, cut, made)
+        return replace(made, cost=cost_report(scale, machine_of(store)))
+    return made
 
 
 def machine_of(store: Store) -> Machine | None:
@@ -191,7 +238,8 @@ def analysis(store: Store, spec: Spec, cut: Cut, **asked: Any) -> Analysis:
         best_fits=made.best_fits,
         measurements=measurements,
     )
-    return with_findings(made, found)
+    predicted, took = prediction_and_took(store)
+    return replace(with_findings(made, found), prediction=predicted, took=took)
 
 
 def _provenance(
@@ -229,7 +277,7 @@ def trials(store: Store, spec: Spec, cut: Cut) -> pd.DataFrame:
 
 def write_results(store: Store, spec: Spec, cut: Cut) -> None:
     """``results/`` and ``report.html``, anew."""
-    made = analysis(store, spec, cut)
+    made = with_cost(store, spec, cut, analysis(store, spec, cut))
     store.write("results/trials.csv", trials(store, spec, cut).to_csv(index=False).encode())
     for name, text in result_files(made).items():
         store.write(f"results/{name}", text.encode())

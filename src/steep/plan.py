@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steep.planners.contract import Planner, Problem
-from steep.records import Measurement, Status, Trial
+from steep.records import Measurement, Prediction, Status, Trial
 from steep.trainers.contract import Cost
 
 
@@ -38,6 +38,8 @@ class Plan:
     """Of one worker; None without a measured speed."""
     disk: int
     """Bytes, about: checkpoints, curves, per-item errors."""
+    prediction: Prediction | None = None
+    """What to expect between the bounds; None without a measured speed."""
 
 
 Extent = Callable[[Trial], tuple[float, float] | None]
@@ -57,10 +59,7 @@ def plan(
 ) -> Plan:
     """Bounds on trials, FLOPs, time and disk. ``held_out`` are the trials that would confront
     the forecast, at the largest size; ``seconds_per_flop`` maps a size to its measured speed."""
-    sizes = problem.spec.family.sizes
-    middle = float(np.sqrt(sizes[0] * sizes[-1]))
-    fewest = rehearse(problem, planner, lambda trial: 1 + abs(np.log(trial.size / middle)))
-    most = rehearse(problem, planner, lambda trial: 1 + 1 / trial.size)
+    fewest, most = worlds(problem, planner)
     dial = sorted({t.size for t in (*fewest, *most, *held_out)})
     known = {size: c for size in dial if (c := cost(size))}
     flops = _flops(fewest, most, held_out, known, extent)
@@ -78,6 +77,15 @@ def plan(
         seconds,
         disk=trials * (4_000 + 2 * validation_items) + 2 * (workers + 2) * 12 * heaviest,
     )
+
+
+def worlds(problem: Problem, planner: Planner) -> tuple[list[Trial], list[Trial]]:
+    """The fewest and the most trials that the planner can want: every optimum inside the ladder,
+    or bigger always better."""
+    sizes = problem.spec.family.sizes
+    middle = float(np.sqrt(sizes[0] * sizes[-1]))
+    fewest = rehearse(problem, planner, lambda trial: 1 + abs(np.log(trial.size / middle)))
+    return fewest, rehearse(problem, planner, lambda trial: 1 + 1 / trial.size)
 
 
 def rehearse(problem: Problem, planner: Planner, error: Callable[[Trial], float]) -> list[Trial]:

@@ -33,6 +33,15 @@ class Prices:
         found = self._trainer.extent(self._loaded, self._domain, trial, items)
         return found
 
+    def schedule(self, trial: Trial) -> tuple[tuple[int, ...], int] | None:
+        """(steps at which V is evaluated, steps in an epoch); None where the trainer has none."""
+        ask = getattr(self._trainer, "schedule", None)
+        if ask is None:
+            return None
+        items = shards.trial_items(self._cut, trial).train
+        found: tuple[tuple[int, ...], int] = ask(self._loaded, self._domain, trial, items)
+        return found
+
     def flops(self, trial: Trial) -> float:
         """What a trial is expected to cost: patience ends most trials a third of the way from
         the fewest evaluations to the most, on the geometric grid."""

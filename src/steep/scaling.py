@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -91,3 +92,19 @@ def dense_steps(flops_per_parameter: float = 6.0, batch: float = 1.0) -> tuple[S
     """By default 6 FLOPs a parameter and unit (Kaplan et al. 2020); memory: weights, gradients and
     Adam's two states. What activations take and move depends on the model, and is not known."""
     return steps_by_hand(flops_per_parameter, delta=16.0, batch=batch)
+
+
+def steps_from_flops(sizes: Mapping[int, tuple[int, float]]) -> tuple[StepCost, ...]:
+    """Of models of which only (parameters, FLOPs per unit) are known, by size on the dial; memory
+    as of ``dense_steps``."""
+    by_parameters = {p: f for p, f in sizes.values() if p > 0 and f > 0}
+    return tuple(
+        replace(
+            dense_steps(f / p)[0],
+            parameters=p,
+            parameters_without_embeddings=p,
+            flops=f,
+            weights=16.0 * p,
+        )
+        for p, f in sorted(by_parameters.items())
+    )

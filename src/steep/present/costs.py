@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from steep.present import numbers
 from steep.present.numbers import Scale
 from steep.present.table import LEFT, RIGHT, Table
-from steep.records import Claim, CostAnswer, FirstOrder, Interval, Limit, Projection, Purchase
+from steep.records import (
+    Claim,
+    CostAnswer,
+    CostReport,
+    FirstOrder,
+    Interval,
+    Limit,
+    Projection,
+    Purchase,
+)
 
 TOO_LARGE = "does not fit in memory"
 OWN = "here"
@@ -102,6 +111,31 @@ def projection_table(answer: CostAnswer, how: Scale, title: str = "") -> Table:
         rows.append(tuple(row))
     align = (LEFT, *(RIGHT for _ in columns[1:]))
     return Table(title, tuple(columns), tuple(rows), align, _site_note(answer))
+
+
+def elsewhere_table(found: CostReport, how: Scale) -> Table:
+    """The time of each target on one device of other kinds."""
+    goals = [p.target for p in found.answer.projections]
+    columns = ("one of", *(f"to reach {numbers.target(g, how)}" for g in goals), "at")
+    rows = []
+    for a in found.elsewhere:
+        m = a.machine
+        at = f"{_share(m.flops_share)} of {numbers.flops(m.flops)}/s ({m.precision})"
+        rows.append((m.title, *(_elsewhere(p) for p in a.projections), at))
+    align = (LEFT, *(RIGHT for _ in goals), LEFT)
+    note = (
+        "By a roofline, with the batch of this study: small models on small batches keep no "
+        "accelerator busy, and the host's own time is not in it."
+    )
+    return Table("On other machines", columns, tuple(rows), align, note)
+
+
+def _elsewhere(found: Projection) -> str:
+    if found.outcome in _OUT_OF_REACH:
+        return found.outcome.removesuffix(" with this model family")
+    if found.outcome == TOO_LARGE:
+        return f"does not fit ({numbers.ends(found.memory, numbers.memory)})"
+    return numbers.ends(found.seconds, numbers.duration)
 
 
 def _site_note(answer: CostAnswer) -> str:

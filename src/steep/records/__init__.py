@@ -10,6 +10,8 @@ from steep.records.codec import decode, encode
 from steep.records.costs import (
     Claim,
     CostAnswer,
+    CostCurve,
+    CostReport,
     FirstOrder,
     Limit,
     Machine,
@@ -33,6 +35,7 @@ from steep.records.fits import (
     SamplesFor,
     SizeLaw,
 )
+from steep.records.plans import Prediction, Took
 from steep.records.questions import Backtest, Comparison, Crossing, Finding, Pair, Score
 from steep.records.trials import (
     ENDED,
@@ -59,6 +62,8 @@ __all__ = [
     "Comparison",
     "Confrontation",
     "CostAnswer",
+    "CostCurve",
+    "CostReport",
     "Crossing",
     "Curve",
     "Draws",
@@ -77,6 +82,7 @@ __all__ = [
     "NoiseParts",
     "Pair",
     "Point",
+    "Prediction",
     "Projection",
     "Purchase",
     "Region",
@@ -88,6 +94,7 @@ __all__ = [
     "SizeLaw",
     "Status",
     "StepCost",
+    "Took",
     "Trial",
     "Value",
     "decode",

@@ -219,3 +219,23 @@ class Claim:
     agrees: bool
     """To within rounding."""
     remark: str = ""
+
+
+@dataclass(frozen=True)
+class CostCurve:
+    """Error against compute and time on one device, along the best split of data and model."""
+
+    machine: Machine
+    purchases: tuple[Purchase, ...]
+    seconds: tuple[float | None, ...]
+    """Of one training run at each of them; None where the model does not fit."""
+
+
+@dataclass(frozen=True)
+class CostReport:
+    """What a study's report says to people who decide."""
+
+    answer: CostAnswer
+    elsewhere: tuple[CostAnswer, ...] = ()
+    """The same targets on one device of other kinds."""
+    curves: tuple[CostCurve, ...] = ()

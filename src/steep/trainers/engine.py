@@ -53,12 +53,19 @@ def extent(
     loaded: Loaded, domain: Domain, trial: Trial, items: np.ndarray
 ) -> tuple[float, float] | None:
     """From the fewest evaluations after which patience may end it, to the cap."""
+    steps, per_epoch = schedule(loaded, domain, trial, items)
+    fewest = steps[min(loaded.spec.stop.evaluations, len(steps)) - 1]
+    return trial.samples * fewest / per_epoch, trial.samples * steps[-1] / per_epoch
+
+
+def schedule(
+    loaded: Loaded, domain: Domain, trial: Trial, items: np.ndarray
+) -> tuple[tuple[int, ...], int]:
+    """The evaluations of a trial, and the steps in one of its epochs."""
     from steep.engine.schedule import evaluation_steps
 
     per_epoch = domain.steps_per_epoch(items, dict(trial.hyperparameters))
-    steps = evaluation_steps(loaded.spec.stop, per_epoch)
-    fewest = steps[min(loaded.spec.stop.evaluations, len(steps)) - 1]
-    return trial.samples * fewest / per_epoch, trial.samples * steps[-1] / per_epoch
+    return evaluation_steps(loaded.spec.stop, per_epoch), per_epoch
 
 
 def memory(loaded: Loaded, domain: Domain, trial: Trial, items: np.ndarray) -> float:
