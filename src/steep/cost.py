@@ -24,7 +24,7 @@ from steep.records import (
     Purchase,
     Scaling,
 )
-from steep.roofline import Site, Steps
+from steep.roofline import BOUNDS, Site, Steps
 from steep.stats.draws import BENT
 
 NOT_REACHABLE = "not reachable with this model family"
@@ -125,7 +125,7 @@ def project(scaling: Scaling, target: float, site: Site) -> Projection:
         seconds=over(run.seconds),
         joules=None if watts is None else over(device_seconds * watts),
         price=None if site.price is None else over(device_seconds / HOUR * site.price),
-        bound=("compute", "bandwidth", "link")[int(np.bincount(run.bound, minlength=3).argmax())],
+        bound=BOUNDS[int(np.bincount(run.bound).argmax())],
         utilisation=float(np.median(run.flops / (run.seconds * site.devices * site.machine.flops))),
         at_once=float(np.median(run.at_once)),
     )

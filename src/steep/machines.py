@@ -66,6 +66,7 @@ def machine(name: str, precision: str | None = None, share: float | None = None)
         memory=entry["memory"],
         link=entry.get("link"),
         watts=entry.get("watts"),
+        launch=achievable["launch"],
         flops_share=share or achievable["fp32" if chosen == "fp32" else "tensor"],
         bandwidth_share=achievable["bandwidth"],
         link_share=achievable["link"],

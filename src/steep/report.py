@@ -206,18 +206,14 @@ def _cost(analysis: Analysis) -> Section | None:
         return None
     how = _scale(analysis)
     drawings = cost_drawings(found.curves, how, found.answer.unit)
-    lines = [
-        sentences.tight(costs.projection_sentence(p, found.answer, how))
-        for p in found.answer.projections
-    ]
-    if found.answer.limit is not None:
-        lines.append(costs.limit_sentence(found.answer.limit, found.answer.unit))
-    lines += [f"Assumed: {text}" for text in found.answer.assumptions]
-    made = [costs.projection_table(found.answer, how, "On this study's machine")]
+    here, unit = found.answer, found.answer.unit
+    lead = [costs.projection_sentence(p, here, how) for p in here.projections]
+    if here.limit is not None:
+        lead.append(costs.limit_sentence(here.limit, unit))
+    lead += [f"Assumed: {text}" for text in here.assumptions]
+    made = [costs.projection_table(here, how, "On this study's machine")]
     made += [costs.elsewhere_table(found, how)] if found.elsewhere else []
-    made.append(
-        costs.purchase_table(found.answer.purchases, found.answer.unit, how, "What compute buys")
-    )
+    made.append(costs.purchase_table(here.purchases, unit, how, "What compute buys"))
     return Section(
         "cost",
         "What lower errors take",

@@ -2,8 +2,9 @@
 
 The time of a step is the longer of FLOPs over the achievable FLOP rate and bytes over the
 achievable bandwidth (Williams et al. 2009; with these shares Hestness et al. 2019, PPoPP,
-arXiv:1909.01736). Several devices are data-parallel: each takes its share of the batch, and the
-gradients go around a ring, 2 (n - 1) / n times their bytes through every link, after the step.
+arXiv:1909.01736), and no shorter than its operations take to launch. Several devices are
+data-parallel: each takes its share of the batch, and the gradients go around a ring,
+2 (n - 1) / n times their bytes through every link, after the step.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from steep.laws.law import Array
 from steep.records import Machine, StepCost
 
 _TINY = 1e-12
+BOUNDS = ("compute", "bandwidth", "link", "launches")
+"""What can take the time of a step."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Run:
     at_once: Array
     """Units of m that one device takes through the model at once."""
     bound: np.ndarray
-    """0 compute, 1 bandwidth, 2 link."""
+    """An index of ``BOUNDS``."""
 
 
 class Steps:
@@ -86,13 +89,14 @@ class Steps:
         if n > 1 and kind.link is not None:
             gradients = 4.0 * kind.number_bytes * parameters
             ring = 2 * (n - 1) / n * gradients / (kind.link * kind.link_share)
-        step = np.maximum(compute, moving) + ring
-        bound = np.where(ring > np.maximum(compute, moving), 2, np.where(moving > compute, 1, 0))
+        launching = self.at("operations", parameters) * passes * kind.launch
+        parts = np.stack([compute, moving, ring, launching])
+        step = np.maximum(np.maximum(compute, moving), launching) + ring
         return Run(
             flops=flops * seen,
             seconds=step * seen / site.batch,
             memory=np.maximum(weights, fixed + each * at_once),
             fits=fits,
             at_once=at_once,
-            bound=bound,
+            bound=parts.argmax(axis=0),
         )

@@ -91,7 +91,7 @@ def _counted(
         moved += _CLIP
     if float(values.get("averaging", -1)) >= 0:
         moved, states = moved + _AVERAGE, states + _AVERAGED
-    flops, pointwise, moved_unit, live = (per_sample / units).tolist()
+    flops, pointwise, moved_unit, live, _ = (per_sample / units).tolist()
     return StepCost(
         size=size,
         parameters=weights,
@@ -105,6 +105,7 @@ def _counted(
         activations=live,
         memory=float(fixed[3]) + states * weights,
         weights=float((8 + states) * weights),
+        operations=float(once[4]),
     )
 
 
@@ -114,8 +115,8 @@ def _counted(
 def tally(
     model: nn.Module, kind: str, shape: Mapping[str, int], samples: int, lengths: Lengths
 ) -> np.ndarray:
-    """[FLOPs of products, other FLOPs, bytes moved, bytes alive at the most] of a step without its
-    update, with ``model`` on the meta device."""
+    """[FLOPs of products, other FLOPs, bytes moved, bytes alive at the most, operations] of a step
+    without its update, with ``model`` on the meta device."""
     with torch.device("meta"), Tally() as counted:
         counted.hold([*model.parameters(), *model.buffers()])
         for parameter in model.parameters():
@@ -124,7 +125,8 @@ def tally(
         total.backward()
     for parameter in model.parameters():
         parameter.grad = None
-    return np.array([counted.products, counted.pointwise, counted.bytes, counted.peak], float)
+    found = (counted.products, counted.pointwise, counted.bytes, counted.peak, counted.operations)
+    return np.array(found, float)
 
 
 def _loss(logits: Tensor) -> Tensor:
@@ -142,7 +144,7 @@ def _at_length(
     short = None if hasattr(model, "context") else _SHORT.get(kind)  # a transformer has no steps
     if short is None or any(n <= high for n, high in zip(lengths, short[1], strict=True)):
         return tally(model, kind, shape, samples, lengths)
-    found = np.zeros(4)
+    found = np.zeros(5)
     for corner in product((0, 1), repeat=len(lengths)):
         place = tuple(short[end][axis] for axis, end in enumerate(corner))
         share = 1.0

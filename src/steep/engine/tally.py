@@ -49,6 +49,8 @@ class Tally(TorchDispatchMode):
         """FLOPs of everything else."""
         self.bytes = 0
         """Read and written."""
+        self.operations = 0
+        """How many: each is a kernel to launch."""
         self.live = self.peak = 0
         """Bytes alive now, and at the most."""
         self._known: set[int] = set()
@@ -74,6 +76,7 @@ class Tally(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name.startswith(("empty", "new_empty")):
             return out
+        self.operations += 1
         written = sum(map(_bytes, results))
         if name in _LOOK_UP:
             self.bytes += 2 * written

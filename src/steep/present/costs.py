@@ -124,8 +124,8 @@ def elsewhere_table(found: CostReport, how: Scale) -> Table:
         rows.append((m.title, *(_elsewhere(p) for p in a.projections), at))
     align = (LEFT, *(RIGHT for _ in goals), LEFT)
     note = (
-        "By a roofline, with the batch of this study: small models on small batches keep no "
-        "accelerator busy, and the host's own time is not in it."
+        "By a roofline, with the batch of this study, its operations launched one by one: small "
+        "models on small batches keep no accelerator busy."
     )
     return Table("On other machines", columns, tuple(rows), align, note)
 

@@ -35,6 +35,8 @@ class StepCost:
     """Bytes of memory whatever the batch: intercept of the measured peaks."""
     weights: float
     """Bytes below which no batch comes: weights, gradients and states of the optimizer."""
+    operations: float = 0.0
+    """In a step, whatever the batch: each is launched on an accelerator by its host."""
 
     def footprint(self, units: float) -> float:
         """Bytes that a step on ``units`` of m has alive at the most."""
@@ -58,6 +60,8 @@ class Machine:
     link: float | None = None
     """Bytes/s to other devices, one direction; None: it works alone."""
     watts: float | None = None
+    launch: float = 0.0
+    """Seconds to launch an operation; a step is not faster than its operations are launched."""
     flops_share: float = 1.0
     """Achievable share of ``flops``."""
     bandwidth_share: float = 1.0
@@ -144,7 +148,7 @@ class Projection:
     price: Interval | None = None
     """In the unit of the user's price a device-hour."""
     bound: str = ""
-    """What takes the time, in most draws: 'compute', 'bandwidth' or 'link'."""
+    """What takes the time, in most draws: 'compute', 'bandwidth', 'link' or 'launches'."""
     utilisation: float | None = None
     """FLOPs of the model over what the devices could do at their peak in that time."""
     at_once: float | None = None
