@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tiny
-from steep import ledger
+from steep import clock, ledger
 from steep.cli import app
 from steep.study import Study
 
@@ -41,7 +41,9 @@ def refused(command: str) -> str:
 
 def test_a_law_by_hand_in_words() -> None:
     told = said(f"cost {LAW} --target 0.1 --unit clips --machine h100 --price 3")
-    assert "10 % needs 100M clips (100x what is at hand), a model of 1M parameters" in told
+    assert (
+        "To reach 10 % you need 100M clips (100x what is at hand), a model of 1M parameters" in told
+    )
     assert "Data-limited" in told
     assert "price" in told
     short = said(f"cost {LAW} --flops 1e11")
@@ -112,7 +114,7 @@ def test_a_table_with_model_sizes(tmp_path: Path) -> None:
     )
     table.write_text("samples,error,parameters\n" + rows)
     told = said(f"cost {table} --target 10% --parameters parameters --machine cpu")
-    assert told.startswith("10 % needs ")
+    assert told.startswith("To reach 10 % you need ")
     assert "6 FLOPs per" in told
 
 
@@ -178,6 +180,16 @@ def test_the_time_was_predicted_and_is_confronted(small: Study) -> None:
     html = (small.folder / "report.html").read_text()
     assert "Predicted before training" in html
     assert "What lower errors take" in html
+
+
+def test_a_machine_that_cannot_be_timed_stops_no_run(
+    small: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(study: Study) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(clock, "pace", broken)
+    assert clock.expectation(small) is None
 
 
 def test_running_again_predicts_nothing_new(small: Study) -> None:

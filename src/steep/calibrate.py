@@ -22,7 +22,9 @@ from steep.trainers.contract import Drained, ShardItems, Trainer
 WARM_UP = 2
 STEPS = 12
 SECONDS = 1.4
-"""For each of two runs of each size, unless its first steps alone take longer."""
+"""For each of two runs of each size; longer only for three steps,"""
+PATIENCE = 3
+"""and beyond so many times as long for a single one."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,10 @@ class Metronome:
             self.steps.append(now - self._last)
         self._last = now
         many = len(self.steps) >= WARM_UP + STEPS and not self._wait
-        late = now - self._begun - self.start > self._seconds and len(self.steps) > WARM_UP
-        return many or late or (self._wait and self.evaluation is not None)
+        spent = now - self._begun - self.start
+        late = spent > self._seconds and len(self.steps) > WARM_UP
+        slow = spent > PATIENCE * self._seconds and len(self.steps) > 0
+        return many or late or slow or (self._wait and self.evaluation is not None)
 
     def progress(self, evaluation: Evaluation) -> None:
         now = time.perf_counter()

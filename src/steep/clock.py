@@ -94,6 +94,15 @@ def expected_seconds(
     return work / (workers or study.worker_count())
 
 
+def expectation(study: Study, workers: int | None = None) -> Prediction | None:
+    """``prediction``, or None where timing fails: what is wrong with a trial is told when it runs,
+    and costs that trial alone."""
+    try:
+        return prediction(study, workers=workers)
+    except Exception:
+        return None
+
+
 def prediction(
     study: Study, timing: Pace | None = None, workers: int | None = None
 ) -> Prediction | None:

@@ -42,7 +42,7 @@ def first_order(steps: Sequence[StepCost]) -> FirstOrder:
         models=len(steps),
         smallest=float(p.min()),
         largest=float(p.max()),
-        exponent=float(np.polyfit(np.log(p), np.log(flops), 1)[0]),
+        exponent=float(np.polyfit(np.log(p), np.log(flops), 1)[0]) if len(p) > 1 else 1.0,
     )
 
 

@@ -6,7 +6,6 @@ Everything here is read from the store, so that a study can be analysed where it
 from __future__ import annotations
 
 import datetime
-import math
 import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -185,7 +184,6 @@ def machine_of(store: Store) -> Machine | None:
         title="one worker of this study's machine",
         precision="fp32",
         flops=statistics.median(rates),
-        bandwidth=math.inf,
         source=f"the median of {len(rates)} finished trials of size {largest}",
     )
 

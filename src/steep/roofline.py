@@ -84,7 +84,9 @@ class Steps:
         flops = self.at("flops", parameters)
         compute = flops * share / (kind.flops * kind.flops_share)
         moved = self.at("bytes", parameters) * share + self.at("step_bytes", parameters) * passes
-        moving = moved * kind.number_bytes / (kind.bandwidth * kind.bandwidth_share)
+        moving = np.zeros_like(compute)
+        if kind.bandwidth is not None:
+            moving = moved * kind.number_bytes / (kind.bandwidth * kind.bandwidth_share)
         ring = np.zeros_like(compute)
         if n > 1 and kind.link is not None:
             gradients = 4.0 * kind.number_bytes * parameters

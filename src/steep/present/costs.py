@@ -58,7 +58,10 @@ def projection_sentence(found: Projection, answer: CostAnswer, how: Scale) -> st
     goal = numbers.target(found.target, how)
     if found.outcome == _OUT_OF_REACH[0]:
         chance = numbers.share(1 - found.unreachable)
-        return f"{goal} is not reachable with this family (more data gets there: {chance})."
+        return (
+            f"{goal} is not reachable with this family (probability that more data gets there: "
+            f"{chance})."
+        )
     if found.outcome == _OUT_OF_REACH[1]:
         return f"{goal} is beyond reach: it needs more than a million times the data at hand."
     needed = f"{numbers.counts(found.samples)} {answer.unit}"
@@ -67,16 +70,17 @@ def projection_sentence(found: Projection, answer: CostAnswer, how: Scale) -> st
     model = f"a model of {numbers.counts(found.parameters)} parameters"
     work = numbers.operations(found.flops)
     took = numbers.ends(found.seconds, numbers.duration)
-    start = "is reached with" if found.outcome == "already reached" else "needs"
+    reached = found.outcome == "already reached"
+    start = f"{goal} is reached with" if reached else f"To reach {goal} you need"
     where = site(answer)
     if found.outcome == TOO_LARGE:
         has = numbers.memory(answer.machine.memory)
         return (
-            f"{goal} {start} {needed} and {model}, which does not fit: "
+            f"{start} {needed} and {model}, which does not fit: "
             f"{numbers.ends(found.memory, numbers.memory)} on each device, which has {has}. Split "
             f"over enough of them at no loss, {work} would take {took} on {where}."
         )
-    return f"{goal} {start} {needed}, {model} and {work}: {took} on {where}."
+    return f"{start} {needed}, {model} and {work}: {took} on {where}."
 
 
 def site(answer: CostAnswer) -> str:
@@ -141,7 +145,7 @@ def _elsewhere(found: Projection) -> str:
 def _site_note(answer: CostAnswer) -> str:
     m = answer.machine
     shares = f"{_share(m.flops_share)} of {numbers.flops(m.flops)}/s"
-    if m.bandwidth < float("inf"):
+    if m.bandwidth is not None:
         shares += f", {_share(m.bandwidth_share)} of {numbers.memory(m.bandwidth)}/s"
     note = f"One training run on {site(answer)} ({m.precision}: {shares})"
     if m.source.startswith("measured") or m.name == OWN:

@@ -53,8 +53,8 @@ class Machine:
     """'fp32', 'tf32' (32-bit numbers, products on tensor cores) or 'bf16'."""
     flops: float
     """Peak FLOP/s at that precision."""
-    bandwidth: float
-    """Peak bytes/s of its memory."""
+    bandwidth: float | None = None
+    """Peak bytes/s of its memory; None: unknown, and moving takes no time."""
     memory: float | None = None
     """Bytes; None: unknown, and everything fits."""
     link: float | None = None
