@@ -234,4 +234,5 @@ def test_a_trainer_that_counts_nothing_has_assumptions(tmp_path: Path) -> None:
         assert ledger.prediction_and_took(store)[0] is None
         assert ledger.steps(store) == ()
     told = said(f"cost {study.folder} --machine h100")
-    assert "h100" in told or "H100" in told
+    assert "Assumed: Of a step only FLOPs are known" in told
+    assert "H100" in told

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 
     from steep.train import Outcome
 
+ONLY_FLOPS = (
+    "Of a step only FLOPs are known: 16 bytes of memory a parameter (Adam in 32 bits) are assumed, "
+    "and time by FLOPs alone."
+)
 LEVEL = 0.9
 """Of the forecasts that held-out shards confront."""
 
@@ -148,23 +152,30 @@ def scaling_of(
         raise StoreError(f"{store.folder} has no finished models to project from")
     last = max(fitted, key=lambda b: b.samples)
     compute = compute_of(known, fitted, store.measurements())
+    found = counted or steps(store)
     try:
-        return scaling(
+        scale = scaling(
             made.curves[0].fit,
             dict(made.size_laws)["smallest adequate"],
-            counted or steps(store) or steps_from_flops(known.sizes),
+            found or steps_from_flops(known.sizes),
             parameters=float(last.adequate.parameters) or None,
             epochs=1.0 if compute is None else compute[1],
             name=spec.study,
         )
     except ValueError as error:
         raise StoreError(f"{store.folder}: {error}") from None
+    if found or not known.sizes:
+        return scale
+    return replace(scale, assumptions=(*scale.assumptions, ONLY_FLOPS))
 
 
 def with_cost(store: Store, spec: Spec, cut: Cut, made: Analysis) -> Analysis:
-    """The analysis with what lower errors take, where that can be projected."""
+    """The analysis with what lower errors take, where that can be projected and the trainer counts
+    FLOPs: of other models nobody knows what a step takes."""
     from steep.costing import cost_report
 
+    if not (steps(store) or facts(store, spec, cut).sizes):
+        return made
     with suppress(StoreError):
         scale = scaling_of(store, spec, cut, made)
         return replace(made, cost=cost_report(scale, machine_of(store)))

@@ -211,7 +211,9 @@ def _cost(analysis: Analysis) -> Section | None:
     if here.limit is not None:
         lead.append(costs.limit_sentence(here.limit, unit))
     lead += [f"Assumed: {text}" for text in here.assumptions]
-    made = [costs.projection_table(here, how, "On this study's machine")]
+    own = here.machine.name == costs.OWN
+    place = "this study's machine" if own else here.machine.title
+    made = [costs.projection_table(here, how, f"On {place}")]
     made += [costs.elsewhere_table(found, how)] if found.elsewhere else []
     made.append(costs.purchase_table(here.purchases, unit, how, "What compute buys"))
     return Section(
