@@ -133,6 +133,22 @@ def test_what_holds_of_every_cut(case: tuple[Loaded, Items]) -> None:
     assert found.removed == lost
 
 
+def test_what_a_model_could_remember_is_not_on_two_sides() -> None:
+    """Fifty transcripts in a hundred recordings: none is in training and in V or the test part."""
+    items = made(100)
+    text = np.arange(100, dtype=np.uint64) % 50
+    whole, apart = (
+        cut(loaded(shards={"smallest": 1}, split={"validation": 10, "test": 10}), given, "hours")
+        for given in (items, replace(items, known_by=text))
+    )
+    assert whole.removed == 0
+    assert len(whole.orders[0]) == 80
+    kept_out = np.concatenate([apart.validation, apart.test])
+    assert (kept_out == np.concatenate([whole.validation, whole.test])).all()
+    assert not set(text[apart.orders[0]]) & set(text[kept_out])
+    assert apart.removed == sum(text[i] in text[kept_out] for i in whole.orders[0]) > 0
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(cases())
 def test_every_prefix_has_the_proportions_of_the_classes(case: tuple[Loaded, Items]) -> None:

@@ -98,7 +98,8 @@ def trainer(clock: list[float], step: float, look: float, start: float) -> objec
 
 def test_times_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("steep.calibrate.time.perf_counter", lambda: clock[0])
+    for name in ("perf_counter", "process_time"):
+        monkeypatch.setattr(f"steep.calibrate.time.{name}", lambda: clock[0])
     items = [ShardItems(np.arange(n), np.arange(5), np.arange(5)) for n in (10, 40)]
     trials = [Trial(0, n, float(n), 8, (), 0) for n in (10, 40)]
     found = timed(
@@ -115,7 +116,8 @@ def test_times_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_slow_steps_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """One step of a minute is enough, three of a second; and there is no evaluation then."""
     clock = [0.0]
-    monkeypatch.setattr("steep.calibrate.time.perf_counter", lambda: clock[0])
+    for name in ("perf_counter", "process_time"):
+        monkeypatch.setattr(f"steep.calibrate.time.{name}", lambda: clock[0])
     items = ShardItems(np.arange(1), np.arange(5), np.arange(5))
     for each, enough in ((60.0, 1), (1.0, 3)):
         handle = Metronome(1.0, until_evaluated=True)

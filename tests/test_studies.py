@@ -1,10 +1,14 @@
-"""The specs in ``studies``: each is one that steep reads, and says how to run itself."""
+"""The specs in ``studies`` can be run, and what was found with them can be made again."""
 
+import importlib.util
+import io
 import re
 import shlex
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
+import numpy as np
 import pytest
 import typer
 
@@ -61,3 +65,58 @@ def test_a_language_study_says_enough_and_has_a_larger_sister(name: str) -> None
             k: large.family.options[k] for k in kept
         }
     assert large.shards.smallest > spec.shards.smallest
+
+
+# ---------------------------------------------------------------- what was found
+
+
+def make_results() -> Any:
+    place = ROOT / "studies" / "make_results.py"
+    spec = importlib.util.spec_from_file_location("make_results", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+RESULTS = make_results()
+AGAIN = "run 'python studies/make_results.py' and read what changed"
+NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
+
+
+def same_text(made: str, committed: str) -> bool:
+    """Equal but for the last digits of numbers, which another processor may round otherwise."""
+    if NUMBER.sub("#", made) != NUMBER.sub("#", committed):
+        return False
+    numbers = [np.array(NUMBER.findall(text), float) for text in (made, committed)]
+    return np.allclose(*numbers, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", RESULTS.names())
+def test_everything_of_a_study_is_made_again(name: str) -> None:
+    made = dict(RESULTS.files(name))
+    assert {"best_fit.csv", "fits.json", "forecasts.csv", "learning_curve.png"} <= set(made)
+    for file, content in made.items():
+        committed = (RESULTS.RESULTS / name / file).read_bytes()
+        if file.endswith(".png"):
+            a, b = (matplotlib.image.imread(io.BytesIO(data)) for data in (content, committed))
+            assert a.shape == b.shape, f"{name}/{file}: {AGAIN}"
+            assert np.abs(a - b).mean() < 1e-3, f"{name}/{file}: {AGAIN}"
+        else:
+            assert same_text(content.decode(), committed.decode()), f"{name}/{file}: {AGAIN}"
+
+
+def test_the_page_of_results_is_made_again() -> None:
+    assert same_text(RESULTS.page(), (RESULTS.RESULTS / "README.md").read_text()), AGAIN
+
+
+def test_a_difference_is_seen() -> None:
+    assert same_text("beta_g = -0.0883", "beta_g = -0.0883000001")
+    assert not same_text("beta_g = -0.0883", "beta_g = -0.0884")
+    assert not same_text("beta_g = -0.0883", "beta_p = -0.0883")
+
+
+def test_every_result_belongs_to_a_spec() -> None:
+    specs = {path.stem for path in SPECS if path.parent.name == "studies"} | {"fashion-demo"}
+    assert set(RESULTS.names()) <= specs

@@ -70,11 +70,13 @@ def analyse(
     targets: Sequence[float] = (),
     level: float = 0.9,
     provenance: Settings = (),
+    paired: Paired | None = None,
 ) -> Analysis:
     """Best-fit models, curves of every metric, size laws, forecasts and their confrontations.
 
-    ``at`` are sizes m beyond the default factors; ``targets`` errors in the selection metric."""
-    paired = paired_by(facts, items)
+    ``at`` are sizes m beyond the default factors; ``targets`` errors in the selection metric;
+    ``paired`` standard errors known already, in place of ``items``."""
+    paired = paired or paired_by(facts, items)
     best_fits = select(measurements, facts.shards, seeds=facts.spec.search.seeds, paired=paired)
     laws = size_laws(best_fits, level)
     curves = _curves(facts, best_fits, measurements, laws, at, targets, level)

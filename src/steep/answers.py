@@ -7,9 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from steep.config import QuestionError
 from steep.records import (
@@ -23,6 +21,10 @@ from steep.records import (
     Frontier,
     JointFit,
 )
+
+if TYPE_CHECKING:
+    from steep.published import Published
+    from steep.study import Study
 
 _SUFFIX = {"k": 1e3, "K": 1e3, "M": 1e6, "m": 1e6, "G": 1e9, "B": 1e9, "b": 1e9, "T": 1e12}
 
@@ -53,7 +55,20 @@ class JointCurve:
 
 
 def is_study(source: str) -> bool:
-    return source != "-" and (Path(source) / "study.yaml").exists()
+    """Whether it is a study's folder, or the tables of a published one."""
+    place = Path(source)
+    return source != "-" and any((place / name).exists() for name in ("study.yaml", "study.json"))
+
+
+def opened(source: str) -> Study | Published:
+    """The study in a folder. Raises StoreError where it cannot be read."""
+    from steep.published import Published, is_published
+
+    if is_published(source):
+        return Published.open(source)
+    from steep.study import Study
+
+    return Study.open(source)
 
 
 def fits_of(
@@ -68,9 +83,7 @@ def fits_of(
 ) -> list[FittedCurve]:
     """Each curve of a source, fitted with the same defaults whatever the source."""
     if is_study(source):
-        from steep.study import Study
-
-        analysis = Study.open(source).analyse(level=level)
+        analysis = opened(source).analyse(level=level)
         return [FittedCurve(f"{c.metric} ({c.part})", c.fit) for c in analysis.curves]
     from steep.fit import fit
     from steep.table import read
@@ -160,10 +173,8 @@ def _of_study(
     folder: str, asked: Sequence[tuple[float, bool]], goals: Sequence[float], level: float
 ) -> list[ForecastCurve]:
     """A study's own forecasts carry model size and compute beside the error."""
-    from steep.study import Study
-
-    study = Study.open(folder)
-    fitted = [s.samples for s in study.cut.shards if not s.held_out]
+    study = opened(folder)
+    fitted = [s.samples for s in study.shards if not s.held_out]
     places = [_samples(place, max(fitted)) for place in asked]
     analysis = study.analyse(at=[p for p in places if p is not None], targets=goals, level=level)
     return [ForecastCurve(f"{c.metric} ({c.part})", c.fit, c.forecast) for c in analysis.curves[:1]]
@@ -238,10 +249,14 @@ def comparison_of(
         if _share_data(sources):
             from steep.shared_items import items_se
 
-            asked["items_se"] = items_se(dict(zip(curves, sources, strict=True)))
+            items = {n: _best_items(s) for n, s in zip(curves, sources, strict=True)}
+            asked["items_se"] = items_se(items)
         else:
             asked |= {"paired": False, "shared_validation": False}
-    return compare(curves, **asked)
+    try:
+        return compare(curves, **asked)
+    except ValueError as error:  # other units or metrics
+        raise QuestionError(str(error)) from None
 
 
 def _unused(name: str, curves: dict[str, Fit], source: str) -> str:
@@ -251,23 +266,32 @@ def _unused(name: str, curves: dict[str, Fit], source: str) -> str:
     return full if full not in curves else f"{full} {len(curves)}"
 
 
-def _share_data(folders: Sequence[str]) -> bool:
-    from steep.shards import from_files
+def _best_items(source: str) -> Any:
+    from steep.published import Published
+    from steep.shared_items import best_items
 
-    first, *others = (from_files(Path(folder)) for folder in folders)
-    return all(
-        dict(first.files) == dict(other.files)
-        and np.array_equal(first.validation, other.validation)
-        for other in others
-    )
+    study = opened(source)
+    return study.best_items() if isinstance(study, Published) else best_items(study)
+
+
+def _share_data(folders: Sequence[str]) -> bool:
+    """Whether all were trained on the same files and validated on the same items."""
+    from steep.published import Published, validation_digest
+
+    def data(folder: str) -> tuple[dict[str, str], str]:
+        study = opened(folder)
+        if isinstance(study, Published):
+            return dict(study.about["files"]), study.about["validation"]
+        return dict(study.cut.files), validation_digest(study)
+
+    first, *others = (data(folder) for folder in folders)
+    return all(other == first for other in others)
 
 
 def findings_of(source: str, *table: Any) -> list[tuple[str, tuple[Finding, ...]]]:
     """Findings about a study, or about each curve of a table (the arguments of ``fits_of``)."""
     if is_study(source):
-        from steep.study import Study
-
-        return [(Path(source).name, Study.open(source).analyse().findings)]
+        return [(Path(source).name, opened(source).analyse().findings)]
     from steep.diagnose import diagnose
 
     return [(c.name, diagnose(c.fit)) for c in fits_of(source, *table)]
@@ -281,21 +305,21 @@ def backtests_of(source: str, *table: Any) -> list[tuple[str, Backtest]]:
     return [(c.name, backtest(c.fit, fit=fit)) for c in fits_of(source, *table)]
 
 
-def report_of(table: tuple[Any, ...], out: Path | None, figures: Path | None) -> list[Path]:
+def report_of(
+    table: tuple[Any, ...],
+    out: Path | None,
+    figures: Path | None,
+    publish: Path | None = None,
+) -> list[Path]:
     """Write the report of a study, or of a table of results; every path written."""
     source = str(table[0])
-    if figures is not None:
-        figures.mkdir(parents=True, exist_ok=True)
+    for folder in (figures, publish):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
     if is_study(source):
-        from steep.study import Study
-
-        if out is not None:
-            raise QuestionError("--out is for tables: the report of a study lies in its folder")
-        study = Study.open(source)
-        written = [study.report()]
-        if figures is not None:
-            written += _write_figures(figures, study.analyse(cost=True), study.measurements())
-        return written
+        return _report_study(source, out, figures, publish)
+    if publish is not None:
+        raise QuestionError("--publish is for studies: a table is published as it is")
     from steep.backtest import backtest
     from steep.diagnose import diagnose
     from steep.fit import fit
@@ -312,6 +336,32 @@ def report_of(table: tuple[Any, ...], out: Path | None, figures: Path | None) ->
         written.append(place)
         if figures is not None:
             written += _write_figures(figures / place.stem, analysis, ())
+    return written
+
+
+def _report_study(
+    source: str, out: Path | None, figures: Path | None, publish: Path | None
+) -> list[Path]:
+    from steep.published import Published, tables
+
+    study = opened(source)
+    written = []
+    if isinstance(study, Published):
+        if publish is not None:
+            raise QuestionError("--publish is for a study's folder: this one is published")
+        path = out or Path(f"{study.spec.study}-report.html")
+        path.write_text(study.report(), encoding="utf-8")
+        written.append(path)
+    elif out is not None:
+        raise QuestionError("--out is for tables: the report of a study lies in its folder")
+    else:
+        written.append(study.report())
+    if figures is not None:
+        written += _write_figures(figures, study.analyse_with_cost(), study.measurements())
+    if publish is not None and not isinstance(study, Published):
+        for name, content in tables(study).items():
+            (publish / name).write_bytes(content)
+            written.append(publish / name)
     return written
 
 

@@ -29,7 +29,7 @@ PATIENCE = 3
 
 @dataclass(frozen=True)
 class Timed:
-    """One size on the dial, by the clock. Units are units of m in a step's batch."""
+    """One size on the dial, in processor time. Units are units of m in a step's batch."""
 
     size: int
     units: tuple[float, float]
@@ -43,7 +43,10 @@ class Timed:
 
 
 class Metronome:
-    """A handle that notes when steps begin and evaluations end, and stops the trial in time."""
+    """A handle that notes when steps begin and evaluations end, and stops the trial in time.
+
+    Lengths are processor time, which other programs on the machine do not stretch: what a trial
+    takes with its core to itself. (A GPU's steps keep their process waiting, and count as well.)"""
 
     def __init__(self, seconds: float, until_evaluated: bool) -> None:
         self.up_to_steps: int | None = None
@@ -51,27 +54,30 @@ class Metronome:
         self.steps: list[float] = []
         self.evaluation: float | None = None
         self._begun = time.perf_counter()
-        self._last = self._begun
+        self._opened = time.process_time()
+        self._last: float | None = None
         self._seconds, self._wait = seconds, until_evaluated
         self.start: float | None = None
 
     def draining(self) -> bool:
-        now = time.perf_counter()
+        now = time.process_time()
         if self.start is None:
-            self.start = now - self._begun
-        elif self._last > 0:
+            self.start = now - self._opened
+            self._begun = time.perf_counter()
+        elif self._last is not None:
             self.steps.append(now - self._last)
         self._last = now
         many = len(self.steps) >= WARM_UP + STEPS and not self._wait
-        spent = now - self._begun - self.start
+        spent = time.perf_counter() - self._begun
         late = spent > self._seconds and len(self.steps) > WARM_UP
         slow = spent > PATIENCE * self._seconds and len(self.steps) > 0
         return many or late or slow or (self._wait and self.evaluation is not None)
 
     def progress(self, evaluation: Evaluation) -> None:
-        now = time.perf_counter()
-        self.evaluation = max(now - self._last - self.typical_step(), 0.0)
-        self._last = 0.0  # the next interval holds an evaluation: it is no step
+        if self._last is not None:
+            took = time.process_time() - self._last
+            self.evaluation = max(took - self.typical_step(), 0.0)
+        self._last = None  # the next interval holds an evaluation: it is no step
 
     def typical_step(self) -> float:
         known = self.steps[WARM_UP:] or self.steps

@@ -376,6 +376,9 @@ def report(
     figures: Annotated[
         Path | None, typer.Option(help="Also write every figure as PNG and SVG into this folder.")
     ] = None,
+    publish: Annotated[
+        Path | None, typer.Option(help="Of a study: also write all it says as tables, here.")
+    ] = None,
     x: X = None,
     y: Y = None,
     by: By = None,
@@ -388,7 +391,7 @@ def report(
     from steep.answers import report_of
 
     table = (source, x, y, by, se, parameters, higher_is_better)
-    written = report_of(table, out, figures)
+    written = report_of(table, out, figures, publish)
     if as_json:
         print_json({"written": [str(path) for path in written]})
         return

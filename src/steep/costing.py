@@ -6,18 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from steep.answers import fits_of, is_study, target_of
+from steep.answers import fits_of, is_study, opened, target_of
 from steep.config import QuestionError
-from steep.cost import FACTORS, cost, cost_curves
+from steep.cost import FACTORS, cost
 from steep.machines import machine
-from steep.records import CostAnswer, CostReport, Machine, Scaling
+from steep.records import CostAnswer, Machine, Scaling
+from steep.study_cost import machine_of, usual_targets
 
-REDUCTIONS = (0.9, 0.75, 0.5)
-"""Targets where none is given: a tenth, a quarter and a half off today's error."""
-ELSEWHERE = ("v100", "a100", "h100", "b200")
-"""Machines that a report shows beside the study's own."""
-CURVE = tuple(10 ** (i / 4) for i in range(13))
-"""Multiples of today's compute along a report's curves: up to a thousand."""
 DEFAULT_MACHINE = "h100"
 """Where a law is given by hand; a study's default is the machine that it ran on."""
 
@@ -81,19 +76,6 @@ def cost_of(
     return [_answer(scaling, own, goals, where) for scaling, own in found]
 
 
-def cost_report(scaling: Scaling, own: Machine | None) -> CostReport:
-    """For a study's report: usual targets on its own machine and on others, and the curves."""
-    goals = usual_targets(scaling)
-    kinds = [machine(name) for name in ELSEWHERE]
-    here = own or kinds[0]
-    others = [k for k in kinds if k != here]
-    return CostReport(
-        cost(scaling, goals, machine=here),
-        tuple(cost(scaling, goals, machine=kind, factors=()) for kind in others),
-        cost_curves(scaling, (here, *others), CURVE),
-    )
-
-
 def _answer(
     scaling: Scaling, own: Machine | None, goals: Sequence[float], where: Where
 ) -> CostAnswer:
@@ -125,28 +107,12 @@ def _answer(
         raise QuestionError(str(error)) from None
 
 
-def usual_targets(scaling: Scaling) -> list[float]:
-    """Shares of the error that the curve has at the data at hand, rounded to be read."""
-    import numpy as np
-
-    if scaling.samples is None:
-        return []
-    at = np.log(scaling.samples)
-    here = np.exp(np.median([np.interp(at, scaling.log_samples, row) for row in scaling.log_error]))
-    return [float(np.format_float_scientific(share * here, 2)) for share in REDUCTIONS]
-
-
 def _of_source(
     source: str, law: Law, table: tuple[str | None, ...], level: float
 ) -> list[tuple[Scaling, Machine | None]]:
     if is_study(source):
-        from steep import ledger
-        from steep.study import Study
-
-        study = Study.open(source)
-        with study.store() as store:
-            own = ledger.machine_of(store)
-        return [(study.scaling(level), own)]
+        study = opened(source)
+        return [(study.scaling(level), machine_of(study.measurements()))]
     from steep.fit import fit_size_law
     from steep.scaling import dense_steps, scaling
 

@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import datetime
 import platform
-import statistics
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from steep.analysis import Facts, analyse, compute_of, confrontation, with_findings
+from steep.analysis import Facts, analyse, confrontation, with_findings
 from steep.config import Spec
 from steep.folder import StoreError
 from steep.records import (
     Analysis,
     Confrontation,
-    Machine,
     Measurement,
     Prediction,
-    Scaling,
     Settings,
+    Shard,
     StepCost,
     Took,
     decode,
@@ -32,20 +29,17 @@ from steep.records import (
     settings,
 )
 from steep.results import result_files
-from steep.scaling import scaling, steps_from_flops
 from steep.select import next_size, table
 from steep.shards import Cut
 from steep.store import Store
+from steep.study_cost import with_cost
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from steep.train import Outcome
 
-ONLY_FLOPS = (
-    "Of a step only FLOPs are known: 16 bytes of memory a parameter (Adam in 32 bits) are assumed, "
-    "and time by FLOPs alone."
-)
 LEVEL = 0.9
 """Of the forecasts that held-out shards confront."""
 
@@ -62,20 +56,26 @@ def register_facts(store: Store, facts: Mapping[str, Any]) -> None:
 
 def facts(store: Store, spec: Spec, cut: Cut) -> Facts:
     """What was kept. Raises StoreError where nothing was trained yet."""
-    known = _payload(store)
+    return facts_of(payload(store), spec, cut.shards, cut.validation_group)
+
+
+def facts_of(
+    known: Mapping[str, Any], spec: Spec, shards: tuple[Shard, ...], group: np.ndarray
+) -> Facts:
+    """``payload`` as a record."""
     return Facts(
         spec,
-        cut.shards,
+        shards,
         known["unit"],
         known["metric"],
         tuple(known["metrics"]),
         known["best_guess"],
-        cut.validation_group,
+        group,
         {int(s): (int(p), float(f)) for s, (p, f) in known["sizes"].items()},
     )
 
 
-def _payload(store: Store) -> dict[str, Any]:
+def payload(store: Store) -> dict[str, Any]:
     known = store.decisions("facts")
     if not known:
         raise StoreError(f"{store.folder} has trained nothing yet: run it first")
@@ -141,64 +141,6 @@ def steps(store: Store) -> tuple[StepCost, ...]:
     return tuple(decode(StepCost, text) for text in known[-1].payload["steps"]) if known else ()
 
 
-def scaling_of(
-    store: Store, spec: Spec, cut: Cut, made: Analysis, counted: Sequence[StepCost] = ()
-) -> Scaling:
-    """The study's learning curve, size law and step costs as one. Raises StoreError where nothing
-    can be projected, with the reason. Of a study that counted FLOPs alone, these are taken."""
-    known = facts(store, spec, cut)
-    fitted = [b for b in made.best_fits if not b.held_out]
-    if not made.curves or not fitted:
-        raise StoreError(f"{store.folder} has no finished models to project from")
-    last = max(fitted, key=lambda b: b.samples)
-    compute = compute_of(known, fitted, store.measurements())
-    found = counted or steps(store)
-    try:
-        scale = scaling(
-            made.curves[0].fit,
-            dict(made.size_laws)["smallest adequate"],
-            found or steps_from_flops(known.sizes),
-            parameters=float(last.adequate.parameters) or None,
-            epochs=1.0 if compute is None else compute[1],
-            name=spec.study,
-        )
-    except ValueError as error:
-        raise StoreError(f"{store.folder}: {error}") from None
-    if found or not known.sizes:
-        return scale
-    return replace(scale, assumptions=(*scale.assumptions, ONLY_FLOPS))
-
-
-def with_cost(store: Store, spec: Spec, cut: Cut, made: Analysis) -> Analysis:
-    """The analysis with what lower errors take, where that can be projected and the trainer counts
-    FLOPs: of other models nobody knows what a step takes."""
-    from steep.costing import cost_report
-
-    if not (steps(store) or facts(store, spec, cut).sizes):
-        return made
-    with suppress(StoreError):
-        scale = scaling_of(store, spec, cut, made)
-        return replace(made, cost=cost_report(scale, machine_of(store)))
-    return made
-
-
-def machine_of(store: Store) -> Machine | None:
-    """One worker of the study's machine, as fast as it trained the largest models; None where no
-    FLOPs were counted. Evaluations are in its time; only its FLOP rate is known."""
-    done = [m for m in store.measurements() if m.flops and m.seconds > 0]
-    if not done:
-        return None
-    largest = max(m.trial.size for m in done)
-    rates = [m.flops / m.seconds for m in done if m.trial.size == largest and m.flops]
-    return Machine(
-        name="here",
-        title="one worker of this study's machine",
-        precision="fp32",
-        flops=statistics.median(rates),
-        source=f"the median of {len(rates)} finished trials of size {largest}",
-    )
-
-
 # ---------------------------------------------------------------- forecasts
 
 
@@ -231,28 +173,52 @@ def registered(store: Store) -> list[Confrontation]:
 
 def analysis(store: Store, spec: Spec, cut: Cut, **asked: Any) -> Analysis:
     """Everything the study says; ``asked`` as for ``analysis.analyse``."""
-    measurements = store.measurements()
-    made = analyse(
-        facts(store, spec, cut),
-        measurements,
-        store.items,
+    known = payload(store)
+    made = concluded(
+        facts_of(known, spec, cut.shards, cut.validation_group),
+        store.measurements(),
         registered(store),
-        provenance=_provenance(_payload(store), spec, cut, measurements),
+        known,
+        cut.files,
+        items=store.items,
         **asked,
     )
+    predicted, took = prediction_and_took(store)
+    return replace(made, prediction=predicted, took=took)
+
+
+def concluded(
+    facts: Facts,
+    measurements: Sequence[Measurement],
+    registered: Sequence[Confrontation],
+    known: Mapping[str, Any],
+    files: Mapping[str, str],
+    **asked: Any,
+) -> Analysis:
+    """The analysis with its findings, from records alone; ``known`` is ``payload``'s and
+    ``files`` are the digests of the data."""
     from steep.diagnose import diagnose
 
+    made = analyse(
+        facts,
+        measurements,
+        registered=registered,
+        provenance=_provenance(known, facts.spec, files, measurements),
+        **asked,
+    )
     found = diagnose(
         fit=made.curves[0].fit if made.curves else None,
         best_fits=made.best_fits,
         measurements=measurements,
     )
-    predicted, took = prediction_and_took(store)
-    return replace(with_findings(made, found), prediction=predicted, took=took)
+    return with_findings(made, found)
 
 
 def _provenance(
-    known: Mapping[str, Any], spec: Spec, cut: Cut, measurements: Sequence[Measurement]
+    known: Mapping[str, Any],
+    spec: Spec,
+    files: Mapping[str, str],
+    measurements: Sequence[Measurement],
 ) -> Settings:
     versions = {n: str(v) for m in measurements for n, v in m.versions}
     engines = sorted({m.engine for m in measurements if m.engine})
@@ -269,7 +235,7 @@ def _provenance(
         }
         | {f"{n}: learnt once, known to every shard": "yes" for n in known.get("learnt", ())}
         | {f"version of {n}": v for n, v in versions.items()}
-        | {f"sha256 of {n}": digest for n, digest in cut.files.items()}
+        | {f"sha256 of {n}": digest for n, digest in files.items()}
     )
 
 
@@ -286,13 +252,19 @@ def trials(store: Store, spec: Spec, cut: Cut) -> pd.DataFrame:
 
 def write_results(store: Store, spec: Spec, cut: Cut) -> None:
     """``results/`` and ``report.html``, anew."""
-    made = with_cost(store, spec, cut, analysis(store, spec, cut))
+    made = analysis(store, spec, cut)
+    made = with_cost(made, facts(store, spec, cut), store.measurements(), steps(store))
     store.write("results/trials.csv", trials(store, spec, cut).to_csv(index=False).encode())
     for name, text in result_files(made).items():
         store.write(f"results/{name}", text.encode())
+    store.write("report.html", report_of(made, store.measurements()).encode())
+
+
+def report_of(made: Analysis, measurements: Sequence[Measurement]) -> str:
+    """The report's HTML."""
     from steep.backtest import backtest
     from steep.fit import fit
     from steep.report import report  # plotly and jinja2 are slow to import
 
     tested = backtest(made.curves[0].fit, fit=fit) if made.curves else None
-    store.write("report.html", report(made, store.measurements(), tested).encode())
+    return report(made, measurements, tested)

@@ -252,6 +252,8 @@ def _row(m: Measurement, unit: str) -> dict[str, object]:
     }
     after = {name: getattr(m, name) for name in _COLUMNS}
     after |= {"status": m.status.value, "reason": m.reason}
+    after |= {f"metric_{name}": value for name, value in m.metrics}
+    after |= {"versions": "; ".join(f"{name} {version}" for name, version in m.versions)}
     taken = {"study", "domain", "family", *before, *after}
     return before | beside(t.hyperparameters, taken) | after
 

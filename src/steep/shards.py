@@ -58,7 +58,8 @@ def cut(loaded: Loaded, items: Items, unit: str, old: Cut | None = None) -> Cut:
     else:
         begun, validation, test = _find_again(old, items)
         train = _new_items(items, np.concatenate([begun[0], validation, test]), validation, test)
-    clean = train[~np.isin(items.digest[train], items.digest[np.r_[validation, test]])]
+    known_by = items.digest if items.known_by is None else items.known_by
+    clean = train[~np.isin(known_by[train], known_by[np.r_[validation, test]])]
     everything = np.sort(np.concatenate([begun[0], clean])) if begun else clean
 
     def order(draw: int) -> IntArray:

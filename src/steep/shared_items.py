@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +13,16 @@ from steep.stats.items import Items, log_ratio_se
 
 if TYPE_CHECKING:
     from steep.store import Store
+    from steep.study import Study
 
 
-def items_se(folders: Mapping[str, str | Path]) -> dict[tuple[str, str], float]:
+ItemsBySize = dict[tuple[int, float], Items]
+"""By (draw, size of the shard): the best-fit model's items, averaged over its seeds."""
+
+
+def items_se(kept: Mapping[str, tuple[ItemsBySize, np.ndarray]]) -> dict[tuple[str, str], float]:
     """Standard error of the difference of log errors, for every two studies (by name) whose
     best-fit models have per-item errors at common sizes. They must share validation items."""
-    kept = {name: _best_items(Path(folder)) for name, folder in folders.items()}
     found = {}
     for a, b in combinations(kept, 2):
         (ours, group), (theirs, _) = kept[a], kept[b]
@@ -30,11 +33,8 @@ def items_se(folders: Mapping[str, str | Path]) -> dict[tuple[str, str], float]:
     return found
 
 
-def _best_items(folder: Path) -> tuple[dict[tuple[int, float], Items], np.ndarray]:
+def best_items(study: Study) -> tuple[ItemsBySize, np.ndarray]:
     """Per (draw, size), the items of the best-fit model averaged over seeds; their groups."""
-    from steep.study import Study
-
-    study = Study.open(folder)
     analysis = study.analyse()
     counted = {(s.permutation, s.samples): s.items for s in study.cut.shards}
     with study.store() as store:
@@ -42,7 +42,7 @@ def _best_items(folder: Path) -> tuple[dict[tuple[int, float], Items], np.ndarra
             (b.permutation, b.samples): found
             for b in analysis.best_fits
             if not b.held_out
-            and (found := _items(store, b, counted[(b.permutation, b.samples)], study.metric))
+            and (found := _items(store, b, counted[(b.permutation, b.samples)], analysis.metric))
         }
     return kept, study.cut.validation_group
 

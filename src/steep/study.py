@@ -32,11 +32,11 @@ from steep.records import (
     Scaling,
     Settings,
     Shard,
-    StepCost,
     Trial,
     settings,
 )
 from steep.store import Store
+from steep.study_cost import scaling_of, with_cost
 from steep.train import Drain, Outcome, train
 from steep.trainers import TRAINERS
 
@@ -143,7 +143,7 @@ class Study:
                 outcome = outcome.then(go(_missing(wanted)))
             ledger.register_run(store, outcome)
             if not drain.now:
-                ledger.register_steps(store, self.steps)
+                ledger.register_steps(store, self.prices.steps)
                 ledger.write_results(store, self.spec, self.cut)
         return replace(outcome, word="budget") if stop.over else outcome
 
@@ -153,31 +153,24 @@ class Study:
             return ledger.trials(store, self.spec, self.cut)
 
     def analyse(
-        self,
-        *,
-        at: Sequence[float] = (),
-        targets: Sequence[float] = (),
-        level: float = 0.9,
-        cost: bool = False,
+        self, *, at: Sequence[float] = (), targets: Sequence[float] = (), level: float = 0.9
     ) -> Analysis:
-        """Best-fit models, fits, forecasts, confrontations and findings, from the store alone;
-        with ``cost`` also what lower errors take, as in the report."""
-        asked = {"at": at, "targets": targets, "level": level}
+        """Best-fit models, fits, forecasts, confrontations and findings, from the store alone."""
         with self.store() as store:
-            made = ledger.analysis(store, self.spec, self.cut, **asked)
-            return ledger.with_cost(store, self.spec, self.cut, made) if cost else made
+            return ledger.analysis(store, self.spec, self.cut, at=at, targets=targets, level=level)
+
+    def analyse_with_cost(self) -> Analysis:
+        """The same with what lower errors take: what the report shows."""
+        with self.store() as store:
+            known = ledger.facts(store, self.spec, self.cut)
+            made = ledger.analysis(store, self.spec, self.cut)
+            return with_cost(made, known, store.measurements(), ledger.steps(store))
 
     def report(self) -> Path:
         """Write ``report.html`` and ``results/`` anew, from the store alone; the report's path."""
         with Store.open(self.folder) as store:
             ledger.write_results(store, self.spec, self.cut)
         return self.folder / "report.html"
-
-    def steps(self) -> tuple[StepCost, ...]:
-        """What a training step of models of any size takes; () where the trainer cannot count."""
-        count = getattr(self._trainer_module, "steps", None)
-        found: tuple[StepCost, ...] = () if count is None else count(self.loaded, self.domain)
-        return found
 
     def scaling(self, level: float = 0.9) -> Scaling:
         """All that ``steep.cost`` needs to know of the study. Steps that the store does not hold
@@ -186,9 +179,15 @@ class Study:
             counted = ledger.steps(store)
             if not counted:
                 with suppress(ImportError):
-                    counted = self.steps()
+                    counted = self.prices.steps()
+            known = ledger.facts(store, self.spec, self.cut)
             made = ledger.analysis(store, self.spec, self.cut, level=level)
-            return ledger.scaling_of(store, self.spec, self.cut, made, counted)
+            return scaling_of(made, known, store.measurements(), counted)
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """Of the study as it was begun."""
+        return self.cut.shards
 
     def measurements(self) -> list[Measurement]:
         """Every ended trial's measurement."""

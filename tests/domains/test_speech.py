@@ -13,13 +13,14 @@ import torch
 
 import tones
 from steep import testing
-from steep.config import Stop
+from steep.config import Stop, from_values
 from steep.domains import speech
 from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, DataError
 from steep.engine import loop
 from steep.engine.average import Average
 from steep.models import attention, deepspeech2
 from steep.records import Trial
+from steep.shards import cut
 from steep.trainers.contract import ShardItems
 
 FAMILIES = {"deepspeech2": deepspeech2, "attention": attention}
@@ -165,17 +166,42 @@ def test_batches_hold_clips_of_like_length(folder: Path) -> None:
     assert domain.units(epoch[0]) == pytest.approx(domain.items().size[epoch[0]].sum())
 
 
+def test_a_transcript_is_on_one_side_whoever_speaks_it(tmp_path: Path) -> None:
+    """Scenes share lines: the recordings differ, but a model could know the text by heart."""
+    spoken = [*tones.texts(20), *tones.texts(20)]
+    scenes = [f"scene {n // 4}" for n in range(40)]
+    tones.write(tmp_path, spoken, group=scenes)
+    items = opened(tmp_path).items()
+    assert items.known_by is not None
+    assert len(set(items.digest)) == 40
+    assert len(set(items.known_by)) == len(set(spoken))
+    spec = {
+        "study": "s",
+        "domain": {"name": "speech", "train": "manifest.jsonl"},
+        "family": {"name": "deepspeech2", "sizes": [4]},
+        "shards": {"smallest": 1e-4},
+        "split": {"validation": 8, "test": 4},
+    }
+    found = cut(from_values(spec), items, "hours")
+    kept_out = {spoken[i] for i in np.concatenate([found.validation, found.test])}
+    assert found.removed > 0
+    assert not {spoken[i] for i in found.orders[0]} & kept_out
+
+
 class Reads:
     """A model that reads what it is told."""
 
     def __init__(self, written: dict[int, str], alphabet: str) -> None:
         self.written, self.alphabet = written, alphabet
 
-    def nats(self, x_BxTxF, frames_B, text_BxL, characters_B) -> torch.Tensor:
+    def hear(self, x_BxTxF, frames_B) -> np.ndarray:
+        return frames_B
+
+    def nats(self, heard, text_BxL, characters_B) -> torch.Tensor:
         return torch.from_numpy(2.0 * characters_B)
 
-    def transcribe(self, x_BxTxF, frames_B) -> list[list[int]]:
-        return [[1 + self.alphabet.index(c) for c in self.written[int(n)]] for n in frames_B]
+    def transcribe(self, heard) -> list[list[int]]:
+        return [[1 + self.alphabet.index(c) for c in self.written[int(n)]] for n in heard]
 
 
 def test_errors_against_jiwer(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def first_step(family: Family, model: nn.Module, shape) -> dict[str, float]:
             x_BxTxF = torch.randn(2, 60, shape["bands"], generator=generator.manual_seed(2))
             x_BxTxF[1, 43:] = 0.0
             text_BxL = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 0, 0]])
-            return model.nats(x_BxTxF, frames_B, text_BxL, characters_B).sum() / 8
+            return model.nats(model.hear(x_BxTxF, frames_B), text_BxL, characters_B).sum() / 8
         y_B = torch.arange(6) % shape["classes"]
         sizes = (6, shape["channels"], shape["height"], shape["width"])
         x_BxCxHxW = torch.randn(sizes, generator=generator.manual_seed(2))

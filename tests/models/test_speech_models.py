@@ -80,7 +80,7 @@ def test_batch_norm_sees_no_padding() -> None:
     model = model_of(deepspeech2, 8)
     x_BxTxF, frames_B = batch()
     model.train()
-    model.rows(x_BxTxF, frames_B)
+    model.hear(x_BxTxF, frames_B)
     alone = [model.first(x[None, None, :n]) for x, n in zip(x_BxTxF, frames_B, strict=True)]
     rows_CxN = torch.cat([a.transpose(0, 1).flatten(1) for a in alone], 1)
     norm = model.conv_norms[0]
@@ -94,10 +94,9 @@ def test_what_lies_beyond_the_ends_is_never_seen() -> None:
     for module in (deepspeech2, attention):
         model = model_of(module, 8).train()
         x_BxTxF, frames_B = batch()
-        nats_B = model.nats(x_BxTxF, frames_B, text_BxL, characters_B)
-        wide_B = model.nats(
-            F.pad(x_BxTxF, (0, 0, 0, 13)), frames_B, F.pad(text_BxL, (0, 4)), characters_B
-        )
+        nats_B = model.nats(model.hear(x_BxTxF, frames_B), text_BxL, characters_B)
+        wide = model.hear(F.pad(x_BxTxF, (0, 0, 0, 13)), frames_B)
+        wide_B = model.nats(wide, F.pad(text_BxL, (0, 4)), characters_B)
         torch.testing.assert_close(wide_B, nats_B, rtol=1e-6, atol=0)
 
 
@@ -123,9 +122,9 @@ def test_ctc_sums_over_every_path() -> None:
     """All 3**4 paths of 4 steps over a blank and two characters, each collapsed by hand."""
     model = model_of(deepspeech2, 8)
     logits = torch.randn(4 + 3, 3, dtype=torch.float64)
-    model.rows = lambda x, frames: (logits, Ragged(np.array([4, 3]), torch.device("cpu")))
+    heard = logits, Ragged(np.array([4, 3]), torch.device("cpu"))
     text_BxL, characters_B = torch.tensor([[1, 2], [1, 1]]), np.array([2, 2])
-    nats = model.nats(torch.zeros(2, 16, 40), np.array([16, 12]), text_BxL, characters_B)
+    nats = model.nats(heard, text_BxL, characters_B)
     for clip, (first, steps, text) in enumerate([(0, 4, [1, 2]), (4, 3, [1, 1])]):
         p = logits[first : first + steps].softmax(-1).numpy()
         total = sum(
@@ -141,7 +140,7 @@ def test_ctc_sums_over_every_path() -> None:
 def test_a_text_that_does_not_fit_has_infinite_nats() -> None:
     model = model_of(deepspeech2, 8)
     x_BxTxF, frames_B = batch(np.array([8]))  # two steps; 'aa' needs three
-    nats = model.nats(x_BxTxF, frames_B, torch.tensor([[1, 1]]), np.array([2]))
+    nats = model.nats(model.hear(x_BxTxF, frames_B), torch.tensor([[1, 1]]), np.array([2]))
     assert nats.tolist() == [math.inf]
 
 
@@ -220,7 +219,7 @@ def test_greedy_transcripts_are_the_likeliest_next_characters() -> None:
     model = model_of(attention, 12).eval()
     nn.init.normal_(model.classifier.weight)
     x_BxTxF, frames_B = batch()
-    read = model.transcribe(x_BxTxF, frames_B)
+    read = model.transcribe(model.hear(x_BxTxF, frames_B))
     for clip, text in enumerate(read):
         n = int(frames_B[clip])
         most = math.ceil(math.ceil(n / 2) / 2)
@@ -234,6 +233,29 @@ def test_greedy_transcripts_are_the_likeliest_next_characters() -> None:
             written.append(best)
         assert text == written
     assert any(read)
+
+
+def test_gradients_by_hand_are_those_of_autograd() -> None:
+    """Also of filters longer than the memory, and of clips that end before it does."""
+    for reach, layers in ((3, 1), (50, 2), (4, 2)):
+        found = []
+        for engine in ("function", "plain"):
+            model = model_of(attention, 6, engine=engine, reach=reach, layers=layers, units=5)
+            assert model.engine == f"attention-{engine}"
+            model = model.double()
+            with torch.no_grad():
+                for parameter in model.parameters():  # far from where everything is linear
+                    parameter.mul_(2)
+            x_BxTxF, frames = batch()
+            text_BxL = torch.randint(1, 29, (3, 7), generator=torch.Generator().manual_seed(2))
+            x_BxTxF = x_BxTxF.double().requires_grad_()
+            logits = model(x_BxTxF, frames, text_BxL)
+            (logits * torch.linspace(-1, 1, logits.numel()).view_as(logits)).sum().backward()
+            gradients = {n: p.grad for n, p in model.named_parameters()}
+            found.append({"logits": logits.detach(), "x": x_BxTxF.grad, **gradients})
+        for name, expected in found[1].items():
+            assert expected.abs().max() > 1e-6, name
+            torch.testing.assert_close(found[0][name], expected, rtol=1e-9, atol=1e-11, msg=name)
 
 
 def test_attention_in_closed_form() -> None:

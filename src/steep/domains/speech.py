@@ -155,7 +155,10 @@ class Speech:
         self._device = "cpu"
 
     def items(self) -> Items:
-        return Items(self._hours, self._digest, self._group, self._part, None, self._files)
+        transcript = np.array([digest_of(text.encode()) for text in self._texts], np.uint64)
+        return Items(
+            self._hours, self._digest, self._group, self._part, None, self._files, (), transcript
+        )
 
     def best_guess(self, items: np.ndarray, validation: np.ndarray) -> Mapping[str, float]:
         """An empty transcript: all characters are missing. Cross-entropy: the add-one unigram of
@@ -198,7 +201,7 @@ class Speech:
 
     def loss(self, model: Any, batch: np.ndarray, state: Any) -> tuple[torch.Tensor, float, None]:
         """Minus the log-probability of the transcripts, over their characters."""
-        nats_B = model.nats(*self._audio(batch), *self._transcripts(batch))
+        nats_B = model.nats(model.hear(*self._audio(batch)), *self._transcripts(batch))
         return nats_B.sum(), float(self._characters[batch].sum()), None
 
     def evaluate(self, model: Any, items: np.ndarray) -> Scores:
@@ -206,10 +209,10 @@ class Speech:
 
         edits, nats = np.zeros(len(items)), np.zeros(len(items))
         for rows in by_length(self._frames[items], EVALUATION_FRAMES):
-            clips = self._audio(items[rows])
-            nats_B = model.nats(*clips, *self._transcripts(items[rows]))
+            heard = model.hear(*self._audio(items[rows]))
+            nats_B = model.nats(heard, *self._transcripts(items[rows]))
             nats[rows] = nats_B.double().cpu().numpy()
-            texts = self._written(model.transcribe(*clips))
+            texts = self._written(model.transcribe(heard))
             edits[rows] = [
                 Levenshtein.distance(self._texts[item], text)
                 for item, text in zip(items[rows], texts, strict=True)
@@ -232,7 +235,7 @@ class Speech:
         """What the model reads in the clips, in the order of ``items``."""
         found = [""] * len(items)
         for rows in by_length(self._frames[items], EVALUATION_FRAMES):
-            texts = self._written(model.transcribe(*self._audio(items[rows])))
+            texts = self._written(model.transcribe(model.hear(*self._audio(items[rows]))))
             for row, text in zip(rows, texts, strict=True):
                 found[row] = text
         return found

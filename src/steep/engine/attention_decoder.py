@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from steep.engine import lstm_step
+
 
 def decode(
     x_TxBx4H: Tensor,
@@ -70,15 +72,9 @@ class AttentionDecoder(torch.autograd.Function):
             outside_BxS, float("-inf")
         )[:, :, None]
         for t in range(steps):
-            step = torch.addmm(x_TxBx4H[t], z[t], recurrent_2Hx4H, out=gates[t])
-            step[:, : 2 * width].sigmoid_()
-            step[:, 2 * width : 3 * width].tanh_()
-            step[:, 3 * width :].sigmoid_()
-            i, f, g, o = step.chunk(4, 1)
-            torch.mul(f, c[t], out=c[t + 1]).addcmul_(i, g)
-            torch.tanh(c[t + 1], out=tanh_c[t])
+            torch.addmm(x_TxBx4H[t], z[t], recurrent_2Hx4H, out=gates[t])
             feed, h = z[t + 1].chunk(2, 1)
-            torch.mul(o, tanh_c[t], out=h)
+            lstm_step.onward(gates[t], c[t], c[t + 1], tanh_c[t], h)
             score_BxSx1 = torch.baddbmm(minus_BxSx1, keys_BxSxH, h[:, :, None])
             torch.softmax(score_BxSx1.transpose(1, 2), 2, out=attention[t])
             context_BxH = torch.bmm(attention[t], values_BxSxH)[:, 0]
@@ -110,14 +106,7 @@ class AttentionDecoder(torch.autograd.Function):
             )
             dh = torch.addmm(dz[:, width:], d_pre[t], back_output)
             dh += torch.bmm(d_score[t], keys)[:, 0]
-            i, f, g, o = gates[t].chunk(4, 1)
-            d_i, d_f, d_g, d_o = d_gates[t].chunk(4, 1)
-            dc.addcmul_(dh * o, 1 - tanh_c[t] * tanh_c[t])
-            torch.mul(dc * g, i - i * i, out=d_i)
-            torch.mul(dc * c[t], f - f * f, out=d_f)
-            torch.mul(dc * i, 1 - g * g, out=d_g)
-            torch.mul(dh * tanh_c[t], o - o * o, out=d_o)
-            dc *= f
+            lstm_step.back(gates[t], c[t], tanh_c[t], dh, dc, d_gates[t])
             dz = d_gates[t] @ back
         h_TxBxH = z[1:, :, width:]
         d_recurrent = z[:-1].flatten(0, 1).t() @ d_gates.flatten(0, 1)

@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -62,28 +61,3 @@ def unflatten(shape: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(shape, list):
         return tuple(unflatten(inner, tensors) for inner in shape)
     return None if shape is None else tensors[shape]
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state by '<parameter number>.<name>'; what is not a tensor is constant."""
-    return {
-        f"{number}.{name}": value
-        for number, values in optimizer.state_dict()["state"].items()
-        for name, value in values.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put ``optimizer_tensors`` back into a freshly made optimizer."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        number, name = key.split(".")
-        parameter = parameters[int(number)]
-        if value.shape == parameter.shape:
-            # In the parameter's memory format: fused kernels walk both in memory order.
-            value = torch.empty_like(parameter).copy_(value)
-        state.setdefault(int(number), {})[name] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -24,7 +24,7 @@ from steep.domains.contract import Domain, Position, Scores
 from steep.engine import checkpoint, environment
 from steep.engine.average import Average
 from steep.engine.count import cost
-from steep.engine.optimizers import OPTIMIZERS
+from steep.engine.optimizers import OPTIMIZERS, Optimizer
 from steep.engine.schedule import evaluation_steps
 from steep.models.contract import Family
 from steep.records import Evaluation, Measurement, Settings, Status, Trial, settings
@@ -68,7 +68,7 @@ class Run:
     """Everything of a trial that changes from step to step."""
 
     model: torch.nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     average: Average | None = None
     """Averaged weights, evaluated in place of the last ones; None where the recipe has none."""
     state: Any = None
@@ -216,7 +216,7 @@ def _scores(setup: Setup, run: Run, items: np.ndarray) -> Scores:
 
 def _snapshot(run: Run, trial: Trial) -> bytes:
     tensors = {f"model.{name}": value for name, value in run.model.state_dict().items()}
-    for name, value in checkpoint.optimizer_tensors(run.optimizer).items():
+    for name, value in run.optimizer.tensors().items():
         tensors[f"optimizer.{name}"] = value
     if run.average is not None:
         tensors |= {f"average.{name}": value for name, value in run.average.weights.items()}
@@ -260,7 +260,7 @@ def _resume(run: Run, trial: Trial, data: bytes | None) -> None:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
     run.model.load_state_dict(part("model."))
-    checkpoint.restore_optimizer(run.optimizer, part("optimizer."))
+    run.optimizer.restore(part("optimizer."))
     if run.average is not None:
         run.average.restore(part("average."))
     torch.set_rng_state(tensors["rng"])

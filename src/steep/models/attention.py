@@ -15,7 +15,7 @@ wired, the embedding (the decoder's width), forget gates open by one. Left out: 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steep.config import Count, Strict
+from steep.engine.hybrid_decoder import Weights, decode
 from steep.models.contract import Family, parameters_under
 from steep.models.ragged import LSTM, RECIPE, BiLSTM, Ragged, State, initialise
 
@@ -39,6 +40,8 @@ class Options(Strict):
     """Of the attention's location part."""
     reach: Count = 50
     """Steps that a location filter sees."""
+    engine: Literal["auto", "function", "plain"] = "auto"
+    """'function' has its gradient written by hand; 'plain' is autograd's, the reference."""
 
 
 class Memory(NamedTuple):
@@ -48,6 +51,10 @@ class Memory(NamedTuple):
     key_BxSxA: Tensor
     kept_BxS: Tensor
     """Steps that belong to the clip."""
+
+
+Heard = tuple[Memory, np.ndarray]
+"""The memory, and how many steps of it each clip has."""
 
 
 class Attention(nn.Module):
@@ -98,10 +105,9 @@ class Listener(nn.Module):
 class AttentionModel(nn.Module):
     """See 'speech model' in models/contract.py."""
 
-    engine = "torch"
-
     def __init__(self, width: int, shape: Mapping[str, int], options: Options) -> None:
         super().__init__()
+        self.wanted = options.engine
         half, memory = max(width // 2, 1), 2 * width
         self.listener = Listener(shape["bands"], width, options.layers)
         self.embedding = nn.Embedding(shape["vocabulary"], half)
@@ -112,7 +118,13 @@ class AttentionModel(nn.Module):
         initialise(self.embedding)
         initialise(self.classifier)
 
-    def remember(self, x_BxTxF: Tensor, frames_B: np.ndarray) -> tuple[Memory, np.ndarray]:
+    @property
+    def engine(self) -> str:
+        if self.embedding.weight.is_meta:  # only counted, never run
+            return "attention-plain"
+        return f"attention-{'function' if self.wanted == 'auto' else self.wanted}"
+
+    def hear(self, x_BxTxF: Tensor, frames_B: np.ndarray) -> Heard:
         """The memory, and how many steps of it each clip has."""
         rows_NxE, ragged = self.listener(x_BxTxF, frames_B)
         key_NxA = self.attention.key(rows_NxE)
@@ -132,33 +144,57 @@ class AttentionModel(nn.Module):
 
     def forward(self, x_BxTxF: Tensor, frames_B: np.ndarray, text_BxL: Tensor) -> Tensor:
         """logits_BxMxV of each character and of the end, M = L + 1, those before it given."""
-        memory, _ = self.remember(x_BxTxF, frames_B)
-        look = None
-        seen = []
-        for x_BxH in self.embedding(F.pad(text_BxL, (1, 0), value=END)).unbind(1):
-            look = self.look(x_BxH, memory, look)
-            seen.append(look.seen)
-        seen_BxMxD = torch.stack(seen, 1)
+        return self.spell(self.hear(x_BxTxF, frames_B), text_BxL)
+
+    def spell(self, heard: Heard, text_BxL: Tensor) -> Tensor:
+        """logits_BxMxV, see ``forward``."""
+        memory, _ = heard
+        x_BxMxH = self.embedding(F.pad(text_BxL, (1, 0), value=END))
+        if self.engine == "attention-plain":
+            look, seen = None, []
+            for x_BxH in x_BxMxH.unbind(1):
+                look = self.look(x_BxH, memory, look)
+                seen.append(look.seen)
+            seen_BxMxD = torch.stack(seen, 1)
+        else:
+            seen_BxMxD = self._looked(x_BxMxH, memory)
         h_BxMxH = self.decoder_lstm(seen_BxMxD)
         context_BxMxE = seen_BxMxD[..., h_BxMxH.shape[-1] :]
         return self.classifier(torch.cat([h_BxMxH, context_BxMxE], -1))
 
-    def nats(
-        self, x_BxTxF: Tensor, frames_B: np.ndarray, text_BxL: Tensor, characters_B: np.ndarray
-    ) -> Tensor:
+    def _looked(self, x_BxMxH: Tensor, memory: Memory) -> Tensor:
+        """What ``look`` has seen after each step, all steps in one function."""
+        lstm, attention = self.attention_lstm, self.attention
+        of_x, of_context = lstm.input_weight.split([lstm.width, memory.value_BxSxE.shape[2]], 1)
+        weights = Weights(
+            torch.cat([of_context, lstm.recurrent_weight], 1).t(),
+            attention.query.weight.t(),
+            attention.query.bias,
+            attention.filters.weight[:, 0],
+            attention.location.weight.t(),
+            attention.energy.weight[0],
+        )
+        x_MxBxG = F.linear(x_BxMxH.transpose(0, 1), of_x, lstm.bias)
+        found_MxBxD = decode(
+            x_MxBxG, memory.key_BxSxA, memory.value_BxSxE, ~memory.kept_BxS, weights
+        )
+        context_MxBxE, h_MxBxH = found_MxBxD.split([of_context.shape[1], lstm.width], 2)
+        return torch.cat([h_MxBxH, context_MxBxE], 2).transpose(0, 1)
+
+    def nats(self, heard: Heard, text_BxL: Tensor, characters_B: np.ndarray) -> Tensor:
         """nats_B of the characters and the end."""
-        logits_BxMxV = self(x_BxTxF, frames_B, text_BxL)
+        logits_BxMxV = self.spell(heard, text_BxL)
         next_BxM = F.pad(text_BxL, (0, 1), value=END)
         nats_BxM = F.cross_entropy(logits_BxMxV.transpose(1, 2), next_BxM, reduction="none")
         counted = np.arange(next_BxM.shape[1]) <= characters_B[:, None]
         return (nats_BxM * torch.from_numpy(counted).to(nats_BxM.device)).sum(1)
 
-    def transcribe(self, x_BxTxF: Tensor, frames_B: np.ndarray) -> list[list[int]]:
+    def transcribe(self, heard: Heard) -> list[list[int]]:
         """Greedy: the likeliest character at each step, up to the end or, where none comes, to as
         many characters as the memory has steps, which is also the most that CTC could write."""
-        memory, steps_B = self.remember(x_BxTxF, frames_B)
-        best_B = torch.full((len(frames_B),), END, device=x_BxTxF.device)
-        going_B = torch.from_numpy(steps_B).to(x_BxTxF.device)
+        memory, steps_B = heard
+        going_B = torch.from_numpy(steps_B).to(memory.value_BxSxE.device)
+        best_B = torch.full_like(going_B, END)
         look, state = None, None
         found = []
         for _ in range(int(steps_B.max())):

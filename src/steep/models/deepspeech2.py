@@ -58,7 +58,7 @@ class DeepSpeech2(nn.Module):
             nn.BatchNorm1d(2 * width) for _ in range(options.layers - 1)
         )
 
-    def rows(self, x_BxTxF: Tensor, frames_B: np.ndarray) -> tuple[Tensor, Ragged]:
+    def hear(self, x_BxTxF: Tensor, frames_B: np.ndarray) -> tuple[Tensor, Ragged]:
         """Logits rows_NxV of each step, a fourth of the frames, and where they belong."""
         ragged = Ragged(frames_B, x_BxTxF.device)
         x = x_BxTxF[:, None]  # BxCxTxF
@@ -76,14 +76,14 @@ class DeepSpeech2(nn.Module):
 
     def forward(self, x_BxTxF: Tensor, frames_B: np.ndarray, text_BxL: Tensor) -> Tensor:
         """logits_BxTxV, T a fourth; they do not look at the text."""
-        rows_NxV, ragged = self.rows(x_BxTxF, frames_B)
+        rows_NxV, ragged = self.hear(x_BxTxF, frames_B)
         return ragged.padded(rows_NxV)
 
     def nats(
-        self, x_BxTxF: Tensor, frames_B: np.ndarray, text_BxL: Tensor, characters_B: np.ndarray
+        self, heard: tuple[Tensor, Ragged], text_BxL: Tensor, characters_B: np.ndarray
     ) -> Tensor:
         """nats_B. A clip with fewer steps than its text needs has infinite nats."""
-        rows_NxV, ragged = self.rows(x_BxTxF, frames_B)
+        rows_NxV, ragged = heard
         log_probability_TxBxV = ragged.padded(rows_NxV.log_softmax(-1)).transpose(0, 1)
         # CUDA's gradient of CTC is not deterministic; the arrays are small.
         nats_B = F.ctc_loss(
@@ -94,10 +94,10 @@ class DeepSpeech2(nn.Module):
             BLANK,
             reduction="none",
         )
-        return nats_B.to(x_BxTxF.device)
+        return nats_B.to(rows_NxV.device)
 
-    def transcribe(self, x_BxTxF: Tensor, frames_B: np.ndarray) -> list[list[int]]:
-        rows_NxV, ragged = self.rows(x_BxTxF, frames_B)
+    def transcribe(self, heard: tuple[Tensor, Ragged]) -> list[list[int]]:
+        rows_NxV, ragged = heard
         best_BxT = ragged.padded(rows_NxV.argmax(-1)).cpu().numpy()
         return [collapse(best[:n]) for best, n in zip(best_BxT, ragged.frames_B, strict=True)]
 

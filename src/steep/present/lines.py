@@ -46,7 +46,8 @@ def prediction_lines(found: Prediction, bounds: str) -> list[str]:
     if not found.learnt_from:
         seen = f"finished trials of other families (none of {found.family} is known)"
     return [
-        f"time: about {ends(found.clock, duration)} with {found.workers} worker(s) on this machine",
+        f"time: about {ends(found.clock, duration)} with {found.workers} worker(s), each with a "
+        "core of this machine to itself",
         f"  {duration(found.training.value)} of training, {share(found.evaluations)} of it looking "
         f"at validation items; from seconds of training here and from when {seen} stopped{own}",
         f"  if every trial stopped as early or as late as it can: {bounds.removeprefix('time: ')}",

@@ -14,9 +14,8 @@ from steep.models.contract import Family
 from steep.records import Measurement, StepCost, Trial, Value
 from steep.trainers.contract import Cost, Handle, ShardItems, Trainer
 
-PRELOAD = ("torch", "torch._dynamo", "steep.engine.loop", "steep.engine.environment")
-"""What every worker needs and is slow to import: done once, before workers are forked. Every
-optimizer of torch imports its compiler when it is made: 2.5 s that each trial would pay."""
+PRELOAD = ("torch", "steep.engine.loop", "steep.engine.environment")
+"""What every worker needs and is slow to import: done once, before workers are forked."""
 
 
 class Options(Strict):
