@@ -70,6 +70,8 @@ def test_trials_that_failed_say_nothing() -> None:
 
 def test_every_family_has_something_to_go_by() -> None:
     assert typical("resnet").trials > 100
+    assert typical("resnet", "cross_entropy").mean < typical("resnet", "error").mean
+    assert typical("lstm", "cross_entropy") == typical("lstm")
     unknown = typical("transformer")
     assert (unknown.trials, unknown.family) == (0, "transformer")
     assert unknown.between > max(typical(f).between for f in ("resnet", "lstm", "rhn"))

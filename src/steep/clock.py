@@ -133,7 +133,9 @@ def prediction(
         stop=study.spec.stop,
         schedule=schedule,
         pace=timing,
-        typical=learnt(typical(study.spec.family.name), finished, places[:, 0], places[:, 1]),
+        typical=learnt(
+            typical(study.spec.family.name, study.metric), finished, places[:, 0], places[:, 1]
+        ),
         middle=middle,
         workers=workers or study.worker_count(),
         last_looks=last_looks,

@@ -21,7 +21,8 @@ from steep.laws.law import Array
 from steep.records import Measurement, Status
 
 FEWEST = 8
-"""Finished trials of a study from which on its own count for more than those of others."""
+"""Finished trials of a study below which its own say nothing: the first ones are all of the ends of
+the ladder of shards, and when these stop hardly tells of the others."""
 _QUANTILES = ndtri((np.arange(31) + 0.5) / 31)
 
 
@@ -47,13 +48,15 @@ class Typical:
 
 
 @cache
-def typical(family: str) -> Typical:
-    """What was seen of a family, or of others where it has no finished study."""
+def typical(family: str, metric: str = "") -> Typical:
+    """What was seen of a family, if need be by a metric; of others, where it has no finished
+    study."""
     import yaml
 
     text = files("steep").joinpath("data", "typical_stops.yaml").read_text(encoding="utf-8")
     known = yaml.safe_load(text)
-    return Typical(family=family, **known.get(family, known["any"]))
+    found = known.get(f"{family} {metric}", known.get(family, known["any"]))
+    return Typical(family=family, **found)
 
 
 def learnt(

@@ -49,7 +49,7 @@ def prediction_lines(found: Prediction, bounds: str) -> list[str]:
         f"time: about {ends(found.clock, duration)} with {found.workers} worker(s), each with a "
         "core of this machine to itself",
         f"  {duration(found.training.value)} of training, {share(found.evaluations)} of it looking "
-        f"at validation items; from seconds of training here and from when {seen} stopped{own}",
+        f"at validation items; from seconds of training here, from when {seen} stopped{own}",
         f"  if every trial stopped as early or as late as it can: {bounds.removeprefix('time: ')}",
     ]
 
