@@ -383,6 +383,28 @@ def test_changed_data_is_refused_and_named(tmp_path: Path) -> None:
         Study(values, tmp_path / "study").run()
 
 
+def test_data_and_spec_may_move_between_runs(tmp_path: Path) -> None:
+    """The folder that relative paths start from is gone: a begun study goes on from the new one,
+    and so do its workers, which read it in the study."""
+    values = tiny.spec(domain={"items": 9000, "labels": "y.npy"}, **SHORT)
+    values["run"] = {"executor": "local", "workers": 1}
+    homes = [tmp_path / name for name in ("old", "new")]
+    homes[0].mkdir()
+    np.save(homes[0] / "y.npy", np.arange(9000) % 3)
+    (homes[0] / "spec.yaml").write_text(json.dumps(values))
+    study = Study(homes[0] / "spec.yaml", tmp_path / "study")
+    planned = study.plan().flops
+    assert planned is not None
+    assert study.run(budget=planned.low / 4).word == "budget"
+    before = outcomes(study)
+    homes[0].rename(homes[1])
+    moved = Study(homes[1] / "spec.yaml", tmp_path / "study")
+    assert moved.run().word == "complete"
+    after = outcomes(moved)
+    assert len(after) > len(before) > 0
+    assert before.items() <= after.items()
+
+
 def test_data_that_shrank_is_refused(begun: Study) -> None:
     values = tiny.spec(domain={"items": 8900}, **SHORT)
     with pytest.raises((SpecError, ShardsError)):

@@ -342,7 +342,8 @@ class Study:
         store = Store.open(self.folder, take_over=take_over)
         if extend or not begun:  # not begun: killed while creating
             self._write_shards(store)
-        if extend:
+        moved = read_frozen(self.folder).loaded.base != self.loaded.base.resolve()
+        if extend or moved:  # the same data in another place: workers must find it, too
             store.write("study.yaml", self._frozen().encode())
         return store
 
