@@ -69,12 +69,12 @@ def test_what_is_no_place(written: str) -> None:
 
 
 def test_targets_as_people_write_them() -> None:
-    assert answers._target("0.05") == 0.05
-    assert answers._target("5%") == pytest.approx(0.05)
-    assert answers._target(" 5 % ") == pytest.approx(0.05)
+    assert answers.target_of("0.05") == 0.05
+    assert answers.target_of("5%") == pytest.approx(0.05)
+    assert answers.target_of(" 5 % ") == pytest.approx(0.05)
     for written in ("", "%", "-0.1", "0", "nan", "inf", "low", "5%%x"):
         with pytest.raises(QuestionError, match="write an error"):
-            answers._target(written)
+            answers.target_of(written)
 
 
 def test_what_is_a_study(tmp_path: Path, studies: list[str]) -> None:

@@ -27,6 +27,8 @@ KNOW_THE_ORDER = {
     "ledger",
     "analysis",
     "answers",
+    "clock",
+    "costing",
     "results",
     "init",
     "testing",
@@ -192,7 +194,7 @@ MAY_BE_SUBCLASSED = {
     # framework bases that are made for it
     "Strict", "BaseModel", "Member", "Module", "Function", "Protocol", "NamedTuple", "Enum",
     "StrEnum", "IntEnum", "ModuleType", "SafeDumper", "SafeLoader", "ABC", "Generic", "TypedDict",
-    "HTMLParser", "Handler", "Formatter",
+    "HTMLParser", "Handler", "Formatter", "TorchDispatchMode",
 }  # fmt: skip
 
 

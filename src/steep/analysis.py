@@ -222,7 +222,7 @@ def _curves(
     usual = {largest * f for f in FACTORS} if fitted else set()
     usual = {m for m in usual if all(abs(m / known - 1) > NEAR for known in held)}
     places = sorted(usual | set(at) | held)
-    compute = _compute(facts, fitted, measurements)
+    compute = compute_of(facts, fitted, measurements)
 
     def curve(metric: str, part: str, points: Sequence[Point], goals: Sequence[float]) -> Curve:
         noise = _validation_noise(fitted) if part == "validation" else None
@@ -283,7 +283,7 @@ def _forecast(
     )
 
 
-def _compute(
+def compute_of(
     facts: Facts, fitted: Sequence[BestFit], measurements: Sequence[Measurement]
 ) -> tuple[float, float] | None:
     """(training FLOPs per parameter and unit, passes over the data) of the largest best fit."""

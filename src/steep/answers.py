@@ -113,7 +113,7 @@ def forecasts_of(
 ) -> list[ForecastCurve]:
     """``source`` as the arguments of ``fits_of``; ``at`` like '10x', '1e6', '2M'; ``targets``
     like '0.05' or '5%'. Raises QuestionError for anything else."""
-    goals = [_target(text) for text in targets]
+    goals = [target_of(text) for text in targets]
     asked = [_place(text) for text in at]
     if is_study(str(source[0])):
         return _of_study(str(source[0]), asked, goals, level=source[-1])
@@ -203,7 +203,7 @@ def _place(text: str) -> tuple[float, bool]:
     return value * _SUFFIX.get(suffix, 1.0), False
 
 
-def _target(text: str) -> float:
+def target_of(text: str) -> float:
     """'5%' is 0.05."""
     try:
         value = float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)
@@ -357,7 +357,7 @@ def _report_study(
     else:
         written.append(study.report())
     if figures is not None:
-        written += _write_figures(figures, study.analyse(), study.measurements())
+        written += _write_figures(figures, study.analyse_with_cost(), study.measurements())
     if publish is not None and not isinstance(study, Published):
         for name, content in tables(study).items():
             (publish / name).write_bytes(content)

@@ -1,30 +1,87 @@
-"""How fast this machine trains: a few real steps of the smallest and the largest model.
+"""How fast this machine trains: some seconds of real steps and evaluations, a few sizes.
 
-Small models reach a few percent of a machine's FLOP rate and large ones most of it, so a time
-estimate from FLOPs alone would be wrong by tens. ``plan`` and ``init`` ask here instead.
+Small models reach a few percent of a machine's FLOP rate and large ones most of it, and on a small
+trial evaluations take a third of the time, so FLOPs alone would be wrong by tens. A trial's own
+calls tell: its trainer asks before every step whether to stop, and tells of every evaluation.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 
-from steep.records import Evaluation, Measurement, Trial
-from steep.trainers.contract import ShardItems, Trainer
+from steep.records import Evaluation, Trial
+from steep.trainers.contract import Drained, ShardItems, Trainer
 
-WARM_UP, STEPS = 2, 10
+WARM_UP = 2
+STEPS = 12
+SECONDS = 1.4
+"""For each of two runs of each size; longer only for three steps,"""
+PATIENCE = 3
+"""and beyond so many times as long for a single one."""
 
 
-class Stopwatch:
-    """A handle that ends a trial after so many steps and keeps nothing."""
+@dataclass(frozen=True)
+class Timed:
+    """One size on the dial, in processor time. Units are units of m in a step's batch."""
 
-    def __init__(self, up_to_steps: int) -> None:
-        self.up_to_steps: int | None = up_to_steps
+    size: int
+    units: tuple[float, float]
+    """Of a small batch and of a full one."""
+    step: tuple[float, float]
+    """Seconds of such a step."""
+    evaluation: float | None
+    """Seconds of an evaluation of V; None where none came in time."""
+    start: float
+    """Seconds before the first step."""
+
+
+class Metronome:
+    """A handle that notes when steps begin and evaluations end, and stops the trial in time.
+
+    Lengths are processor time, which other programs on the machine do not stretch: what a trial
+    takes with its core to itself. (A GPU's steps keep their process waiting, and count as well.)"""
+
+    def __init__(self, seconds: float, until_evaluated: bool) -> None:
+        self.up_to_steps: int | None = None
         self.attempt = 1
+        self.steps: list[float] = []
+        self.evaluation: float | None = None
+        self._begun = time.perf_counter()
+        self._opened = time.process_time()
+        self._last: float | None = None
+        self._seconds, self._wait = seconds, until_evaluated
+        self.start: float | None = None
 
-    def progress(self, evaluation: Evaluation) -> None: ...
+    def draining(self) -> bool:
+        now = time.process_time()
+        if self.start is None:
+            self.start = now - self._opened
+            self._begun = time.perf_counter()
+        elif self._last is not None:
+            self.steps.append(now - self._last)
+        self._last = now
+        many = len(self.steps) >= WARM_UP + STEPS and not self._wait
+        spent = time.perf_counter() - self._begun
+        late = spent > self._seconds and len(self.steps) > WARM_UP
+        slow = spent > PATIENCE * self._seconds and len(self.steps) > 0
+        return many or late or slow or (self._wait and self.evaluation is not None)
+
+    def progress(self, evaluation: Evaluation) -> None:
+        if self._last is not None:
+            took = time.process_time() - self._last
+            self.evaluation = max(took - self.typical_step(), 0.0)
+        self._last = None  # the next interval holds an evaluation: it is no step
+
+    def typical_step(self) -> float:
+        known = self.steps[WARM_UP:] or self.steps
+        return statistics.median(known) if known else 0.0
 
     def save(self, step: int, state: bytes) -> None: ...
 
@@ -34,29 +91,69 @@ class Stopwatch:
     def due(self) -> bool:
         return False
 
-    def draining(self) -> bool:
-        return False
-
     def items(self, errors: dict[str, np.ndarray]) -> None: ...
 
 
-def seconds_per_flop(
-    trainer: Trainer, trials: Sequence[tuple[Trial, ShardItems]]
-) -> Callable[[int], float] | None:
-    """Size on the dial -> seconds per training FLOP of one worker, log-interpolated between the
-    sizes of ``trials``. None where a trainer does not count FLOPs."""
-    measured: dict[int, float] = {}
-    for trial, items in trials:
-        trainer(trial, items, Stopwatch(WARM_UP))
-        found: Measurement = trainer(trial, items, Stopwatch(WARM_UP + STEPS))
-        if not found.flops or not found.seconds:
-            return None
-        measured[trial.size] = found.seconds / found.flops
-    sizes = sorted(measured)
-    logs = [math.log(s) for s in sizes]
-    speeds = [math.log(measured[s]) for s in sizes]
+def timed(
+    trainer: Trainer,
+    small: tuple[Trial, ShardItems, float],
+    full: tuple[Trial, ShardItems, float],
+) -> Timed | None:
+    """A size, timed on a batch's worth of data up to its first evaluation and on a full shard.
 
-    def speed(size: int) -> float:
-        return float(np.exp(np.interp(math.log(size), logs, speeds)))
+    Each is (trial, items, units of m in a step). None where the trainer's steps cannot be seen."""
+    runs = []
+    for (trial, items, _), waits in ((small, True), (full, False)):
+        handle = Metronome(SECONDS, waits)
+        with suppress(Drained):
+            trainer(trial, items, handle)
+        runs.append(handle)
+    if not all(run.steps for run in runs):
+        return None
+    return Timed(
+        size=full[0].size,
+        units=(small[2], full[2]),
+        step=(runs[0].typical_step(), runs[1].typical_step()),
+        evaluation=runs[0].evaluation,
+        start=min(run.start or 0.0 for run in runs),
+    )
 
-    return speed
+
+class Pace:
+    """Seconds of steps and evaluations of any size, log-interpolated between those timed."""
+
+    def __init__(self, rows: Sequence[Timed], validation_units: float) -> None:
+        self.rows = sorted(rows, key=lambda r: r.size)
+        self._logs = [math.log(r.size) for r in self.rows]
+        self._validation = validation_units
+
+    def step(self, size: int, units: float) -> float:
+        """Seconds of a step on ``units`` of m."""
+        return self._between(size, [_at(r, units) for r in self.rows])
+
+    def evaluation(self, size: int) -> float:
+        """Seconds of an evaluation of V; where none was timed, a third of the steps that would
+        go over it: a forward pass is a third of a step."""
+        known = [
+            _at(r, r.units[1]) / r.units[1] * self._validation / 3
+            if r.evaluation is None
+            else r.evaluation
+            for r in self.rows
+        ]
+        return self._between(size, known)
+
+    def start(self, size: int) -> float:
+        return self._between(size, [r.start for r in self.rows])
+
+    def _between(self, size: int, values: Sequence[float]) -> float:
+        logs = [math.log(max(v, 1e-9)) for v in values]
+        return float(np.exp(np.interp(math.log(size), self._logs, logs)))
+
+
+def _at(row: Timed, units: float) -> float:
+    """A line through both batches; never below a tenth of the faster step."""
+    (low, high), (fast, slow) = row.units, row.step
+    if high <= low:
+        return slow
+    line = fast + (units - low) / (high - low) * (slow - fast)
+    return max(line, 0.1 * min(fast, slow))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from steep.cost_command import cost
 from steep.sources.commands import data
 from steep.terminal import (
     clear_errors,
@@ -361,6 +362,9 @@ def backtest(
         typer.echo(made.sentence)
         if made.scores:
             typer.echo(backtest_table(made).text())
+
+
+app.command()(cost)
 
 
 @app.command()

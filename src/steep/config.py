@@ -188,13 +188,19 @@ def load(path: Path | str, own_trainer: bool = False) -> Loaded:
 
 
 def parse(
-    text: str, base: Path | None = None, source: str = "spec", own_trainer: bool = False
+    text: str,
+    base: Path | None = None,
+    source: str = "spec",
+    own_trainer: bool = False,
+    frozen: bool = False,
 ) -> Loaded:
-    """Check the text of a spec. Raises SpecError with every problem."""
+    """Check the text of a spec. Raises SpecError with every problem. A ``frozen`` one was checked
+    when its study began: families, whose modules load torch, are not asked about it again."""
     values, lines, problems = plainyaml.read(text)
     if own_trainer and values is not None:
         values["trainer"] = _own(values.get("trainer"))
-    return Loaded(_checked(values, lines, problems, source), base or Path.cwd(), lines, source)
+    spec = _checked(values, lines, problems, source, frozen)
+    return Loaded(spec, base or Path.cwd(), lines, source)
 
 
 def from_values(
@@ -208,7 +214,9 @@ def from_values(
     return Loaded(_checked(plain, lines, [], "spec"), base or Path.cwd(), lines)
 
 
-def _checked(values: Any, lines: Lines, problems: list[Problem], source: str) -> Spec:
+def _checked(
+    values: Any, lines: Lines, problems: list[Problem], source: str, frozen: bool = False
+) -> Spec:
     spec = None
     if values is not None:
         try:
@@ -216,9 +224,9 @@ def _checked(values: Any, lines: Lines, problems: list[Problem], source: str) ->
         except ValidationError as error:
             told = {problem.path for problem in problems}
             problems += [p for p in _problems(error, lines) if p.path not in told]
-        problems += _check_members(values, lines)
+        problems += _check_members(values, lines, frozen)
     if spec is not None:
-        problems += _check_meaning(spec, lines)
+        problems += _check_meaning(spec, lines, frozen)
     if problems or spec is None:
         raise SpecError(sorted(problems, key=lambda p: (p.line or 0, p.path)), source)
     return spec
@@ -318,7 +326,7 @@ _DRAWERS = {"domain": DOMAINS, "family": FAMILIES, "trainer": TRAINERS}
 _NAMED = {"search.planner": PLANNERS, "run.executor": EXECUTORS}
 
 
-def _check_members(values: Mapping[str, Any], lines: Lines) -> list[Problem]:
+def _check_members(values: Mapping[str, Any], lines: Lines, frozen: bool) -> list[Problem]:
     """Names that no drawer holds, and options that their member does not know."""
     problems = []
     for section, drawer in _DRAWERS.items():
@@ -330,7 +338,7 @@ def _check_members(values: Mapping[str, Any], lines: Lines) -> list[Problem]:
         if not isinstance(name, str):
             continue
         problems += _check_name(f"{section}.name", name, drawer, lines)
-        if name in drawer:
+        if name in drawer and not (frozen and section == "family"):
             options = {k: v for k, v in given.items() if k not in ("name", "sizes")}
             problems += _check_options(section, member(drawer, name), options, lines)
     for path, drawer in _NAMED.items():
@@ -359,7 +367,7 @@ def _check_options(
     return []
 
 
-def _check_meaning(spec: Spec, lines: Lines) -> list[Problem]:
+def _check_meaning(spec: Spec, lines: Lines, frozen: bool) -> list[Problem]:
     """What the types cannot say."""
 
     def at(path: str, message: str) -> Problem:
@@ -378,7 +386,8 @@ def _check_meaning(spec: Spec, lines: Lines) -> list[Problem]:
         share = getattr(spec.split, part)
         if share is not None and share >= 1 and share != int(share):
             problems.append(at(f"split.{part}", "a share below 1 or a whole number of items"))
-    problems += _check_hyperparameters(spec, at)
+    if not frozen:
+        problems += _check_hyperparameters(spec, at)
     return problems
 
 

@@ -145,7 +145,7 @@ def read_frozen(folder: Path | str) -> Frozen:
 
 def _reparse(spec: Mapping[str, Any], base: Path) -> config.Loaded:
     text = yaml.dump(dict(spec), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-    return config.parse(text, base, SPEC)
+    return config.parse(text, base, SPEC, frozen=True)
 
 
 def read_spec(folder: Path | str) -> config.Loaded:

@@ -137,6 +137,14 @@ def local_slope(fit: Fit, samples: float, level: float | None = None) -> Interva
 # ---------------------------------------------------------------- draws
 
 
+def curve_draws(fit: Fit, log_samples: Array) -> Array:
+    """Draws of the expected log error at log m (places,), (draws, places): what a question of one's
+    own can be asked of. ValueError for a fit without draws."""
+    if not fit.draws or fit.reference is None:
+        raise ValueError(f"nothing to predict from: {fit.outcome}")
+    return _expected(fit, log_samples - np.log(fit.reference))[0].T
+
+
 def _errors(fit: Fit, m: Array, level: float) -> Array:
     """(sizes, 3): lower, median and upper error of a new measurement at ``m`` (sizes,)."""
     assert fit.reference is not None

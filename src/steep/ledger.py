@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,11 @@ from steep.records import (
     Analysis,
     Confrontation,
     Measurement,
+    Prediction,
     Settings,
     Shard,
+    StepCost,
+    Took,
     decode,
     encode,
     settings,
@@ -28,10 +32,13 @@ from steep.results import result_files
 from steep.select import next_size, table
 from steep.shards import Cut
 from steep.store import Store
+from steep.study_cost import with_cost
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+    from steep.train import Outcome
 
 LEVEL = 0.9
 """Of the forecasts that held-out shards confront."""
@@ -87,6 +94,53 @@ def dial(sizes: Sequence[int]) -> list[int]:
     return sorted(between | set(ladder))
 
 
+# ---------------------------------------------------------------- time, predicted and taken
+
+
+def register_prediction(store: Store, make: Callable[[], Prediction | None]) -> None:
+    """Write down how long the study is expected to take, before its first trial; once."""
+    if store.decisions("time") or store.measurements():
+        return
+    made = make()
+    if made is not None:
+        store.decide("time", {"prediction": encode(made)})
+
+
+def register_run(store: Store, outcome: Outcome) -> None:
+    """How long a run took, so that the prediction can be confronted with all runs together."""
+    if outcome.ran:
+        over = outcome.word in ("complete", "partial")
+        store.decide("ran", {"seconds": outcome.seconds, "over": over})
+
+
+def prediction_and_took(store: Store) -> tuple[Prediction | None, Took | None]:
+    """What was predicted of the study's time, and what it has taken; None: not written down."""
+    told = store.decisions("time")
+    predicted = decode(Prediction, told[0].payload["prediction"]) if told else None
+    runs = [decision.payload for decision in store.decisions("ran")]
+    if not runs:
+        return predicted, None
+    done = store.measurements()
+    seconds = sum(run["seconds"] for run in runs)
+    training = sum(m.seconds for m in done)
+    return predicted, Took(len(done), training, seconds, runs[-1]["over"])
+
+
+# ---------------------------------------------------------------- what steps cost
+
+
+def register_steps(store: Store, count: Callable[[], Sequence[StepCost]]) -> None:
+    """Keep what a training step of models of any size takes; counted once."""
+    if not store.decisions("steps"):
+        store.decide("steps", {"steps": [encode(step) for step in count()]})
+
+
+def steps(store: Store) -> tuple[StepCost, ...]:
+    """Counted steps, smallest model first; () where none were counted."""
+    known = store.decisions("steps")
+    return tuple(decode(StepCost, text) for text in known[-1].payload["steps"]) if known else ()
+
+
 # ---------------------------------------------------------------- forecasts
 
 
@@ -120,7 +174,7 @@ def registered(store: Store) -> list[Confrontation]:
 def analysis(store: Store, spec: Spec, cut: Cut, **asked: Any) -> Analysis:
     """Everything the study says; ``asked`` as for ``analysis.analyse``."""
     known = payload(store)
-    return concluded(
+    made = concluded(
         facts_of(known, spec, cut.shards, cut.validation_group),
         store.measurements(),
         registered(store),
@@ -129,6 +183,8 @@ def analysis(store: Store, spec: Spec, cut: Cut, **asked: Any) -> Analysis:
         items=store.items,
         **asked,
     )
+    predicted, took = prediction_and_took(store)
+    return replace(made, prediction=predicted, took=took)
 
 
 def concluded(
@@ -197,6 +253,7 @@ def trials(store: Store, spec: Spec, cut: Cut) -> pd.DataFrame:
 def write_results(store: Store, spec: Spec, cut: Cut) -> None:
     """``results/`` and ``report.html``, anew."""
     made = analysis(store, spec, cut)
+    made = with_cost(made, facts(store, spec, cut), store.measurements(), steps(store))
     store.write("results/trials.csv", trials(store, spec, cut).to_csv(index=False).encode())
     for name, text in result_files(made).items():
         store.write(f"results/{name}", text.encode())

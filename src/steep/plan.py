@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steep.planners.contract import Planner, Problem
-from steep.records import Measurement, Status, Trial
+from steep.records import Measurement, Prediction, Status, Trial
 from steep.trainers.contract import Cost
 
 
@@ -41,6 +41,8 @@ class Plan:
     """Bytes, about: checkpoints, curves, per-item errors."""
     adaptive: bool = False
     """The search goes by its results: trials and costs are what to expect, not bounds."""
+    prediction: Prediction | None = None
+    """What to expect between the bounds; None without a measured speed."""
 
 
 Extent = Callable[[Trial], tuple[float, float] | None]
@@ -61,8 +63,7 @@ def plan(
 ) -> Plan:
     """Bounds on trials, FLOPs, time and disk. ``held_out`` are the trials that would confront
     the forecast, at the largest size; ``seconds_per_flop`` maps a size to its measured speed."""
-    fewest = rehearse(problem, planner, usual(problem))
-    most = rehearse(problem, planner, lambda trial: 1 + 1 / trial.size)
+    fewest, most = worlds(problem, planner)
     dial = sorted({t.size for t in (*fewest, *most, *held_out)})
     known = {size: c for size in dial if (c := cost(size))}
     flops = _flops(fewest, most, held_out, known, extent)
@@ -104,6 +105,13 @@ def usual(problem: Problem) -> Callable[[Trial], float]:
         return float(trial.samples**-0.3 * np.exp(0.05 * off**2 + 0.1 * np.square(turns).sum()))
 
     return error
+
+
+def worlds(problem: Problem, planner: Planner) -> tuple[list[Trial], list[Trial]]:
+    """The trials that the planner wants in two worlds: as one expects it, every optimum inside the
+    ladder, and bigger always better."""
+    fewest = rehearse(problem, planner, usual(problem))
+    return fewest, rehearse(problem, planner, lambda trial: 1 + 1 / trial.size)
 
 
 def rehearse(problem: Problem, planner: Planner, error: Callable[[Trial], float]) -> list[Trial]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from steep import shards
 from steep.config import Loaded
-from steep.records import Trial
+from steep.records import StepCost, Trial
 
 if TYPE_CHECKING:
     from steep.domains.contract import Domain
@@ -31,6 +31,21 @@ class Prices:
         items = shards.trial_items(self._cut, trial).train
         found: tuple[float, float] | None
         found = self._trainer.extent(self._loaded, self._domain, trial, items)
+        return found
+
+    def steps(self) -> tuple[StepCost, ...]:
+        """What a training step of models of any size takes; () where the trainer cannot count."""
+        count = getattr(self._trainer, "steps", None)
+        found: tuple[StepCost, ...] = () if count is None else count(self._loaded, self._domain)
+        return found
+
+    def schedule(self, trial: Trial) -> tuple[tuple[int, ...], int] | None:
+        """(steps at which V is evaluated, steps in an epoch); None where the trainer has none."""
+        ask = getattr(self._trainer, "schedule", None)
+        if ask is None:
+            return None
+        items = shards.trial_items(self._cut, trial).train
+        found: tuple[tuple[int, ...], int] = ask(self._loaded, self._domain, trial, items)
         return found
 
     def flops(self, trial: Trial) -> float:

@@ -18,7 +18,7 @@ import io
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from steep import ledger
-from steep.analysis import paired_by
+from steep.analysis import Facts, paired_by
 from steep.config import Spec
 from steep.folder import StoreError
 from steep.records import (
@@ -35,7 +35,11 @@ from steep.records import (
     Candidate,
     Confrontation,
     Measurement,
+    Prediction,
+    Scaling,
     Shard,
+    StepCost,
+    Took,
     Value,
     decode,
     encode,
@@ -43,6 +47,7 @@ from steep.records import (
 from steep.results import result_files
 from steep.select import Paired, table
 from steep.shared_items import ItemsBySize, best_items
+from steep.study_cost import scaling_of, with_cost
 
 if TYPE_CHECKING:
     from steep.study import Study
@@ -65,6 +70,8 @@ def tables(study: Study) -> dict[str, bytes]:
         known = ledger.facts(store, study.spec, study.cut)
         measurements = store.measurements()
         registered = ledger.registered(store)
+        timed = ledger.prediction_and_took(store)
+        counted = ledger.steps(store)
         asked: _Pairs = {}
         pairs = _noted(paired_by(known, store.items), asked)
         made = ledger.concluded(
@@ -83,6 +90,8 @@ def tables(study: Study) -> dict[str, bytes]:
         "files": dict(study.cut.files),
         "validation": validation_digest(study),
         "registered": [json.loads(encode(c)) for c in registered],
+        "steps": [json.loads(encode(step)) for step in counted],
+        "time": [None if record is None else json.loads(encode(record)) for record in timed],
         "hyperparameters": sorted({n for m in measurements for n, _ in m.trial.hyperparameters}),
     }
     items, group = best_items(study)
@@ -196,9 +205,8 @@ class Published:
     def analyse(self, **asked: Any) -> Analysis:
         """As ``Study.analyse``."""
         registered = [decode(Confrontation, json.dumps(c)) for c in self.about["registered"]]
-        known = ledger.facts_of(self.about["facts"], self.spec, self.shards, np.empty(0))
-        return ledger.concluded(
-            known,
+        made = ledger.concluded(
+            self._facts,
             self.measurements(),
             registered,
             self.about["facts"],
@@ -207,10 +215,33 @@ class Published:
             paired=self._paired(),
             **asked,
         )
+        predicted, took = self.about.get("time") or (None, None)
+        return replace(
+            made,
+            prediction=None if predicted is None else decode(Prediction, json.dumps(predicted)),
+            took=None if took is None else decode(Took, json.dumps(took)),
+        )
+
+    @property
+    def _facts(self) -> Facts:
+        return ledger.facts_of(self.about["facts"], self.spec, self.shards, np.empty(0))
+
+    @property
+    def _steps(self) -> tuple[StepCost, ...]:
+        return tuple(decode(StepCost, json.dumps(step)) for step in self.about.get("steps", ()))
+
+    def analyse_with_cost(self) -> Analysis:
+        """As ``Study.analyse_with_cost``."""
+        return with_cost(self.analyse(), self._facts, self.measurements(), self._steps)
+
+    def scaling(self, level: float = 0.9) -> Scaling:
+        """As ``Study.scaling``."""
+        made = self.analyse(level=level)
+        return scaling_of(made, self._facts, self.measurements(), self._steps)
 
     def report(self) -> str:
         """The report's HTML, as a study's."""
-        return ledger.report_of(self.analyse(), self.measurements())
+        return ledger.report_of(self.analyse_with_cost(), self.measurements())
 
     def measurements(self) -> list[Measurement]:
         """Every ended trial's measurement."""

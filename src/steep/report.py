@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from steep.present import figures, numbers, sentences, tables
+from steep.present import costs, figures, numbers, sentences, tables
+from steep.present.cost_drawings import cost_drawings
 from steep.present.drawing import Drawing
 from steep.present.learning import COMPOSITE, MEASURED, learning_curve
+from steep.present.lines import took_sentence
 from steep.present.numbers import Scale
 from steep.present.sizes import error_by_size, model_size_curve
 from steep.present.table import Table, cell, label, named_table
@@ -29,6 +31,8 @@ class Section:
     name: str
     title: str
     figures: tuple[dict[str, Any], ...] = ()
+    lead: tuple[str, ...] = ()
+    """Sentences above the figures."""
     lines: tuple[str, ...] = ()
     folds: tuple[dict[str, Any], ...] = ()
     """Figures that are closed until asked for."""
@@ -144,6 +148,7 @@ def _sections(
     fits = analysis.best_fits
     sections = [
         _learning(analysis) if analysis.curves else None,
+        _cost(analysis),
         _drawn(
             "model-size",
             "Model-size curve",
@@ -192,6 +197,33 @@ def _learning(analysis: Analysis) -> Section:
 def _other_curve(curve: Curve) -> Drawing:
     name = f"learning_curve_{curve.metric}_{curve.part}"
     return learning_curve(curve.fit, curve.forecast, part=curve.part, points=COMPOSITE, name=name)
+
+
+def _cost(analysis: Analysis) -> Section | None:
+    """For people who decide: what lower errors take, here and elsewhere."""
+    found = analysis.cost
+    if found is None:
+        return None
+    how = _scale(analysis)
+    drawings = cost_drawings(found.curves, how, found.answer.unit)
+    here, unit = found.answer, found.answer.unit
+    lead = [costs.projection_sentence(p, here, how) for p in here.projections]
+    if here.limit is not None:
+        lead.append(costs.limit_sentence(here.limit, unit))
+    lead += [f"Assumed: {text}" for text in here.assumptions]
+    own = here.machine.name == costs.OWN
+    place = "this study's machine" if own else here.machine.title
+    made = [costs.projection_table(here, how, f"On {place}")]
+    made += [costs.elsewhere_table(found, how)] if found.elsewhere else []
+    made.append(costs.purchase_table(here.purchases, unit, how, "What compute buys"))
+    return Section(
+        "cost",
+        "What lower errors take",
+        figures=tuple(_shown(d) for d in drawings),
+        lead=tuple(lead),
+        tables=tuple(table for table in made if table.rows),
+        drawings=drawings,
+    )
 
 
 def _drawn(
@@ -261,9 +293,13 @@ def _provenance(analysis: Analysis, measurements: Sequence[Measurement]) -> Sect
     pairs = [("trainer", analysis.trainer), *guesses, *known]
     if not measurements and not any(value for _, value in pairs):
         return None
+    took: tuple[str, ...] = ()
+    if analysis.prediction is not None and analysis.took is not None:
+        took = (took_sentence(analysis.prediction, analysis.took),)
     return Section(
         "provenance",
         "Provenance",
+        lines=took,
         tables=(_cost_table(analysis, measurements),) if measurements else (),
         pairs=tuple((name, value) for name, value in pairs if value),
     )

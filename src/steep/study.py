@@ -8,8 +8,6 @@ missing and no more, so that resuming, adding seeds and starting are the same ca
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -17,10 +15,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steep import ledger
+from steep import clock, ledger
 from steep import shards as shards_
 from steep.analysis import held_out_trials
-from steep.calibrate import seconds_per_flop
 from steep.changes import refuse_changes
 from steep.config import Loaded, from_values, load, member, open_domain
 from steep.folder import StudyExists, as_begun, compose_study_yaml, read_frozen
@@ -29,14 +26,24 @@ from steep.plan import Plan, plan, rehearse, usual
 from steep.planners import PLANNERS
 from steep.planners.contract import Problem, Wanted
 from steep.price import Prices
-from steep.records import Analysis, Measurement, Settings, Shard, Trial, settings
+from steep.records import (
+    Analysis,
+    Measurement,
+    Scaling,
+    Settings,
+    Shard,
+    Trial,
+    settings,
+)
 from steep.store import Store
+from steep.study_cost import scaling_of, with_cost
 from steep.train import Drain, Outcome, train
 from steep.trainers import TRAINERS
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from steep.calibrate import Pace
     from steep.domains.contract import Domain, Items
     from steep.trainers.contract import Trainer
 
@@ -75,17 +82,19 @@ class Study:
     def plan(self) -> Plan:
         """The dry run: trials, FLOPs, time, disk. Writes nothing."""
         self.check()
-        return plan(
+        timing = clock.pace(self)
+        found = plan(
             self.problem,
-            self._planner,
+            self.planner,
             cost=self.prices.cost,
             extent=self.prices.extent,
             validation_items=len(self.cut.validation),
-            held_out=self._held_out_at_most(),
+            held_out=self.held_out_at_most(),
             workers=self.spec.run.workers or 1,
-            seconds_per_flop=self.speed(),
+            seconds_per_flop=None if timing is None else self.speed(timing),
             adaptive=member(PLANNERS, self.spec.search.planner).ADAPTIVE,
         )
+        return replace(found, prediction=clock.prediction(self, timing))
 
     def run(
         self,
@@ -114,7 +123,10 @@ class Study:
             if retry_failed:
                 store.forgive()
             self._register_facts(store)
-            stop = Deadline(drain, seconds)
+            ledger.register_prediction(
+                store, lambda: clock.prediction(self, clock.pace(self), workers)
+            )
+            stop = clock.Deadline(drain, seconds)
             go = partial(
                 train,
                 store,
@@ -130,7 +142,9 @@ class Study:
                 facts = ledger.facts(store, self.spec, self.cut)
                 wanted = held_out_trials(ledger.register_forecasts(store, facts), facts)
                 outcome = outcome.then(go(_missing(wanted)))
+            ledger.register_run(store, outcome)
             if not drain.now:
+                ledger.register_steps(store, self.prices.steps)
                 ledger.write_results(store, self.spec, self.cut)
         return replace(outcome, word="budget") if stop.over else outcome
 
@@ -146,11 +160,30 @@ class Study:
         with self.store() as store:
             return ledger.analysis(store, self.spec, self.cut, at=at, targets=targets, level=level)
 
+    def analyse_with_cost(self) -> Analysis:
+        """The same with what lower errors take: what the report shows."""
+        with self.store() as store:
+            known = ledger.facts(store, self.spec, self.cut)
+            made = ledger.analysis(store, self.spec, self.cut)
+            return with_cost(made, known, store.measurements(), ledger.steps(store))
+
     def report(self) -> Path:
         """Write ``report.html`` and ``results/`` anew, from the store alone; the report's path."""
         with Store.open(self.folder) as store:
             ledger.write_results(store, self.spec, self.cut)
         return self.folder / "report.html"
+
+    def scaling(self, level: float = 0.9) -> Scaling:
+        """All that ``steep.cost`` needs to know of the study. Steps that the store does not hold
+        (of a study begun with an older version) are counted now, which needs torch."""
+        with self.store() as store:
+            counted = ledger.steps(store)
+            if not counted:
+                with suppress(ImportError):
+                    counted = self.prices.steps()
+            known = ledger.facts(store, self.spec, self.cut)
+            made = ledger.analysis(store, self.spec, self.cut, level=level)
+            return scaling_of(made, known, store.measurements(), counted)
 
     @property
     def shards(self) -> tuple[Shard, ...]:
@@ -168,36 +201,33 @@ class Study:
 
     def expected(self) -> list[tuple[Trial, float]]:
         """Every trial of the dry run with its expected cost."""
-        middle = rehearse(self.problem, self._planner, usual(self.problem))
-        trials = [*middle, *self._held_out_at_most()]
+        usually = rehearse(self.problem, self.planner, usual(self.problem))
+        trials = [*usually, *self.held_out_at_most()]
         return [(trial, self.prices.flops(trial)) for trial in trials]
+
+    @property
+    def begun(self) -> bool:
+        return (self.folder / "study.yaml").exists()
 
     def remaining(self) -> list[tuple[Trial, float]]:
         """Those of the expected trials that are not measured yet: what a progress bar counts."""
-        begun = (self.folder / "study.yaml").exists()
-        done = {m.trial for m in self.measurements()} if begun else set()
+        done = {m.trial for m in self.measurements()} if self.begun else set()
         return [(trial, cost) for trial, cost in self.expected() if trial not in done]
 
     def expected_seconds(
         self, speed: Callable[[int], float] | None = None, workers: int | None = None
     ) -> float:
         """Expected time of a run from the start, with ``speed`` measured before, else now."""
-        speed = speed or self.speed()
-        if speed is None:
-            return math.nan
-        work = sum(cost * speed(trial.size) for trial, cost in self.expected())
-        return work / (workers or self.worker_count())
+        return clock.expected_seconds(self, speed or self.speed(), workers)
 
-    def speed(self) -> Callable[[int], float] | None:
-        """Seconds per FLOP by size, measured by training the ends of the ladder a few steps."""
-        sizes = sorted({self.spec.family.sizes[0], self.spec.family.sizes[-1]})
-        if self.prices.cost(sizes[0]) is None:
-            return None
-        largest = max(self.problem.shards, key=lambda s: s.items)
-        values = settings(dict(self.problem.recipe) | dict(self.spec.training))
-        trials = [Trial(0, largest.items, largest.samples, size, values, seed=0) for size in sizes]
-        trainer = self._wrapped() or self._trainer_module.open_trainer(self.loaded, self.domain)
-        return seconds_per_flop(trainer, [(t, shards_.trial_items(self.cut, t)) for t in trials])
+    def speed(self, timing: Pace | None = None) -> Callable[[int], float] | None:
+        """Seconds per FLOP by size, of ``timing`` or measured now."""
+        return clock.seconds_per_flop(self, timing or clock.pace(self))
+
+    def trainer(self) -> Trainer:
+        """The study's trainer, opened in this process."""
+        found: Trainer | None = self._wrapped()
+        return found or self._trainer_module.open_trainer(self.loaded, self.domain)
 
     def worker_count(self) -> int:
         """Workers that a run would use on this machine."""
@@ -278,7 +308,7 @@ class Study:
         return smallest
 
     @property
-    def _planner(self) -> Any:
+    def planner(self) -> Any:
         return member(PLANNERS, self.spec.search.planner).plan
 
     @property
@@ -329,7 +359,7 @@ class Study:
 
     def _search(self, budget: float | None) -> Callable[..., list[Wanted]]:
         def wanted(finished: Sequence[Measurement], running: Sequence[Trial]) -> list[Wanted]:
-            found: list[Wanted] = self._planner(self.problem, finished, running, budget)
+            found: list[Wanted] = self.planner(self.problem, finished, running, budget)
             return found
 
         return wanted
@@ -370,38 +400,19 @@ class Study:
         }
         ledger.register_facts(store, facts)
 
-    def _first_choice(self) -> Settings:
+    def first_choice(self) -> Settings:
         """Some hyperparameters of the search, where any will do: costs do not depend on them."""
         grid = {name: values[0] for name, values in self.spec.search.hyperparameters.items()}
         return settings(dict(self.problem.recipe) | dict(self.spec.training) | grid)
 
-    def _held_out_at_most(self) -> list[Trial]:
-        values = self._first_choice()
+    def held_out_at_most(self) -> list[Trial]:
+        values = self.first_choice()
         size = max(self.spec.family.sizes)
         return [
             Trial(0, shard.items, shard.samples, size, values, seed)
             for shard in self._held_out_shards
             for seed in range(self.spec.search.seeds)
         ]
-
-
-class Deadline:
-    """A drain that also runs out of time."""
-
-    def __init__(self, drain: Drain, seconds: float | None) -> None:
-        self._drain = drain
-        self._ends = None if seconds is None else time.monotonic() + seconds
-
-    @property
-    def over(self) -> bool:
-        return self._ends is not None and time.monotonic() > self._ends
-
-    @property
-    def now(self) -> bool:
-        return self._drain.now
-
-    def is_set(self) -> bool:
-        return self.over or self._drain.is_set()
 
 
 def _missing(wanted: Sequence[Trial]) -> Callable[..., list[Wanted]]:

@@ -63,13 +63,13 @@ def _budget(text: str | None) -> tuple[float | None, float | None]:
     return flops, None
 
 
-def duration(text: str) -> float:
+def duration(text: str, option: str = "--budget") -> float:
     from steep.present.numbers import parse_duration
 
     try:
         return parse_duration(text)
     except ValueError as error:
-        fail(f"--budget: {error}")
+        fail(f"{option}: {error}")
 
 
 def results_json(study: Any) -> dict[str, Any]:

@@ -86,6 +86,9 @@ def test_what_is_no_duration_is_refused(text):
 def test_memory_flops_factors_and_shares():
     assert numbers.memory(1.23e9) == "1.2 GB"
     assert numbers.memory(512) == "510 B"
+    assert numbers.energy(3600 * 9.33) == "9.3 Wh"
+    assert numbers.energy(3.6e6) == "1 kWh"
+    assert numbers.energy(36) == "10 mWh"
     assert numbers.flops(3.4e15) == "3.4 PFLOPs"
     assert numbers.factor(9.99) == "10x"
     assert numbers.factor(2.5) == "2.5x"

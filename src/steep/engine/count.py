@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from steep.engine.tally import Tally
 from steep.models.contract import Family
 from steep.trainers.contract import Cost
 
@@ -46,10 +46,10 @@ def _count(family: Family, size: int, shape: Mapping[str, int], options: Any) ->
             return tensor
 
         hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-        with FlopCounterMode(display=False) as counter, hooks:
+        with Tally() as counter, hooks:
             flops = (family.flops or _OF_KIND[family.kind])(model, shape)
         # Whatever was run to count FLOPs kept this much for each of them.
-        activations = flops * sum(kept) / max(counter.get_total_flops(), 1)
+        activations = flops * sum(kept) / max(counter.products, 1)
         return Cost(total, total - family.embeddings(model), flops, activations)
 
 
@@ -65,15 +65,15 @@ def _per_symbol(model: nn.Module, shape: Mapping[str, int]) -> float:
 
 def _per_image(model: nn.Module, shape: Mapping[str, int]) -> float:
     sizes = (shape["channels"], shape["height"], shape["width"])
-    with FlopCounterMode(display=False) as counter:
+    with Tally() as counter:
         model(torch.zeros(_BATCH, *sizes)).sum().backward()
-    return counter.get_total_flops() / _BATCH
+    return counter.products / _BATCH
 
 
 def _stream(model: nn.Module, time: int) -> int:
-    with FlopCounterMode(display=False) as counter:
+    with Tally() as counter:
         model(torch.zeros(_BATCH, time, dtype=torch.long), None)[0].sum().backward()
-    return counter.get_total_flops()
+    return counter.products
 
 
 def _per_hour(model: nn.Module, shape: Mapping[str, int]) -> float:
@@ -96,9 +96,9 @@ _FRAMES, _CHARACTERS = (8, 12), (1, 2)
 def _clip(model: nn.Module, shape: Mapping[str, int], frames: int, characters: int) -> int:
     x_BxTxF = torch.zeros(_BATCH, frames, shape["bands"])
     text_BxL = torch.ones(_BATCH, characters, dtype=torch.long)
-    with FlopCounterMode(display=False) as counter:
+    with Tally() as counter:
         model(x_BxTxF, np.full(_BATCH, frames), text_BxL).sum().backward()
-    return counter.get_total_flops()
+    return counter.products
 
 
 _OF_KIND = {"stream": _per_symbol, "classifier": _per_image, "speech": _per_hour}

@@ -22,11 +22,11 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from steep.config import Count, Strict
 from steep.engine.attention_decoder import decode
 from steep.engine.beam import beam_search
+from steep.engine.tally import Tally
 from steep.models.contract import Family
 from steep.models.lstm import embeddings
 
@@ -140,9 +140,11 @@ class Seq2Seq(nn.Module):
 
     def step(self, memory: Memory, state: State, symbol_B: Tensor) -> State:
         """One step of the decoder, as the equations stand; ``feed`` is what the softmax reads."""
-        last = torch.cat([self.embedding_target(symbol_B), state.feed_BxH, state.h_BxH], 1)
-        weight = torch.cat([self.target_input, self.target_recurrent], 1)
-        i, f, g, o = nn.functional.linear(last, weight, self.target_bias).chunk(4, 1)
+        x_BxH = self.embedding_target(symbol_B)
+        last_Bx2H = torch.cat([state.feed_BxH, state.h_BxH], 1)
+        gates_Bx4H = nn.functional.linear(x_BxH, self.target_input, self.target_bias)
+        gates_Bx4H = gates_Bx4H + nn.functional.linear(last_Bx2H, self.target_recurrent)
+        i, f, g, o = gates_Bx4H.chunk(4, 1)
         c_BxH = f.sigmoid() * state.c_BxH + i.sigmoid() * g.tanh()
         h_BxH = o.sigmoid() * c_BxH.tanh()
         score_BxS = torch.bmm(memory.keys_BxSxH, h_BxH[:, :, None])[:, :, 0]
@@ -201,9 +203,9 @@ def flops(model: nn.Module, shape: Mapping[str, int]) -> float:
     """Training FLOPs per target word piece, of pairs of LENGTH pieces on either side, the ends
     counted: three times the forward matrix products (each has two gradients)."""
     tokens = torch.zeros(1, LENGTH, dtype=torch.long)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with Tally() as counter, torch.no_grad():
         model(tokens, None, tokens)
-    return 3 * counter.get_total_flops() / LENGTH
+    return 3 * counter.products / LENGTH
 
 
 FAMILY = Family(

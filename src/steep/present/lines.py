@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from steep.plan import Bounds, Plan
-from steep.present.numbers import count, duration, exact, flops, memory
-from steep.records import Finding, Shard, Status
+from steep.present.numbers import count, duration, ends, exact, factor, flops, memory, share
+from steep.records import Finding, Prediction, Shard, Status, Took
 
 
 def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) -> list[str]:
@@ -36,7 +36,43 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
     else:
         each = Bounds(plan.seconds.low / workers, plan.seconds.high / workers)
         lines.append(f"time: {_bounds(each, duration)} with {workers} worker(s) on this machine")
+    if plan.prediction is not None:
+        lines[-1:] = prediction_lines(plan.prediction, lines[-1])
     return lines
+
+
+def prediction_lines(found: Prediction, bounds: str) -> list[str]:
+    """The expected time, what it rests on, and between which bounds it must lie."""
+    own = f", and from {found.own_trials} finished trials of this study" if found.own_trials else ""
+    seen = f"{found.learnt_from} finished trials of {found.family}"
+    if not found.learnt_from:
+        seen = f"finished trials of other families (none of {found.family} is known)"
+    return [
+        f"time: about {ends(found.clock, duration)} with {found.workers} worker(s), each with a "
+        "core of this machine to itself",
+        f"  {duration(found.training.value)} of training, {share(found.evaluations)} of it looking "
+        f"at validation items; from seconds of training here, from when {seen} stopped{own}",
+        f"  if every trial stopped as early or as late as it can: {bounds.removeprefix('time: ')}",
+    ]
+
+
+def took_sentence(found: Prediction, took: Took) -> str:
+    """What was predicted of the time, confronted."""
+    low, high, value = found.training.lower, found.training.upper, found.training.value or 0.0
+    inside = (low or 0.0) <= took.training <= (high or float("inf"))
+    verdict = "inside the interval" if inside else "outside the interval"
+    text = (
+        f"Predicted before training: {ends(found.training, duration)} of training in "
+        f"{found.trials} trials; it took {duration(took.training)} in {took.trials}"
+    )
+    if took.complete and value:
+        text += f", {factor(took.training / value)} as long, {verdict}"
+    if took.clock is not None and took.complete:
+        text += (
+            f". On the clock, with {found.workers} workers: {duration(found.clock.value)} "
+            f"predicted, {duration(took.clock)} taken"
+        )
+    return f"{text}."
 
 
 def _bounds(bounds: Bounds | None, form: Any) -> str:

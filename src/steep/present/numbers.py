@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from steep.records import Fit, Forecast, Interval
@@ -126,11 +127,11 @@ def _suffixed(value: float, suffixes: tuple[tuple[float, str], ...], digits: int
     rounded = float(f"{value:.{digits - 1}e}")
     for size, suffix in suffixes:
         if abs(rounded) >= size:
-            return f"{_short(rounded / size, digits)}{suffix}"
-    return _short(rounded, digits)
+            return f"{short(rounded / size, digits)}{suffix}"
+    return short(rounded, digits)
 
 
-def _short(value: float, digits: int) -> str:
+def short(value: float, digits: int) -> str:
     """Without trailing zeros: 8 and not 8.00."""
     text = number(value, digits)
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
@@ -153,7 +154,7 @@ def factor(value: float) -> str:
     near = round(value)
     if near >= 1 and abs(value - near) < 0.01 * near:
         return f"{near:,}x"
-    return f"{_short(value, 2)}x"
+    return f"{short(value, 2)}x"
 
 
 def share(value: float) -> str:
@@ -167,7 +168,7 @@ def share(value: float) -> str:
 
 def level(value: float) -> str:
     """The level of an interval: 90 %."""
-    return f"{_short(100 * value, 3)} %"
+    return f"{short(100 * value, 3)} %"
 
 
 # ---------------------------------------------------------------- with a unit
@@ -180,7 +181,7 @@ def measured(value: float | None, how: Scale, digits: int = 3) -> str:
 
 def target(value: float, how: Scale) -> str:
     """A value that somebody typed: 5 % and not 5.00 %."""
-    return f"{_short(value * how.factor, 3)}{how.suffix}"
+    return f"{short(value * how.factor, 3)}{how.suffix}"
 
 
 def span(lower: float | None, upper: float | None, how: Scale | None = None) -> str:
@@ -226,9 +227,11 @@ def operations(found: Interval | None) -> str:
     """An interval of FLOPs in the unit of its value: 1.2 PFLOPs [0.8, 3.1]."""
     if found is None or found.value is None:
         return UNKNOWN
+    if found.lower is None and found.upper is None:
+        return flops(found.value)
     size = next((size for size, _ in _FLOPS if found.value >= size), 1.0)
-    low = UNKNOWN if found.lower is None else _short(found.lower / size, 2)
-    high = OPEN if found.upper is None else _short(found.upper / size, 2)
+    low = UNKNOWN if found.lower is None else short(found.lower / size, 2)
+    high = OPEN if found.upper is None else short(found.upper / size, 2)
     return f"{flops(found.value)} [{low}, {high}]"
 
 
@@ -245,7 +248,7 @@ def _aligned(
         if v == 0:
             return "0"
         if places is None:
-            return _short(v * factor, 2 if wide else 3)
+            return short(v * factor, 2 if wide else 3)
         return f"{round(v * factor, places):,.{max(places, 0)}f}"
 
     return form(value, UNKNOWN), form(lower, OPEN), form(upper, OPEN)
@@ -270,11 +273,11 @@ def _places(value: float | None, low: float | None, high: float | None) -> int |
 
 
 def duration(seconds: float | None) -> str:
-    """0.42 s, 12 s, 3 min 20 s, 2 h 05 min, 3 d 4 h."""
+    """0.42 s, 12 s, 3 min 20 s, 2 h 05 min, 3 d 4 h, 85 d, 12 years."""
     if seconds is None or not math.isfinite(seconds):
         return UNKNOWN
     if seconds < 9.95:
-        return f"{_short(seconds, 2)} s"
+        return f"{short(seconds, 2)} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -285,7 +288,11 @@ def duration(seconds: float | None) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     hours = round(whole / 3600)
-    return f"{hours // 24} d {hours % 24} h"
+    if hours < 24 * 30:
+        return f"{hours // 24} d {hours % 24} h"
+    if hours < 24 * 730:
+        return f"{round(hours / 24)} d"
+    return f"{count(hours / 24 / 365.25, 2)} years"
 
 
 def moment(text: str) -> str:
@@ -329,6 +336,28 @@ def flops(value: float | None) -> str:
     return f"{_suffixed(value, _FLOPS, 2)}FLOPs"
 
 
+def energy(joules: float | None) -> str:
+    """Joules in watt-hours: 1.2 MWh."""
+    if joules is None:
+        return UNKNOWN
+    return f"{_suffixed(joules / 3600, _WATT_HOURS, 2)}Wh"
+
+
+_WATT_HOURS = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"), (1.0, " "), (1e-3, " m"))
+
+
+def ends(found: Interval | None, form: Callable[[float], str]) -> str:
+    """A value and its interval, each in its own unit: 3 h 05 min [1 h 10 min, no limit]."""
+    if found is None or (found.value is None and found.lower is None):
+        return UNKNOWN
+    if found.value is None:
+        return f"at least {form(found.lower or 0.0)}"
+    if found.lower is None and found.upper is None:
+        return form(found.value)
+    low = UNKNOWN if found.lower is None else form(found.lower)
+    return f"{form(found.value)} [{low}, {OPEN if found.upper is None else form(found.upper)}]"
+
+
 # ---------------------------------------------------------------- axis ticks
 
 NARROW = 3.5
@@ -370,4 +399,4 @@ def _linear_ticks(low: float, high: float, most: int) -> list[float]:
 
 def tick(value: float) -> str:
     """A tick's label: 125, 1k, 20k, 0.5."""
-    return count(value) if value >= 1 else _short(value, 3)
+    return count(value) if value >= 1 else short(value, 3)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from steep.records.costs import CostReport
 from steep.records.fits import At, Fit, Forecast, SizeLaw
+from steep.records.plans import Prediction, Took
 from steep.records.questions import Finding
 from steep.records.trials import BestFit, Settings, Shard
 
@@ -63,6 +65,12 @@ class Analysis:
     findings: tuple[Finding, ...] = ()
     provenance: Settings = ()
     """Versions, machine, data fingerprints, seconds, FLOPs: what it took and on what."""
+
+    prediction: Prediction | None = None
+    """How long the study was expected to take, before it trained."""
+    took: Took | None = None
+    cost: CostReport | None = None
+    """What lower errors would take; None where nothing can be projected."""
 
     @property
     def measures(self) -> tuple[str, ...]:

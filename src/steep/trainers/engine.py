@@ -11,7 +11,7 @@ from steep.config import Count, Loaded, Strict, member
 from steep.domains.contract import Domain
 from steep.models import FAMILIES
 from steep.models.contract import Family
-from steep.records import Measurement, Trial, Value
+from steep.records import Measurement, StepCost, Trial, Value
 from steep.trainers.contract import Cost, Handle, ShardItems, Trainer
 
 PRELOAD = ("torch", "steep.engine.loop", "steep.engine.environment")
@@ -38,16 +38,33 @@ def cost(loaded: Loaded, domain: Domain, size: int) -> Cost | None:
     return count.cost(family, size, domain.shape, options)
 
 
+def steps(loaded: Loaded, domain: Domain) -> tuple[StepCost, ...]:
+    """Counted as ``cost`` is, operation by operation; a second or two."""
+    from steep.engine.steps import beyond, step_cost
+
+    family, options = _family(loaded, domain)
+    values = {**family.recipe, **loaded.spec.training}
+    sizes = beyond(family, tuple(sorted(loaded.spec.family.sizes)), domain.shape, options)
+    return tuple(step_cost(family, size, domain.shape, options, values) for size in sizes)
+
+
 def extent(
     loaded: Loaded, domain: Domain, trial: Trial, items: np.ndarray
 ) -> tuple[float, float] | None:
     """From the fewest evaluations after which patience may end it, to the cap."""
+    steps, per_epoch = schedule(loaded, domain, trial, items)
+    fewest = steps[min(loaded.spec.stop.evaluations, len(steps)) - 1]
+    return trial.samples * fewest / per_epoch, trial.samples * steps[-1] / per_epoch
+
+
+def schedule(
+    loaded: Loaded, domain: Domain, trial: Trial, items: np.ndarray
+) -> tuple[tuple[int, ...], int]:
+    """The evaluations of a trial, and the steps in one of its epochs."""
     from steep.engine.schedule import evaluation_steps
 
     per_epoch = domain.steps_per_epoch(items, dict(trial.hyperparameters))
-    steps = evaluation_steps(loaded.spec.stop, per_epoch)
-    fewest = steps[min(loaded.spec.stop.evaluations, len(steps)) - 1]
-    return trial.samples * fewest / per_epoch, trial.samples * steps[-1] / per_epoch
+    return evaluation_steps(loaded.spec.stop, per_epoch), per_epoch
 
 
 def memory(loaded: Loaded, domain: Domain, trial: Trial, items: np.ndarray) -> float:

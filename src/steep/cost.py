@@ -1,0 +1,275 @@
+"""What a target error takes: data, model, compute, memory, time, energy; and what compute buys.
+
+Everything is a function of draws: of the learning curve, of the size law, and of what a step of a
+model of some size costs. Draws go in, an interval comes out, and a target that some draws never
+reach has no upper end. Nothing here imports torch: steps were counted before (engine/steps.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from steep.first_order import first_orders
+from steep.laws.law import Array
+from steep.records import (
+    CostAnswer,
+    CostCurve,
+    Interval,
+    Limit,
+    Machine,
+    Projection,
+    Purchase,
+    Scaling,
+)
+from steep.roofline import BOUNDS, Site, Steps
+from steep.stats.draws import BENT
+
+NOT_REACHABLE = "not reachable with this model family"
+BEYOND_REACH = "beyond reach"
+TOO_LARGE = "does not fit in memory"
+FACTORS = (2.0, 10.0, 100.0)
+"""Multiples of today's compute whose worth is told unless others are asked for."""
+FARTHEST = 1e6
+"""Times the data at hand: farther out, what is needed is only 'beyond reach'."""
+HOUR = 3600.0
+_TINY = 1e-12
+
+
+def cost(
+    scaling: Scaling,
+    target: Iterable[float] = (),
+    *,
+    machine: Machine,
+    devices: int = 1,
+    batch: float | None = None,
+    price: float | None = None,
+    factors: Iterable[float] = FACTORS,
+    budget: float | None = None,
+) -> CostAnswer:
+    """What each ``target`` error takes on ``devices`` of a ``machine``, and what compute buys.
+
+    ``batch`` is in units of m, of all devices together (default: what the steps were counted
+    with); ``price`` is of a device-hour, in any currency; ``factors`` are multiples of the compute
+    of one best-fit training run on the data at hand; ``budget`` is the FLOPs that a run may take,
+    to say whether data or compute is short. Raises ValueError for impossible numbers."""
+    wanted = [float(t) for t in target]
+    if any(not t > 0 for t in wanted) or devices < 1 or (batch is not None and not batch > 0):
+        raise ValueError("targets, devices and batch must be positive")
+    if not scaling.steps:
+        raise ValueError("nothing is known of what a step costs")
+    if devices > 1 and machine.link is None:
+        raise ValueError(f"{machine.title} works alone: one device")
+    many = float(batch or scaling.steps[0].batch)
+    site = Site(machine, devices, max(many, scaling.steps[0].units * devices), price)
+    known = scaling.samples is not None
+    return CostAnswer(
+        name=scaling.name,
+        unit=scaling.unit,
+        metric=scaling.metric,
+        machine=machine,
+        devices=devices,
+        batch=site.batch,
+        projections=tuple(project(scaling, t, site) for t in wanted),
+        purchases=tuple(buys(scaling, f) for f in factors) if known else (),
+        limit=limit(scaling, budget) if known else None,
+        first_order=first_orders(scaling.steps),
+        assumptions=scaling.assumptions,
+        level=scaling.level,
+        price=price,
+    )
+
+
+# ---------------------------------------------------------------- a target
+
+
+def project(scaling: Scaling, target: float, site: Site) -> Projection:
+    """One target error. The largest outcome decides: out of reach, then too large."""
+    curve = Draws(scaling)
+    log_m, never = curve.reaches(target)
+    unreachable, level = float(np.mean(never)), scaling.level
+    here = scaling.samples
+    farthest = np.log(here * FARTHEST) if here is not None else np.inf
+    lower, middle, _ = _ends(log_m, level)
+    blank = Projection(target, "", unreachable=unreachable, level=level)
+    if middle > farthest or not np.isfinite(middle):
+        outcome = NOT_REACHABLE if unreachable > 0.5 else BEYOND_REACH
+        low = float(np.exp(lower)) if lower <= farthest else None
+        return replace(blank, outcome=outcome, samples=Interval(None, low, None, level))
+    reached = np.isfinite(log_m) & (log_m <= farthest)
+    m = np.exp(log_m[reached])
+    p = curve.parameters(log_m)[reached]
+    run = Steps(scaling.steps).run(p, m * scaling.epochs, site)
+    whole = len(log_m)
+
+    def over(values: Array) -> Interval:
+        """Draws that never get there need no end of anything."""
+        every = np.concatenate([values, np.full(whole - len(values), np.inf)])
+        return _interval(every, level)
+
+    fits = float(np.mean(run.fits))
+    outcome = "ok" if here is None or middle > np.log(here) else "already reached"
+    watts = site.machine.watts
+    device_seconds = run.seconds * site.devices
+    return replace(
+        blank,
+        outcome=outcome if fits >= 0.5 else TOO_LARGE,
+        samples=over(m),
+        factor=None if here is None else float(np.exp(middle)) / here,
+        parameters=over(p),
+        flops=over(run.flops),
+        memory=over(run.memory),
+        fits=fits,
+        seconds=over(run.seconds),
+        joules=None if watts is None else over(device_seconds * watts),
+        price=None if site.price is None else over(device_seconds / HOUR * site.price),
+        bound=BOUNDS[int(np.bincount(run.bound).argmax())],
+        utilisation=float(np.median(run.flops / (run.seconds * site.devices * site.machine.flops))),
+        at_once=float(np.median(run.at_once)),
+    )
+
+
+def _interval(values: Array, level: float) -> Interval:
+    """Median and ends of draws, some perhaps infinite; what is certain has no ends."""
+    if np.ptp(values[np.isfinite(values)]) == 0 and np.isfinite(values).all():
+        return Interval(float(values[0]), None, None, level)
+    lower, middle, upper = (v if np.isfinite(v) else None for v in _ends(values, level))
+    return Interval(middle, lower, upper, level)
+
+
+def _ends(values: Array, level: float) -> tuple[float, float, float]:
+    wanted = [0.5 - level / 2, 0.5, 0.5 + level / 2]
+    lower, middle, upper = np.quantile(values, wanted, method="inverted_cdf").tolist()
+    return lower, middle, upper
+
+
+class Draws:
+    """A scaling's draws as arrays: curves (draws, places), and the size law beside them."""
+
+    def __init__(self, scaling: Scaling) -> None:
+        self.grid = np.array(scaling.log_samples)
+        self.curves = np.array(scaling.log_error)
+        sizes = np.array(scaling.size_draws)
+        # Independent of the curve's draws: a fixed shuffle, each used about equally often.
+        order = np.random.default_rng(20171201).permutation(max(len(sizes), len(self.curves)))
+        order = order[: len(self.curves)] % len(sizes)
+        self.level, self.slope = sizes[order].T
+        self.center = scaling.size_center
+        self.here = -np.inf if scaling.samples is None else np.log(scaling.samples)
+        self.smallest = np.log(max(scaling.smallest, 1.0))
+        self.epochs = scaling.epochs
+
+    def reaches(self, error: float) -> tuple[Array, Array]:
+        """Per draw, log m at which the curve falls to ``error`` (inf: never), and whether never."""
+        below = self.curves <= np.log(error)
+        never = ~below.any(axis=1)
+        first = np.argmax(below, axis=1)
+        before = np.maximum(first - 1, 0)
+        rows = np.arange(len(self.curves))
+        high, low = self.curves[rows, before], self.curves[rows, first]
+        share = np.where(high > low, (high - np.log(error)) / np.maximum(high - low, _TINY), 0.0)
+        place = self.grid[before] + np.clip(share, 0, 1) * (self.grid[first] - self.grid[before])
+        return np.where(never, np.inf, place), never
+
+    def parameters(self, log_m: Array) -> Array:
+        """Best-fit parameters at log m (draws,) or (draws, places); inf where m is.
+
+        Beyond the data at hand no model is smaller than the smallest adequate one there."""
+        wide = log_m.ndim == 2
+        level, slope = (v[:, None] if wide else v for v in (self.level, self.slope))
+        if log_m.ndim == 1 and len(log_m) != len(level):
+            raise ValueError("one log m per draw")
+        with np.errstate(invalid="ignore"):
+            log_p = level + slope * (log_m - self.center)
+        return np.exp(np.where(log_m >= self.here, np.maximum(log_p, self.smallest), log_p))
+
+
+# ---------------------------------------------------------------- the frontier
+
+
+def buys(scaling: Scaling, factor: float) -> Purchase:
+    """What ``factor`` times the compute of a run on the data at hand buys, if as much more data and
+    as much larger a model are had as fit together: C = epochs m f(s(m)), f the FLOPs a unit."""
+    if not factor > 0 or scaling.samples is None:
+        raise ValueError("a multiple of today's compute needs the data at hand, and is positive")
+    curve, steps, level = Draws(scaling), Steps(scaling.steps), scaling.level
+    here = np.log(scaling.samples)
+    grid = np.concatenate([[here], curve.grid[curve.grid > here]])
+    if factor < 1:
+        grid = np.concatenate([curve.grid[curve.grid < here], [here]])
+    places = np.broadcast_to(grid, (len(curve.curves), len(grid)))
+    sizes = curve.parameters(places)
+    compute = np.log(scaling.epochs) + grid + np.log(steps.at("flops", sizes))
+    today = compute[:, 0 if factor >= 1 else -1]
+    found = np.array(
+        [
+            (
+                m := float(np.interp(c + np.log(factor), row, grid)),
+                float(np.interp(m, grid, np.log(size))),
+                float(np.interp(m, curve.grid, errors)),
+                float(np.interp(here, curve.grid, errors)),
+            )
+            for c, row, size, errors in zip(today, compute, sizes, curve.curves, strict=True)
+        ]
+    )
+    m, p, error, before = found.T
+    ratio = np.exp(error - before)
+    return Purchase(
+        factor,
+        _interval(np.exp(today) * factor, level),
+        _interval(np.exp(m), level),
+        _interval(np.exp(p), level),
+        _interval(np.exp(error), level),
+        _interval(ratio, level),
+        _interval(1 / ratio - 1, level),
+    )
+
+
+def cost_curves(
+    scaling: Scaling, machines: Iterable[Machine], factors: Iterable[float]
+) -> tuple[CostCurve, ...]:
+    """Error along multiples of today's compute, and the time of each on one device of each kind."""
+    bought = tuple(buys(scaling, f) for f in factors)
+    steps = Steps(scaling.steps)
+    p = np.array([b.parameters.value for b in bought], float)
+    m = np.array([b.samples.value for b in bought], float)
+    found = []
+    for machine in machines:
+        site = Site(machine, 1, scaling.steps[0].batch)
+        run = steps.run(p, m * scaling.epochs, site)
+        took = zip(run.seconds, run.fits, strict=True)
+        found.append(CostCurve(machine, bought, tuple(float(s) if ok else None for s, ok in took)))
+    return tuple(found)
+
+
+def limit(scaling: Scaling, budget: float | None = None) -> Limit:
+    """Whether data, compute or a floor holds the error where it is.
+
+    A floor, where the curve falls less than half as fast as it did at its steepest in most draws
+    (the region of irreducible error). Else compute, where one run of the best-fit model on all the
+    data costs more than the ``budget``. Else data."""
+    if scaling.samples is None:
+        raise ValueError("the data at hand is not known")
+    curve, level = Draws(scaling), scaling.level
+    here = np.log(scaling.samples)
+    slopes = np.diff(curve.curves, axis=1) / np.diff(curve.grid)
+    middle = (curve.grid[1:] + curve.grid[:-1]) / 2
+    past = (middle <= here) & (middle >= np.log(scaling.first or 1.0))
+    steepest = slopes[:, past].min(axis=1) if past.any() else slopes[:, 0]
+    now = np.array([np.interp(here, middle, row) for row in slopes])
+    flops = buys(scaling, 1.0).flops
+    word = "data"
+    if float(np.mean(now > BENT * steepest)) > 0.5:
+        word = "floor"
+    elif budget is not None and flops.value is not None and flops.value > budget:
+        word = "compute"
+    return Limit(
+        word,
+        scaling.samples,
+        flops,
+        budget,
+        _interval(now, level),
+        _interval(steepest, level),
+    )

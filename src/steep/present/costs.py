@@ -1,0 +1,302 @@
+"""What a target takes and what compute buys, in sentences and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from steep.present import numbers
+from steep.present.numbers import Scale
+from steep.present.table import LEFT, RIGHT, Table
+from steep.records import (
+    Claim,
+    CostAnswer,
+    CostReport,
+    FirstOrder,
+    Interval,
+    Limit,
+    Projection,
+    Purchase,
+)
+
+TOO_LARGE = "does not fit in memory"
+OWN = "here"
+"""The name of a study's own machine, of which only what it reached is known."""
+_OUT_OF_REACH = ("not reachable with this model family", "beyond reach")
+
+
+def cost_lines(answer: CostAnswer) -> list[str]:
+    """What ``steep cost`` prints: the answer, its largest caveat, then the tables."""
+    how = cost_scale(answer)
+    lines = [projection_sentence(p, answer, how) for p in answer.projections]
+    lines += [f"Assumed: {text}" for text in answer.assumptions]
+    tables = [
+        projection_table(answer, how) if answer.projections else None,
+        purchase_table(answer.purchases, answer.unit, how) if answer.purchases else None,
+    ]
+    for table in tables:
+        if table is not None:
+            lines += ["", *table.text().splitlines(), *([table.note] if table.note else [])]
+    if answer.limit is not None:
+        lines += ["", limit_sentence(answer.limit, answer.unit)]
+    if answer.first_order:
+        table = first_order_table(answer.first_order)
+        lines += ["", *table.text().splitlines(), table.note]
+    return lines
+
+
+def cost_scale(answer: CostAnswer) -> Scale:
+    known = [p.target for p in answer.projections]
+    known += [p.error.value for p in answer.purchases if p.error.value is not None]
+    return numbers.scale(answer.metric, max(known, default=None))
+
+
+# ---------------------------------------------------------------- a target
+
+
+def projection_sentence(found: Projection, answer: CostAnswer, how: Scale) -> str:
+    """ "To reach 5 % you need ..." or why nobody can."""
+    goal = numbers.target(found.target, how)
+    if found.outcome == _OUT_OF_REACH[0]:
+        chance = numbers.share(1 - found.unreachable)
+        return (
+            f"{goal} is not reachable with this family (probability that more data gets there: "
+            f"{chance})."
+        )
+    if found.outcome == _OUT_OF_REACH[1]:
+        return f"{goal} is beyond reach: it needs more than a million times the data at hand."
+    needed = f"{numbers.counts(found.samples)} {answer.unit}"
+    if found.factor is not None:
+        needed += f" ({numbers.factor(found.factor)} what is at hand)"
+    model = f"a model of {numbers.counts(found.parameters)} parameters"
+    work = numbers.operations(found.flops)
+    took = numbers.ends(found.seconds, numbers.duration)
+    reached = found.outcome == "already reached"
+    start = f"{goal} is reached with" if reached else f"To reach {goal} you need"
+    where = site(answer)
+    if found.outcome == TOO_LARGE:
+        has = numbers.memory(answer.machine.memory)
+        return (
+            f"{start} {needed} and {model}, which does not fit: "
+            f"{numbers.ends(found.memory, numbers.memory)} on each device, which has {has}. Split "
+            f"over enough of them at no loss, {work} would take {took} on {where}."
+        )
+    return f"{start} {needed}, {model} and {work}: {took} on {where}."
+
+
+def site(answer: CostAnswer) -> str:
+    """The machines of an answer: 8 x NVIDIA H100."""
+    one = answer.machine.title
+    return one if answer.devices == 1 else f"{answer.devices:,} x {one}"
+
+
+def projection_table(answer: CostAnswer, how: Scale, title: str = "") -> Table:
+    """One row a target."""
+    watts = any(p.joules is not None for p in answer.projections)
+    priced = answer.price is not None
+    columns = ["to reach", answer.unit, "parameters", "compute", "memory", "time"]
+    columns += ["energy"] if watts else []
+    columns += ["price"] if priced else []
+    columns += ["limited by", *(["of the peak"] if answer.machine.name != OWN else [])]
+    rows = []
+    for p in answer.projections:
+        row = [numbers.target(p.target, how)]
+        if p.outcome in _OUT_OF_REACH:
+            row += [p.outcome] + [numbers.UNKNOWN] * (len(columns) - 2)
+            rows.append(tuple(row))
+            continue
+        row += [numbers.counts(p.samples), numbers.counts(p.parameters)]
+        row += [numbers.operations(p.flops), numbers.ends(p.memory, numbers.memory)]
+        row.append(numbers.ends(p.seconds, numbers.duration))
+        row += [numbers.ends(p.joules, numbers.energy)] if watts else []
+        row += [numbers.counts(p.price)] if priced else []
+        limited = "memory: does not fit" if p.outcome == TOO_LARGE else p.bound
+        row += [limited]
+        row += [_share(p.utilisation or 0.0)] if answer.machine.name != OWN else []
+        rows.append(tuple(row))
+    align = (LEFT, *(RIGHT for _ in columns[1:]))
+    return Table(title, tuple(columns), tuple(rows), align, _site_note(answer))
+
+
+def elsewhere_table(found: CostReport, how: Scale) -> Table:
+    """The time of each target on one device of other kinds."""
+    goals = [p.target for p in found.answer.projections]
+    columns = ("one of", *(f"to reach {numbers.target(g, how)}" for g in goals), "at")
+    rows = []
+    for a in found.elsewhere:
+        m = a.machine
+        at = f"{_share(m.flops_share)} of {numbers.flops(m.flops)}/s ({m.precision})"
+        rows.append((m.title, *(_elsewhere(p) for p in a.projections), at))
+    align = (LEFT, *(RIGHT for _ in goals), LEFT)
+    note = (
+        "By a roofline, with the batch of this study, its operations launched one by one: small "
+        "models on small batches keep no accelerator busy."
+    )
+    return Table("On other machines", columns, tuple(rows), align, note)
+
+
+def _elsewhere(found: Projection) -> str:
+    if found.outcome in _OUT_OF_REACH:
+        return found.outcome.removesuffix(" with this model family")
+    if found.outcome == TOO_LARGE:
+        return f"does not fit ({numbers.ends(found.memory, numbers.memory)})"
+    return numbers.ends(found.seconds, numbers.duration)
+
+
+def _site_note(answer: CostAnswer) -> str:
+    m = answer.machine
+    shares = f"{_share(m.flops_share)} of {numbers.flops(m.flops)}/s"
+    if m.bandwidth is not None:
+        shares += f", {_share(m.bandwidth_share)} of {numbers.memory(m.bandwidth)}/s"
+    note = f"One training run on {site(answer)} ({m.precision}: {shares})"
+    if m.source.startswith("measured") or m.name == OWN:
+        note += f", {m.source}"
+    note += f"; {numbers.count(answer.batch)} {answer.unit} a step."
+    measured = any(p.samples is not None and p.samples.lower for p in answer.projections)
+    return note + (f" In brackets: {numbers.level(answer.level)} intervals." if measured else "")
+
+
+def _share(value: float) -> str:
+    return numbers.share(value) if value >= 0.005 else f"{numbers.number(100 * value, 2)} %"
+
+
+# ---------------------------------------------------------------- what compute buys
+
+
+def purchase_table(purchases: Sequence[Purchase], unit: str, how: Scale, title: str = "") -> Table:
+    """Multiples of today's compute, split best; or: what a speed-up is worth."""
+    columns = ("compute", unit, "parameters", how.label or "error", "error times", "may cost")
+    rows = tuple(
+        (
+            numbers.factor(p.factor),
+            numbers.counts(p.samples),
+            numbers.counts(p.parameters),
+            numbers.interval(p.error, how),
+            numbers.interval(p.ratio),
+            numbers.interval(p.loss, numbers.PERCENT),
+        )
+        for p in purchases
+    )
+    note = (
+        "Times the compute of today's best run, split between data and model as they fit together. "
+        "May cost: the share by which a method that is so many times as fast may raise the error, "
+        "and be even."
+    )
+    return Table(title, columns, rows, (RIGHT,) * 6, note)
+
+
+def trade_sentence(found: Purchase, loss: float) -> str:
+    """Whether a faster but less accurate method is worth it."""
+    times, cost = numbers.factor(found.factor), numbers.target(loss, numbers.PERCENT)
+    even = numbers.interval(found.loss, numbers.PERCENT)
+    low, high, value = found.loss.lower, found.loss.upper, found.loss.value or 0.0
+    if (low if low is not None else value) > loss:
+        verdict = "worth it"
+    elif (high if high is not None else value) < loss:
+        verdict = "not worth it"
+    else:
+        verdict = "too close to call"
+    return f"{times} as fast at {cost} more error is {verdict}: even is at {even}."
+
+
+def limit_sentence(found: Limit, unit: str) -> str:
+    """Whether data, compute or a floor holds the error."""
+    run = f"one best-fit run on {numbers.count(found.samples)} {unit} takes {_work(found.flops)}"
+    slope, steep = numbers.interval(found.slope), numbers.interval(found.steepest)
+    if found.word == "floor":
+        return (
+            f"Floor-limited: the slope is {slope} here, less than half of the steepest ({steep}): "
+            "more data and compute buy little."
+        )
+    if found.word == "compute":
+        have = numbers.flops(found.budget)
+        return f"Compute-limited: {run}, more than the {have} at hand."
+    told = "" if found.budget is None else f", within the {numbers.flops(found.budget)} at hand"
+    return (
+        f"Data-limited: {run}{told}, and the curve still falls (slope {slope}): "
+        "more data, and the model that goes with it, is what lowers the error."
+    )
+
+
+def _work(found: Interval) -> str:
+    return numbers.operations(found)
+
+
+# ---------------------------------------------------------------- constants
+
+
+def first_order_table(found: Sequence[FirstOrder], title: str = "") -> Table:
+    """gamma, lambda, mu and delta, each with the range it was taken from."""
+    columns = ("models", "gamma", "lambda", "mu", "delta", "FLOPs ~ p^")
+    rows = tuple(
+        (
+            f"{numbers.count(f.smallest)} to {numbers.count(f.largest)}",
+            *(_constant(v) for v in (f.gamma, f.lambda_, f.mu, f.delta)),
+            numbers.number(f.exponent),
+        )
+        for f in found
+    )
+    note = (
+        f"First-order models per sample of {numbers.number(found[0].units)} units: FLOPs gamma p, "
+        "bytes lambda p + mu b sqrt(p) a step of b samples, memory delta p bytes; in brackets the "
+        "range over the models counted."
+    )
+    return Table(title, columns, rows, (LEFT,) + (RIGHT,) * 5, note)
+
+
+def _constant(found: Interval) -> str:
+    low, value, high = (numbers.number(v) for v in (found.lower, found.value, found.upper))
+    return value if low == high else f"{value} [{low}, {high}]"
+
+
+# ---------------------------------------------------------------- the follow-up
+
+
+def claim_table(claims: Sequence[Claim], table: int) -> Table:
+    """One of the follow-up's tables: printed and computed, a star where they differ."""
+    rows = []
+    last = ""
+    for c in claims:
+        if c.table == table:
+            domain, last = ("" if c.domain == last else c.domain), c.domain
+            rows.append((domain, c.what, _figure(c.printed), _figure(c.computed), _star(c)))
+    columns = ("domain", "figure", "printed", "computed", "")
+    return Table("", columns, tuple(rows), (LEFT, LEFT, RIGHT, RIGHT, LEFT))
+
+
+def _star(claim: Claim) -> str:
+    return "" if claim.agrees else "*"
+
+
+def _figure(value: float) -> str:
+    return numbers.count(value, 4) if value >= 1e5 else numbers.short(value, 4)
+
+
+PAPER_TITLES = {
+    1: "Table 1: learning curves and model sizes",
+    2: "Table 2: a training step, asymptotically; the printed constants against each other, and "
+    "against steep's own counts of its own families",
+    3: "Table 3: at the target error",
+}
+
+
+def paper_lines(claims: Sequence[Claim], answers: Sequence[CostAnswer]) -> list[str]:
+    """What ``steep cost --paper`` prints."""
+    wrong = sum(not c.agrees for c in claims)
+    lines = [
+        f"Hestness, Ardalani, Diamos, PPoPP 2019: {len(claims)} figures of Tables 1 to 3, printed "
+        f"and computed from the paper's own constants; {wrong} differ by more than rounding.",
+    ]
+    for number, title in PAPER_TITLES.items():
+        lines += ["", title, *claim_table(claims, number).text().splitlines()]
+        lines += [
+            f"  * {c.domain}, {c.what}: {c.remark}."
+            for c in claims
+            if c.table == number and not c.agrees
+        ]
+    lines += ["", "The five targets, from the printed laws (Table 1) and constants (Table 2):"]
+    lines += [
+        f"  {a.name}: {projection_sentence(p, a, cost_scale(a))}"
+        for a in answers
+        for p in a.projections
+    ]
+    return lines

@@ -1,0 +1,43 @@
+"""What was predicted of a study before it ran, and what it took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steep.records.fits import Interval
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How long a study was expected to take, before it trained."""
+
+    trials: int
+    most_trials: int
+    workers: int
+    training: Interval
+    """Seconds of all trials together."""
+    clock: Interval
+    """Seconds on the clock with that many workers."""
+    evaluations: float
+    """Share of the time that goes into evaluations of V."""
+    learnt_from: int
+    """Finished trials of the family, of other studies, that said when trials stop; 0: of other
+    families."""
+    own_trials: int
+    """Of this study."""
+    family: str
+    made: str = ""
+    """UTC time."""
+
+
+@dataclass(frozen=True)
+class Took:
+    """What a study has taken so far."""
+
+    trials: int
+    training: float
+    """Seconds of all ended trials together."""
+    clock: float | None = None
+    """Seconds of all runs of the study; None where they were not recorded."""
+    complete: bool = False
+    """The search is over, and what was held out is trained."""

@@ -1,0 +1,110 @@
+"""Where a ``Scaling`` comes from: a fitted curve with its size law and counted steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from steep.first_order import steps_by_hand
+from steep.forecast import curve_draws
+from steep.records import Fit, Scaling, SizeLaw, StepCost
+
+ASSUMED_BETA_P = (0.5, 1.0)
+"""Where the size law is not measured: the range that Hestness et al. 2017 found in every domain."""
+ASSUMED_DRAWS = 41
+PLACES = 400
+NEAREST, FARTHEST = 1e-4, 1e12
+"""Ends of the grid, times the largest size that was used."""
+
+
+def scaling(
+    fit: Fit,
+    size_law: SizeLaw | None = None,
+    steps: Sequence[StepCost] = (),
+    *,
+    parameters: float | None = None,
+    epochs: float = 1.0,
+    name: str = "",
+) -> Scaling:
+    """A fit's draws, its size law's, and what steps cost, ready for ``steep.cost``.
+
+    ``parameters`` is the size of the smallest adequate model at the fit's largest size; ``epochs``
+    the passes over the data in a run. What is missing is assumed, and the assumptions say so.
+    Raises ValueError for a fit without draws, or where no model size is known at all."""
+    if fit.reference is None or not fit.draws:
+        raise ValueError(f"nothing to project from: {fit.supports or fit.outcome}")
+    assumptions: list[str] = []
+    grid = np.log(fit.reference) + np.linspace(np.log(NEAREST), np.log(FARTHEST), PLACES)
+    center, sizes = _sizes(fit, size_law, parameters, assumptions)
+    if not steps:
+        steps = dense_steps()
+        assumptions.append(DENSE.format(flops=6.0))
+    return Scaling(
+        name=name or fit.metric,
+        unit=fit.unit,
+        metric=fit.metric,
+        log_samples=tuple(grid.tolist()),
+        log_error=tuple(map(tuple, curve_draws(fit, grid).tolist())),
+        size_center=center,
+        size_draws=sizes,
+        steps=tuple(steps),
+        samples=fit.reference,
+        first=fit.used[0].samples,
+        smallest=parameters or 0.0,
+        epochs=epochs,
+        level=fit.level,
+        assumptions=tuple(assumptions),
+    )
+
+
+def _sizes(
+    fit: Fit, size_law: SizeLaw | None, parameters: float | None, assumptions: list[str]
+) -> tuple[float, tuple[tuple[float, float], ...]]:
+    """(log m, draws of (log parameters there, beta_p)) of the size law, measured or assumed."""
+    assert fit.reference is not None
+    if size_law is not None and size_law.outcome == "ok" and size_law.center is not None:
+        if parameters is not None and any(slope < 0 for _, slope in size_law.draws):
+            assumptions.append(
+                "The size law leaves open whether the best model grows; none smaller than today's "
+                "is assumed."
+            )
+        return size_law.center[0], size_law.draws
+    if parameters is None:
+        raise ValueError("the size of the best model is not known: no cost without it")
+    reason = size_law.reason if size_law is not None else "nobody measured it"
+    assumptions.append(
+        f"How the best model grows is not measured ({reason}): from the model at hand on, beta_p "
+        "between 0.5 and 1 is assumed, the range found in every domain of Hestness et al. 2017."
+    )
+    slopes = np.linspace(*ASSUMED_BETA_P, ASSUMED_DRAWS).tolist()
+    return float(np.log(fit.reference)), tuple((float(np.log(parameters)), b) for b in slopes)
+
+
+DENSE = (
+    "No step was counted: a dense model trained by Adam in 32 bits is assumed, {flops:g} FLOPs per "
+    "parameter and unit of data, 16 bytes of memory a parameter, and time by FLOPs alone."
+)
+
+
+def dense_steps(flops_per_parameter: float = 6.0, batch: float = 1.0) -> tuple[StepCost, ...]:
+    """By default 6 FLOPs a parameter and unit (Kaplan et al. 2020); memory: weights, gradients and
+    Adam's two states. What activations take and move depends on the model, and is not known."""
+    return steps_by_hand(flops_per_parameter, delta=16.0, batch=batch)
+
+
+def steps_from_flops(sizes: Mapping[int, tuple[int, float]]) -> tuple[StepCost, ...]:
+    """Of models of which only (parameters, FLOPs per unit) are known, by size on the dial; memory
+    as of ``dense_steps``."""
+    by_parameters = {p: f for p, f in sizes.values() if p > 0 and f > 0}
+    return tuple(
+        replace(
+            dense_steps(f / p)[0],
+            parameters=p,
+            parameters_without_embeddings=p,
+            flops=f,
+            weights=16.0 * p,
+        )
+        for p, f in sorted(by_parameters.items())
+    )
