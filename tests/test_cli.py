@@ -178,7 +178,9 @@ def test_plan_run_status_and_run_again(steep: Steep) -> None:
     assert {t["status"] for t in trials} == {"complete"}
     assert steep("run", "tiny", "--quiet").code == 0
     assert len(steep("status", "tiny", "--json").json) == len(trials)
-    extended = steep("run", write_spec(search={"seeds": 3}), "--extend", "--json")
+    extended = steep(
+        "run", write_spec(search={"planner": "grid", "seeds": 3}), "--extend", "--json"
+    )
     assert extended.code == 0, extended.err
     assert {t["seed"] for t in steep("status", "tiny", "--json").json} == {0, 1, 2}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -142,6 +143,22 @@ def test_a_server_that_dies_is_replaced(study: tuple[Path, list[Trial]], executo
     gone(pid)
     executor.start(Job(study[0], study[1][0], 2))
     assert pid_of(until(executor, Kind.STARTED)) != pid
+
+
+def test_a_server_that_closed_its_line_is_not_asked_again(executor: Local) -> None:
+    """It may still be a process: closing comes before the end."""
+    executor.warm()
+    server, control = executor._server, executor._control
+    assert server is not None
+    assert control is not None
+    control.shutdown(socket.SHUT_RDWR)
+    end = time.monotonic() + 10
+    while executor._control is control:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert executor._served() is not control
+    assert executor._server is not server
+    assert server.returncode is not None
 
 
 def gone(pid: int) -> None:

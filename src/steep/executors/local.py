@@ -156,8 +156,7 @@ class Local:
             if (worker.job.trial.id, worker.job.attempt) == (trial, attempt):
                 worker.given_up = True
                 with contextlib.suppress(OSError):
-                    if self._control is not None:
-                        self._control.sendall(request("kill", number))
+                    worker.server.sendall(request("kill", number))
                 worker.gone.wait(5.0)
 
     def close(self) -> None:
@@ -182,6 +181,9 @@ class Local:
         """The line to the server, which is started when first needed and when it has died."""
         if self._control is not None and self._server is not None and self._server.poll() is None:
             return self._control
+        if self._server is not None:  # it has closed its line: its process is about to end
+            self._server.kill()
+            self._server.wait()
         ours, theirs = socket.socketpair()
         path = [entry or os.getcwd() for entry in sys.path]
         code = (
@@ -209,6 +211,10 @@ class Local:
                 verb, number, value = answer.split()
                 if verb == "exited":
                     self._ended(int(number), int(value))
+        # Before its workers are told lost: a server may have closed its line and not yet be a
+        # process that has ended, and who starts the next worker must not be sent to it.
+        if self._control is control:
+            self._control = None
         for known, worker in list(self._workers.items()):
             if worker.server is control:
                 self._ended(known, None)
