@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tiny
-from steep import clock, ledger
+from steep import clock, ledger, study_cost
 from steep.cli import app
 from steep.study import Study
 
@@ -225,6 +225,21 @@ def test_steps_are_kept_and_asked_without_torch(small: Study) -> None:
     assert len(answer["projections"]) == 3
     assert answer["first_order"]
     assert len(answer["purchases"]) == 3
+
+
+def test_other_machines_are_told_of_only_where_steps_were_counted(
+    small: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FLOPs alone would have an accelerator train a small model in a millisecond."""
+    told = small.analyse().cost
+    assert told is not None
+    assert [a.machine.name for a in told.elsewhere] == list(study_cost.ELSEWHERE)
+    monkeypatch.setattr(ledger, "steps", lambda _: ())
+    told = small.analyse().cost
+    assert told is not None
+    assert told.elsewhere == ()
+    assert [curve.machine.name for curve in told.curves] == ["here"]
+    assert study_cost.ONLY_FLOPS in told.answer.assumptions
 
 
 def test_a_trainer_that_counts_nothing_has_assumptions(tmp_path: Path) -> None:

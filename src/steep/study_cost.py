@@ -70,7 +70,7 @@ def with_cost(
         scale = scaling_of(made, known, measurements, counted)
     except StoreError:
         return made
-    return replace(made, cost=cost_report(scale, machine_of(measurements)))
+    return replace(made, cost=cost_report(scale, machine_of(measurements), bool(counted)))
 
 
 def machine_of(measurements: Sequence[Measurement]) -> Machine | None:
@@ -90,12 +90,14 @@ def machine_of(measurements: Sequence[Measurement]) -> Machine | None:
     )
 
 
-def cost_report(scaling: Scaling, own: Machine | None) -> CostReport:
-    """For a study's report: usual targets on its own machine and on others, and the curves."""
+def cost_report(scaling: Scaling, own: Machine | None, counted: bool = True) -> CostReport:
+    """For a study's report: usual targets on its own machine and on others, and the curves.
+
+    Where no step was ``counted`` others are left out: small models wait for memory and launches
+    there, and FLOPs alone would make them a thousand times too fast."""
     goals = usual_targets(scaling)
-    kinds = [machine(name) for name in ELSEWHERE]
-    here = own or kinds[0]
-    others = [k for k in kinds if k != here]
+    here = own or machine(ELSEWHERE[0])
+    others = [machine(name) for name in ELSEWHERE if counted and name != here.name]
     return CostReport(
         cost(scaling, goals, machine=here),
         tuple(cost(scaling, goals, machine=kind, factors=()) for kind in others),
