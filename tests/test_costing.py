@@ -231,11 +231,11 @@ def test_other_machines_are_told_of_only_where_steps_were_counted(
     small: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FLOPs alone would have an accelerator train a small model in a millisecond."""
-    told = small.analyse().cost
+    told = small.analyse_with_cost().cost
     assert told is not None
     assert [a.machine.name for a in told.elsewhere] == list(study_cost.ELSEWHERE)
     monkeypatch.setattr(ledger, "steps", lambda _: ())
-    told = small.analyse().cost
+    told = small.analyse_with_cost().cost
     assert told is not None
     assert told.elsewhere == ()
     assert [curve.machine.name for curve in told.curves] == ["here"]
