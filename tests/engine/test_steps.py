@@ -371,7 +371,7 @@ print(after - before + 4 * sum(p.numel() for p in model.parameters()))
         ("seq2seq", 256, 64, False, (19,), {"engine": "plain"}),
         ("resnet", 32, 512, True, (), {"engine": "torch"}),
         ("deepspeech2", 128, 64, False, (200, 30), {}),
-        ("attention", 128, 64, False, (200, 30), {}),
+        ("attention", 128, 64, False, (200, 30), {"engine": "plain"}),
     ],
 )
 def test_measured_peak_memory(
