@@ -183,13 +183,17 @@ def test_the_time_was_predicted_and_is_confronted(small: Study) -> None:
 
 
 def test_a_machine_that_cannot_be_timed_stops_no_run(
-    small: Study, monkeypatch: pytest.MonkeyPatch
+    small: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def broken(study: Study) -> None:
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(clock, "pace", broken)
     assert clock.expectation(small) is None
+    untimed = Study(small.loaded, tmp_path / "untimed")
+    assert untimed.run(budget=1.0).word == "budget"
+    with untimed.store() as store:
+        assert ledger.prediction_and_took(store)[0] is None
 
 
 def test_running_again_predicts_nothing_new(small: Study) -> None:

@@ -98,17 +98,14 @@ def expectation(study: Study, workers: int | None = None) -> Prediction | None:
     """``prediction``, or None where timing fails: what is wrong with a trial is told when it runs,
     and costs that trial alone."""
     try:
-        return prediction(study, workers=workers)
+        return prediction(study, pace(study), workers)
     except Exception:
         return None
 
 
-def prediction(
-    study: Study, timing: Pace | None = None, workers: int | None = None
-) -> Prediction | None:
+def prediction(study: Study, timing: Pace | None, workers: int | None = None) -> Prediction | None:
     """The expected time of the whole study, from its beginning; with trials of its own finished,
-    by when these stopped. ``timing`` None: timed now. None where the trainer's steps cannot be."""
-    timing = timing or pace(study)
+    by when these stopped. None where ``pace`` found no ``timing``."""
     if timing is None:
         return None
     fewest, most = worlds(study.problem, study.planner)

@@ -123,9 +123,7 @@ class Study:
             if retry_failed:
                 store.forgive()
             self._register_facts(store)
-            ledger.register_prediction(
-                store, lambda: clock.prediction(self, clock.pace(self), workers)
-            )
+            ledger.register_prediction(store, lambda: clock.expectation(self, workers))
             stop = clock.Deadline(drain, seconds)
             go = partial(
                 train,
