@@ -271,7 +271,9 @@ def _best_items(source: str) -> Any:
     from steep.shared_items import best_items
 
     study = opened(source)
-    return study.best_items() if isinstance(study, Published) else best_items(study)
+    if isinstance(study, Published):
+        return study.best_items()
+    return best_items(study, study.analyse())
 
 
 def _share_data(folders: Sequence[str]) -> bool:

@@ -9,10 +9,9 @@ is made from the constants alone, so that a result that does not follow from the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
+from steep import data
 from steep.config import QuestionError
 from steep.first_order import scaling_by_hand, steps_by_hand
 from steep.records import Claim, Scaling
@@ -22,12 +21,8 @@ ROUNDING = 0.03
 DAY = 86_400.0
 
 
-@cache
 def _data() -> Mapping[str, Any]:
-    import yaml
-
-    text = files("steep").joinpath("data", "follow_up.yaml").read_text(encoding="utf-8")
-    found: Mapping[str, Any] = yaml.safe_load(text)
+    found: Mapping[str, Any] = data.values("follow_up.yaml")
     return found
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
+from steep import data
 from steep.config import QuestionError
 from steep.records import Machine
 
@@ -20,12 +19,8 @@ _MATRIX, _ARRAY = 1024, 1 << 24
 _TRIES = 3
 
 
-@cache
 def _catalogue() -> Mapping[str, Any]:
-    import yaml
-
-    text = files("steep").joinpath("data", "hardware.yaml").read_text(encoding="utf-8")
-    found: Mapping[str, Any] = yaml.safe_load(text)
+    found: Mapping[str, Any] = data.values("hardware.yaml")
     return found
 
 

@@ -94,7 +94,7 @@ def tables(study: Study) -> dict[str, bytes]:
         "time": [None if record is None else json.loads(encode(record)) for record in timed],
         "hyperparameters": sorted({n for m in measurements for n, _ in m.trial.hyperparameters}),
     }
-    items, group = best_items(study)
+    items, group = best_items(study, made)
     return {
         FILE: (json.dumps(about, indent=1, allow_nan=False) + "\n").encode(),
         "trials.csv": _csv(_trials(known, measurements)),
@@ -186,13 +186,13 @@ class Published:
         """Raises StoreError where there is none or it cannot be read."""
         place = Path(folder)
         try:
-            about = json.loads((place / FILE).read_text(encoding="utf-8"))
-            Spec.model_validate(about["spec"])
+            found = cls(place, json.loads((place / FILE).read_text(encoding="utf-8")))
+            found.spec  # noqa: B018 (one that cannot be read is told now)
         except KeyError:
             raise StoreError(f"{place / FILE} is not a published study: it has no spec") from None
         except (OSError, ValueError) as error:
             raise StoreError(f"{place / FILE} cannot be read: {error}") from None
-        return cls(place, about)
+        return found
 
     @cached_property
     def spec(self) -> Spec:
@@ -245,14 +245,18 @@ class Published:
 
     def measurements(self) -> list[Measurement]:
         """Every ended trial's measurement."""
+        return list(self._measurements)
+
+    @cached_property
+    def _measurements(self) -> tuple[Measurement, ...]:
         curves: dict[int, list[dict[str, str]]] = {}
         for row in self._rows("training_curves.csv.gz"):
             curves.setdefault(int(row.pop("trial")), []).append(row)
         try:
-            return [
+            return tuple(
                 _measurement(row, self.about["hyperparameters"], curves.get(number, []))
                 for number, row in enumerate(self._rows("trials.csv"))
-            ]
+            )
         except (KeyError, ValueError) as error:
             raise StoreError(
                 f"{self.folder / 'trials.csv'}: not a table of trials: {error}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steep.records import BestFit, Trial
+from steep.records import Analysis, BestFit, Trial
 from steep.stats.items import Items, log_ratio_se
 
 if TYPE_CHECKING:
@@ -33,9 +33,8 @@ def items_se(kept: Mapping[str, tuple[ItemsBySize, np.ndarray]]) -> dict[tuple[s
     return found
 
 
-def best_items(study: Study) -> tuple[ItemsBySize, np.ndarray]:
+def best_items(study: Study, analysis: Analysis) -> tuple[ItemsBySize, np.ndarray]:
     """Per (draw, size), the items of the best-fit model averaged over seeds; their groups."""
-    analysis = study.analyse()
     counted = {(s.permutation, s.samples): s.items for s in study.cut.shards}
     with study.store() as store:
         kept = {

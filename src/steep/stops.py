@@ -10,12 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
 
 import numpy as np
 from scipy.special import ndtri
 
+from steep import data
 from steep.config import Stop
 from steep.laws.law import Array
 from steep.records import Measurement, Status
@@ -47,14 +46,10 @@ class Typical:
         )
 
 
-@cache
 def typical(family: str, metric: str = "") -> Typical:
     """What was seen of a family, if need be by a metric; of others, where it has no finished
     study."""
-    import yaml
-
-    text = files("steep").joinpath("data", "typical_stops.yaml").read_text(encoding="utf-8")
-    known = yaml.safe_load(text)
+    known = data.values("typical_stops.yaml")
     found = known.get(f"{family} {metric}", known.get(family, known["any"]))
     return Typical(family=family, **found)
 

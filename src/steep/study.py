@@ -36,7 +36,7 @@ from steep.records import (
     settings,
 )
 from steep.store import Store
-from steep.study_cost import scaling_of, with_cost
+from steep.study_cost import scaling_of
 from steep.train import Drain, Outcome, train
 from steep.trainers import TRAINERS
 
@@ -161,9 +161,7 @@ class Study:
     def analyse_with_cost(self) -> Analysis:
         """The same with what lower errors take: what the report shows."""
         with self.store() as store:
-            known = ledger.facts(store, self.spec, self.cut)
-            made = ledger.analysis(store, self.spec, self.cut)
-            return with_cost(made, known, store.measurements(), ledger.steps(store))
+            return ledger.analysis_with_cost(store, self.spec, self.cut)
 
     def report(self) -> Path:
         """Write ``report.html`` and ``results/`` anew, from the store alone; the report's path."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from math import log
 
 import numpy as np
 
 from steep.laws.law import Array
 from steep.planners.contract import Problem, Wanted
-from steep.records import Measurement, Settings, Shard, Trial, settings
+from steep.planners.grid import combinations
+from steep.records import Measurement, Settings, Shard, Trial
 from steep.select import next_size
 from steep.stats.searched import SIZE_EXPONENT, Cell, Coordinates, Tried, by_cell, scored
 
@@ -48,20 +48,14 @@ class Lattice:
 
 def of(problem: Problem) -> Lattice:
     search = problem.spec.search
-    names = sorted(search.hyperparameters)
-    fixed = dict(problem.recipe) | dict(problem.spec.training)
-    combinations = tuple(
-        settings(fixed | dict(zip(names, values, strict=True)))
-        for values in product(*(search.hyperparameters[n] for n in names))
-    )
     draw = problem.shards[0].permutation
     ordered = sorted(problem.shards, key=lambda s: s.samples)
     return Lattice(
         tuple(s for s in ordered if s.permutation == draw),
         tuple(s for s in ordered if s.permutation != draw),
         tuple(problem.spec.family.sizes),
-        tuple(dict.fromkeys(combinations)),
-        tuple(n for n in names if len(search.hyperparameters[n]) > 1),
+        tuple(dict.fromkeys(combinations(problem))),
+        tuple(n for n, values in sorted(search.hyperparameters.items()) if len(values) > 1),
         search.seeds,
         search.extend,
         problem.smallest,

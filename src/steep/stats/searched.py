@@ -100,9 +100,7 @@ def surface_of(
     rows: list[tuple[int, Cell, float, int, float, float]] = []
     squares, df = 0.0, 0
     for i, here in enumerate(tried):
-        logs = {
-            c: [log(m.validation_error or 1) for m in ms if scored(m)] for c, ms in here.items()
-        }
+        logs = {cell: _logs(ms) for cell, ms in here.items()}
         lowest = min((float(np.mean(v)) for v in logs.values() if v), default=0.0)
         for cell, ms in here.items():
             gone = sum(map(lost, ms))
