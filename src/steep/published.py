@@ -45,7 +45,7 @@ from steep.records import (
     encode,
 )
 from steep.results import result_files
-from steep.select import Paired, table
+from steep.select import Paired
 from steep.shared_items import ItemsBySize, best_items
 from steep.study_cost import scaling_of, with_cost
 
@@ -72,6 +72,7 @@ def tables(study: Study) -> dict[str, bytes]:
         registered = ledger.registered(store)
         timed = ledger.prediction_and_took(store)
         counted = ledger.steps(store)
+        trials = ledger.trials(store, study.spec, study.cut)
         asked: _Pairs = {}
         pairs = _noted(paired_by(known, store.items), asked)
         made = ledger.concluded(
@@ -97,7 +98,7 @@ def tables(study: Study) -> dict[str, bytes]:
     items, group = best_items(study, made)
     return {
         FILE: (json.dumps(about, indent=1, allow_nan=False) + "\n").encode(),
-        "trials.csv": _csv(_trials(known, measurements)),
+        "trials.csv": _csv(trials),
         "training_curves.csv.gz": _zipped(_curves(measurements)),
         "pairs.csv": _csv(_pairs(asked)),
         "items.csv.gz": _zipped(_items(items, group)),
@@ -135,12 +136,6 @@ _PAIR = ("permutation", "samples", "size", "hyperparameters", "other_size", "oth
 def _pairs(asked: _Pairs) -> pd.DataFrame:
     rows = [(*place, error) for place, error in asked.items()]
     return pd.DataFrame(rows, columns=[*_PAIR, "standard_error"])
-
-
-def _trials(known: Any, measurements: Any) -> pd.DataFrame:
-    spec = known.spec
-    names = {"study": spec.study, "domain": spec.domain.name, "family": spec.family.name}
-    return table(measurements, unit=known.unit, **names)
 
 
 def _curves(measurements: Any) -> pd.DataFrame:
