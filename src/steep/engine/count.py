@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from steep.engine.meta import meta
 from steep.engine.tally import Tally
 from steep.models.contract import Family
 from steep.trainers.contract import Cost
@@ -36,7 +37,7 @@ _known: dict[Hashable, Cost] = {}
 
 
 def _count(family: Family, size: int, shape: Mapping[str, int], options: Any) -> Cost:
-    with torch.device("meta"):
+    with meta():
         model = family.build(size, shape, options)
         total = parameters(model)
         kept: list[int] = []

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steep.engine.count import parameters
+from steep.engine.meta import meta
 from steep.engine.tally import Tally
 from steep.models.contract import Family
 from steep.models.seq2seq import LENGTH
@@ -65,7 +66,7 @@ def beyond(
 ) -> list[int]:
     """The ends and the middle of a ladder, and sizes above it, up to ``LARGEST`` parameters."""
     found = sorted({sizes[0], sizes[len(sizes) // 2], sizes[-1]})
-    with torch.device("meta"):
+    with meta():
         while parameters(family.build(found[-1], shape, options)) < LARGEST:
             found.append(found[-1] * STRIDE)
     return found
@@ -76,7 +77,7 @@ def _counted(
 ) -> StepCost:
     batch = int(values.get("batch_size", 1))
     lengths = _lengths(family.kind, shape, values)
-    with torch.device("meta"):
+    with meta():
         model = family.build(size, shape, options)
         once, twice = (
             _at_length(model, family.kind, shape, samples, lengths)
@@ -117,7 +118,7 @@ def tally(
 ) -> np.ndarray:
     """[FLOPs of products, other FLOPs, bytes moved, bytes alive at the most, operations] of a step
     without its update, with ``model`` on the meta device."""
-    with torch.device("meta"), Tally() as counted:
+    with meta(), Tally() as counted:
         counted.hold([*model.parameters(), *model.buffers()])
         for parameter in model.parameters():
             parameter.grad = None
