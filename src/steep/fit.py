@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -119,14 +118,13 @@ def fit(
 def points_of(best_fits: Iterable[BestFit]) -> tuple[Point, ...]:
     """The best-fit models of a study as points; held-out and capped ones are kept but not used.
 
-    What the search left over (``stats/searched.py``) adds to the variance of the seeds: the choice
-    is off by the one, its score by the other."""
+    Where the trials make a surface (``stats/searched.py``), it tells how far off a score may be."""
     points = []
     for best in best_fits:
         reason = "held out" if best.held_out else "capped" if best.best.capped else ""
         se = None if best.seed_se is None else best.seed_se / best.best.score
         if se is not None and best.size_curve is not None:
-            se = math.hypot(se, best.size_curve.leftover)
+            se = best.size_curve.score_se
         points.append(
             Point(
                 samples=best.samples,

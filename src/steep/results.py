@@ -54,6 +54,7 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "minimum_parameters_lower": None if curve is None else curve.minimum[1],
         "minimum_parameters_upper": None if curve is None else curve.minimum[2],
         "leftover": None if curve is None else curve.leftover,
+        "score_se": None if curve is None else curve.score_se,
         "flags": "; ".join(b.flags),
     }
     row |= {name: dict(b.metrics).get(name) for name in analysis.measures if name not in row}

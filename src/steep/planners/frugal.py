@@ -8,8 +8,9 @@ known of all shards at once; every decision is read from it:
    per FLOP, on whatever shard: a new cell, another seed of one that cannot be told from its rivals,
    the next rung of a stopped trial. Cheap shards come first because they tell of dear ones, and the
    dear ones are trained only near their predicted optimum;
-3. when nothing is worth its price, every shard's choice gets all its seeds, and its neighbours on
-   the ladder are tried, so that an optimum is told from an edge and a plateau from an optimum.
+3. when nothing is worth its price, every shard's choice gets all its seeds; its neighbours on the
+   ladder are tried, so that an optimum is told from an edge and a plateau from an optimum; and on
+   some shards those in each hyperparameter, where the surface is wrong if it is wrong at all.
 
 Past a shard's first complete trial, new ones run in rungs of its training curve and are left
 STOPPED while they are hopeless (``stats/rungs.py``). A ladder whose edge is best extends itself.
@@ -43,11 +44,11 @@ ADAPTIVE = True
 WORTH = 0.01
 """Least gain, in log error averaged over the shards, for one trial of the choice at the largest
 shard: what costs less must gain in proportion."""
-AS_GOOD = 0.003
-NEARLY = 0.01
-"""In log error: a cheaper cell is chosen before the best one where it is worse by no more than the
-first, or by no more than the second and that is within the standard error of the difference. On a
-plateau that is the smallest adequate size."""
+CHANGE, SMALLER = 0.004, 0.3
+"""The same for a trial that only confirms a choice: what it tells of others comes on top. And the
+part of that for which a smaller model is chosen before a larger one."""
+REACH = 2
+"""Shards to either side of one on which a comparison of hyperparameters is taken to hold."""
 HARDER = 6
 """How often ``WORTH`` is halved while a forecast is not yet as precise as asked."""
 MOST = 1000
@@ -84,7 +85,7 @@ def _decide(
     target = None if until is None else until.forecast_interval
     if target is not None and _precise(state, known, target):
         return ()
-    wanted = _worthwhile(state, WORTH) or _confirm(state) or _bracket(state)
+    wanted = _worthwhile(state, WORTH) or _confirm(state) or _bracket(state) or _compare(state)
     halvings = 0
     while target is not None and not wanted and halvings < HARDER:
         halvings += 1
@@ -132,19 +133,26 @@ class _State:
 
     @property
     def unit(self) -> float:
-        """The price of the choice at the largest shard."""
-        return float(self.price[self.places.index(self.choice(len(self.space.shards) - 1))])
+        """The price of the best cell at the largest shard."""
+        return float(self.price[min(self._on(len(self.space.shards) - 1), key=self._mean)])
 
     def choice(self, shard: int) -> tuple[int, Cell]:
-        """Of a shard's cells that cannot be told from the best, or are as good, the one that is
-        cheapest to train with all seeds: what has been trained already costs nothing more."""
-        here = np.array([k for k, (i, _) in enumerate(self.places) if i == shard])
-        mean, covariance = self.surface.mean, self.surface.covariance
-        best = here[np.argmin(mean[here])]
-        variance = np.diag(covariance)[here] + covariance[best, best] - 2 * covariance[best, here]
-        unsure = np.minimum(np.sqrt(np.maximum(variance, 0.0)), NEARLY)
-        good = here[mean[here] <= mean[best] + np.maximum(AS_GOOD, unsure)]
-        return self.places[min(good.tolist(), key=lambda k: (self._to_confirm(k), k))]
+        """Of a shard's cells the one with the lowest error, where the price of its missing seeds
+        is weighed in, and a part of one trial's: what has been confirmed is kept unless another one
+        is worth its trials, and on a plateau the smallest adequate size is chosen."""
+        each = CHANGE * len(self.space.shards) / self.unit
+
+        def weighed(k: int) -> tuple[float, int]:
+            missing, one = self._to_confirm(k)
+            return self._mean(k) + each * (missing + SMALLER * one), k
+
+        return self.places[min(self._on(shard), key=weighed)]
+
+    def _on(self, shard: int) -> list[int]:
+        return [k for k, (i, _) in enumerate(self.places) if i == shard]
+
+    def _mean(self, k: int) -> float:
+        return float(self.surface.mean[k])
 
     def _to_confirm(self, place: int) -> tuple[float, float]:
         """What the missing seeds of a cell cost, and what one of them does."""
@@ -308,6 +316,24 @@ def _bracket(state: _State) -> tuple[Wanted, ...]:
                 near = Cell(size, cell.hyperparameters)
                 wanted.append(Wanted(state.space.trial(shard, near, 0), up_to, "neighbour"))
     return tuple(wanted)
+
+
+def _compare(state: _State) -> tuple[Wanted, ...]:
+    """The neighbours in each hyperparameter of the choice, where no shard near has tried them at
+    its size. Without rungs: a lower learning rate is slower, and may end lower.
+
+    One shard after the other. The best values change with data and size alike; where they turn out
+    to have done so, the choices at the larger shards move before anything is compared there."""
+    for i, shard in enumerate(state.space.shards):
+        _, cell = state.choice(i)
+        near = [Cell(cell.size, v) for v in lattice.beside(state.space, cell.hyperparameters)]
+        seen = [c for here in state.tried[max(i - REACH, 0) : i + REACH + 1] for c in here]
+        wanted = [
+            Wanted(state.space.trial(shard, c, 0), why="compared") for c in near if c not in seen
+        ]
+        if wanted:
+            return tuple(wanted)
+    return ()
 
 
 def _precise(state: _State, known: Sequence[Measurement], target: float) -> bool:

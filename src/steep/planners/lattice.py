@@ -122,6 +122,22 @@ def spread(space: Lattice, count: int) -> list[Cell]:
     return [every[k] for k in chosen]
 
 
+def beside(space: Lattice, values: Settings) -> list[Settings]:
+    """The combinations that differ in one hyperparameter: by a step, where it is a number."""
+    found = []
+    for name, choices in space.coordinates.choices:
+        here = dict(values)[name]
+        numbers = all(not isinstance(c, (str, bool)) for c in choices)
+        ordered = sorted(choices) if numbers else list(choices)
+        at = ordered.index(here)
+        near = ordered[max(at - 1, 0) : at + 2] if numbers else ordered
+        for choice in near:
+            other = tuple((n, choice if n == name else v) for n, v in values)
+            if choice != here and other in space.combinations:
+                found.append(other)
+    return found
+
+
 def alike(cell: Cell, trial: Trial) -> bool:
     """Whether their training curves are evaluated at the same steps."""
     return dict(cell.hyperparameters).get("batch_size") == trial.hyperparameter("batch_size")

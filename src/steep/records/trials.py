@@ -180,6 +180,10 @@ class SizeCurve:
     leftover: float
     """Expected excess of the chosen candidate over the best that was to be found: root mean square,
     in log error."""
+    score_se: float
+    """Standard error of the score as the error of the best model that was to be found, in logs:
+    noise of seeds, luck of the chosen ones, and the search's leftover; without what all shards
+    have of it in common, which no exponent sees."""
 
 
 @dataclass(frozen=True)

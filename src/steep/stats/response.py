@@ -117,12 +117,11 @@ def fit_surface(
 def _prior(a: Array, b: Array, table: Array) -> Array:
     """Prior covariance (settings, len(a), len(b)) without noise."""
     apart = (a[:, None, :] - b[None, :, :]) ** 2
-    lengths = [table[:, 1], table[:, 2]] + [table[:, 3]] * (a.shape[1] - 2)
-    form = sum(
-        apart[None, :, :, i] / length[:, None, None] ** 2 for i, length in enumerate(lengths)
-    )
+    lengths, of_setting = np.unique(table[:, 1:4], axis=0, return_inverse=True)
+    scales = -0.5 / lengths[:, [0, 1] + [2] * (a.shape[1] - 2)] ** 2
+    form = np.exp(np.tensordot(scales, apart, axes=(1, 2)))
     law = LEVEL**2 + SLOPE_SD**2 * a[:, None, 0] * b[None, :, 0]
-    return np.asarray(law[None] + table[:, 0, None, None] ** 2 * np.exp(-0.5 * form))
+    return np.asarray(law + table[:, 0, None, None] ** 2 * form[of_setting.ravel()])
 
 
 def _distance_from_middle(table: Array) -> Array:

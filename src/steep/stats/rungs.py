@@ -10,15 +10,19 @@ ranked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf, log
 
-from steep.records import Measurement
+from steep.records import Evaluation, Measurement
 
 RUNGS = ((0.5, 0.7, 0.06), (1.0, 0.85, 0.03))
 """(steps relative to the reference's best step, share of the gap that remains in the end,
 standard error of log error for a small gap)."""
 WIDER = 0.15
-"""By how much the standard error grows with the gap."""
+"""By how much the standard error grows with the gap of one that trails."""
+FALLS, FASTER = 0.3, 0.5
+"""How much lower one is expected to end, and by how much its standard error grows, where its error
+fell faster over the last two evaluations than the reference's did."""
 
 
 def steps_of(reference: Measurement) -> tuple[int, ...]:
@@ -39,15 +43,33 @@ def share(steps: int | None, reference: Measurement) -> float:
 
 
 def foretold(trial: Measurement, reference: Measurement) -> tuple[float, float]:
-    """(log error in the end, its standard error) of a trial that stopped at a rung."""
+    """(log error in the end, its standard error) of a trial that stopped at a rung.
+
+    One that still falls faster than the reference did goes on falling, nobody knows for how long: a
+    lower learning rate is slower, and may end lower. And what it has reached it keeps."""
     final = log(reference.validation_error or 1.0)
-    reached = [e.validation_error for e in trial.curve if e.step <= trial.steps]
-    then = [e.validation_error for e in reference.curve if e.step <= trial.steps]
-    if not reached or not then or not min(reached) > 0:
+    reached = [log(e.validation_error) for e in _until(trial, trial.steps)]
+    then = [log(e.validation_error) for e in _until(reference, trial.steps)]
+    if not reached or not then:
         return final, inf
-    gap = log(min(reached) / min(then))
-    remains = max((r for r in RUNGS if trial.steps >= r[0] * reference.best_step), default=RUNGS[0])
-    return final + remains[1] * gap, remains[2] + WIDER * abs(gap)
+    gap = min(reached) - min(then)
+    faster = max(0.0, _fall(reached) - _fall(then))
+    _, remains, se = _rung(trial.steps, reference)
+    told = final + remains * gap - FALLS * faster
+    return min(told, min(reached)), se + WIDER * max(gap, 0.0) + FASTER * faster
+
+
+def _until(trial: Measurement, step: int) -> list[Evaluation]:
+    return [e for e in trial.curve if e.step <= step and e.validation_error > 0]
+
+
+def _fall(logs: Sequence[float]) -> float:
+    """Of the lowest error, over the last two evaluations."""
+    return min(logs[:-2], default=logs[0]) - min(logs)
+
+
+def _rung(steps: int, reference: Measurement) -> tuple[float, float, float]:
+    return max((r for r in RUNGS if steps >= r[0] * reference.best_step), default=RUNGS[0])
 
 
 def variance(steps: int | None, reference: Measurement, difference: float) -> float:
@@ -55,5 +77,5 @@ def variance(steps: int | None, reference: Measurement, difference: float) -> fl
     expected to end ``difference`` above the reference."""
     if steps is None:
         return 0.0
-    remains = max((r for r in RUNGS if steps >= r[0] * reference.best_step), default=RUNGS[0])
-    return float((remains[2] + WIDER * abs(difference) / remains[1]) ** 2)
+    _, remains, se = _rung(steps, reference)
+    return float((se + WIDER * max(difference, 0.0) / remains) ** 2)

@@ -8,7 +8,12 @@ All trials of one draw of the data make one surface (``response.py``); of each s
 - the *leftover of the search*: the root mean square, over draws, of f(chosen) - min f over the
   sizes and hyperparameters that were compared in the study, on this shard or on another. It is the
   expected opportunity cost of Chick & Inoue 2001 (Operations Research 49:732) with squared loss. It
-  shrinks as candidates are tried and repeated, and is what a small search adds to a point's error.
+  shrinks as candidates are tried and repeated;
+- the standard error of the shard's score: the root mean square, over draws, of log score - min f,
+  less its mean over shards. The choice is off by the leftover, and its score by the noise of its
+  seeds; but of many candidates as good as each other the luckiest has a score that is low on every
+  shard, and varies less than one candidate's. So it is less than the sum of the two, and it is what
+  a point of the learning curve weighs by.
 """
 
 from __future__ import annotations
@@ -152,15 +157,34 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
     surface = surface_of(samples, tried, coordinates, cells)
     known = {m.trial.size: float(m.parameters or 0) for m in measurements if scored(m)}
     random = np.random.default_rng(0)
+    draws = [_of_shard(surface, cells, i, tried[i], random) for i in range(len(fitted))]
+    score_se = _score_se([log(b.best.score) for b in fitted], draws)
     curves = []
     for i, b in enumerate(fitted):
-        here = np.array([k for k, (shard, _) in enumerate(cells) if shard == i])
-        draws = _draws(surface, here, random)
-        means = [float(np.mean(logs)) for ms in tried[i].values() if (logs := _logs(ms))]
-        draws = min(means) + unsquash(draws - min(means))
+        here = [cell for shard, cell in cells if shard == i]
         chosen = Cell(b.best.size, b.best.hyperparameters)
-        curves.append(_size_curve([cells[k][1] for k in here], draws, chosen, known, random))
+        curves.append(_size_curve(here, draws[i], chosen, known, score_se[i], random))
     return curves
+
+
+def _of_shard(
+    surface: Surface,
+    cells: Sequence[tuple[int, Cell]],
+    shard: int,
+    tried: Tried,
+    random: np.random.Generator,
+) -> Array:
+    """Log error of the shard's cells, (draws, cells)."""
+    here = np.array([k for k, (i, _) in enumerate(cells) if i == shard])
+    lowest = min(float(np.mean(logs)) for ms in tried.values() if (logs := _logs(ms)))
+    return lowest + unsquash(_draws(surface, here, random) - lowest)
+
+
+def _score_se(scores: Sequence[float], draws: Sequence[Array]) -> list[float]:
+    """``scores`` in logs."""
+    off = [score - d.min(axis=1) for score, d in zip(scores, draws, strict=True)]
+    common = np.mean([gap.mean() for gap in off])
+    return [float(np.sqrt(((gap - common) ** 2).mean())) for gap in off]
 
 
 def _compared(tried: Sequence[Tried]) -> tuple[tuple[str, tuple[Value, ...]], ...]:
@@ -193,6 +217,7 @@ def _size_curve(
     draws: Array,
     chosen: Cell,
     known: Mapping[int, float],
+    score_se: float,
     random: np.random.Generator,
 ) -> SizeCurve:
     """``draws`` (draws, cells) of log error; ``known`` the parameters by size."""
@@ -220,6 +245,7 @@ def _size_curve(
         minimum=(parameters(mid), parameters(low), parameters(high)),
         minimum_size=(mid, low, high),
         leftover=float(np.sqrt((regret**2).mean())),
+        score_se=score_se,
     )
 
 

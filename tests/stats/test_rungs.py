@@ -1,0 +1,61 @@
+"""What a stopped training curve foretells."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from steep.records import Evaluation, Measurement, Status, Trial
+from steep.stats import rungs
+
+STEPS = (10, 20, 40, 80, 160, 320)
+
+
+def curve(*errors: float, size: int = 8) -> Measurement:
+    points = [
+        Evaluation(s, float(s), float(s), None, e, e) for s, e in zip(STEPS, errors, strict=False)
+    ]
+    best = min(points, key=lambda p: p.validation_error)
+    trial = Trial(0, 100, 100.0, size, (("learning_rate", 0.1),), 0)
+    return Measurement(
+        trial,
+        Status.COMPLETE,
+        validation_error=best.validation_error,
+        best_step=best.step,
+        steps=points[-1].step,
+        curve=tuple(points),
+    )
+
+
+REFERENCE = curve(0.9, 0.6, 0.5, 0.4, 0.42, 0.42)
+"""Best at step 80: the rungs are 40 and 80."""
+
+
+def test_the_rungs_lie_at_half_the_best_step_and_at_it() -> None:
+    assert rungs.steps_of(REFERENCE) == (40, 80)
+    assert [rungs.after(s, REFERENCE) for s in (0, 40, 80)] == [40, 80, None]
+
+
+def test_what_trails_in_parallel_trails_by_less_in_the_end() -> None:
+    """The same fall, 10 % above: 0.7 and 0.85 of it remain."""
+    for count, remains in ((3, 0.7), (4, 0.85)):
+        above = [1.1 * e for e in (0.9, 0.6, 0.5, 0.4)[:count]]
+        told, se = rungs.foretold(curve(*above), REFERENCE)
+        assert told == pytest.approx(math.log(0.4) + remains * math.log(1.1))
+        assert 0.03 < se < 0.1
+
+
+def test_what_has_been_reached_is_kept() -> None:
+    """One that lies below the reference's end already cannot end above what it has reached."""
+    told, se = rungs.foretold(curve(0.5, 0.4, 0.35), REFERENCE)
+    assert told <= math.log(0.35)
+    assert se == pytest.approx(0.06)
+
+
+def test_one_that_still_falls_fast_may_end_lower() -> None:
+    """Behind at the rung, but on its way: expected lower, and less surely, than one that stands."""
+    falling, fall_se = rungs.foretold(curve(3.0, 1.2, 0.55), REFERENCE)
+    standing, stand_se = rungs.foretold(curve(0.9, 0.6, 0.55), REFERENCE)
+    assert falling < standing
+    assert fall_se > 2 * stand_se
