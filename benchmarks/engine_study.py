@@ -34,7 +34,7 @@ SPEC: dict[str, Any] = {
     },
     "family": {"name": "resnet", "sizes": [4, 8, 16]},
     "shards": {"smallest": 125, "largest": 1000},
-    "search": {"seeds": 2, "extend": 0},
+    "search": {"planner": "grid", "seeds": 2, "extend": 0},
     "training": {"learning_rate": 0.05},
     "stop": {"evaluations": 6, "patience": 2},
 }

@@ -111,7 +111,7 @@ def _comparisons(found: dict[str, Analysis]) -> Iterator[str]:
             continue
         told = comparison_of([str(RESULTS / name) for name in members], level=0.9, margin=0.1)
         yield f"\n## {domain}: {', '.join(members)}\n\n{told.sentence}\n"
-        for pair in told.pairs:
+        for pair in told.pairs if len(members) > 2 else ():  # the sentence of two says it
             yield f"\n**{pair.first} against {pair.second}.** {' '.join(pair.sentences)}\n"
         for note in told.notes:
             yield f"\n{note}\n"
