@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from steep import testing
-from steep.config import Loaded, from_values
+from steep.config import Loaded, from_values, open_domain
 from steep.domains import images
 from steep.records import Status, Trial, settings
 from steep.trainers import engine
@@ -74,3 +74,31 @@ def test_pieces_that_do_not_fit_are_named(loaded: Loaded) -> None:
     wrong_family = Loaded(spec.model_copy(update={"family": text}), loaded.base)
     with pytest.raises(ValueError, match="made for a stream domain"):
         engine.cost(wrong_family, domain, 2)
+
+
+@pytest.mark.parametrize("family", ["lstm", "transformer", "rhn"])
+def test_memory_is_what_a_step_has_alive(tmp_path: Path, family: str) -> None:
+    """What comes with every symbol of a batch, whoever counts the family's FLOPs."""
+    words = np.random.default_rng(0).integers(0, 20, 6000)
+    (tmp_path / "text.txt").write_text(" ".join(chr(97 + w) * 3 for w in words))
+    values = {
+        "study": "tiny",
+        "domain": {"name": "characters", "train": "text.txt"},
+        "family": {"name": family, "sizes": [32]},
+        "shards": {"smallest": 1000},
+    }
+    loaded = from_values(values, tmp_path)
+    domain = open_domain(loaded)
+    items = np.arange(len(domain.items().size))
+
+    def needed(batch_size: int) -> tuple[float, float]:
+        given = settings({"batch_size": batch_size, "sequence_length": 50})
+        samples = float(domain.items().size.sum())
+        per_step = samples / domain.steps_per_epoch(items, dict(given))
+        return engine.memory(loaded, domain, Trial(0, 1, samples, 32, given, 0), items), per_step
+
+    (few, units), (many, more) = needed(4), needed(32)
+    (step,) = {s for s in engine.steps(loaded, domain) if s.size == 32}
+    assert few > 4e8 + 3 * 4 * step.parameters
+    assert many - few == pytest.approx(step.footprint(more) - step.footprint(units))
+    assert many - few > 5 * 32 * 4 * (more - units)  # five a unit and symbol

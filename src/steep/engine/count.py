@@ -40,18 +40,8 @@ def _count(family: Family, size: int, shape: Mapping[str, int], options: Any) ->
     with meta():
         model = family.build(size, shape, options)
         total = parameters(model)
-        kept: list[int] = []
-
-        def keep(tensor: torch.Tensor) -> torch.Tensor:
-            kept.append(0 if isinstance(tensor, nn.Parameter) else tensor.nbytes)
-            return tensor
-
-        hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-        with Tally() as counter, hooks:
-            flops = (family.flops or _OF_KIND[family.kind])(model, shape)
-        # Whatever was run to count FLOPs kept this much for each of them.
-        activations = flops * sum(kept) / max(counter.products, 1)
-        return Cost(total, total - family.embeddings(model), flops, activations)
+        flops = (family.flops or _OF_KIND[family.kind])(model, shape)
+        return Cost(total, total - family.embeddings(model), flops)
 
 
 def _per_symbol(model: nn.Module, shape: Mapping[str, int]) -> float:

@@ -48,8 +48,6 @@ class Cost:
     parameters_without_embeddings: int
     flops: float
     """Training FLOPs (forward and backward, multiply and add counted) per unit of m."""
-    activations: float = 0.0
-    """Bytes per unit of m that the plain model keeps from the forward pass for the backward one."""
 
 
 class Handle(Protocol):

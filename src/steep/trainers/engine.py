@@ -40,12 +40,19 @@ def cost(loaded: Loaded, domain: Domain, size: int) -> Cost | None:
 
 def steps(loaded: Loaded, domain: Domain) -> tuple[StepCost, ...]:
     """Counted as ``cost`` is, operation by operation; a second or two."""
-    from steep.engine.steps import beyond, step_cost
+    from steep.engine.steps import beyond
+
+    family, options = _family(loaded, domain)
+    sizes = beyond(family, tuple(sorted(loaded.spec.family.sizes)), domain.shape, options)
+    return tuple(_step(loaded, domain, size) for size in sizes)
+
+
+def _step(loaded: Loaded, domain: Domain, size: int) -> StepCost:
+    from steep.engine.steps import step_cost
 
     family, options = _family(loaded, domain)
     values = {**family.recipe, **loaded.spec.training}
-    sizes = beyond(family, tuple(sorted(loaded.spec.family.sizes)), domain.shape, options)
-    return tuple(step_cost(family, size, domain.shape, options, values) for size in sizes)
+    return step_cost(family, size, domain.shape, options, values)
 
 
 def extent(
@@ -68,19 +75,18 @@ def schedule(
 
 
 def memory(loaded: Loaded, domain: Domain, trial: Trial, items: np.ndarray) -> float:
-    """A process with torch, copies of the weights, and one step's activations with their gradients.
+    """A process with torch, what a step of the plain model has alive, and copies of the weights.
 
     Good to a factor of two: kernels keep less, and an evaluation may take more than a step."""
-    found = cost(loaded, domain, trial.size)
-    assert found is not None
+    step = _step(loaded, domain, trial.size)
     units = trial.samples / domain.steps_per_epoch(items, dict(trial.hyperparameters))
-    return _PROCESS + _COPIES * 4 * found.parameters + 2 * units * found.activations
+    return _PROCESS + step.footprint(units) + _COPIES * 4 * step.parameters
 
 
 _PROCESS = 4e8
 """Bytes of a worker with torch loaded that trains nothing large."""
-_COPIES = 7
-"""Weights, gradients, two states of an optimizer, the average, the best, and one being saved."""
+_COPIES = 3
+"""Of the weights, beside those of a step: the average, the best, and one being saved."""
 
 
 def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
