@@ -236,7 +236,8 @@ search:
         notes = [
             f"{exact(self.total)} {unit} to train on, {exact(len(study.cut.validation))} items to"
             f" validate, {exact(len(study.cut.test))} to test"
-            f" ({study.cut.removed} duplicates removed).",
+            f" ({study.cut.removed} duplicates removed, {study.items.left_out} left out by"
+            " the domain's options).",
             f"{len(fitted)} shards to fit, {count(fitted[0].samples)} to"
             f" {count(fitted[-1].samples)} {unit}, and one of {count(study.cut.shards[-1].samples)}"
             f" held out: about {duration(took)} on this machine.",

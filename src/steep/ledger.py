@@ -231,6 +231,7 @@ def _provenance(
             "seconds": sum(m.seconds for m in measurements),
             "flops": sum(m.flops or 0.0 for m in measurements),
             "duplicates removed from training": int(known["removed_duplicates"]),
+            "left out by the domain's options": int(known.get("left_out", 0)),
             "seed": spec.seed,
         }
         | {f"{n}: learnt once, known to every shard": "yes" for n in known.get("learnt", ())}

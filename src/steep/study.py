@@ -392,6 +392,7 @@ class Study:
             "best_guess": dict(self.domain.best_guess(order, self.cut.validation)),
             "sizes": {str(s): [c.parameters, c.flops] for s, c in dial.items() if c is not None},
             "removed_duplicates": self.cut.removed,
+            "left_out": self.items.left_out,
             "learnt": sorted(getattr(self.domain, "learnt", ())),
         }
         ledger.register_facts(store, facts)

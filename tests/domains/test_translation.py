@@ -295,7 +295,8 @@ def test_a_study_keeps_its_pieces_when_pairs_are_added(tmp_path: Path) -> None:
 def test_long_pairs_are_left_out(tmp_path: Path) -> None:
     write(tmp_path / "a.tsv", [*sentences(30), ("das " * 40, "the")])
     assert len(opened(tmp_path).items().size) == 31
-    assert len(opened(tmp_path, longest=40).items().size) == 30
+    short = opened(tmp_path, longest=40).items()
+    assert (len(short.size), short.left_out) == (30, 1)
     with pytest.raises(DataError, match="every pair is longer than 2 word pieces"):
         opened(tmp_path, longest=2)
 

@@ -48,6 +48,8 @@ class Items:
     """uint64 [N], a hash of what a model could remember an item by, where less than the whole of
     it is enough (a transcript that several clips have): training items that share it with V or
     the test part are left out. None: ``digest``."""
+    left_out: int = 0
+    """Items of the files that the domain's options exclude (too long, say) and nobody sees."""
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ def open_domain(options: Options, base: Path) -> Speech:
         computed,
         alphabet,
         files,
+        int(np.sum(~kept)),
     )
 
 
@@ -129,8 +130,11 @@ class Speech:
         computed: audio.Features,
         alphabet: str,
         files: Mapping[str, str],
+        left_out: int = 0,
     ) -> None:
-        """``clip`` [N]: each row's clip in ``computed``; ``digests`` of its audio."""
+        """``clip`` [N]: each row's clip in ``computed``; ``digests`` of its audio; ``left_out``:
+        how many others there were."""
+        self._left_out = left_out
         self.alphabet = "".join(sorted(set(alphabet)))
         symbol = {character: 1 + n for n, character in enumerate(self.alphabet)}
         self._texts = [row.text for row in rows]
@@ -157,7 +161,13 @@ class Speech:
     def items(self) -> Items:
         transcript = np.array([digest_of(text.encode()) for text in self._texts], np.uint64)
         return Items(
-            self._hours, self._digest, self._group, self._part, None, self._files, (), transcript
+            self._hours,
+            self._digest,
+            self._group,
+            self._part,
+            files=self._files,
+            known_by=transcript,
+            left_out=self._left_out,
         )
 
     def best_guess(self, items: np.ndarray, validation: np.ndarray) -> Mapping[str, float]:

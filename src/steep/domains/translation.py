@@ -141,6 +141,7 @@ class Translation:
                 raise DataError(f"{name}: every pair is longer than {options.longest} word pieces")
         self._source, self._target = (Side([side[i] for i in kept]) for side in sides)
         self._pairs = [pairs[i] for i in kept]
+        self._left_out = len(pairs) - len(kept)
         self._part, self._options = part[kept], options
         self._files = {**files, PIECES: pieces.fingerprint}
         self.pieces = pieces
@@ -164,6 +165,7 @@ class Translation:
             self._part,
             files=self._files,
             fixed=(PIECES,),
+            left_out=self._left_out,
         )
 
     def best_guess(self, items: np.ndarray, validation: np.ndarray) -> Mapping[str, float]:
