@@ -86,8 +86,7 @@ NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
 
 
 def same_text(made: str, committed: str) -> bool:
-    """Equal but for the last digits of numbers: another processor rounds otherwise, and draws from a
-    surface with nearly singular covariance repeat it to five digits."""
+    """Equal but for the last digits of numbers, which another processor may round otherwise."""
     if NUMBER.sub("#", made) != NUMBER.sub("#", committed):
         return False
     numbers = [np.array(NUMBER.findall(text), float) for text in (made, committed)]

@@ -184,7 +184,13 @@ def _score_se(scores: Sequence[float], draws: Sequence[Array]) -> list[float]:
     """``scores`` in logs."""
     off = [score - d.min(axis=1) for score, d in zip(scores, draws, strict=True)]
     common = np.mean([gap.mean() for gap in off])
-    return [float(np.sqrt(((gap - common) ** 2).mean())) for gap in off]
+    return [_told(float(np.sqrt(((gap - common) ** 2).mean()))) for gap in off]
+
+
+def _told(value: float) -> float:
+    """To four digits: 400 draws tell no more, and of a nearly singular covariance they differ in
+    the sixth with the number of threads, which no fit that rests on them should show."""
+    return float(f"{value:.4g}")
 
 
 def _compared(tried: Sequence[Tried]) -> tuple[tuple[str, tuple[Value, ...]], ...]:
@@ -239,12 +245,12 @@ def _size_curve(
     return SizeCurve(
         sizes=tuple(sizes),
         parameters=tuple(parameters(s) for s in sizes),
-        lower=tuple(error[0].tolist()),
-        error=tuple(error[1].tolist()),
-        upper=tuple(error[2].tolist()),
-        minimum=(parameters(mid), parameters(low), parameters(high)),
-        minimum_size=(mid, low, high),
-        leftover=float(np.sqrt((regret**2).mean())),
+        lower=tuple(map(_told, error[0].tolist())),
+        error=tuple(map(_told, error[1].tolist())),
+        upper=tuple(map(_told, error[2].tolist())),
+        minimum=(_told(parameters(mid)), _told(parameters(low)), _told(parameters(high))),
+        minimum_size=(_told(mid), _told(low), _told(high)),
+        leftover=_told(float(np.sqrt((regret**2).mean()))),
         score_se=score_se,
     )
 
