@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import log
+from math import floor, log, log10
 
 import numpy as np
 
@@ -190,7 +190,7 @@ def _score_se(scores: Sequence[float], draws: Sequence[Array]) -> list[float]:
 def _told(value: float) -> float:
     """To four digits: 400 draws tell no more, and of a nearly singular covariance they differ in
     the sixth with the number of threads, which no fit that rests on them should show."""
-    return float(f"{value:.4g}")
+    return round(value, 3 - floor(log10(abs(value)))) if value else 0.0
 
 
 def _compared(tried: Sequence[Tried]) -> tuple[tuple[str, tuple[Value, ...]], ...]:
