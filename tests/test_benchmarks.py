@@ -71,8 +71,6 @@ def test_what_small_shards_say_is_not_taken_to_large_ones(
         found = planners.on_real("characters", "frugal", seed, 0.0)
         assert np.mean(found.excess) < 0.02
         assert found.beta_g < 0.05
-    planners.real.cache_clear()
-    planners.reference.cache_clear()
 
 
 def test_the_grid_costs_itself_and_has_no_excess_over_itself(planners: Any) -> None:

@@ -90,7 +90,7 @@ def same_text(made: str, committed: str) -> bool:
     if NUMBER.sub("#", made) != NUMBER.sub("#", committed):
         return False
     numbers = [np.array(NUMBER.findall(text), float) for text in (made, committed)]
-    return np.allclose(*numbers, rtol=1e-4, atol=1e-8)
+    return np.allclose(*numbers, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", RESULTS.names())

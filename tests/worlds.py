@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ def problem(
     samples: Sequence[int] = SAMPLES,
     permutations: int = 1,
     smallest: int = 1,
+    recipe: Mapping[str, Any] = MappingProxyType({"momentum": 0.9}),
     **search: Any,
 ) -> Problem:
     values = {
@@ -44,7 +46,7 @@ def problem(
         "trainer": {"name": "replay", "table": "none.csv"},
     }
     shards = [Shard(p, m, float(m), "items") for p in range(permutations) for m in samples]
-    return Problem(from_values(values).spec, tuple(shards), settings({"momentum": 0.9}), smallest)
+    return Problem(from_values(values).spec, tuple(shards), settings(recipe), smallest)
 
 
 def rate(trial: Trial) -> float:

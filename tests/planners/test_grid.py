@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
-from steep.config import Spec, from_values
+import worlds
 from steep.planners import grid
 from steep.planners.contract import Problem
-from steep.records import Measurement, Shard, Status, Trial, settings
+from steep.records import Measurement, Status, Trial, settings
+from worlds import rate
 
 SAMPLES = (100, 200, 400, 1600)
 World = Callable[[Trial], float | None]
@@ -26,21 +27,10 @@ def problem(
     sizes: Sequence[int] = (4, 8, 16),
     rates: Sequence[float] = (0.01, 0.1),
     samples: Sequence[int] = SAMPLES,
-    permutations: int = 1,
-    smallest: int = 1,
-    **search: Any,
+    **asked: Any,
 ) -> Problem:
-    values = {
-        "study": "s",
-        "domain": {"name": "external", "items": 10},
-        "family": {"name": "none", "sizes": list(sizes)},
-        "shards": {"smallest": 1},
-        "search": {"hyperparameters": {"learning_rate": list(rates)}} | search,
-        "trainer": {"name": "synthetic"},
-    }
-    spec: Spec = from_values(values).spec
-    shards = [Shard(p, m, float(m), "items") for p in range(permutations) for m in samples]
-    return Problem(spec, tuple(shards), settings({"learning_rate": 0.5}), smallest)
+    asked |= {"sizes": sizes, "rates": rates, "samples": samples, "recipe": {"learning_rate": 0.5}}
+    return worlds.problem("grid", **asked)
 
 
 def measured(trial: Trial, error: float | None) -> Measurement:
@@ -50,10 +40,6 @@ def measured(trial: Trial, error: float | None) -> Measurement:
 
 def wanted(p: Problem, finished: Sequence[Measurement], running: Sequence[Trial] = ()) -> list[Any]:
     return [w.trial for w in grid.plan(p, finished, running, None)]
-
-
-def rate(trial: Trial) -> float:
-    return float(dict(trial.hyperparameters)["learning_rate"])
 
 
 def noisy(error: float, trial: Trial, spread: float = 0.01) -> float:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from math import log
 
 import numpy as np
@@ -131,7 +131,7 @@ class _State:
         price = lattice.prices(space, known, places)
         return cls(space, tried, tuple(places), surface, price, reference, left)
 
-    @property
+    @cached_property
     def unit(self) -> float:
         """The price of the best cell at the largest shard."""
         return float(self.price[min(self._on(len(self.space.shards) - 1), key=self._mean)])
