@@ -102,6 +102,10 @@ class Stop(Strict):
     """A trial makes at least this many evaluations and at most twice as many."""
     patience: Count = 3
     """Ends when V has not improved for this many evaluations."""
+    improvement: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """A lower error counts for patience where it is lower by more than this fraction. The score is
+    the lowest all the same. For errors that creep down within their noise for hundreds of
+    epochs, as a character error rate does."""
     ratio: Annotated[float, Field(gt=1, le=4)] = 1.35
     """Steps at one evaluation over steps at the one before."""
     first: Count | None = None

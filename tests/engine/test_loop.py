@@ -180,6 +180,16 @@ def test_test_part_is_seen_once_with_the_best_weights(monkeypatch) -> None:
     assert len(asked) == measured.evaluations + 2
 
 
+def test_ends_where_improvement_is_asked_for_and_scores_the_lowest() -> None:
+    stop = Stop(evaluations=2, patience=1, first=2, ratio=1.5, improvement=0.9)
+    run = setup(pixels(), resnet.FAMILY, resnet.Options(stages=2), stop=stop)
+    measured = loop.train(run, trial(), shard(), MemoryHandle())
+    first, second = (point.validation_error for point in measured.curve)
+    assert measured.status == Status.COMPLETE
+    assert 0.1 * first < second < first
+    assert measured.validation_error == second
+
+
 def test_cap_while_improving() -> None:
     stop = Stop(evaluations=2, patience=9, first=2, ratio=1.5)
     run = setup(pixels(), resnet.FAMILY, resnet.Options(stages=2), stop=stop)

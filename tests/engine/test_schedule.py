@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steep.config import Stop
-from steep.engine.schedule import evaluation_steps
+from steep.engine.schedule import evaluation_steps, without_improvement
 
 STOPS = st.builds(
     Stop,
@@ -41,3 +41,16 @@ def test_a_lower_cap_is_itself_evaluated() -> None:
     assert evaluation_steps(Stop(first=10, ratio=2.0, max_steps=50), 1) == (10, 20, 40, 50)
     assert evaluation_steps(Stop(first=10, ratio=2.0, max_steps=40), 1) == (10, 20, 40)
     assert evaluation_steps(Stop(first=10, max_steps=4), 1) == (4,)
+
+
+def test_creeping_down_is_no_improvement() -> None:
+    """2 % in all, never 1 % at once from the last that counted, until it has added up to it."""
+    errors = [0.500, 0.498, 0.496, 0.494]
+    plain, asking = Stop(), Stop(improvement=0.01)
+    assert [without_improvement(plain, errors[:n]) for n in range(5)] == [0, 0, 0, 0, 0]
+    assert [without_improvement(asking, errors[:n]) for n in range(5)] == [0, 0, 1, 2, 0]
+
+
+@given(st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4]), min_size=1, max_size=30))
+def test_by_default_patience_counts_from_the_first_lowest(errors: list[float]) -> None:
+    assert without_improvement(Stop(), errors) == len(errors) - 1 - errors.index(min(errors))

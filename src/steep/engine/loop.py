@@ -25,7 +25,7 @@ from steep.engine import checkpoint, environment
 from steep.engine.average import Average
 from steep.engine.count import cost
 from steep.engine.optimizers import OPTIMIZERS, Optimizer
-from steep.engine.schedule import evaluation_steps
+from steep.engine.schedule import evaluation_steps, without_improvement
 from steep.models.contract import Family
 from steep.records import Evaluation, Measurement, Settings, Status, Trial, settings
 from steep.trainers.contract import Drained, Handle, ShardItems
@@ -169,11 +169,9 @@ def _step(domain: Domain, run: Run, batch: Any, clip: float) -> float:
 def _ended(
     run: Run, stop: Stop, schedule: tuple[int, ...]
 ) -> tuple[Status, str | None] | tuple[()]:
-    """Empty while the trial goes on. Patience counts evaluations since the best one."""
+    """Empty while the trial goes on."""
     made = len(run.curve)
-    if run.best is None:
-        return ()
-    since = sum(point.step > run.best.step for point in run.curve)
+    since = without_improvement(stop, (point.validation_error for point in run.curve))
     if since >= stop.patience and made >= min(stop.evaluations, len(schedule)):
         return Status.COMPLETE, None
     if made == len(schedule):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from steep.config import Stop
 
@@ -24,3 +25,12 @@ def evaluation_steps(stop: Stop, steps_per_epoch: int) -> tuple[int, ...]:
     if stop.max_steps is not None and steps[-1] > stop.max_steps:
         steps = [step for step in steps if step < stop.max_steps] + [stop.max_steps]
     return tuple(steps)
+
+
+def without_improvement(stop: Stop, errors: Iterable[float]) -> int:
+    """Evaluations since V's error last fell by more than ``stop.improvement`` of itself."""
+    mark, since = math.inf, 0
+    for error in errors:
+        improved = error < mark * (1 - stop.improvement)
+        mark, since = (error, 0) if improved else (mark, since + 1)
+    return since
