@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +51,8 @@ class Setup:
     device: str = "cpu"
     train_items: int = 1000
     """Items of the shard on which the training error of the best model is measured."""
+    packed: bool = False
+    """Gradients come from packed.py, together with other trials'."""
 
 
 @dataclass
@@ -69,6 +71,8 @@ class Run:
 
     model: torch.nn.Module
     optimizer: Optimizer
+    engine: str
+    """What computes its gradients."""
     average: Average | None = None
     """Averaged weights, evaluated in place of the last ones; None where the recipe has none."""
     state: Any = None
@@ -90,16 +94,51 @@ class Run:
         return self.seconds + time.perf_counter() - self.started
 
 
+class Loss(NamedTuple):
+    """Of one batch, whose gradient is in the model's parameters."""
+
+    total: Tensor
+    """Summed over units."""
+    count: float
+    """Units."""
+    state: Any
+    """The domain's, after the batch."""
+
+
 def train(setup: Setup, trial: Trial, shard: ShardItems, handle: Handle) -> Measurement:
     """Train one trial to its end, or to ``handle.up_to_steps``.
 
     Raises Drained after saving when the handle drains."""
+    steps = training(setup, trial, shard, handle)
+    answer = None
+    while True:
+        try:
+            run, batch = steps.send(answer)
+        except StopIteration as end:
+            measured: Measurement = end.value
+            return measured
+        answer = gradient(setup.domain, run, batch)
+
+
+def gradient(domain: Domain, run: Run, batch: Any) -> Loss:
+    """Put the gradient of the mean loss over the batch's units into the model's parameters."""
+    total, count, state = domain.loss(run.model, batch, run.state)
+    (total / count).backward()
+    return Loss(total.detach(), count, state)
+
+
+Training = Generator[tuple["Run", Any], Loss | None, Measurement]
+"""A trial that asks, step by step, for the gradient of (run, batch), and returns its result."""
+
+
+def training(setup: Setup, trial: Trial, shard: ShardItems, handle: Handle) -> Training:
+    """One trial, all but its gradients. Raises as ``train``."""
     values = {**setup.hyperparameters, **dict(trial.hyperparameters)}
     steps_per_epoch = setup.domain.steps_per_epoch(shard.train, values)
     schedule = evaluation_steps(setup.stop, steps_per_epoch)
     run = _begin(setup, trial, values)
     _resume(run, trial, handle.load())
-    status, reason = _advance(setup, run, trial, shard, handle, values, schedule)
+    status, reason = yield from _advance(setup, run, trial, shard, handle, values, schedule)
     return _measure(setup, run, trial, shard, handle, status, reason)
 
 
@@ -111,7 +150,8 @@ def _begin(setup: Setup, trial: Trial, values: Mapping[str, Any]) -> Run:
     model = setup.family.build(trial.size, setup.domain.shape, setup.options).to(setup.device)
     optimizer = OPTIMIZERS[values["optimizer"]](model.parameters(), values)
     eta = float(values.get("averaging", -1))
-    return Run(model, optimizer, Average(model, eta) if eta >= 0 else None)
+    engine = "packed" if setup.packed else str(getattr(model, "engine", "torch"))
+    return Run(model, optimizer, engine, Average(model, eta) if eta >= 0 else None)
 
 
 def _advance(
@@ -122,7 +162,7 @@ def _advance(
     handle: Handle,
     values: Mapping[str, Any],
     schedule: tuple[int, ...],
-) -> tuple[Status, str | None]:
+) -> Generator[tuple[Run, Any], Loss, tuple[Status, str | None]]:
     """Step after step until the trial ends; how it ended and why."""
     batches = setup.domain.batches(shard.train, values, trial.seed, run.position)
     while not (ended := _ended(run, setup.stop, schedule)):
@@ -135,7 +175,8 @@ def _advance(
         if handle.due():
             handle.save(run.step, _snapshot(run, trial))
         batch, position = next(batches)
-        loss = _step(setup.domain, run, batch, float(values["clip"]))
+        run.optimizer.zero_grad()
+        loss = _step(setup.domain, run, batch, (yield run, batch), float(values["clip"]))
         run.position = position
         if not math.isfinite(loss):
             return Status.DIVERGED, f"training loss is {loss} at step {run.step}"
@@ -147,22 +188,20 @@ def _advance(
     return ended
 
 
-def _step(domain: Domain, run: Run, batch: Any, clip: float) -> float:
-    """One update by the mean loss over the batch's units; returns the summed loss."""
-    run.optimizer.zero_grad()
-    total, count, run.state = domain.loss(run.model, batch, run.state)
-    (total / count).backward()
+def _step(domain: Domain, run: Run, batch: Any, loss: Loss, clip: float) -> float:
+    """One update by the gradient of ``loss``; returns the summed loss."""
+    run.state = loss.state
     if clip > 0:
         torch.nn.utils.clip_grad_norm_(run.model.parameters(), clip)
     run.optimizer.step()
-    value = float(total.detach())
+    value = float(loss.total)
     run.step += 1
     if run.average is not None:
         run.average.update(run.step)
     units = getattr(domain, "units", None)
-    run.samples_seen += units(batch) if units is not None else count
+    run.samples_seen += units(batch) if units is not None else loss.count
     run.loss_sum += value
-    run.loss_count += count
+    run.loss_count += loss.count
     return value
 
 
@@ -228,7 +267,7 @@ def _snapshot(run: Run, trial: Trial) -> bytes:
             tensors[f"scores.sums.{name}"] = torch.from_numpy(sums)
     metadata = {
         "trial": trial.id,
-        "engine": _engine(run),
+        "engine": run.engine,
         "torch": torch.__version__,
         "state": checkpoint.flatten("state", run.state, tensors),
         "step": run.step,
@@ -251,7 +290,7 @@ def _resume(run: Run, trial: Trial, data: bytes | None) -> None:
     tensors, saved = checkpoint.unpack(data)
     if saved["trial"] != trial.id:
         raise checkpoint.CheckpointError(f"checkpoint of trial {saved['trial']}, not {trial.id}")
-    if (saved["engine"], saved["torch"]) != (_engine(run), torch.__version__):
+    if (saved["engine"], saved["torch"]) != (run.engine, torch.__version__):
         return
 
     def part(prefix: str) -> dict[str, Tensor]:
@@ -273,10 +312,6 @@ def _resume(run: Run, trial: Trial, data: bytes | None) -> None:
         sums = {name: value.numpy() for name, value in part("scores.sums.").items()}
         scores = Scores(tensors["scores.count"].numpy(), sums)
         run.best = Best(saved["best"]["step"], saved["best"]["error"], part("best."), scores)
-
-
-def _engine(run: Run) -> str:
-    return str(getattr(run.model, "engine", "torch"))
 
 
 # ---------------------------------------------------------------- the result
@@ -301,7 +336,7 @@ def _measure(
         "steps": run.step,
         "samples_seen": run.samples_seen,
         "flops": size.flops * run.samples_seen,
-        "engine": _engine(run),
+        "engine": run.engine,
         "device": setup.device,
         "threads": torch.get_num_threads(),
         "versions": environment.versions(),

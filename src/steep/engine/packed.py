@@ -1,101 +1,142 @@
-"""K trials of one family and size in one batched step: seeds and learning rates along dimension K.
+"""Trials of one family and size side by side: one forward and backward pass for all of them.
 
-For GPUs, where a small model's step is all launch overhead, and for recurrent models without a
-compiler. Every K-th slice takes exactly the step that it would take alone, to rounding; a trial
-that diverges stays NaN in its own slice. Executors do not use it yet: a trial is one job.
+For GPUs, where a small model's step is all launches: K trials take about the time of one. Only
+gradients are computed together, by ``torch.func``; seeds and learning rates are its batch
+dimension K. Each trial keeps its own order of data, clipping, optimizer, average, evaluations,
+checkpoints and end, all of them the loop's, so that it takes the steps that it would take alone,
+but for rounding, and one that diverges or ends leaves the others as they were.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.func import functional_call, grad_and_value, vmap
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-Loss = Callable[[Callable[..., Any], Any], tuple[Tensor, Tensor | float]]
-"""(model, batch) -> (sum of the loss over units, units)."""
+from steep.domains.contract import Domain
+from steep.engine.loop import Loss, Run, Setup, training
+from steep.engine.plain import plainly
+from steep.records import Measurement, Trial
+from steep.trainers.contract import Handle, ShardItems
+
+Ended = Callable[[], Measurement]
+"""Gives the measurement of a trial that is over, or raises what ended it."""
 
 
-class Packed:
-    """The models' weights stacked, with their optimizers; ``models`` themselves stay as they are.
+def train(
+    setup: Setup, members: Sequence[tuple[Trial, ShardItems, Handle]]
+) -> Iterator[tuple[int, Ended]]:
+    """Train trials of one size together; each one's number in ``members`` as it ends."""
+    alive = {k: training(setup, *member) for k, member in enumerate(members)}
+    asked: dict[int, tuple[Run, Any]] = {}
+    answers: dict[int, Loss] = {}
+    while alive:
+        for k, trial in list(alive.items()):
+            if k in asked:
+                asked[k][0].started = time.perf_counter()
+            try:
+                asked[k] = trial.send(answers.get(k))
+            except BaseException as end:  # a result, a drain, or a failure: all are the trial's
+                del alive[k]
+                asked.pop(k, None)
+                yield k, partial(_told, end)
+            else:
+                asked[k][0].seconds += time.perf_counter() - asked[k][0].started
+        for together in _stackable(asked):
+            began = time.perf_counter()
+            runs, batches = zip(*(asked[k] for k in together), strict=True)
+            found = gradients(setup.domain, runs, batches)
+            answers |= zip(together, found, strict=True)
+            for run in runs:
+                run.seconds += (time.perf_counter() - began) / len(runs)
 
-    Families must run in plain torch operations: ``rhn`` with engine 'plain', ``resnet`` 'torch'."""
 
-    def __init__(
-        self,
-        models: Sequence[nn.Module],
-        rates: Sequence[float],
-        optimizer: str,
-        momentum: float = 0.9,
-        clip: float = 0.0,
-    ) -> None:
-        self.parameters, self.buffers = stack_module_state(list(models))
-        first = next(iter(self.parameters.values()))
-        self.rates_K = torch.tensor(rates, device=first.device)
-        self.step_number, self.momentum, self.clip = 0, momentum, clip
-        self._update = {"sgd": self._sgd, "momentum": self._nesterov, "adam": self._adam}[optimizer]
-        self._skeleton = copy.deepcopy(models[0]).to("meta")
-        self._memory: dict[str, tuple[Tensor, ...]] = {}
+def _told(end: BaseException) -> Measurement:
+    if isinstance(end, StopIteration):
+        measured: Measurement = end.value
+        return measured
+    raise end
 
-    def step(self, loss: Loss, batches: Any) -> Tensor:
-        """One update of every model; ``batches`` are stacked along K. Returns mean losses_K."""
 
-        def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], batch: Any) -> Tensor:
-            def model(*given: Any) -> Any:
-                return functional_call(self._skeleton, (parameters, buffers), given)
+def _stackable(asked: dict[int, tuple[Run, Any]]) -> list[list[int]]:
+    """Numbers of the trials whose batches have one shape: those at an epoch's end are shorter."""
+    groups = defaultdict(list)
+    for k, (run, batch) in asked.items():
+        tensors, *how = _parts((batch, run.state))
+        groups[tuple(x.shape for x in tensors), *how].append(k)
+    return list(groups.values())
 
-            total, count = loss(model, batch)
-            return total / count
 
-        gradients, losses_K = vmap(grad_and_value(one))(self.parameters, self.buffers, batches)
-        if self.clip > 0:
-            gradients = self._clipped(gradients)
-        self.step_number += 1
-        with torch.no_grad():
-            for name, gradient in gradients.items():
-                value = self.parameters[name]
-                rate = self.rates_K.view(-1, *[1] * (value.ndim - 1))
-                value -= rate * self._update(name, gradient)
-        return losses_K.detach()
+def gradients(domain: Domain, runs: Sequence[Run], batches: Sequence[Any]) -> list[Loss]:
+    """Puts the gradient of each run's mean loss into its model; what ``loop.gradient`` returns."""
+    models = [run.model for run in runs]
+    rest, structure = _parts((batches[0], runs[0].state))[1:]
+    given = [_parts((b, r.state))[0] for b, r in zip(batches, runs, strict=True)]
+    loss = _Loss(domain, models[0])
+    told: list[Any] = []
 
-    def unpacked(self, index: int) -> dict[str, Tensor]:
-        """The ``index``-th model's state dict."""
-        return {name: value[index].detach() for name, value in self._all().items()}
+    def one(
+        parameters: dict[str, Tensor], buffers: dict[str, Tensor], tensors: list[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, list[Tensor]]]:
+        values = {f"model.{name}": value for name, value in {**parameters, **buffers}.items()}
+        total, count, state = functional_call(loss, values, _whole(tensors, rest, structure))
+        of_state, *how = _parts(state)
+        told[:] = [count, *how]
+        return total / count, (total.detach(), of_state)
 
-    def _all(self) -> dict[str, Tensor]:
-        return {**self.parameters, **self.buffers}
+    buffers = _stacked([dict(model.named_buffers()) for model in models])
+    with plainly():
+        found_K, (_, (totals_K, states_K)) = vmap(grad_and_value(one, has_aux=True))(
+            _stacked([dict(model.named_parameters()) for model in models]),
+            buffers,
+            [torch.stack(of) for of in zip(*given, strict=True)],
+        )
+    count, *how = told
+    answers = []
+    for k, model in enumerate(models):
+        for name, parameter in model.named_parameters():
+            # the optimizers' kernels walk both in order of memory
+            parameter.grad = torch.empty_like(parameter).copy_(found_K[name][k])
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name][k])
+        answers.append(Loss(totals_K[k], count, _whole([of[k] for of in states_K], *how)))
+    return answers
 
-    def _clipped(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each model's gradient scaled down to norm ``clip``, as ``clip_grad_norm_`` does."""
-        squares = [gradient.flatten(1).square().sum(1) for gradient in gradients.values()]
-        norm_K = torch.stack(squares).sum(0).sqrt()
-        scale_K = (self.clip / (norm_K + 1e-6)).clamp(max=1.0)
-        return {
-            name: gradient * scale_K.view(-1, *[1] * (gradient.ndim - 1))
-            for name, gradient in gradients.items()
-        }
 
-    def _sgd(self, name: str, gradient: Tensor) -> Tensor:
-        return gradient
+Rest = tuple[Any, ...]
 
-    def _nesterov(self, name: str, gradient: Tensor) -> Tensor:
-        if name in self._memory:
-            (velocity,) = self._memory[name]
-            velocity = self.momentum * velocity + gradient
-        else:
-            velocity = gradient
-        self._memory[name] = (velocity,)
-        return gradient + self.momentum * velocity
 
-    def _adam(self, name: str, gradient: Tensor) -> Tensor:
-        """torch's constants: betas 0.9 and 0.999, eps 1e-8."""
-        zero = torch.zeros_like(gradient)
-        mean, square = self._memory.get(name, (zero, zero))
-        mean = 0.9 * mean + 0.1 * gradient
-        square = 0.999 * square + 0.001 * gradient.square()
-        self._memory[name] = mean, square
-        corrected = (square / (1 - 0.999**self.step_number)).sqrt() + 1e-8
-        return mean / (1 - 0.9**self.step_number) / corrected
+def _parts(nested: Any) -> tuple[list[Tensor], Rest, TreeSpec]:
+    """The tensors in nested tuples; all else, with None in their places; and the nesting."""
+    leaves, structure = tree_flatten(nested)
+    tensors = [x for x in leaves if isinstance(x, Tensor)]
+    return tensors, tuple(None if isinstance(x, Tensor) else (x,) for x in leaves), structure
+
+
+def _whole(tensors: Sequence[Tensor], rest: Rest, structure: TreeSpec) -> Any:
+    """``_parts`` put together again."""
+    following = iter(tensors)
+    return tree_unflatten([next(following) if x is None else x[0] for x in rest], structure)
+
+
+class _Loss(nn.Module):
+    """A domain's loss as the forward pass of a module, which is what ``functional_call`` takes."""
+
+    def __init__(self, domain: Domain, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self._domain = model, domain
+
+    def forward(self, batch: Any, state: Any) -> tuple[Tensor, float, Any]:
+        return self._domain.loss(self.model, batch, state)
+
+
+def _stacked(tensors: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """By name, along a new first dimension K."""
+    return {name: torch.stack([of[name].detach() for of in tensors]) for name in tensors[0]}

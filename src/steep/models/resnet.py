@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from steep.config import Count, Strict
 from steep.engine import image_kernel
 from steep.engine.compiled import NoKernel
+from steep.engine.plain import only_plain
 from steep.models.contract import Family
 
 SAFE_CHANNELS_LAST = 8
@@ -63,6 +64,8 @@ class ResNet(nn.Module):
     @property
     def engine(self) -> str:
         """Which engine runs on the device where the model is now."""
+        if only_plain():
+            return "torch"
         on_cpu = self.stem.weight.is_cpu
         if self.wanted == "kernel" and not self.stem.weight.is_meta:
             return "resnet-kernel"

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from steep.config import Count, Strict
 from steep.engine import rhn_function, rhn_kernel
 from steep.engine.compiled import NoKernel
+from steep.engine.plain import only_plain
 from steep.models.contract import Family
 from steep.models.language import RECIPE, embeddings, initialise
 
@@ -72,7 +73,7 @@ class RHN(nn.Module):
     @property
     def engine(self) -> str:
         """Which engine runs on the device where the model is now."""
-        if self.recurrent_weight.is_meta:  # only counted, never run
+        if self.recurrent_weight.is_meta or only_plain():  # only counted, never run; or packed
             return "rhn-plain"
         if self.wanted != "auto":
             return f"rhn-{self.wanted}"

@@ -28,6 +28,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from steep.config import Count, Strict
+from steep.engine.plain import only_plain
 from steep.models.contract import Family
 from steep.models.language import RECIPE, embeddings
 from steep.records import Value
@@ -114,13 +115,24 @@ class Layer(nn.Module):
         # D: entries of a head; N: heads
         qkv_3xBxNxTxD = both.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q_BxNxTxD, k_BxNxTxD = rotated(qkv_3xBxNxTxD[:2], cosine, sine)
-        y_BxNxTxD = F.scaled_dot_product_attention(
-            q_BxNxTxD, k_BxNxTxD, qkv_3xBxNxTxD[2], is_causal=True
-        )
+        attention = _plain_attention if only_plain() else _attention
+        y_BxNxTxD = attention(q_BxNxTxD, k_BxNxTxD, qkv_3xBxNxTxD[2])
         x_BxTxH = x_BxTxH + self.out(y_BxNxTxD.transpose(1, 2).flatten(2))
         wide = F.gelu(self.wide(self.network_norm(x_BxTxH)))
         after: Tensor = x_BxTxH + self.narrow(wide)
         return after
+
+
+def _attention(q_BxNxTxD: Tensor, k_BxNxTxD: Tensor, v_BxNxTxD: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q_BxNxTxD, k_BxNxTxD, v_BxNxTxD, is_causal=True)
+
+
+def _plain_attention(q_BxNxTxD: Tensor, k_BxNxTxD: Tensor, v_BxNxTxD: Tensor) -> Tensor:
+    """The same for ``torch.func``, which cannot batch the fused one on every device."""
+    score_BxNxTxT = q_BxNxTxD @ k_BxNxTxD.mT / math.sqrt(q_BxNxTxD.shape[-1])
+    later_TxT = torch.ones(score_BxNxTxT.shape[-2:], dtype=torch.bool, device=q_BxNxTxD.device)
+    weight_BxNxTxT = score_BxNxTxT.masked_fill(later_TxT.triu(1), -math.inf).softmax(-1)
+    return weight_BxNxTxT @ v_BxNxTxD
 
 
 def rotations(time: int, head: int) -> dict[str, Tensor]:
