@@ -17,12 +17,13 @@ import yaml
 from steep import config, shards
 from steep.config import Loaded, member
 from steep.domains import DOMAINS
+from steep.drain import Drain
 from steep.executors import EXECUTORS
 from steep.executors.contract import Event
 from steep.planners.contract import Wanted
 from steep.records import Trial, settings
 from steep.store import Store, StoreError, StudyExists, compose_study_yaml
-from steep.train import Drain, Outcome, train
+from steep.train import Outcome, train
 
 CODES = {"complete": 0, "partial": 3, "drained": 130, "budget": 0}
 

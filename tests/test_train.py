@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 import rehearsal
+from steep.drain import Drain
 from steep.executors import inline
 from steep.executors.contract import Event, Kind
 from steep.planners.contract import Wanted
 from steep.records import Evaluation, Measurement, Status, Trial
 from steep.store import Store, StoreError
-from steep.train import Drain, Outcome
+from steep.train import Outcome
 from steep.trainers.contract import Drained, Handle, ShardItems
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs workers that are forked")

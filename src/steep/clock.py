@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,6 @@ from steep.stops import ended, learnt, typical
 
 if TYPE_CHECKING:
     from steep.study import Study
-    from steep.train import Drain
 
 TRAIN_ITEMS = 1000
 """Of a trial's shard, evaluated at its end (the engine's default)."""
@@ -139,22 +137,3 @@ def prediction(study: Study, timing: Pace | None, workers: int | None = None) ->
         most=len(most) + len(held_out),
         made=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-
-
-class Deadline:
-    """A drain that also runs out of time."""
-
-    def __init__(self, drain: Drain, seconds: float | None) -> None:
-        self._drain = drain
-        self._ends = None if seconds is None else time.monotonic() + seconds
-
-    @property
-    def over(self) -> bool:
-        return self._ends is not None and time.monotonic() > self._ends
-
-    @property
-    def now(self) -> bool:
-        return self._drain.now
-
-    def is_set(self) -> bool:
-        return self.over or self._drain.is_set()

@@ -103,9 +103,8 @@ class Stop(Strict):
     patience: Count = 3
     """Ends when V has not improved for this many evaluations."""
     improvement: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """A lower error counts for patience where it is lower by more than this fraction. The score is
-    the lowest all the same. For errors that creep down within their noise for hundreds of
-    epochs, as a character error rate does."""
+    """A lower error counts for patience where it is lower by more than this fraction, for errors
+    that creep down within their noise. The score is the lowest all the same."""
     ratio: Annotated[float, Field(gt=1, le=4)] = 1.35
     """Steps at one evaluation over steps at the one before."""
     first: Count | None = None
@@ -124,6 +123,8 @@ class Run(Strict):
     checkpoint: Annotated[float, Field(ge=0)] = 30.0
     """Seconds between checkpoints of a trial."""
     max_attempts: Count = 3
+    pack: Count = 1
+    """Trials alike but for seed and learning rate that a worker trains at once: for GPUs."""
     timeout: Positive | None = None
     """Seconds after which an attempt is killed as hung."""
 

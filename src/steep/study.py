@@ -19,7 +19,9 @@ from steep import clock, ledger
 from steep import shards as shards_
 from steep.analysis import held_out_trials
 from steep.changes import refuse_changes
+from steep.checks import misfits
 from steep.config import Loaded, from_values, load, member, open_domain
+from steep.drain import Deadline, Drain
 from steep.folder import StudyExists, as_begun, compose_study_yaml, read_frozen
 from steep.models import FAMILIES
 from steep.plan import Plan, plan, rehearse, usual
@@ -37,7 +39,7 @@ from steep.records import (
 )
 from steep.store import Store
 from steep.study_cost import scaling_of
-from steep.train import Drain, Outcome, train
+from steep.train import Outcome, train
 from steep.trainers import TRAINERS
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ class Study:
                 store.forgive()
             self._register_facts(store)
             ledger.register_prediction(store, lambda: clock.expectation(self, workers))
-            stop = clock.Deadline(drain, seconds)
+            stop = Deadline(drain, seconds)
             go = partial(
                 train,
                 store,
@@ -233,32 +235,10 @@ class Study:
 
     def check(self) -> None:
         """What only the opened pieces can know. Raises SpecError with every problem."""
-        problems = []
-        if self.metric not in self.domain.metrics:
-            known = ", ".join(self.domain.metrics)
-            message = f"{self.spec.domain.name} has no {self.metric!r}; there are: {known}"
-            problems.append(self.loaded.problem("metric", message))
-        if self.spec.trainer.name == "engine":
-            family = member(FAMILIES, self.spec.family.name).FAMILY
-            if family.kind != self.domain.kind:
-                message = f"{family.name} is made for a {family.kind} domain"
-                problems.append(self.loaded.problem("family.name", message))
-            elif self.spec.family.sizes[0] < family.smallest:
-                message = f"the smallest {family.dial} of {family.name} is {family.smallest}"
-                problems.append(self.loaded.problem("family.sizes", message))
-        if self.spec.trainer.name == "function":
-            try:
-                self._check_function()
-            except ValueError as error:
-                problems.append(self.loaded.problem("trainer.function", str(error)))
+        problems = misfits(self.loaded, self.domain, self._function)
         if problems:
             raise self.loaded.error(problems)
         _ = self.cut  # sizes larger than the data, splits that leave nothing
-
-    def _check_function(self) -> None:
-        names = [*dict(self.spec.training), *self.spec.search.hyperparameters]
-        module = member(TRAINERS, "function")
-        module.check(self._function or module.found(self.loaded), names)
 
     # ------------------------------------------------------------ what is being studied
 
@@ -338,8 +318,9 @@ class Study:
         store = Store.open(self.folder, take_over=take_over)
         if extend or not begun:  # not begun: killed while creating
             self._write_shards(store)
-        moved = read_frozen(self.folder).loaded.base != self.loaded.base.resolve()
-        if extend or moved:  # the same data in another place: workers must find it, too
+        begun_as = read_frozen(self.folder).loaded
+        moved = begun_as.base != self.loaded.base.resolve()
+        if extend or moved or begun_as.spec.run != self.spec.run:  # workers must know it, too
             store.write("study.yaml", self._frozen().encode())
         return store
 

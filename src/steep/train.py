@@ -8,14 +8,14 @@ again goes on: plan again, run what is missing. Several drivers may share one st
 from __future__ import annotations
 
 import math
-import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from steep import config, lease
+from steep.drain import Stop
 from steep.executors.contract import Event, Executor, Job, Kind
 from steep.memory import SHARE, Room, free_memory
 from steep.planners.contract import Wanted
@@ -32,44 +32,6 @@ _OOM_ATTEMPTS = 2
 """A trial that ran out of memory once may have been crowded out; twice, it is too large."""
 _STARTING = 120.0
 """Seconds that a worker may take to come up: importing torch from a cold disk takes long."""
-
-
-class Stop(Protocol):
-    """What ``train`` asks whether to stop; ``threading.Event`` will do."""
-
-    def is_set(self) -> bool: ...
-
-
-class Drain:
-    """A request to stop: once, and running trials save and stop; twice, and they are killed."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-
-    def set(self) -> None:
-        self.requests += 1
-
-    def is_set(self) -> bool:
-        return self.requests >= 1
-
-    @property
-    def now(self) -> bool:
-        return self.requests >= 2
-
-    @contextmanager
-    def on_signals(self) -> Iterator[Drain]:
-        """Take Ctrl-C and SIGTERM as requests, inside the ``with`` block. Only the main thread may:
-        in any other one this does nothing."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        names = (signal.SIGINT, signal.SIGTERM)
-        before = {name: signal.signal(name, lambda *_: self.set()) for name in names}
-        try:
-            yield self
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
 
 
 @dataclass(frozen=True)
@@ -139,6 +101,8 @@ class _Running:
 
     trial: Trial
     attempt: int
+    worker: int
+    """Its number: members of a pack share one."""
     began: float
     heard: float
     """When it last gave a sign of life, on the monotonic clock."""
@@ -176,7 +140,7 @@ class _Driver:
         """Results have changed since the plan was last asked."""
         self.spent = 0.0
         self.over_budget = False
-        self.ran = self.retried = 0
+        self.ran = self.retried = self.workers = 0
         self.begun = lease.now()
         self.looked = -math.inf
         self.watched = lease.now()
@@ -221,25 +185,49 @@ class _Driver:
         """Ask the plan if results changed, and start trials while slots are free."""
         if self.stale:
             self.ask()
-        while len(self.running) < self.executor.slots:
-            others = [attempt.trial for attempt in self.running.values()]
-            fitting = (w for w in self.queue if self.room.fits(w.trial, others))
-            if (want := next(fitting, None)) is None:
+        while len({attempt.worker for attempt in self.running.values()}) < self.executor.slots:
+            jobs: list[Job] = []
+            while len(jobs) < self.run.pack and (want := self.following(jobs)) is not None:
+                self.queue.remove(want)
+                jobs += self.claimed(want)
+            if not jobs:
                 break
-            self.queue.remove(want)
-            price = self.cost(want.trial)
-            if self.budget is not None and self.spent + price > self.budget:
-                self.over_budget = True
-                continue
-            attempt = self.store.claim(want.trial, self.store.owner, want.up_to_steps)
-            if attempt is None:
-                self.stale = True  # another driver has taken it meanwhile
-                continue
-            self.spent += price
+            self.workers += 1
             now = lease.now()
-            started = _Running(want.trial, attempt, now, now, now)
-            self.running[want.trial.id, attempt] = started
-            self.executor.start(Job(self.store.folder, want.trial, attempt, want.up_to_steps))
+            for job in jobs:
+                started = _Running(job.trial, job.attempt, self.workers, now, now, now)
+                self.running[job.trial.id, job.attempt] = started
+            self.executor.start(*jobs)
+
+    def following(self, pack: Sequence[Job]) -> Wanted | None:
+        """The first in the queue that has room beside what runs and goes with ``pack``."""
+        others = [attempt.trial for attempt in self.running.values()] + [j.trial for j in pack]
+        for want in self.queue:
+            if pack and not self.together(want, pack[0]):
+                continue
+            if self.room.fits(want.trial, others):
+                return want
+        return None
+
+    def together(self, want: Wanted, first: Job) -> bool:
+        """Whether they may share a worker: one that failed is tried again alone, lest it ends
+        the others."""
+        failed = any(self.store.failures(one.trial.id) for one in (want, first))
+        return not failed and _pack(want) == _pack(first)
+
+    def claimed(self, want: Wanted) -> list[Job]:
+        """A job for it; none where it is over the budget or taken by another driver meanwhile."""
+        price = self.cost(want.trial)
+        if self.budget is not None and self.spent + price > self.budget:
+            self.over_budget = True
+            return []
+        attempt = self.store.claim(want.trial, self.store.owner, want.up_to_steps)
+        if attempt is None:
+            self.stale = True
+            return []
+        self.spent += price
+        folder, packed = self.store.folder, self.run.pack > 1
+        return [Job(folder, want.trial, attempt, want.up_to_steps, packed)]
 
     def ask(self) -> None:
         self.stale = False
@@ -388,6 +376,13 @@ class _Driver:
             retried=self.retried,
             seconds=lease.now() - self.begun,
         )
+
+
+def _pack(one: Wanted | Job) -> tuple[Any, ...]:
+    """What trials of a pack have in common: all but seed and learning rate."""
+    trial = one.trial
+    rest = [pair for pair in trial.hyperparameters if pair[0] != "learning_rate"]
+    return trial.permutation, trial.items, trial.size, tuple(rest), one.up_to_steps
 
 
 def _left(want: Wanted, measured: Measurement | None) -> bool:

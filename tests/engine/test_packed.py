@@ -143,9 +143,7 @@ def test_a_diverged_trial_leaves_the_others_alone(tmp_path: Path) -> None:
     domain = text(tmp_path)
     values = {**rhn.FAMILY.recipe, "optimizer": "sgd", "batch_size": 4, "clip": 0.0}
     values["sequence_length"] = 9
-    setup = Setup(
-        domain, rhn.FAMILY, options, values, STOP, "cross_entropy", domain.items().group
-    )
+    setup = Setup(domain, rhn.FAMILY, options, values, STOP, "cross_entropy", domain.items().group)
     many = trials(5, rates=(0.1, 1e38, 0.3))
     first, wild, last = together(setup, many)
     assert [m.status == Status.DIVERGED for m in (first, wild, last)] == [False, True, False]

@@ -13,7 +13,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +94,8 @@ class Run:
         return self.seconds + time.perf_counter() - self.started
 
 
-class Loss(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Loss:
     """Of one batch, whose gradient is in the model's parameters."""
 
     total: Tensor

@@ -22,6 +22,8 @@ class Job:
     trial: Trial
     attempt: int
     up_to_steps: int | None = None
+    packed: bool = False
+    """Trained by the trainer's ``open_packed``, together with the others that its worker got."""
 
 
 class Kind(StrEnum):
@@ -47,9 +49,11 @@ class Event:
 
 class Executor(Protocol):
     slots: int
-    """How many trials run at once."""
+    """How many workers run at once."""
 
-    def start(self, job: Job) -> None: ...
+    def start(self, *jobs: Job) -> None:
+        """One worker for them all: of several, its trainer makes a pack."""
+        ...
 
     def poll(self, timeout: float) -> list[Event]:
         """Events since the last call; waits up to ``timeout`` seconds for the first."""
@@ -60,7 +64,8 @@ class Executor(Protocol):
         ...
 
     def kill(self, trial: str, attempt: int) -> None:
-        """End one worker now; returns when it is gone. Unknown attempts are ignored."""
+        """End the attempt's worker now; returns when it is gone. Others in its pack are LOST, with
+        "killed" in the payload. Unknown attempts are ignored."""
         ...
 
     def close(self) -> None:

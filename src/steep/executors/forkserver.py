@@ -158,7 +158,7 @@ def _child(conversation: int, output: int) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     connection = Connection(conversation)
-    job = connection.recv()
+    jobs = connection.recv()
     draining = threading.Event()
     threading.Thread(target=_listen, args=(connection, draining), daemon=True).start()
     sending = threading.Lock()
@@ -167,7 +167,7 @@ def _child(conversation: int, output: int) -> None:
         with sending:
             connection.send(event)
 
-    worker.work(job, send, draining)
+    worker.work(jobs, send, draining)
 
 
 def _listen(connection: Connection, draining: threading.Event) -> None:

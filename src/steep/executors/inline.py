@@ -34,13 +34,13 @@ class Inline:
         self._given_up: set[tuple[str, int]] = set()
         self._thread: threading.Thread | None = None
 
-    def start(self, job: Job) -> None:
+    def start(self, *jobs: Job) -> None:
         def send(event: Event) -> None:
             if (event.trial, event.attempt) not in self._given_up:
                 self._events.put(event)
 
         self._thread = threading.Thread(
-            target=work, args=(job, send, self._draining, self._trainer), daemon=True
+            target=work, args=(jobs, send, self._draining, self._trainer), daemon=True
         )
         self._thread.start()
 

@@ -1,7 +1,7 @@
-"""Local: one process per trial on this machine, forked from a server that has torch imported.
+"""Local: a process per trial (or pack of them) here, forked from a server that has torch imported.
 
 One thread each: on a CPU two single-threaded trials finish sooner than one with two threads. A
-killed worker costs its own trial an attempt and nobody else anything.
+killed worker costs its own trials an attempt and nobody else anything.
 """
 
 from __future__ import annotations
@@ -93,16 +93,20 @@ def _quota(root: Path, membership: Path) -> float | None:
 class _Worker:
     """The driver's side of one worker."""
 
-    job: Job
+    jobs: tuple[Job, ...]
     server: socket.socket
     ours: socket.socket
     line: Connection
     output: IO[bytes]
-    spoke_last: bool = False
-    """It has said how the attempt ended."""
-    given_up: bool = False
+    ended: set[tuple[str, int]] = field(default_factory=set)
+    """Attempts of which it has said how they ended."""
+    given_up: set[tuple[str, int]] = field(default_factory=set)
     code: int | None = None
     gone: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def attempts(self) -> list[tuple[str, int]]:
+        return [(job.trial.id, job.attempt) for job in self.jobs]
 
 
 class Local:
@@ -122,15 +126,15 @@ class Local:
         """Start the server now: it imports while the driver still plans."""
         self._served()
 
-    def start(self, job: Job) -> None:
+    def start(self, *jobs: Job) -> None:
         control = self._served()
         ours, theirs = socket.socketpair()
         line = Connection(os.dup(ours.fileno()))
         output = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
-        worker = _Worker(job, control, ours, line, output)
+        worker = _Worker(jobs, control, ours, line, output)
         number = next(self._numbers)
         self._workers[number] = worker
-        worker.line.send(job)
+        worker.line.send(jobs)
         descriptors = [theirs.fileno(), worker.output.fileno()]
         with contextlib.suppress(OSError):  # a server that is gone: its listener tells
             socket.send_fds(control, [request("fork", number)], descriptors)
@@ -153,17 +157,16 @@ class Local:
 
     def kill(self, trial: str, attempt: int) -> None:
         for number, worker in list(self._workers.items()):
-            if (worker.job.trial.id, worker.job.attempt) == (trial, attempt):
-                worker.given_up = True
-                with contextlib.suppress(OSError):
-                    worker.server.sendall(request("kill", number))
+            if (trial, attempt) in worker.attempts:
+                worker.given_up.add((trial, attempt))
+                self._end(number, worker)
                 worker.gone.wait(5.0)
 
     def close(self) -> None:
         """End the server; it takes its workers with it."""
         idle = not self._workers
         for worker in list(self._workers.values()):
-            worker.given_up = True
+            worker.given_up.update(worker.attempts)
         if self._control is not None:
             with contextlib.suppress(OSError):
                 self._control.shutdown(socket.SHUT_RDWR)
@@ -174,6 +177,10 @@ class Local:
                 self._server.kill()
                 self._server.wait()
             self._server = None
+
+    def _end(self, number: int, worker: _Worker) -> None:
+        with contextlib.suppress(OSError):
+            worker.server.sendall(request("kill", number))
 
     # ------------------------------------------------------------ the server
 
@@ -238,25 +245,28 @@ class Local:
         try:
             while True:
                 event = worker.line.recv()
-                worker.spoke_last = worker.spoke_last or event.kind in _OVER
+                if event.kind in _OVER:
+                    worker.ended.add((event.trial, event.attempt))
                 self._pass_on(worker, event)
         except (EOFError, OSError):
             worker.gone.wait()
             garbled = ""
         except Exception as error:  # what it sent cannot be read: steep changed under the run
             garbled = f"what the worker sent cannot be read: {error}"
-            self.kill(worker.job.trial.id, worker.job.attempt)
+            self._end(number, worker)
             worker.gone.wait()
-        if not worker.spoke_last:
-            payload = {"reason": garbled or _how(worker.code)}
-            lost = Event(Kind.LOST, worker.job.trial.id, worker.job.attempt, payload)
-            self._pass_on(worker, lost)
+        payload: dict[str, Any] = {"reason": garbled or _how(worker.code)}
+        if worker.given_up:
+            payload = {"reason": "another trial of its pack was ended", "killed": True}
+        for trial, attempt in worker.attempts:
+            if (trial, attempt) not in worker.ended:
+                self._pass_on(worker, Event(Kind.LOST, trial, attempt, payload))
         worker.line.close()
         worker.ours.close()
         worker.output.close()
 
     def _pass_on(self, worker: _Worker, event: Event) -> None:
-        if worker.given_up:
+        if (event.trial, event.attempt) in worker.given_up:
             return
         if event.kind in (Kind.FAILURE, Kind.LOST):
             event = replace(event, payload=_with_output(event.payload, worker.output))

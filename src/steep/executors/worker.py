@@ -1,7 +1,8 @@
-"""One attempt at one trial, from the inside: what runs in a worker, wherever the worker runs.
+"""Attempts at trials from the inside: what runs in a worker, wherever the worker runs.
 
-``work`` opens the study's domain and trainer, runs the trial, and tells of everything through
-``send``. It reads the study folder and writes checkpoints there, but never opens the store.
+``work`` opens the study's domain and trainer, runs its trial or pack of trials, and tells of
+everything through ``send``. It reads the study folder and writes checkpoints there, but never
+opens the store.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,9 +27,10 @@ from steep.folder import SPEC, StoreError, load_checkpoint, read_spec, save_chec
 from steep.records import Evaluation, Measurement, Status
 from steep.shards import items_of
 from steep.trainers import TRAINERS
-from steep.trainers.contract import Diverged, Drained, Trainer
+from steep.trainers.contract import Diverged, Drained, PackedTrainer, Trainer
 
 Send = Callable[[Event], None]
+Tell = Callable[[Kind, Any], None]
 
 
 class Commands(Protocol):
@@ -36,47 +39,71 @@ class Commands(Protocol):
     def is_set(self) -> bool: ...
 
 
-def work(job: Job, send: Send, commands: Commands, trainer: Trainer | None = None) -> None:
-    """Run one attempt and send its events, the last of them RESULT, FAILURE or DRAINED.
+def work(
+    jobs: Sequence[Job], send: Send, commands: Commands, trainer: Trainer | None = None
+) -> None:
+    """Run the attempts and send their events, the last of each RESULT, FAILURE or DRAINED.
 
     ``trainer`` replaces the spec's own: a plain function that lives only in this process. No
     exception comes out: it goes to the driver as a FAILURE, with its traceback as ``detail``."""
-
-    def tell(kind: Kind, payload: Any) -> None:
-        send(Event(kind, job.trial.id, job.attempt, payload))
-
-    tell(Kind.STARTED, {"pid": os.getpid()})
+    going = {job: partial(_tell, send, job) for job in jobs}
+    for tell in going.values():
+        tell(Kind.STARTED, {"pid": os.getpid()})
     over = threading.Event()
     try:
-        study = opened(job.folder)
-        lease = study.loaded.spec.run.lease
-        threading.Thread(target=_beat, args=(tell, lease, over), daemon=True).start()
-        line = Line(job, tell, commands, study.loaded.spec.run.checkpoint)
-        kind, payload = _run(job, line, trainer or study.trainer())
+        study = opened(jobs[0].folder)
+        run = study.loaded.spec.run
+        threading.Thread(target=_beat, args=(going, run.lease, over), daemon=True).start()
+        lines = [Line(job, tell, commands, run.checkpoint) for job, tell in going.items()]
+        for place, end in _ends(study, jobs, lines, trainer):
+            kind, payload = _last_word(lines[place], end)
+            going.pop(jobs[place])(kind, payload)
     except BaseException as error:  # a worker's last word must reach the driver, whatever it is
-        kind, payload = Kind.FAILURE, failure(error)
+        for tell in going.values():
+            tell(Kind.FAILURE, failure(error))
     over.set()
-    tell(kind, payload)
 
 
-def _run(job: Job, line: Line, trainer: Trainer) -> tuple[Kind, Any]:
+def _tell(send: Send, job: Job, kind: Kind, payload: Any) -> None:
+    send(Event(kind, job.trial.id, job.attempt, payload))
+
+
+def _ends(
+    study: Opened, jobs: Sequence[Job], lines: Sequence[Line], trainer: Trainer | None
+) -> Iterator[tuple[int, Callable[[], Any]]]:
+    """Place in ``jobs``, and what gives its measurement or raises, as each of them ends."""
+    if jobs[0].packed:
+        trials = [(job.trial, items_of(job.folder, job.trial)) for job in jobs]
+        members = [(*trial, line) for trial, line in zip(trials, lines, strict=True)]
+        yield from study.packed_trainer()(members)
+        return
+    for place, (job, line) in enumerate(zip(jobs, lines, strict=True)):
+        train = trainer or study.trainer()
+        yield place, partial(train, job.trial, items_of(job.folder, job.trial), line)
+
+
+def _last_word(line: Line, end: Callable[[], Any]) -> tuple[Kind, Any]:
     try:
-        measured = trainer(job.trial, items_of(job.folder, job.trial), line)
+        try:
+            measured = end()
+        except Diverged as diverged:
+            measured = line.diverged(str(diverged))
+        if isinstance(measured, Measurement):
+            measured = finite(measured)
+        if line.kept and measured.status != Status.DIVERGED:
+            line.tell(Kind.ITEMS, line.kept)
     except Drained:
         return Kind.DRAINED, {"step": line.step}
-    except Diverged as diverged:
-        measured = line.diverged(str(diverged))
-    if isinstance(measured, Measurement):
-        measured = finite(measured)
-    if line.kept and measured.status != Status.DIVERGED:
-        line.tell(Kind.ITEMS, line.kept)
+    except BaseException as error:  # one of a pack, perhaps: the others go on
+        return Kind.FAILURE, failure(error)
     return Kind.RESULT, measured
 
 
-def _beat(tell: Callable[[Kind, Any], None], lease: float, over: threading.Event) -> None:
+def _beat(going: dict[Job, Tell], lease: float, over: threading.Event) -> None:
     """Signs of life, five in a lease: one that comes late on a loaded machine costs nothing."""
     while not over.wait(min(10.0, lease / 5)):
-        tell(Kind.HEARTBEAT, {})
+        for tell in list(going.values()):
+            tell(Kind.HEARTBEAT, {})
 
 
 # ---------------------------------------------------------------- the study, opened
@@ -98,6 +125,11 @@ class Opened:
             self._trainer = module.open_trainer(self.loaded, self.domain)
         assert self._trainer is not None
         return self._trainer
+
+    def packed_trainer(self) -> PackedTrainer:
+        module = member(TRAINERS, self.loaded.spec.trainer.name)
+        found: PackedTrainer = module.open_packed(self.loaded, self.domain)
+        return found
 
     def warm(self) -> None:
         """What every trial needs and a fork inherits: the data, and what each size costs."""
@@ -128,9 +160,7 @@ def opened(folder: Path) -> Opened:
 class Line:
     """The ``Handle`` of a trial: see trainers/contract.py."""
 
-    def __init__(
-        self, job: Job, tell: Callable[[Kind, Any], None], commands: Commands, every: float
-    ) -> None:
+    def __init__(self, job: Job, tell: Tell, commands: Commands, every: float) -> None:
         self.attempt = job.attempt
         self.up_to_steps = job.up_to_steps
         self.step = 0

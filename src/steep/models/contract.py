@@ -51,6 +51,9 @@ class Family:
     flops: Callable[[torch.nn.Module, Mapping[str, int]], float] | None = None
     """(model on the meta device, the domain's shape) -> training FLOPs per unit of the domain, of
     the plain model's operations. None: as engine/count.py counts this ``kind``."""
+    packs: bool = False
+    """Whether ``torch.func`` can batch it over models (engine/packed.py): plain torch operations,
+    and batches that are of one shape whatever the seed."""
     misfit: Callable[[Any, Mapping[str, Value]], str | None] = lambda options, values: None
     """(``Options``, hyperparameters) -> why they do not go together, as a sentence, or None."""
 

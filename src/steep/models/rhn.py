@@ -103,4 +103,5 @@ FAMILY = Family(
     dial="width",
     recipe=RECIPE,
     embeddings=embeddings,
+    packs=True,
 )

@@ -181,4 +181,5 @@ FAMILY = Family(
     embeddings=embeddings,
     flops=flops,
     misfit=misfit,
+    packs=True,
 )

@@ -18,13 +18,15 @@ module holds ``Options`` (strict pydantic), ``recipe``, ``cost`` and ``open_trai
         Bytes of a worker that trains the trial on these items, roughly.
     open_trainer(loaded: Loaded, domain: Domain) -> Trainer
         Called once in each worker.
+    open_packed(loaded: Loaded, domain: Domain) -> PackedTrainer, optional
+        The same for several trials at once, alike but for seed and learning rate (``run.pack``).
     PRELOAD: tuple[str, ...], optional
         Modules that are slow to import, e.g. torch: local workers are forked with them loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -95,3 +97,7 @@ class Diverged(Exception):
 
 
 Trainer = Callable[[Trial, ShardItems, Handle], Measurement]
+PackedTrainer = Callable[
+    [Sequence[tuple[Trial, ShardItems, Handle]]], Iterator[tuple[int, Callable[[], Measurement]]]
+]
+"""Yields each trial's place as it ends, with what returns its measurement or raises for it."""

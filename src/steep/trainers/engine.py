@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,8 +13,11 @@ from steep.config import Count, Loaded, Strict, member
 from steep.domains.contract import Domain
 from steep.models import FAMILIES
 from steep.models.contract import Family
-from steep.records import Measurement, StepCost, Trial, Value
-from steep.trainers.contract import Cost, Handle, ShardItems, Trainer
+from steep.records import StepCost, Trial, Value
+from steep.trainers.contract import Cost, PackedTrainer, Trainer
+
+if TYPE_CHECKING:
+    from steep.engine.loop import Setup
 
 PRELOAD = ("torch", "steep.engine.loop", "steep.engine.environment")
 """What every worker needs and is slow to import: done once, before workers are forked."""
@@ -91,6 +96,19 @@ _COPIES = 3
 
 def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
     """A trainer for all trials of the study. Raises ValueError where the pieces do not fit."""
+    from steep.engine import loop
+
+    return partial(loop.train, _setup(loaded, domain))
+
+
+def open_packed(loaded: Loaded, domain: Domain) -> PackedTrainer:
+    """The same for packs of trials, of a family that ``packs``."""
+    from steep.engine import packed
+
+    return partial(packed.train, replace(_setup(loaded, domain), packed=True))
+
+
+def _setup(loaded: Loaded, domain: Domain) -> Setup:
     from steep.engine import allocator, environment, loop
 
     family, options = _family(loaded, domain)
@@ -103,7 +121,7 @@ def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
     environment.make_deterministic()
     device = environment.choose_device(spec.run.device)
     domain.to(device)
-    setup = loop.Setup(
+    return loop.Setup(
         domain=domain,
         family=family,
         options=options,
@@ -114,11 +132,6 @@ def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
         device=device,
         train_items=Options.model_validate(spec.trainer.options).train_items,
     )
-
-    def train(trial: Trial, shard: ShardItems, handle: Handle) -> Measurement:
-        return loop.train(setup, trial, shard, handle)
-
-    return train
 
 
 def _family(loaded: Loaded, domain: Domain) -> tuple[Family, Any]:

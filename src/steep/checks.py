@@ -1,0 +1,61 @@
+"""Whether the pieces that a spec names go together, which only the opened pieces can know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from steep.config import Loaded, Problem, member
+from steep.domains.contract import Domain
+from steep.models import FAMILIES
+from steep.trainers import TRAINERS
+
+
+def misfits(
+    loaded: Loaded, domain: Domain, function: Callable[..., Any] | None = None
+) -> list[Problem]:
+    """Every problem of the spec with its domain, family and trainer; ``function`` is the trainer
+    where it is a function of this process."""
+    spec = loaded.spec
+    found: list[tuple[str, str | None]] = []
+    if spec.metric is not None and spec.metric not in domain.metrics:
+        known = ", ".join(domain.metrics)
+        found.append(("metric", f"{spec.domain.name} has no {spec.metric!r}; there are: {known}"))
+    engine = spec.trainer.name == "engine"
+    if engine:
+        found += _of_family(loaded, domain)
+    if spec.trainer.name == "function":
+        found.append(("trainer.function", _of_function(loaded, function)))
+    if spec.run.pack > 1:
+        found.append(("run.pack", _of_pack(loaded, engine and function is None)))
+    return [loaded.problem(path, message) for path, message in found if message is not None]
+
+
+def _of_family(loaded: Loaded, domain: Domain) -> list[tuple[str, str | None]]:
+    section = loaded.spec.family
+    family = member(FAMILIES, section.name).FAMILY
+    if family.kind != domain.kind:
+        return [("family.name", f"{family.name} is made for a {family.kind} domain")]
+    if section.sizes[0] < family.smallest:
+        message = f"the smallest {family.dial} of {family.name} is {family.smallest}"
+        return [("family.sizes", message)]
+    return []
+
+
+def _of_function(loaded: Loaded, function: Callable[..., Any] | None) -> str | None:
+    names = [*dict(loaded.spec.training), *loaded.spec.search.hyperparameters]
+    module = member(TRAINERS, "function")
+    try:
+        module.check(function or module.found(loaded), names)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _of_pack(loaded: Loaded, engine: bool) -> str | None:
+    if not engine:
+        return "only the trainer 'engine' trains several trials at once"
+    if member(FAMILIES, loaded.spec.family.name).FAMILY.packs:
+        return None
+    known = ", ".join(sorted(name for name in FAMILIES if member(FAMILIES, name).FAMILY.packs))
+    return f"{loaded.spec.family.name} cannot be trained several at once; these can: {known}"
