@@ -83,7 +83,7 @@ def test_causes_are_told_apart(error: BaseException, cause: str) -> None:
 
 def test_a_study_that_cannot_be_opened_is_a_failure(tmp_path: Path) -> None:
     sent: list[Any] = []
-    work(Job(tmp_path, TRIAL, 1), sent.append, threading.Event())
+    work([Job(tmp_path, TRIAL, 1)], sent.append, threading.Event())
     assert [event.kind for event in sent] == [Kind.STARTED, Kind.FAILURE]
     assert "study.yaml" in sent[-1].payload["reason"]
     assert "Traceback" in sent[-1].payload["detail"]
