@@ -26,8 +26,14 @@ def misfits(
         found += _of_family(loaded, domain)
     if spec.trainer.name == "function":
         found.append(("trainer.function", _of_function(loaded, function)))
-    if spec.run.pack > 1:
-        found.append(("run.pack", _of_pack(loaded, engine and function is None)))
+    narrow = engine and spec.trainer.options.get("precision") == "bfloat16"
+    if narrow:
+        found.append(("trainer.precision", _not_plain(loaded, "compute in bfloat16")))
+    if spec.run.pack > 1 and (narrow or not engine or function is not None):
+        message = "only the trainer 'engine' packs trials, and not in bfloat16"
+        found.append(("run.pack", message))
+    elif spec.run.pack > 1:
+        found.append(("run.pack", _not_plain(loaded, "be packed")))
     return [loaded.problem(path, message) for path, message in found if message is not None]
 
 
@@ -52,10 +58,8 @@ def _of_function(loaded: Loaded, function: Callable[..., Any] | None) -> str | N
     return None
 
 
-def _of_pack(loaded: Loaded, engine: bool) -> str | None:
-    if not engine:
-        return "only the trainer 'engine' trains several trials at once"
-    if member(FAMILIES, loaded.spec.family.name).FAMILY.packs:
+def _not_plain(loaded: Loaded, what: str) -> str | None:
+    if member(FAMILIES, loaded.spec.family.name).FAMILY.plain:
         return None
-    known = ", ".join(sorted(name for name in FAMILIES if member(FAMILIES, name).FAMILY.packs))
-    return f"{loaded.spec.family.name} cannot be trained several at once; these can: {known}"
+    known = ", ".join(sorted(name for name in FAMILIES if member(FAMILIES, name).FAMILY.plain))
+    return f"{loaded.spec.family.name} cannot {what}; these can: {known}"

@@ -121,7 +121,7 @@ def test_one_step_equals_to_rounding(case: tuple[Setup, int]) -> None:
             many = packed.gradients(setup.domain, runs, batches)
             for loss, (run, *own), packed_run in zip(many, pairs[1], runs, strict=True):
                 run.optimizer.zero_grad()
-                alone = loop.gradient(setup.domain, run, own[step - 1])
+                alone = loop.gradient(setup, run, own[step - 1])
                 torch.testing.assert_close(loss.total, alone.total)
                 assert loss.count == alone.count
                 for one, other in ((packed_run, loss), (run, alone)):

@@ -36,6 +36,12 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
+def choose_precision(precision: str) -> None:
+    """Of float32 products on a GPU: torch's own default is TF32 for convolutions alone."""
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
 def versions() -> Settings:
     try:
         own = version("steep")

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Mapping
-from contextlib import nullcontext
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from steep.engine import checkpoint, environment
 from steep.engine.average import Average
 from steep.engine.count import cost
 from steep.engine.optimizers import OPTIMIZERS, Optimizer
+from steep.engine.plain import plainly
 from steep.engine.schedule import evaluation_steps, without_improvement
 from steep.models.contract import Family
 from steep.records import Evaluation, Measurement, Settings, Status, Trial, settings
@@ -53,6 +54,18 @@ class Setup:
     """Items of the shard on which the training error of the best model is measured."""
     packed: bool = False
     """Gradients come from packed.py, together with other trials'."""
+    precision: str = "float32"
+    """Of gradients: 'float32', 'tf32' or 'bfloat16'."""
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """What gradients are computed under. In bfloat16 ``torch.autocast`` decides what is safe
+        to round, which it cannot in kernels of ours."""
+        if self.precision != "bfloat16":
+            yield
+            return
+        with plainly(), torch.autocast(torch.device(self.device).type, torch.bfloat16):
+            yield
 
 
 @dataclass
@@ -118,12 +131,13 @@ def train(setup: Setup, trial: Trial, shard: ShardItems, handle: Handle) -> Meas
         except StopIteration as end:
             measured: Measurement = end.value
             return measured
-        answer = gradient(setup.domain, run, batch)
+        answer = gradient(setup, run, batch)
 
 
-def gradient(domain: Domain, run: Run, batch: Any) -> Loss:
+def gradient(setup: Setup, run: Run, batch: Any) -> Loss:
     """Put the gradient of the mean loss over the batch's units into the model's parameters."""
-    total, count, state = domain.loss(run.model, batch, run.state)
+    with setup.computing():
+        total, count, state = setup.domain.loss(run.model, batch, run.state)
     (total / count).backward()
     return Loss(total.detach(), count, state)
 
@@ -151,7 +165,10 @@ def _begin(setup: Setup, trial: Trial, values: Mapping[str, Any]) -> Run:
     model = setup.family.build(trial.size, setup.domain.shape, setup.options).to(setup.device)
     optimizer = OPTIMIZERS[values["optimizer"]](model.parameters(), values)
     eta = float(values.get("averaging", -1))
-    engine = "packed" if setup.packed else str(getattr(model, "engine", "torch"))
+    with setup.computing():
+        engine = "packed" if setup.packed else str(getattr(model, "engine", "torch"))
+    if setup.precision != "float32":
+        engine = f"{engine}-{setup.precision}"
     return Run(model, optimizer, engine, Average(model, eta) if eta >= 0 else None)
 
 

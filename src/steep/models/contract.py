@@ -51,9 +51,10 @@ class Family:
     flops: Callable[[torch.nn.Module, Mapping[str, int]], float] | None = None
     """(model on the meta device, the domain's shape) -> training FLOPs per unit of the domain, of
     the plain model's operations. None: as engine/count.py counts this ``kind``."""
-    packs: bool = False
-    """Whether ``torch.func`` can batch it over models (engine/packed.py): plain torch operations,
-    and batches that are of one shape whatever the seed."""
+    plain: bool = False
+    """Whether it runs without kernels and gradients of ours where ``only_plain`` says so, on
+    batches of one shape whatever the seed. Such trials can be packed (engine/packed.py), or compute
+    in bfloat16."""
     misfit: Callable[[Any, Mapping[str, Value]], str | None] = lambda options, values: None
     """(``Options``, hyperparameters) -> why they do not go together, as a sentence, or None."""
 

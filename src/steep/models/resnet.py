@@ -155,5 +155,5 @@ FAMILY = Family(
         "clip": 0.0,
         "averaging": 8.0,
     },
-    packs=True,
+    plain=True,
 )

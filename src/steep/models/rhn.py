@@ -103,5 +103,5 @@ FAMILY = Family(
     dial="width",
     recipe=RECIPE,
     embeddings=embeddings,
-    packs=True,
+    plain=True,
 )

@@ -181,5 +181,5 @@ FAMILY = Family(
     embeddings=embeddings,
     flops=flops,
     misfit=misfit,
-    packs=True,
+    plain=True,
 )

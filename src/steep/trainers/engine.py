@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -26,6 +26,9 @@ PRELOAD = ("torch", "steep.engine.loop", "steep.engine.environment")
 class Options(Strict):
     train_items: Count = 1000
     """Items of a trial's shard on which its training error is measured, at the best step."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Of gradients. Weights, their updates and evaluations stay in float32. 'tf32' rounds the
+    factors of products on NVIDIA GPUs; 'bfloat16' is torch's autocast, without kernels of ours."""
 
 
 def recipe(family: str) -> Mapping[str, Value] | None:
@@ -120,6 +123,8 @@ def _setup(loaded: Loaded, domain: Domain) -> Setup:
     allocator.keep_buffers()
     environment.make_deterministic()
     device = environment.choose_device(spec.run.device)
+    own = Options.model_validate(spec.trainer.options)
+    environment.choose_precision(own.precision)
     domain.to(device)
     return loop.Setup(
         domain=domain,
@@ -130,7 +135,8 @@ def _setup(loaded: Loaded, domain: Domain) -> Setup:
         metric=metric,
         group=domain.items().group,
         device=device,
-        train_items=Options.model_validate(spec.trainer.options).train_items,
+        train_items=own.train_items,
+        precision=own.precision,
     )
 
 
