@@ -146,9 +146,7 @@ def test_what_cannot_be_packed_is_told_before_any_work(tmp_path: Path) -> None:
     lines = [line for line in lines if "family" not in line]
     lines += ["domain: {name: characters, train: a.txt}", "family: {name: lstm, sizes: [8]}"]
     path.write_text("\n".join(lines))
-    with pytest.raises(
-        SpecError, match=r"lstm cannot be packed; these can: resnet, rhn"
-    ):
+    with pytest.raises(SpecError, match=r"lstm cannot be packed; these can: resnet, rhn"):
         Study(path, tmp_path / "study").check()
     path.write_text("\n".join([*lines, "trainer: {name: engine, precision: bfloat16}"]))
     with pytest.raises(SpecError) as caught:
