@@ -89,7 +89,7 @@ def main() -> None:
     lines = [
         "# Gradients in bfloat16",
         "",
-        "Made by `python benchmarks/precision.py --write`, on a CPU. Lowest validation loss (nats),",
+        "Made by `python benchmarks/precision.py --write`, on a CPU. Lowest validation loss, nats:",
         "the mean of seeds; the paired difference over float32's, with its standard error; and the",
         "standard deviation of float32's over seeds.",
         "",
