@@ -71,19 +71,6 @@ class Decision:
 # ---------------------------------------------------------------- opening
 
 
-@contextmanager
-def creating(folder: Path) -> Iterator[None]:
-    """Only one process at a time creates a study in ``folder``; the lock dies with its holder."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two drivers at the very first start are not told apart
-        yield
-        return
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def create(folder: Path) -> None:
     """Make an empty database, over the remains of a creation that was killed half-way."""
     for left in folder.glob(f"{DATABASE}*"):

@@ -13,7 +13,8 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,19 @@ class StudyExists(StoreError):
 
 
 # ---------------------------------------------------------------- writing
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Only one process at a time is inside for ``folder``; the lock dies with its holder."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two at the very same moment are not told apart
+        yield
+        return
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -72,7 +72,7 @@ class Store:
         except OSError as error:
             raise StoreError(files.write_failed(folder, error)) from None
         database.refuse_network(folder)
-        with database.creating(folder):
+        with files.alone_in(folder):
             if (folder / files.SPEC).exists():
                 raise StudyExists(f"{folder} already holds a study")
             database.create(folder)

@@ -5,8 +5,8 @@ folder or a DataFrame; exports of W&B, MLflow and TensorBoard by their column na
 are replicates. ``columns.py`` states how names are guessed and what numbers mean.
 
 Bad values:
-- a cell that is no number, a negative error, a size that is not positive, a standard error that is
-  not positive: a problem, named by line and column, all of them at once (TableError);
+- a cell that is no number, a negative error, a size that is not positive or above 1e30, a standard
+  error that is not positive: a problem, named by line and column, all of them at once (TableError);
 - an empty or NaN or infinite size or error: the row is left out, and that is said;
 - a zero error has no logarithm: with ``validation_items`` it counts as half an error among them,
   without them the row is left out, and that is said;
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Table", "TableCurve", "TableError", "read"]
 
+LARGEST = 1e30
+"""Of sizes: forecasts reach far beyond them, and must stay numbers."""
 _APART = ("curve", "family", "model", "dataset", "task", "study", "domain", "run_group")
 """Columns that usually tell curves apart; 'curve' does without being asked."""
 
@@ -312,6 +314,8 @@ class _Values:
             size = self.x.get(i)
             if size is not None and size <= 0:
                 self.desk.bad(i, self.names.x, "a size must be positive")
+            if size is not None and size > LARGEST:
+                self.desk.bad(i, self.names.x, "no training set has a size above 1e30")
 
     def _extra(self, column: str | None, what: str, divisor: float) -> dict[int, float]:
         if column is None:

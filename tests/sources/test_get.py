@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,6 +90,15 @@ def test_a_second_call_verifies_and_makes_nothing(words: SimpleNamespace, tmp_pa
     assert again == first
     assert words.made == 1
     assert words.log.read_text().count("download") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fcntl")
+def test_two_at_once_make_it_once(words: SimpleNamespace, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: get("words", tmp_path / "w", silent), range(4)))
+    assert sorted(there for _, there in found) == [False, True, True, True]
+    assert words.made == 1
+    assert len({json.dumps(record) for record, _ in found}) == 1
 
 
 @pytest.mark.parametrize("harm", ["altered", "gone", "no record"])

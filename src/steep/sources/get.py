@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import steep
+from steep.folder import alone_in
 from steep.sources import SOURCES
 from steep.sources.contract import Counts, Source, SourceError, Tell, Wanted
 from steep.sources.packages import fetch, members, sha256
@@ -25,6 +26,7 @@ Record = dict[str, Any]
 """What SOURCE.json holds."""
 
 RECORD, DOWNLOADS, MAKING = "SOURCE.json", "downloads", ".making"
+_OURS = {RECORD, DOWNLOADS, MAKING, "SOURCE.new"}
 
 
 def source_of(name: str) -> Any:
@@ -40,12 +42,23 @@ def all_sources() -> dict[str, Source]:
 
 def get(name: str, folder: Path, tell: Tell, limit: int | None = None) -> tuple[Record, bool]:
     """(what SOURCE.json says, were the files already there). ``limit``: rows of a set of the hub
-    to take. Raises SourceError, with the client's own words where it failed."""
+    to take. A second call for the same folder waits for the first. Raises SourceError, with the
+    client's own words where it failed."""
     module = source_of(name)
     source: Source = module.SOURCE
     if limit is not None and source.hub is None:
         raise SourceError(f"--limit is for sets of the hub; {name} is made whole")
     asked = {"name": name, "revision": source.revision, "limit": limit}
+    theirs = sorted({p.name for p in folder.iterdir()} - _OURS) if folder.exists() else []
+    if theirs and not (folder / RECORD).exists():
+        raise SourceError(f"{folder}: holds other files ({theirs[0]}): give an empty folder")
+    (folder / DOWNLOADS).mkdir(parents=True, exist_ok=True)
+    with alone_in(folder / DOWNLOADS):
+        return _made(module, asked, folder, tell)
+
+
+def _made(module: Any, asked: Record, folder: Path, tell: Tell) -> tuple[Record, bool]:
+    name, limit, source = asked["name"], asked["limit"], module.SOURCE
     known = _claim(name, folder)
     same = known["files"] and asked.items() <= known.items()
     if same and not damaged(folder, known["files"], tell):
@@ -122,13 +135,9 @@ def damaged(folder: Path, files: dict[str, str], tell: Tell) -> list[str]:
 
 def _claim(name: str, folder: Path) -> Record:
     """What SOURCE.json says; in a new folder it is begun. Raises SourceError where the folder
-    holds anything else: nothing of anybody else's is replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
+    holds another set: nothing is replaced."""
     path = folder / RECORD
     if not path.exists():
-        theirs = sorted(p.name for p in folder.iterdir() if p.name != DOWNLOADS)
-        if theirs:
-            raise SourceError(f"{folder}: holds other files ({theirs[0]}): give an empty folder")
         _write(path, {"name": name, "files": {}})
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
