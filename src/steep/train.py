@@ -212,8 +212,8 @@ class _Driver:
     def together(self, want: Wanted, first: Job) -> bool:
         """Whether they may share a worker: one that failed is tried again alone, lest it ends
         the others."""
-        failed = any(self.store.failures(one.trial.id) for one in (want, first))
-        return not failed and _pack(want) == _pack(first)
+        alike = _pack(want) == _pack(first)
+        return alike and not any(self.store.failures(one.trial.id) for one in (want, first))
 
     def claimed(self, want: Wanted) -> list[Job]:
         """A job for it; none where it is over the budget or taken by another driver meanwhile."""
