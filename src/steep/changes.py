@@ -23,6 +23,7 @@ EXTENDABLE = {
     "domain.items",
     "family.sizes",
     "search.seeds",
+    "search.confirm",
     "search.extend",
     "search.hyperparameters",
     "shards.largest",

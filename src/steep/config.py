@@ -81,6 +81,8 @@ class Until(Strict):
 class Search(Strict):
     planner: str = "frugal"
     seeds: Count = 2
+    confirm: Annotated[int, Field(ge=0)] = 0
+    """Of the planner grid: seeds of each shard's best fit, where more than ``seeds``."""
     hyperparameters: dict[str, Choices] = Field(default_factory=dict)
     """The grid, e.g. learning_rate: [0.03, 0.1]; single values belong under ``training``."""
     compare_at: Literal["ends", "all"] = "ends"

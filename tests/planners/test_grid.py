@@ -271,3 +271,33 @@ def test_an_extension_stops_when_the_optimum_is_found() -> None:
 def test_held_out_shards_are_never_planned() -> None:
     p = problem()
     assert {m.trial.samples for m in whole(p, inside)} <= {float(m) for m in SAMPLES}
+
+
+# ---------------------------------------------------------------- more seeds for the best
+
+
+def test_the_best_fit_of_each_shard_gets_more_seeds_and_nothing_else_does() -> None:
+    p = problem(confirm=4)
+    plain, found = whole(problem(), inside), whole(p, inside)
+    more = [m.trial for m in found if m.trial not in {n.trial for n in plain}]
+    assert {(t.samples, t.size, t.seed) for t in more} == {
+        (float(m), 8, seed) for m in SAMPLES for seed in (2, 3)
+    }
+    assert {rate(t) for t in on(more, 100)} == {0.1}
+    assert {rate(t) for t in on(more, 1600)} == {0.01}
+    assert all(w.why == "confirms" for w in grid.plan(p, plain, [], None))
+
+
+def test_a_best_fit_that_was_lucky_loses_its_place_and_the_next_is_confirmed() -> None:
+    """Size 4 is 2 % ahead of 8 by its first two seeds and 10 % behind by all others."""
+
+    def lucky(trial: Trial) -> float | None:
+        if trial.size == 4:
+            return noisy(0.98 if trial.seed < 2 else 1.3, trial)
+        return noisy(1.0 if trial.size == 8 else 2.0, trial)
+
+    p = problem(confirm=4, rates=(0.1,))
+    found = [m.trial for m in whole(p, lucky)]
+    for samples in SAMPLES:
+        seeds = {s: {t.seed for t in on(found, samples) if t.size == s} for s in (4, 8, 16)}
+        assert seeds == {4: {0, 1, 2, 3}, 8: {0, 1, 2, 3}, 16: {0, 1}}

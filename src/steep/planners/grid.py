@@ -1,11 +1,13 @@
 """The grid: sizes x hyperparameters x seeds on each shard, hyperparameters compared at the ends.
 
-Three waves, each a pure function of the results so far:
+Four waves, each a pure function of the results so far:
 
 1. the smallest and the largest shard, every size with every combination of hyperparameters;
 2. the shards between, every size with the hyperparameters that its two ends prefer,
    interpolated in log m where they are numbers and differ;
-3. a ladder whose edge is best, beyond noise, extends itself, at most ``search.extend`` times.
+3. a ladder whose edge is best, beyond noise, extends itself, at most ``search.extend`` times;
+4. the best fit of each shard gets ``search.confirm`` seeds: chosen as the best of many, it looks
+   better than it is, and where more seeds show that another one is best, that one gets them, too.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ from steep.records import (
 from steep.select import candidates, next_size, select
 
 ADAPTIVE = False
-"""Only the extension of an edge and the interpolated hyperparameters depend on results: the
-number of trials is known beforehand but for the extensions."""
+"""Only the extension of an edge, the interpolated hyperparameters and whose seeds confirm depend
+on results: the number of trials is known beforehand but for the extensions."""
 
 
 def plan(
@@ -80,8 +82,22 @@ def _shard_trials(
         found += extra
         sizes.append(size)
         if not {trial for trial, _ in extra} <= {m.trial for m in here}:
-            break
-    return found
+            return found
+    return found + _confirming(problem, shard, here)
+
+
+def _confirming(
+    problem: Problem, shard: Shard, here: Sequence[Measurement]
+) -> list[tuple[Trial, str]]:
+    search = problem.spec.search
+    found = select(here, [shard], seeds=search.seeds)
+    if not found:
+        return []
+    size, values = found[0].best.size, found[0].best.hyperparameters
+    return [
+        (Trial(shard.permutation, shard.items, shard.samples, size, values, seed), "confirms")
+        for seed in range(search.seeds, search.confirm)
+    ]
 
 
 def _trials(
