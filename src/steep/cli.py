@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from steep.cost_command import cost
+from steep.cost.command import cost
 from steep.sources.commands import data
 from steep.terminal import (
     clear_errors,

@@ -60,8 +60,8 @@ def cost(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """What a target error takes: data, model, compute, memory, time; and what compute buys."""
-    from steep.cost import FACTORS
-    from steep.costing import Law, Where, cost_of
+    from steep.cost.answers import Law, Where, cost_of
+    from steep.cost.projection import FACTORS
     from steep.present.costs import cost_lines, trade_sentence
 
     if loss is not None and not faster:
@@ -91,8 +91,8 @@ def cost(
 
 
 def _paper(where: object, as_json: bool) -> None:
-    from steep.costing import follow_up_answers
-    from steep.follow_up import claims
+    from steep.cost.answers import follow_up_answers
+    from steep.cost.follow_up import claims
     from steep.present.costs import paper_lines
 
     answers = follow_up_answers(where)  # type: ignore[arg-type]

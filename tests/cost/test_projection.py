@@ -10,12 +10,12 @@ import pytest
 
 import steep
 from steep.config import QuestionError
-from steep.cost import BEYOND_REACH, NOT_REACHABLE, TOO_LARGE, cost, cost_curves
-from steep.first_order import first_orders, scaling_by_hand, steps_by_hand
-from steep.follow_up import claims, domain_scaling, domains, target_of
-from steep.machines import machine, names, this_computer
+from steep.cost.first_order import first_orders, scaling_by_hand, steps_by_hand
+from steep.cost.follow_up import claims, domain_scaling, domains, target_of
+from steep.cost.machines import machine, names, this_computer
+from steep.cost.projection import BEYOND_REACH, NOT_REACHABLE, TOO_LARGE, cost, cost_curves
+from steep.cost.scaling import scaling, steps_from_flops
 from steep.records import Interval, Machine, Projection, Scaling, SizeLaw, StepCost
-from steep.scaling import scaling, steps_from_flops
 
 PLAIN = Machine("plain", "a plain machine", "fp32", flops=1e12)
 """One TFLOP/s, and nothing else takes time."""
