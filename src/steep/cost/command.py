@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from steep.terminal import duration, fail, print_json, title
+from steep.terminal import Json, duration, fail, print_json, title
 
 Number = Annotated[float | None, typer.Option()]
 
@@ -57,7 +57,7 @@ def cost(
     by: Annotated[str | None, typer.Option(help="Column that tells curves apart.")] = None,
     parameters: Annotated[str | None, typer.Option(help="Column of model sizes.")] = None,
     level: Annotated[float, typer.Option(help="Level of intervals.", min=0.01, max=0.999)] = 0.9,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    as_json: Json = False,
 ) -> None:
     """What a target error takes: data, model, compute, memory, time; and what compute buys."""
     from steep.cost.answers import Law, Where, cost_of
