@@ -162,12 +162,16 @@ def diagnose(
     se: Se = None,
     parameters: Parameters = None,
     higher_is_better: Higher = False,
+    validation_items: Annotated[
+        int | None, typer.Option(help="Of a table of error rates: how many measured each.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """What is off: points, trials, ladders, noise; each with evidence and the next step."""
     from steep.answers import findings_of
 
-    found = findings_of(source, x, y, by, se, parameters, higher_is_better)
+    table = (source, x, y, by, se, parameters, higher_is_better)
+    found = findings_of(*table, validation_items=validation_items)
     if as_json:
         print_json([{"curve": n, "findings": [asdict(f) for f in fs]} for n, fs in found])
         return
