@@ -9,7 +9,7 @@ import pytest
 
 import tiny
 from steep import Study, answers
-from steep.answers import comparison_of, fits_of, forecasts_of, is_study
+from steep.answers import comparison_of, findings_of, fits_of, forecasts_of, is_study
 from steep.config import QuestionError
 
 
@@ -133,6 +133,35 @@ def test_a_comparison_that_cannot_be_asked(bad: dict[str, float], tmp_path: Path
     source = table(tmp_path / "t.csv", one=3.0, two=2.0)
     with pytest.raises(QuestionError, match="--"):
         comparison_of([source], by="model", **({"level": 0.9, "margin": 0.1} | bad))
+
+
+COLUMNS = (None, None, None, None, None, False)
+
+
+def test_validation_items_are_too_few_for_the_curve_of_low_errors(tmp_path: Path) -> None:
+    """500 items know 14 % to 0.11 of itself and 1.4 % to 0.37; a step of the curves is 0.21."""
+    source = table(tmp_path / "t.csv", high=2.0, low=0.2)
+    found = dict(findings_of(source, None, None, "model", *COLUMNS[3:], validation_items=500))
+    said = {
+        name: [f.evidence for f in fs if f.kind == "validation set"] for name, fs in found.items()
+    }
+    assert said["high"] == []
+    assert "500 validation items is 37 % of" in said["low"][0]
+
+
+def test_no_error_seen_is_half_an_error_of_the_items(tmp_path: Path) -> None:
+    """An error of 0.01 over 50 items: sqrt(0.99 / 0.5)."""
+    source = tmp_path / "t.csv"
+    source.write_text("samples,error\n100,0.4\n200,0.3\n400,0.2\n800,0.1\n1600,0\n")
+    ((_, found),) = findings_of(str(source), *COLUMNS, validation_items=50)
+    assert "50 validation items is 140 % of" in next(
+        f.evidence for f in found if f.kind == "validation set"
+    )
+
+
+def test_a_study_is_told_no_number_of_items(studies: list[str]) -> None:
+    with pytest.raises(QuestionError, match="for tables"):
+        findings_of(studies[0], *COLUMNS, validation_items=50)
 
 
 def test_figures_of_a_table_go_where_asked(tmp_path: Path) -> None:

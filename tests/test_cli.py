@@ -45,10 +45,11 @@ Steep = Callable[..., Said]
 
 @pytest.fixture
 def steep(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any) -> Steep:
-    """Run a command in an empty folder with two tables."""
+    """Run a command in an empty folder with three tables."""
     monkeypatch.chdir(tmp_path)
     Path("results.csv").write_text(CSV)
     Path("two.csv").write_text(TWO)
+    Path("loss.csv").write_text(CSV.replace(",0.", ",3."))
 
     def call(*arguments: str) -> Said:
         monkeypatch.setattr("sys.argv", ["steep", *arguments])
@@ -219,6 +220,8 @@ BAD = [
     (("compare", "two.csv", "--by", "model", "--error", "nan"), "error"),
     (("compare", "results.csv", "absent.csv"), "absent.csv"),
     (("diagnose", "absent.csv"), "absent.csv"),
+    (("diagnose", "results.csv", "--validation-items", "0"), "--validation-items 0: at least 1"),
+    (("diagnose", "loss.csv", "--validation-items", "9"), "error rates, from 0 to 1, and 3.75"),
     (("backtest", "absent.csv"), "absent.csv"),
     (("report", "absent.csv"), "absent.csv"),
     (("report", "results.csv", "--out", "no/such/folder/r.html"), "no/such/folder/r.html"),

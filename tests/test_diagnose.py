@@ -126,6 +126,77 @@ def test_a_planted_fault_is_found(fault: str) -> None:
     assert np.mean(found) >= 0.8, found
 
 
+# Errors 0.4 down to 0.1, a factor of 2^-0.5 a step: the last step changes log error by 0.347.
+HALVING = pd.DataFrame(
+    {"samples": 100.0 * 2.0 ** np.arange(5), "error": 0.4 * 2 ** (np.arange(5) / -2)}
+)
+
+
+def of_validation(found: tuple[Finding, ...]) -> list[tuple[str, str]]:
+    return [(f.severity, f.evidence) for f in found if f.kind == "validation set"]
+
+
+@pytest.mark.parametrize(
+    ("items", "percent", "severity"),
+    [(36, "50", "serious"), (90, "32", "serious"), (144, "", ""), (10_000, "", "")],
+)
+def test_too_few_validation_items_of_a_table(items: int, percent: str, severity: str) -> None:
+    """An error of 0.1 over N items has a standard error of 3 / sqrt(N) of itself."""
+    found = of_validation(diagnose(HALVING, validation_items=items))
+    assert [s for s, _ in found] == [severity] * bool(severity)
+    for _, evidence in found:
+        assert evidence.startswith(
+            f"One standard error of {items} validation items is {percent} % of the error; "
+            "the last step of the curve changes it by 29 %."
+        )
+
+
+def test_a_step_smaller_than_its_noise_is_a_warning() -> None:
+    """The last step is 0.108 in log error: 900 items know it to 0.1, 625 to 0.12."""
+    frame = pd.DataFrame({"samples": [100, 200, 400, 800], "error": 0.1 * 0.9 ** np.arange(-3, 1)})
+    assert of_validation(diagnose(frame)) == []
+    assert of_validation(diagnose(frame, validation_items=900)) == []
+    ((severity, evidence),) = of_validation(diagnose(frame, validation_items=625))
+    assert (severity, "is 12 % of the error" in evidence) == ("warning", True)
+    fitted = fit(frame)
+    assert of_validation(diagnose(fitted, validation_items=625)) == [(severity, evidence)]
+
+
+def test_standard_errors_of_the_table_go_before_the_number_of_items() -> None:
+    exact, vague = (HALVING.assign(se=share * HALVING.error) for share in (0.01, 0.4))
+    assert of_validation(diagnose(exact, validation_items=10)) == []
+    assert of_validation(diagnose(vague)) == []  # it may be of seeds
+    ((severity, evidence),) = of_validation(diagnose(vague, validation_items=10**6))
+    assert severity == "serious"
+    assert evidence.startswith("The standard error given with the largest size is 40 % of")
+
+
+def test_a_study_knows_its_validation_set_better_than_a_number() -> None:
+    best_fits, measurements = measure(
+        0, change=lambda m: replace(m, validation_error_se=0.4 * (m.validation_error or 0.0))
+    )
+    study: dict[str, Any] = {"best_fits": best_fits, "measurements": measurements}
+    known = of_validation(diagnose(**study))
+    assert [severity for severity, _ in known] == ["serious"]
+    assert of_validation(diagnose(**study, validation_items=10**9)) == known
+    unknown = [replace(b, validation_se=None) for b in best_fits]
+    assert of_validation(diagnose(best_fits=unknown)) == []
+    ((severity, evidence),) = of_validation(diagnose(best_fits=unknown, validation_items=2))
+    assert severity == "serious"  # not its seeds' standard error, of 1 %
+    assert "2 validation items" in evidence
+
+
+def test_only_rates_are_measured_on_a_number_of_items() -> None:
+    for items in (0, -5):
+        with pytest.raises(ValueError, match=f"at least 1 validation item, not {items}"):
+            diagnose(HALVING, validation_items=items)
+    with pytest.raises(ValueError, match=r"error rates, from 0 to 1, and 4.00 is none"):
+        diagnose(HALVING.assign(error=10 * HALVING.error), validation_items=100)
+    loss = fit(HALVING, metric="cross_entropy")
+    with pytest.raises(ValueError, match="cross_entropy is none"):
+        diagnose(loss, validation_items=100)
+
+
 def test_noise_larger_than_the_trend() -> None:
     random = np.random.default_rng(1)
     sizes = 100.0 * 2.0 ** np.arange(6)

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steep.backtest import backtest as backtest
     from steep.compare import compare as compare
-    from steep.cost import cost as cost
+    from steep.cost.machines import machine as machine
+    from steep.cost.projection import cost as cost
+    from steep.cost.scaling import scaling as scaling
     from steep.diagnose import diagnose as diagnose
     from steep.fit import fit as fit
     from steep.fit import fit_size_law as fit_size_law
     from steep.forecast import forecast as forecast
     from steep.joint import fit_joint as fit_joint
     from steep.joint import frontier as frontier
-    from steep.machines import machine as machine
     from steep.report import report as report
-    from steep.scaling import scaling as scaling
     from steep.study import Study as Study
     from steep.table import read as read
 
@@ -40,9 +40,9 @@ _PLACES = {
     "forecast": "steep.forecast",
     "fit_joint": "steep.joint",
     "frontier": "steep.joint",
-    "scaling": "steep.scaling",
-    "machine": "steep.machines",
-    "cost": "steep.cost",
+    "scaling": "steep.cost.scaling",
+    "machine": "steep.cost.machines",
+    "cost": "steep.cost.projection",
     "compare": "steep.compare",
     "diagnose": "steep.diagnose",
     "backtest": "steep.backtest",

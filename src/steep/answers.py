@@ -80,8 +80,12 @@ def fits_of(
     parameters: str | None = None,
     higher_is_better: bool = False,
     level: float = 0.9,
+    *,
+    validation_items: int | None = None,
 ) -> list[FittedCurve]:
-    """Each curve of a source, fitted with the same defaults whatever the source."""
+    """Each curve of a source, fitted with the same defaults whatever the source.
+
+    ``validation_items``: of a table, for its zero errors."""
     if is_study(source):
         analysis = opened(source).analyse(level=level)
         return [FittedCurve(f"{c.metric} ({c.part})", c.fit) for c in analysis.curves]
@@ -89,7 +93,8 @@ def fits_of(
     from steep.table import read
 
     options: dict[str, Any] = {"x": x, "y": y, "by": by, "se": se, "parameters": parameters}
-    read_table = read(source, higher_is_better=higher_is_better, **options)
+    options |= {"higher_is_better": higher_is_better, "validation_items": validation_items}
+    read_table = read(source, **options)
     return [
         FittedCurve(
             curve.name,
@@ -290,13 +295,25 @@ def _share_data(folders: Sequence[str]) -> bool:
     return all(other == first for other in others)
 
 
-def findings_of(source: str, *table: Any) -> list[tuple[str, tuple[Finding, ...]]]:
+def findings_of(
+    source: str, *table: Any, validation_items: int | None = None
+) -> list[tuple[str, tuple[Finding, ...]]]:
     """Findings about a study, or about each curve of a table (the arguments of ``fits_of``)."""
+    if validation_items is not None and validation_items < 1:
+        raise QuestionError(f"--validation-items {validation_items}: at least 1")
     if is_study(source):
+        if validation_items is not None:
+            raise QuestionError("--validation-items is for tables: a study has counted its own")
         return [(Path(source).name, opened(source).analyse().findings)]
     from steep.diagnose import diagnose
 
-    return [(c.name, diagnose(c.fit)) for c in fits_of(source, *table)]
+    found = fits_of(source, *table, validation_items=validation_items)
+    try:
+        return [(c.name, diagnose(c.fit, validation_items=validation_items)) for c in found]
+    except ValueError as error:
+        if validation_items is None:
+            raise
+        raise QuestionError(f"--validation-items: {error}") from None
 
 
 def backtests_of(source: str, *table: Any) -> list[tuple[str, Backtest]]:

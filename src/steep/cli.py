@@ -1,4 +1,7 @@
-"""The command line: subcommands in pipeline order. Imports what a subcommand needs, no more."""
+"""The command line: what makes and runs studies here, what asks them in ``questions`` and ``cost``.
+
+Subcommands in pipeline order; imports what a subcommand needs, no more.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,17 @@ from typing import Annotated
 
 import typer
 
-from steep.cost_command import cost
+from steep.cost.command import cost
+from steep.questions import backtest, compare, diagnose, fit, forecast, joint, report
 from steep.sources.commands import data
 from steep.terminal import (
+    Json,
     clear_errors,
     duration,
     fail,
     print_json,
-    print_record,
     results_json,
     run_study,
-    title,
 )
 
 app = typer.Typer(
@@ -30,20 +33,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="The study's folder (default: ./<study>).")
 ]
-Level = Annotated[float, typer.Option(help="Level of the intervals.", min=0.01, max=0.999)]
-X = Annotated[str | None, typer.Option("--x", help="Column of training-set sizes.")]
-Y = Annotated[str | None, typer.Option("--y", help="Column of errors.")]
-By = Annotated[str | None, typer.Option(help="Column that tells curves apart.")]
-Se = Annotated[str | None, typer.Option(help="Column of standard errors.")]
-Parameters = Annotated[str | None, typer.Option(help="Column of model sizes.")]
-Higher = Annotated[
-    bool, typer.Option("--higher-is-better", help="The column is an accuracy: 1 - it is fitted.")
-]
-Source = Annotated[str, typer.Argument(help="A study folder, a CSV/JSON/Parquet file, or -.")]
 
 
 def main() -> None:
@@ -174,229 +166,8 @@ def salvage(study: Path, as_json: Json = False) -> None:
         typer.echo(f"{trials} trials read, {measured} with a result. Next: steep run {study}")
 
 
-@app.command()
-def fit(
-    source: Source,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    se: Se = None,
-    parameters: Parameters = None,
-    higher_is_better: Higher = False,
-    level: Level = 0.9,
-    as_json: Json = False,
-) -> None:
-    """Fit the laws to a learning curve: exponent, regions, what the points support."""
-    from steep.answers import fits_of
-
-    found = fits_of(source, x, y, by, se, parameters, higher_is_better, level)
-    if as_json:
-        print_json([{"curve": c.name, "notes": c.notes} | asdict(c.fit) for c in found])
-        return
-    from steep.present.fits import summary
-
-    for curve in found:
-        title(curve.name, len(found))
-        for note in curve.notes:
-            typer.echo(note)
-        typer.echo(summary(curve.fit))
-
-
-@app.command()
-def forecast(
-    source: Source,
-    at: Annotated[
-        list[str] | None, typer.Option(help="10x (of the largest size used), 1e6 or 2M; repeat.")
-    ] = None,
-    target: Annotated[
-        list[str] | None, typer.Option(help="An error to reach: 0.05 or 5%; repeat.")
-    ] = None,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    se: Se = None,
-    parameters: Parameters = None,
-    higher_is_better: Higher = False,
-    level: Level = 0.9,
-    as_json: Json = False,
-) -> None:
-    """The error at other sizes, and the data a target error needs, with intervals."""
-    from steep.answers import forecasts_of
-
-    sources = (source, x, y, by, se, parameters, higher_is_better, level)
-    found = forecasts_of(sources, at or ["4x", "10x"], target or [])
-    if as_json:
-        print_json([{"curve": c.name, "notes": c.notes} | asdict(c.forecast) for c in found])
-        return
-    from steep.present.sentences import answer, caveat
-    from steep.present.tables import forecast_text
-
-    for curve in found:
-        title(curve.name, len(found))
-        typer.echo(answer(curve.forecast, curve.fit))
-        typer.echo(caveat(curve.forecast))
-        for note in curve.notes:
-            typer.echo(note)
-        typer.echo(forecast_text(curve.forecast))
-
-
-@app.command()
-def joint(
-    source: Source,
-    law: Annotated[str, typer.Option(help="chinchilla or rosenfeld.")] = "chinchilla",
-    flops: Annotated[
-        list[float] | None, typer.Option(help="Compute at which the best model is wanted; repeat.")
-    ] = None,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    parameters: Parameters = None,
-    higher_is_better: Higher = False,
-    level: Level = 0.9,
-    as_json: Json = False,
-) -> None:
-    """Error against data and model size together: the law, and the best split of compute."""
-    from steep.answers import joint_of
-
-    found = joint_of((source, x, y, by, parameters, higher_is_better), law, flops or [], level)
-    if as_json:
-        print_json([asdict(curve) for curve in found])
-        return
-    from steep.present.joint import joint_lines
-
-    for curve in found:
-        title(curve.name, len(found))
-        for line in (
-            *curve.notes,
-            *joint_lines(curve.fit, curve.frontier, curve.unit, curve.metric),
-        ):
-            typer.echo(line)
-
-
-@app.command()
-def compare(
-    sources: Annotated[
-        list[str], typer.Argument(help="Two or more sources; or one table with --by.")
-    ],
-    margin: Annotated[
-        float, typer.Option(help="Share of the slope within which exponents are the same.")
-    ] = 0.10,
-    error: Annotated[
-        float | None, typer.Option(help="The error at which the data multiplier is wanted.")
-    ] = None,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    se: Se = None,
-    higher_is_better: Higher = False,
-    level: Level = 0.9,
-    as_json: Json = False,
-) -> None:
-    """Same exponent? How much data is one worth of the other? Where do they cross?"""
-    from steep.answers import comparison_of
-
-    found = comparison_of(
-        sources, x, y, by, se, higher_is_better, level=level, margin=margin, error=error
-    )
-    if as_json:
-        print_record(found)
-        return
-    typer.echo(found.sentence)
-    for pair in found.pairs:
-        title(f"{pair.first} against {pair.second}", len(found.pairs) + 1)
-        for sentence in pair.sentences:
-            typer.echo(sentence)
-    for note in found.notes:
-        typer.echo(note)
-
-
-@app.command()
-def diagnose(
-    source: Source,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    se: Se = None,
-    parameters: Parameters = None,
-    higher_is_better: Higher = False,
-    as_json: Json = False,
-) -> None:
-    """What is off: points, trials, ladders, noise; each with evidence and the next step."""
-    from steep.answers import findings_of
-
-    found = findings_of(source, x, y, by, se, parameters, higher_is_better)
-    if as_json:
-        print_json([{"curve": n, "findings": [asdict(f) for f in fs]} for n, fs in found])
-        return
-    from steep.present.lines import finding_lines
-
-    for name, findings in found:
-        title(name, len(found))
-        for line in finding_lines(findings):
-            typer.echo(line)
-
-
-@app.command()
-def backtest(
-    source: Source,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    se: Se = None,
-    parameters: Parameters = None,
-    higher_is_better: Higher = False,
-    level: Level = 0.9,
-    as_json: Json = False,
-) -> None:
-    """Hide the largest sizes, forecast them, and score the forecasts."""
-    from steep.answers import backtests_of
-
-    found = backtests_of(source, x, y, by, se, parameters, higher_is_better, level)
-    if as_json:
-        print_json([{"curve": name} | asdict(made) for name, made in found])
-        return
-    from steep.present.tables import backtest_table
-
-    for name, made in found:
-        title(name, len(found))
-        typer.echo(made.sentence)
-        if made.scores:
-            typer.echo(backtest_table(made).text())
-
-
-app.command()(cost)
-
-
-@app.command()
-def report(
-    source: Source,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Of a table: the HTML file to write.")
-    ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(help="Also write every figure as PNG and SVG into this folder.")
-    ] = None,
-    publish: Annotated[
-        Path | None, typer.Option(help="Of a study: also write all it says as tables, here.")
-    ] = None,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    se: Se = None,
-    parameters: Parameters = None,
-    higher_is_better: Higher = False,
-    as_json: Json = False,
-) -> None:
-    """Write a report that opens offline: of a study (report.html) or of a table of results."""
-    from steep.answers import report_of
-
-    table = (source, x, y, by, se, parameters, higher_is_better)
-    written = report_of(table, out, figures, publish)
-    if as_json:
-        print_json({"written": [str(path) for path in written]})
-        return
-    for path in written:
-        typer.echo(f"Wrote {path}")
+for question in (fit, forecast, joint, compare, diagnose, backtest, cost, report):
+    app.command()(question)
 
 
 @app.command()

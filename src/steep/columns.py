@@ -36,7 +36,7 @@ _RATES = (
     "error_rate", "err_rate", "wer", "cer", "top1_error", "top5_error", "top1_err", "top5_err",
     "misclassification_rate", "word_error_rate", "character_error_rate", "token_error",
 )  # fmt: skip
-_LOSSES = ("loss", "cross_entropy", "xent", "nll", "log_loss", "mse", "rmse", "mae", "bpc",
+LOSSES = ("loss", "cross_entropy", "xent", "nll", "log_loss", "mse", "rmse", "mae", "bpc",
            "bits_per_character", "bits_per_word")  # fmt: skip
 _PLAIN = ("error", "err")
 
@@ -58,7 +58,7 @@ X_NAMES = {
 Y_NAMES = {
     f"{part}_{base}".strip("_")
     for part in _PARTS
-    for base in (*_PLAIN, *_RATES, *_LOSSES, *_ACCURACIES)
+    for base in (*_PLAIN, *_RATES, *LOSSES, *_ACCURACIES)
 }
 SE_NAMES = {"se", "stderr", "std_error", "standard_error", "error_se", "error_stderr", "sem"}
 PARAMETER_NAMES = {"parameters", "params", "num_parameters", "n_parameters", "num_params",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import stdtrit
 
+from steep.columns import LOSSES
 from steep.evidence import Search, examine
 from steep.laws import LAWS
 from steep.laws.law import Array
@@ -44,19 +45,26 @@ def diagnose(
     frame: pd.DataFrame | None = None,
     x: str = "samples",
     y: str = "error",
+    validation_items: int | None = None,
 ) -> tuple[Finding, ...]:
     """Findings about a curve and the search behind it, the most serious first.
 
     Give a fit, a table with columns ``x`` and ``y`` (and ``se``), or points; a study's best-fit
     models and measurements add what only they show. With best fits alone their scores are the
-    curve. Deterministic.
+    curve. ``validation_items``: on how many items each error was measured, where nothing better
+    tells the noise of the validation set; for error rates. Deterministic.
+
+    Raises ValueError for ``validation_items`` below 1, or with errors that are no rate.
     """
     best_fits, measurements = tuple(best_fits), tuple(measurements)
     given = next((c for c in (fit, curve, frame) if c is not None), None)
     search = examine([b for b in best_fits if not b.held_out], measurements)
     about = _curve(given, search, x, y)
+    if validation_items is not None:
+        _counts(about, validation_items)
     findings = [*_outcome(about), *_off_trend(about), *_rises(about), *_noise(about)]
-    findings += [*_validation(about, search), *_bend(about, search), *_replication(about, search)]
+    findings += [*_validation(about, search, validation_items), *_bend(about, search)]
+    findings += _replication(about, search)
     findings += [*_ladder(search), *_grids(search), *_ends(search), *_engines(search)]
     return tuple(sorted(findings, key=lambda f: _ORDER.index(f.severity)))
 
@@ -203,10 +211,36 @@ def _noise(about: _About) -> list[Finding]:
     return [Finding("noise", WARNING, "the whole curve", evidence, step)]
 
 
-def _validation(about: _About, search: Search) -> list[Finding]:
-    relative = search.validation_se
-    if relative is None and about.fit is not None:
-        relative = about.fit.noise.validation
+def _counts(about: _About, items: int) -> None:
+    """Raises ValueError where ``items`` do not tell the noise of the curve's errors."""
+    if not items >= 1:
+        raise ValueError(f"there must be at least 1 validation item, not {items}")
+    largest = max((p.error for p in about.points), default=0.0)
+    if about.metric in LOSSES or largest > 1:
+        what = about.metric if about.metric in LOSSES else numbers.number(largest)
+        raise ValueError(
+            f"a number of items tells the noise of error rates, from 0 to 1, and {what} is none"
+        )
+
+
+def _validation_se(about: _About, search: Search, items: int | None) -> tuple[float | None, str]:
+    """Relative, at the largest size, with what it is: measured item by item, else given with the
+    curve (with best fits that is of seeds), else binomial, which errors of items between 0 and 1
+    cannot exceed."""
+    measured = search.validation_se
+    if measured is None and about.fit is not None:
+        measured = about.fit.noise.validation
+    if measured is not None or items is None or not about.points:
+        return measured, "One standard error of the validation set"
+    last = about.points[-1]
+    if last.se_log is not None and not search.points:
+        return last.se_log, "The standard error given with the largest size"
+    relative = max(0.0, (1 - last.error) / (last.error * items)) ** 0.5
+    return relative, f"One standard error of {numbers.exact(items)} validation items"
+
+
+def _validation(about: _About, search: Search, items: int | None) -> list[Finding]:
+    relative, what = _validation_se(about, search, items)
     if relative is None or len(about.points) < 2:
         return []
     fall = float(about.y[-2] - about.y[-1])
@@ -214,8 +248,8 @@ def _validation(about: _About, search: Search) -> list[Finding]:
     if severity is None:
         return []
     evidence = (
-        f"One standard error of the validation set is {_percent(relative)} of the error; the "
-        f"last step of the curve changes it by {_percent(-fall)}."
+        f"{what} is {numbers.number(100 * relative, 2)} % of the error; the last step of the "
+        f"curve changes it by {_percent(-fall)}."
     )
     step = (
         "Use more validation items: four times as many halve it. The slope suffers less than "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from steep.analysis import Facts, analyse, confrontation, with_findings
 from steep.config import Spec
+from steep.cost.of_study import with_cost
 from steep.folder import StoreError
 from steep.records import (
     Analysis,
@@ -32,7 +33,6 @@ from steep.results import result_files
 from steep.select import next_size, table
 from steep.shards import Cut
 from steep.store import Store
-from steep.study_cost import with_cost
 
 if TYPE_CHECKING:
     import numpy as np

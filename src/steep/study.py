@@ -15,19 +15,21 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steep import clock, ledger
+from steep import ledger
 from steep import shards as shards_
 from steep.analysis import held_out_trials
 from steep.changes import refuse_changes
 from steep.checks import misfits
 from steep.config import Loaded, from_values, load, member, open_domain
+from steep.cost import clock
+from steep.cost.of_study import scaling_of
+from steep.cost.price import Prices
 from steep.drain import Deadline, Drain
 from steep.folder import StudyExists, as_begun, compose_study_yaml, read_frozen
 from steep.models import FAMILIES
 from steep.plan import Plan, plan, rehearse, usual
 from steep.planners import PLANNERS
 from steep.planners.contract import Problem, Wanted
-from steep.price import Prices
 from steep.records import (
     Analysis,
     Measurement,
@@ -38,14 +40,13 @@ from steep.records import (
     settings,
 )
 from steep.store import Store
-from steep.study_cost import scaling_of
 from steep.train import Outcome, train
 from steep.trainers import TRAINERS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from steep.calibrate import Pace
+    from steep.cost.calibrate import Pace
     from steep.domains.contract import Domain, Items
     from steep.trainers.contract import Trainer
 

@@ -9,10 +9,11 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 PARTIAL, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 

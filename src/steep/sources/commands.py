@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from steep.terminal import print_json
+from steep.terminal import Json, print_json
 
 data = typer.Typer(
     name="data",
@@ -15,7 +15,6 @@ data = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 @data.command("list")

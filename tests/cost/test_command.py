@@ -13,8 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 import tiny
-from steep import clock, ledger, study_cost
+from steep import ledger
 from steep.cli import app
+from steep.cost import clock, of_study
 from steep.study import Study
 
 LAW = "--alpha 10 --beta-g -0.25 --sigma 100 --beta-p 0.5 --have 1e6"
@@ -237,13 +238,13 @@ def test_other_machines_are_told_of_only_where_steps_were_counted(
     """FLOPs alone would have an accelerator train a small model in a millisecond."""
     told = small.analyse_with_cost().cost
     assert told is not None
-    assert [a.machine.name for a in told.elsewhere] == list(study_cost.ELSEWHERE)
+    assert [a.machine.name for a in told.elsewhere] == list(of_study.ELSEWHERE)
     monkeypatch.setattr(ledger, "steps", lambda _: ())
     told = small.analyse_with_cost().cost
     assert told is not None
     assert told.elsewhere == ()
     assert [curve.machine.name for curve in told.curves] == ["here"]
-    assert study_cost.ONLY_FLOPS in told.answer.assumptions
+    assert of_study.ONLY_FLOPS in told.answer.assumptions
 
 
 def test_a_trainer_that_counts_nothing_has_assumptions(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from steep.first_order import first_orders
+from steep.cost.first_order import first_orders
+from steep.cost.roofline import BOUNDS, Site, Steps
 from steep.laws.law import Array
 from steep.records import (
     CostAnswer,
@@ -24,7 +25,6 @@ from steep.records import (
     Purchase,
     Scaling,
 )
-from steep.roofline import BOUNDS, Site, Steps
 from steep.stats.draws import BENT
 
 NOT_REACHABLE = "not reachable with this model family"

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from steep.calibrate import Metronome, Pace, Timed, timed
 from steep.config import Stop
+from steep.cost import calibrate
+from steep.cost.calibrate import Metronome, Pace, Timed, timed
+from steep.cost.estimate import STARTING, ladder, predict
+from steep.cost.stops import FEWEST, Typical, ended, learnt, steps_and_evaluations, typical
 from steep.engine.schedule import evaluation_steps
-from steep.estimate import STARTING, ladder, predict
 from steep.records import Evaluation, Measurement, Status, Trial
-from steep.stops import FEWEST, Typical, ended, learnt, steps_and_evaluations, typical
 from steep.trainers.contract import Drained, Handle, ShardItems
 
 STOP = Stop(evaluations=4, patience=2, ratio=2.0, first=10)
@@ -101,7 +102,7 @@ def trainer(clock: list[float], step: float, look: float, start: float) -> objec
 def test_times_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     for name in ("perf_counter", "process_time"):
-        monkeypatch.setattr(f"steep.calibrate.time.{name}", lambda: clock[0])
+        monkeypatch.setattr(calibrate.time, name, lambda: clock[0])
     items = [ShardItems(np.arange(n), np.arange(5), np.arange(5)) for n in (10, 40)]
     trials = [Trial(0, n, float(n), 8, (), 0) for n in (10, 40)]
     found = timed(
@@ -119,7 +120,7 @@ def test_slow_steps_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """One step of a minute is enough, three of a second; and there is no evaluation then."""
     clock = [0.0]
     for name in ("perf_counter", "process_time"):
-        monkeypatch.setattr(f"steep.calibrate.time.{name}", lambda: clock[0])
+        monkeypatch.setattr(calibrate.time, name, lambda: clock[0])
     items = ShardItems(np.arange(1), np.arange(5), np.arange(5))
     for each, enough in ((60.0, 1), (1.0, 3)):
         handle = Metronome(1.0, until_evaluated=True)

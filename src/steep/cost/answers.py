@@ -8,10 +8,10 @@ from typing import Any
 
 from steep.answers import fits_of, is_study, opened, target_of
 from steep.config import QuestionError
-from steep.cost import FACTORS, cost
-from steep.machines import machine
+from steep.cost.machines import machine
+from steep.cost.of_study import machine_of, usual_targets
+from steep.cost.projection import FACTORS, cost
 from steep.records import CostAnswer, Machine, Scaling
-from steep.study_cost import machine_of, usual_targets
 
 DEFAULT_MACHINE = "h100"
 """Where a law is given by hand; a study's default is the machine that it ran on."""
@@ -113,8 +113,8 @@ def _of_source(
     if is_study(source):
         study = opened(source)
         return [(study.scaling(level), machine_of(study.measurements()))]
+    from steep.cost.scaling import dense_steps, scaling
     from steep.fit import fit_size_law
-    from steep.scaling import dense_steps, scaling
 
     x, y, by, parameters = table
     found: list[tuple[Scaling, Machine | None]] = []
@@ -144,8 +144,8 @@ def _of_source(
 
 
 def _by_hand(law: Law) -> Scaling:
-    from steep.first_order import scaling_by_hand
-    from steep.scaling import dense_steps
+    from steep.cost.first_order import scaling_by_hand
+    from steep.cost.scaling import dense_steps
 
     wanted = {"alpha": law.alpha, "beta-g": law.beta_g, "sigma": law.sigma, "beta-p": law.beta_p}
     missing = [f"--{name}" for name, value in wanted.items() if value is None]
@@ -176,7 +176,7 @@ def _by_hand(law: Law) -> Scaling:
 
 def _dense(scaling: Scaling, law: Law) -> Scaling:
     """With the assumption that stands for counted steps."""
-    from steep.scaling import DENSE
+    from steep.cost.scaling import DENSE
 
     said = DENSE.format(flops=law.flops_per_parameter)
     return replace(scaling, assumptions=(*scaling.assumptions, said))
@@ -184,8 +184,8 @@ def _dense(scaling: Scaling, law: Law) -> Scaling:
 
 def follow_up_answers(where: Where) -> list[CostAnswer]:
     """The follow-up's five domains at their own targets, on a machine of the catalogue."""
-    from steep.follow_up import domain_scaling, domains
-    from steep.follow_up import target_of as domain_target
+    from steep.cost.follow_up import domain_scaling, domains
+    from steep.cost.follow_up import target_of as domain_target
 
     site = machine(where.machine or "follow-up", where.precision, where.achieve)
     options: dict[str, Any] = {"devices": where.devices, "price": where.price}

@@ -9,13 +9,10 @@ import numpy as np
 import pytest
 
 import steep
-from steep.config import QuestionError
-from steep.cost import BEYOND_REACH, NOT_REACHABLE, TOO_LARGE, cost, cost_curves
-from steep.first_order import first_orders, scaling_by_hand, steps_by_hand
-from steep.follow_up import claims, domain_scaling, domains, target_of
-from steep.machines import machine, names, this_computer
+from steep.cost.first_order import first_orders, scaling_by_hand, steps_by_hand
+from steep.cost.projection import BEYOND_REACH, NOT_REACHABLE, TOO_LARGE, cost, cost_curves
+from steep.cost.scaling import scaling, steps_from_flops
 from steep.records import Interval, Machine, Projection, Scaling, SizeLaw, StepCost
-from steep.scaling import scaling, steps_from_flops
 
 PLAIN = Machine("plain", "a plain machine", "fp32", flops=1e12)
 """One TFLOP/s, and nothing else takes time."""
@@ -215,36 +212,6 @@ def test_costs_between_counted_models() -> None:
         assert value(found.flops) == pytest.approx(6 * p * 1e8, rel=2e-3)
 
 
-def test_the_catalogue() -> None:
-    assert set(names()) == {
-        "cpu", "follow-up", "v100", "a100", "h100", "h200", "b200", "tpu-v5p", "tpu-v6e",
-    }  # fmt: skip
-    for name in names()[1:]:
-        found = machine(name)
-        assert 1e13 < found.flops < 3e15
-        assert found.bandwidth is not None
-        assert 5e11 < found.bandwidth < 1e13
-        assert found.source
-        assert 0 < found.flops_share < 1
-    assert machine("H100").precision == "tf32"
-    assert machine("h100", "bf16").flops == 2 * machine("h100").flops
-    assert machine("v100", "fp32").flops_share == 0.80
-    assert machine("h100", share=0.5).flops_share == 0.5
-    for bad in ({"name": "h101"}, {"name": "v100", "precision": "bf16"},
-                {"name": "h100", "share": 1.5}, {"name": "cpu", "precision": "bf16"}):  # fmt: skip
-        with pytest.raises(QuestionError):
-            machine(**bad)  # type: ignore[arg-type]
-
-
-def test_this_computer_is_measured() -> None:
-    """The truth is not known; but no computer that runs this has less, or a thousand times more."""
-    found = this_computer()
-    assert 1e9 < found.flops < 1e14
-    assert found.bandwidth is not None
-    assert 5e8 < found.bandwidth < 1e13
-    assert found.memory is None or found.memory > 1e8
-
-
 # ---------------------------------------------------------------- the frontier
 
 
@@ -312,9 +279,6 @@ def test_steps_of_which_only_flops_are_known() -> None:
     ]
 
 
-# ---------------------------------------------------------------- the follow-up
-
-
 def test_first_order_constants_come_back() -> None:
     rows = [
         replace(r, size=i + 1)
@@ -326,42 +290,3 @@ def test_first_order_constants_come_back() -> None:
         assert got == pytest.approx([481, 1755, 30784, 11.94])
         assert found.exponent == pytest.approx(1.0)
     assert (small.largest, large.smallest) == (1e6, 1e9)
-
-
-def test_the_follow_ups_figures() -> None:
-    """Worked out by hand from the printed constants (see the audit in the data file)."""
-    found = {(c.domain.split()[0], c.what): c for c in claims()}
-    assert found["images", "data, times"].computed == pytest.approx(80.46, abs=0.01)
-    assert found["translation", "data, times"].agrees
-    speech = found["speech", "data, times"]
-    assert speech.computed == pytest.approx(19.54, abs=0.01)
-    assert not speech.agrees
-    assert "3.4 %" in speech.remark
-    character = found["character", "error now, bits per character"]
-    assert (character.printed, character.agrees) == (1.30, False)
-    assert pytest.approx(1.30, abs=0.005) == 9.39 * 3.48e9**-0.0900  # as its remark says
-    assert pytest.approx(146e3, rel=0.02) == 1.03e-6 * 3.4e12**0.89
-    assert found["translation", "TFLOP a step"].computed == pytest.approx(270.3, abs=0.1)
-    for domain in ("word", "character", "translation", "speech", "images"):
-        assert found[domain, "seconds a step"].agrees
-    assert found["word", "seconds a step"].computed == pytest.approx(115.2, abs=0.1)
-
-
-def test_every_difference_is_explained_and_no_more() -> None:
-    for claim in claims():
-        assert claim.agrees or claim.remark, f"{claim.domain}, {claim.what}: {claim.computed}"
-    assert sum(not c.agrees for c in claims()) == 32
-
-
-def test_its_targets_as_projections() -> None:
-    site = machine("follow-up")
-    for name in domains():
-        (found,) = cost(domain_scaling(name), [target_of(name)], machine=site).projections
-        assert found.outcome in ("ok", TOO_LARGE)
-    (word,) = cost(domain_scaling("words"), [2.48], machine=site).projections
-    assert word.outcome == TOO_LARGE
-    assert value(word.parameters) == pytest.approx(24.3e9, rel=0.01)
-    assert value(word.memory) == pytest.approx(11.94 * 24.3e9, rel=0.01)
-    (image,) = cost(domain_scaling("images"), [0.05], machine=site).projections
-    assert image.bound == "compute"
-    assert value(image.seconds) / 86_400 == pytest.approx(79.4, rel=0.02)

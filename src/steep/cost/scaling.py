@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from steep.first_order import steps_by_hand
+from steep.cost.first_order import steps_by_hand
 from steep.forecast import curve_draws
 from steep.records import Fit, Scaling, SizeLaw, StepCost
 

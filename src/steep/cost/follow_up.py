@@ -13,7 +13,7 @@ from typing import Any
 
 from steep import data
 from steep.config import QuestionError
-from steep.first_order import scaling_by_hand, steps_by_hand
+from steep.cost.first_order import scaling_by_hand, steps_by_hand
 from steep.records import Claim, Scaling
 
 ROUNDING = 0.03

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from steep.analysis import Facts, compute_of
-from steep.cost import cost, cost_curves
+from steep.cost.machines import machine
+from steep.cost.projection import cost, cost_curves
+from steep.cost.scaling import scaling, steps_from_flops
 from steep.folder import StoreError
-from steep.machines import machine
 from steep.records import Analysis, CostReport, Machine, Measurement, Scaling, StepCost
-from steep.scaling import scaling, steps_from_flops
 
 ONLY_FLOPS = (
     "Of a step only FLOPs are known: 16 bytes of memory a parameter (Adam in 32 bits) are assumed, "

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from steep.terminal import duration, fail, print_json, title
+from steep.terminal import Json, duration, fail, print_json, title
 
 Number = Annotated[float | None, typer.Option()]
 
@@ -57,11 +57,11 @@ def cost(
     by: Annotated[str | None, typer.Option(help="Column that tells curves apart.")] = None,
     parameters: Annotated[str | None, typer.Option(help="Column of model sizes.")] = None,
     level: Annotated[float, typer.Option(help="Level of intervals.", min=0.01, max=0.999)] = 0.9,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    as_json: Json = False,
 ) -> None:
     """What a target error takes: data, model, compute, memory, time; and what compute buys."""
-    from steep.cost import FACTORS
-    from steep.costing import Law, Where, cost_of
+    from steep.cost.answers import Law, Where, cost_of
+    from steep.cost.projection import FACTORS
     from steep.present.costs import cost_lines, trade_sentence
 
     if loss is not None and not faster:
@@ -91,8 +91,8 @@ def cost(
 
 
 def _paper(where: object, as_json: bool) -> None:
-    from steep.costing import follow_up_answers
-    from steep.follow_up import claims
+    from steep.cost.answers import follow_up_answers
+    from steep.cost.follow_up import claims
     from steep.present.costs import paper_lines
 
     answers = follow_up_answers(where)  # type: ignore[arg-type]

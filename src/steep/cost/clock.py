@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steep import shards
-from steep.calibrate import Pace, Timed, timed
-from steep.estimate import ladder, predict
+from steep.cost.calibrate import Pace, Timed, timed
+from steep.cost.estimate import ladder, predict
+from steep.cost.stops import ended, learnt, typical
 from steep.plan import worlds
 from steep.records import Prediction, Trial
-from steep.stops import ended, learnt, typical
 
 if TYPE_CHECKING:
     from steep.study import Study
