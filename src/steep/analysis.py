@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from steep.config import Spec
 from steep.domains.contract import Scores
 from steep.fit import fit, fit_size_law, points_of
 from steep.forecast import forecast
@@ -35,6 +34,7 @@ from steep.records import (
     settings,
 )
 from steep.select import Paired, select
+from steep.spec import Spec
 from steep.stats.searched import with_size_curves
 
 FACTORS = (2.0, 4.0, 10.0)

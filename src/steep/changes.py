@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steep.config import Loaded, Problem, Spec, SpecError
+from steep.config import Loaded, Problem, SpecError
 from steep.domains.contract import Items
 from steep.folder import read_frozen
+from steep.spec import Spec
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from steep.analysis import Facts, analyse, confrontation, with_findings
-from steep.config import Spec
 from steep.cost.of_study import with_cost
 from steep.folder import StoreError
 from steep.records import (
@@ -32,6 +31,7 @@ from steep.records import (
 from steep.results import result_files
 from steep.select import next_size, table
 from steep.shards import Cut
+from steep.spec import Spec
 from steep.store import Store
 
 if TYPE_CHECKING:

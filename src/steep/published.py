@@ -28,7 +28,6 @@ import pandas as pd
 
 from steep import ledger
 from steep.analysis import Facts, paired_by
-from steep.config import Spec
 from steep.cost.of_study import scaling_of, with_cost
 from steep.folder import StoreError
 from steep.records import (
@@ -48,6 +47,7 @@ from steep.records import (
 from steep.results import result_files
 from steep.select import Paired
 from steep.shared_items import ItemsBySize, best_items
+from steep.spec import Spec
 
 if TYPE_CHECKING:
     from steep.study import Study

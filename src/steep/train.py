@@ -14,12 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from steep import config, lease
+from steep import lease
 from steep.drain import Stop
 from steep.executors.contract import Event, Executor, Job, Kind
 from steep.memory import SHARE, Room, free_memory
 from steep.planners.contract import Wanted
 from steep.records import Measurement, Status, Trial, encode
+from steep.spec import Run
 from steep.store import Store, StoreError
 
 Plan = Callable[[Sequence[Measurement], Sequence[Trial]], list[Wanted]]
@@ -72,7 +73,7 @@ def train(
     executor: Executor,
     *,
     cost: Callable[[Trial], float],
-    run: config.Run,
+    run: Run,
     memory: Callable[[Trial], float | None] = lambda trial: None,
     observe: Callable[[Event], None] | None = None,
     budget: float | None = None,
@@ -128,7 +129,7 @@ class _Driver:
         executor: Executor,
         cost: Callable[[Trial], float],
         room: Room,
-        run: config.Run,
+        run: Run,
         observe: Callable[[Event], None],
         budget: float | None,
     ) -> None:

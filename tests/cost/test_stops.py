@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from steep.config import Stop
 from steep.cost import calibrate
 from steep.cost.calibrate import Metronome, Pace, Timed, timed
 from steep.cost.estimate import STARTING, ladder, predict
 from steep.cost.stops import FEWEST, Typical, ended, learnt, steps_and_evaluations, typical
 from steep.engine.schedule import evaluation_steps
 from steep.records import Evaluation, Measurement, Status, Trial
+from steep.spec import Stop
 from steep.trainers.contract import Drained, Handle, ShardItems
 
 STOP = Stop(evaluations=4, patience=2, ratio=2.0, first=10)

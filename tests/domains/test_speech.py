@@ -13,7 +13,7 @@ import torch
 
 import tones
 from steep import testing
-from steep.config import Stop, from_values
+from steep.config import from_values
 from steep.domains import speech
 from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, DataError
 from steep.engine import loop
@@ -21,6 +21,7 @@ from steep.engine.average import Average
 from steep.models import attention, deepspeech2
 from steep.records import Trial
 from steep.shards import cut
+from steep.spec import Stop
 from steep.trainers.contract import ShardItems
 
 FAMILIES = {"deepspeech2": deepspeech2, "attention": attention}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from steep import Study, testing
-from steep.config import SpecError, Stop, from_values
+from steep.config import SpecError, from_values
 from steep.domains import translation
 from steep.domains.contract import POOL, TRAIN, VALIDATION, DataError
 from steep.domains.pairs import END, UNKNOWN, Pair, learn_pieces, read_pairs
@@ -20,6 +20,7 @@ from steep.domains.translation import Options, Translation, open_domain
 from steep.engine import loop
 from steep.models import seq2seq
 from steep.records import Trial, settings
+from steep.spec import Stop
 from steep.testing import MemoryHandle
 from steep.trainers.contract import ShardItems
 

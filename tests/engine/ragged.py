@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steep.config import Strict
 from steep.domains.contract import Items, Position, Scores, epochs
 from steep.models.contract import Family
+from steep.spec import Strict
 
 RECIPE = {"optimizer": "adam", "learning_rate": 0.02, "batch_size": 4, "clip": 1.0}
 FEATURES, SYMBOLS = 3, 5

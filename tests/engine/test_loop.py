@@ -12,12 +12,12 @@ import torch
 
 import tones
 from steep import testing
-from steep.config import Stop
 from steep.domains import characters, images, speech
 from steep.domains.stream import Stream
 from steep.engine import checkpoint, environment, loop
 from steep.models import attention, deepspeech2, lstm, resnet, rhn
 from steep.records import Status, Trial, settings
+from steep.spec import Stop
 from steep.testing import MemoryHandle
 from steep.trainers.contract import Drained, ShardItems
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from steep.config import Stop
 from steep.domains import characters, images
 from steep.engine import environment, loop, packed
 from steep.engine.loop import Setup
 from steep.models import resnet, rhn, transformer
 from steep.records import Measurement, Status, Trial, settings
+from steep.spec import Stop
 from steep.testing import MemoryHandle
 from steep.trainers.contract import Drained, ShardItems
 

@@ -10,9 +10,9 @@ import torch
 from test_packed import pixels, shard, text, trials
 
 from steep import testing
-from steep.config import Stop
 from steep.engine import environment, loop
 from steep.models import resnet, rhn, transformer
+from steep.spec import Stop
 from steep.testing import MemoryHandle
 
 STOP = Stop(evaluations=2, patience=1, first=3, ratio=1.5)

@@ -5,8 +5,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steep.config import Stop
 from steep.engine.schedule import evaluation_steps, without_improvement
+from steep.spec import Stop
 
 STOPS = st.builds(
     Stop,

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 import rehearsal
-from steep import config, lease
+from steep import lease
 from steep.executors import local
 from steep.executors.contract import Event, Job, Kind
 from steep.executors.local import Local
 from steep.records import Trial
+from steep.spec import Run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs workers that are forked")
 
@@ -57,7 +58,7 @@ def study(tmp_path: Path) -> tuple[Path, list[Trial]]:
 
 @pytest.fixture
 def executor(study: tuple[Path, list[Trial]]) -> Iterator[Local]:
-    made = local.open_executor(study[0], config.Run(workers=3))
+    made = local.open_executor(study[0], Run(workers=3))
     yield made
     made.close()
 

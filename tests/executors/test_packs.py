@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steep import config
 from steep.config import SpecError
 from steep.executors import local
 from steep.executors.contract import Event, Job, Kind
 from steep.records import Measurement
+from steep.spec import Run
 from steep.study import Study
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs workers that are forked")
@@ -122,7 +122,7 @@ def test_drained_packs_go_on_where_they_were(tmp_path: Path, alone: Study) -> No
 def test_ending_one_gives_the_others_back(tmp_path: Path, alone: Study) -> None:
     """Their attempts are not counted as failures: nothing was wrong with them."""
     trials = [m.trial for m in alone.measurements()][:3]
-    executor = local.open_executor(alone.folder, config.Run(workers=1))
+    executor = local.open_executor(alone.folder, Run(workers=1))
     try:
         executor.start(*(Job(alone.folder, trial, 9, packed=True) for trial in trials))
         seen: list[Event] = []

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from steep.config import Stop
 from steep.cost.calibrate import Pace
 from steep.cost.stops import Typical, steps_and_evaluations
 from steep.laws.law import Array
 from steep.records import Interval, Prediction, Trial
+from steep.spec import Stop
 
 LEVEL = 0.9
 TIMING = 0.10

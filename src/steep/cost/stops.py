@@ -15,9 +15,9 @@ import numpy as np
 from scipy.special import ndtri
 
 from steep import data
-from steep.config import Stop
 from steep.laws.law import Array
 from steep.records import Measurement, Status
+from steep.spec import Stop
 
 FEWEST = 8
 """Finished trials of a study below which its own say nothing: the first ones are all of the ends of

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from steep.config import Count, Strict
 from steep.domains.stream import END, UNKNOWN, Stream
 from steep.domains.text import blocks, read
+from steep.spec import Count, Strict
 
 
 class Options(Strict):

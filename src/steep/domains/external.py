@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from steep.config import Strict
 from steep.domains.contract import POOL, DataError, Items
+from steep.spec import Strict
 
 
 class Options(Strict):

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steep.config import Count, Strict
 from steep.domains.contract import (
     TEST,
     VALIDATION,
@@ -28,6 +27,7 @@ from steep.domains.contract import (
     epochs,
 )
 from steep.domains.files import by_part, content, digest_of, unzipped
+from steep.spec import Count, Strict
 
 if TYPE_CHECKING:
     import torch

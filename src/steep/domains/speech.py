@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steep.config import Count, Positive, Strict
 from steep.domains import audio
 from steep.domains.contract import (
     DataError,
@@ -38,6 +37,7 @@ from steep.domains.contract import (
 )
 from steep.domains.files import by_part, content, digest_of
 from steep.engine.compiled import cache_folder
+from steep.spec import Count, Positive, Strict
 
 if TYPE_CHECKING:
     import torch

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steep.config import Stop
 from steep.domains.contract import Domain, Position, Scores
 from steep.engine import checkpoint, environment
 from steep.engine.average import Average
@@ -29,6 +28,7 @@ from steep.engine.plain import plainly
 from steep.engine.schedule import evaluation_steps, without_improvement
 from steep.models.contract import Family
 from steep.records import Evaluation, Measurement, Settings, Status, Trial, settings
+from steep.spec import Stop
 from steep.trainers.contract import Drained, Handle, ShardItems
 
 DECODED_ITEMS = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from steep.config import Stop
+from steep.spec import Stop
 
 
 def evaluation_steps(stop: Stop, steps_per_epoch: int) -> tuple[int, ...]:

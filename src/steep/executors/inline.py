@@ -11,13 +11,13 @@ import queue
 import threading
 from pathlib import Path
 
-from steep import config
 from steep.executors.contract import Event, Job
 from steep.executors.worker import work
+from steep.spec import Run
 from steep.trainers.contract import Trainer
 
 
-def open_executor(folder: Path, run: config.Run, trainer: Trainer | None = None) -> Inline:
+def open_executor(folder: Path, run: Run, trainer: Trainer | None = None) -> Inline:
     """One slot; ``trainer`` replaces the one that the study's spec names."""
     return Inline(trainer)
 

@@ -21,11 +21,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
-from steep import config
 from steep.config import member
 from steep.executors.contract import Event, Job, Kind
 from steep.executors.forkserver import request
 from steep.folder import StoreError, read_spec
+from steep.spec import Run
 from steep.trainers import TRAINERS
 from steep.trainers.contract import Trainer
 
@@ -37,7 +37,7 @@ _TAIL = 4000
 """Bytes of a worker's output that are kept when it fails."""
 
 
-def open_executor(folder: Path, run: config.Run, trainer: Trainer | None = None) -> Local:
+def open_executor(folder: Path, run: Run, trainer: Trainer | None = None) -> Local:
     """Workers for the study in ``folder``, one a core unless ``run.workers`` says otherwise.
 
     Raises StoreError where processes cannot be forked, or for a ``trainer`` that only lives in

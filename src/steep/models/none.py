@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from steep.config import Strict
 from steep.models.contract import Family
+from steep.spec import Strict
 
 if TYPE_CHECKING:
     import torch

@@ -23,12 +23,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from steep.config import Count, Strict
 from steep.engine.attention_decoder import decode
 from steep.engine.beam import beam_search
 from steep.engine.tally import Tally
 from steep.models.contract import Family
 from steep.models.lstm import embeddings
+from steep.spec import Count, Strict
 
 DIRECTIONS = ("onward", "backward")
 HOLD = 100.0

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from steep.config import Spec
 from steep.records import Measurement, Settings, Shard, Trial
+from steep.spec import Spec
 
 
 @dataclass(frozen=True)

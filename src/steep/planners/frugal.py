@@ -26,7 +26,6 @@ from math import log
 
 import numpy as np
 
-from steep.config import Until
 from steep.fit import fit, points_of
 from steep.forecast import forecast
 from steep.laws.law import Array
@@ -36,6 +35,7 @@ from steep.planners.history import play
 from steep.planners.lattice import Lattice
 from steep.records import Measurement, Status, Trial
 from steep.select import select
+from steep.spec import Until
 from steep.stats import rungs
 from steep.stats.response import Surface, knowledge_gradient
 from steep.stats.searched import Cell, Tried, scored, surface_of

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from steep.config import Count, Loaded, Strict, member
+from steep.config import Loaded, member
 from steep.domains.contract import Domain
 from steep.models import FAMILIES
 from steep.models.contract import Family
 from steep.records import StepCost, Trial, Value
+from steep.spec import Count, Strict
 from steep.trainers.contract import Cost, PackedTrainer, Trainer
 
 if TYPE_CHECKING:

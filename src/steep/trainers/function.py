@@ -27,9 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from steep.config import Loaded, Strict
+from steep.config import Loaded
 from steep.domains.contract import Domain
 from steep.records import Measurement, Status, Trial, Value
+from steep.spec import Strict
 from steep.trainers.contract import Cost, Handle, ShardItems, Trainer
 
 

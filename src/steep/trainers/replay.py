@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steep.config import Loaded, Strict
+from steep.config import Loaded
 from steep.domains.contract import Domain
 from steep.records import Evaluation, Measurement, Settings, Status, Trial, Value, settings
+from steep.spec import Strict
 from steep.trainers.contract import Cost, Drained, Handle, ShardItems, Trainer
 
 if TYPE_CHECKING:

@@ -33,10 +33,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from steep.config import Count, Loaded, Positive, Strict
-from steep.config import Stop as StopRule
+from steep.config import Loaded
 from steep.domains.contract import Domain
 from steep.records import Evaluation, Measurement, Status, Trial, Value, settings
+from steep.spec import Count, Positive, Strict
+from steep.spec import Stop as StopRule
 from steep.trainers.contract import Cost, Drained, Handle, ShardItems, Trainer
 
 NonNegative = Annotated[float, Field(ge=0)]

@@ -1,0 +1,132 @@
+"""What a spec may say: its sections, their keys, types and defaults. ``config.py`` reads it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Scalar = float | int | str | bool
+Choices = Annotated[tuple[Scalar, ...], Field(min_length=1, strict=False)]
+
+
+class Strict(BaseModel):
+    """No unknown keys, no silent conversions, no NaN, frozen."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Member(Strict):
+    """A member of a drawer: its name; the other keys are its own options, checked by it."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Family(Member):
+    name: str = "none"
+    sizes: tuple[Count, ...] = Field(min_length=1, strict=False)
+    """The ladder: sizes on the family's dial, ascending."""
+
+
+class Split(Strict):
+    """Parts cut from the pool where the data brings none: a share below 1, or a count."""
+
+    validation: Positive | None = None
+    test: Positive | None = None
+
+
+class Shards(Strict):
+    smallest: Positive
+    largest: Positive | None = None
+    """None: all the training data."""
+    factor: Annotated[float, Field(gt=1, le=10)] = 2.0
+    held_out: Annotated[int, Field(ge=0)] = 0
+    """How many of the largest shards are forecast first and measured afterwards."""
+    permutations: Count = 1
+
+
+class Until(Strict):
+    """When a search has told enough, or spent enough."""
+
+    forecast_interval: Positive | None = None
+    """Width of the 90 % interval of the forecast at ten times the largest shard, relative to it:
+    0.2 is 'known to a fifth'."""
+    flops: Positive | None = None
+    """Of the whole study: trials are wanted while they are expected to fit."""
+
+
+class Search(Strict):
+    planner: str = "frugal"
+    seeds: Count = 2
+    confirm: Annotated[int, Field(ge=0)] = 0
+    """Of the planner grid: seeds of each shard's best fit, where more than ``seeds``."""
+    hyperparameters: dict[str, Choices] = Field(default_factory=dict)
+    """The grid, e.g. learning_rate: [0.03, 0.1]; single values belong under ``training``."""
+    compare_at: Literal["ends", "all"] = "ends"
+    """Compare hyperparameters at the smallest and largest shard only, or at every shard."""
+    extend: Annotated[int, Field(ge=0, le=2)] = 2
+    """How often a ladder whose edge is best may extend itself."""
+    draws: Count = 8
+    """Candidates a shard of the searches that draw them: paper, optuna."""
+    sampler: str = "TPESampler"
+    """Of the planner optuna, by its name there."""
+    until: Until | None = None
+    """When the planner frugal stops; None: when no further trial is worth its price."""
+
+
+class Stop(Strict):
+    """When a trial ends: geometric evaluations, patience, and a cap at twice their number."""
+
+    evaluations: Count = 10
+    """A trial makes at least this many evaluations and at most twice as many."""
+    patience: Count = 3
+    """Ends when V has not improved for this many evaluations."""
+    improvement: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """A lower error counts for patience where it is lower by more than this fraction, for errors
+    that creep down within their noise. The score is the lowest all the same."""
+    ratio: Annotated[float, Field(gt=1, le=4)] = 1.35
+    """Steps at one evaluation over steps at the one before."""
+    first: Count | None = None
+    """Steps before the first evaluation; None: 8 * sqrt(steps in an epoch)."""
+    max_steps: Count | None = None
+    """A lower cap on steps, for a budget; a trial that meets it is marked capped."""
+
+
+class Run(Strict):
+    executor: str = "local"
+    workers: Count | None = None
+    """None: one a core that this process may use."""
+    device: str = "auto"
+    lease: Annotated[float, Field(ge=1)] = 90.0
+    """Seconds without a sign of life after which a worker counts as dead."""
+    checkpoint: Annotated[float, Field(ge=0)] = 30.0
+    """Seconds between checkpoints of a trial."""
+    max_attempts: Count = 3
+    pack: Count = 1
+    """Trials alike but for seed and learning rate that a worker trains at once: for GPUs."""
+    timeout: Positive | None = None
+    """Seconds after which an attempt is killed as hung."""
+
+
+class Spec(Strict):
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
+    domain: Member
+    family: Family
+    shards: Shards
+    split: Split = Split()
+    search: Search = Search()
+    training: dict[str, Scalar] = Field(default_factory=dict)
+    """Hyperparameters held fixed; what is left out comes from the family's recipe."""
+    stop: Stop = Stop()
+    trainer: Member = Member(name="engine")
+    metric: str | None = None
+    """Selection metric; None: the domain's first."""
+    run: Run = Run()
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
