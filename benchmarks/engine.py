@@ -19,8 +19,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 RESULTS = Path(__file__).with_name("results")
@@ -147,7 +149,8 @@ def engine_steps(case: Case) -> tuple[Callable[[], float], str]:
     inputs, targets, order = data(case)
     _, model = built(case)
     values = {"learning_rate": case.rate, "momentum": 0.9}
-    run = loop.Run(model, OPTIMIZERS[case.optimizer](model.parameters(), values))
+    engine = getattr(model, "engine", "torch")
+    run = loop.Run(model, OPTIMIZERS[case.optimizer](model.parameters(), values), engine)
     rows = np.array(order)
     if case.family == "resnet":
         from steep.domains.images import Images
@@ -166,13 +169,15 @@ def engine_steps(case: Case) -> tuple[Callable[[], float], str]:
                 yield part if case.family == "resnet" else (inputs[part], targets[part], True)
 
     endless = batches()
+    setup: Any = SimpleNamespace(domain=domain, computing=nullcontext)  # in float32
 
     def step() -> float:
-        count = run.loss_count
-        total = loop._step(domain, run, next(endless), case.clip)
-        return total / (run.loss_count - count)
+        batch = next(endless)
+        run.optimizer.zero_grad()
+        loss = loop.gradient(setup, run, batch)
+        return loop._step(domain, run, batch, loss, case.clip) / loss.count
 
-    return step, getattr(model, "engine", "torch")
+    return step, engine
 
 
 def one(case: Case, way: str, steps: int, before: int) -> dict[str, Any]:
