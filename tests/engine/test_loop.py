@@ -9,20 +9,17 @@ import numpy as np
 import pytest
 import ragged
 import torch
+from small import STOP, pixels, text
 
 import tones
 from steep import testing
-from steep.domains import characters, images, speech
-from steep.domains.stream import Stream
+from steep.domains import speech
 from steep.engine import checkpoint, environment, loop
 from steep.models import attention, deepspeech2, lstm, resnet, rhn
 from steep.records import Status, Trial, settings
 from steep.spec import Stop
 from steep.testing import MemoryHandle
 from steep.trainers.contract import Drained, ShardItems
-
-STOP = Stop(evaluations=3, patience=1, first=3, ratio=1.5)
-TEXT = "\n\n".join(f"the {n} th line of {n * n} in all" for n in range(60))
 
 
 @pytest.fixture(autouse=True)
@@ -45,20 +42,6 @@ def setup(domain: Any, family: Any, options: Any, **values: Any) -> loop.Setup:
     recipe: Mapping[str, Any] = {**family.recipe, "batch_size": 4, "sequence_length": 9}
     common = {"stop": STOP, "metric": "cross_entropy", "group": domain.items().group}
     return loop.Setup(domain, family, options, recipe, **{**common, **values})
-
-
-def pixels(learnable: bool = True) -> images.Images:
-    generator = np.random.default_rng(0)
-    labels = np.arange(40) % 3
-    noise = generator.integers(0, 128, (40, 1, 6, 6))
-    shape = (noise + 60 * labels[:, None, None, None]).astype(np.uint8)
-    labels = labels if learnable else generator.permutation(labels)
-    return images.Images(shape, labels, np.zeros(40, np.int8), {})
-
-
-def text(folder: Path) -> Stream:
-    (folder / "a.txt").write_text(TEXT)
-    return characters.open_domain(characters.Options(train="a.txt"), folder)
 
 
 def clips(folder: Path) -> speech.Speech:

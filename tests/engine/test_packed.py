@@ -2,23 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from small import STOP, pixels, text
 
-from steep.domains import characters, images
 from steep.engine import environment, loop, packed
 from steep.engine.loop import Setup
 from steep.models import resnet, rhn, transformer
 from steep.records import Measurement, Status, Trial, settings
-from steep.spec import Stop
 from steep.testing import MemoryHandle
 from steep.trainers.contract import Drained, ShardItems
-
-STOP = Stop(evaluations=3, patience=1, first=3, ratio=1.5)
-TEXT = "\n\n".join(f"the {n} th line of {n * n} in all" for n in range(60))
 
 
 @pytest.fixture(autouse=True)
@@ -26,19 +21,6 @@ def deterministic():
     environment.make_deterministic()
     yield
     torch.use_deterministic_algorithms(False)
-
-
-def text(folder: Path) -> Any:
-    (folder / "a.txt").write_text(TEXT)
-    return characters.open_domain(characters.Options(train="a.txt"), folder)
-
-
-def pixels() -> images.Images:
-    generator = np.random.default_rng(0)
-    labels = np.arange(40) % 3
-    noise = generator.integers(0, 128, (40, 1, 6, 6))
-    x = (noise + 60 * labels[:, None, None, None]).astype(np.uint8)
-    return images.Images(x, labels, np.zeros(40, np.int8), {})
 
 
 @pytest.fixture(params=["rhn", "transformer", "resnet", "channels-last", "bottleneck"])

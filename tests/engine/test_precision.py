@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_packed import pixels, shard, text, trials
+from small import STOP, pixels, text
+from test_packed import shard, trials
 
 from steep import testing
 from steep.engine import environment, loop
 from steep.models import resnet, rhn, transformer
-from steep.spec import Stop
 from steep.testing import MemoryHandle
-
-STOP = Stop(evaluations=2, patience=1, first=3, ratio=1.5)
 
 
 @pytest.fixture(autouse=True)
