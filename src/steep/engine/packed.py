@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,10 +24,7 @@ from steep.domains.contract import Domain
 from steep.engine.loop import Loss, Run, Setup, training
 from steep.engine.plain import plainly
 from steep.records import Measurement, Trial
-from steep.trainers.contract import Handle, ShardItems
-
-Ended = Callable[[], Measurement]
-"""Gives the measurement of a trial that is over, or raises what ended it."""
+from steep.trainers.contract import Ended, Handle, ShardItems
 
 
 def train(
@@ -76,10 +73,11 @@ def _stackable(asked: dict[int, tuple[Run, Any]]) -> list[list[int]]:
 
 def gradients(domain: Domain, runs: Sequence[Run], batches: Sequence[Any]) -> list[Loss]:
     """Puts the gradient of each run's mean loss into its model; what ``loop.gradient`` returns."""
-    models = [run.model for run in runs]
+    parameters_of = [dict(run.model.named_parameters()) for run in runs]
+    buffers_of = [dict(run.model.named_buffers()) for run in runs]
     rest, structure = _parts((batches[0], runs[0].state))[1:]
     given = [_parts((b, r.state))[0] for b, r in zip(batches, runs, strict=True)]
-    loss = _Loss(domain, models[0])
+    loss = _Loss(domain, runs[0].model)
     told: list[Any] = []
 
     def one(
@@ -91,21 +89,21 @@ def gradients(domain: Domain, runs: Sequence[Run], batches: Sequence[Any]) -> li
         told[:] = [count, *how]
         return total / count, (total.detach(), of_state)
 
-    buffers = _stacked([dict(model.named_buffers()) for model in models])
+    buffers_K = _stacked(buffers_of)
     with plainly():
         found_K, (_, (totals_K, states_K)) = vmap(grad_and_value(one, has_aux=True))(
-            _stacked([dict(model.named_parameters()) for model in models]),
-            buffers,
+            _stacked(parameters_of),
+            buffers_K,
             [torch.stack(of) for of in zip(*given, strict=True)],
         )
     count, *how = told
     answers = []
-    for k, model in enumerate(models):
-        for name, parameter in model.named_parameters():
+    for k, (parameters, buffers) in enumerate(zip(parameters_of, buffers_of, strict=True)):
+        for name, parameter in parameters.items():
             # the optimizers' kernels walk both in order of memory
             parameter.grad = torch.empty_like(parameter).copy_(found_K[name][k])
-        for name, buffer in model.named_buffers():
-            buffer.copy_(buffers[name][k])
+        for name, buffer in buffers.items():
+            buffer.copy_(buffers_K[name][k])
         answers.append(Loss(totals_K[k], count, _whole([of[k] for of in states_K], *how)))
     return answers
 
@@ -137,6 +135,6 @@ class _Loss(nn.Module):
         return self._domain.loss(self.model, batch, state)
 
 
-def _stacked(tensors: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """By name, along a new first dimension K."""
     return {name: torch.stack([of[name].detach() for of in tensors]) for name in tensors[0]}

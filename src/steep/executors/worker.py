@@ -27,7 +27,7 @@ from steep.folder import SPEC, StoreError, load_checkpoint, read_spec, save_chec
 from steep.records import Evaluation, Measurement, Status
 from steep.shards import items_of
 from steep.trainers import TRAINERS
-from steep.trainers.contract import Diverged, Drained, PackedTrainer, Trainer
+from steep.trainers.contract import Diverged, Drained, Ended, PackedTrainer, Trainer
 
 Send = Callable[[Event], None]
 Tell = Callable[[Kind, Any], None]
@@ -70,19 +70,20 @@ def _tell(send: Send, job: Job, kind: Kind, payload: Any) -> None:
 
 def _ends(
     study: Opened, jobs: Sequence[Job], lines: Sequence[Line], trainer: Trainer | None
-) -> Iterator[tuple[int, Callable[[], Any]]]:
-    """Place in ``jobs``, and what gives its measurement or raises, as each of them ends."""
+) -> Iterator[tuple[int, Ended]]:
+    """The places in ``jobs`` as each of them ends; several are always a pack."""
+    members = [
+        (job.trial, items_of(job.folder, job.trial), line)
+        for job, line in zip(jobs, lines, strict=True)
+    ]
     if jobs[0].packed:
-        trials = [(job.trial, items_of(job.folder, job.trial)) for job in jobs]
-        members = [(*trial, line) for trial, line in zip(trials, lines, strict=True)]
         yield from study.packed_trainer()(members)
         return
-    for place, (job, line) in enumerate(zip(jobs, lines, strict=True)):
-        train = trainer or study.trainer()
-        yield place, partial(train, job.trial, items_of(job.folder, job.trial), line)
+    (only,) = members
+    yield 0, partial(trainer or study.trainer(), *only)
 
 
-def _last_word(line: Line, end: Callable[[], Any]) -> tuple[Kind, Any]:
+def _last_word(line: Line, end: Ended) -> tuple[Kind, Any]:
     try:
         try:
             measured = end()

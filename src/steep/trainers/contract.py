@@ -97,7 +97,7 @@ class Diverged(Exception):
 
 
 Trainer = Callable[[Trial, ShardItems, Handle], Measurement]
-PackedTrainer = Callable[
-    [Sequence[tuple[Trial, ShardItems, Handle]]], Iterator[tuple[int, Callable[[], Measurement]]]
-]
-"""Yields each trial's place as it ends, with what returns its measurement or raises for it."""
+Ended = Callable[[], Measurement]
+"""Gives the measurement of a trial that is over, or raises what ended it."""
+PackedTrainer = Callable[[Sequence[tuple[Trial, ShardItems, Handle]]], Iterator[tuple[int, Ended]]]
+"""Yields each trial's place as it ends."""
