@@ -29,12 +29,23 @@ def misfits(
     narrow = engine and spec.trainer.options.get("precision") == "bfloat16"
     if narrow:
         found.append(("trainer.precision", _not_plain(loaded, "compute in bfloat16")))
-    if spec.run.pack > 1 and (narrow or not engine or function is not None):
-        message = "only the trainer 'engine' packs trials, and not in bfloat16"
+    graphs = engine and spec.trainer.options.get("cuda_graphs") is True
+    if graphs and domain.kind not in member(TRAINERS, "engine").GRAPHED:
+        message = f"batches of {spec.domain.name} have too many shapes to record each as a graph"
+        found.append(("trainer.cuda_graphs", message))
+    if spec.run.pack > 1 and (narrow or graphs or not engine or function is not None):
+        message = "only the trainer 'engine' packs trials, in neither bfloat16 nor CUDA graphs"
         found.append(("run.pack", message))
     elif spec.run.pack > 1:
         found.append(("run.pack", _not_plain(loaded, "be packed")))
     return [loaded.problem(path, message) for path, message in found if message is not None]
+
+
+def absent(loaded: Loaded) -> list[Problem]:
+    """What the spec asks of the machine that runs it, and this one lacks. May import torch."""
+    ask = getattr(member(TRAINERS, loaded.spec.trainer.name), "absent", lambda loaded: None)
+    found = ask(loaded)
+    return [] if found is None else [loaded.problem(*found)]
 
 
 def _of_family(loaded: Loaded, domain: Domain) -> list[tuple[str, str | None]]:

@@ -19,7 +19,7 @@ from steep import ledger
 from steep import shards as shards_
 from steep.analysis import held_out_trials
 from steep.changes import refuse_changes
-from steep.checks import misfits
+from steep.checks import absent, misfits
 from steep.config import Loaded, from_values, load, member, open_domain
 from steep.cost import clock
 from steep.cost.of_study import scaling_of
@@ -118,6 +118,8 @@ class Study:
         and stops ('drained'), twice stops at once; the same call goes on. Raises SpecError,
         StoreError or ShardsError before any work."""
         self.check()
+        if problems := absent(self.loaded):
+            raise self.loaded.error(problems)
         with (
             self._store(extend, take_over) as store,
             closing(self._executor(workers)) as executor,

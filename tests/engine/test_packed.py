@@ -56,7 +56,7 @@ def together(
 ) -> list[Measurement]:
     handles = handles or [MemoryHandle() for _ in many]
     members = [(trial, shard(), handle) for trial, handle in zip(many, handles, strict=True)]
-    ended = dict(packed.train(replace(setup, packed=True), members))
+    ended = dict(packed.train(replace(setup, gradients="packed"), members))
     return [ended[k]() for k in range(len(many))]
 
 
@@ -142,7 +142,7 @@ def test_drained_and_resumed_equals_never_drained(case: tuple[Setup, int], step:
     whole = together(setup, many)
     handles = [MemoryHandle(), MemoryHandle(drain_after=step), MemoryHandle()]
     members = [(trial, shard(), handle) for trial, handle in zip(many, handles, strict=True)]
-    ended = dict(packed.train(replace(setup, packed=True), members))
+    ended = dict(packed.train(replace(setup, gradients="packed"), members))
     with pytest.raises(Drained):
         ended[1]()
     same(ended[0](), whole[0])

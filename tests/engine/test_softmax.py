@@ -8,9 +8,12 @@ from steep.engine import softmax
 from steep.engine.product import linear
 
 
-@pytest.fixture(params=[1, 40, 1 << 21])
+@pytest.fixture(params=[(1, ("cpu",)), (40, ("cpu",)), (1 << 21, ("cpu",)), (40, ())])
 def chunked(request, monkeypatch) -> None:
-    monkeypatch.setattr(softmax, "CHUNK", request.param)
+    """Chunks of one row, of some, of all; and as where numbers cannot be asked for."""
+    chunk, asked = request.param
+    monkeypatch.setattr(softmax, "CHUNK", chunk)
+    monkeypatch.setattr(softmax, "_ASKED", asked)
     monkeypatch.setattr(softmax, "_FEWEST", 2)
 
 

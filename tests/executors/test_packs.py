@@ -154,4 +154,4 @@ def test_what_cannot_be_packed_is_told_before_any_work(tmp_path: Path) -> None:
     narrow, pack = sorted(map(str, caught.value.problems), reverse=True)
     assert "trainer.precision" in narrow
     assert "lstm cannot compute in bfloat16; these can: resnet" in narrow
-    assert "packs trials, and not in bfloat16" in pack
+    assert "packs trials, in neither bfloat16 nor CUDA graphs" in pack

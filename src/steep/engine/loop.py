@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -52,8 +53,8 @@ class Setup:
     device: str = "cpu"
     train_items: int = 1000
     """Items of the shard on which the training error of the best model is measured."""
-    packed: bool = False
-    """Gradients come from packed.py, together with other trials'."""
+    gradients: Literal["alone", "packed", "graphs"] = "alone"
+    """'packed': they come from packed.py, together with other trials'; 'graphs': graphs.py."""
     precision: str = "float32"
     """Of gradients: 'float32', 'tf32' or 'bfloat16'."""
 
@@ -123,15 +124,7 @@ def train(setup: Setup, trial: Trial, shard: ShardItems, handle: Handle) -> Meas
     """Train one trial to its end, or to ``handle.up_to_steps``.
 
     Raises Drained after saving when the handle drains."""
-    steps = training(setup, trial, shard, handle)
-    answer = None
-    while True:
-        try:
-            run, batch = steps.send(answer)
-        except StopIteration as end:
-            measured: Measurement = end.value
-            return measured
-        answer = gradient(setup, run, batch)
+    return answered(training(setup, trial, shard, handle), partial(gradient, setup))
 
 
 def gradient(setup: Setup, run: Run, batch: Any) -> Loss:
@@ -144,6 +137,18 @@ def gradient(setup: Setup, run: Run, batch: Any) -> Loss:
 
 Training = Generator[tuple["Run", Any], Loss | None, Measurement]
 """A trial that asks, step by step, for the gradient of (run, batch), and returns its result."""
+
+
+def answered(steps: Training, gradient: Callable[[Run, Any], Loss]) -> Measurement:
+    """The trial's result, each of its steps with the gradient from ``gradient``."""
+    answer = None
+    while True:
+        try:
+            run, batch = steps.send(answer)
+        except StopIteration as end:
+            measured: Measurement = end.value
+            return measured
+        answer = gradient(run, batch)
 
 
 def training(setup: Setup, trial: Trial, shard: ShardItems, handle: Handle) -> Training:
@@ -166,7 +171,10 @@ def _begin(setup: Setup, trial: Trial, values: Mapping[str, Any]) -> Run:
     optimizer = OPTIMIZERS[values["optimizer"]](model.parameters(), values)
     eta = float(values.get("averaging", -1))
     with setup.computing():
-        engine = "packed" if setup.packed else str(getattr(model, "engine", "torch"))
+        packed = setup.gradients == "packed"
+        engine = "packed" if packed else str(getattr(model, "engine", "torch"))
+    if setup.gradients == "graphs":
+        engine = f"{engine}-graphs"
     if setup.precision != "float32":
         engine = f"{engine}-{setup.precision}"
     return Run(model, optimizer, engine, Average(model, eta) if eta >= 0 else None)

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from steep.domains.contract import Domain
 from steep.engine.loop import Loss, Run, Setup, training
+from steep.engine.parts import parts, whole
 from steep.engine.plain import plainly
 from steep.records import Measurement, Trial
 from steep.trainers.contract import Ended, Handle, ShardItems
@@ -66,7 +66,7 @@ def _stackable(asked: dict[int, tuple[Run, Any]]) -> list[list[int]]:
     """Numbers of the trials whose batches have one shape: those at an epoch's end are shorter."""
     groups = defaultdict(list)
     for k, (run, batch) in asked.items():
-        tensors, *how = _parts((batch, run.state))
+        tensors, *how = parts((batch, run.state))
         groups[tuple(x.shape for x in tensors), *how].append(k)
     return list(groups.values())
 
@@ -75,8 +75,8 @@ def gradients(domain: Domain, runs: Sequence[Run], batches: Sequence[Any]) -> li
     """Puts the gradient of each run's mean loss into its model; what ``loop.gradient`` returns."""
     parameters_of = [dict(run.model.named_parameters()) for run in runs]
     buffers_of = [dict(run.model.named_buffers()) for run in runs]
-    rest, structure = _parts((batches[0], runs[0].state))[1:]
-    given = [_parts((b, r.state))[0] for b, r in zip(batches, runs, strict=True)]
+    rest, structure = parts((batches[0], runs[0].state))[1:]
+    given = [parts((b, r.state))[0] for b, r in zip(batches, runs, strict=True)]
     loss = _Loss(domain, runs[0].model)
     told: list[Any] = []
 
@@ -84,8 +84,8 @@ def gradients(domain: Domain, runs: Sequence[Run], batches: Sequence[Any]) -> li
         parameters: dict[str, Tensor], buffers: dict[str, Tensor], tensors: list[Tensor]
     ) -> tuple[Tensor, tuple[Tensor, list[Tensor]]]:
         values = {f"model.{name}": value for name, value in {**parameters, **buffers}.items()}
-        total, count, state = functional_call(loss, values, _whole(tensors, rest, structure))
-        of_state, *how = _parts(state)
+        total, count, state = functional_call(loss, values, whole(tensors, rest, structure))
+        of_state, *how = parts(state)
         told[:] = [count, *how]
         return total / count, (total.detach(), of_state)
 
@@ -104,24 +104,8 @@ def gradients(domain: Domain, runs: Sequence[Run], batches: Sequence[Any]) -> li
             parameter.grad = torch.empty_like(parameter).copy_(found_K[name][k])
         for name, buffer in buffers.items():
             buffer.copy_(buffers_K[name][k])
-        answers.append(Loss(totals_K[k], count, _whole([of[k] for of in states_K], *how)))
+        answers.append(Loss(totals_K[k], count, whole([of[k] for of in states_K], *how)))
     return answers
-
-
-Rest = tuple[Any, ...]
-
-
-def _parts(nested: Any) -> tuple[list[Tensor], Rest, TreeSpec]:
-    """The tensors in nested tuples; all else, with None in their places; and the nesting."""
-    leaves, structure = tree_flatten(nested)
-    tensors = [x for x in leaves if isinstance(x, Tensor)]
-    return tensors, tuple(None if isinstance(x, Tensor) else (x,) for x in leaves), structure
-
-
-def _whole(tensors: Sequence[Tensor], rest: Rest, structure: TreeSpec) -> Any:
-    """``_parts`` put together again."""
-    following = iter(tensors)
-    return tree_unflatten([next(following) if x is None else x[0] for x in rest], structure)
 
 
 class _Loss(nn.Module):

@@ -24,6 +24,8 @@ CHUNK = 1 << 21
 the cache saves; more, and two workers' chunks leave the shared cache."""
 _TINY = 1e-30
 """Likelihoods below this are near float32's smallest number."""
+_ASKED = ("cpu",)
+"""Devices of which a number can be asked for free. A GPU would have to be waited for."""
 _FEWEST = 16
 """Rows in a chunk at least: fewer leave a matrix product with nothing to reuse."""
 
@@ -66,17 +68,20 @@ class LinearCrossEntropy(torch.autograd.Function):
             return cross_entropy_and_errors(h_NxH, weight_VxH, bias_V, target_N)[0].sum()
         dh_NxH = torch.empty_like(h_NxH)
         dw_HxV, db_V = torch.zeros_like(weight_VxH.t()), torch.zeros_like(bias_V)
-        total = h_NxH.new_zeros(())
+        total, asks = h_NxH.new_zeros(()), h_NxH.device.type in _ASKED
         for rows in _chunks(len(h_NxH), len(weight_VxH)):
             h_CxH, target_Cx1 = h_NxH[rows], target_N[rows, None]
             logits_CxV = linear(h_CxH, weight_VxH, bias_V)
+            if not asks:
+                total += F.cross_entropy(logits_CxV, target_N[rows], reduction="sum")
             d_CxV = torch.softmax(logits_CxV, 1, out=logits_CxV)
-            likelihood_Cx1 = d_CxV.gather(1, target_Cx1)
-            if bool((likelihood_Cx1 < _TINY).any()):  # its logarithm would be lost
-                again_CxV = linear(h_CxH, weight_VxH, bias_V)
-                total += F.cross_entropy(again_CxV, target_N[rows], reduction="sum")
-            else:  # one pass of exponentials instead of two
-                total -= likelihood_Cx1.log().sum()
+            if asks:  # one pass of exponentials instead of two
+                likelihood_Cx1 = d_CxV.gather(1, target_Cx1)
+                if bool((likelihood_Cx1 < _TINY).any()):  # its logarithm would be lost
+                    again_CxV = linear(h_CxH, weight_VxH, bias_V)
+                    total += F.cross_entropy(again_CxV, target_N[rows], reduction="sum")
+                else:
+                    total -= likelihood_Cx1.log().sum()
             d_CxV.scatter_add_(1, target_Cx1, d_CxV.new_full((1, 1), -1.0).expand_as(target_Cx1))
             dh_NxH[rows] = linear(d_CxV, weight_VxH.t())
             dw_HxV += linear(h_CxH.t(), d_CxV.t())

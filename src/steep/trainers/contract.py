@@ -20,6 +20,8 @@ module holds ``Options`` (strict pydantic), ``recipe``, ``cost`` and ``open_trai
         Called once in each worker.
     open_packed(loaded: Loaded, domain: Domain) -> PackedTrainer, optional
         The same for several trials at once, alike but for seed and learning rate (``run.pack``).
+    absent(loaded: Loaded) -> tuple[str, str] | None, optional
+        What the spec asks of the machine that runs it and this one lacks: where, and a sentence.
     PRELOAD: tuple[str, ...], optional
         Modules that are slow to import, e.g. torch: local workers are forked with them loaded.
 """

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 PRELOAD = ("torch", "steep.engine.loop", "steep.engine.environment")
 """What every worker needs and is slow to import: done once, before workers are forked."""
 
+GRAPHED = ("classifier", "stream")
+"""Kinds of domains whose batches have few shapes, so that each can be a CUDA graph; pairs and clips
+have another at almost every step."""
+
 
 class Options(Strict):
     train_items: Count = 1000
@@ -30,6 +34,9 @@ class Options(Strict):
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """Of gradients. Weights, their updates and evaluations stay in float32. 'tf32' rounds the
     factors of products on NVIDIA GPUs; 'bfloat16' is torch's autocast, without kernels of ours."""
+    cuda_graphs: bool = False
+    """Whether a step's gradient is one launch on the GPU (engine/graphs.py), in ``GRAPHED``
+    domains."""
 
 
 def recipe(family: str) -> Mapping[str, Value] | None:
@@ -100,16 +107,36 @@ _COPIES = 3
 
 def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
     """A trainer for all trials of the study. Raises ValueError where the pieces do not fit."""
-    from steep.engine import loop
+    from steep.engine import graphs, loop
 
-    return partial(loop.train, _setup(loaded, domain))
+    setup = _setup(loaded, domain)
+    if Options.model_validate(loaded.spec.trainer.options).cuda_graphs:
+        return partial(graphs.train, replace(setup, gradients="graphs"))
+    return partial(loop.train, setup)
 
 
 def open_packed(loaded: Loaded, domain: Domain) -> PackedTrainer:
     """The same for packs of trials, of a family that ``packs``."""
     from steep.engine import packed
 
-    return partial(packed.train, replace(_setup(loaded, domain), packed=True))
+    return partial(packed.train, replace(_setup(loaded, domain), gradients="packed"))
+
+
+def absent(loaded: Loaded) -> tuple[str, str] | None:
+    """A GPU."""
+    options = Options.model_validate(loaded.spec.trainer.options)
+    device = loaded.spec.run.device
+    if device in ("auto", "cpu") and not options.cuda_graphs:
+        return None  # without waiting for torch
+    from steep.engine.environment import choose_device
+
+    try:
+        device = choose_device(device)
+    except ValueError as error:
+        return "run.device", str(error)
+    if options.cuda_graphs and not device.startswith("cuda"):
+        return "trainer.cuda_graphs", f"they need an NVIDIA GPU, and the device is {device!r}"
+    return None
 
 
 def _setup(loaded: Loaded, domain: Domain) -> Setup:
