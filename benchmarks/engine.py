@@ -6,6 +6,7 @@
 Each measurement is a process of its own, since allocator settings cannot be taken back; the two
 ways alternate and the ratio is the median of the repeats' ratios. Speeds are per second of the
 process's own CPU time: on an idle machine that is wall time, on a shared one it is less disturbed.
+They count symbols, images, word pieces of the target, or seconds of audio.
 """
 
 from __future__ import annotations
@@ -18,166 +19,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+from engine_cases import CASES, LOSS_STEPS, Case, built, data, engine_steps, plain_steps
+
 RESULTS = Path(__file__).with_name("results")
-LOSS_STEPS = 50
-
-
-@dataclass(frozen=True)
-class Case:
-    """A family at one width, as a study would train it, and what the issue asks of it."""
-
-    family: str
-    width: int
-    batch: int
-    vocabulary: int
-    length: int
-    """Steps of time, or the side of an image."""
-    optimizer: str
-    rate: float
-    clip: float
-    kernels: bool = True
-    wanted: float | None = None
-    tolerance: float = 1e-3
-    """Largest relative difference of the losses after LOSS_STEPS steps: rounding, grown."""
-
-    @property
-    def name(self) -> str:
-        side = "" if self.vocabulary else f" ({self.length}x{self.length})"
-        return f"{self.family} {self.width}{side}" + ("" if self.kernels else " without compiler")
-
-    @property
-    def shape(self) -> dict[str, int]:
-        """The domain's shape, for the family's builder."""
-        if self.vocabulary:
-            return {"vocabulary": self.vocabulary}
-        return {"channels": 1, "height": self.length, "width": self.length, "classes": 10}
-
-    @property
-    def units(self) -> int:
-        """Symbols or images in one step."""
-        return self.batch * (self.length if self.vocabulary else 1)
-
-
-CASES = (
-    Case("rhn", 32, 32, 98, 64, "adam", 0.003, 1.0, wanted=10),
-    Case("rhn", 32, 32, 98, 64, "adam", 0.003, 1.0, kernels=False, wanted=2),
-    Case("rhn", 64, 32, 98, 64, "adam", 0.003, 1.0),
-    Case("rhn", 128, 32, 98, 64, "adam", 0.003, 1.0, wanted=2.5),
-    Case("lstm", 32, 32, 10_000, 64, "sgd", 1.0, 1.0, wanted=2.5),
-    Case("lstm", 64, 32, 10_000, 64, "sgd", 1.0, 1.0),
-    Case("lstm", 128, 32, 10_000, 64, "sgd", 1.0, 1.0, wanted=1.8),
-    Case("resnet", 4, 64, 0, 14, "momentum", 0.05, 0.0, tolerance=0.05),
-    Case("resnet", 8, 64, 0, 14, "momentum", 0.05, 0.0, wanted=1.8, tolerance=0.05),
-    Case("resnet", 16, 64, 0, 14, "momentum", 0.05, 0.0, wanted=1.8, tolerance=0.05),
-    Case("resnet", 8, 64, 0, 28, "momentum", 0.05, 0.0, tolerance=0.05),
-    Case("resnet", 16, 64, 0, 28, "momentum", 0.05, 0.0, tolerance=0.05),
-)
-
-
-def data(case: Case) -> tuple[Any, Any, list[int]]:
-    """(inputs, targets, the order of items): random, but learnable enough for a falling loss."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    if case.family == "resnet":
-        count = case.batch * LOSS_STEPS
-        targets = torch.randint(10, (count,), generator=generator)
-        size = (count, 1, case.length, case.length)
-        noise = torch.randint(256, size, generator=generator)
-        inputs = ((noise + 20 * targets[:, None, None, None]) % 256).to(torch.uint8)
-    else:
-        count = case.batch * 8
-        stream = torch.randint(case.vocabulary, (count, case.length + 1), generator=generator)
-        stream = (stream.float() ** 2 / case.vocabulary).long()
-        inputs, targets = stream[:, :-1].contiguous(), stream[:, 1:].contiguous()
-    order = [int(i) for i in torch.randperm(len(inputs), generator=generator)]
-    return inputs, targets, order
-
-
-def built(case: Case) -> tuple[Any, Any]:
-    """(the family, a model of it from seed 0)."""
-    import torch
-
-    from steep.config import member
-    from steep.models import FAMILIES
-
-    module = member(FAMILIES, case.family)
-    torch.manual_seed(0)
-    return module, module.FAMILY.build(case.width, case.shape, module.Options())
 
 
 # ---------------------------------------------------------------- one process
-
-
-def plain_steps(case: Case) -> tuple[Callable[[], float], str]:
-    """A function that makes one step the plain way, and the name of that way."""
-    import plain
-
-    inputs, targets, order = data(case)
-    if case.family == "resnet":
-        model: Any = plain.PlainResNet(case.width, case.shape)
-        inputs = inputs.float() / 127.5 - 1
-    else:
-        kind = {"rhn": plain.PlainRHN, "lstm": plain.PlainLSTM}[case.family]
-        model = kind(case.width, case.vocabulary)
-    model.load(built(case)[1])
-    optimizer = plain.optimizer(case.optimizer, model, case.rate)
-
-    def batches() -> Iterator[Any]:
-        while True:
-            yield from plain.loader(inputs, targets, order, case.batch)
-
-    endless = batches()
-    return lambda: plain.step(model, optimizer, next(endless), case.clip), "plain"
-
-
-def engine_steps(case: Case) -> tuple[Callable[[], float], str]:
-    """The same step with the engine's own loop, domain loss and optimizer."""
-    import numpy as np
-
-    from steep.engine import allocator, loop
-    from steep.engine.optimizers import OPTIMIZERS
-
-    allocator.keep_buffers()
-    inputs, targets, order = data(case)
-    _, model = built(case)
-    values = {"learning_rate": case.rate, "momentum": 0.9}
-    engine = getattr(model, "engine", "torch")
-    run = loop.Run(model, OPTIMIZERS[case.optimizer](model.parameters(), values), engine)
-    rows = np.array(order)
-    if case.family == "resnet":
-        from steep.domains.images import Images
-
-        domain: Any = Images(inputs.numpy(), targets.numpy(), np.zeros(len(inputs), np.int8), {})
-    else:
-        from steep.domains.stream import Stream
-
-        domain = Stream.__new__(Stream)  # its loss needs no data
-
-    def batches() -> Iterator[Any]:
-        import torch
-
-        while True:
-            for part in torch.from_numpy(rows).split(case.batch):
-                yield part if case.family == "resnet" else (inputs[part], targets[part], True)
-
-    endless = batches()
-    setup: Any = SimpleNamespace(domain=domain, computing=nullcontext)  # in float32
-
-    def step() -> float:
-        batch = next(endless)
-        run.optimizer.zero_grad()
-        loss = loop.gradient(setup, run, batch)
-        return loop._step(domain, run, batch, loss, case.clip) / loss.count
-
-    return step, engine
 
 
 def one(case: Case, way: str, steps: int, before: int) -> dict[str, Any]:
@@ -186,14 +36,14 @@ def one(case: Case, way: str, steps: int, before: int) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     step, engine = {"plain": plain_steps, "engine": engine_steps}[way](case)
-    losses = [step() for _ in range(before)]
-    seconds = []
+    losses = [step()[0] for _ in range(before)]
+    speeds = []
     for _ in range(steps):
         start = time.process_time()
-        step()
-        seconds.append(time.process_time() - start)
+        _, units = step()
+        speeds.append(units / (time.process_time() - start))
     return {
-        "samples_per_second": case.units / statistics.median(seconds),
+        "samples_per_second": statistics.median(speeds),
         "peak_memory": peak_memory(),
         "loss": losses[-1],
         "engine": engine,
@@ -216,10 +66,15 @@ def sgemm_rate(case: Case) -> float:
 
     torch.set_num_threads(1)
     h = case.width
+    rows = case.batch * case.length
     shape = {
         "rhn": (case.batch, h, 2 * h),
-        "lstm": (case.batch * case.length, h, case.vocabulary),
-        "resnet": (case.batch * case.length**2, 9 * h, h),
+        "lstm": (rows, h, case.vocabulary),
+        "resnet": (rows * case.length, 9 * h, h),
+        "transformer": (rows, h, case.vocabulary),
+        "seq2seq": (rows, h, case.vocabulary),
+        "deepspeech2": (rows // 4, 2 * h, 4 * h),  # of the second LSTM's input
+        "attention": (rows // 2, 2 * h, 4 * h),
     }[case.family]
     a, b = torch.randn(shape[0], shape[1]), torch.randn(shape[1], shape[2])
     out = torch.empty(shape[0], shape[2])
@@ -266,8 +121,9 @@ def compare(case: Case, repeats: int, steps: int) -> dict[str, Any]:
         for way in ("plain", "engine")
     }
     plain, engine = pairs[0]["plain"], pairs[0]["engine"]
-    module, _ = built(case)
-    flops = cost(module.FAMILY, case.width, case.shape, module.Options()).flops
+    given = data(case)
+    family, options, _ = built(case, given.domain)
+    flops = cost(family, case.width, given.domain.shape, options).flops / given.per_unit
     rate = sgemm_rate(case)
     gap = abs(engine["loss"] - plain["loss"]) / abs(plain["loss"])
     return {

@@ -45,6 +45,7 @@ def plain_way(folder: Path) -> None:
     import numpy as np
     import plain
     import torch
+    from torch.utils.data import TensorDataset
 
     from steep import Study
     from steep.domains import images
@@ -67,7 +68,7 @@ def plain_way(folder: Path) -> None:
         step, best, weights = 0, float("inf"), None
         while step < done.steps:
             order = torch.randperm(len(x)).tolist()
-            for batch in plain.loader(x, y, order, 64):
+            for batch in plain.loader(TensorDataset(x, y), batches(order)):
                 plain.step(model, optimizer, batch, 0.0)
                 step += 1
                 if step in wanted:
@@ -82,15 +83,20 @@ def plain_way(folder: Path) -> None:
         evaluate(model, *test)
 
 
+def batches(order: list[int], size: int = 64) -> list[list[int]]:
+    return [order[first : first + size] for first in range(0, len(order), size)]
+
+
 def evaluate(model: Any, x: Any, y: Any) -> float:
     import plain
     import torch
     import torch.nn.functional as F
+    from torch.utils.data import TensorDataset
 
     model.eval()
     total = 0.0
     with torch.no_grad():
-        for inputs, targets in plain.loader(x, y, list(range(len(x))), 64):
+        for inputs, targets in plain.loader(TensorDataset(x, y), batches(list(range(len(x))))):
             total += F.cross_entropy(model(inputs), targets, reduction="sum").item()
     model.train()
     return total / len(x)

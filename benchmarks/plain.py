@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader
 
 
 class PlainRHN(nn.Module):
@@ -97,18 +97,123 @@ class PlainResNet(nn.Module):
         self.net.load_state_dict(model.state_dict())
 
 
-def loader(inputs: Tensor, targets: Tensor, order: list[int], batch: int) -> DataLoader[Any]:
-    """A DataLoader over (input, target) items in a given order, in this process."""
-    data: Dataset[Any] = TensorDataset(inputs, targets)
-    return DataLoader(data, batch_size=batch, sampler=order)  # type: ignore[arg-type]
+class PlainTransformer(nn.Module):
+    """steep's modules, and all logits at once."""
+
+    def __init__(self, width: int, shape: Mapping[str, int], options: Any) -> None:
+        super().__init__()
+        from steep.models import transformer
+
+        self.net = transformer.Transformer(width, shape, options)
+
+    def forward(self, tokens_BxT: Tensor) -> Tensor:
+        return self.net(tokens_BxT, None)[0]
+
+    def load(self, model: Any) -> None:
+        self.net.load_state_dict(model.state_dict())
 
 
-def step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Any, clip: float) -> float:
+class PlainSeq2Seq(nn.Module):
+    """The decoder step by step through autograd, and logits of padding too."""
+
+    def __init__(self, width: int, shape: Mapping[str, int], options: Any) -> None:
+        super().__init__()
+        from steep.models import seq2seq
+
+        self.net = seq2seq.Seq2Seq(width, shape, options.model_copy(update={"engine": "plain"}))
+
+    def loss(self, batch: Any) -> Tensor:
+        source_BxS, length_B, read_BxT, target_BxT = batch
+        logits_BxTxV = self.net(source_BxS, length_B, read_BxT)
+        return F.cross_entropy(logits_BxTxV.flatten(0, 1), target_BxT.flatten())
+
+    def load(self, model: Any) -> None:
+        self.net.load_state_dict(model.state_dict())
+
+
+class PackedBiLSTM(nn.Module):
+    """torch's own bidirectional LSTM on its own packed sequences."""
+
+    def __init__(self, ours: Any) -> None:
+        super().__init__()
+        weight = ours.forwards.input_weight
+        self.lstm = nn.LSTM(weight.shape[1], len(weight) // 4, batch_first=True, bidirectional=True)
+        self.load(ours)
+
+    def forward(self, x_NxI: Tensor, ragged: Any) -> Tensor:
+        frames_B = torch.from_numpy(ragged.frames_B)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            ragged.padded(x_NxI), frames_B, batch_first=True, enforce_sorted=False
+        )
+        h_BxTxH, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+        return ragged.rows(h_BxTxH)
+
+    def load(self, ours: Any) -> None:
+        with torch.no_grad():
+            for way, end in ((ours.forwards, ""), (ours.backwards, "_reverse")):
+                self.lstm.get_parameter(f"weight_ih_l0{end}").copy_(way.input_weight)
+                self.lstm.get_parameter(f"weight_hh_l0{end}").copy_(way.recurrent_weight)
+                self.lstm.get_parameter(f"bias_ih_l0{end}").copy_(way.bias)
+                second = self.lstm.get_parameter(f"bias_hh_l0{end}")
+                second.zero_()
+                second.requires_grad_(False)  # ours has one bias: the same steps need the same
+
+
+class PlainSpeech(nn.Module):
+    """steep's other modules around packed LSTMs; an attention step by step through autograd."""
+
+    def __init__(self, build: Any, width: int, shape: Mapping[str, int], options: Any) -> None:
+        super().__init__()
+        if "engine" in type(options).model_fields:
+            options = options.model_copy(update={"engine": "plain"})
+        self.net = build(width, shape, options)
+        layers = getattr(self.net, "listener", self.net).layers
+        for number, lstm in enumerate(layers):
+            layers[number] = PackedBiLSTM(lstm)
+
+    def loss(self, batch: Any) -> Tensor:
+        x_BxTxF, frames_B, text_BxL, characters_B = batch
+        nats_B = self.net.nats(self.net.hear(x_BxTxF, frames_B), text_BxL, characters_B)
+        return nats_B.sum() / float(characters_B.sum())
+
+    def load(self, model: Any) -> None:
+        own = getattr(self.net, "listener", self.net).layers
+        ours = getattr(model, "listener", model).layers
+        for packed, lstm in zip(own, ours, strict=True):
+            packed.load(lstm)
+        known = self.net.state_dict()
+        self.net.load_state_dict({k: v for k, v in model.state_dict().items() if k in known}, False)
+
+
+def twin(family: str, width: int, shape: Mapping[str, int], options: Any) -> Any:
+    """The plain model of a family; ``load`` gives it the weights of the engine's."""
+    if family in ("deepspeech2", "attention"):
+        from steep.config import member
+        from steep.models import FAMILIES
+
+        return PlainSpeech(member(FAMILIES, family).build, width, shape, options)
+    if family == "rhn":
+        return PlainRHN(width, shape["vocabulary"])
+    if family == "lstm":
+        return PlainLSTM(width, shape["vocabulary"])
+    if family == "resnet":
+        return PlainResNet(width, shape)
+    return {"transformer": PlainTransformer, "seq2seq": PlainSeq2Seq}[family](width, shape, options)
+
+
+def loader(data: Any, order: list[list[int]], collate: Any = None) -> DataLoader[Any]:
+    """A DataLoader over batches of items in a given order, in this process."""
+    return DataLoader(data, batch_sampler=order, collate_fn=collate)
+
+
+def step(model: Any, optimizer: torch.optim.Optimizer, batch: Any, clip: float) -> float:
     """One update by the mean cross-entropy; the loss before it."""
-    inputs, targets = batch
     optimizer.zero_grad()
-    logits = model(inputs)
-    loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten())
+    if hasattr(model, "loss"):
+        loss = model.loss(batch)
+    else:
+        inputs, targets = batch
+        loss = F.cross_entropy(model(inputs).flatten(0, -2), targets.flatten())
     loss.backward()
     if clip:
         nn.utils.clip_grad_norm_(model.parameters(), clip)

@@ -20,11 +20,13 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Any:
     import engine
 
     yield engine
-    for name in ("engine", "plain"):
+    for name in ("engine", "engine_cases", "plain"):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("family", ["rhn", "lstm", "resnet"])
+@pytest.mark.parametrize(
+    "family", ["rhn", "lstm", "resnet", "transformer", "seq2seq", "deepspeech2", "attention"]
+)
 def test_both_ways_take_the_same_steps(engine: Any, family: str) -> None:
     case = next(case for case in engine.CASES if case.family == family)
     plain, steep = (engine.one(case, way, 1, 3) for way in ("plain", "engine"))
