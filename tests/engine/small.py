@@ -1,13 +1,16 @@
-"""Two small domains for the loop's tests: forty images, and sixty lines of text."""
+"""Forty images and sixty lines of text for the tests of the loop, and the setup of either."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from steep.domains import characters, images
 from steep.domains.stream import Stream
+from steep.engine.loop import Setup
+from steep.models.contract import Family
 from steep.spec import Stop
 
 STOP = Stop(evaluations=3, patience=1, first=3, ratio=1.5)
@@ -26,3 +29,11 @@ def pixels(learnable: bool = True) -> images.Images:
 def text(folder: Path) -> Stream:
     (folder / "a.txt").write_text(TEXT)
     return characters.open_domain(characters.Options(train="a.txt"), folder)
+
+
+def setup_of(family: Family, options: Any, folder: Path, stop: Stop = STOP, **more: Any) -> Setup:
+    """Of trials on the domain of the family's kind; ``more`` of Setup's own."""
+    domain = pixels() if family.kind == "classifier" else text(folder)
+    values = {**family.recipe, "batch_size": 4, "sequence_length": 9, "clip": 0.5}
+    group = domain.items().group
+    return Setup(domain, family, options, values, stop, "cross_entropy", group, **more)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import pixels, text
+from small import setup_of
 from test_packed import same, shard, trials
 
 from steep.config import SpecError
-from steep.engine import environment, graphs, loop
+from steep.engine import graphs, loop
 from steep.engine.graphs import Graphs, Launch, Made
 from steep.engine.loop import Setup
 from steep.engine.parts import parts
@@ -27,13 +27,6 @@ from steep.trainers.contract import Drained
 STOP = Stop(evaluations=4, patience=2, first=8, ratio=1.5)
 
 
-@pytest.fixture(autouse=True)
-def deterministic():
-    environment.make_deterministic()
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.fixture(params=["rhn", "lstm", "transformer", "resnet", "channels-last"])
 def case(request, tmp_path: Path) -> tuple[Setup, int]:
     family, options, size = {
@@ -43,10 +36,7 @@ def case(request, tmp_path: Path) -> tuple[Setup, int]:
         "resnet": (resnet.FAMILY, resnet.Options(stages=2, engine="torch"), 4),
         "channels-last": (resnet.FAMILY, resnet.Options(stages=2, engine="torch"), 8),
     }[request.param]
-    domain = pixels() if family.kind == "classifier" else text(tmp_path)
-    values = {**family.recipe, "batch_size": 4, "sequence_length": 9, "clip": 0.5}
-    group = domain.items().group
-    return Setup(domain, family, options, values, STOP, "cross_entropy", group), size
+    return setup_of(family, options, tmp_path, STOP), size
 
 
 def stand_in(recordings: list[Made]) -> Callable[[Callable[[], Made]], tuple[Made, Launch]]:

@@ -14,19 +14,12 @@ from small import STOP, pixels, text
 import tones
 from steep import testing
 from steep.domains import speech
-from steep.engine import checkpoint, environment, loop
+from steep.engine import checkpoint, loop
 from steep.models import attention, deepspeech2, lstm, resnet, rhn
 from steep.records import Status, Trial, settings
 from steep.spec import Stop
 from steep.testing import MemoryHandle
 from steep.trainers.contract import Drained, ShardItems
-
-
-@pytest.fixture(autouse=True)
-def deterministic():
-    environment.make_deterministic()
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def trial(size: int = 4, seed: int = 0, **hyperparameters) -> Trial:

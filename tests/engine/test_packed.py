@@ -6,21 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import STOP, pixels, text
+from small import STOP, setup_of, text
 
-from steep.engine import environment, loop, packed
+from steep.engine import loop, packed
 from steep.engine.loop import Setup
 from steep.models import resnet, rhn, transformer
 from steep.records import Measurement, Status, Trial, settings
 from steep.testing import MemoryHandle
 from steep.trainers.contract import Drained, ShardItems
-
-
-@pytest.fixture(autouse=True)
-def deterministic():
-    environment.make_deterministic()
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(params=["rhn", "transformer", "resnet", "channels-last", "bottleneck"])
@@ -33,10 +26,7 @@ def case(request, tmp_path: Path) -> tuple[Setup, int]:
         "channels-last": (resnet.FAMILY, resnet.Options(stages=2, engine="torch"), 8),
         "bottleneck": (resnet.FAMILY, resnet.Options(stages=2, engine="torch"), 4),
     }[request.param]
-    domain = pixels() if family.kind == "classifier" else text(tmp_path)
-    values = {**family.recipe, "batch_size": 4, "sequence_length": 9, "clip": 0.5}
-    group = domain.items().group
-    return Setup(domain, family, options, values, STOP, "cross_entropy", group), size
+    return setup_of(family, options, tmp_path), size
 
 
 def trials(size: int, rates: tuple[float, ...] = (0.001, 0.01, 0.03)) -> list[Trial]:

@@ -7,20 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import STOP, pixels, text
+from small import setup_of
 from test_packed import shard, trials
 
 from steep import testing
-from steep.engine import environment, loop
+from steep.engine import loop
 from steep.models import resnet, rhn, transformer
 from steep.testing import MemoryHandle
-
-
-@pytest.fixture(autouse=True)
-def deterministic():
-    environment.make_deterministic()
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(params=["resnet", "transformer", "rhn"])
@@ -30,12 +23,7 @@ def case(request, tmp_path: Path) -> loop.Setup:
         "transformer": (transformer.FAMILY, transformer.Options(layers=2)),
         "rhn": (rhn.FAMILY, rhn.Options(depth=2)),
     }[request.param]
-    domain = pixels() if family.kind == "classifier" else text(tmp_path)
-    values = {**family.recipe, "batch_size": 4, "sequence_length": 9}
-    group = domain.items().group
-    return loop.Setup(
-        domain, family, options, values, STOP, "cross_entropy", group, precision="bfloat16"
-    )
+    return setup_of(family, options, tmp_path, precision="bfloat16")
 
 
 def first_gradient(setup: loop.Setup) -> tuple[float, torch.Tensor]:
