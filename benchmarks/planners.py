@@ -73,7 +73,8 @@ class Table:
     """One a seed."""
 
     def problem(self, planner: str, seeds: int) -> Problem:
-        search = self.spec.search.model_copy(update={"planner": planner, "seeds": seeds})
+        changed = {"planner": planner, "seeds": seeds, "confirm": 0}  # the table has no more seeds
+        search = self.spec.search.model_copy(update=changed)
         return Problem(self.spec.model_copy(update={"search": search}), self.shards)
 
     def measure(self, want: Wanted) -> Measurement:

@@ -75,8 +75,14 @@ def test_what_small_shards_say_is_not_taken_to_large_ones(
         assert found.beta_g < 0.05
 
 
-def test_the_grid_costs_itself_and_has_no_excess_over_itself(planners: Any) -> None:
-    found = planners.on_real("images", "grid", 0, 0.0)
+@pytest.mark.parametrize("name", ["images", "characters"])
+def test_the_grid_costs_itself_and_has_no_excess_over_itself(
+    planners: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Also where its study confirms its best fits with seeds that the table does not have."""
+    if name == "characters":
+        monkeypatch.setattr(planners, "DATA", FOLDER / "data")
+    found = planners.on_real(name, "grid", 0, 0.0)
     assert found.cost == pytest.approx(1.0)
     assert max(map(abs, found.excess)) == 0.0
     assert max(found.over_best) > 0.0
