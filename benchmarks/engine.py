@@ -141,6 +141,7 @@ def compare(case: Case, repeats: int, steps: int) -> dict[str, Any]:
         "loss_gap": gap,
         "loss_agrees": gap <= case.tolerance,
         "tolerance": case.tolerance,
+        "date": time.strftime("%Y-%m-%d"),
     }
 
 
@@ -168,7 +169,7 @@ def machine() -> dict[str, Any]:
 
 HEAD = (
     "| case | engine | plain /s | engine /s | ratio | wanted | share of sgemm, plain -> engine "
-    "| peak MB, plain -> engine | loss gap |\n|---|---|---|---|---|---|---|---|---|\n"
+    "| peak MB, plain -> engine | loss gap | date |\n|---|---|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -180,7 +181,7 @@ def row(found: dict[str, Any]) -> str:
     return (
         f"| {found['case']} | {found['engine']} | {found['plain_samples_per_second']:,.0f} "
         f"| {found['engine_samples_per_second']:,.0f} | **{found['ratio']:.1f}x** | {wanted} "
-        f"| {shares} | {memory} | {found['loss_gap']:.1e}{agrees} |\n"
+        f"| {shares} | {memory} | {found['loss_gap']:.1e}{agrees} | {found['date']} |\n"
     )
 
 
@@ -209,7 +210,7 @@ def main() -> None:
 
 
 def write(about: dict[str, Any], found: list[dict[str, Any]]) -> None:
-    """Results as JSON and as a table; cases not measured now keep what they had."""
+    """Results as JSON and as a table; cases not measured now keep what they had, and its date."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / "engine.json"
     old = json.loads(path.read_text())["cases"] if path.exists() else []
