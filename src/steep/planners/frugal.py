@@ -44,7 +44,7 @@ ADAPTIVE = True
 WORTH = 0.01
 """Least gain, in log error averaged over the shards, for one trial of the choice at the largest
 shard: what costs less must gain in proportion."""
-CHANGE, SMALLER = 0.004, 0.3
+CHANGE, SMALLER = 0.005, 0.3
 """The same for a trial that only confirms a choice: what it tells of others comes on top. And the
 part of that for which a smaller model is chosen before a larger one."""
 REACH = 2
