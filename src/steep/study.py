@@ -118,7 +118,7 @@ class Study:
         and stops ('drained'), twice stops at once; the same call goes on. Raises SpecError,
         StoreError or ShardsError before any work."""
         self.check()
-        if problems := absent(self.loaded):
+        if self._function is None and (problems := absent(self.loaded)):
             raise self.loaded.error(problems)
         with (
             self._store(extend, take_over) as store,

@@ -152,6 +152,7 @@ def test_a_device_that_is_not_there_is_told_before_any_work(tmp_path: Path) -> N
     study = Study(spec(tmp_path, CHARACTERS, LSTM, "run: {device: cuda}"), tmp_path / "study")
     with pytest.raises(SpecError, match="torch finds no CUDA device"):
         study.run()
+    assert not study.folder.exists()
 
 
 def test_pairs_and_packs_are_refused_before_any_work(tmp_path: Path) -> None:
