@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,7 +31,6 @@ class Case:
     optimizer: str
     rate: float
     clip: float
-    options: dict[str, Any] = field(default_factory=dict)
     kernels: bool = True
     wanted: float | None = None
     tolerance: float = 1e-3
@@ -79,7 +78,7 @@ def built(case: Case, domain: Any) -> tuple[Any, Any, Any]:
     from steep.models import FAMILIES
 
     module = member(FAMILIES, case.family)
-    options = module.Options(**case.options)
+    options = module.Options()
     torch.manual_seed(0)
     return module.FAMILY, options, module.FAMILY.build(case.width, domain.shape, options)
 
@@ -245,13 +244,12 @@ def plain_steps(case: Case) -> tuple[Step, str]:
     twin = plain.twin(case.family, case.width, given.domain.shape, options)
     twin.load(model)
     optimizer = plain.optimizer(case.optimizer, twin, case.rate)
+    order = [[int(i) for i in rows] for rows in given.rows]
+    loader = plain.loader(given.dataset, order, given.collate)
 
     def batches() -> Iterator[Any]:
         while True:
-            order = [[int(i) for i in rows] for rows in given.rows]
-            yield from zip(
-                given.rows, plain.loader(given.dataset, order, given.collate), strict=True
-            )
+            yield from zip(given.rows, loader, strict=True)
 
     endless = batches()
 

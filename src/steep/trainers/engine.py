@@ -110,9 +110,7 @@ def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
     from steep.engine import graphs, loop
 
     setup = _setup(loaded, domain)
-    if Options.model_validate(loaded.spec.trainer.options).cuda_graphs:
-        return partial(graphs.train, replace(setup, gradients="graphs"))
-    return partial(loop.train, setup)
+    return partial(graphs.train if setup.gradients == "graphs" else loop.train, setup)
 
 
 def open_packed(loaded: Loaded, domain: Domain) -> PackedTrainer:
@@ -164,6 +162,7 @@ def _setup(loaded: Loaded, domain: Domain) -> Setup:
         group=domain.items().group,
         device=device,
         train_items=own.train_items,
+        gradients="graphs" if own.cuda_graphs else "alone",
         precision=own.precision,
     )
 
