@@ -28,14 +28,21 @@ def quantiles(centre: Array, scale: Array, df: float, levels: Array) -> Array:
         middle = np.quantile(centre[:, i], np.linspace(0.02, 0.98, 48))
         width = np.median(scale[:, i])
         grid = np.unique(np.concatenate([coarse, middle, middle - width, middle + width]))
-        for _ in range(2):
-            cdf = np.interp((grid[None, :] - c) / s, _GRID, table).mean(axis=0)
-            cdf = np.maximum.accumulate(cdf)
-            guess = np.interp(levels, cdf, grid)
-            near = width * np.array([-0.2, -0.05, 0.0, 0.05, 0.2])
-            grid = np.unique(np.concatenate([grid, (guess[:, None] + near).ravel()]))
+        cdf = _cdf(grid, c, s, table)
+        guess = np.interp(levels, np.maximum.accumulate(cdf), grid)
+        near = width * np.array([-0.2, -0.05, 0.0, 0.05, 0.2])
+        more = np.setdiff1d(guess[:, None] + near, grid)
+        at = np.searchsorted(grid, more)
+        grid = np.insert(grid, at, more)
+        cdf = np.insert(cdf, at, _cdf(more, c, s, table))
+        guess = np.interp(levels, np.maximum.accumulate(cdf), grid)
         result[i] = guess
     return result
+
+
+def _cdf(at: Array, centre: Array, scale: Array, table: Array) -> Array:
+    """(places,) of the mixture, ``centre`` and ``scale`` (draws, 1)."""
+    return np.asarray(np.interp((at[None, :] - centre) / scale, _GRID, table).mean(axis=0))
 
 
 def systematic(weight: Array, count: int) -> Array:
