@@ -1,13 +1,15 @@
 """What searches are compared with: each spends what it is given, shard by shard, as is usual.
 
 All of them see the shards in turn and spend one seed a candidate: at the same cost breadth does
-more for them than repeats.
+more for them than repeats. A study asks for more: every shard's choice with all its seeds, as
+``frugal`` delivers it. So random search and successive halving come a second time, ``confirmed``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,27 @@ from steep.records import Measurement, Shard, Status, Trial
 from steep.stats.searched import Cell
 
 Measure = Callable[[Wanted], Measurement]
+Finish = Callable[[list[Measurement]], list[Measurement]]
+"""All that was trained in the end, from what a search trained."""
 ETA = 3
+
+
+def as_found(found: list[Measurement]) -> list[Measurement]:
+    return found
+
+
+def confirmed(measure: Measure, seeds: int) -> Finish:
+    """With the other seeds of each shard's lowest error."""
+
+    def finish(found: list[Measurement]) -> list[Measurement]:
+        ended = [m for m in found if m.status is not Status.STOPPED]
+        shards = sorted({m.trial.samples for m in ended})
+        best = [min((m for m in ended if m.trial.samples == s), key=_error).trial for s in shards]
+        return found + [
+            measure(Wanted(replace(trial, seed=k))) for trial in best for k in range(1, seeds)
+        ]
+
+    return finish
 
 
 def cost(found: list[Measurement]) -> float:
@@ -31,7 +53,7 @@ def cells(space: Lattice) -> list[Cell]:
 
 
 def random_search(
-    problem: Problem, measure: Measure, budget: float, seed: int
+    problem: Problem, measure: Measure, budget: float, seed: int, finish: Finish = as_found
 ) -> list[Measurement]:
     """Cells in random order, one on each shard in turn, to the end, until the budget is spent."""
     space, random = lattice.of(problem), np.random.default_rng(seed)
@@ -42,14 +64,14 @@ def random_search(
             measure(Wanted(space.trial(shard, cells(space)[order[i][k]], 0)))
             for i, shard in enumerate(space.shards)
         ]
-        if k and cost(found) + cost(more) > budget:
+        if k and cost(finish(found + more)) > budget:
             break
         found += more
-    return found
+    return finish(found)
 
 
 def successive_halving(
-    problem: Problem, measure: Measure, budget: float, seed: int
+    problem: Problem, measure: Measure, budget: float, seed: int, finish: Finish = as_found
 ) -> list[Measurement]:
     """On each shard n random cells, the best third at a ninth, and at a third, of a usual trial's
     steps, the last third to the end; n as large as the budget allows."""
@@ -57,7 +79,9 @@ def successive_halving(
     kept: list[Measurement] = []
     for n in range(1, len(cells(space)) + 1):
         random = np.random.default_rng(seed)
-        found = [m for shard in space.shards for m in _bracket(space, shard, measure, n, random)]
+        found = finish(
+            [m for shard in space.shards for m in _bracket(space, shard, measure, n, random)]
+        )
         if kept and cost(found) > budget:
             break
         kept = found

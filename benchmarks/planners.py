@@ -15,6 +15,9 @@ shuffled anew; the search sees some of them and is judged by the others. Counted
   mean. It was chosen knowing them, so this overstates everyone's; the grid's row shows by how much;
 - beta_g, beta_p: relative deviation from those of the best cells by the mean of all seeds.
 
+``confirmed``: with all seeds of every shard's choice, which ``grid``, ``paper`` and ``frugal``
+have, and from which a study's points are made; the other peers train one seed.
+
 Synthetic: tables whose truth is known. The surface of a real grid, smoothed, is put on an exact
 power law; exponent, height of the surface and noise are drawn anew for each table (see ``Truth``).
 Counted is how often the 90 % interval of beta_g holds the truth, and the true excess.
@@ -55,7 +58,10 @@ GRIDS = {"images": "images-grid", "characters": "characters-rhn10-adam"}
 SEEDS = {"images": 2, "characters": 1}
 """Seeds that a search sees on the real grids; those left judge it."""
 NAMES = ("grid", "paper", "frugal", "optuna")
-PEERS = ("random", "successive halving", "Optuna TPE", "Optuna TPE + SuccessiveHalvingPruner")
+PEERS = (
+    "random", "successive halving", "random, confirmed", "successive halving, confirmed",
+    "Optuna TPE", "Optuna TPE + SuccessiveHalvingPruner",
+)  # fmt: skip
 Place = tuple[float, int, float]
 """(samples, size, learning rate)."""
 
@@ -126,10 +132,12 @@ def searched(table: Table, name: str, seeds: int, budget: float, seed: int) -> l
             found |= {want.trial: table.measure(want) for want in wanted}
         return list(found.values())
     problem = table.problem("grid", 1)
-    if name == "random":
-        return peers.random_search(problem, table.measure, budget, seed)
-    if name == "successive halving":
-        return peers.successive_halving(problem, table.measure, budget, seed)
+    method, _, more = name.partition(", ")
+    finish = peers.confirmed(table.measure, seeds) if more else peers.as_found
+    if method == "random":
+        return peers.random_search(problem, table.measure, budget, seed, finish)
+    if method == "successive halving":
+        return peers.successive_halving(problem, table.measure, budget, seed, finish)
     return peers.optuna_search(problem, table.measure, budget, seed, pruner="+" in name)
 
 
@@ -417,7 +425,7 @@ def tables(asked: argparse.Namespace, tell: Callable[[str], None]) -> None:
             tell(f"\n## {name}: {each} tables drawn from its surface and noise\n")
             tell(markdown(COLUMNS))
             tell(markdown(["---"] * len(COLUMNS)))
-            names = ["grid", "frugal"]
+            names = ["grid", "frugal", *PEERS]
             for planner, results in judged("synthetic", name, names, seeds, pool).items():
                 tell(markdown(row(planner, results)))
 

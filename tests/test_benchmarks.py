@@ -109,12 +109,17 @@ def test_a_search_is_judged_by_seeds_that_it_has_not_seen(
 
 
 @pytest.mark.parametrize("peer", ["random", "successive halving"])
-def test_peers_spend_what_they_may(planners: Any, peer: str) -> None:
+@pytest.mark.parametrize("confirmed", ["", ", confirmed"])
+def test_peers_spend_what_they_may(planners: Any, peer: str, confirmed: str) -> None:
     table = planners.real("images")
-    budget = 0.1 * table.cost(2)
-    found = planners.searched(table, peer, 2, budget, 3)
+    budget = 0.15 * table.cost(2)
+    found = planners.searched(table, peer + confirmed, 2, budget, 3)
     assert 0.4 * budget < planners.peers.cost(found) <= budget
     assert {m.trial.samples for m in found} == {float(s.samples) for s in table.shards}
+    repeats = [m.trial for m in found if m.trial.seed == 1]
+    assert len(repeats) == (len(table.shards) if confirmed else 0)
+    chosen = {planners.chosen(b) for b in planners.best_fits(table, found)}
+    assert {planners.place(trial) for trial in repeats} <= chosen
 
 
 def test_the_truth_of_a_synthetic_table_is_its_law(planners: Any) -> None:
