@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from steep.answers import comparison_of
+from steep.answers import Source, comparison_of
 from steep.present import numbers
 from steep.published import Published
 from steep.records import Analysis, Interval
@@ -109,7 +109,7 @@ def _comparisons(found: dict[str, Analysis]) -> Iterator[str]:
     for (domain, _), members in domains.items():
         if len(members) < 2:
             continue
-        told = comparison_of([str(RESULTS / name) for name in members], level=0.9, margin=0.1)
+        told = comparison_of([Source(str(RESULTS / name)) for name in members])
         yield f"\n## {domain}: {', '.join(members)}\n\n{told.sentence}\n"
         for pair in told.pairs if len(members) > 2 else ():  # the sentence of two says it
             yield f"\n**{pair.first} against {pair.second}.** {' '.join(pair.sentences)}\n"

@@ -9,7 +9,7 @@ import pytest
 
 import tiny
 from steep import Study, answers
-from steep.answers import comparison_of, findings_of, fits_of, forecasts_of, is_study
+from steep.answers import Source, comparison_of, findings_of, fits_of, forecasts_of
 from steep.config import QuestionError
 
 
@@ -78,36 +78,32 @@ def test_targets_as_people_write_them() -> None:
 
 
 def test_what_is_a_study(tmp_path: Path, studies: list[str]) -> None:
-    assert is_study(studies[0])
-    assert not is_study("-")
-    assert not is_study(str(tmp_path))
+    assert Source(studies[0]).is_study
+    assert not Source("-").is_study
+    assert not Source(str(tmp_path)).is_study
 
 
 def test_a_relative_place_is_relative_to_the_largest_size_used(tmp_path: Path) -> None:
     source = table(tmp_path / "t.csv", one=3.0)
-    arguments = (source, None, None, None, None, None, False, 0.9)
-    (found,) = forecasts_of(arguments, ["10x", "1M"], ["10%"])
+    (found,) = forecasts_of(Source(source), ["10x", "1M"], ["10%"])
     assert [a.samples for a in found.forecast.at] == [64_000, 1_000_000]
     assert found.forecast.targets[0].target == pytest.approx(0.1)
 
 
 def test_a_studys_forecast_knows_sizes_and_leaves_out_the_held_out(studies: list[str]) -> None:
-    arguments = (studies[0], None, None, None, None, None, False, 0.8)
-    (found,) = forecasts_of(arguments, ["10x"], ["0.1"])
+    (found,) = forecasts_of(Source(studies[0]), ["10x"], ["0.1"], 0.8)
     assert 40_000 in [a.samples for a in found.forecast.at], "10x of 4000, not of the held-out 8000"
     assert found.forecast.level == 0.8
     assert [t.target for t in found.forecast.targets] == [0.1]
 
 
 def test_each_curve_of_a_table_has_its_name(tmp_path: Path) -> None:
-    source = table(tmp_path / "t.csv", one=3.0, two=2.0)
-    assert [c.name for c in fits_of(source, by="model")] == ["one", "two"] or [
-        c.name.rpartition("=")[2].strip() for c in fits_of(source, by="model")
-    ] == ["one", "two"]
+    source = Source(table(tmp_path / "t.csv", one=3.0, two=2.0), by="model")
+    assert [c.name for c in fits_of(source)] == ["one", "two"]
 
 
 def test_studies_are_compared_by_their_first_curve(studies: list[str]) -> None:
-    found = comparison_of(studies[:2], level=0.9, margin=0.1)
+    found = comparison_of([Source(path) for path in studies[:2]])
     assert found.curves == ("one", "two")
     pair = found.pair("one", "two")
     assert pair.paired, "same data, same split: size by size"
@@ -116,7 +112,7 @@ def test_studies_are_compared_by_their_first_curve(studies: list[str]) -> None:
 
 
 def test_studies_of_other_splits_are_not_paired(studies: list[str]) -> None:
-    found = comparison_of([studies[0], studies[2]], level=0.9, margin=0.1)
+    found = comparison_of([Source(studies[0]), Source(studies[2])])
     assert not found.pairs[0].paired
 
 
@@ -124,24 +120,21 @@ def test_equal_names_are_kept_apart(tmp_path: Path) -> None:
     one = table(tmp_path / "t.csv", one=3.0)
     (tmp_path / "b").mkdir()
     other = table(tmp_path / "b" / "t.csv", one=2.0)
-    found = comparison_of([one, other, one], level=0.9, margin=0.1)
+    found = comparison_of([Source(one), Source(other), Source(one)])
     assert len(set(found.curves)) == 3
 
 
 @pytest.mark.parametrize("bad", [{"margin": 0.0}, {"margin": 1.5}, {"error": -1.0}])
 def test_a_comparison_that_cannot_be_asked(bad: dict[str, float], tmp_path: Path) -> None:
-    source = table(tmp_path / "t.csv", one=3.0, two=2.0)
+    source = Source(table(tmp_path / "t.csv", one=3.0, two=2.0), by="model")
     with pytest.raises(QuestionError, match="--"):
-        comparison_of([source], by="model", **({"level": 0.9, "margin": 0.1} | bad))
-
-
-COLUMNS = (None, None, None, None, None, False)
+        comparison_of([source], **bad)
 
 
 def test_validation_items_are_too_few_for_the_curve_of_low_errors(tmp_path: Path) -> None:
     """500 items know 14 % to 0.11 of itself and 1.4 % to 0.37; a step of the curves is 0.21."""
-    source = table(tmp_path / "t.csv", high=2.0, low=0.2)
-    found = dict(findings_of(source, None, None, "model", *COLUMNS[3:], validation_items=500))
+    source = Source(table(tmp_path / "t.csv", high=2.0, low=0.2), by="model")
+    found = dict(findings_of(source, 500))
     said = {
         name: [f.evidence for f in fs if f.kind == "validation set"] for name, fs in found.items()
     }
@@ -153,7 +146,7 @@ def test_no_error_seen_is_half_an_error_of_the_items(tmp_path: Path) -> None:
     """An error of 0.01 over 50 items: sqrt(0.99 / 0.5)."""
     source = tmp_path / "t.csv"
     source.write_text("samples,error\n100,0.4\n200,0.3\n400,0.2\n800,0.1\n1600,0\n")
-    ((_, found),) = findings_of(str(source), *COLUMNS, validation_items=50)
+    ((_, found),) = findings_of(Source(str(source)), 50)
     assert "50 validation items is 140 % of" in next(
         f.evidence for f in found if f.kind == "validation set"
     )
@@ -161,12 +154,11 @@ def test_no_error_seen_is_half_an_error_of_the_items(tmp_path: Path) -> None:
 
 def test_a_study_is_told_no_number_of_items(studies: list[str]) -> None:
     with pytest.raises(QuestionError, match="for tables"):
-        findings_of(studies[0], *COLUMNS, validation_items=50)
+        findings_of(Source(studies[0]), 50)
 
 
 def test_figures_of_a_table_go_where_asked(tmp_path: Path) -> None:
-    source = table(tmp_path / "t.csv", one=3.0, two=2.0)
-    arguments = (source, None, None, "model", None, None, False)
-    written = answers.report_of(arguments, tmp_path / "r.html", None)
+    source = Source(table(tmp_path / "t.csv", one=3.0, two=2.0), by="model")
+    written = answers.report_of(source, tmp_path / "r.html", None)
     assert [p.name for p in written] == ["r-1.html", "r-2.html"]
     assert all("<html" in p.read_text() for p in written)

@@ -10,7 +10,7 @@ import pytest
 
 import tiny
 from steep import Study
-from steep.answers import comparison_of, forecasts_of, report_of
+from steep.answers import Source, comparison_of, forecasts_of, report_of
 from steep.config import QuestionError
 from steep.folder import StoreError
 from steep.published import Published, tables
@@ -18,7 +18,6 @@ from steep.results import result_files
 
 RATES = {"hyperparameters": {"learning_rate": [0.05, 0.1]}}
 NOISE = {"item_noise": 0.8, "own_item_noise": 0.4, "capacity": 0.05}
-ASK = (None, None, None, None, None, False)
 
 
 def begun(folder: Path, name: str, **trainer: float) -> Study:
@@ -33,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("published")
     for name, a in (("one", 5.0), ("other", 6.0)):
         study = begun(place, name, a=a, **NOISE)
-        report_of((str(study.folder), *ASK), None, None, place / "tables" / name)
+        report_of(Source(str(study.folder)), None, None, place / "tables" / name)
     return place
 
 
@@ -74,20 +73,20 @@ def test_what_plateaus_rest_on_is_read_not_guessed(folder: Path, tmp_path: Path)
 
 
 def test_questions_are_answered_alike(folder: Path) -> None:
-    def source(kind: str) -> tuple[str, ...]:
-        return tuple(str(folder / kind / name) for name in ("one", "other"))
+    def sources(kind: str) -> list[Source]:
+        return [Source(str(folder / kind / name)) for name in ("one", "other")]
 
-    studies = comparison_of(source("."), level=0.9, margin=0.1)
-    published = comparison_of(source("tables"), level=0.9, margin=0.1)
+    studies = comparison_of(sources("."))
+    published = comparison_of(sources("tables"))
     assert published.pairs[0].sentences == studies.pairs[0].sentences
-    forecasts = [forecasts_of((source(k)[0], *ASK, 0.9), ["10x"], []) for k in (".", "tables")]
+    forecasts = [forecasts_of(sources(k)[0], ["10x"], []) for k in (".", "tables")]
     assert forecasts[0] == forecasts[1]
 
 
 def test_the_report_is_the_study_s(folder: Path, tmp_path: Path) -> None:
     study = Study.open(folder / "one")
     study.report()
-    (path,) = report_of((str(folder / "tables" / "one"), *ASK), tmp_path / "report.html", None)
+    (path,) = report_of(Source(str(folder / "tables" / "one")), tmp_path / "report.html", None)
     ours = (folder / "one" / "report.html").read_text()
     assert len(path.read_text()) == pytest.approx(len(ours), rel=0.01)
 
@@ -113,6 +112,6 @@ def test_damage_is_told(folder: Path, tmp_path: Path) -> None:
 
 def test_only_a_study_is_published(folder: Path, tmp_path: Path) -> None:
     table = folder / "tables" / "one" / "best_fit.csv"
-    for source in (str(table), str(folder / "tables" / "one")):
+    for source in (table, folder / "tables" / "one"):
         with pytest.raises(QuestionError, match="--publish"):
-            report_of((source, *ASK), None, None, tmp_path / "out")
+            report_of(Source(str(source)), None, None, tmp_path / "out")

@@ -201,9 +201,9 @@ def test_the_results_are_files_that_others_can_read(finished: Study) -> None:
 
 
 def test_the_best_fits_are_a_learning_curve_that_fit_reads(finished: Study) -> None:
-    from steep.answers import fits_of
+    from steep.answers import Source, fits_of
 
-    (found,) = fits_of(str(finished.folder / "results" / "best_fit.csv"))
+    (found,) = fits_of(Source(str(finished.folder / "results" / "best_fit.csv")))
     assert found.fit.outcome == "ok"
     assert found.fit.beta_g is not None
     assert found.fit.beta_g.value == pytest.approx(-0.3, abs=0.05)

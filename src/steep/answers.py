@@ -25,6 +25,7 @@ from steep.records import (
 if TYPE_CHECKING:
     from steep.published import Published
     from steep.study import Study
+    from steep.table import Table
 
 _SUFFIX = {"k": 1e3, "K": 1e3, "M": 1e6, "m": 1e6, "G": 1e9, "B": 1e9, "b": 1e9, "T": 1e12}
 
@@ -54,47 +55,62 @@ class JointCurve:
     notes: tuple[str, ...] = ()
 
 
-def is_study(source: str) -> bool:
-    """Whether it is a study's folder, or the tables of a published one."""
-    place = Path(source)
-    return source != "-" and any((place / name).exists() for name in ("study.yaml", "study.json"))
+@dataclass(frozen=True)
+class Source:
+    """Where curves come from: a study's folder, the tables of a published one, a table of results.
 
+    All but ``path`` ('-' is standard input) are a table's: the names of its columns, and whether
+    ``y`` is an accuracy."""
 
-def opened(source: str) -> Study | Published:
-    """The study in a folder. Raises StoreError where it cannot be read."""
-    from steep.published import Published, is_published
+    path: str
+    x: str | None = None
+    y: str | None = None
+    by: str | None = None
+    se: str | None = None
+    parameters: str | None = None
+    higher_is_better: bool = False
 
-    if is_published(source):
-        return Published.open(source)
-    from steep.study import Study
+    @property
+    def is_study(self) -> bool:
+        place = Path(self.path)
+        known = ("study.yaml", "study.json")
+        return self.path != "-" and any((place / name).exists() for name in known)
 
-    return Study.open(source)
+    def study(self) -> Study | Published:
+        """Raises StoreError where it cannot be read."""
+        from steep.published import Published, is_published
+
+        if is_published(self.path):
+            return Published.open(self.path)
+        from steep.study import Study
+
+        return Study.open(self.path)
+
+    def table(self, validation_items: int | None = None) -> Table:
+        """``validation_items``: for zero errors. Raises TableError with every problem at once."""
+        from steep.table import read
+
+        return read(
+            self.path,
+            x=self.x,
+            y=self.y,
+            by=self.by,
+            se=self.se,
+            parameters=self.parameters,
+            higher_is_better=self.higher_is_better,
+            validation_items=validation_items,
+        )
 
 
 def fits_of(
-    source: str,
-    x: str | None = None,
-    y: str | None = None,
-    by: str | None = None,
-    se: str | None = None,
-    parameters: str | None = None,
-    higher_is_better: bool = False,
-    level: float = 0.9,
-    *,
-    validation_items: int | None = None,
+    source: Source, level: float = 0.9, *, validation_items: int | None = None
 ) -> list[FittedCurve]:
-    """Each curve of a source, fitted with the same defaults whatever the source.
-
-    ``validation_items``: of a table, for its zero errors."""
-    if is_study(source):
-        analysis = opened(source).analyse(level=level)
+    """Each curve of a source, fitted with the same defaults whatever the source."""
+    if source.is_study:
+        analysis = source.study().analyse(level=level)
         return [FittedCurve(f"{c.metric} ({c.part})", c.fit) for c in analysis.curves]
     from steep.fit import fit
-    from steep.table import read
 
-    options: dict[str, Any] = {"x": x, "y": y, "by": by, "se": se, "parameters": parameters}
-    options |= {"higher_is_better": higher_is_better, "validation_items": validation_items}
-    read_table = read(source, **options)
     return [
         FittedCurve(
             curve.name,
@@ -109,45 +125,40 @@ def fits_of(
             ),
             curve.notes,
         )
-        for curve in read_table.curves
+        for curve in source.table(validation_items).curves
     ]
 
 
 def forecasts_of(
-    source: tuple[Any, ...], at: Sequence[str], targets: Sequence[str]
+    source: Source, at: Sequence[str], targets: Sequence[str], level: float = 0.9
 ) -> list[ForecastCurve]:
-    """``source`` as the arguments of ``fits_of``; ``at`` like '10x', '1e6', '2M'; ``targets``
-    like '0.05' or '5%'. Raises QuestionError for anything else."""
+    """``at`` like '10x', '1e6', '2M'; ``targets`` like '0.05' or '5%'. Raises QuestionError for
+    anything else."""
     goals = [target_of(text) for text in targets]
     asked = [_place(text) for text in at]
-    if is_study(str(source[0])):
-        return _of_study(str(source[0]), asked, goals, level=source[-1])
+    if source.is_study:
+        return _of_study(source, asked, goals, level)
     from steep.forecast import forecast
 
     found = []
-    for curve in fits_of(*source):
+    for curve in fits_of(source, level):
         places = [_samples(place, curve.fit.reference) for place in asked]
         made = forecast(curve.fit, at=[p for p in places if p is not None], target=goals)
         found.append(ForecastCurve(curve.name, curve.fit, made, curve.notes))
     return found
 
 
-def joint_of(
-    table: tuple[Any, ...], law: str, flops: Sequence[float], level: float
-) -> list[JointCurve]:
+def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> list[JointCurve]:
     """Error against data and model size together, of every curve of a table of runs.
 
-    ``table``: source, x, y, by, parameters, higher_is_better. ``flops``: where the best-fit
-    frontier is wanted; () for a frontier at the runs' own largest compute times 1, 10 and 100."""
+    ``flops``: where the best-fit frontier is wanted; () for a frontier at the runs' own largest
+    compute times 1, 10 and 100."""
     from steep.joint import FLOPS_PER_PARAMETER_SAMPLE, SINGLE_PASS, fit_joint, frontier
-    from steep.table import read
 
     if law not in SINGLE_PASS:
         raise QuestionError(f"unknown law {law!r}: {' or '.join(SINGLE_PASS)}")
-    source, x, y, by, parameters, higher = table
-    options: dict[str, Any] = {"x": x, "y": y, "by": by, "parameters": parameters}
     found = []
-    for curve in read(source, higher_is_better=higher, **options).curves:
+    for curve in source.table().curves:
         runs = curve.columns
         if "parameters" not in runs:
             raise QuestionError("a joint fit needs the model size of every run: --parameters")
@@ -175,10 +186,10 @@ def joint_of(
 
 
 def _of_study(
-    folder: str, asked: Sequence[tuple[float, bool]], goals: Sequence[float], level: float
+    source: Source, asked: Sequence[tuple[float, bool]], goals: Sequence[float], level: float
 ) -> list[ForecastCurve]:
     """A study's own forecasts carry model size and compute beside the error."""
-    study = opened(folder)
+    study = source.study()
     fitted = [s.samples for s in study.shards if not s.held_out]
     places = [_samples(place, max(fitted)) for place in asked]
     analysis = study.analyse(at=[p for p in places if p is not None], targets=goals, level=level)
@@ -223,13 +234,11 @@ def target_of(text: str) -> float:
 
 
 def comparison_of(
-    sources: Sequence[str],
-    x: str | None = None,
-    y: str | None = None,
-    by: str | None = None,
-    se: str | None = None,
-    higher_is_better: bool = False,
-    **asked: Any,
+    sources: Sequence[Source],
+    *,
+    margin: float = 0.1,
+    error: float | None = None,
+    level: float = 0.9,
 ) -> Comparison:
     """Curves of several sources, or of one table that ``by`` splits, compared each with each.
 
@@ -237,77 +246,77 @@ def comparison_of(
     where they share data and split: same files, same validation items."""
     from steep.compare import compare
 
-    level, error = asked["level"], asked.get("error")
-    if not 0 < asked["margin"] < 1:
+    if not 0 < margin < 1:
         raise QuestionError("--margin: a share of the slope between 0 and 1")
     if error is not None and not 0 < error < math.inf:
         raise QuestionError("--error: a positive number")
     curves: dict[str, Fit] = {}
     for source in sources:
-        found = fits_of(source, x, y, by, se, None, higher_is_better, level)
-        for curve in found[:1] if is_study(source) else found:
-            name = Path(source).name if is_study(source) else curve.name
+        found = fits_of(source, level)
+        for curve in found[:1] if source.is_study else found:
+            name = Path(source.path).name if source.is_study else curve.name
             curves[_unused(name, curves, source)] = curve.fit
     if len(curves) < 2:
         raise QuestionError("one curve cannot be compared: give another source, or split with --by")
-    if all(is_study(source) for source in sources):
+    shared: dict[str, Any] = {}
+    if all(source.is_study for source in sources):
         if _share_data(sources):
             from steep.shared_items import items_se
 
             items = {n: _best_items(s) for n, s in zip(curves, sources, strict=True)}
-            asked["items_se"] = items_se(items)
+            shared = {"items_se": items_se(items)}
         else:
-            asked |= {"paired": False, "shared_validation": False}
+            shared = {"paired": False, "shared_validation": False}
     try:
-        return compare(curves, **asked)
-    except ValueError as error:  # other units or metrics
-        raise QuestionError(str(error)) from None
+        return compare(curves, margin=margin, error=error, level=level, **shared)
+    except ValueError as problem:  # other units or metrics
+        raise QuestionError(str(problem)) from None
 
 
-def _unused(name: str, curves: dict[str, Fit], source: str) -> str:
+def _unused(name: str, curves: dict[str, Fit], source: Source) -> str:
     if name not in curves:
         return name
-    full = f"{name} ({source})"
+    full = f"{name} ({source.path})"
     return full if full not in curves else f"{full} {len(curves)}"
 
 
-def _best_items(source: str) -> Any:
+def _best_items(source: Source) -> Any:
     from steep.published import Published
     from steep.shared_items import best_items
 
-    study = opened(source)
+    study = source.study()
     if isinstance(study, Published):
         return study.best_items()
     return best_items(study, study.analyse())
 
 
-def _share_data(folders: Sequence[str]) -> bool:
+def _share_data(sources: Sequence[Source]) -> bool:
     """Whether all were trained on the same files and validated on the same items."""
     from steep.published import Published, validation_digest
 
-    def data(folder: str) -> tuple[dict[str, str], str]:
-        study = opened(folder)
+    def data(source: Source) -> tuple[dict[str, str], str]:
+        study = source.study()
         if isinstance(study, Published):
             return dict(study.about["files"]), study.about["validation"]
         return dict(study.cut.files), validation_digest(study)
 
-    first, *others = (data(folder) for folder in folders)
+    first, *others = map(data, sources)
     return all(other == first for other in others)
 
 
 def findings_of(
-    source: str, *table: Any, validation_items: int | None = None
+    source: Source, validation_items: int | None = None
 ) -> list[tuple[str, tuple[Finding, ...]]]:
-    """Findings about a study, or about each curve of a table (the arguments of ``fits_of``)."""
+    """Findings about a study, or about each curve of a table."""
     if validation_items is not None and validation_items < 1:
         raise QuestionError(f"--validation-items {validation_items}: at least 1")
-    if is_study(source):
+    if source.is_study:
         if validation_items is not None:
             raise QuestionError("--validation-items is for tables: a study has counted its own")
-        return [(Path(source).name, opened(source).analyse().findings)]
+        return [(Path(source.path).name, source.study().analyse().findings)]
     from steep.diagnose import diagnose
 
-    found = fits_of(source, *table, validation_items=validation_items)
+    found = fits_of(source, validation_items=validation_items)
     try:
         return [(c.name, diagnose(c.fit, validation_items=validation_items)) for c in found]
     except ValueError as error:
@@ -316,26 +325,25 @@ def findings_of(
         raise QuestionError(f"--validation-items: {error}") from None
 
 
-def backtests_of(source: str, *table: Any) -> list[tuple[str, Backtest]]:
-    """A back-test of each curve (the arguments of ``fits_of``)."""
+def backtests_of(source: Source, level: float = 0.9) -> list[tuple[str, Backtest]]:
+    """A back-test of each curve."""
     from steep.backtest import backtest
     from steep.fit import fit
 
-    return [(c.name, backtest(c.fit, fit=fit)) for c in fits_of(source, *table)]
+    return [(c.name, backtest(c.fit, fit=fit)) for c in fits_of(source, level)]
 
 
 def report_of(
-    table: tuple[Any, ...],
+    source: Source,
     out: Path | None,
     figures: Path | None,
     publish: Path | None = None,
 ) -> list[Path]:
     """Write the report of a study, or of a table of results; every path written."""
-    source = str(table[0])
     for folder in (figures, publish):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-    if is_study(source):
+    if source.is_study:
         return _report_study(source, out, figures, publish)
     if publish is not None:
         raise QuestionError("--publish is for studies: a table is published as it is")
@@ -344,8 +352,9 @@ def report_of(
     from steep.fit import fit
     from steep.report import report
 
-    found = forecasts_of((*table, 0.9), ["2x", "4x", "10x"], [])
-    path = out or Path("report.html" if source == "-" else f"{Path(source).stem}-report.html")
+    found = forecasts_of(source, ["2x", "4x", "10x"], [])
+    stem = "" if source.path == "-" else f"{Path(source.path).stem}-"
+    path = out or Path(f"{stem}report.html")
     written = []
     for number, curve in enumerate(found):
         analysis = _of_table(curve, diagnose(curve.fit))
@@ -359,11 +368,11 @@ def report_of(
 
 
 def _report_study(
-    source: str, out: Path | None, figures: Path | None, publish: Path | None
+    source: Source, out: Path | None, figures: Path | None, publish: Path | None
 ) -> list[Path]:
     from steep.published import Published, tables
 
-    study = opened(source)
+    study = source.study()
     written = []
     if isinstance(study, Published):
         if publish is not None:

@@ -19,11 +19,11 @@ Parameters = Annotated[str | None, typer.Option(help="Column of model sizes.")]
 Higher = Annotated[
     bool, typer.Option("--higher-is-better", help="The column is an accuracy: 1 - it is fitted.")
 ]
-Source = Annotated[str, typer.Argument(help="A study folder, a CSV/JSON/Parquet file, or -.")]
+Place = Annotated[str, typer.Argument(help="A study folder, a CSV/JSON/Parquet file, or -.")]
 
 
 def fit(
-    source: Source,
+    source: Place,
     x: X = None,
     y: Y = None,
     by: By = None,
@@ -34,9 +34,9 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit the laws to a learning curve: exponent, regions, what the points support."""
-    from steep.answers import fits_of
+    from steep.answers import Source, fits_of
 
-    found = fits_of(source, x, y, by, se, parameters, higher_is_better, level)
+    found = fits_of(Source(source, x, y, by, se, parameters, higher_is_better), level)
     if as_json:
         print_json([{"curve": c.name, "notes": c.notes} | asdict(c.fit) for c in found])
         return
@@ -50,7 +50,7 @@ def fit(
 
 
 def forecast(
-    source: Source,
+    source: Place,
     at: Annotated[
         list[str] | None, typer.Option(help="10x (of the largest size used), 1e6 or 2M; repeat.")
     ] = None,
@@ -67,10 +67,10 @@ def forecast(
     as_json: Json = False,
 ) -> None:
     """The error at other sizes, and the data a target error needs, with intervals."""
-    from steep.answers import forecasts_of
+    from steep.answers import Source, forecasts_of
 
-    sources = (source, x, y, by, se, parameters, higher_is_better, level)
-    found = forecasts_of(sources, at or ["4x", "10x"], target or [])
+    table = Source(source, x, y, by, se, parameters, higher_is_better)
+    found = forecasts_of(table, at or ["4x", "10x"], target or [], level)
     if as_json:
         print_json([{"curve": c.name, "notes": c.notes} | asdict(c.forecast) for c in found])
         return
@@ -87,7 +87,7 @@ def forecast(
 
 
 def joint(
-    source: Source,
+    source: Place,
     law: Annotated[str, typer.Option(help="chinchilla or rosenfeld.")] = "chinchilla",
     flops: Annotated[
         list[float] | None, typer.Option(help="Compute at which the best model is wanted; repeat.")
@@ -101,9 +101,10 @@ def joint(
     as_json: Json = False,
 ) -> None:
     """Error against data and model size together: the law, and the best split of compute."""
-    from steep.answers import joint_of
+    from steep.answers import Source, joint_of
 
-    found = joint_of((source, x, y, by, parameters, higher_is_better), law, flops or [], level)
+    table = Source(source, x, y, by, None, parameters, higher_is_better)
+    found = joint_of(table, law, flops or [], level)
     if as_json:
         print_json([asdict(curve) for curve in found])
         return
@@ -137,11 +138,10 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Same exponent? How much data is one worth of the other? Where do they cross?"""
-    from steep.answers import comparison_of
+    from steep.answers import Source, comparison_of
 
-    found = comparison_of(
-        sources, x, y, by, se, higher_is_better, level=level, margin=margin, error=error
-    )
+    tables = [Source(path, x, y, by, se, None, higher_is_better) for path in sources]
+    found = comparison_of(tables, margin=margin, error=error, level=level)
     if as_json:
         print_record(found)
         return
@@ -155,7 +155,7 @@ def compare(
 
 
 def diagnose(
-    source: Source,
+    source: Place,
     x: X = None,
     y: Y = None,
     by: By = None,
@@ -168,10 +168,10 @@ def diagnose(
     as_json: Json = False,
 ) -> None:
     """What is off: points, trials, ladders, noise; each with evidence and the next step."""
-    from steep.answers import findings_of
+    from steep.answers import Source, findings_of
 
-    table = (source, x, y, by, se, parameters, higher_is_better)
-    found = findings_of(*table, validation_items=validation_items)
+    table = Source(source, x, y, by, se, parameters, higher_is_better)
+    found = findings_of(table, validation_items)
     if as_json:
         print_json([{"curve": n, "findings": [asdict(f) for f in fs]} for n, fs in found])
         return
@@ -184,7 +184,7 @@ def diagnose(
 
 
 def backtest(
-    source: Source,
+    source: Place,
     x: X = None,
     y: Y = None,
     by: By = None,
@@ -195,9 +195,9 @@ def backtest(
     as_json: Json = False,
 ) -> None:
     """Hide the largest sizes, forecast them, and score the forecasts."""
-    from steep.answers import backtests_of
+    from steep.answers import Source, backtests_of
 
-    found = backtests_of(source, x, y, by, se, parameters, higher_is_better, level)
+    found = backtests_of(Source(source, x, y, by, se, parameters, higher_is_better), level)
     if as_json:
         print_json([{"curve": name} | asdict(made) for name, made in found])
         return
@@ -211,7 +211,7 @@ def backtest(
 
 
 def report(
-    source: Source,
+    source: Place,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Of a table: the HTML file to write.")
     ] = None,
@@ -230,9 +230,9 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a report that opens offline: of a study (report.html) or of a table of results."""
-    from steep.answers import report_of
+    from steep.answers import Source, report_of
 
-    table = (source, x, y, by, se, parameters, higher_is_better)
+    table = Source(source, x, y, by, se, parameters, higher_is_better)
     written = report_of(table, out, figures, publish)
     if as_json:
         print_json({"written": [str(path) for path in written]})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from steep.answers import fits_of, is_study, opened, target_of
+from steep.answers import Source, fits_of, target_of
 from steep.config import QuestionError
 from steep.cost.machines import machine
 from steep.cost.of_study import machine_of, usual_targets
@@ -55,22 +55,20 @@ class Where:
 
 
 def cost_of(
-    source: str | None,
+    source: Source | None,
     law: Law,
     targets: Sequence[str],
     where: Where,
-    table: tuple[str | None, ...] = (None, None, None, None),
     level: float = 0.9,
 ) -> list[CostAnswer]:
-    """One answer a curve. ``table``: x, y, by and parameters of a table of results. Raises
-    QuestionError where the question has no answer as asked."""
+    """One answer a curve. Raises QuestionError where the question has no answer as asked."""
     if (source is None) == (not law.given):
         raise QuestionError(
             "name a study or a table, or give a law: --alpha --beta-g --sigma --beta-p"
         )
     goals = [target_of(text) for text in targets]
     if source is not None:
-        found = _of_source(source, law, table, level)
+        found = _of_source(source, law, level)
     else:
         found = [(_by_hand(law), None)]
     return [_answer(scaling, own, goals, where) for scaling, own in found]
@@ -107,18 +105,15 @@ def _answer(
         raise QuestionError(str(error)) from None
 
 
-def _of_source(
-    source: str, law: Law, table: tuple[str | None, ...], level: float
-) -> list[tuple[Scaling, Machine | None]]:
-    if is_study(source):
-        study = opened(source)
+def _of_source(source: Source, law: Law, level: float) -> list[tuple[Scaling, Machine | None]]:
+    if source.is_study:
+        study = source.study()
         return [(study.scaling(level), machine_of(study.measurements()))]
     from steep.cost.scaling import dense_steps, scaling
     from steep.fit import fit_size_law
 
-    x, y, by, parameters = table
     found: list[tuple[Scaling, Machine | None]] = []
-    for curve in fits_of(source, x, y, by, None, parameters, level=level):
+    for curve in fits_of(source, level):
         sized = [p for p in curve.fit.used if p.parameters]
         if not sized:
             raise QuestionError(

@@ -60,6 +60,7 @@ def cost(
     as_json: Json = False,
 ) -> None:
     """What a target error takes: data, model, compute, memory, time; and what compute buys."""
+    from steep.answers import Source
     from steep.cost.answers import Law, Where, cost_of
     from steep.cost.projection import FACTORS
     from steep.present.costs import cost_lines, trade_sentence
@@ -78,7 +79,8 @@ def cost(
     law = Law(
         *(alpha, beta_g, floor, sigma, beta_p, flops_per_parameter, have, epochs, unit, metric)
     )
-    found = cost_of(source, law, target or [], where, (x, y, by, parameters), level)
+    table = None if source is None else Source(source, x, y, by, None, parameters)
+    found = cost_of(table, law, target or [], where, level)
     if as_json:
         print_json([asdict(answer) for answer in found])
         return
