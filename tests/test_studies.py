@@ -120,3 +120,31 @@ def test_a_difference_is_seen() -> None:
 def test_every_result_belongs_to_a_spec() -> None:
     specs = {path.stem for path in SPECS if path.parent.name == "studies"} | {"fashion-demo"}
     assert set(RESULTS.names()) <= specs
+
+
+INTERVAL = re.compile(r"-?[\d.]+(?: %| nats)? \[-?[\d.]+, -?[\d.]+\]")
+FOUND = {
+    row.split("](")[0].removeprefix("| ["): row
+    for row in (RESULTS.RESULTS / "README.md").read_text().splitlines()
+    if row.startswith("| [")
+}
+
+
+def intervals(text: str) -> list[str]:
+    return [found.replace(" nats", "") for found in INTERVAL.findall(text)]
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_is_told_of_a_study_is_what_its_results_say(name: str) -> None:
+    """Every interval in the comments of its spec, and in what the README tells of it."""
+    readme = (ROOT / "README.md").read_text()
+    if name == "fashion-demo":
+        told = readme.split("## Two commands")[1].split("## Four doors")[0]
+    else:
+        spec = (ROOT / "studies" / f"{name}.yaml").read_text().splitlines()
+        comments = [line.removeprefix("#") for line in spec if line.startswith("#")]
+        paragraph = readme.partition(f"in `studies/results/{name}`:")[2].split("\n\n")[0]
+        told = "\n".join([*comments, paragraph])
+    known = intervals(FOUND[name])
+    assert known
+    assert set(intervals(" ".join(told.split()))) <= set(known)
