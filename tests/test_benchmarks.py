@@ -112,7 +112,7 @@ def test_a_search_is_judged_by_seeds_that_it_has_not_seen(
 @pytest.mark.parametrize("confirmed", ["", ", confirmed"])
 def test_peers_spend_what_they_may(planners: Any, peer: str, confirmed: str) -> None:
     table = planners.real("images")
-    budget = 0.15 * table.cost(2)
+    budget = 0.1 * table.cost(2)
     found = planners.searched(table, peer + confirmed, 2, budget, 3)
     assert 0.4 * budget < planners.peers.cost(found) <= budget
     assert {m.trial.samples for m in found} == {float(s.samples) for s in table.shards}
