@@ -1,6 +1,6 @@
 """Searches judged on two grids that were measured whole, and on tables drawn from them.
 
-    python benchmarks/planners.py [--resamples 40] [--tables 500] [--seed 0] [--write]
+    python benchmarks/planners.py [--resamples 100] [--tables 500] [--seeds N] [--write]
 
 Real: the grids of studies/images-grid.yaml and studies/characters-rhn10-adam.yaml, every trial with
 its training curve (``steep.trainers.replay.table``). In each resample the seeds of every cell are
@@ -56,7 +56,7 @@ HERE = Path(__file__).parent
 DATA = HERE / "data"
 GRIDS = {"images": "images-grid", "characters": "characters-rhn10-adam"}
 SEEDS = {"images": 2, "characters": 1}
-"""Seeds that a search sees on the real grids; those left judge it."""
+"""Seeds that a search sees on the real grids; those left judge it. ``--seeds`` is for both."""
 NAMES = ("grid", "paper", "frugal", "optuna")
 PEERS = (
     "random", "successive halving", "random, confirmed", "successive halving, confirmed",
@@ -439,12 +439,15 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=100)
     parser.add_argument("--tables", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, help="a search may see of a real cell")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--grids", nargs="+", default=list(GRIDS))
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--write", action="store_true", help="also results/planners.md")
     asked = parser.parse_args()
     globals()["DATA"] = asked.data
+    if asked.seeds:
+        SEEDS.update(dict.fromkeys(SEEDS, asked.seeds))
     began, lines = time.perf_counter(), []
 
     def tell(text: str) -> None:
