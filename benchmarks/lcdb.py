@@ -134,13 +134,13 @@ PEERS: dict[str, Callable[..., Answer]] = {
 
 
 def tasks(
-    frame: pd.DataFrame, reach: int
+    frame: pd.DataFrame, reach: int, slack: float
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray, float, float]]:
     """(curve, fitted sizes, their errors, largest size, its error) of every curve."""
     for name, group in frame.groupby("curve", sort=False):
         m = group["samples"].to_numpy(float)
         error = group["error"].to_numpy(float)
-        keep = m <= 1.0001 * m.max() / reach
+        keep = m <= slack * m.max() / reach
         yield str(name), m[keep], error[keep], float(m[-1]), float(error[-1])
 
 
@@ -158,10 +158,12 @@ def score(answers: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     }
 
 
-def answers_of(method: Callable[..., Answer], frame: pd.DataFrame, reach: int) -> np.ndarray:
+def answers_of(
+    method: Callable[..., Answer], frame: pd.DataFrame, reach: int, slack: float = 1.0001
+) -> np.ndarray:
     """(curves, 4): log of lower, middle, upper and of the truth."""
     rows = []
-    for _, m, error, at, truth in tasks(frame, reach):
+    for _, m, error, at, truth in tasks(frame, reach, slack):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             rows.append([*method(m, error, at), truth])

@@ -141,3 +141,33 @@ def test_the_truth_of_a_synthetic_table_is_its_law(planners: Any) -> None:
         for m in ms:
             assert min(e.validation_error for e in m.curve) == pytest.approx(m.validation_error)
         assert len(ms) == 2, place
+
+
+# ---------------------------------------------------------------- curves
+
+
+def test_a_deep_curve_is_the_lowest_rate_of_the_middle_seed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import deep_curves
+
+    study = tmp_path / "made-up"
+    study.mkdir()
+    seeds = {0.1: (0.5, 0.4, 0.9), 0.2: (0.45, 0.46, 0.3)}  # medians 0.5 and 0.45
+    lines = [
+        f"{permutation},{m},8,{rate},{error / (m * (permutation + 1))}"
+        for permutation in (0, 1)
+        for m in (1, 2, 4, 8, 17)
+        for rate, errors in seeds.items()
+        for error in errors
+    ]
+    header = "permutation,samples,size,learning_rate,validation_error"
+    (study / "trials.csv").write_text("\n".join([header, *lines]))
+    curves = deep_curves.single_models(study)
+    assert list(curves["curve"].unique()) == ["made-up, size 8"]
+    assert list(curves["error"]) == pytest.approx([0.45 / m for m in (1, 2, 4, 8, 17)])
+    assert len(deep_curves.fitted(curves, 2)) == 5
+    assert deep_curves.fitted(curves, 4).empty
+    for name in ("deep_curves", "lcdb"):
+        sys.modules.pop(name, None)

@@ -162,30 +162,34 @@ def test_the_best_fit_carries_its_other_numbers() -> None:
 
 
 def test_the_pooled_spread_is_the_one_worked_out_by_hand() -> None:
+    """Of candidates whose geometric means are one; the others' share is in stats/test_seeds.py."""
     second = Shard(0, 200, 200.0, "items")
-    measurements = [
-        *seeds([0.40, 0.44], 2),
-        *seeds([0.42, 0.43], 4),
-        *seeds([0.9, 0.1], 8),  # median 0.5: just within 25 % of the best
-        *seeds([0.20, 0.22, 0.21], 2, shard=second),
-    ]
+    by_size = {2: [0.40, 0.441], 4: [0.42, 0.42], 8: [0.36, 0.49]}  # 0.42 squared each
+    measurements = [m for size, errors in by_size.items() for m in seeds(errors, size)]
+    measurements += seeds([0.20, 0.22, 0.21], 2, shard=second)
     squares, freedom = 0.0, 0
-    for errors in ([0.40, 0.44], [0.42, 0.43], [0.9, 0.1], [0.20, 0.22, 0.21]):
+    for errors in (*by_size.values(), [0.20, 0.22, 0.21]):
         logs = np.log(errors)
         squares += float(((logs - logs.mean()) ** 2).sum())
         freedom += len(errors) - 1
     spread = math.sqrt(squares / freedom)
     first, other = select(measurements, [SHARD, second], seeds=2)
-    assert first.best.size == 2
+    assert first.best.size == 4
     assert first.seed_se == pytest.approx(spread * 0.42 * math.sqrt(0.5))
     assert other.seed_se == pytest.approx(spread * 0.21 * math.sqrt(median_variance(3)))
 
 
 def test_far_candidates_do_not_tell_of_the_best_ones_noise() -> None:
-    near = [*seeds([0.30, 0.31], 2), *seeds([0.9, 0.2], 4)]  # median 0.55
+    near = [*seeds([0.30, 0.31], 2), *seeds([0.9, 0.33], 4)]  # 0.58 above in log
     logs = np.log([0.30, 0.31])
     spread = float(np.std(logs, ddof=1))
     assert one(near).seed_se == pytest.approx(spread * 0.305 * math.sqrt(0.5))
+
+
+def test_an_error_of_nothing_has_no_noise_in_log() -> None:
+    found = one([*seeds([0.30, 0.31], 2), *seeds([0.0, 0.8], 4)])
+    alone = one(seeds([0.30, 0.31], 2))
+    assert found.seed_se == alone.seed_se
 
 
 def test_one_seed_leaves_the_noise_unmeasured_not_zero() -> None:
@@ -216,8 +220,9 @@ def ladder(scores: dict[int, float], noise: float = 0.01) -> list[Measurement]:
 
 
 def test_the_smallest_adequate_size_is_within_one_standard_error() -> None:
-    # spread of log error: sqrt(2) * 0.01; of a median of two: 0.01; of a difference: 0.01414
-    found = one(ladder({2: 0.400, 4: 0.3041, 8: 0.300, 16: 0.320}))
+    # spread of log error: sqrt(2) * 0.01, or a little less, as worse sizes count for less than
+    # theirs; of a median of two: 0.01; of a difference: 0.01414
+    found = one(ladder({2: 0.400, 4: 0.3037, 8: 0.300, 16: 0.320}))
     assert (found.best.size, found.adequate.size) == (8, 4)
     assert found.plateau
     assert "plateau" in found.flags

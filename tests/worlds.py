@@ -60,6 +60,8 @@ class World:
     excess: Excess
     seed: int = 0
     noise: float = 0.015
+    worse: float = 0.0
+    """Standard deviation over seeds that a trial has more, per log error of excess."""
     a: float = 4.0
     beta_g: float = -0.3
     diverges_above: float = math.inf
@@ -72,7 +74,8 @@ class World:
         key = [self.seed, trial.items, trial.size, round(1e4 * at_rate), trial.seed]
         random = np.random.default_rng([*key, trial.permutation])
         error = self.error(trial.samples, trial.size, at_rate)
-        error *= math.exp(self.noise * random.normal())
+        more = self.worse * self.excess(trial.samples, trial.size, at_rate)
+        error *= math.exp(math.hypot(self.noise, more) * random.normal())
         parameters = parameters_of(trial.size)
         each = 10 * trial.samples / 100
         whole = Measurement(

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from steep.records import BestFit, Candidate, Measurement, Settings, Shard, Status
+from steep.stats.seeds import seed_noise
 
 Paired = Callable[[Candidate, Candidate, Shard], float | None]
 """Standard error of the difference of two candidates' errors over the validation items they
@@ -21,9 +22,6 @@ share (absolute), or None where per-item errors are not at hand."""
 
 _MEDIAN_VARIANCE = {1: 1.0, 2: 0.5, 3: 0.4487, 4: 0.2982, 5: 0.2868, 6: 0.2147, 7: 0.2104}
 """Variance of the median of n unit normals (Harter & Balakrishnan, order-statistics tables)."""
-
-_NEAR = 1.25
-"""Candidates within this factor of a shard's best score share its seed noise."""
 
 
 def median_variance(n: int) -> float:
@@ -51,7 +49,7 @@ def select(
         (shard.permutation, shard.samples): candidates(trials[(shard.permutation, shard.samples)])
         for shard in shards
     }
-    spread = _pooled_spread(pools.values())
+    spread = _spread(pools.values())
     found = []
     for shard in shards:
         pool = pools[(shard.permutation, shard.samples)]
@@ -98,20 +96,14 @@ def _candidate(size: int, values: Settings, members: list[Measurement]) -> Candi
     )
 
 
-def _pooled_spread(pools: Iterable[Sequence[Candidate]]) -> float | None:
-    """Standard deviation of log error over seeds, pooled over shards and near-best candidates.
+def _spread(pools: Iterable[Sequence[Candidate]]) -> float | None:
+    """Standard deviation of log error over seeds, of candidates as good as the best.
 
     None when no candidate has two seeds: seed noise is then not measured, not zero."""
-    total, freedom = 0.0, 0
-    for pool in pools:
-        floor = min((c.score for c in pool), default=0.0)
-        for candidate in pool:
-            if len(candidate.errors) < 2 or candidate.score > _NEAR * floor or floor <= 0:
-                continue
-            logs = np.log(np.maximum(candidate.errors, 1e-300))
-            total += float(((logs - logs.mean()) ** 2).sum())
-            freedom += len(logs) - 1
-    return float(np.sqrt(total / freedom)) if freedom else None
+    variance, freedom = seed_noise(
+        [np.log(c.errors) for c in pool if min(c.errors) > 0] for pool in pools
+    )
+    return float(np.sqrt(variance)) if freedom else None
 
 
 def _best_fit(

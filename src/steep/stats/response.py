@@ -57,8 +57,10 @@ class Surface:
 
 def squash(excess: Array) -> Array:
     """Log error above a shard's best, compressed where it is large: how bad bad models are says
-    nothing of the good ones, and a diverged one is just bad."""
-    return np.minimum(BEND * np.log1p(np.asarray(excess) / BEND), FAR)
+    nothing of the good ones, and a diverged one is just bad. A seed may be luckier than the best
+    candidate's mean; more than half of ``BEND`` is not believed."""
+    at_least = np.maximum(excess, -BEND / 2)
+    return np.asarray(np.minimum(BEND * np.log1p(at_least / BEND), FAR))
 
 
 def unsquash(excess: Array) -> Array:
@@ -78,9 +80,10 @@ def fit_surface(
 
     Columns are log m, log size (relative to what the prior of the size law expects), then the
     hyperparameters. ``values`` (n,) are means of log error over ``counts`` seeds, ``extra`` (n,)
-    their further variance; ``within`` the squares about the cells' means and their degrees of
-    freedom."""
-    squares, df = within
+    their further variance; ``within`` the variance of one seed that repeats tell, and its degrees
+    of freedom (``seeds.py``)."""
+    variance, df = within
+    squares = variance * df
     noise = np.sqrt((squares + NOISE_DF * NOISE**2) / (df + NOISE_DF))
     noises = noise * np.array(NOISES)
     table = np.array(list(product(AMPLITUDES, ALONG_DATA, ALONG_SIZE, ALONG_OTHERS, noises)))

@@ -27,6 +27,7 @@ import numpy as np
 from steep.laws.law import Array
 from steep.records import BestFit, Measurement, Settings, SizeCurve, Status, Value
 from steep.stats.response import BEND, Surface, fit_surface, squash, unsquash
+from steep.stats.seeds import WORSE, seed_noise
 
 LOST = (Status.DIVERGED, Status.FAILED, Status.TIMEOUT)
 SIZE_EXPONENT = 0.3
@@ -36,8 +37,6 @@ WORDS_APART = 1.5
 """Distance between the values of a hyperparameter that is no positive number."""
 MOST = 150
 """Cells, the best of each shard first, that a surface is made of: bad ones tell little."""
-NEAR = 0.25
-"""In log error above the best of its shard: the noise of worse cells is another."""
 DRAWS = 400
 
 
@@ -99,31 +98,35 @@ def surface_of(
     coordinates: Coordinates,
     cells: Sequence[tuple[int, Cell]],
     foretold: Foretold = lambda shard, m: None,
+    worse: float = 0.0,
 ) -> Surface:
     """The surface at ``cells`` (shard, cell) from what was ``tried`` on each shard: of a cell its
-    whole trials, else what a stopped one foretells."""
+    whole trials, else what a stopped one foretells. ``worse`` is the noise of a seed that a cell
+    has more, per log error above the best (``seeds.py``): of a whole study. A search has too few
+    repeats to know (docs/decisions/searching.md)."""
     rows: list[tuple[int, Cell, float, int, float, float]] = []
-    squares, df = 0.0, 0
-    for i, here in enumerate(tried):
-        logs = {cell: _logs(ms) for cell, ms in here.items()}
+    known = [{cell: _logs(ms) for cell, ms in here.items()} for here in tried]
+    for i, (here, logs) in enumerate(zip(tried, known, strict=True)):
         lowest = min((float(np.mean(v)) for v in logs.values() if v), default=0.0)
         for cell, ms in here.items():
             gone = sum(map(lost, ms))
             if logs[cell] or gone:
                 values = squash(np.array([*(v - lowest for v in logs[cell]), *[np.inf] * gone]))
                 mean = float(values.mean())
-                rows.append((i, cell, lowest + mean, len(values), 0.0, mean))
-                if not gone and mean < NEAR:
-                    squares += float(np.var(logs[cell])) * len(values)
-                    df += len(values) - 1
+                more = (worse * mean) ** 2 / len(values)
+                rows.append((i, cell, lowest + mean, len(values), more, mean))
             elif (told := foretold(i, ms[0])) is not None:
-                above = float(squash(np.array(max(told[0] - lowest, -BEND / 2))))
+                above = float(squash(np.array(told[0] - lowest)))
                 rows.append((i, cell, lowest + above, 1, told[1] ** 2, above))
     rows = sorted(sorted(rows, key=lambda r: r[5])[:MOST], key=lambda r: (r[0], str(r[1])))
     at = np.array([coordinates.place(samples[i], cell) for i, cell, *_ in rows])
     values, counts, extra = (np.array([row[k] for row in rows], float) for k in (2, 3, 4))
     places = np.array([coordinates.place(samples[i], cell) for i, cell in cells])
-    return fit_surface(at, values, counts, extra, (squares, float(df)), places)
+    repeated = (
+        [np.array(v) for cell, v in logs.items() if v and not any(map(lost, here[cell]))]
+        for here, logs in zip(tried, known, strict=True)
+    )
+    return fit_surface(at, values, counts, extra, seed_noise(repeated, worse), places)
 
 
 def _logs(measured: Sequence[Measurement]) -> list[float]:
@@ -154,7 +157,9 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
         return []
     coordinates = Coordinates(samples[0], min(sizes), _compared(tried))
     cells = [(i, cell) for i, here in enumerate(tried) for cell in _cells(here, sizes)]
-    surface = surface_of(samples, tried, coordinates, cells)
+    surface = surface_of(samples, tried, coordinates, cells, worse=WORSE)
+    if surface.noise > BEND:  # what is squashed has less noise than its seeds
+        return []
     known = {m.trial.size: float(m.parameters or 0) for m in measurements if scored(m)}
     random = np.random.default_rng(0)
     draws = [_of_shard(surface, cells, i, tried[i], random) for i in range(len(fitted))]
