@@ -97,6 +97,16 @@ def test_the_answer_in_the_readme_is_what_is_printed(desk: Path) -> None:
     assert f"    {printed[0]}\n    {printed[1]}\n" in readme
 
 
+def test_the_verdicts_in_the_readme_are_what_is_told(desk: Path) -> None:
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    same = "compare studies/results/words-lstm2 studies/results/words-rhn5"
+    told = CliRunner().invoke(app, shlex.split(same)).output.splitlines()[0]
+    assert told in readme
+    other = "compare studies/results/speech-attention studies/results/speech-deepspeech2"
+    assert "have different exponents" in CliRunner().invoke(app, shlex.split(other)).output
+    assert f"steep {other}" in readme
+
+
 @pytest.mark.slow
 def test_the_second_door_opens(desk: Path) -> None:
     for command in [c for _, c in ALL if _needs_a_study(c) or c.startswith("steep init")]:
