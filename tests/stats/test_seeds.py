@@ -41,11 +41,25 @@ def test_the_noise_that_was_put_in(sigma: float, worse: float) -> None:
 def test_a_candidate_counts_by_its_variance() -> None:
     """The answer is a fixed point that is checked by hand: s = sum(w v) / sum(w) of two."""
     best, worse = np.array([-0.01, 0.01]), np.array([0.07, 0.13])  # variances 2e-4, 18e-4
-    variance, freedom = seed_noise([[best, worse]])
+    variance, freedom = seed_noise([[best, worse]] * 8)
     weight = (variance / (variance + (WORSE * 0.1) ** 2)) ** 2
     assert variance == pytest.approx((2e-4 + weight * 18e-4) / (1 + weight))
-    assert freedom == pytest.approx(1 + weight)
+    assert freedom == pytest.approx(8 * (1 + weight))
     assert 2e-4 < variance < 1e-3
+
+
+def test_a_few_good_candidates_do_not_decide_alone() -> None:
+    """Two seeds of one, or of a discrete metric, may agree by chance."""
+    best, worse = np.array([0.0, 0.0]), np.array([0.07, 0.13])
+    variance, freedom = seed_noise([[best, worse]] * 3)
+    assert variance == pytest.approx(9e-4)
+    assert freedom == 6
+    many, counted = seed_noise([[best, worse]] * 8)
+    assert 0 < many < 3e-4
+    assert counted >= 8
+    every, counted = seed_noise([[best, best, worse]] * 200)
+    assert every < 1e-11
+    assert counted == pytest.approx(400)
 
 
 def test_a_bad_candidate_that_hardly_learns_decides_nothing() -> None:

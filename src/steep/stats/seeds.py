@@ -20,7 +20,9 @@ WORSE = 0.2
 """Standard deviation over seeds that a candidate has more, per log error above the best one."""
 NEAR = 0.32
 """In log error above the best one."""
-STEPS = 30
+FEWEST = 8
+"""Degrees of freedom that are to count: fewer good candidates tell less than bad ones do."""
+STEPS, NOTHING = 30, 1e-12
 
 
 def seed_noise(shards: Iterable[Sequence[Array]], worse: float = WORSE) -> tuple[float, float]:
@@ -35,9 +37,13 @@ def seed_noise(shards: Iterable[Sequence[Array]], worse: float = WORSE) -> tuple
         return 0.0, 0.0
     more = (worse * gap) ** 2
     variance, count = float(squares.sum() / freedom.sum()), freedom
-    for _ in range(STEPS if variance else 0):
-        count = freedom * (variance / (variance + more)) ** 2
-        variance = float(np.sum(count * squares / freedom) / count.sum())
+    for _ in range(STEPS):
+        if variance < NOTHING:
+            break
+        weight = freedom * (variance / (variance + more)) ** 2
+        if weight.sum() < min(FEWEST, freedom.sum()):
+            break
+        count, variance = weight, float(np.sum(weight * squares / freedom) / weight.sum())
     return variance, float(count.sum())
 
 
