@@ -1,7 +1,7 @@
 """The noise of seeds: of the best models of a shard, from repeats of good and of bad ones.
 
 A model that is worse than the best of its shard is noisier, too: its learning rate is at the edge
-of what it bears, or it has only begun to learn when it stops. In eleven measured studies the
+of what it bears, or it has only begun to learn when it stops. In twelve measured studies the
 variance over seeds of a candidate's log error is sigma**2 + (WORSE * gap)**2 where it lies ``gap``
 above the best one (``benchmarks/seed_noise.py``). Pooled as if all had one, a handful of bad
 candidates decide: in two studies of language models it came out six times that of the best ones.
