@@ -29,9 +29,9 @@ def seed_noise(shards: Iterable[Sequence[Array]], worse: float = WORSE) -> tuple
     """Variance of the best candidates' log error over seeds, and its degrees of freedom.
 
     ``shards``: of each the log errors over seeds of every candidate. A mean over candidates in
-    which those above the best count for less than their degrees of freedom, as by their variance
-    with ``worse``; nothing is taken off theirs, so that where bad ones are no noisier, none is
-    missed. Without repeats (0, 0)."""
+    which those above the best count for less than their degrees of freedom, by their variance with
+    ``worse``, as long as ``FEWEST`` count; nothing is taken off theirs, so that where bad ones are
+    no noisier, none is missed. Without repeats (0, 0)."""
     gap, squares, freedom = np.array(_repeated(shards)).reshape(-1, 3).T
     if not len(gap):
         return 0.0, 0.0
