@@ -38,13 +38,13 @@ BEND = 0.12
 """Prior scale of the slope about that of the law: its standard deviation."""
 REVERSION = 0.7
 """Per unit of log m: over a factor of four a slope keeps 1/e of its distance from the law's."""
-SLOWDOWN = 3.0
-"""In log m: beyond a factor of 20 the random walk slows down."""
+FADE = 0.2
+"""Per unit of log m: curves are rough while they are young, and calm down."""
 RATIOS = ((0, 0), (10, 0), (100, 0), (0, 10), (0, 100), (0, 1000), (10, 100), (100, 100))
 """(wander, bend) variances relative to sigma^2, where sigma is not known beforehand."""
 SIZES = ((0.0, 0.0), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (0.0, 0.06), (0.0, 0.2), (0.03, 0.2))
 """(wander, bend) standard deviations where it is: replicates or standard errors were given."""
-EXACT_KNOWN, EXACT_UNKNOWN = 0.7, 0.2
+EXACT_KNOWN, EXACT_UNKNOWN = 0.7, 0.1
 """Prior probability that there is no departure; the rest is shared evenly. Where the noise is
 not known beforehand a departure can pass for it, and published curves nearly always show one."""
 GROWTHS = (0.0, 1.0, 2.0)
@@ -104,32 +104,36 @@ def pairs(residual: Array) -> Array:
     return residual[row] * residual[column]
 
 
-def distance(log_ratio: Array) -> Array:
-    """How far the departure has had time to go: log m at first, ever more slowly farther out.
-
-    A slope that wandered on and on would in the end rise, or fall faster than any law.
-    """
-    return SLOWDOWN * np.log1p(np.abs(log_ratio) / SLOWDOWN)
-
-
 def walk(a: Array, b: Array) -> Array:
     """Covariance of a random walk from zero at the origin between log ratios, (len(a), len(b)).
 
-    The two sides of the origin are independent of each other.
+    Its variance per unit of log m is exp(-2 FADE log m), one at the origin. The two sides of the
+    origin are independent of each other.
     """
-    low = np.minimum(distance(a)[:, None], distance(b)[None, :])
+    from_a, from_b = (np.abs(np.expm1(-2 * FADE * side)) / (2 * FADE) for side in (a, b))
+    low = np.minimum(from_a[:, None], from_b[None, :])
     return np.where(np.sign(a)[:, None] * np.sign(b)[None, :] > 0, low, 0.0)
 
 
 def slope_reversion(a: Array, b: Array) -> Array:
-    """Covariance of the integral from the origin of a stationary slope of unit variance.
+    """Covariance of the integral from the origin of a slope that reverts to zero.
 
-    The slope's correlation over a distance d in log m is exp(-REVERSION * d), on both sides.
+    The slope's standard deviation is exp(-FADE log m), one at the origin; its correlation over a
+    distance d in log m is exp(-REVERSION d), on both sides. The double integral of their product,
+    in closed form: for two places on one side of the origin, and for one on either.
     """
-    x, y = np.abs(REVERSION * a)[:, None], np.abs(REVERSION * b)[None, :]
-    apart = np.abs(REVERSION * (a[:, None] - b[None, :]))
-    straight = x + y - apart - 1.0
-    return np.asarray((straight + np.exp(-x) + np.exp(-y) - np.exp(-apart)) / REVERSION**2)
+    fade = np.where(a > 0, FADE, -FADE)[:, None]  # distance from the origin is counted outwards
+    x, y = np.abs(a)[:, None], np.abs(b)[None, :]
+    near, own = np.minimum(x, y), REVERSION + fade
+    later = np.exp(-own * x) + np.exp(-own * y)
+    beside = (2 * _decay(2 * fade, near) - later * _decay(fade - REVERSION, near)) / own
+    to_a, to_b = (_decay(REVERSION + np.sign(s) * FADE, np.abs(s)) for s in (a, b))
+    return np.where(a[:, None] * b[None, :] < 0, -to_a[:, None] * to_b[None, :], beside)
+
+
+def _decay(rate: Array, distance: Array) -> Array:
+    """The integral of exp(-rate u) from 0 to ``distance``."""
+    return np.asarray(-np.expm1(-rate * distance) / rate)
 
 
 def noise_model(
