@@ -27,6 +27,9 @@ __all__ = ["fit", "fit_size_law", "points_of"]
 DRAWS = 400
 """Posterior draws kept in a fit, over all laws: enough for 5 % and 95 % quantiles to 1 %."""
 RISES = "the error does not fall with more samples"
+OFF, RARE = 1e4, 3.0
+"""Of a robust fit: what the variance of a point off the trend is multiplied by, and the log of the
+odds against a point being off."""
 FEWEST = 3
 """Distinct sizes below which nothing is fitted: a line through two points has no error."""
 
@@ -82,17 +85,12 @@ def fit(
     if len(used) < FEWEST:
         return empty
     m, log_error = _logs(used)
-    noise = noise_model(used, curve.within_squares, curve.within_df)
+    factor = _outlying(candidates, m, log_error, curve) if robust else np.ones(len(m))
+    noise = noise_model(used, curve.within_squares, curve.within_df, factor)
     found, weights = _mixture(candidates, m, log_error, noise)
-    notes, factor = curve.notes, np.ones(len(m))
-    if robust:
-        factor = _outlying(found, weights, m, log_error)
-        noise = noise_model(used, curve.within_squares, curve.within_df, factor)
-        found, weights = _mixture(candidates, m, log_error, noise)
-        notes += tuple(
-            f"the point at {size:g} {unit} lies off the trend and weighs less"
-            for size in m[factor > 1]
-        )
+    notes = curve.notes + tuple(
+        f"the point at {size:g} {unit} lies off the trend and weighs less" for size in m[factor > 1]
+    )
     draws = _draws(found, weights, noise, noise.df + len(used) - 1)
     singles = law_fits(found, weights, m, log_error, noise, level if intervals else None)
     parts = regions(draws, m, level)
@@ -218,15 +216,41 @@ def _mixture(
     return found, weight / weight.sum()
 
 
-def _outlying(found: Sequence[Sample], weights: Array, m: Array, log_error: Array) -> Array:
-    """Per point, by how much its variance is widened: (residual / 2.5 robust sd)^2, at least 1."""
+def _outlying(candidates: Sequence[Law], m: Array, log_error: Array, curve: Curve) -> Array:
+    """(n,) by how much the variance of each point is widened: ``OFF`` where it is off the trend.
+
+    Whether one is, the evidence says: that of all points with this one widened, over that with all
+    alike, against the odds that a point is off. One after the other, at most a quarter of them.
+    """
+
+    def widened(factor: Array) -> tuple[float, list[int], Array]:
+        noise = noise_model(curve.used, curve.within_squares, curve.within_df, factor)
+        found, weights = _mixture(candidates, m, log_error, noise)
+        evidence = np.logaddexp.reduce([s.log_evidence for s in found])
+        return float(evidence), _farthest(found, weights, m, log_error, factor), factor
+
+    now = widened(np.ones(len(m)))
+    for _ in range(len(m) // 4):
+        trials = [widened(np.where(np.arange(len(m)) == i, OFF, now[2])) for i in now[1]]
+        best = max(trials, key=lambda trial: trial[0])
+        if best[0] - now[0] < RARE:
+            break
+        now = best
+    return now[2]
+
+
+def _farthest(
+    found: Sequence[Sample], weights: Array, m: Array, log_error: Array, factor: Array
+) -> list[int]:
+    """The three points that lie farthest from the laws, of those that are not widened yet: from
+    each law's draw of the least absolute deviation, which one point does not move."""
     residual = np.zeros(len(m))
     for sample, weight in zip(found, weights, strict=True):
-        best = int(np.argmax(np.logaddexp.reduce(sample.log_weight, axis=1)))
-        shape = sample.law.log_shape(np.log(m / m[-1]), sample.z[best : best + 1])[:, 0]
-        residual += weight * (log_error - shape - np.median(log_error - shape))
-    scale = 1.4826 * float(np.median(np.abs(residual))) + 1e-12
-    return np.asarray(np.maximum(1.0, (residual / (2.5 * scale)) ** 2))
+        off = log_error[:, None] - sample.law.log_shape(np.log(m / m[-1]), sample.z)
+        off -= np.median(off, axis=0)
+        residual += weight * np.abs(off[:, np.abs(off).sum(axis=0).argmin()])
+    residual[factor > 1] = -1.0
+    return np.argsort(-residual)[: min(3, int(np.sum(factor == 1)))].tolist()
 
 
 def _draws(found: Sequence[Sample], weights: Array, noise: Noise, df: float) -> tuple[Draws, ...]:

@@ -49,6 +49,30 @@ def test_recovered_to_six_digits_without_noise(name: str) -> None:
         assert value.upper is None or value.upper >= truth * (1 - 1e-9 * np.sign(truth))
 
 
+@pytest.mark.parametrize(
+    "truth",
+    [(1.5, -0.35, 0.8, 0.04, 0.95), (1.5, -0.35, 1.3, 0.04, 0.95), (3.0, -0.5, 0.8, 0.1, 0.9)],
+)
+def test_m4_comes_back_where_its_valley_is_long(truth: tuple[float, ...]) -> None:
+    m = 100 * 2.0 ** np.arange(12)
+    found = fit(samples=m, error=LAWS["M4"].curve(m, *truth), laws=["M4"]).laws[0]
+    assert found.outcome == "ok"
+    np.testing.assert_allclose([p.value for p in found.parameters], truth, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_intervals_hold_their_estimate_or_there_are_none(seed: int) -> None:
+    m = 100 * 2.0 ** np.arange(12)
+    noise = np.exp(0.005 * np.random.default_rng(seed).normal(size=len(m)))
+    error = LAWS["M4"].curve(m, 1.5, -0.35, 0.8, 0.04, 0.95) * noise
+    found = fit(samples=m, error=error, laws=["M4"]).laws[0]
+    known = [p for p in found.parameters if p.lower is not None and p.upper is not None]
+    assert all(p.lower < p.value < p.upper or found.outcome == "bound hit" for p in known)
+    if found.outcome == "not converged":
+        assert not known
+        assert found.reason
+
+
 def numeric_slope(law: Law, m: float, natural: tuple[float, ...]) -> float:
     h = 1e-5
     high, low = (np.log(law.curve(m * np.exp(s), *natural)) for s in (h, -h))

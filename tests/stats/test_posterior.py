@@ -12,7 +12,7 @@ from steep.laws import LAWS
 from steep.records import Point
 from steep.stats.curve import curve_from_arrays, curve_from_points
 from steep.stats.mixture import quantiles, systematic
-from steep.stats.noise import REVERSION, distance, noise_model, slope_reversion, walk
+from steep.stats.noise import FADE, REVERSION, noise_model, slope_reversion, walk
 from steep.stats.posterior import cover, likelihood, sample_law
 from steep.stats.robust import huber, huber_fit
 
@@ -83,17 +83,19 @@ def test_departures_are_zero_at_the_largest_size() -> None:
         covariance = kernel(t, t)
         np.testing.assert_allclose(covariance[2], 0, atol=1e-15)
         assert np.linalg.eigvalsh(covariance).min() > -1e-12
-    assert walk(t, t)[0, 0] == pytest.approx(distance(np.array([3.0]))[0])
+    rate = np.exp(-2 * FADE * np.linspace(-3.0, 0.0, 2001))
+    assert walk(t, t)[0, 0] == pytest.approx(3.0 * rate.mean(), rel=1e-3)
     assert np.all(walk(t, t)[:2, 3] == 0)
 
 
-def test_the_slope_s_departure_is_an_integrated_ornstein_uhlenbeck_process() -> None:
-    """Against the double integral of exp(-REVERSION |u - v|) on a fine grid, on both sides."""
+def test_the_slope_s_departure_is_an_integrated_ornstein_uhlenbeck_process_that_fades() -> None:
+    """Against the double integral of the slope's covariance on a fine grid, on both sides."""
     edges = np.linspace(0.0, 1.0, 2001)
     middle = 0.5 * (edges[1:] + edges[:-1])
     for a, b in ((1.5, 1.5), (2.0, 0.7), (-1.0, 2.0), (-1.0, -3.0)):
         u, v = a * middle, b * middle
-        expected = a * b * np.exp(-REVERSION * np.abs(u[:, None] - v[None, :])).mean()
+        fading = -FADE * (u[:, None] + v[None, :])
+        expected = a * b * np.exp(fading - REVERSION * np.abs(u[:, None] - v[None, :])).mean()
         found = slope_reversion(np.array([a]), np.array([b]))[0, 0]
         assert found == pytest.approx(expected, rel=1e-5)
 

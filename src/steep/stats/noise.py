@@ -154,15 +154,17 @@ def noise_model(
         variance = np.square(np.array(se))
         typical = float(np.exp(np.mean(np.log(variance))))
         df, squares = GIVEN_DF, GIVEN_DF * typical
-        return _known(log_ratio, factor * variance / typical, typical, df, squares)
+        return _known(log_ratio, variance / typical, factor, typical, df, squares)
     if within_df > 0:
         df = within_df + PRIOR_DF
         squares = within_squares + PRIOR_DF * NOISE**2
-        return _known(log_ratio, factor / replicates, squares / df, df, squares)
-    return _unknown(log_ratio, factor / replicates)
+        return _known(log_ratio, 1.0 / replicates, factor, squares / df, df, squares)
+    return _unknown(log_ratio, 1.0 / replicates, factor)
 
 
-def _known(log_ratio: Array, base: Array, variance: float, df: float, squares: float) -> Noise:
+def _known(
+    log_ratio: Array, base: Array, factor: Array | float, variance: float, df: float, squares: float
+) -> Noise:
     """Structures around a noise of known ``variance`` times ``base`` (n,)."""
     independent, wander, bend, chance = [], [], [], []
     for (scatter, probability), (w, b) in product(SCATTERS, SIZES):
@@ -171,10 +173,11 @@ def _known(log_ratio: Array, base: Array, variance: float, df: float, squares: f
         wander.append(w * w / variance)
         bend.append(b * b / variance)
     prior = _structures_prior(wander, bend, EXACT_KNOWN) + np.array(chance)
-    return _noise(log_ratio, independent, wander, bend, df, np.full(len(wander), squares), prior)
+    each = np.full(len(wander), squares)
+    return _noise(log_ratio, independent, factor, wander, bend, df, each, prior)
 
 
-def _unknown(log_ratio: Array, base: Array) -> Noise:
+def _unknown(log_ratio: Array, base: Array, factor: Array | float) -> Noise:
     """Structures around a noise of unknown size: departures in proportion to it."""
     independent, wander, bend, scale = [], [], [], []
     for growth, (w, b) in product(GROWTHS, RATIOS):
@@ -185,7 +188,7 @@ def _unknown(log_ratio: Array, base: Array) -> Noise:
     squares = PRIOR_DF * np.square(scale)
     # each structure has its own prior of sigma^2, which must integrate to one
     prior = _structures_prior(wander, bend, EXACT_UNKNOWN) + 0.5 * PRIOR_DF * np.log(squares)
-    return _noise(log_ratio, independent, wander, bend, PRIOR_DF, squares, prior)
+    return _noise(log_ratio, independent, factor, wander, bend, PRIOR_DF, squares, prior)
 
 
 def _structures_prior(wander: Sequence[float], bend: Sequence[float], exact: float) -> Array:
@@ -203,6 +206,7 @@ def _prior_scale(wander: float, bend: float) -> float:
 def _noise(
     log_ratio: Array,
     independent: Sequence[Array],
+    factor: Array | float,
     wander: Sequence[float],
     bend: Sequence[float],
     df: float,
@@ -213,12 +217,12 @@ def _noise(
     covariance = (
         w[:, None, None] * walk(log_ratio, log_ratio)
         + b[:, None, None] * slope_reversion(log_ratio, log_ratio)
-        + np.stack([np.diag(v) for v in independent])
+        + np.stack([np.diag(factor * v) for v in independent])
     )
-    factor = np.linalg.cholesky(covariance)
+    root = np.linalg.cholesky(covariance)
     return Noise(
-        whiten=np.linalg.inv(factor),
-        log_det=2.0 * np.sum(np.log(np.einsum("jnn->jn", factor)), axis=1),
+        whiten=np.linalg.inv(root),
+        log_det=2.0 * np.sum(np.log(np.einsum("jnn->jn", root)), axis=1),
         log_prior=log_prior,
         fresh=np.array([float(v[-1]) for v in independent]),
         wander=w,

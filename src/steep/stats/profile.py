@@ -19,6 +19,8 @@ from steep.stats.least_squares import Residuals, covariance, minimise
 STEPS = np.array([0.5, 0.9, 1.3, 2.5, 10.0])
 """Where a profile is looked at, in multiples of the expected half-width of the interval."""
 
+LOWER = 0.01
+"""Of the rise that makes a limit: a profile that falls by so much has found a better fit."""
 TOLERANCE = 1e-9
 """Of the sum of squares: a parameter is then right to 3e-5 of its standard error."""
 
@@ -67,24 +69,27 @@ def fit_law(
     extra_squares: float,
     df: float,
     level: float | None,
+    iterations: int = 60,
 ) -> Fitted:
     """Maximum likelihood from ``starts`` (problems, natural), with intervals at ``level``.
 
     ``whiten`` (n, n) makes the noise unit up to its scale. ``extra_squares`` is what replicates
-    and prior add to the residual sum of squares, ``df`` the degrees of freedom of the total.
+    and prior add to the residual sum of squares, ``df`` the degrees of freedom of the total. A
+    fit that has not converged has no intervals: a profile about no minimum is too narrow.
     """
     residuals = _residuals(law, samples, log_error, whiten)
     lower = _to_search(law, np.array(law.lower, float))
     upper = _to_search(law, np.array(law.upper, float))
     found = minimise(
-        residuals, _to_search(law, starts), lower, upper, iterations=60, tolerance=TOLERANCE
+        residuals, _to_search(law, starts), lower, upper, iterations=iterations, tolerance=TOLERANCE
     )
     best = int(np.argmin(found.squares))
     x, squares = found.parameters[best], float(found.squares[best])
+    converged = bool(found.converged[best])
     limits = np.full((2, len(x)), np.nan)
-    if level is not None and df > 0:
+    if level is not None and df > 0 and converged:
         cutoff = (squares + extra_squares) * stdtrit(df, 0.5 + level / 2) ** 2 / df
-        limits = _profile(residuals, x, squares, cutoff, lower, upper)
+        limits, converged = _profile(residuals, x, squares, cutoff, lower, upper)
     names = tuple(
         name
         for i, name in enumerate(law.names)
@@ -96,15 +101,16 @@ def fit_law(
         lower=_to_natural(law, limits[0]),
         upper=_to_natural(law, limits[1]),
         squares=squares,
-        converged=bool(found.converged[best]),
+        converged=converged,
         at_bound=names,
     )
 
 
 def _profile(
     residuals: Residuals, x: Array, squares: float, cutoff: float, lower: Array, upper: Array
-) -> Array:
-    """(2, parameters) limits at which the profiled sum of squares rises by ``cutoff``.
+) -> tuple[Array, bool]:
+    """(2, parameters) limits at which the profiled sum of squares rises by ``cutoff``, and whether
+    ``x`` was its minimum: where a profile falls below it there are no limits.
 
     All parameters, sides and steps are one batch of constrained fits; a second batch sharpens.
     """
@@ -120,6 +126,9 @@ def _profile(
     seen = np.zeros((len(who), 0))
     for _ in range(2):
         ahead = _rises(residuals, x, squares, who, side[:, None] * distance, slope, lower, upper)
+        if ahead.min() < -LOWER * cutoff:
+            return np.full((2, count), np.nan), False
+        ahead = np.maximum(ahead, 0.0)
         seen = np.concatenate([seen, distance], axis=1)
         rise = np.concatenate([rise, ahead], axis=1)
         near = np.array([_crossing(seen[i], rise[i], cutoff) for i in range(len(who))])
@@ -128,7 +137,7 @@ def _profile(
     limit = np.clip(limit, lower[who], upper[who])
     # an infinite crossing leaves the bound itself when there is one, else nothing
     limit = np.where(np.isfinite(limit), limit, np.nan)
-    return limit.reshape(count, 2).T
+    return limit.reshape(count, 2).T, True
 
 
 def _rises(
@@ -150,8 +159,8 @@ def _rises(
     start[rows, owner] = moved
     held = np.zeros(start.shape, bool)
     held[rows, owner] = True
-    found = minimise(residuals, start, lower, upper, held, iterations=15, tolerance=1e-6)
-    rise = np.maximum(found.squares - squares, 0.0)
+    found = minimise(residuals, start, lower, upper, held, iterations=60, tolerance=1e-6)
+    rise = found.squares - squares
     # beyond a bound there is nothing: the profile stays where the bound left it
     return rise.reshape(sides, steps)
 

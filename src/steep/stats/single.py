@@ -14,6 +14,8 @@ from steep.stats.profile import fit_law
 
 LIGHT = 0.05
 """Evidence weight below which a law among several is not fitted on its own."""
+HASTY, PATIENT = 60, 300
+"""Iterations of a law's fit: among several, and where it is what was asked for."""
 MANY = 4
 """Natural parameters above which it gets none either: they are hardly ever determined."""
 
@@ -42,8 +44,7 @@ def law_fits(
             reason = "too light to matter: its parameters come when it is fitted alone"
             fits.append(LawFit(law.name, "ok", weight=one, formula=law.formula, reason=reason))
             continue
-        wanted = len(found) == 1 or len(law.names) <= MANY
-        fits.append(_law_fit(sample, one, m, log_error, noise, level, wanted))
+        fits.append(_law_fit(sample, one, m, log_error, noise, level, alone=len(found) == 1))
     return tuple(sorted(fits, key=lambda f: -f.weight))
 
 
@@ -54,7 +55,7 @@ def _law_fit(
     log_error: Array,
     noise: Noise,
     level: float,
-    intervals: bool,
+    alone: bool,
 ) -> LawFit:
     law, n = sample.law, len(m)
     if n <= len(law.names):
@@ -71,11 +72,14 @@ def _law_fit(
         _starts(sample, m[-1], structure),
         squares,
         df,
-        level if intervals else None,
+        level if alone or len(law.names) <= MANY else None,
+        PATIENT if alone else HASTY,
     )
     outcome = "ok" if not fitted.at_bound else "bound hit"
+    reason = ", ".join(fitted.at_bound)
     if not fitted.converged:
         outcome = "not converged"
+        reason = "its parameters make up for each other: these points do not tell them apart"
     residual = log_error - np.log(law.curve(m, *fitted.parameters))
     variance = (fitted.squares + squares) / df
     log_likelihood = -0.5 * n * np.log(2 * np.pi * variance) - 0.5 * fitted.squares / variance
@@ -90,7 +94,7 @@ def _law_fit(
         weight=weight,
         scatter=float(np.sqrt(np.sum(residual**2) / (n - len(law.names)))),
         log_likelihood=float(log_likelihood - 0.5 * noise.log_det[structure]),
-        reason=", ".join(fitted.at_bound),
+        reason=reason,
         formula=law.formula,
     )
 
