@@ -169,8 +169,8 @@ def _expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
     structure = joined(fit.draws, "structure").astype(int)
     sigma2 = joined(fit.draws, "scale") ** 2 / noise.fresh[structure]
     kernels = (walk, slope_reversion)
-    to_walk, to_slope = (kernel(at, log_ratio) for kernel in kernels)
-    own_walk, own_slope = (np.diag(kernel(log_ratio, log_ratio)) for kernel in kernels)
+    to_walk, to_slope = (kernel(at, log_ratio, noise.fade) for kernel in kernels)
+    own_walk, own_slope = (np.diag(kernel(log_ratio, log_ratio, noise.fade)) for kernel in kernels)
     centre = log_curves(fit.draws, log_ratio)
     variance = np.zeros_like(centre)
     for j in np.unique(structure):

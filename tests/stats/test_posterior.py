@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
@@ -79,24 +80,26 @@ def test_systematic_draws_keep_the_weights() -> None:
 
 def test_departures_are_zero_at_the_largest_size() -> None:
     t = np.array([-3.0, -1.0, 0.0, 2.0])
-    for kernel in (walk, slope_reversion):
-        covariance = kernel(t, t)
+    for kernel, fade in product((walk, slope_reversion), (0.0, FADE)):
+        covariance = kernel(t, t, fade)
         np.testing.assert_allclose(covariance[2], 0, atol=1e-15)
         assert np.linalg.eigvalsh(covariance).min() > -1e-12
     rate = np.exp(-2 * FADE * np.linspace(-3.0, 0.0, 2001))
-    assert walk(t, t)[0, 0] == pytest.approx(3.0 * rate.mean(), rel=1e-3)
-    assert np.all(walk(t, t)[:2, 3] == 0)
+    assert walk(t, t, FADE)[0, 0] == pytest.approx(3.0 * rate.mean(), rel=1e-3)
+    assert walk(t, t, 0.0)[0, 0] == 3.0
+    assert np.all(walk(t, t, FADE)[:2, 3] == 0)
 
 
 def test_the_slope_s_departure_is_an_integrated_ornstein_uhlenbeck_process_that_fades() -> None:
     """Against the double integral of the slope's covariance on a fine grid, on both sides."""
     edges = np.linspace(0.0, 1.0, 2001)
     middle = 0.5 * (edges[1:] + edges[:-1])
-    for a, b in ((1.5, 1.5), (2.0, 0.7), (-1.0, 2.0), (-1.0, -3.0)):
+    places = ((1.5, 1.5), (2.0, 0.7), (-1.0, 2.0), (-1.0, -3.0))
+    for (a, b), fade in product(places, (0.0, FADE)):
         u, v = a * middle, b * middle
-        fading = -FADE * (u[:, None] + v[None, :])
+        fading = -fade * (u[:, None] + v[None, :])
         expected = a * b * np.exp(fading - REVERSION * np.abs(u[:, None] - v[None, :])).mean()
-        found = slope_reversion(np.array([a]), np.array([b]))[0, 0]
+        found = slope_reversion(np.array([a]), np.array([b]), fade)[0, 0]
         assert found == pytest.approx(expected, rel=1e-5)
 
 
@@ -111,9 +114,8 @@ def test_whitening_inverts_the_covariance() -> None:
     noise = noise_model(points())
     for whiten, wander, bend in zip(noise.whiten, noise.wander, noise.bend, strict=True):
         covariance = np.linalg.inv(whiten.T @ whiten)
-        departure = wander * walk(LOG_RATIO, LOG_RATIO) + bend * slope_reversion(
-            LOG_RATIO, LOG_RATIO
-        )
+        kernels = [k(LOG_RATIO, LOG_RATIO, noise.fade) for k in (walk, slope_reversion)]
+        departure = wander * kernels[0] + bend * kernels[1]
         independent = covariance - departure
         off = independent - np.diag(np.diag(independent))
         np.testing.assert_allclose(off, 0, atol=1e-6 * covariance.max())

@@ -39,7 +39,8 @@ BEND = 0.12
 REVERSION = 0.7
 """Per unit of log m: over a factor of four a slope keeps 1/e of its distance from the law's."""
 FADE = 0.2
-"""Per unit of log m: curves are rough while they are young, and calm down."""
+"""Per unit of log m, where the noise is not known beforehand: curves are rough while they are
+young, and calm down (docs/decisions/forecasting.md)."""
 RATIOS = ((0, 0), (10, 0), (100, 0), (0, 10), (0, 100), (0, 1000), (10, 100), (100, 100))
 """(wander, bend) variances relative to sigma^2, where sigma is not known beforehand."""
 SIZES = ((0.0, 0.0), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (0.0, 0.06), (0.0, 0.2), (0.03, 0.2))
@@ -72,6 +73,8 @@ class Noise:
     wander: Array
     bend: Array
     """Variances of the departure relative to sigma^2."""
+    fade: float
+    """How fast it calms down with size."""
     df: float
     """Degrees of freedom of prior and replicates together."""
     sum_squares: Array
@@ -104,36 +107,37 @@ def pairs(residual: Array) -> Array:
     return residual[row] * residual[column]
 
 
-def walk(a: Array, b: Array) -> Array:
+def walk(a: Array, b: Array, fade: float) -> Array:
     """Covariance of a random walk from zero at the origin between log ratios, (len(a), len(b)).
 
-    Its variance per unit of log m is exp(-2 FADE log m), one at the origin. The two sides of the
+    Its variance per unit of log m is exp(-2 fade log m), one at the origin. The two sides of the
     origin are independent of each other.
     """
-    from_a, from_b = (np.abs(np.expm1(-2 * FADE * side)) / (2 * FADE) for side in (a, b))
+    from_a, from_b = (_decay(2 * fade * np.sign(side), np.abs(side)) for side in (a, b))
     low = np.minimum(from_a[:, None], from_b[None, :])
     return np.where(np.sign(a)[:, None] * np.sign(b)[None, :] > 0, low, 0.0)
 
 
-def slope_reversion(a: Array, b: Array) -> Array:
+def slope_reversion(a: Array, b: Array, fade: float) -> Array:
     """Covariance of the integral from the origin of a slope that reverts to zero.
 
-    The slope's standard deviation is exp(-FADE log m), one at the origin; its correlation over a
+    The slope's standard deviation is exp(-fade log m), one at the origin; its correlation over a
     distance d in log m is exp(-REVERSION d), on both sides. The double integral of their product,
     in closed form: for two places on one side of the origin, and for one on either.
     """
-    fade = np.where(a > 0, FADE, -FADE)[:, None]  # distance from the origin is counted outwards
+    side = fade * np.sign(a)[:, None]  # distance from the origin is counted outwards
     x, y = np.abs(a)[:, None], np.abs(b)[None, :]
-    near, own = np.minimum(x, y), REVERSION + fade
+    near, own = np.minimum(x, y), REVERSION + side
     later = np.exp(-own * x) + np.exp(-own * y)
-    beside = (2 * _decay(2 * fade, near) - later * _decay(fade - REVERSION, near)) / own
-    to_a, to_b = (_decay(REVERSION + np.sign(s) * FADE, np.abs(s)) for s in (a, b))
+    beside = (2 * _decay(2 * side, near) - later * _decay(side - REVERSION, near)) / own
+    to_a, to_b = (_decay(REVERSION + fade * np.sign(s), np.abs(s)) for s in (a, b))
     return np.where(a[:, None] * b[None, :] < 0, -to_a[:, None] * to_b[None, :], beside)
 
 
 def _decay(rate: Array, distance: Array) -> Array:
     """The integral of exp(-rate u) from 0 to ``distance``."""
-    return np.asarray(-np.expm1(-rate * distance) / rate)
+    some = np.where(rate == 0, 1.0, rate)
+    return np.where(rate == 0, distance, -np.expm1(-some * distance) / some)
 
 
 def noise_model(
@@ -174,7 +178,7 @@ def _known(
         bend.append(b * b / variance)
     prior = _structures_prior(wander, bend, EXACT_KNOWN) + np.array(chance)
     each = np.full(len(wander), squares)
-    return _noise(log_ratio, independent, factor, wander, bend, df, each, prior)
+    return _noise(log_ratio, independent, factor, wander, bend, 0.0, df, each, prior)
 
 
 def _unknown(log_ratio: Array, base: Array, factor: Array | float) -> Noise:
@@ -188,7 +192,7 @@ def _unknown(log_ratio: Array, base: Array, factor: Array | float) -> Noise:
     squares = PRIOR_DF * np.square(scale)
     # each structure has its own prior of sigma^2, which must integrate to one
     prior = _structures_prior(wander, bend, EXACT_UNKNOWN) + 0.5 * PRIOR_DF * np.log(squares)
-    return _noise(log_ratio, independent, factor, wander, bend, PRIOR_DF, squares, prior)
+    return _noise(log_ratio, independent, factor, wander, bend, FADE, PRIOR_DF, squares, prior)
 
 
 def _structures_prior(wander: Sequence[float], bend: Sequence[float], exact: float) -> Array:
@@ -209,14 +213,15 @@ def _noise(
     factor: Array | float,
     wander: Sequence[float],
     bend: Sequence[float],
+    fade: float,
     df: float,
     sum_squares: Array,
     log_prior: Array,
 ) -> Noise:
     w, b = np.array(wander), np.array(bend)
     covariance = (
-        w[:, None, None] * walk(log_ratio, log_ratio)
-        + b[:, None, None] * slope_reversion(log_ratio, log_ratio)
+        w[:, None, None] * walk(log_ratio, log_ratio, fade)
+        + b[:, None, None] * slope_reversion(log_ratio, log_ratio, fade)
         + np.stack([np.diag(factor * v) for v in independent])
     )
     root = np.linalg.cholesky(covariance)
@@ -227,6 +232,7 @@ def _noise(
         fresh=np.array([float(v[-1]) for v in independent]),
         wander=w,
         bend=b,
+        fade=fade,
         df=df,
         sum_squares=sum_squares,
     )
