@@ -97,7 +97,7 @@ def test_the_slope_s_departure_is_an_integrated_ornstein_uhlenbeck_process_that_
     places = ((1.5, 1.5), (2.0, 0.7), (-1.0, 2.0), (-1.0, -3.0))
     for (a, b), fade in product(places, (0.0, FADE)):
         u, v = a * middle, b * middle
-        fading = -fade * (u[:, None] + v[None, :])
+        fading = -fade * (np.minimum(u, 0)[:, None] + np.minimum(v, 0)[None, :])
         expected = a * b * np.exp(fading - REVERSION * np.abs(u[:, None] - v[None, :])).mean()
         found = slope_reversion(np.array([a]), np.array([b]), fade)[0, 0]
         assert found == pytest.approx(expected, rel=1e-5)

@@ -38,14 +38,14 @@ BEND = 0.12
 """Prior scale of the slope about that of the law: its standard deviation."""
 REVERSION = 0.7
 """Per unit of log m: over a factor of four a slope keeps 1/e of its distance from the law's."""
-FADE = 0.2
+FADE = 0.3
 """Per unit of log m, where the noise is not known beforehand: curves are rough while they are
-young, and calm down (docs/decisions/forecasting.md)."""
+young, and have calmed down at the largest size (docs/decisions/forecasting.md)."""
 RATIOS = ((0, 0), (10, 0), (100, 0), (0, 10), (0, 100), (0, 1000), (10, 100), (100, 100))
 """(wander, bend) variances relative to sigma^2, where sigma is not known beforehand."""
 SIZES = ((0.0, 0.0), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (0.0, 0.06), (0.0, 0.2), (0.03, 0.2))
 """(wander, bend) standard deviations where it is: replicates or standard errors were given."""
-EXACT_KNOWN, EXACT_UNKNOWN = 0.7, 0.1
+EXACT_KNOWN, EXACT_UNKNOWN = 0.7, 0.05
 """Prior probability that there is no departure; the rest is shared evenly. Where the noise is
 not known beforehand a departure can pass for it, and published curves nearly always show one."""
 GROWTHS = (0.0, 1.0, 2.0)
@@ -74,7 +74,7 @@ class Noise:
     bend: Array
     """Variances of the departure relative to sigma^2."""
     fade: float
-    """How fast it calms down with size."""
+    """How fast it has calmed down with size."""
     df: float
     """Degrees of freedom of prior and replicates together."""
     sum_squares: Array
@@ -110,10 +110,10 @@ def pairs(residual: Array) -> Array:
 def walk(a: Array, b: Array, fade: float) -> Array:
     """Covariance of a random walk from zero at the origin between log ratios, (len(a), len(b)).
 
-    Its variance per unit of log m is exp(-2 fade log m), one at the origin. The two sides of the
-    origin are independent of each other.
+    Its variance per unit of log m is one, and exp(-2 fade log m) at sizes below the origin. The two
+    sides of the origin are independent of each other.
     """
-    from_a, from_b = (_decay(2 * fade * np.sign(side), np.abs(side)) for side in (a, b))
+    from_a, from_b = (_decay(2 * fade * _young(side), np.abs(side)) for side in (a, b))
     low = np.minimum(from_a[:, None], from_b[None, :])
     return np.where(np.sign(a)[:, None] * np.sign(b)[None, :] > 0, low, 0.0)
 
@@ -121,17 +121,23 @@ def walk(a: Array, b: Array, fade: float) -> Array:
 def slope_reversion(a: Array, b: Array, fade: float) -> Array:
     """Covariance of the integral from the origin of a slope that reverts to zero.
 
-    The slope's standard deviation is exp(-fade log m), one at the origin; its correlation over a
-    distance d in log m is exp(-REVERSION d), on both sides. The double integral of their product,
-    in closed form: for two places on one side of the origin, and for one on either.
+    The slope's standard deviation is one, and exp(-fade log m) at sizes below the origin; its
+    correlation over a distance d in log m is exp(-REVERSION d), on both sides. The double integral
+    of their product, in closed form: for two places on one side of the origin, and for one on
+    either.
     """
-    side = fade * np.sign(a)[:, None]  # distance from the origin is counted outwards
+    side = fade * _young(a)[:, None]  # distance from the origin is counted outwards
     x, y = np.abs(a)[:, None], np.abs(b)[None, :]
     near, own = np.minimum(x, y), REVERSION + side
     later = np.exp(-own * x) + np.exp(-own * y)
     beside = (2 * _decay(2 * side, near) - later * _decay(side - REVERSION, near)) / own
-    to_a, to_b = (_decay(REVERSION + fade * np.sign(s), np.abs(s)) for s in (a, b))
+    to_a, to_b = (_decay(REVERSION + fade * _young(s), np.abs(s)) for s in (a, b))
     return np.where(a[:, None] * b[None, :] < 0, -to_a[:, None] * to_b[None, :], beside)
+
+
+def _young(log_ratio: Array) -> Array:
+    """-1 below the origin, else 0."""
+    return np.minimum(np.sign(log_ratio), 0.0)
 
 
 def _decay(rate: Array, distance: Array) -> Array:
