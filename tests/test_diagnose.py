@@ -270,7 +270,7 @@ def test_replicates_that_differ_more_than_neighbours_are_noise() -> None:
 def test_scatter_that_seeds_do_not_explain_asks_for_a_search() -> None:
     frame = shape(0.50, 0.42, 0.47, 0.40, 0.45, 0.37, 0.42, 0.35, se=0.03)
     (found,) = [f for f in diagnose(frame) if f.kind == "noise"]
-    assert "about their neighbours, and their own noise explains 3.0 % of it" in found.evidence
+    assert "more than their own noise of 3.0 %; the error falls by" in found.evidence
     assert found.next_step.startswith("Search every size again")
 
 

@@ -202,8 +202,8 @@ def _mixed_rows(about: _About) -> list[Finding]:
         f"{relative(max(scatter, VISIBLE))} of a smooth curve: they do not differ by chance."
     )
     step = (
-        "Are they settings (learning rates, epochs, folds) and not seeds? Keep the best row of "
-        "each size, or tell the curves apart with --by."
+        "Are they settings or models (learning rates, epochs, folds) and not seeds? Keep the best "
+        "row of each size, or tell the curves apart with --by."
     )
     return [Finding("mixed rows", SERIOUS, "the whole curve", evidence, step)]
 
@@ -273,7 +273,7 @@ def _noise(about: _About) -> list[Finding]:
     if float(np.ptp(about.y)) < ROUNDING:
         return [_flat(f"The error is {about.error(0)} at every size.")]
     line = fit_line(about.x, about.y, about.known)
-    scatter = trend.roughness(about.x, about.y)
+    scatter = min(trend.roughness(about.x, about.y), line.variance**0.5)
     known = 0.0 if about.known is None else float(np.mean(about.known)) ** 0.5
     unexplained = scatter > 2 * known
     noise = scatter if unexplained else known
@@ -283,12 +283,12 @@ def _noise(about: _About) -> list[Finding]:
     fall = -line.slope * float(np.median(np.diff(about.x)))
     if noise < fall or fall <= 0:
         return []
-    what = f"Points scatter by {relative(scatter)} about their neighbours"
+    what = f"Points scatter by {relative(scatter)}"
     step = "Neighbouring sizes cannot be told apart: replicate them, or space them wider."
     if not unexplained:
         what = f"One point is known to within {relative(known)} (one standard error)"
     elif known > 0:
-        what += f", and their own noise explains {relative(known)} of it"
+        what += f", more than their own noise of {relative(known)}"
         step = "Search every size again (learning rates, model sizes): more seeds will not help."
     evidence = f"{what}; the error falls by {relative(-fall)} from one size to the next."
     return [Finding("noise", WARNING, "the whole curve", evidence, step)]
