@@ -217,8 +217,10 @@ def test_a_multiplier_of_an_error_that_one_never_had_says_so() -> None:
     assert pair.verdict == "same exponent"
     assert pair.extrapolates
     assert not pair.any_error
-    assert "A would need 3.41e6x [3.41e6, 3.41e6] the data of B at an error of" in pair.sentences[1]
-    assert "if both lines go on to there: A had 26.5 % to 18.7 %, B had" in pair.sentences[1]
+    assert pair.sentences[1] == (
+        "Extrapolated to an error of 10.5 %, A would need 3.41e6x [3.41e6, 3.41e6] the data of B: "
+        "A had errors from 26.5 % to 18.7 %, B from 5.89 % to 4.16 %."
+    )
 
 
 def test_a_stated_error_is_measured_or_extrapolated() -> None:
@@ -227,7 +229,7 @@ def test_a_stated_error_is_measured_or_extrapolated() -> None:
     assert not inside.extrapolates
     assert inside.sentences[1].endswith("at an error of 40.0 %.")
     assert outside.extrapolates
-    assert "at an error of 20.0 %, if both lines go on to there" in outside.sentences[1]
+    assert outside.sentences[1].startswith("Extrapolated to an error of 20.0 %, A would need")
     assert inside.errors[0] == pytest.approx((0.9 * 6400**-0.1, 0.9 * 200**-0.1))
 
 

@@ -122,13 +122,13 @@ def _say_multiplier(pair: Pair, metric: str) -> str:
     at = numbers.measured(pair.multiplier_at, how)
     if not pair.extrapolates:
         return f"{needs} needs {times} the data of {of} at an error of {at}."
-    measured = [
-        f"{name} had {numbers.measured(high, how)} to {numbers.measured(low, how)}"
-        for name, (low, high) in zip((pair.first, pair.second), pair.errors, strict=True)
-    ]
+    one, two = (
+        f"{numbers.measured(high, how)} to {numbers.measured(low, how)}"
+        for low, high in pair.errors
+    )
     return (
-        f"{needs} would need {times} the data of {of} at an error of {at}, if both lines go on to "
-        f"there: {measured[0]}, {measured[1]}."
+        f"Extrapolated to an error of {at}, {needs} would need {times} the data of {of}: "
+        f"{pair.first} had errors from {one}, {pair.second} from {two}."
     )
 
 
