@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from steep.answers import Source, comparison_of
+from steep.answers import Source
+from steep.comparisons import comparison_of
 from steep.present import numbers
 from steep.published import Published
 from steep.records import Analysis, Interval

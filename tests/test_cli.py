@@ -89,6 +89,7 @@ TABLES = [
     ("forecast", "results.csv", "--at", "10x", "--target", "0.05"),
     ("forecast", "results.csv", "--target", "5%", "--level", "0.5"),
     ("compare", "two.csv", "--by", "model"),
+    ("compare", "two.csv", "--by", "model", "--error", "20%", "--unpaired"),
     ("diagnose", "results.csv"),
     ("backtest", "results.csv"),
     ("report", "results.csv"),
@@ -217,7 +218,8 @@ BAD = [
     (("fit", "results.csv", "--x", "size"), "size"),
     (("compare", "results.csv"), "one curve cannot be compared"),
     (("compare", "two.csv", "--by", "model", "--margin", "-1"), "margin"),
-    (("compare", "two.csv", "--by", "model", "--error", "nan"), "error"),
+    (("compare", "two.csv", "--by", "model", "--error", "nan"), "--error 'nan'"),
+    (("compare", "two.csv", "loss.csv", "--error", "5%"), "errors of loss.csv are above 1"),
     (("compare", "results.csv", "absent.csv"), "absent.csv"),
     (("diagnose", "absent.csv"), "absent.csv"),
     (("diagnose", "results.csv", "--validation-items", "0"), "--validation-items 0: at least 1"),
@@ -256,6 +258,12 @@ def test_bad_input_is_one_sentence_and_two(
     assert len(said.err.splitlines()) <= 8
     assert not said.out
     assert sorted(p.name for p in Path().rglob("*")) == before
+
+
+def test_curves_are_compared_without_pairing_on_request(steep: Steep) -> None:
+    command = ("compare", "two.csv", "--by", "model", "--json")
+    assert steep(*command).json["pairs"][0]["paired"]
+    assert not steep(*command, "--unpaired").json["pairs"][0]["paired"]
 
 
 def test_a_bad_row_is_named_by_line_and_column(steep: Steep) -> None:

@@ -205,7 +205,88 @@ def test_curves_apart_and_short_ones_say_so() -> None:
 def test_a_curve_that_does_not_fall_has_no_multiplier() -> None:
     pair = compare(points(0.1 * SIZES**0.1), points(2 * SIZES**-0.3)).pairs[0]
     assert pair.multiplier is None
+    assert pair.no_multiplier == "an error does not fall"
+    assert pair.sentences[1] == "Where an error does not fall, no data makes up for it."
     assert pair.verdict == "different exponents"
+
+
+def test_a_multiplier_of_an_error_that_one_never_had_says_so() -> None:
+    """4.5 times the error at every size, with slopes of -0.1: 4.5^10 times the data."""
+    good = 0.1 * SIZES**-0.1
+    pair = compare(points(4.5 * good), points(good)).pairs[0]
+    assert pair.verdict == "same exponent"
+    assert pair.extrapolates
+    assert not pair.any_error
+    assert pair.sentences[1] == (
+        "Extrapolated to an error of 10.5 %, A would need 3.41e6x [3.41e6, 3.41e6] the data of B: "
+        "A had errors from 26.5 % to 18.7 %, B from 5.89 % to 4.16 %."
+    )
+
+
+def test_a_stated_error_is_measured_or_extrapolated() -> None:
+    curves = points(0.9 * SIZES**-0.1), points(0.8 * SIZES**-0.1)
+    inside, outside = (compare(*curves, error=e).pairs[0] for e in (0.4, 0.2))
+    assert not inside.extrapolates
+    assert inside.sentences[1].endswith("at an error of 40.0 %.")
+    assert outside.extrapolates
+    assert outside.sentences[1].startswith("Extrapolated to an error of 20.0 %, A would need")
+    assert inside.errors[0] == pytest.approx((0.9 * 6400**-0.1, 0.9 * 200**-0.1))
+
+
+@pytest.mark.parametrize(("times", "mixed"), [(100, True), (40, True), (3, False)])
+def test_percent_beside_fractions_is_asked_about(times: float, mixed: bool) -> None:
+    """A rate of 60 to 21 beside one of 0.6 to 0.21, and a loss beside a better one."""
+    fraction = 3 * SIZES**-0.3
+    found = compare(points(times * fraction), points(fraction), names=["pct", "old"])
+    pair = found.pairs[0]
+    assert pair.verdict == "same exponent"  # slopes have no unit
+    assert (pair.multiplier is None, pair.crossing is None) == (mixed, mixed)
+    assert (pair.no_multiplier == "mixed units") == mixed
+    assert ("in percent and the other a fraction?" in found.sentence) == mixed
+
+
+def test_what_was_done_to_the_curves_is_said_of_each() -> None:
+    left_out = pd.DataFrame({"samples": [*SIZES, 9e3], "error": [*(3 * SIZES**-0.3), np.nan]})
+    clean = pd.DataFrame({"samples": SIZES, "error": 2 * SIZES**-0.3})
+    said = "rows without a finite error or a positive size are left out: 7"
+    assert compare(fit(clean), fit(left_out)).notes[0] == f"B: {said}"
+    assert compare(clean, left_out).notes[0] == f"B: {said}"
+    assert compare(left_out, left_out).notes[0] == said
+
+
+def test_the_text_says_how_curves_were_compared_and_what_that_can_show() -> None:
+    curves = pair_of(np.random.default_rng(3), noise=0.015)
+    together, apart = compare(*curves), compare(*curves, paired=False)
+    pair = together.pairs[0]
+    how, power = pair.sentences[-3:-1]
+    assert how.startswith("Compared size by size, by straight lines through 6 sizes, 200 to 6.4k")
+    assert "fit gives exponents other intervals" in how
+    assert power == (
+        f"A comparison like this finds a difference of 10 % of the slope in "
+        f"{100 * pair.power_different:.0f} % of cases, and calls equal exponents the same in "
+        f"{100 * pair.power_same:.0f} %."
+    )
+    assert "--unpaired" in together.notes[0]
+    assert compare(*curves, paired=True).notes == apart.notes == ()
+    assert "Compared without pairing" in " ".join(apart.pairs[0].sentences)
+
+
+def test_copies_of_a_curve_differ_by_nothing() -> None:
+    curve = points(2 * SIZES**-0.3 * np.exp(0.02 * np.random.default_rng(1).normal(size=6)))
+    copy = points(np.array([p.error for p in curve]) * 100 / 100)
+    assert "slopes differ by 0 % [0, 0] of the slope" in compare(curve, copy).sentence
+
+
+def test_a_crossing_beyond_the_sizes_says_that_the_lines_go_on() -> None:
+    first, second = (0.2 * (SIZES / 2e4) ** slope for slope in (-0.4, -0.3))
+    pair = compare(fit(samples=SIZES, error=first, unit="words"),
+                   fit(samples=SIZES, error=second, unit="words")).pairs[0]  # fmt: skip
+    assert pair.crossing is not None
+    assert "They cross at 20k [20k, 20k] words, if the lines go on beyond 6.4k." in pair.sentences
+    parallel = compare(points(2 * SIZES**-0.3), points(3 * SIZES**-0.3)).pairs[0]
+    assert parallel.sentences[2] == (
+        "They do not cross between 200 and 6.4k samples, nor up to 64k if the lines go on."
+    )
 
 
 def test_fits_frames_and_mappings_are_compared_alike() -> None:

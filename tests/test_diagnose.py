@@ -208,6 +208,91 @@ def test_noise_larger_than_the_trend() -> None:
     assert np.mean(kinds) >= 0.75
 
 
+def shape(*errors: float, se: float = 0.0, rows: int = 1, noise: float = 0.0) -> pd.DataFrame:
+    """A table of these errors at sizes in steps of two."""
+    sizes = 100.0 * 2.0 ** np.arange(len(errors))
+    drawn = np.exp(noise * np.random.default_rng(1).normal(size=(len(errors), rows)))
+    error = (np.array(errors)[:, None] * drawn).ravel()
+    frame = pd.DataFrame({"samples": np.repeat(sizes, rows), "error": error})
+    return frame.assign(se=se * error) if se else frame
+
+
+def told(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Of the curve, without what was not measured; the same whoever fits it."""
+    fitted = fit(frame, se="se" if "se" in frame else None)
+    found = [(f.kind, f.severity) for f in diagnose(frame)]
+    assert found == [(f.kind, f.severity) for f in diagnose(fitted)]
+    return [f for f in found if f[0] != "replicates"]
+
+
+DESCENTS = (0.50, 0.42, 0.36, 0.44, 0.40, 0.31, 0.25, 0.21)
+
+
+@pytest.mark.parametrize(
+    ("frame", "where"),
+    [
+        (shape(0.5, 0.4, 0.3, 0.45, se=0.01), "400 to 800 samples"),
+        (shape(0.5, 0.42, 0.36, 0.31, 0.30, 0.33, 0.38, 0.45), "1,600 to 12,800 samples"),
+        (shape(0.5, 0.42, 0.36, 0.31, 0.30, 0.33, 0.38, 0.45, se=0.01), "1,600 to 12,800 samples"),
+        (shape(*DESCENTS, rows=3, noise=0.01), "400 to 800 samples"),
+        (shape(0.30, 0.35, 0.40, 0.46, 0.50, 0.55, rows=3, noise=0.01), "the whole curve"),
+        (shape(0.3, 0.35, 0.4, 0.5, 0.55), "the whole curve"),
+    ],
+)
+def test_a_curve_that_turns_is_not_noisy_and_has_no_floor(frame: pd.DataFrame, where: str) -> None:
+    assert told(frame) == [("not monotone", "serious")]
+    found = diagnose(frame)[0]
+    assert found.where == where
+    assert "noise" not in found.next_step
+
+
+def test_known_noise_decides_what_is_to_be_done_about_a_rise() -> None:
+    turn = (0.5, 0.42, 0.36, 0.31, 0.30, 0.33, 0.38, 0.45)
+    assert diagnose(shape(*turn))[0].next_step.startswith("Repeat both sizes with more seeds")
+    assert diagnose(shape(*turn, se=0.01))[0].next_step.startswith("Search both sizes again")
+    assert "fit the sizes beyond it" in diagnose(shape(*DESCENTS, se=0.01))[0].next_step
+
+
+def test_curvature_is_not_noise() -> None:
+    sizes = 10.0 * 2.0 ** np.arange(16)
+    law = np.minimum(0.9, 12 * sizes**-0.45) + 0.04
+    assert "noise" not in [kind for kind, _ in told(shape(*law, noise=0.01))]
+
+
+def test_replicates_that_differ_more_than_neighbours_are_noise() -> None:
+    law = 0.5 * 1.025 ** -np.arange(6.0)
+    frame = shape(*law, rows=3, noise=0.1)
+    assert told(frame) == [("noise", "warning")]
+    assert "known to within" in diagnose(frame)[0].evidence
+    assert told(shape(*law, rows=3, noise=0.005)) == []
+
+
+def test_scatter_that_seeds_do_not_explain_asks_for_a_search() -> None:
+    frame = shape(0.50, 0.42, 0.47, 0.40, 0.45, 0.37, 0.42, 0.35, se=0.03)
+    (found,) = [f for f in diagnose(frame) if f.kind == "noise"]
+    assert "more than their own noise of 3.0 %; the error falls by" in found.evidence
+    assert found.next_step.startswith("Search every size again")
+
+
+def test_a_curve_that_stays_where_it_is_is_flat() -> None:
+    assert told(shape(0.5, 0.5, 0.5, 0.5, 0.5)) == [("flat", "serious")]
+    assert diagnose(shape(0.5, 0.5, 0.5, 0.5))[0].evidence == "The error is 50.0 % at every size."
+    found = diagnose(shape(*[0.5] * 8, noise=0.01))[0]
+    assert found.kind == "flat"
+    assert "twice the data takes" in found.evidence
+
+
+def test_settings_averaged_as_if_they_were_seeds_are_found() -> None:
+    """Three learning rates at each size: they differ alike, by 30 %, at all of them."""
+    law = 2 * (100.0 * 2.0 ** np.arange(6)) ** -0.25
+    frame = pd.concat([shape(*(law * rate), noise=0.01) for rate in (1.0, 1.3, 1.6)])
+    assert told(frame) == [("mixed rows", "serious")]
+    found = diagnose(frame)[0]
+    assert found.evidence.startswith("Rows of one size differ by 27 % (one standard deviation)")
+    assert "--by" in found.next_step
+    assert told(shape(*law, rows=3, noise=0.05)) == []
+
+
 def test_a_floor_is_the_likelier_cause_of_a_bend_without_edges() -> None:
     found = findings(3, Options(floor=0.2))
     bend = [f for f in found if f.kind.startswith("bend")]

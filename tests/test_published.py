@@ -10,7 +10,8 @@ import pytest
 
 import tiny
 from steep import Study
-from steep.answers import Source, comparison_of, forecasts_of, report_of
+from steep.answers import Source, forecasts_of, report_of
+from steep.comparisons import comparison_of
 from steep.config import QuestionError
 from steep.folder import StoreError
 from steep.published import Published, tables

@@ -13,7 +13,6 @@ from steep.config import QuestionError
 from steep.records import (
     Analysis,
     Backtest,
-    Comparison,
     Curve,
     Finding,
     Fit,
@@ -219,89 +218,18 @@ def _place(text: str) -> tuple[float, bool]:
     return value * _SUFFIX.get(suffix, 1.0), False
 
 
-def target_of(text: str) -> float:
+def target_of(text: str, option: str = "--target") -> float:
     """'5%' is 0.05."""
     try:
         value = float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)
     except ValueError:
         value = 0.0
     if not 0 < value < math.inf:
-        raise QuestionError(f"--target {text!r}: write an error such as 0.05 or 5%")
+        raise QuestionError(f"{option} {text!r}: write an error such as 0.05 or 5%")
     return value
 
 
 # ---------------------------------------------------------------- questions asked of fits
-
-
-def comparison_of(
-    sources: Sequence[Source],
-    *,
-    margin: float = 0.1,
-    error: float | None = None,
-    level: float = 0.9,
-) -> Comparison:
-    """Curves of several sources, or of one table that ``by`` splits, compared each with each.
-
-    Of a study its first curve counts. Studies are paired by size, and share the noise of V, only
-    where they share data and split: same files, same validation items."""
-    from steep.compare import compare
-
-    if not 0 < margin < 1:
-        raise QuestionError("--margin: a share of the slope between 0 and 1")
-    if error is not None and not 0 < error < math.inf:
-        raise QuestionError("--error: a positive number")
-    curves: dict[str, Fit] = {}
-    for source in sources:
-        found = fits_of(source, level)
-        for curve in found[:1] if source.is_study else found:
-            name = Path(source.path).name if source.is_study else curve.name
-            curves[_unused(name, curves, source)] = curve.fit
-    if len(curves) < 2:
-        raise QuestionError("one curve cannot be compared: give another source, or split with --by")
-    shared: dict[str, Any] = {}
-    if all(source.is_study for source in sources):
-        if _share_data(sources):
-            from steep.shared_items import items_se
-
-            items = {n: _best_items(s) for n, s in zip(curves, sources, strict=True)}
-            shared = {"items_se": items_se(items)}
-        else:
-            shared = {"paired": False, "shared_validation": False}
-    try:
-        return compare(curves, margin=margin, error=error, level=level, **shared)
-    except ValueError as problem:  # other units or metrics
-        raise QuestionError(str(problem)) from None
-
-
-def _unused(name: str, curves: dict[str, Fit], source: Source) -> str:
-    if name not in curves:
-        return name
-    full = f"{name} ({source.path})"
-    return full if full not in curves else f"{full} {len(curves)}"
-
-
-def _best_items(source: Source) -> Any:
-    from steep.published import Published
-    from steep.shared_items import best_items
-
-    study = source.study()
-    if isinstance(study, Published):
-        return study.best_items()
-    return best_items(study, study.analyse())
-
-
-def _share_data(sources: Sequence[Source]) -> bool:
-    """Whether all were trained on the same files and validated on the same items."""
-    from steep.published import Published, validation_digest
-
-    def data(source: Source) -> tuple[dict[str, str], str]:
-        study = source.study()
-        if isinstance(study, Published):
-            return dict(study.about["files"]), study.about["validation"]
-        return dict(study.cut.files), validation_digest(study)
-
-    first, *others = map(data, sources)
-    return all(other == first for other in others)
 
 
 def findings_of(

@@ -42,12 +42,10 @@ NEAR = 1e-6
 """Relative difference below which two sizes are the same one."""
 BENT, VISIBLE = 0.02, 0.05
 """Error rate and change of slope from which on a curve is called bent."""
+ABOUT_100, RATE_AND_PERCENT = 1.5, (10.0, 1000.0)
+"""Errors that are 100 times those of the other curve, give or take this factor, are in another
+unit; so are errors above 1 beside errors below it, this many times as large."""
 DRAWS = 4000
-
-OWN_VALIDATION = (
-    "The validation set's noise counts as if each curve had its own: shared items make the "
-    "offset surer than its interval."
-)
 
 _DIFFERENCE = (0.0, 1.0, 0.0, -1.0)
 _OFFSET = (1.0, 0.0, -1.0, 0.0)
@@ -83,12 +81,14 @@ def compare(
     if error is not None and not error > 0:
         raise ValueError(f"an error must be positive, not {error}")
     unit, metric = _common_terms(named)
-    ask = _Ask(margin, level, error, paired, shared_validation, items_se, metric)
+    ask = _Ask(margin, level, error, paired, shared_validation, items_se, unit, metric)
     sides = [_side(name, curve, x, y) for name, curve in named.items()]
     pairs = tuple(_pair(a, b, ask) for a, b in combinations(sides, 2))
-    notes: tuple[str, ...] = ()
+    notes = comparing.notes_of_curves({side.name: side.notes for side in sides})
+    if paired is None and items_se is None and any(p.paired for p in pairs):
+        notes += (comparing.BY_SIZE,)
     if len(pairs) > 1:
-        notes = (f"{len(pairs)} pairs, each at its own level: some will differ by chance.",)
+        notes += (f"{len(pairs)} pairs, each at its own level: some will differ by chance.",)
     return Comparison(
         tuple(named), pairs, margin, level, comparing.headline(pairs), unit, metric, notes=notes
     )
@@ -105,6 +105,7 @@ class _Ask:
     paired: bool | None
     shared_validation: bool
     items_se: float | Mapping[tuple[str, str], float] | None
+    unit: str
     metric: str
 
 
@@ -118,6 +119,7 @@ class _Side:
     y: Array
     known: Array | None
     validation: float | None
+    notes: tuple[str, ...]
 
     def between(self, start: float, end: float) -> Series:
         keep = (self.samples > start * (1 - NEAR)) & (self.samples < end * (1 + NEAR))
@@ -149,15 +151,17 @@ def _common_terms(named: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _side(name: str, curve: Any, x: str, y: str) -> _Side:
-    validation = None
+    validation: float | None = None
+    notes: tuple[str, ...] = ()
     if isinstance(curve, Fit):
-        used, validation = curve.used, curve.noise.validation
+        used, validation, notes = curve.used, curve.noise.validation, curve.notes
     elif hasattr(curve, "columns"):
         missing = [c for c in (x, y) if c not in curve]
         if missing:
             raise ValueError(f"{name} has no column {missing[0]!r}, but {list(curve.columns)}")
         se = curve["se"].to_numpy(float) if "se" in curve else None
-        used = curve_from_arrays(curve[x].to_numpy(float), curve[y].to_numpy(float), se).used
+        made = curve_from_arrays(curve[x].to_numpy(float), curve[y].to_numpy(float), se)
+        used, notes = made.used, made.notes
     else:
         used = curve_from_points(tuple(curve)).used
     known = [p.se_log for p in used]
@@ -168,6 +172,7 @@ def _side(name: str, curve: Any, x: str, y: str) -> _Side:
         np.log([p.error for p in used]),
         None if any(not k for k in known) else np.square(np.array(known, float)),
         validation,
+        notes,
     )
 
 
@@ -199,9 +204,12 @@ def _pair(a: _Side, b: _Side, ask: _Ask) -> Pair:
     else:
         lines = separate_lines(one, two)
     lines, caveats = _with_validation(lines, a, b, ask)
-    judged = _judged(a, b, ask, lines, one, two, caveats)
-    sentences = (*judged.sentences, *_bent(a.name, one), *_bent(b.name, two))
-    return replace(judged, start=start, end=end, paired=paired, sentences=sentences)
+    errors = tuple((float(np.exp(y.min())), float(np.exp(y.max()))) for _, y, _ in (one, two))
+    pair = Pair(a.name, b.name, "ok", start, end, n, errors, paired)
+    judged = _judged(pair, ask, lines, one, two)
+    said = comparing.sentences(judged, ask.unit, ask.metric, _common_slope(lines)[0])
+    sentences = (*said, *caveats, *_bent(a.name, one), *_bent(b.name, two))
+    return replace(judged, sentences=sentences)
 
 
 def _bent(name: str, curve: Series) -> tuple[str, ...]:
@@ -236,47 +244,44 @@ def _with_validation(
         caveats: tuple[str, ...] = ()
     elif a.validation is not None and b.validation is not None:
         variances = (a.validation**2, b.validation**2)
-        caveats = (OWN_VALIDATION,) if ask.shared_validation else ()
+        caveats = (comparing.OWN_VALIDATION,) if ask.shared_validation else ()
     else:
-        return lines, ("What the validation set adds to the offset is not known here.",)
+        return lines, (comparing.NO_VALIDATION,)
     block = np.diag([variances[0], 0.0, variances[1], 0.0])
     return TwoLines(lines.centre, lines.theta, (*lines.parts, (block, 1e6)), lines.points), caveats
 
 
-def _judged(
-    a: _Side,
-    b: _Side,
-    ask: _Ask,
-    lines: TwoLines,
-    one: Series,
-    two: Series,
-    caveats: tuple[str, ...],
-) -> Pair:
-    slopes = [_interval(lines, c, ask.level) for c in ((0, 1, 0, 0), (0, 0, 0, 1))]
+def _judged(pair: Pair, ask: _Ask, lines: TwoLines, one: Series, two: Series) -> Pair:
     delta = lines.contrast(_DIFFERENCE)
     typical = abs(_common_slope(lines)[0])
     same, different = _powers(delta.se, delta.df, ask.margin * typical, ask.level)
     verdict = _verdict(lines, ask, same)
-    multiplier, at, any_error, about = _multiplier(lines, ask, verdict, one, two)
-    pair = Pair(
-        a.name,
-        b.name,
-        "ok",
-        points=(len(one[0]), len(two[0])),
-        slopes=tuple(slopes),
+    pair = replace(
+        pair,
+        slopes=tuple(_interval(lines, c, ask.level) for c in ((0, 1, 0, 0), (0, 0, 0, 1))),
         difference=_interval(lines, _DIFFERENCE, ask.level),
         verdict=verdict,
         margin=ask.margin,
         power_same=same,
         power_different=different,
         smallest_margin=_smallest_margin(delta.se, delta.df, ask.level) / typical,
-        multiplier=multiplier,
-        multiplier_at=at,
-        any_error=any_error,
-        crossing=_crossing(lines, ask.level, one, two),
     )
-    said = comparing.sentences(pair, ask.metric, typical)
-    return replace(pair, sentences=(*said, *about, *caveats))
+    if not all(s < 0 for s in lines.theta[[1, 3]]):
+        pair = replace(pair, no_multiplier="an error does not fall")
+    elif _mixed_units(lines, one[1], two[1]):
+        return replace(pair, no_multiplier="mixed units")
+    else:
+        pair = _with_multiplier(pair, lines, ask)
+    return replace(pair, crossing=_crossing(lines, ask.level, one, two))
+
+
+def _mixed_units(lines: TwoLines, one: Array, two: Array) -> bool:
+    """Whether one curve seems to be in percent and the other in fractions."""
+    times = float(np.exp(abs(lines.theta[0] - lines.theta[2])))
+    beside_1 = one.min() > 0 >= two.max() or two.min() > 0 >= one.max()
+    return 100 / ABOUT_100 < times < 100 * ABOUT_100 or (
+        beside_1 and RATE_AND_PERCENT[0] < times < RATE_AND_PERCENT[1]
+    )
 
 
 def _interval(lines: TwoLines, c: Sequence[float], level: float) -> Interval:
@@ -328,26 +333,30 @@ def _smallest_margin(se: float, df: float, level: float) -> float:
 # ---------------------------------------------------------------- how much data is it worth?
 
 
-def _multiplier(
-    lines: TwoLines, ask: _Ask, verdict: str, one: Series, two: Series
-) -> tuple[Interval | None, float | None, bool, tuple[str, ...]]:
-    """Data of the first over data of the second at one error; the error; whether at any; notes."""
+def _with_multiplier(pair: Pair, lines: TwoLines, ask: _Ask) -> Pair:
+    """Data of the first over data of the second: at one error, or at any that both measured."""
     slope, contrast = _common_slope(lines)
-    if not slope < 0 or not all(s < 0 for s in lines.theta[[1, 3]]):
-        return None, None, False, ("Where an error does not fall, no data makes up for it.",)
-    low, high = max(one[1].min(), two[1].min()), min(one[1].max(), two[1].max())
+    (low_a, high_a), (low_b, high_b) = np.log(pair.errors)
+    low, high = max(low_a, low_b), min(high_a, high_b)
     middle = 0.5 * (low + high) if low < high else 0.5 * float(lines.theta[0] + lines.theta[2])
-    if ask.error is None and verdict != "different exponents":
-        at = None if verdict == "same exponent" else float(np.exp(middle))
-        kind, lower, upper = ratio_set(_OFFSET, contrast, lines, ask.level)
-        value = -lines.contrast(_OFFSET).value / slope
-        ends = (_exp(lower), _exp(upper)) if kind == "inside" else (None, None)
-        return Interval(_exp(value), *ends, ask.level), at, at is None, ()
     at = float(np.exp(middle)) if ask.error is None else ask.error
-    notes: tuple[str, ...] = ()
-    if not low - 1e-9 <= np.log(at) <= high + 1e-9:
-        notes = ("That error was not measured on both curves: the multiplier extrapolates.",)
-    return _multiplier_at(lines, float(np.log(at)), ask.level), at, False, notes
+    extrapolates = not low - 1e-9 <= np.log(at) <= high + 1e-9
+    any_error = ask.error is None and pair.verdict == "same exponent" and not extrapolates
+    if ask.error is None and pair.verdict != "different exponents":
+        kind, lower, upper = ratio_set(_OFFSET, contrast, lines, ask.level)
+        ends = (_exp(lower), _exp(upper)) if kind == "inside" else (None, None)
+        value = _exp(-lines.contrast(_OFFSET).value / slope)
+        found = Interval(value, *ends, ask.level)
+    else:
+        found = _multiplier_at(lines, float(np.log(at)), ask.level)
+    return replace(
+        pair,
+        multiplier=found,
+        multiplier_at=None if any_error else at,
+        any_error=any_error,
+        extrapolates=extrapolates,
+        no_multiplier="" if found.value else "too far apart",
+    )
 
 
 def _multiplier_at(lines: TwoLines, log_error: float, level: float) -> Interval:

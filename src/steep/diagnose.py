@@ -9,31 +9,37 @@ the curve takes its noise from the curve itself and allows for the number of poi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from steep.columns import LOSSES
 from steep.evidence import Search, examine
 from steep.laws import LAWS
 from steep.laws.law import Array
 from steep.present import numbers
+from steep.present.numbers import relative
 from steep.records import BestFit, Finding, Fit, Measurement, Point
+from steep.searches import NOTE, SERIOUS, WARNING, faults
 from steep.stats import trend
-from steep.stats.curve import curve_from_arrays, curve_from_points
-from steep.stats.line import fit_line
+from steep.stats.curve import Curve, curve_from_arrays, curve_from_points
+from steep.stats.line import Line, fit_line
+from steep.stats.noise import GIVEN_DF
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SERIOUS, WARNING, NOTE = "serious", "warning", "note"
 _ORDER = (SERIOUS, WARNING, NOTE)
 SURE, LIKELY = 0.005, 0.03
 """Error rates of a serious finding and of a warning about points, over all points together."""
 VISIBLE = 0.01
 """Deviations of log error below this are not worth a word, however sure."""
+FLAT = 0.02
+"""A curve that is less steep than this, for all that is known, does not fall."""
+ROUNDING = 1e-9
+"""Of log error: what numbers that are equal differ by."""
 
 
 def diagnose(
@@ -62,10 +68,15 @@ def diagnose(
     about = _curve(given, search, x, y)
     if validation_items is not None:
         _counts(about, validation_items)
-    findings = [*_outcome(about), *_off_trend(about), *_rises(about), *_noise(about)]
-    findings += [*_validation(about, search, validation_items), *_bend(about, search)]
-    findings += _replication(about, search)
-    findings += [*_ladder(search), *_grids(search), *_ends(search), *_engines(search)]
+    mixed = _mixed_rows(about)
+    if mixed:  # what they differ by is no noise
+        about = replace(about, known=None)
+    rises = _rises(about)
+    findings = [*_outcome(about), *_off_trend(about), *mixed, *rises]
+    if not rises:  # else a turn would pass for noise, for a floor or for small data
+        findings += [*_noise(about), *_bend(about, search)]
+    findings += [*_validation(about, search, validation_items), *_replication(about, search)]
+    findings += faults(search)
     return tuple(sorted(findings, key=lambda f: _ORDER.index(f.severity)))
 
 
@@ -77,9 +88,17 @@ class _About:
     x: Array
     y: Array
     known: Array | None
+    """Variances: those of standard errors that were given, else of repeated rows."""
+    df: float
+    """Degrees of freedom of ``known``."""
     fit: Fit | None
     unit: str
     metric: str
+
+    @property
+    def given(self) -> bool:
+        """Standard errors came with the points."""
+        return bool(self.points) and all(p.se_log for p in self.points)
 
     def where(self, i: int) -> str:
         return f"{numbers.exact(self.points[i].samples)} {self.unit}"
@@ -96,25 +115,29 @@ def _curve(given: Any, search: Search, x: str, y: str) -> _About:
     unit, metric, fit = "samples", "error", None
     if isinstance(given, Fit):
         fit, unit, metric, points = given, given.unit, given.metric, given.used
-    elif hasattr(given, "columns"):
-        se = given["se"].to_numpy(float) if "se" in given else None
-        columns = [given[name].to_numpy(float) for name in (x, y)]
-        points = curve_from_arrays(columns[0], columns[1], se).used
-    elif given is not None:
-        points = curve_from_points(tuple(given)).used
+        within, df = (given.noise.replicate or 0.0) ** 2, given.noise.replicate_df
     else:
-        points = curve_from_points(search.points).used
+        curve = _points_of(given, search, x, y)
+        points, df = curve.used, curve.within_df
+        within = curve.within_squares / max(df, 1)
     if search.unit and fit is None:
         unit = search.unit
     logs = np.log([[p.samples, p.error] for p in points]).reshape(-1, 2)
-    known = [p.se_log for p in points]
-    variance = None if not all(known) else np.square(np.array(known, float))
-    return _About(points, logs[:, 0], logs[:, 1], variance, fit, unit, metric)
+    about = _About(points, logs[:, 0], logs[:, 1], None, 0.0, fit, unit, metric)
+    if about.given:
+        se = np.array([p.se_log for p in points], float)
+        return replace(about, known=np.square(se), df=GIVEN_DF)
+    if within > 0:
+        return replace(about, known=within / np.array([p.replicates for p in points]), df=float(df))
+    return about
 
 
-def _percent(log_ratio: float) -> str:
-    """A difference of log error as a relative one."""
-    return f"{numbers.number(100 * abs(float(np.expm1(log_ratio))), 2)} %"
+def _points_of(given: Any, search: Search, x: str, y: str) -> Curve:
+    if hasattr(given, "columns"):
+        se = given["se"].to_numpy(float) if "se" in given else None
+        columns = [given[name].to_numpy(float) for name in (x, y)]
+        return curve_from_arrays(columns[0], columns[1], se)
+    return curve_from_points(search.points if given is None else tuple(given))
 
 
 # ---------------------------------------------------------------- the curve
@@ -144,7 +167,7 @@ def _off_trend(about: _About) -> list[Finding]:
             continue
         side = "above" if point.excess > 0 else "below"
         evidence = (
-            f"{about.error(point.index)} lies {_percent(point.excess)} {side} what the other "
+            f"{about.error(point.index)} lies {relative(point.excess)} {side} what the other "
             f"points make expected ({about.measured(float(np.exp(point.expected)))}), "
             f"{numbers.number(abs(point.t), 2)} standard errors."
         )
@@ -165,50 +188,129 @@ def _off_trend(about: _About) -> list[Finding]:
     return found
 
 
+def _mixed_rows(about: _About) -> list[Finding]:
+    """Repeated rows whose differences cannot be chance: their means are too good for it."""
+    if about.known is None or about.given or len(about.points) < 5:
+        return []
+    scatter, p = trend.alike(about.x, about.y, about.known, about.df)
+    if p > SURE:
+        return []
+    rows = np.array([p.replicates for p in about.points])
+    apart = relative(float(np.mean(about.known * rows)) ** 0.5)
+    evidence = (
+        f"Rows of one size differ by {apart} (one standard deviation), yet their means lie within "
+        f"{relative(max(scatter, VISIBLE))} of a smooth curve: they do not differ by chance."
+    )
+    step = (
+        "Are they settings or models (learning rates, epochs, folds) and not seeds? Keep the best "
+        "row of each size, or tell the curves apart with --by."
+    )
+    return [Finding("mixed rows", SERIOUS, "the whole curve", evidence, step)]
+
+
 def _rises(about: _About) -> list[Finding]:
+    if len(about.points) >= 4:
+        line = fit_line(about.x, about.y, about.known)
+        visible = line.slope * float(about.x[-1] - about.x[0]) > VISIBLE
+        if visible and float(stdtr(line.df, -_t(line))) < SURE:
+            slope = numbers.estimate(line.slope, *_ends(line))
+            evidence = f"The error rises with more {about.unit}: the slope is {slope}."
+            step = (
+                "Is it an accuracy (--higher-is-better), and are these the sizes of the training "
+                "sets? No law here is of an error that rises."
+            )
+            return [Finding("not monotone", SERIOUS, "the whole curve", evidence, step)]
     found = []
-    for rise in trend.rises(about.x, about.y, about.known):
-        p = rise.p * (len(about.points) - 1)
-        if rise.excess < VISIBLE or p > LIKELY:
+    for rise in trend.rises(about.x, about.y, about.known, about.df, LIKELY):
+        if rise.excess < VISIBLE:
             continue
+        first, last = (about.points[i].samples for i in (rise.start, rise.end))
+        by = "by the scatter of the other sizes" if about.known is None else "of that difference"
+        evidence = (
+            f"The error rises from {about.error(rise.start)} to {about.error(rise.end)}, "
+            f"{numbers.number(rise.t, 2)} standard errors {by}."
+        )
         found.append(
             Finding(
                 "not monotone",
-                SERIOUS if p < SURE else WARNING,
-                f"{about.where(rise.index)} to {about.where(rise.index + 1)}",
-                f"The error rises from {about.error(rise.index)} to "
-                f"{about.error(rise.index + 1)}, {numbers.number(rise.t, 2)} standard errors of "
-                "the curve's own noise.",
-                "Repeat both sizes with more seeds; a rise that stays (double descent, a sorted "
-                "training set) is outside every law here.",
+                SERIOUS if rise.p < SURE else WARNING,
+                f"{numbers.exact(first)} to {numbers.exact(last)} {about.unit}",
+                evidence,
+                _after_a_rise(about, rise),
             )
         )
     return found
 
 
+def _after_a_rise(about: _About, rise: trend.Rise) -> str:
+    repeat = "Repeat both sizes with more seeds"
+    if about.known is not None:  # it is no matter of seeds
+        repeat = "Search both sizes again (learning rates, model sizes, length of training)"
+    if rise.end == len(about.points) - 1:
+        return (
+            f"{repeat}, and look at the data that came last (another source, wrong labels, a "
+            "sorted training set). A rise that stays is outside every law here: no forecast holds."
+        )
+    return (
+        f"{repeat}. A rise that stays (double descent, a sorted training set) is outside every "
+        "law here: fit the sizes beyond it by themselves."
+    )
+
+
+def _t(line: Line) -> float:
+    return line.slope / max(float(line.covariance[1, 1]), 1e-24) ** 0.5
+
+
+def _ends(line: Line) -> tuple[float, float]:
+    """Of the 90 % interval of the slope."""
+    half = float(stdtrit(line.df, 0.95)) * float(line.covariance[1, 1]) ** 0.5
+    return line.slope - half, line.slope + half
+
+
 def _noise(about: _About) -> list[Finding]:
     if len(about.points) < 4:
         return []
+    if float(np.ptp(about.y)) < ROUNDING:
+        return [_flat(f"The error is {about.error(0)} at every size.")]
     line = fit_line(about.x, about.y, about.known)
-    half = float(stdtrit(line.df, 0.95)) * float(line.covariance[1, 1]) ** 0.5
-    if line.slope + half >= 0:
-        ends = (line.slope - half, line.slope + half)
-        evidence = (
-            f"The slope is {numbers.estimate(line.slope, *ends)}: the points do not show that "
-            "the error falls at all."
-        )
-        step = "More seeds per size, or sizes over a wider range: noise hides the trend."
-        return [Finding("noise", SERIOUS, "the whole curve", evidence, step)]
-    scatter = line.variance**0.5
+    scatter = min(trend.roughness(about.x, about.y), line.variance**0.5)
+    known = 0.0 if about.known is None else float(np.mean(about.known)) ** 0.5
+    unexplained = scatter > 2 * known
+    noise = scatter if unexplained else known
+    steepest, shallowest = _ends(line)
+    if shallowest >= 0 and not 0 < 3 * known < (about.y[0] - about.y[-1]) / 2**0.5:
+        return [_no_fall(line.slope, steepest, shallowest)]
     fall = -line.slope * float(np.median(np.diff(about.x)))
-    if scatter < fall:
+    if noise < fall or fall <= 0:
         return []
-    evidence = (
-        f"Points scatter by {_percent(scatter)} about a line that falls by {_percent(-fall)} from "
-        "one size to the next."
-    )
+    what = f"Points scatter by {relative(scatter)}"
     step = "Neighbouring sizes cannot be told apart: replicate them, or space them wider."
+    if not unexplained:
+        what = f"One point is known to within {relative(known)} (one standard error)"
+    elif known > 0:
+        what += f", more than their own noise of {relative(known)}"
+        step = "Search every size again (learning rates, model sizes): more seeds will not help."
+    evidence = f"{what}; the error falls by {relative(-fall)} from one size to the next."
     return [Finding("noise", WARNING, "the whole curve", evidence, step)]
+
+
+def _no_fall(slope: float, steepest: float, shallowest: float) -> Finding:
+    """Nothing shows that the error falls: because it is flat, or because it is noisy."""
+    said = f"The slope is {numbers.estimate(slope, steepest, shallowest)}: "
+    if steepest > -FLAT and shallowest < FLAT:
+        gain = relative(steepest * float(np.log(2)))
+        return _flat(f"{said}twice the data takes {gain} off the error at the most.")
+    evidence = f"{said}the points do not show that the error falls at all."
+    step = "More seeds per size, or sizes over a wider range: noise hides the trend."
+    return Finding("noise", SERIOUS, "the whole curve", evidence, step)
+
+
+def _flat(evidence: str) -> Finding:
+    step = (
+        "More data does not help here. At the level of a guess, do the models learn at all? "
+        "Below it, are labels the limit, or models that are too small?"
+    )
+    return Finding("flat", SERIOUS, "the whole curve", evidence, step)
 
 
 def _counts(about: _About, items: int) -> None:
@@ -235,21 +337,21 @@ def _validation_se(about: _About, search: Search, items: int | None) -> tuple[fl
     last = about.points[-1]
     if last.se_log is not None and not search.points:
         return last.se_log, "The standard error given with the largest size"
-    relative = max(0.0, (1 - last.error) / (last.error * items)) ** 0.5
-    return relative, f"One standard error of {numbers.exact(items)} validation items"
+    share = max(0.0, (1 - last.error) / (last.error * items)) ** 0.5
+    return share, f"One standard error of {numbers.exact(items)} validation items"
 
 
 def _validation(about: _About, search: Search, items: int | None) -> list[Finding]:
-    relative, what = _validation_se(about, search, items)
-    if relative is None or len(about.points) < 2:
+    share, what = _validation_se(about, search, items)
+    if share is None or len(about.points) < 2:
         return []
     fall = float(about.y[-2] - about.y[-1])
-    severity = SERIOUS if relative > 0.3 else WARNING if relative > max(fall, 0.05) else None
+    severity = SERIOUS if share > 0.3 else WARNING if share > max(fall, 0.05) else None
     if severity is None:
         return []
     evidence = (
-        f"{what} is {numbers.number(100 * relative, 2)} % of the error; the last step of the "
-        f"curve changes it by {_percent(-fall)}."
+        f"{what} is {numbers.number(100 * share, 2)} % of the error; the last step of the "
+        f"curve changes it by {relative(-fall)}."
     )
     step = (
         "Use more validation items: four times as many halve it. The slope suffers less than "
@@ -285,104 +387,4 @@ def _replication(about: _About, search: Search) -> list[Finding]:
 would change is not measured."
         step = "permutations: 2 or more in the spec measures it."
         found.append(Finding("draw of the data", NOTE, "the whole curve", evidence, step))
-    return found
-
-
-# ---------------------------------------------------------------- the search
-
-
-def _shards(best_fits: Sequence[BestFit]) -> str:
-    """Which shards, in words: their sizes."""
-    sizes = [numbers.exact(b.samples) for b in best_fits]
-    text = sizes[0] if len(sizes) == 1 else f"{', '.join(sizes[:-1])} and {sizes[-1]}"
-    return f"{text} {best_fits[0].unit}"
-
-
-def _ladder(search: Search) -> list[Finding]:
-    plateau = [p.best for p in search.ladder if p.plateau]
-    high = [p.best for p in search.ladder if p.edge == "high" and not p.plateau]
-    low = [p.best for p in search.ladder if p.edge == "low" and not p.plateau]
-    found = []
-    if high:
-        evidence = f"The best model is the largest tried ({_sizes(high)})."
-        step = "Extend the ladder upwards: the best-fit error may be lower still."
-        severity = SERIOUS if search.too_small else WARNING
-        found.append(Finding("edge", severity, _shards(high), evidence, step))
-    if low:
-        evidence = f"The best model is the smallest tried ({_sizes(low)})."
-        step = "Extend the ladder downwards, or read the size law as one-sided here."
-        found.append(Finding("edge", NOTE, _shards(low), evidence, step))
-    if plateau:
-        evidence = f"Larger models are as good as {_sizes(plateau, adequate=True)} within noise."
-        step = "The smallest adequate size enters the size law; more seeds would narrow it."
-        found.append(Finding("plateau", NOTE, _shards(plateau), evidence, step))
-    return found
-
-
-def _sizes(best_fits: Sequence[BestFit], adequate: bool = False) -> str:
-    sizes = sorted({b.adequate.size if adequate else b.best.size for b in best_fits})
-    return f"size {', '.join(str(s) for s in sizes)}"
-
-
-def _grids(search: Search) -> list[Finding]:
-    found = []
-    for grid in search.grids:
-        where = f"{numbers.exact(grid.samples)} {grid.unit}"
-        value = f"{grid.name} {numbers.number(grid.value)}"
-        evidence = (
-            f"The best {value} is at the edge of the {len(grid.values)} values tried, and "
-            f"{_percent(grid.advantage)} better than the next."
-        )
-        step = "Try values beyond it: the best-fit error may be lower still."
-        severity = WARNING
-        if len(grid.values) > 2 and grid.advantage > 0.05 and grid.sure:
-            severity = SERIOUS
-        found.append(Finding("undertuned", severity, where, evidence, step))
-    for name, values in search.inconsistent:
-        said = ", ".join(numbers.number(v) for v in values)
-        evidence = f"From the smallest shard to the largest the best {name} goes {said}."
-        step = "An optimum that jumps is not found yet: compare the values at more shards or seeds."
-        found.append(Finding("undertuned", WARNING, name, evidence, step))
-    return found
-
-
-def _ends(search: Search) -> list[Finding]:
-    found = []
-    if search.capped:
-        evidence = "The best-fit model met the cap on steps while improving: an upper bound."
-        severity = SERIOUS if 2 * len(search.capped) > search.shards else WARNING
-        step = "Raise stop.max_steps; capped best fits stay out of the fit."
-        found.append(Finding("capped", severity, _shards(search.capped), evidence, step))
-    if search.improving:
-        gain = float(np.median([gain for _, gain in search.improving]))
-        evidence = f"The last evaluation was the best one, {_percent(gain)} better than before it."
-        severity = SERIOUS if gain > 0.05 and 2 * len(search.improving) > search.shards else WARNING
-        where = _shards([b for b, _ in search.improving])
-        step = "Train longer: more patience, or more steps."
-        found.append(Finding("still improving", severity, where, evidence, step))
-    for word, count, at_best in search.lost:
-        share = count / search.trials
-        severity = SERIOUS if share > 0.5 else WARNING if share > 0.2 or at_best else NOTE
-        best = ", some of them seeds of a best-fit model" if at_best else ""
-        evidence = f"{count} of {search.trials} trials {word}{best}."
-        steps = {
-            "diverged": "Lower the largest learning rates, or clip gradients.",
-            "failed": "Their reasons are in results/trials.csv.",
-            "timed out": "Raise the time limit, or drop the largest sizes.",
-        }
-        found.append(Finding(word, severity, "the trials", evidence, steps[word]))
-    return found
-
-
-def _engines(search: Search) -> list[Finding]:
-    found = []
-    for what, values, by_size in search.mixed:
-        evidence = f"One curve holds trials of {len(values)} {what}: {', '.join(values)}."
-        step = "Run all trials of a curve alike: equal seeds then give equal runs."
-        severity = SERIOUS if what == "engines" else WARNING
-        if by_size:  # each size keeps to one: a rule of the engine, not a change half-way
-            evidence += " Every model size keeps to one of them."
-            step = "Nothing, where they agree: each is checked against torch when it is loaded."
-            severity = NOTE
-        found.append(Finding("mixed engines", severity, "the trials", evidence, step))
     return found

@@ -127,8 +127,11 @@ def compare(
         float, typer.Option(help="Share of the slope within which exponents are the same.")
     ] = 0.10,
     error: Annotated[
-        float | None, typer.Option(help="The error at which the data multiplier is wanted.")
+        str | None, typer.Option(help="Where the data multiplier is wanted: 0.05 or 5%.")
     ] = None,
+    unpaired: Annotated[
+        bool, typer.Option("--unpaired", help="Equal sizes are not of the same data.")
+    ] = False,
     x: X = None,
     y: Y = None,
     by: By = None,
@@ -138,20 +141,19 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Same exponent? How much data is one worth of the other? Where do they cross?"""
-    from steep.answers import Source, comparison_of
+    from steep.answers import Source
+    from steep.comparisons import comparison_of
 
     tables = [Source(path, x, y, by, se, None, higher_is_better) for path in sources]
-    found = comparison_of(tables, margin=margin, error=error, level=level)
+    paired = False if unpaired else None
+    found = comparison_of(tables, margin=margin, error=error, level=level, paired=paired)
     if as_json:
         print_record(found)
         return
-    typer.echo(found.sentence)
-    for pair in found.pairs:
-        title(f"{pair.first} against {pair.second}", len(found.pairs) + 1)
-        for sentence in pair.sentences:
-            typer.echo(sentence)
-    for note in found.notes:
-        typer.echo(note)
+    from steep.present.comparing import lines
+
+    for line in lines(found):
+        typer.echo(line)
 
 
 def diagnose(

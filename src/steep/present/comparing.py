@@ -3,22 +3,63 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from steep.present import numbers
-from steep.records import Interval, Pair
+from steep.records import Comparison, Interval, Pair
+
+OWN_VALIDATION = (
+    "The validation set's noise counts as if each curve had its own: shared items make the "
+    "offset surer than its interval."
+)
+NO_VALIDATION = "What the validation set adds to the offset is not known here."
+BY_SIZE = (
+    "Only their sizes pair these curves: where equal sizes are not the same data, compare without "
+    "pairing (--unpaired)."
+)
+_HEADLINE = 2
+"""Sentences of a pair that answer the question: the verdict and the multiplier."""
 
 
-def sentences(pair: Pair, metric: str, slope: float) -> tuple[str, ...]:
-    """Verdict, data multiplier and crossing of a pair whose curves have the mean ``slope``."""
-    said = (_say_verdict(pair, abs(slope)), _say_multiplier(pair, metric), _say_crossing(pair))
+def sentences(pair: Pair, unit: str, metric: str, slope: float) -> tuple[str, ...]:
+    """Verdict, data multiplier (or why there is none) and crossing of a pair whose curves have the
+    mean ``slope``; then how it was compared, and what that could have shown."""
+    said = (
+        _say_verdict(pair, abs(slope)),
+        _say_multiplier(pair, metric),
+        _say_crossing(pair, unit),
+        _say_how(pair, unit),
+        _say_power(pair),
+    )
     return tuple(s for s in said if s)
+
+
+def notes_of_curves(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """What was done to the input of each curve, by name; once for all where it is the same."""
+    told: dict[str, list[str]] = {}
+    for name, said in notes.items():
+        for note in said:
+            told.setdefault(note, []).append(name)
+    return tuple(
+        note if len(names) == len(notes) else f"{', '.join(names)}: {note}"
+        for note, names in told.items()
+    )
+
+
+def lines(found: Comparison) -> list[str]:
+    """What ``steep compare`` prints: the answer, the pairs, and what was done to the input."""
+    if len(found.pairs) == 1:
+        return [found.sentence, *found.pairs[0].sentences[_HEADLINE:], *found.notes]
+    told = [found.sentence]
+    for pair in found.pairs:
+        told += ["", f"{pair.first} against {pair.second}", *pair.sentences]
+    return [*told, "", *found.notes]
 
 
 def headline(pairs: Sequence[Pair]) -> str:
     """The answer: one pair's verdict and multiplier, or how many pairs got which verdict."""
     if len(pairs) == 1:
-        return " ".join(pairs[0].sentences[:2])
+        return " ".join(pairs[0].sentences[:_HEADLINE])
     told = Counter(p.verdict for p in pairs)
     said = [f"{verdict}: {count} of {len(pairs)} pairs" for verdict, count in told.most_common()]
     return "; ".join(said) + "."
@@ -27,7 +68,7 @@ def headline(pairs: Sequence[Pair]) -> str:
 def _say_verdict(pair: Pair, typical: float) -> str:
     percent = numbers.Scale("", 100.0 / typical, "%")
     margin = numbers.share(pair.margin)
-    difference = numbers.interval(pair.difference, percent)
+    difference = numbers.interval(_rounded(pair.difference), percent)
     if pair.verdict == "same exponent":
         return (
             f"{pair.first} and {pair.second} have the same exponent: their slopes differ by "
@@ -47,7 +88,18 @@ def _say_verdict(pair: Pair, typical: float) -> str:
     )
 
 
+def _rounded(found: Interval | None) -> Interval | None:
+    """Slopes of curves that are copies of each other differ by rounding errors only."""
+    if found is None or found.value is None or found.lower is None or found.upper is None:
+        return found
+    value, lower, upper = (round(v, 6) + 0.0 for v in (found.value, found.lower, found.upper))
+    return Interval(value, lower, upper, found.level)
+
+
 def _say_multiplier(pair: Pair, metric: str) -> str:
+    how = numbers.scale(metric, max((high for _, high in pair.errors), default=None))
+    if pair.no_multiplier:
+        return _say_no_multiplier(pair, how)
     k = pair.multiplier
     if k is None or k.value is None:
         return ""
@@ -60,23 +112,69 @@ def _say_multiplier(pair: Pair, metric: str) -> str:
             1 / k.lower if k.lower else None,
             k.level,
         )
-    digits = 3 if k.lower and k.upper and k.upper < 1.1 * k.lower else 2
+    digits = 3 if k.lower and k.upper and k.upper < 1.2 * k.lower else 2
     low, high = (
         numbers.OPEN if v is None else numbers.number(v, digits) for v in (k.lower, k.upper)
     )
     times = f"{numbers.number(k.value, digits)}x [{low}, {high}]"
-    where = "at any error of the common range"
-    if pair.multiplier_at is not None:
-        how = numbers.scale(metric, pair.multiplier_at)
-        where = f"at an error of {numbers.measured(pair.multiplier_at, how)}"
-    return f"{needs} needs {times} the data of {of} {where}."
+    if pair.multiplier_at is None:
+        return f"{needs} needs {times} the data of {of} at any error of the common range."
+    at = numbers.measured(pair.multiplier_at, how)
+    if not pair.extrapolates:
+        return f"{needs} needs {times} the data of {of} at an error of {at}."
+    one, two = (
+        f"{numbers.measured(high, how)} to {numbers.measured(low, how)}"
+        for low, high in pair.errors
+    )
+    return (
+        f"Extrapolated to an error of {at}, {needs} would need {times} the data of {of}: "
+        f"{pair.first} had errors from {one}, {pair.second} from {two}."
+    )
 
 
-def _say_crossing(pair: Pair) -> str:
+def _say_no_multiplier(pair: Pair, how: numbers.Scale) -> str:
+    if pair.no_multiplier == "an error does not fall":
+        return "Where an error does not fall, no data makes up for it."
+    if pair.no_multiplier == "too far apart":
+        return "No data multiplier: the lines are more than a trillion times the data apart."
+    one, two = (
+        f"{name} ({numbers.number(high)} to {numbers.number(low)})"
+        for name, (low, high) in zip((pair.first, pair.second), pair.errors, strict=True)
+    )
+    return (
+        f"No data multiplier: is one of {one} and {two} in percent and the other a fraction? Then "
+        "put a percent sign in the name of its column, or divide it by 100."
+    )
+
+
+def _say_crossing(pair: Pair, unit: str) -> str:
     crossing = pair.crossing
     if crossing is None or crossing.outcome == "cannot tell":
         return ""
-    if crossing.outcome == "cross":
-        return f"They cross at {numbers.counts(crossing.samples)}."
-    ends = f"{numbers.count(crossing.start)} and {numbers.count(crossing.end)}"
-    return f"They do not cross between {ends}."
+    largest = numbers.count(pair.end)
+    if crossing.samples is not None and crossing.samples.value is not None:
+        beyond = crossing.samples.value > (pair.end or 0.0)
+        going_on = f", if the lines go on beyond {largest}" if beyond else ""
+        return f"They cross at {numbers.counts(crossing.samples)} {unit}{going_on}."
+    return (
+        f"They do not cross between {numbers.count(crossing.start)} and {largest} {unit}, nor up "
+        f"to {numbers.count(crossing.end)} if the lines go on."
+    )
+
+
+def _say_how(pair: Pair, unit: str) -> str:
+    place = f"{numbers.count(pair.start)} to {numbers.count(pair.end)} {unit}"
+    slopes = " and ".join(numbers.interval(_rounded(s)) for s in pair.slopes)
+    points = f"{pair.points[0]} and {pair.points[1]} points"
+    how = f"Compared without pairing, by straight lines through {points}, {place}"
+    if pair.paired:
+        how = f"Compared size by size, by straight lines through {pair.points[0]} sizes, {place}"
+    return f"{how}: slopes {slopes} (fit gives exponents other intervals: its laws may bend)."
+
+
+def _say_power(pair: Pair) -> str:
+    return (
+        f"A comparison like this finds a difference of {numbers.share(pair.margin)} of the slope "
+        f"in {numbers.share(pair.power_different)} of cases, and calls equal exponents the same in "
+        f"{numbers.share(pair.power_same)}."
+    )

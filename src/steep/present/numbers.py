@@ -166,6 +166,11 @@ def share(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
+def relative(log_ratio: float) -> str:
+    """The size of a difference of log error as a relative one: 12 %."""
+    return f"{number(100 * abs(math.expm1(min(log_ratio, 700.0))), 2)} %"
+
+
 def level(value: float) -> str:
     """The level of an interval: 90 %."""
     return f"{short(100 * value, 3)} %"

@@ -32,6 +32,8 @@ class Pair:
     """The common range, in samples."""
     points: tuple[int, int] = (0, 0)
     """How many points of each curve were compared."""
+    errors: tuple[tuple[float, float], ...] = ()
+    """Lowest and highest error of each curve among them."""
     paired: bool = False
     """Compared size by size, so that noise which both curves share cancels."""
     slopes: tuple[Interval, ...] = ()
@@ -54,6 +56,10 @@ class Pair:
     """The error for which the multiplier holds."""
     any_error: bool = False
     """Slopes are the same, so the multiplier holds for every error of the common range."""
+    extrapolates: bool = False
+    """The multiplier is of an error that was not measured on both curves."""
+    no_multiplier: str = ""
+    """Why there is none: 'an error does not fall', 'too far apart' or 'mixed units'."""
     crossing: Crossing | None = None
     sentences: tuple[str, ...] = ()
     """Verdict, multiplier and crossing in words, then what to hold against them."""

@@ -11,12 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr
+from scipy.special import fdtr, stdtr
 
 from steep.laws import Law
 from steep.laws.law import Array
 from steep.stats.line import fit_line, weights
+from steep.stats.noise import GIVEN_DF, SCATTERS
 from steep.stats.profile import fit_law
+
+MEDIAN_OF_SQUARES = 0.4549
+"""Of a normal deviate."""
 
 
 @dataclass(frozen=True)
@@ -104,26 +108,76 @@ def _deviation(i: int, expected: float, measured: float, variance: float, df: fl
     return Deviation(i, expected, measured - expected, t, df, 2.0 * float(stdtr(df, -abs(t))))
 
 
-def rises(x: Array, y: Array, known: Array | None = None) -> tuple[Deviation, ...]:
-    """Per pair of neighbours, the rise of log error from ``index`` to the next size, one-sided.
+@dataclass(frozen=True)
+class Rise:
+    """An error that is larger at a larger size."""
 
-    Against no fall at all, with the noise of the line through all other points, or the known
-    variances (n,) where they are larger. Empty with fewer than six points.
+    start: int
+    end: int
+    excess: float
+    """Log error at ``end`` minus that at ``start``."""
+    t: float
+    p: float
+    """One-sided, with allowance for every step of the curve."""
+
+
+def rises(
+    x: Array, y: Array, known: Array | None = None, df: float = GIVEN_DF, p: float = 0.03
+) -> tuple[Rise, ...]:
+    """From each size, the largest rise of log error before the curve is below it again, if it is
+    as sure as ``p``; of those that overlap, the largest.
+
+    Against no fall at all. With ``known`` variances (n,) on ``df`` degrees of freedom the noise is
+    theirs and, as in a fit, perhaps what the search left over. Otherwise it is that of the line
+    through the points outside of the hump, of which there must be four.
     """
-    if len(x) < 6:
-        return ()
     found = []
     for i in range(len(x) - 1):
-        rest = np.ones(len(x), bool)
-        rest[[i, i + 1]] = False
-        line = fit_line(x[rest], y[rest])
-        each = np.full(2, line.variance)
-        if known is not None:
-            each = np.maximum(each, known[[i, i + 1]])
-        rise = float(y[i + 1] - y[i])
-        t = rise / max(float(each.sum()), 1e-24) ** 0.5
-        found.append(Deviation(i, float(y[i]), rise, t, line.df, float(stdtr(line.df, -t))))
-    return tuple(found)
+        below = np.flatnonzero(y[i + 1 :] <= y[i])
+        end = i + 1 + int(below[0]) if len(below) else len(x)
+        if end == i + 1:
+            continue
+        j = i + 1 + int(np.argmax(y[i + 1 : end]))
+        excess = float(y[j] - y[i])
+        if known is None:
+            rest = (np.arange(len(x)) < i) | (np.arange(len(x)) >= end)
+            if rest.sum() < 4:
+                continue
+            line = fit_line(x[rest], y[rest])
+            t = excess / max(2 * line.variance, 1e-24) ** 0.5
+            chance = float(stdtr(line.df, -t))
+        else:
+            t = excess / float(known[i] + known[j]) ** 0.5
+            left = ((share, float(stdtr(df, -t / (1 + s) ** 0.5))) for s, share in SCATTERS)
+            chance = sum(share * each for share, each in left)
+        if chance * (len(x) - 1) <= p:
+            found.append(Rise(i, j, excess, t, chance * (len(x) - 1)))
+    apart: list[Rise] = []
+    for rise in sorted(found, key=lambda r: -r.excess):
+        if all(rise.end <= other.start or rise.start >= other.end for other in apart):
+            apart.append(rise)
+    return tuple(apart)
+
+
+def roughness(x: Array, y: Array) -> float:
+    """Standard deviation of the points (n,) about the line through their two neighbours.
+
+    What a law of any shape leaves over (Gasser, Sroka & Jennen-Steinmetz 1986); by the median, so
+    that a turn or a point off the trend does not pass for noise. 0 with fewer than three points.
+    """
+    if len(x) < 3:
+        return 0.0
+    left = (x[2:] - x[1:-1]) / (x[2:] - x[:-2])
+    off = y[1:-1] - left * y[:-2] - (1 - left) * y[2:]
+    return float(np.median(off**2 / (1 + left**2 + (1 - left) ** 2)) / MEDIAN_OF_SQUARES) ** 0.5
+
+
+def alike(x: Array, y: Array, known: Array, df: float) -> tuple[float, float]:
+    """Scatter of the points about a parabola, and how probable so little of it is by chance
+    where each has the variance ``known`` (n,), itself known on ``df`` degrees of freedom."""
+    residual = _parabola(x, y, None)[3]
+    squares = float(residual @ residual) / (len(x) - 3)
+    return squares**0.5, float(fdtr(len(x) - 3, df, squares / float(np.mean(known))))
 
 
 @dataclass(frozen=True)
@@ -143,14 +197,21 @@ def bend(x: Array, y: Array, known: Array | None = None) -> Bend | None:
     """The parabola through the points in log-log; None with fewer than five of them."""
     if len(x) < 5:
         return None
+    value, inverse, weight, residual = _parabola(x, y, known)
+    df = len(x) - 3
+    variance = float(residual @ (weight * residual)) / df * float(inverse[2, 2])
+    t = float(value[2]) / max(variance, 1e-24) ** 0.5
+    z = x - x.mean()
+    ends = [float(value[1] + 2 * value[2] * z[k]) for k in (0, -1)]
+    return Bend(t, float(stdtr(df, -abs(t))), ends[0], ends[1])
+
+
+def _parabola(x: Array, y: Array, known: Array | None) -> tuple[Array, Array, Array, Array]:
+    """Coefficients about the middle of ``x``, their covariance at unit variance, weights,
+    residuals."""
     weight = weights(x, y, known)
     z = x - x.mean()
     design = np.stack([np.ones(len(x)), z, z * z], axis=1)
     inverse = np.linalg.inv(design.T @ (weight[:, None] * design))
     value = inverse @ design.T @ (weight * y)
-    residual = y - design @ value
-    df = len(x) - 3
-    variance = float(residual @ (weight * residual)) / df * float(inverse[2, 2])
-    t = float(value[2]) / max(variance, 1e-24) ** 0.5
-    ends = [float(value[1] + 2 * value[2] * z[k]) for k in (0, -1)]
-    return Bend(t, float(stdtr(df, -abs(t))), ends[0], ends[1])
+    return value, inverse, weight, y - design @ value

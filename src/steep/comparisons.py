@@ -1,0 +1,95 @@
+"""Comparisons of any sources: which curves they give, and what these share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from steep.answers import Source, fits_of, target_of
+from steep.config import QuestionError
+from steep.records import Comparison, Fit
+
+
+def comparison_of(
+    sources: Sequence[Source],
+    *,
+    margin: float = 0.1,
+    error: str | None = None,
+    level: float = 0.9,
+    paired: bool | None = None,
+) -> Comparison:
+    """Curves of several sources, or of one table that ``by`` splits, compared each with each.
+
+    Of a study its first curve counts. ``error`` is written like '0.05' or '5%'. Studies are paired
+    by size, and share the noise of V, only where they share data and split: same files, same
+    validation items. Tables do not say; ``paired=False`` says that theirs are not the same."""
+    from steep.compare import compare
+
+    if not 0 < margin < 1:
+        raise QuestionError("--margin: a share of the slope between 0 and 1")
+    at = None if error is None else target_of(error, "--error")
+    curves: dict[str, Fit] = {}
+    for source in sources:
+        found = fits_of(source, level)
+        for curve in found[:1] if source.is_study else found:
+            name = Path(source.path).name if source.is_study else curve.name
+            curves[_unused(name, curves, source)] = curve.fit
+    if len(curves) < 2:
+        raise QuestionError("one curve cannot be compared: give another source, or split with --by")
+    if error is not None and error.rstrip().endswith("%"):
+        _rates(curves, error)
+    shared: dict[str, Any] = {"paired": paired}
+    if all(source.is_study for source in sources):
+        if _share_data(sources):
+            from steep.shared_items import items_se
+
+            items = {n: _best_items(s) for n, s in zip(curves, sources, strict=True)}
+            shared["items_se"] = items_se(items)
+        else:
+            shared |= {"paired": False, "shared_validation": False}
+    try:
+        return compare(curves, margin=margin, error=at, level=level, **shared)
+    except ValueError as problem:  # other units or metrics
+        raise QuestionError(str(problem)) from None
+
+
+def _rates(curves: Mapping[str, Fit], error: str) -> None:
+    """Raises QuestionError where a percentage is asked of errors that are no rates."""
+    for name, fit in curves.items():
+        if fit.used and min(p.error for p in fit.used) > 1:
+            raise QuestionError(
+                f"--error {error}: the errors of {name} are above 1, no fractions of anything; "
+                "write the number without a percent sign"
+            )
+
+
+def _unused(name: str, curves: dict[str, Fit], source: Source) -> str:
+    if name not in curves:
+        return name
+    full = f"{name} ({source.path})"
+    return full if full not in curves else f"{full} {len(curves)}"
+
+
+def _best_items(source: Source) -> Any:
+    from steep.published import Published
+    from steep.shared_items import best_items
+
+    study = source.study()
+    if isinstance(study, Published):
+        return study.best_items()
+    return best_items(study, study.analyse())
+
+
+def _share_data(sources: Sequence[Source]) -> bool:
+    """Whether all were trained on the same files and validated on the same items."""
+    from steep.published import Published, validation_digest
+
+    def data(source: Source) -> tuple[dict[str, str], str]:
+        study = source.study()
+        if isinstance(study, Published):
+            return dict(study.about["files"]), study.about["validation"]
+        return dict(study.cut.files), validation_digest(study)
+
+    first, *others = map(data, sources)
+    return all(other == first for other in others)
