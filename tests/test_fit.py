@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 
 from steep.fit import fit, fit_size_law, points_of
 from steep.records import BestFit, Candidate, Fit, Point, SizeLaw, decode, encode
+from steep.table import read
 
 SIZES = np.geomspace(100, 10_000, 8)
 
@@ -86,12 +88,31 @@ def test_best_guess_points_are_set_aside() -> None:
     assert found.beta_g.value == pytest.approx(-0.5, rel=1e-6)
 
 
-def test_bad_values_are_set_aside_by_the_stated_rule() -> None:
-    m = [100, 200, 400, 800, 1600, 3200]
-    found = fit(samples=m, error=[0.5, math.nan, 0.3, 0.24, 0.0, -0.1])
-    assert [p.samples for p in found.used] == [100, 400, 800]
-    assert {p.reason for p in found.points if not p.used} == {"zero", "negative"}
-    assert any("2" in note for note in found.notes)
+def test_arrays_and_frames_are_read_by_the_rules_of_a_table() -> None:
+    m = [100, 200, 400, 800, 1600]
+    found = fit(samples=m, error=[0.5, math.nan, 0.3, 0.24, 0.0])
+    assert [p.samples for p in found.points] == [100, 400, 800]
+    assert "Rows without a size or an error are left out (row 2)." in found.notes
+    assert any("Zero errors have no logarithm" in note for note in found.notes)
+    with pytest.raises(ValueError, match="row 2, column 'error': an error cannot be negative"):
+        fit(samples=m[:2], error=[0.5, -0.1])
+    with pytest.raises(ValueError, match="row 1, column 'samples': a size must be positive"):
+        fit(samples=[0, 200], error=[0.5, 0.4])
+
+
+def test_a_frame_means_what_a_file_means(tmp_path: Path) -> None:
+    """Accuracies in percent, standard errors beside them, one of which is missing."""
+    error = noisy(2 * SIZES**-0.3, 6)
+    frame = pd.DataFrame({"n_train": SIZES, "val_acc": 100 - 100 * error, "se": 2.0})
+    frame.loc[3, "se"] = math.nan
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    (curve,) = read(tmp_path / "t.csv").curves
+    of_frame, of_file = fit(frame), fit(curve)
+    assert of_frame.points == of_file.points
+    assert (of_frame.beta_g, of_frame.noise.given) == (of_file.beta_g, True)
+    assert any("is an accuracy in percent" in note for note in of_frame.notes)
+    assert [p.error for p in of_frame.points] == pytest.approx(error)
+    assert fit(read(tmp_path / "t.csv")) == of_file
 
 
 def test_frame_arrays_and_points_agree() -> None:
@@ -99,8 +120,45 @@ def test_frame_arrays_and_points_agree() -> None:
     by_array = fit(samples=SIZES, error=error)
     by_frame = fit(pd.DataFrame({"n": SIZES, "loss": error}), x="n", y="loss")
     points = [Point(float(m), float(e)) for m, e in zip(SIZES, error, strict=True)]
-    assert by_array == by_frame
-    assert by_array.beta_g == fit(points=points).beta_g
+    assert by_array.points == by_frame.points
+    assert by_array.beta_g == by_frame.beta_g == fit(points=points).beta_g
+    assert (by_array.metric, by_frame.metric) == ("error", "loss")
+    assert by_array.draws == by_frame.draws
+
+
+def test_arrays_may_stand_beside_a_frame() -> None:
+    error = noisy(5 * SIZES**-0.3, 6)
+    frame = pd.DataFrame({"samples": SIZES, "error": error, "stderr": 0.5 * error})
+    found = fit(frame, se=0.01 * error, parameters=10 * SIZES)
+    assert [p.se_log for p in found.points] == pytest.approx([0.01] * len(SIZES))
+    assert [p.parameters for p in found.points] == pytest.approx(10 * SIZES)
+    assert fit(frame, se="stderr").points[0].se_log == pytest.approx(0.5)
+
+
+def test_a_size_without_a_standard_error_gets_the_typical_one() -> None:
+    m, error = SIZES[:5], noisy(5 * SIZES[:5] ** -0.3, 6)
+    whole = fit(samples=m, error=error, se=0.1 * error)
+    gap = fit(samples=m, error=error, se=[*(0.1 * error[:-1]), math.nan])
+    assert gap.beta_g == pytest.approx(whole.beta_g)
+    assert gap.noise.given
+    assert any("get the typical one" in note for note in gap.notes)
+    few = fit(samples=m, error=error, se=[0.05, 0.05, *[math.nan] * 3])
+    assert few.beta_g == fit(samples=m, error=error).beta_g
+    assert "Column 'se': only 2 of 5 rows have a standard error, and none is used." in few.notes
+
+
+@pytest.mark.parametrize("given", ["a.csv", Path("a.csv")])
+def test_a_path_is_not_read_but_said(given: object) -> None:
+    with pytest.raises(ValueError, match=r"steep\.read\('a\.csv'\)"):
+        fit(given)  # type: ignore[arg-type]
+
+
+def test_several_curves_are_not_one() -> None:
+    frame = pd.DataFrame({"curve": list("aabb"), "samples": [1, 2] * 2, "error": [0.5, 0.4] * 2})
+    with pytest.raises(ValueError, match="one curve is wanted, not 'a', 'b'"):
+        fit(frame)
+    with pytest.raises(ValueError, match="int is no table"):
+        fit(5)  # type: ignore[arg-type]
 
 
 def test_units_of_samples_do_not_matter() -> None:

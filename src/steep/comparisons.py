@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from steep.answers import Source, fits_of, target_of
+from steep.answers import Source, fits_of
+from steep.asked import Goal, goal_of
 from steep.config import QuestionError
 from steep.records import Comparison, Fit
 
@@ -28,7 +29,7 @@ def comparison_of(
 
     if not 0 < margin < 1:
         raise QuestionError("--margin: a share of the slope between 0 and 1")
-    at = None if error is None else target_of(error, "--error")
+    goal = None if error is None else goal_of(error, "--error")
     curves: dict[str, Fit] = {}
     for source in sources:
         found = fits_of(source, level)
@@ -37,8 +38,7 @@ def comparison_of(
             curves[_unused(name, curves, source)] = curve.fit
     if len(curves) < 2:
         raise QuestionError("one curve cannot be compared: give another source, or split with --by")
-    if error is not None and error.rstrip().endswith("%"):
-        _rates(curves, error)
+    at = None if goal is None else _error(goal, curves)
     shared: dict[str, Any] = {"paired": paired}
     if all(source.is_study for source in sources):
         if _share_data(sources):
@@ -54,14 +54,13 @@ def comparison_of(
         raise QuestionError(str(problem)) from None
 
 
-def _rates(curves: Mapping[str, Fit], error: str) -> None:
+def _error(goal: Goal, curves: Mapping[str, Fit]) -> float:
     """Raises QuestionError where a percentage is asked of errors that are no rates."""
-    for name, fit in curves.items():
-        if fit.used and min(p.error for p in fit.used) > 1:
-            raise QuestionError(
-                f"--error {error}: the errors of {name} are above 1, no fractions of anything; "
-                "write the number without a percent sign"
-            )
+    asked = {
+        goal.of(fit.metric, max((p.error for p in fit.used), default=0.0))
+        for fit in curves.values()
+    }
+    return asked.pop()
 
 
 def _unused(name: str, curves: dict[str, Fit], source: Source) -> str:

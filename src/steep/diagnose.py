@@ -24,9 +24,10 @@ from steep.present.numbers import relative
 from steep.records import BestFit, Finding, Fit, Measurement, Point
 from steep.searches import NOTE, SERIOUS, WARNING, faults
 from steep.stats import trend
-from steep.stats.curve import Curve, curve_from_arrays, curve_from_points
+from steep.stats.curve import curve_from_columns, curve_from_points
 from steep.stats.line import Line, fit_line
 from steep.stats.noise import GIVEN_DF
+from steep.table import curve_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,16 +113,18 @@ class _About:
 
 
 def _curve(given: Any, search: Search, x: str, y: str) -> _About:
-    unit, metric, fit = "samples", "error", None
+    unit, metric, fit = search.unit or "samples", "error", None
     if isinstance(given, Fit):
         fit, unit, metric, points = given, given.unit, given.metric, given.used
         within, df = (given.noise.replicate or 0.0) ** 2, given.noise.replicate_df
     else:
-        curve = _points_of(given, search, x, y)
+        if given is None or isinstance(given, list | tuple):
+            curve = curve_from_points(search.points if given is None else tuple(given))
+        else:
+            table = curve_of(given, x=x, y=y)
+            unit, metric, curve = table.unit, table.metric, curve_from_columns(table.columns)
         points, df = curve.used, curve.within_df
         within = curve.within_squares / max(df, 1)
-    if search.unit and fit is None:
-        unit = search.unit
     logs = np.log([[p.samples, p.error] for p in points]).reshape(-1, 2)
     about = _About(points, logs[:, 0], logs[:, 1], None, 0.0, fit, unit, metric)
     if about.given:
@@ -130,14 +133,6 @@ def _curve(given: Any, search: Search, x: str, y: str) -> _About:
     if within > 0:
         return replace(about, known=within / np.array([p.replicates for p in points]), df=float(df))
     return about
-
-
-def _points_of(given: Any, search: Search, x: str, y: str) -> Curve:
-    if hasattr(given, "columns"):
-        se = given["se"].to_numpy(float) if "se" in given else None
-        columns = [given[name].to_numpy(float) for name in (x, y)]
-        return curve_from_arrays(columns[0], columns[1], se)
-    return curve_from_points(search.points if given is None else tuple(given))
 
 
 # ---------------------------------------------------------------- the curve

@@ -63,11 +63,11 @@ _OTHERS = {
 
 
 def scale(metric: str, largest: float | None = None) -> Scale:
-    """How ``metric`` is shown. ``largest`` is the largest value at hand: a column called
-    ``error`` that holds values above 1 is no rate, and gets no percent sign."""
+    """How ``metric`` is shown. ``largest`` is the largest one measured: a column called ``error``
+    that holds values above 1 is no rate, and gets no percent sign. Word errors may exceed 100 %."""
     if metric in _OTHERS:
         return _OTHERS[metric]
-    if metric in _RATES and (largest is None or largest <= 1.0):
+    if metric in _RATES and (metric != "error" or largest is None or largest <= 1.0):
         return Scale(_RATES[metric], 100.0, "%")
     return Scale(metric.replace("_", " "))
 
@@ -85,9 +85,11 @@ def largest_measured(fit: Fit | None) -> float | None:
 
 
 def forecast_scale(forecast: Forecast, fit: Fit | None = None) -> Scale:
-    """The scale of a forecast's metric, with all the numbers at hand as witnesses."""
+    """The scale of a forecast's metric: that of the fit or, without one, judged by what was
+    forecast and asked."""
+    if fit is not None and fit.points:
+        return fit_scale(fit)
     known = [a.error for a in forecast.at] + [t.target for t in forecast.targets]
-    known += [p.error for p in fit.points] if fit is not None else []
     return scale(forecast.metric, max(known, default=None))
 
 
