@@ -268,7 +268,7 @@ BAD = [
     (("compare", "results.csv"), "one curve cannot be compared"),
     (("compare", "two.csv", "--by", "model", "--margin", "-1"), "margin"),
     (("compare", "two.csv", "--by", "model", "--error", "nan"), "--error 'nan'"),
-    (("compare", "two.csv", "loss.csv", "--error", "5%"), "errors of loss.csv are above 1"),
+    (("compare", "two.csv", "loss.csv", "--error", "5%"), "are taken as a loss and no rate"),
     (("compare", "results.csv", "absent.csv"), "absent.csv"),
     (("diagnose", "absent.csv"), "absent.csv"),
     (("diagnose", "results.csv", "--validation-items", "0"), "--validation-items 0: at least 1"),

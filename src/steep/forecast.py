@@ -11,7 +11,7 @@ from steep.laws.law import Array
 from steep.records import At, Fit, Forecast, Interval, SamplesFor, SizeLaw
 from steep.stats.draws import joined, log_curves, quantile_interval
 from steep.stats.mixture import quantiles
-from steep.stats.noise import noise_model, slope_reversion, walk
+from steep.stats.noise import departures, noise_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,16 +183,14 @@ def _expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
     residual = np.log([p.error for p in used])[:, None] - log_curves(fit.draws, at)
     structure = joined(fit.draws, "structure").astype(int)
     sigma2 = joined(fit.draws, "scale") ** 2 / noise.fresh[structure]
-    kernels = (walk, slope_reversion)
-    to_walk, to_slope = (kernel(at, log_ratio, noise.fade) for kernel in kernels)
-    own_walk, own_slope = (np.diag(kernel(log_ratio, log_ratio, noise.fade)) for kernel in kernels)
+    to_places = departures(noise, at[:, None], log_ratio)
+    own = departures(noise, log_ratio, log_ratio)
     centre = log_curves(fit.draws, log_ratio)
     variance = np.zeros_like(centre)
     for j in np.unique(structure):
         mine, whiten = structure == j, noise.whiten[j]
-        w, b = noise.wander[j], noise.bend[j]
-        near = whiten @ (w * to_walk + b * to_slope)
-        left = w * own_walk + b * own_slope - np.sum(near**2, axis=0)
+        near = whiten @ to_places[j]
+        left = own[j] - np.sum(near**2, axis=0)
         left += (1.0 - whiten.sum(axis=1) @ near) ** 2 / noise.information[j]
         centre[:, mine] += near.T @ (whiten @ residual[:, mine])
         variance[:, mine] = np.maximum(left, 0.0)[:, None] * sigma2[mine]

@@ -13,7 +13,7 @@ from steep.laws import LAWS
 from steep.records import Point
 from steep.stats.curve import curve_from_columns, curve_from_points
 from steep.stats.mixture import quantiles, systematic
-from steep.stats.noise import FADE, REVERSION, noise_model, slope_reversion, walk
+from steep.stats.noise import FADE, REVERSION, departures, noise_model, slope_reversion, walk
 from steep.stats.posterior import cover, likelihood, sample_law
 from steep.stats.robust import huber, huber_fit
 
@@ -81,13 +81,13 @@ def test_systematic_draws_keep_the_weights() -> None:
 def test_departures_are_zero_at_the_largest_size() -> None:
     t = np.array([-3.0, -1.0, 0.0, 2.0])
     for kernel, fade in product((walk, slope_reversion), (0.0, FADE)):
-        covariance = kernel(t, t, fade)
+        covariance = kernel(t[:, None], t, fade)
         np.testing.assert_allclose(covariance[2], 0, atol=1e-15)
         assert np.linalg.eigvalsh(covariance).min() > -1e-12
     rate = np.exp(-2 * FADE * np.linspace(-3.0, 0.0, 2001))
-    assert walk(t, t, FADE)[0, 0] == pytest.approx(3.0 * rate.mean(), rel=1e-3)
-    assert walk(t, t, 0.0)[0, 0] == 3.0
-    assert np.all(walk(t, t, FADE)[:2, 3] == 0)
+    assert walk(t[:1], t[:1], FADE)[0] == pytest.approx(3.0 * rate.mean(), rel=1e-3)
+    assert walk(t[:1], t[:1], 0.0)[0] == 3.0
+    assert np.all(walk(t[:2], t[3:], FADE) == 0)
 
 
 def test_the_slope_s_departure_is_an_integrated_ornstein_uhlenbeck_process_that_fades() -> None:
@@ -99,7 +99,7 @@ def test_the_slope_s_departure_is_an_integrated_ornstein_uhlenbeck_process_that_
         u, v = a * middle, b * middle
         fading = -fade * (np.minimum(u, 0)[:, None] + np.minimum(v, 0)[None, :])
         expected = a * b * np.exp(fading - REVERSION * np.abs(u[:, None] - v[None, :])).mean()
-        found = slope_reversion(np.array([a]), np.array([b]), fade)[0, 0]
+        found = slope_reversion(np.array([a]), np.array([b]), fade)[0]
         assert found == pytest.approx(expected, rel=1e-5)
 
 
@@ -112,11 +112,10 @@ def test_prior_weights_of_the_structures_sum_to_one_where_the_noise_is_known() -
 
 def test_whitening_inverts_the_covariance() -> None:
     noise = noise_model(points())
-    for whiten, wander, bend in zip(noise.whiten, noise.wander, noise.bend, strict=True):
+    departure = departures(noise, LOG_RATIO[:, None], LOG_RATIO)
+    for whiten, expected in zip(noise.whiten, departure, strict=True):
         covariance = np.linalg.inv(whiten.T @ whiten)
-        kernels = [k(LOG_RATIO, LOG_RATIO, noise.fade) for k in (walk, slope_reversion)]
-        departure = wander * kernels[0] + bend * kernels[1]
-        independent = covariance - departure
+        independent = covariance - expected
         off = independent - np.diag(np.diag(independent))
         np.testing.assert_allclose(off, 0, atol=1e-6 * covariance.max())
 

@@ -38,19 +38,19 @@ BEND = 0.12
 """Prior scale of the slope about that of the law: its standard deviation."""
 REVERSION = 0.7
 """Per unit of log m: over a factor of four a slope keeps 1/e of its distance from the law's."""
-FADE = 0.3
-"""Per unit of log m, where the noise is not known beforehand: curves are rough while they are
-young, and have calmed down at the largest size (docs/decisions/forecasting.md)."""
 RATIOS = ((0, 0), (10, 0), (100, 0), (0, 10), (0, 100), (0, 1000), (10, 100), (100, 100))
 """(wander, bend) variances relative to sigma^2, where sigma is not known beforehand."""
 SIZES = ((0.0, 0.0), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (0.0, 0.06), (0.0, 0.2), (0.03, 0.2))
 """(wander, bend) standard deviations where it is: replicates or standard errors were given."""
-EXACT_KNOWN, EXACT_UNKNOWN = 0.7, 0.05
+EXACT_KNOWN, EXACT_UNKNOWN = 0.7, 0.2
 """Prior probability that there is no departure; the rest is shared evenly. Where the noise is
 not known beforehand a departure can pass for it, and published curves nearly always show one."""
 GROWTHS = (0.0, 1.0, 2.0)
 """Noise variance goes as size**-growth: 0 for seeds, 1 for averages over the training set, 2 for
 curves that are rough while they are young."""
+FADE = 0.3
+"""With the noise the departure calms down: its size goes as size**(-FADE * growth) up to the
+largest (docs/decisions/forecasting.md)."""
 SCATTERS = ((0.0, 0.6), (1.0, 0.3), (6.0, 0.1))
 """(variance, prior probability) of the scatter about the law: what the search left over, relative
 to the known noise of a typical point."""
@@ -73,8 +73,8 @@ class Noise:
     wander: Array
     bend: Array
     """Variances of the departure relative to sigma^2."""
-    fade: float
-    """How fast it has calmed down with size."""
+    fade: Array
+    """How fast it has calmed down with size: per unit of log m, up to the largest size."""
     df: float
     """Degrees of freedom of prior and replicates together."""
     sum_squares: Array
@@ -108,31 +108,46 @@ def pairs(residual: Array) -> Array:
 
 
 def walk(a: Array, b: Array, fade: float) -> Array:
-    """Covariance of a random walk from zero at the origin between log ratios, (len(a), len(b)).
+    """Covariance of a random walk from zero at the origin between the log ratios ``a`` and ``b``,
+    which broadcast.
 
     Its variance per unit of log m is one, and exp(-2 fade log m) at sizes below the origin. The two
     sides of the origin are independent of each other.
     """
-    from_a, from_b = (_decay(2 * fade * _young(side), np.abs(side)) for side in (a, b))
-    low = np.minimum(from_a[:, None], from_b[None, :])
-    return np.where(np.sign(a)[:, None] * np.sign(b)[None, :] > 0, low, 0.0)
+    low = np.minimum(*(_decay(2 * fade * _young(side), np.abs(side)) for side in (a, b)))
+    return np.where(np.sign(a) * np.sign(b) > 0, low, 0.0)
 
 
 def slope_reversion(a: Array, b: Array, fade: float) -> Array:
-    """Covariance of the integral from the origin of a slope that reverts to zero.
+    """Covariance of the integral from the origin of a slope that reverts to zero; it broadcasts.
 
     The slope's standard deviation is one, and exp(-fade log m) at sizes below the origin; its
     correlation over a distance d in log m is exp(-REVERSION d), on both sides. The double integral
     of their product, in closed form: for two places on one side of the origin, and for one on
-    either.
+    either. ``fade`` is below REVERSION.
     """
-    side = fade * _young(a)[:, None]  # distance from the origin is counted outwards
-    x, y = np.abs(a)[:, None], np.abs(b)[None, :]
+    side = fade * _young(a)  # distance from the origin is counted outwards
+    x, y = np.abs(a), np.abs(b)
     near, own = np.minimum(x, y), REVERSION + side
     later = np.exp(-own * x) + np.exp(-own * y)
     beside = (2 * _decay(2 * side, near) - later * _decay(side - REVERSION, near)) / own
     to_a, to_b = (_decay(REVERSION + fade * _young(s), np.abs(s)) for s in (a, b))
-    return np.where(a[:, None] * b[None, :] < 0, -to_a[:, None] * to_b[None, :], beside)
+    return np.where(a * b < 0, -to_a * to_b, beside)
+
+
+def departures(noise: Noise, a: Array, b: Array) -> Array:
+    """Covariance of each structure's departure, relative to sigma^2: (structures, ...), where
+    ``a`` and ``b`` broadcast to ``...``."""
+    return _departures(noise.wander, noise.bend, noise.fade, a, b)
+
+
+def _departures(wander: Array, bend: Array, fade: Array, a: Array, b: Array) -> Array:
+    found = np.empty((len(fade), *np.broadcast_shapes(a.shape, b.shape)))
+    for each in np.unique(fade):
+        kernels = walk(a, b, each), slope_reversion(a, b, each)
+        for j in np.flatnonzero(fade == each):
+            found[j] = wander[j] * kernels[0] + bend[j] * kernels[1]
+    return found
 
 
 def _young(log_ratio: Array) -> Array:
@@ -184,21 +199,23 @@ def _known(
         bend.append(b * b / variance)
     prior = _structures_prior(wander, bend, EXACT_KNOWN) + np.array(chance)
     each = np.full(len(wander), squares)
-    return _noise(log_ratio, independent, factor, wander, bend, 0.0, df, each, prior)
+    calm = [0.0] * len(wander)
+    return _noise(log_ratio, independent, factor, wander, bend, calm, df, each, prior)
 
 
 def _unknown(log_ratio: Array, base: Array, factor: Array | float) -> Noise:
     """Structures around a noise of unknown size: departures in proportion to it."""
-    independent, wander, bend, scale = [], [], [], []
+    independent, wander, bend, fade, scale = [], [], [], [], []
     for growth, (w, b) in product(GROWTHS, RATIOS):
         independent.append(base * np.exp(-growth * log_ratio))
         wander.append(float(w))
         bend.append(float(b))
+        fade.append(FADE * growth)
         scale.append(_prior_scale(w, b))
     squares = PRIOR_DF * np.square(scale)
     # each structure has its own prior of sigma^2, which must integrate to one
     prior = _structures_prior(wander, bend, EXACT_UNKNOWN) + 0.5 * PRIOR_DF * np.log(squares)
-    return _noise(log_ratio, independent, factor, wander, bend, FADE, PRIOR_DF, squares, prior)
+    return _noise(log_ratio, independent, factor, wander, bend, fade, PRIOR_DF, squares, prior)
 
 
 def _structures_prior(wander: Sequence[float], bend: Sequence[float], exact: float) -> Array:
@@ -219,17 +236,14 @@ def _noise(
     factor: Array | float,
     wander: Sequence[float],
     bend: Sequence[float],
-    fade: float,
+    fade: Sequence[float],
     df: float,
     sum_squares: Array,
     log_prior: Array,
 ) -> Noise:
-    w, b = np.array(wander), np.array(bend)
-    covariance = (
-        w[:, None, None] * walk(log_ratio, log_ratio, fade)
-        + b[:, None, None] * slope_reversion(log_ratio, log_ratio, fade)
-        + np.stack([np.diag(factor * v) for v in independent])
-    )
+    w, b, f = (np.array(v) for v in (wander, bend, fade))
+    covariance = _departures(w, b, f, log_ratio[:, None], log_ratio)
+    covariance += np.stack([np.diag(factor * v) for v in independent])
     root = np.linalg.cholesky(covariance)
     return Noise(
         whiten=np.linalg.inv(root),
@@ -238,7 +252,7 @@ def _noise(
         fresh=np.array([float(v[-1]) for v in independent]),
         wander=w,
         bend=b,
-        fade=fade,
+        fade=f,
         df=df,
         sum_squares=sum_squares,
     )
