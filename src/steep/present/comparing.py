@@ -60,16 +60,11 @@ def _say_multiplier(pair: Pair, metric: str) -> str:
             1 / k.lower if k.lower else None,
             k.level,
         )
-    digits = 3 if k.lower and k.upper and k.upper < 1.1 * k.lower else 2
-    low, high = (
-        numbers.OPEN if v is None else numbers.number(v, digits) for v in (k.lower, k.upper)
-    )
-    times = f"{numbers.number(k.value, digits)}x [{low}, {high}]"
     where = "at any error of the common range"
     if pair.multiplier_at is not None:
         how = numbers.scale(metric, pair.multiplier_at)
         where = f"at an error of {numbers.measured(pair.multiplier_at, how)}"
-    return f"{needs} needs {times} the data of {of} {where}."
+    return f"{needs} needs {numbers.times(k)} the data of {of} {where}."
 
 
 def _say_crossing(pair: Pair) -> str:
