@@ -81,7 +81,8 @@ def simulate(
     shared = noise * _shared(rng, np.concatenate([m, at]))
     runs = noise * rng.normal(size=len(repeated)) + np.repeat(shared[: len(m)], seeds)
     error = truth(repeated) * np.exp(runs)
-    fitted = fit(samples=repeated, error=error, intervals=False)
+    # noise may hide the fall; that there is one is known
+    fitted = fit(samples=repeated, error=error, falls=True, intervals=False)
     new = truth(at) * np.exp(shared[len(m) :] + noise / seeds**0.5 * rng.normal(size=len(at)))
     result: dict[str, float] = {}
     for level in LEVELS:
@@ -92,7 +93,12 @@ def simulate(
                 result[f"{reach:g}x width"] = answer.upper / answer.lower
         if kind == "power":
             slope = fit(
-                samples=repeated, error=error, level=level, laws=["power"], intervals=False
+                samples=repeated,
+                error=error,
+                level=level,
+                laws=["power"],
+                falls=True,
+                intervals=False,
             ).beta_g
             held = slope is not None and slope.lower <= -b <= slope.upper
             result[f"beta_g {level:.0%}"] = float(held)

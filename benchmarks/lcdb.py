@@ -38,7 +38,9 @@ Answer = tuple[float, float, float]
 
 
 def steep_forecast(m: np.ndarray, error: np.ndarray, at: float) -> Answer:
-    answer = forecast(fit(samples=m, error=error, intervals=False), at=[at]).at[0]
+    # peers forecast every curve, so must this: also those that do not fall within what is fitted
+    found = fit(samples=m, error=error, falls=True, intervals=False)
+    answer = forecast(found, at=[at]).at[0]
     return answer.lower, answer.error, answer.upper
 
 

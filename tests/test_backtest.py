@@ -78,6 +78,13 @@ def test_four_sizes_have_no_backtest() -> None:
     assert decode(Backtest, encode(found)) == found
 
 
+def test_what_does_not_fall_is_not_scored() -> None:
+    rising = [Point(100.0 * 2**k, 0.3 + 0.05 * k) for k in range(6)]
+    found = backtest(rising, fit=fit)
+    assert (found.outcome, found.scores) == ("not a power law", ())
+    assert "do not show that the error falls" in found.sentence
+
+
 def test_a_fit_a_table_and_points_are_tested_alike() -> None:
     points = curve(3)
     table = pd.DataFrame({"n": [p.samples for p in points], "err": [p.error for p in points]})

@@ -38,8 +38,8 @@ def backtest(
 
     ``curve`` is a fit (its used points), a table with columns ``x`` and ``y``, or points. ``fit``
     is called as ``fit(points=..., level=..., **options)``; a fit's own options (best guess,
-    validation noise) are passed on. A curve of fewer than ``fewest`` + 1 sizes has no back-test:
-    the outcome says so. Deterministic.
+    validation noise) are passed on. A curve of fewer than ``fewest`` + 1 sizes has no back-test,
+    nor has one that gives no forecast: the outcome says so. Deterministic.
     """
     points, known = _points(curve, x, y)
     options = known | options
@@ -52,7 +52,8 @@ def backtest(
             scores += _scores(found, points[:keep], points[keep:], level)
     scores.sort(key=lambda s: (s.factor, -s.points))
     if not scores:
-        empty = Backtest("too few points", level, **terms)
+        outcome = "too few points" if len(points) <= fewest else "not a power law"
+        empty = Backtest(outcome, level, **terms)
         return replace(empty, sentence=backtesting.sentence(empty))
     result = Backtest(
         outcome="ok",

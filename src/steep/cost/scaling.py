@@ -34,7 +34,8 @@ def scaling(
     the passes over the data in a run. What is missing is assumed, and the assumptions say so.
     Raises ValueError for a fit without draws, or where no model size is known at all."""
     if fit.reference is None or not fit.draws:
-        raise ValueError(f"nothing to project from: {fit.supports or fit.outcome}")
+        reason = fit.beta_g_reason or fit.supports or fit.outcome
+        raise ValueError(f"nothing to project from: {reason}")
     assumptions: list[str] = []
     grid = np.log(fit.reference) + np.linspace(np.log(NEAREST), np.log(FARTHEST), PLACES)
     center, sizes = _sizes(fit, size_law, parameters, assumptions)

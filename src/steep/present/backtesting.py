@@ -13,6 +13,8 @@ FEW = 5
 
 def sentence(found: Backtest) -> str:
     """How far forecasts of hidden sizes were off, whether their intervals held, and beside what."""
+    if found.outcome == "not a power law":
+        return "No forecast to score: the smaller sizes do not show that the error falls."
     if not found.scores or found.log_error is None:
         return "Too few sizes to hide any: a back-test needs at least five."
     far = max(s.factor for s in found.scores)

@@ -109,7 +109,7 @@ class Backtest:
     """Forecasts of sizes that were measured but hidden: what to expect of the next forecast."""
 
     outcome: str
-    """'ok' or 'too few points'."""
+    """'ok', 'too few points' or 'not a power law' (of the smaller sizes, so none was forecast)."""
     level: float
     scores: tuple[Score, ...] = ()
     """Nearest first, then by how much was hidden."""

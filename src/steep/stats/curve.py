@@ -1,8 +1,8 @@
 """From rows of a table to the points of one curve: replicates pooled, bad values set aside.
 
-The rule for values without a logarithm: a size or error that is not a finite number is left
-out with a note; a zero error is kept in view but not used (log 0 says only "below the resolution
-of the validation set"); a negative one likewise.
+The rule for values without a logarithm: a size or error that is not a finite number, or beyond
+1e30, is left out with a note; a zero error, or one below 1e-30, is kept in view but not used (log 0
+says only "below the resolution of the validation set"); a negative one likewise.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from steep.laws.law import Array
 from steep.records import Point
+
+LARGEST = 1e30
+"""Of sizes and errors; one over it is the smallest."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +38,20 @@ def curve_from_arrays(
     samples: Array, error: Array, se: Array | None = None, parameters: Array | None = None
 ) -> Curve:
     """Rows (rows,) as a curve; repeated sizes are replicates. ``se`` has the unit of ``error``."""
-    keep = np.isfinite(samples) & np.isfinite(error) & (samples > 0)
+    keep = (samples >= 1 / LARGEST) & (samples <= LARGEST) & (abs(error) <= LARGEST)  # NaN is not
     notes = []
     if not keep.all():
         which = ", ".join(str(i + 1) for i in np.flatnonzero(~keep)[:5])
-        notes.append(f"rows without a finite error or a positive size are left out: {which}")
+        notes.append(
+            f"rows without a finite error or a positive size, up to 1e30, are left out: {which}"
+        )
     points: list[Point] = []
     squares, df = 0.0, 0
     for size in np.unique(samples[keep]):
         rows = np.flatnonzero(keep & (samples == size))
-        bad = rows[error[rows] <= 0]
+        bad = rows[error[rows] < 1 / LARGEST]
         if len(bad):
-            reason = "zero" if np.all(error[bad] == 0) else "negative"
+            reason = "negative" if np.any(error[bad] < 0) else "zero"
             value = float(error[rows].mean())
             points.append(Point(float(size), value, used=False, reason=reason))
             notes.append("a zero or negative error has no logarithm: that size is not used")
