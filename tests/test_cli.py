@@ -118,6 +118,17 @@ def test_the_answers_are_right(steep: Steep) -> None:
     assert made["targets"][0]["samples"] == pytest.approx((0.1 / 3) ** (1 / -0.3), rel=0.2)
 
 
+def test_what_rises_is_not_forecast_in_words_nor_in_json(steep: Steep) -> None:
+    Path("rising.csv").write_text("samples,error\n100,0.3\n200,0.35\n400,0.4\n800,0.5\n")
+    told = steep("forecast", "rising.csv", "--at", "10x").out.splitlines()
+    assert told[0].startswith("No forecast: the error rises")
+    assert len(told) == 3  # why, and how the column was read: no table
+    (made,) = steep("forecast", "rising.csv", "--at", "10x", "--json").json
+    assert (made["outcome"], made["at"]) == ("not a power law", [])
+    (fit,) = steep("fit", "rising.csv", "--json").json
+    assert (fit["outcome"], fit["regions"], fit["laws"]) == ("not a power law", [], [])
+
+
 @pytest.mark.parametrize("command", ["fit", "forecast", "diagnose", "backtest", "status"])
 def test_every_question_of_a_study(command: str, steep: Steep, study: Path) -> None:
     said = steep(command, str(study))

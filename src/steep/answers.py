@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steep.asked import place_of, samples_at, target_of
 from steep.config import QuestionError
 from steep.records import (
     Analysis,
@@ -20,6 +20,7 @@ from steep.records import (
     Forecast,
     Frontier,
     JointFit,
+    SizeLaw,
 )
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
     from steep.study import Study
     from steep.table import Table
 
-_SUFFIX = {"k": 1e3, "K": 1e3, "M": 1e6, "m": 1e6, "G": 1e9, "B": 1e9, "b": 1e9, "T": 1e12}
-
 
 @dataclass(frozen=True)
 class FittedCurve:
     name: str
     fit: Fit
     notes: tuple[str, ...] = ()
+    accuracy: bool = False
+    """Of accuracies, of which the fit has the errors."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class ForecastCurve:
     fit: Fit
     forecast: Forecast
     notes: tuple[str, ...] = ()
+    asked: tuple[float, ...] = ()
+    """The sizes that somebody asked for, of all that are forecast."""
 
 
 @dataclass(frozen=True)
@@ -124,28 +127,52 @@ def fits_of(
                 metric=curve.metric,
             ),
             curve.notes,
+            curve.accuracy,
         )
         for curve in source.table(validation_items).curves
     ]
 
 
 def forecasts_of(
-    source: Source, at: Sequence[str], targets: Sequence[str], level: float = 0.9
+    source: Source,
+    at: Sequence[str],
+    targets: Sequence[str],
+    level: float = 0.9,
+    single_run: bool = False,
 ) -> list[ForecastCurve]:
     """``at`` like '10x', '1e6', '2M'; ``targets`` like '0.05' or '5%'. Raises QuestionError for
-    anything else."""
+    anything else, and for the noise of a ``single_run`` where it is not known."""
     goals = [target_of(text) for text in targets]
-    asked = [_place(text) for text in at]
+    asked = [place_of(text) for text in at]
     if source.is_study:
+        if single_run:
+            raise QuestionError("--single-run is for tables: a study's points are medians of seeds")
         return _of_study(source, asked, goals, level)
-    from steep.forecast import forecast
+    from steep.forecast import forecast, without_compute
+    from steep.stats.size_law import size_law_of
 
     found = []
     for curve in fits_of(source, level):
-        places = [_samples(place, curve.fit.reference) for place in asked]
-        made = forecast(curve.fit, at=[p for p in places if p is not None], target=goals)
-        found.append(ForecastCurve(curve.name, curve.fit, made, curve.notes))
+        places = [samples_at(place, curve.fit.reference) for place in asked]
+        sizes = [p for p in places if p is not None]
+        law = size_law_of(curve.fit.used, level)
+        try:
+            made = forecast(curve.fit, at=sizes, target=goals, size_law=law, single_run=single_run)
+        except ValueError as error:
+            raise QuestionError(f"--single-run: {error}") from None
+        notes = (*curve.notes, *_about_sizes(law))
+        if curve.accuracy and goals:
+            notes += ("A target is an error: for an accuracy of 95 %, give --target 5%.",)
+        made = without_compute(made)  # nobody said what a step takes, nor how many there were
+        found.append(ForecastCurve(curve.name, curve.fit, made, notes, tuple(sizes)))
     return found
+
+
+def _about_sizes(law: SizeLaw | None) -> tuple[str, ...]:
+    """Why a forecast has no model sizes, where it might have had."""
+    if law is None or law.outcome == "ok":
+        return ()
+    return (f"Model sizes are not forecast: {law.reason}.",)
 
 
 def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> list[JointCurve]:
@@ -191,43 +218,13 @@ def _of_study(
     """A study's own forecasts carry model size and compute beside the error."""
     study = source.study()
     fitted = [s.samples for s in study.shards if not s.held_out]
-    places = [_samples(place, max(fitted)) for place in asked]
-    analysis = study.analyse(at=[p for p in places if p is not None], targets=goals, level=level)
-    return [ForecastCurve(f"{c.metric} ({c.part})", c.fit, c.forecast) for c in analysis.curves[:1]]
-
-
-def _samples(place: tuple[float, bool], largest: float | None) -> float | None:
-    """A size in samples; None where it is relative to a curve that has no point."""
-    value, relative = place
-    if not relative:
-        return value
-    return None if largest is None else value * largest
-
-
-def _place(text: str) -> tuple[float, bool]:
-    """('10x' -> (10, relative)), ('2M' -> (2e6, absolute))."""
-    match = re.fullmatch(r"\s*([0-9.]+(?:[eE][-+]?\d+)?)\s*([xX]|[kKmMgGbBT])?\s*", text)
-    try:
-        value = float(match.group(1)) if match else 0.0
-    except ValueError:
-        value = 0.0
-    if match is None or not 0 < value < math.inf:
-        raise QuestionError(f"--at {text!r}: write 10x (of the largest size used), 1e6 or 2M")
-    suffix = match.group(2) or ""
-    if suffix in ("x", "X"):
-        return value, True
-    return value * _SUFFIX.get(suffix, 1.0), False
-
-
-def target_of(text: str) -> float:
-    """'5%' is 0.05."""
-    try:
-        value = float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise QuestionError(f"--target {text!r}: write an error such as 0.05 or 5%")
-    return value
+    sizes = tuple(p for place in asked if (p := samples_at(place, max(fitted))) is not None)
+    analysis = study.analyse(at=sizes, targets=goals, level=level)
+    notes = _about_sizes(dict(analysis.size_laws)["smallest adequate"])
+    return [
+        ForecastCurve(f"{c.metric} ({c.part})", c.fit, c.forecast, notes, sizes)
+        for c in analysis.curves[:1]
+    ]
 
 
 # ---------------------------------------------------------------- questions asked of fits

@@ -64,13 +64,19 @@ def forecast(
     parameters: Parameters = None,
     higher_is_better: Higher = False,
     level: Level = 0.9,
+    single_run: Annotated[
+        bool,
+        typer.Option(
+            "--single-run", help="Intervals of one new run, not of a mean like the points."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """The error at other sizes, and the data a target error needs, with intervals."""
     from steep.answers import Source, forecasts_of
 
     table = Source(source, x, y, by, se, parameters, higher_is_better)
-    found = forecasts_of(table, at or ["4x", "10x"], target or [], level)
+    found = forecasts_of(table, at or ["4x", "10x"], target or [], level, single_run)
     if as_json:
         print_json([{"curve": c.name, "notes": c.notes} | asdict(c.forecast) for c in found])
         return
@@ -79,11 +85,12 @@ def forecast(
 
     for curve in found:
         title(curve.name, len(found))
-        typer.echo(answer(curve.forecast, curve.fit))
+        typer.echo(answer(curve.forecast, curve.fit, curve.asked))
         typer.echo(caveat(curve.forecast))
         for note in curve.notes:
             typer.echo(note)
-        typer.echo(forecast_text(curve.forecast))
+        if text := forecast_text(curve.forecast, curve.fit):
+            typer.echo(text)
 
 
 def joint(

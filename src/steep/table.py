@@ -5,8 +5,9 @@ folder or a DataFrame; exports of W&B, MLflow and TensorBoard by their column na
 are replicates. ``columns.py`` states how names are guessed and what numbers mean.
 
 Bad values:
-- a cell that is no number, a negative error, a size that is not positive or above 1e30, a standard
-  error that is not positive: a problem, named by line and column, all of them at once (TableError);
+- a cell that is no number, a negative error, a size that is not positive, a size or error above
+  1e30, a standard error that is not positive: a problem, named by line and column, all of them at
+  once (TableError);
 - an empty or NaN or infinite size or error: the row is left out, and that is said;
 - a zero error has no logarithm: with ``validation_items`` it counts as half an error among them,
   without them the row is left out, and that is said;
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Table", "TableCurve", "TableError", "read"]
 
 LARGEST = 1e30
-"""Of sizes: forecasts reach far beyond them, and must stay numbers."""
+"""Of sizes and errors: forecasts reach far beyond them, and must stay numbers."""
 _APART = ("curve", "family", "model", "dataset", "task", "study", "domain", "run_group")
 """Columns that usually tell curves apart; 'curve' does without being asked."""
 
@@ -46,6 +47,8 @@ class TableCurve:
     unit: str = "samples"
     metric: str = "error"
     notes: tuple[str, ...] = ()
+    accuracy: bool = False
+    """The table's own numbers are accuracies: error is 1 - those."""
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -258,6 +261,7 @@ class _Values:
         self.parameters = self._extra(names.parameters, "a model size", 1.0)
 
     divisor = 1.0
+    accuracy = False
 
     def _numbers(
         self, column: str, rows: Sequence[int], suffix: bool
@@ -286,12 +290,14 @@ class _Values:
             return
         if found.note:
             desk.notes.append(found.note)
-        self.metric, self.divisor = found.metric, found.divisor
+        self.metric, self.divisor, self.accuracy = found.metric, found.divisor, found.accuracy
         zero = []
         for i in rows:
             error = found.error(raw[i])
             if error < 0:
                 desk.bad(i, column, "an error cannot be negative")
+            elif error > LARGEST:
+                desk.bad(i, column, "no error is above 1e30")
             elif error < 1e-12:
                 zero.append(i)
                 if self.validation_items:
@@ -391,7 +397,7 @@ def _curve(
         unit = _only(desk, column, rows) or unit
     if metric == "error":
         metric = _only(desk, "metric", rows) or metric
-    return TableCurve(name, found, unit, metric, notes)
+    return TableCurve(name, found, unit, metric, notes, values.accuracy)
 
 
 def _only(desk: _Desk, column: str, rows: Sequence[int]) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from steep.answers import Source, fits_of, target_of
+from steep.answers import Source, fits_of
+from steep.asked import target_of
 from steep.config import QuestionError
 from steep.cost.machines import machine
 from steep.cost.of_study import machine_of, usual_targets
