@@ -9,11 +9,19 @@ import pandas as pd
 import pytest
 
 import tiny
-from steep import Study, answers
-from steep.answers import Source, comparison_of, findings_of, fits_of, forecasts_of
-from steep.asked import place_of, target_of
+from steep import Study
+from steep.answers import (
+    Source,
+    backtests_of,
+    comparison_of,
+    findings_of,
+    fits_of,
+    forecasts_of,
+    joint_of,
+)
 from steep.config import QuestionError
 from steep.present import sentences
+from steep.reports import report_of
 
 
 @pytest.fixture(scope="module")
@@ -39,45 +47,6 @@ def table(path: Path, **curves: float) -> str:
     ]
     pd.DataFrame(rows).to_csv(path, index=False)
     return str(path)
-
-
-@pytest.mark.parametrize(
-    ("written", "place"),
-    [
-        ("10x", (10.0, True)),
-        ("2.5X", (2.5, True)),
-        ("0.5x", (0.5, True)),
-        ("1e6", (1e6, False)),
-        ("1E+6", (1e6, False)),
-        ("2M", (2e6, False)),
-        ("2m", (2e6, False)),
-        ("3k", (3e3, False)),
-        ("1.5B", (1.5e9, False)),
-        ("2G", (2e9, False)),
-        ("1T", (1e12, False)),
-        (" 500 ", (500.0, False)),
-        ("2e3 k", (2e6, False)),
-    ],
-)
-def test_places_as_people_write_them(written: str, place: tuple[float, bool]) -> None:
-    assert place_of(written) == (pytest.approx(place[0]), place[1])
-
-
-@pytest.mark.parametrize(
-    "written", ["", "x", "ten", "-1", "0", "0x", "1.2.3", "1e999", "nan", "10xx", "5%", "1 000"]
-)
-def test_what_is_no_place(written: str) -> None:
-    with pytest.raises(QuestionError, match="write 10x"):
-        place_of(written)
-
-
-def test_targets_as_people_write_them() -> None:
-    assert target_of("0.05") == 0.05
-    assert target_of("5%") == pytest.approx(0.05)
-    assert target_of(" 5 % ") == pytest.approx(0.05)
-    for written in ("", "%", "-0.1", "0", "nan", "inf", "low", "5%%x"):
-        with pytest.raises(QuestionError, match="write an error"):
-            target_of(written)
 
 
 def test_what_is_a_study(tmp_path: Path, studies: list[str]) -> None:
@@ -136,35 +105,99 @@ def test_a_comparison_that_cannot_be_asked(bad: dict[str, float], tmp_path: Path
 
 def test_validation_items_are_too_few_for_the_curve_of_low_errors(tmp_path: Path) -> None:
     """500 items know 14 % to 0.11 of itself and 1.4 % to 0.37; a step of the curves is 0.21."""
-    source = Source(table(tmp_path / "t.csv", high=2.0, low=0.2), by="model")
-    found = dict(findings_of(source, 500))
-    said = {
-        name: [f.evidence for f in fs if f.kind == "validation set"] for name, fs in found.items()
-    }
+    path = table(tmp_path / "t.csv", high=2.0, low=0.2)
+    found = findings_of(Source(path, by="model", validation_items=500))
+    said = {c.name: [f.evidence for f in c.findings if f.kind == "validation set"] for c in found}
     assert said["high"] == []
     assert "500 validation items is 37 % of" in said["low"][0]
 
 
 def test_no_error_seen_is_half_an_error_of_the_items(tmp_path: Path) -> None:
     """An error of 0.01 over 50 items: sqrt(0.99 / 0.5)."""
-    source = tmp_path / "t.csv"
-    source.write_text("samples,error\n100,0.4\n200,0.3\n400,0.2\n800,0.1\n1600,0\n")
-    ((_, found),) = findings_of(Source(str(source)), 50)
+    path = tmp_path / "t.csv"
+    path.write_text("samples,error\n100,0.4\n200,0.3\n400,0.2\n800,0.1\n1600,0\n")
+    source = Source(str(path), validation_items=50)
+    (found,) = findings_of(source)
     assert "50 validation items is 140 % of" in next(
-        f.evidence for f in found if f.kind == "validation set"
+        f.evidence for f in found.findings if f.kind == "validation set"
     )
+    assert fits_of(source)[0].fit.points[-1].error == pytest.approx(0.01)
+    assert [p.samples for p in fits_of(Source(str(path)))[0].fit.points] == [100, 200, 400, 800]
 
 
-def test_a_study_is_told_no_number_of_items(studies: list[str]) -> None:
-    with pytest.raises(QuestionError, match="for tables"):
-        findings_of(Source(studies[0]), 50)
+@pytest.mark.parametrize("told", [{"validation_items": 50}, {"best_guess": "0.9"}])
+def test_a_study_is_not_told_what_it_has_counted(
+    told: dict[str, object], studies: list[str]
+) -> None:
+    for ask in (findings_of, fits_of):
+        with pytest.raises(QuestionError, match="for tables"):
+            ask(Source(studies[0], **told))  # type: ignore[arg-type,operator]
 
 
-def test_figures_of_a_table_go_where_asked(tmp_path: Path) -> None:
-    source = Source(table(tmp_path / "t.csv", one=3.0, two=2.0), by="model")
-    written = answers.report_of(source, tmp_path / "r.html", None)
-    assert [p.name for p in written] == ["r-1.html", "r-2.html"]
-    assert all("<html" in p.read_text() for p in written)
+# ---------------------------------------------------------------- what was done to a table
+
+PERCENT = "samples,accuracy (%)\n" + "".join(
+    f"{100 * 2**k},{100 - 300 * (100 * 2**k) ** -0.3}\n" for k in range(7)
+)
+
+
+def test_notes_of_a_table_reach_every_answer(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(PERCENT + "12800,\n")
+    source = Source(str(path))
+    found = [
+        fits_of(source)[0].fit.notes,
+        forecasts_of(source, ["10x"], [])[0].forecast.notes,
+        findings_of(source)[0].notes,
+        backtests_of(source)[0].notes,
+        report_of(source, tmp_path / "r.html", None).notes,
+    ]
+    for notes in found:
+        assert "Rows without a size or an error are left out (line 9)." in notes
+        assert any("is an accuracy in percent" in note for note in notes)
+    assert "is an accuracy in percent" in (tmp_path / "r.html").read_text()
+
+
+def test_a_comparison_says_what_was_done_to_which_table(tmp_path: Path) -> None:
+    (tmp_path / "percent.csv").write_text(PERCENT)
+    (tmp_path / "plain.csv").write_text("samples,accuracy\n" + PERCENT.partition("\n")[2])
+    names = ["percent.csv", "plain.csv"]
+    paths = [str(tmp_path / name) for name in names]
+    found = comparison_of([Source(path) for path in paths])
+    assert f"{paths[0]}: Column 'accuracy (%)' is taken for the errors." in found.notes
+    same = comparison_of([Source(paths[0]), Source(paths[0])])
+    assert "Column 'accuracy (%)' is taken for the errors." in same.notes
+
+
+def test_runs_of_every_size_of_model_make_a_joint_fit(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = [(n, d) for n in (1e6, 1e7, 1e8) for d in (1e8, 1e9, 1e10)]
+    text = "".join(f"{n},{d},{1.5 + 400 / n**0.34 + 2000 / d**0.37}\n" for n, d in rows)
+    path.write_text("parameters,samples,loss\n" + text)
+    (found,) = joint_of(Source(str(path)), "chinchilla", [], 0.9)
+    assert found.fit.runs == 9
+    assert not any("Rows of one size" in note for note in found.notes)
+    (best,) = fits_of(Source(str(path)))
+    assert [p.parameters for p in best.fit.points] == pytest.approx([1e8] * 3)
+
+
+def test_a_best_guess_sets_points_aside(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = [(50, 0.9), (100, 0.9), *((m, 5 * m**-0.4) for m in (200, 400, 800, 1600))]
+    path.write_text("samples,error\n" + "".join(f"{m},{e}\n" for m, e in rows))
+    for written in ("0.9", "90%"):
+        (found,) = fits_of(Source(str(path), best_guess=written))
+        assert [p.samples for p in found.fit.used] == [200, 400, 800, 1600]
+    with pytest.raises(QuestionError, match="--best-guess 'low': write an error"):
+        fits_of(Source(str(path), best_guess="low"))
+
+
+def test_a_share_of_a_loss_is_no_target(tmp_path: Path) -> None:
+    source = table(tmp_path / "t.csv", one=300.0)
+    with pytest.raises(QuestionError, match=r"'5%': errors up to 75\.3566 are taken as a loss"):
+        forecasts_of(Source(source), ["10x"], ["5%"])
+    (found,) = forecasts_of(Source(source), ["10x"], ["5"])
+    assert found.forecast.targets[0].target == 5.0
 
 
 def test_the_sizes_asked_for_are_those_that_the_answer_names(studies: list[str]) -> None:
@@ -251,7 +284,7 @@ def test_of_what_rises_everything_says_the_same(tmp_path: Path) -> None:
     assert (found.forecast.at, found.forecast.targets) == ((), ())
     told = sentences.answer(found.forecast, found.fit, found.asked)
     assert told.startswith("No forecast: the error rises with more samples: 30.0 % at 100, 55.0 %")
-    answers.report_of(Source(str(path)), tmp_path / "r.html", None)
+    report_of(Source(str(path)), tmp_path / "r.html", None)
     page = (tmp_path / "r.html").read_text().split("<body")[1]
     assert "No forecast: the error rises with more samples" in page
     assert not any(word in page for word in ("power-law region", "10x the data", "Forecast</h"))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import steep
 from steep.backtest import backtest, interval_score
 from steep.fit import fit as fit_all
 from steep.records import Backtest, Fit, Point, decode, encode
@@ -99,3 +100,20 @@ def test_the_terms_of_a_fit_are_kept() -> None:
     found = backtest(fit(points=curve(3), unit="words", metric="cross_entropy"), fit=fit)
     assert (found.unit, found.metric) == ("words", "cross_entropy")
     assert found.sentence.startswith("Forecasting the largest sizes from the smaller ones, 2x to")
+
+
+def test_the_package_hands_over_its_own_fit() -> None:
+    fitted = fit_all(points=curve(4))
+    assert steep.backtest(fitted) == backtest(fitted, fit=fit_all)
+    assert steep.backtest.__doc__ == backtest.__doc__
+    with pytest.raises(ValueError, match=r"fit=steep\.fit"):
+        backtest(fitted)
+
+
+def test_a_table_keeps_its_metric_and_its_rules() -> None:
+    points = curve(2)
+    table = pd.DataFrame({"words": SIZES, "accuracy": [1 - p.error for p in points]})
+    found = backtest(table, fit=fit)
+    assert (found.unit, found.metric) == ("words", "error")
+    expected = backtest(points, fit=fit)
+    assert found.log_error == pytest.approx(expected.log_error, rel=1e-6)

@@ -108,6 +108,54 @@ def test_every_question_of_a_table_in_words_and_in_json(
     assert in_json.json
 
 
+SWEEP = "n_train,lr,val_acc,params\n" + "".join(
+    f"{2**k * 100},{lr},{100 - 300 * worse * (2**k * 100) ** -0.3},{2**k * 10}\n"
+    for k in range(7)
+    for lr, worse in ((0.1, 1.3), (0.01, 1.0))
+)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["fit", "forecast", "diagnose", "backtest", "report", "compare --by lr", "cost --target 10%"],
+)
+def test_what_was_done_to_a_table_is_said_in_words_and_in_json(command: str, steep: Steep) -> None:
+    Path("sweep.csv").write_text(SWEEP)
+    name, *options = command.split()
+    said = steep(name, "sweep.csv", *options)
+    assert said.code == 0, said.err
+    in_json = steep(name, "sweep.csv", *options, "--json").out
+    wanted = ["Column 'val_acc' is an accuracy in percent (values lie above 1): 1 - accuracy"]
+    if "--by" not in options:
+        wanted.append("Rows of one size differ in 'lr': the best of each size counts.")
+    for note in wanted:
+        assert said.out.count(note) == 1
+        assert in_json.count(note) == 1
+
+
+def test_the_best_rate_of_a_sweep_or_all_of_them(steep: Steep) -> None:
+    Path("sweep.csv").write_text(SWEEP)
+
+    def points(*options: str) -> list[float]:
+        (found,) = steep("fit", "sweep.csv", *options, "--json").json
+        return [found["points"][0]["error"], found["points"][0]["replicates"]]
+
+    best = 3 * 100**-0.3
+    assert points() == pytest.approx([best, 1])
+    assert points("--all-rows") == pytest.approx([best * 1.3**0.5, 2])
+
+
+def test_one_scale_for_the_answer_and_its_table(steep: Steep) -> None:
+    """A curve that begins above 1 is a loss, though it was below 1 at most sizes."""
+    Path("one.csv").write_text(CSV.replace("100,0.7", "100,1.1", 1))
+    loss = steep("forecast", "one.csv", "--at", "10x").out
+    assert "%" not in loss.replace("90 %", "")
+    Path("wer.csv").write_text(CSV.replace("100,0.7", "100,1.1", 1).replace("error", "wer"))
+    rate = steep("forecast", "wer.csv", "--at", "10x", "--target", "5%").out
+    assert re.match(r"10x the data: [\d.]+ % .*; 5 % ", rate)
+    assert "word error rate" in rate
+
+
 def test_the_answers_are_right(steep: Steep) -> None:
     (fit,) = steep("fit", "results.csv", "--json").json
     assert fit["beta_g"]["value"] == pytest.approx(-0.3, abs=1e-3)
@@ -172,7 +220,8 @@ def test_a_study_and_its_best_fits_tell_the_same_exponent(steep: Steep, study: P
 
 
 def test_a_report_of_a_study_and_where_it_went(steep: Steep, study: Path) -> None:
-    assert steep("report", str(study), "--json").json == {"written": [str(study / "report.html")]}
+    told = steep("report", str(study), "--json").json
+    assert told == {"written": [str(study / "report.html")], "notes": []}
 
 
 def test_plan_run_status_and_run_again(steep: Steep) -> None:
@@ -232,6 +281,9 @@ BAD = [
     (("compare", "results.csv", "absent.csv"), "absent.csv"),
     (("diagnose", "absent.csv"), "absent.csv"),
     (("diagnose", "results.csv", "--validation-items", "0"), "--validation-items 0: at least 1"),
+    (("forecast", "loss.csv", "--target", "5%"), "--target '5%': errors up to 3.7"),
+    (("cost", "loss.csv", "--target", "5%"), "--target '5%': errors up to 3.7"),
+    (("fit", "results.csv", "--best-guess", "low"), "--best-guess 'low'"),
     (("diagnose", "loss.csv", "--validation-items", "9"), "error rates, from 0 to 1, and 3.75"),
     (("backtest", "absent.csv"), "absent.csv"),
     (("report", "absent.csv"), "absent.csv"),

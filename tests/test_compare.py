@@ -9,6 +9,7 @@ import pytest
 from steep.compare import compare
 from steep.fit import fit
 from steep.records import Comparison, NoiseParts, Pair, Point, decode, encode
+from steep.table import read
 
 SIZES = 200.0 * 2.0 ** np.arange(6)
 
@@ -213,8 +214,22 @@ def test_fits_frames_and_mappings_are_compared_alike() -> None:
     fits = compare(fit(samples=SIZES, error=first), fit(samples=SIZES, error=second))
     frames = [pd.DataFrame({"n": SIZES, "err": e}) for e in (first, second)]
     named = compare(dict(zip(("A", "B"), frames, strict=True)), x="n", y="err")
-    assert fits == named
+    assert fits.pairs == named.pairs
     assert decode(Comparison, encode(fits)) == fits
+
+
+def test_tables_are_read_by_the_rules_of_a_table() -> None:
+    first, second = 2 * SIZES**-0.3, 3 * SIZES**-0.31
+    fits = compare(fit(samples=SIZES, error=first), fit(samples=SIZES, error=second))
+    (plain,) = read({"samples": SIZES, "accuracy": 1 - first}).curves
+    found = compare(plain, pd.DataFrame({"samples": SIZES, "accuracy": 100 - 100 * second}))
+    value, expected = (c.pairs[0].multiplier.value for c in (found, fits))
+    assert value == pytest.approx(expected, rel=0.05)
+    said = "B: Column 'accuracy' is an accuracy in percent"
+    assert any(note.startswith(said) for note in found.notes)
+    words = pd.DataFrame({"words": SIZES, "error": first})
+    with pytest.raises(ValueError, match="different units"):
+        compare(pd.DataFrame({"images": SIZES, "error": first}), words)
 
 
 def test_three_curves_are_compared_each_with_each() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 
 from steep.fit import fit, fit_size_law, points_of
 from steep.records import BestFit, Candidate, Fit, Point, SizeLaw, decode, encode
+from steep.table import read
 
 SIZES = np.geomspace(100, 10_000, 8)
 
@@ -108,10 +110,11 @@ def test_sizes_beside_each_other_make_no_curve() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_the_largest_and_smallest_of_numbers_do_not_break_a_fit() -> None:
-    """1e308 is left out, 1e-320 is as good as zero; what lies within 1e30 is fitted, or refused."""
-    found = fit(samples=[100, 200, 400, 800, 1600], error=[1e308, 1e-320, 0.5, 0.4, 0.3])
-    assert [p.samples for p in found.used] == [400, 800, 1600]
-    assert [p.reason for p in found.points if not p.used] == ["zero"]
+    """1e308 is refused, 1e-320 is as good as zero; what lies within 1e30 is fitted, or no law."""
+    with pytest.raises(ValueError, match="no error lies above 1e30"):
+        fit(samples=SIZES[:4], error=[1e308, 0.5, 0.4, 0.3])
+    found = fit(samples=[100, 200, 400, 800], error=[1e-320, 0.5, 0.4, 0.3])
+    assert [p.samples for p in found.used] == [200, 400, 800]
     for order in itertools.permutations([1e-29, 0.5, 0.4, 9e29]):
         fit(samples=SIZES[:4], error=order).summary()
 
@@ -143,12 +146,31 @@ def test_best_guess_points_are_set_aside() -> None:
     assert found.beta_g.value == pytest.approx(-0.5, rel=1e-6)
 
 
-def test_bad_values_are_set_aside_by_the_stated_rule() -> None:
-    m = [100, 200, 400, 800, 1600, 3200]
-    found = fit(samples=m, error=[0.5, math.nan, 0.3, 0.24, 0.0, -0.1])
-    assert [p.samples for p in found.used] == [100, 400, 800]
-    assert {p.reason for p in found.points if not p.used} == {"zero", "negative"}
-    assert any("2" in note for note in found.notes)
+def test_arrays_and_frames_are_read_by_the_rules_of_a_table() -> None:
+    m = [100, 200, 400, 800, 1600]
+    found = fit(samples=m, error=[0.5, math.nan, 0.3, 0.24, 0.0])
+    assert [p.samples for p in found.points] == [100, 400, 800]
+    assert "Rows without a size or an error are left out (row 2)." in found.notes
+    assert any("Zero errors have no logarithm" in note for note in found.notes)
+    with pytest.raises(ValueError, match="row 2, column 'error': an error cannot be negative"):
+        fit(samples=m[:2], error=[0.5, -0.1])
+    with pytest.raises(ValueError, match="row 1, column 'samples': a size must be positive"):
+        fit(samples=[0, 200], error=[0.5, 0.4])
+
+
+def test_a_frame_means_what_a_file_means(tmp_path: Path) -> None:
+    """Accuracies in percent, standard errors beside them, one of which is missing."""
+    error = noisy(2 * SIZES**-0.3, 6)
+    frame = pd.DataFrame({"n_train": SIZES, "val_acc": 100 - 100 * error, "se": 2.0})
+    frame.loc[3, "se"] = math.nan
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    (curve,) = read(tmp_path / "t.csv").curves
+    of_frame, of_file = fit(frame), fit(curve)
+    assert of_frame.points == of_file.points
+    assert (of_frame.beta_g, of_frame.noise.given) == (of_file.beta_g, True)
+    assert any("is an accuracy in percent" in note for note in of_frame.notes)
+    assert [p.error for p in of_frame.points] == pytest.approx(error)
+    assert fit(read(tmp_path / "t.csv")) == of_file
 
 
 def test_frame_arrays_and_points_agree() -> None:
@@ -156,8 +178,45 @@ def test_frame_arrays_and_points_agree() -> None:
     by_array = fit(samples=SIZES, error=error)
     by_frame = fit(pd.DataFrame({"n": SIZES, "loss": error}), x="n", y="loss")
     points = [Point(float(m), float(e)) for m, e in zip(SIZES, error, strict=True)]
-    assert by_array == by_frame
-    assert by_array.beta_g == fit(points=points).beta_g
+    assert by_array.points == by_frame.points
+    assert by_array.beta_g == by_frame.beta_g == fit(points=points).beta_g
+    assert (by_array.metric, by_frame.metric) == ("error", "loss")
+    assert by_array.draws == by_frame.draws
+
+
+def test_arrays_may_stand_beside_a_frame() -> None:
+    error = noisy(5 * SIZES**-0.3, 6)
+    frame = pd.DataFrame({"samples": SIZES, "error": error, "stderr": 0.5 * error})
+    found = fit(frame, se=0.01 * error, parameters=10 * SIZES)
+    assert [p.se_log for p in found.points] == pytest.approx([0.01] * len(SIZES))
+    assert [p.parameters for p in found.points] == pytest.approx(10 * SIZES)
+    assert fit(frame, se="stderr").points[0].se_log == pytest.approx(0.5)
+
+
+def test_a_size_without_a_standard_error_gets_the_typical_one() -> None:
+    m, error = SIZES[:5], noisy(5 * SIZES[:5] ** -0.3, 6)
+    whole = fit(samples=m, error=error, se=0.1 * error)
+    gap = fit(samples=m, error=error, se=[*(0.1 * error[:-1]), math.nan])
+    assert gap.beta_g == pytest.approx(whole.beta_g)
+    assert gap.noise.given
+    assert any("get the typical one" in note for note in gap.notes)
+    few = fit(samples=m, error=error, se=[0.05, 0.05, *[math.nan] * 3])
+    assert few.beta_g == fit(samples=m, error=error).beta_g
+    assert "Column 'se': only 2 of 5 rows have a standard error, and none is used." in few.notes
+
+
+@pytest.mark.parametrize("given", ["a.csv", Path("a.csv")])
+def test_a_path_is_not_read_but_said(given: object) -> None:
+    with pytest.raises(ValueError, match=r"steep\.read\('a\.csv'\)"):
+        fit(given)  # type: ignore[arg-type]
+
+
+def test_several_curves_are_not_one() -> None:
+    frame = pd.DataFrame({"curve": list("aabb"), "samples": [1, 2] * 2, "error": [0.5, 0.4] * 2})
+    with pytest.raises(ValueError, match="one curve is wanted, not 'a', 'b'"):
+        fit(frame)
+    with pytest.raises(ValueError, match="int is no table"):
+        fit(5)  # type: ignore[arg-type]
 
 
 def test_units_of_samples_do_not_matter() -> None:
@@ -357,7 +416,7 @@ def test_a_robust_fit_of_a_clean_curve_is_the_plain_one(seed: int) -> None:
     error = noisy(0.5 * (m / 1000) ** -0.3 + 0.05 * (seed % 2), seed, 0.02)
     plain, robust = (fit(samples=m, error=error, robust=r) for r in (False, True))
     assert robust.beta_g == plain.beta_g
-    assert not robust.notes
+    assert robust.notes == plain.notes
 
 
 def test_given_standard_errors_set_the_width() -> None:

@@ -261,3 +261,31 @@ def test_how_runs_differ_is_not_told_by_standard_errors() -> None:
     assert forecast(fitted, at=[20_000]).runs is None
     narrow, wide = (fitted.predict(20_000, single_run=one).upper[0] for one in (False, True))
     assert wide > narrow
+
+
+@pytest.mark.parametrize("size", [-1, 0, [0, np.nan], np.inf, "10x"])
+def test_sizes_that_are_none_are_refused(size: object) -> None:
+    fitted = fit(samples=SIZES, error=5 * SIZES**-0.3)
+    for ask in (fitted.predict, fitted.local_slope, lambda m: forecast(fitted, at=m)):
+        with pytest.raises(ValueError, match=r"sizes must be positive numbers|could not convert"):
+            ask(size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 90, np.nan])
+def test_levels_that_are_none_are_refused(level: float) -> None:
+    fitted = fit(samples=SIZES, error=5 * SIZES**-0.3)
+    asked = [
+        lambda: fitted.predict(1e6, level),
+        lambda: fitted.samples_for(0.05, level),
+        lambda: fitted.local_slope(1e6, level),
+        lambda: forecast(fitted, level=level),
+    ]
+    for ask in asked:
+        with pytest.raises(ValueError, match="level must lie between 0 and 1"):
+            ask()
+
+
+@pytest.mark.parametrize("target", [0, -1, np.nan, np.inf])
+def test_targets_that_are_none_are_refused(target: float) -> None:
+    with pytest.raises(ValueError, match="must be a positive number"):
+        fit(samples=SIZES, error=5 * SIZES**-0.3).samples_for(target)

@@ -27,6 +27,7 @@ KNOW_THE_ORDER = {
     "ledger",
     "analysis",
     "answers",
+    "reports",
     "cost.answers",
     "cost.clock",
     "results",
@@ -37,7 +38,7 @@ KNOW_THE_ORDER = {
 """Modules below steep; the last one is steep itself."""
 TORCH_FREE = ["laws", "stats", "select", "fit", "forecast", "compare", "diagnose", "cost", "report",
               "present", "records", "backtest", "table", "store", "config", "shards", "planners",
-              "answers", "analysis", "results", "cli", "sources"]  # fmt: skip
+              "answers", "reports", "analysis", "results", "cli", "sources"]  # fmt: skip
 DRAWERS = {
     "domains": "DOMAINS", "models": "FAMILIES", "trainers": "TRAINERS", "planners": "PLANNERS",
     "executors": "EXECUTORS", "laws": "LAWS", "sources": "SOURCES",
@@ -258,7 +259,7 @@ MAY_WRITE = {
     # into a study folder: the store and its parts
     "store.py", "folder.py", "salvage.py", "database.py", "lease.py",
     # files that the user asked for by name
-    "cli.py", "answers.py", "present/plots.py",
+    "cli.py", "reports.py", "present/plots.py",
     # into the folder that 'steep data get' is given
     "sources/get.py", "sources/packages.py", "sources/apt.py", "sources/writing.py",
     "sources/speech.py", "sources/fashion_mnist.py", "sources/imagenet.py",

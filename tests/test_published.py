@@ -10,10 +10,11 @@ import pytest
 
 import tiny
 from steep import Study
-from steep.answers import Source, comparison_of, forecasts_of, report_of
+from steep.answers import Source, comparison_of, forecasts_of
 from steep.config import QuestionError
 from steep.folder import StoreError
 from steep.published import Published, tables
+from steep.reports import report_of
 from steep.results import result_files
 
 RATES = {"hyperparameters": {"learning_rate": [0.05, 0.1]}}
@@ -86,7 +87,8 @@ def test_questions_are_answered_alike(folder: Path) -> None:
 def test_the_report_is_the_study_s(folder: Path, tmp_path: Path) -> None:
     study = Study.open(folder / "one")
     study.report()
-    (path,) = report_of(Source(str(folder / "tables" / "one")), tmp_path / "report.html", None)
+    out = tmp_path / "report.html"
+    (path,) = report_of(Source(str(folder / "tables" / "one")), out, None).paths
     ours = (folder / "one" / "report.html").read_text()
     assert len(path.read_text()) == pytest.approx(len(ours), rel=0.01)
 

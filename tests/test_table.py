@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def test_every_kind_of_source_gives_the_same_curve(
         written(tmp_path, json.dumps(records), "a.json"),
         written(tmp_path, json.dumps({"runs": records}, indent=2), "b.json"),
         written(tmp_path, json.dumps({"samples": SIZES, "error": ERRORS}, indent=2), "c.txt"),
+        {"samples": np.array(SIZES), "error": ERRORS},
         tmp_path / "study",
         tmp_path / "a.parquet",
     ]
@@ -85,7 +87,8 @@ def test_a_curve_goes_into_fit_as_it_is(tmp_path: Path) -> None:
         f"{m},{3 * m**-0.3},{0.01},{m * 10}\n" for m in SIZES
     )
     curve = only(read(written(tmp_path, text)))
-    found = fit(curve.frame, **curve.arguments)
+    found = fit(curve)
+    assert fit(curve.frame).points == found.points
     assert found.outcome == "ok"
     assert (found.unit, found.metric) == ("tokens", "loss")
     assert found.noise.given
@@ -106,7 +109,7 @@ def test_repeated_sizes_stay_replicates(tmp_path: Path) -> None:
     text = csv("samples,error", ERRORS * 2, SIZES * 2)
     curve = only(read(written(tmp_path, text)))
     assert len(curve.columns["samples"]) == 10
-    assert {p.replicates for p in fit(curve.frame, **curve.arguments).points} == {2}
+    assert {p.replicates for p in fit(curve).points} == {2}
 
 
 def test_columns_without_a_header_and_names_in_a_comment(tmp_path: Path) -> None:
@@ -149,10 +152,25 @@ def test_an_ambiguous_table_asks(tmp_path: Path) -> None:
 
 
 def test_a_training_curve_is_not_taken_for_a_learning_curve(tmp_path: Path) -> None:
-    text = "Wall time,Step,Value\n1.5,10,0.3\n1.6,20,0.2\n"
-    assert "no column looks like training-set sizes" in problems(tmp_path, text)[0]
-    curve = only(read(written(tmp_path, text), x="Step", y="Value"))
-    assert curve.columns == {"samples": [10, 20], "error": [0.3, 0.2]}
+    """Scalars of TensorBoard and charts of W&B: errors by step, which is asked for or refused."""
+    scalars = "Wall time,Step,Value\n1.5,10,0.3\n1.6,20,0.2\n"
+    chart = "Step,run-a - val/error,run-a - val/error__MIN\n10,0.3,0.3\n20,0.2,0.2\n"
+    for text in (scalars, chart):
+        (said,) = problems(tmp_path, text)
+        assert "'Step' is taken for the steps of one training run" in said
+        assert said.endswith("say --x Step")
+        curve = only(read(written(tmp_path, text), x="Step"))
+        assert curve.columns == {"samples": [10, 20], "error": [0.3, 0.2]}
+
+
+def test_a_chart_over_training_set_sizes_needs_no_names(tmp_path: Path) -> None:
+    text = "train/n,big - val/acc,big - val/acc__MAX\n10,70,70\n20,80,80\n"
+    curve = only(read(written(tmp_path, text)))
+    assert curve.columns == {"samples": [10, 20], "error": pytest.approx([0.3, 0.2])}
+    assert "the errors could be" in problems(tmp_path, text.replace("acc__MAX", "loss"))[0]
+    assert only(read({"n": [10], "1 - accuracy": [0.3]}, y="1 - accuracy")).columns["error"] == [
+        0.3
+    ]
 
 
 def test_any_column_can_be_asked_for(tmp_path: Path) -> None:
@@ -161,6 +179,8 @@ def test_any_column_can_be_asked_for(tmp_path: Path) -> None:
     assert "'mine' is column 'metrics.mine'." in read(path, y="mine").notes
     with pytest.raises(TableError, match=r"no column 'metrics\.min'; did you mean 'metrics\.mine'"):
         read(path, y="metrics.min")
+    with pytest.raises(TableError, match=r"no column 'nope'\. The columns are samples, error"):
+        read(path, y="nope")
 
 
 def test_own_names_go_before_other_spellings(tmp_path: Path) -> None:
@@ -207,11 +227,22 @@ def test_a_loss_stays_what_it_is(tmp_path: Path) -> None:
     assert any("taken as a loss" in note for note in found.notes)
 
 
+def test_a_loss_is_told_by_what_is_shown(tmp_path: Path) -> None:
+    """An untrained model's error above 1 is in no point of the curve."""
+    text = "samples,epoch,error\n100,1,1.1\n100,2,0.5\n200,1,0.9\n200,2,0.4\n"
+    curve = only(read(written(tmp_path, text)))
+    assert "Column 'error' is taken as a fraction." in curve.notes
+    loss = only(read(written(tmp_path, text.replace("0.5", "1.05"))))
+    assert any("taken as a loss" in note for note in loss.notes)
+
+
 def test_percent_and_fraction_in_one_column_are_an_error(tmp_path: Path) -> None:
     signed = problems(tmp_path, csv("samples,error", ["50%", "40%", 0.32, 0.26, "20%"]))
     assert signed == [
         "column 'error': some values carry a percent sign and some do not (lines 4, 5)"
     ]
+    one = problems(tmp_path, csv("samples,error", ["50%", "40%", 0.32, "26%", "20%"]))
+    assert one[0].endswith("(line 4)")
     bare = problems(tmp_path, csv("samples,acc", [50, 60, 0.68, 74, 80]))
     assert "fractions and percentages" in bare[0]
     assert read(written(tmp_path, csv("samples,acc", [0.5, 2, 8, 20, 40]))).curves
@@ -224,13 +255,44 @@ def test_an_accuracy_above_its_scale_is_refused(tmp_path: Path) -> None:
         assert "only values from 0 to 1" in found[0]
 
 
-def test_decimal_commas_thousands_and_suffixes(tmp_path: Path) -> None:
-    german = "samples;error\n100;0,5\n200;0,4\n"
-    found = read(written(tmp_path, german))
-    assert only(found).columns["error"] == [0.5, 0.4]
-    assert "Commas are read as decimal commas." in found.notes
-    english = 'samples,error\n"1,000",0.5\n20k,0.4\n3M,0.3\n1e7,0.2\n'
-    assert only(read(written(tmp_path, english))).columns["samples"] == [1e3, 2e4, 3e6, 1e7]
+WRITTEN = [
+    ("samples;error\n100;0,5\n200;0,4\n", [100, 200], "Commas are read as decimal commas."),
+    ("samples\terror\n1,000\t0.5\n16,000\t0.4\n", [1000, 16000], "Commas are read as thousands"),
+    ("samples;error\n1.000;0,5\n16.000;0,4\n", [1000, 16000], "Points are read as thousands"),
+    ("samples;error\n1,000;0.5\n10,000;0.4\n", [1000, 10000], "Commas are read as thousands"),
+    ("samples;error\n1 000;0,5\n10 000;0,4\n", [1000, 10000], "Commas are read as decimal"),
+    ('samples,error\n"1,000",0.5\n"2,000",0.4\n', [1000, 2000], "Commas are read as thousands"),
+    ('samples,error\n100,"0,5"\n200,"0,4"\n', [100, 200], "Commas are read as decimal commas."),
+    ("samples;error\n1.5k;0,5\n3k;0,4\n", [1500, 3000], "Commas are read as decimal commas."),
+    ("samples,error\n20k,0.5\n4K,0.4\n", [20e3, 4e3], ""),
+    ("samples,error\n3M,0.5\n1m,0.4\n", [3e6, 1e6], ""),
+    ("samples,error\n1e3,0.5\n1.000,0.4\n", [1000, 1], ""),
+    ('[{"samples": "1,000", "error": 0.5}, {"samples": "2,000", "error": 0.4}]', [1000, 2000],
+     "Commas are read as thousands"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "sizes", "said"), WRITTEN)
+def test_numbers_as_people_write_them(
+    tmp_path: Path, text: str, sizes: list[float], said: str
+) -> None:
+    found = read(written(tmp_path, text))
+    assert only(found).columns == {"samples": sizes, "error": [0.5, 0.4]}
+    assert any(note.startswith(said) for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "samples;error\n1000;1,250\n2000;1,100\n",
+        "samples;error\n1.000;50%\n2.000;40%\n",
+        "samples;error\n1.000;0,5\n2.000;0.4\n",
+    ],
+)
+def test_what_may_be_a_thousand_times_itself_is_refused(tmp_path: Path, text: str) -> None:
+    (said,) = problems(tmp_path, text)[:1]
+    assert re.search(r"a thousands separator|decimal points in one column", said)
+    assert said.endswith("(lines 2, 3); write all numbers like 1234.5")
 
 
 def test_units_come_from_names_and_columns(tmp_path: Path) -> None:
@@ -253,7 +315,7 @@ def test_bad_cells_are_named_by_line_and_column_all_at_once(tmp_path: Path) -> N
         "line 6, column 'samples': a size must be positive",
         "line 7, column 'se': a standard error must be positive",
         "line 8, column 'samples': no training set has a size above 1e30",
-        "line 9, column 'error': no error is above 1e30",
+        "line 9, column 'error': no error lies above 1e30",
     ]
 
 
@@ -265,7 +327,7 @@ def test_lines_count_quoted_line_breaks(tmp_path: Path) -> None:
 def test_rows_of_another_length_are_named(tmp_path: Path) -> None:
     text = "samples,error\n100,0.5\n200\n300,0.4,7\n"
     assert problems(tmp_path, text) == [
-        "line 3 has 1 cells where the header has 2",
+        "line 3 has 1 cell where the header has 2",
         "line 4 has 3 cells where the header has 2",
     ]
 
@@ -297,12 +359,54 @@ def test_a_zero_error_is_left_out_or_half_an_error(tmp_path: Path) -> None:
     assert known.columns["error"] == pytest.approx([0.5, 0.0005])
 
 
+def test_a_zero_among_replicates_takes_its_size_along(tmp_path: Path) -> None:
+    """The others alone would be too high."""
+    text = "curve,samples,error\na,100,0.5\na,200,0.1\na,200,0\nb,200,0.1\n"
+    found = read(written(tmp_path, text))
+    assert [c.columns["samples"] for c in found.curves] == [[100], [200]]
+    assert any("with the other rows of their sizes" in note for note in found.notes)
+
+
+def test_errors_beyond_all_measure_are_refused(tmp_path: Path) -> None:
+    text = "samples,error\n100,1e308\n200,1e-320\n400,0.5\n"
+    assert problems(tmp_path, text) == ["line 2, column 'error': no error lies above 1e30"]
+    assert only(read({"samples": [1, 2], "error": [1e-14, 1e-320]})).columns["error"] == [1e-14]
+
+
 def test_held_out_and_unfinished_rows_are_left_out(tmp_path: Path) -> None:
     text = "samples,error,held_out,status\n100,0.5,False,complete\n200,0.4,True,complete\n"
     found = read(written(tmp_path, text + "300,0.3,False,diverged\n400,0.2,False,finished\n"))
     assert only(found).columns["samples"] == [100, 400]
     assert "Held-out rows are left out (line 3)." in found.notes
     assert "Trials that did not complete are left out (line 4)." in found.notes
+
+
+def test_the_state_of_a_run_is_known_from_that_of_a_country(tmp_path: Path) -> None:
+    text = "Name,State,n_train,val_error\na,finished,100,0.5\nb,crashed,200,0.4\nc,running,400,1\n"
+    found = read(written(tmp_path, text))
+    assert only(found).columns["samples"] == [100]
+    assert "Trials that did not complete are left out (lines 3, 4)." in found.notes
+    places = text.replace("finished", "Ohio").replace("running", "Utah")
+    assert len(only(read(written(tmp_path, places))).columns["samples"]) == 3
+
+
+def test_gaps_among_standard_errors_are_filled_or_none_is_used(tmp_path: Path) -> None:
+    text = "samples,error,se\n100,0.5,0.05\n200,0.4,\n400,0.3,0.03\n"
+    curve = only(read(written(tmp_path, text)))
+    assert curve.columns["se"] == pytest.approx([0.05, 0.04, 0.03])
+    gap = "Rows without a standard error get the typical one of the others, as a share of the error"
+    assert f"{gap} (line 3)." in curve.notes
+    curve = only(read(written(tmp_path, text.replace("0.03\n", "\n"))))
+    assert "se" not in curve.columns
+    said = "Column 'se': only 1 of 3 rows have a standard error, and none is used."
+    assert said in curve.notes
+
+
+def test_sizes_that_hardly_differ_are_pointed_out() -> None:
+    errors = [0.5, 0.4, 0.3]
+    near = only(read({"samples": [100, 100.0001, 100.0002], "error": errors}))
+    assert any("less than a factor of two" in note for note in near.notes)
+    assert "factor" not in str(only(read({"samples": [1, 2, 4], "error": errors})).notes)
 
 
 @pytest.mark.parametrize(
@@ -363,9 +467,23 @@ def test_units_may_differ_between_curves_but_not_within(tmp_path: Path) -> None:
     assert said == ["column 'unit': the curve mixes images, words; one curve has one"]
 
 
-def test_model_sizes_within_one_size_are_pointed_out(tmp_path: Path) -> None:
-    text = "samples,error,parameters\n100,0.5,10\n100,0.6,20\n200,0.4,10\n"
-    assert any("differ in model size" in n for n in only(read(written(tmp_path, text))).notes)
+def test_a_row_without_a_label_is_on_a_curve_of_its_own(tmp_path: Path) -> None:
+    text = "samples,error,model\n100,0.5,a\n100,0.6,\n200,0.4,a\n200,0.5,\n"
+    found = read(written(tmp_path, text), by="model")
+    assert [c.name for c in found.curves] == ["a", "no model"]
+    assert any(note.endswith("'no model' (lines 3, 5).") for note in found.notes)
+
+
+def test_the_best_of_each_size_counts_unless_all_rows_do(tmp_path: Path) -> None:
+    text = "samples,error,parameters\n100,0.5,10\n100,0.6,20\n200,0.4,10\n200,0.3,20\n"
+    best = only(read(written(tmp_path, text)))
+    assert best.columns == {"samples": [100, 200], "error": [0.5, 0.3], "parameters": [10, 20]}
+    assert best.notes[0].startswith("Rows of one size differ in 'parameters': the best of each")
+    renamed = written(tmp_path, text.replace("parameters", "weights"), "weights.csv")
+    assert only(read(renamed, parameters="weights")).columns == best.columns
+    every = only(read(written(tmp_path, text), all_rows=True))
+    assert every.columns["error"] == [0.5, 0.6, 0.4, 0.3]
+    assert not any("Rows of one size" in note for note in every.notes)
 
 
 def test_a_dataframe_is_read_by_row() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import sys
 import types
+from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,13 +51,20 @@ _PLACES = {
 }
 """Public names, in pipeline order, and where they live."""
 
+_GIVEN = {"backtest": "fit"}
+"""Public functions that are handed another one, because their stages do not know each other."""
+
 __all__ = list(_PLACES)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'steep' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PLACES[name]), name)
+    found = getattr(importlib.import_module(_PLACES[name]), name)
+    if name not in _GIVEN:
+        return found
+    other = _GIVEN[name]
+    return update_wrapper(partial(found, **{other: __getattr__(other)}), found)
 
 
 class _Package(types.ModuleType):

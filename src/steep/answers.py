@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steep.asked import place_of, samples_at, target_of
+from steep.asked import Goal, Place, goal_of, place_of
 from steep.config import QuestionError
 from steep.records import (
-    Analysis,
     Backtest,
     Comparison,
-    Curve,
     Finding,
     Fit,
     Forecast,
@@ -31,9 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FittedCurve:
+    """What was done to a table to get at the curve is in the notes of the fit."""
+
     name: str
     fit: Fit
-    notes: tuple[str, ...] = ()
     accuracy: bool = False
     """Of accuracies, of which the fit has the errors."""
 
@@ -44,8 +43,23 @@ class ForecastCurve:
     fit: Fit
     forecast: Forecast
     notes: tuple[str, ...] = ()
+    """Of the forecast alone, beside those of the fit."""
     asked: tuple[float, ...] = ()
     """The sizes that somebody asked for, of all that are forecast."""
+
+
+@dataclass(frozen=True)
+class DiagnosedCurve:
+    name: str
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BacktestedCurve:
+    name: str
+    backtest: Backtest
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,8 +76,9 @@ class JointCurve:
 class Source:
     """Where curves come from: a study's folder, the tables of a published one, a table of results.
 
-    All but ``path`` ('-' is standard input) are a table's: the names of its columns, and whether
-    ``y`` is an accuracy."""
+    All but ``path`` ('-' is standard input) are a table's: the names of its columns, whether ``y``
+    is an accuracy, whether rows of one size are replicates whatever they differ in, how many items
+    measured each error, and the error of a constant guess ('0.9' or '90%')."""
 
     path: str
     x: str | None = None
@@ -72,6 +87,9 @@ class Source:
     se: str | None = None
     parameters: str | None = None
     higher_is_better: bool = False
+    all_rows: bool = False
+    validation_items: int | None = None
+    best_guess: str | None = None
 
     @property
     def is_study(self) -> bool:
@@ -80,19 +98,25 @@ class Source:
         return self.path != "-" and any((place / name).exists() for name in known)
 
     def study(self) -> Study | Published:
-        """Raises StoreError where it cannot be read."""
+        """Raises StoreError where it cannot be read, QuestionError for a table's options."""
         from steep.published import Published, is_published
 
+        told = {"--validation-items": self.validation_items, "--best-guess": self.best_guess}
+        for option, value in told.items():
+            if value is not None:
+                raise QuestionError(f"{option} is for tables: a study has counted its own")
         if is_published(self.path):
             return Published.open(self.path)
         from steep.study import Study
 
         return Study.open(self.path)
 
-    def table(self, validation_items: int | None = None) -> Table:
-        """``validation_items``: for zero errors. Raises TableError with every problem at once."""
+    def table(self) -> Table:
+        """Raises TableError with every problem at once."""
         from steep.table import read
 
+        if self.validation_items is not None and self.validation_items < 1:
+            raise QuestionError(f"--validation-items {self.validation_items}: at least 1")
         return read(
             self.path,
             x=self.x,
@@ -101,36 +125,26 @@ class Source:
             se=self.se,
             parameters=self.parameters,
             higher_is_better=self.higher_is_better,
-            validation_items=validation_items,
+            validation_items=self.validation_items,
+            all_rows=self.all_rows,
         )
 
 
-def fits_of(
-    source: Source, level: float = 0.9, *, validation_items: int | None = None
-) -> list[FittedCurve]:
+def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
     """Each curve of a source, fitted with the same defaults whatever the source."""
     if source.is_study:
         analysis = source.study().analyse(level=level)
         return [FittedCurve(f"{c.metric} ({c.part})", c.fit) for c in analysis.curves]
     from steep.fit import fit
 
-    return [
-        FittedCurve(
-            curve.name,
-            fit(
-                samples=curve.columns["samples"],
-                error=curve.columns["error"],
-                se=curve.columns.get("se"),
-                parameters=curve.columns.get("parameters"),
-                level=level,
-                unit=curve.unit,
-                metric=curve.metric,
-            ),
-            curve.notes,
-            curve.accuracy,
-        )
-        for curve in source.table(validation_items).curves
-    ]
+    guess = None if source.best_guess is None else goal_of(source.best_guess, "--best-guess")
+    found = []
+    for curve in source.table().curves:
+        largest = max(curve.columns["error"], default=0.0)
+        told = None if guess is None else guess.of(curve.metric, largest)
+        made = fit(curve, level=level, best_guess=told)
+        found.append(FittedCurve(curve.name, made, curve.accuracy))
+    return found
 
 
 def forecasts_of(
@@ -142,7 +156,7 @@ def forecasts_of(
 ) -> list[ForecastCurve]:
     """``at`` like '10x', '1e6', '2M'; ``targets`` like '0.05' or '5%'. Raises QuestionError for
     anything else, and for the noise of a ``single_run`` where it is not known."""
-    goals = [target_of(text) for text in targets]
+    goals = [goal_of(text) for text in targets]
     asked = [place_of(text) for text in at]
     if source.is_study:
         if single_run:
@@ -153,18 +167,21 @@ def forecasts_of(
 
     found = []
     for curve in fits_of(source, level):
-        places = [samples_at(place, curve.fit.reference) for place in asked]
-        sizes = [p for p in places if p is not None]
-        law = size_law_of(curve.fit.used, level)
+        fit = curve.fit
+        places = [place.samples(fit.reference) for place in asked]
+        wanted = [p for p in places if p is not None]
+        sought = [error_asked(goal, fit) for goal in goals]
+        law = size_law_of(fit.used, level)
         try:
-            made = forecast(curve.fit, at=sizes, target=goals, size_law=law, single_run=single_run)
+            made = forecast(fit, at=wanted, target=sought, size_law=law, single_run=single_run)
         except ValueError as error:
             raise QuestionError(f"--single-run: {error}") from None
-        notes = (*curve.notes, *_about_sizes(law))
+        notes = _about_sizes(law)
         if curve.accuracy and goals:
             notes += ("A target is an error: for an accuracy of 95 %, give --target 5%.",)
-        made = without_compute(made)  # nobody said what a step takes, nor how many there were
-        found.append(ForecastCurve(curve.name, curve.fit, made, notes, tuple(sizes)))
+        # nobody said what a step takes, nor how many there were
+        made = replace(without_compute(made), notes=(*made.notes, *notes))
+        found.append(ForecastCurve(curve.name, fit, made, notes, tuple(wanted)))
     return found
 
 
@@ -173,6 +190,11 @@ def _about_sizes(law: SizeLaw | None) -> tuple[str, ...]:
     if law is None or law.outcome == "ok":
         return ()
     return (f"Model sizes are not forecast: {law.reason}.",)
+
+
+def error_asked(goal: Goal, fit: Fit) -> float:
+    """A goal in the metric of a fit. Raises QuestionError for a share of a loss."""
+    return goal.of(fit.metric, max((p.error for p in fit.points), default=0.0))
 
 
 def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> list[JointCurve]:
@@ -185,7 +207,7 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
     if law not in SINGLE_PASS:
         raise QuestionError(f"unknown law {law!r}: {' or '.join(SINGLE_PASS)}")
     found = []
-    for curve in source.table().curves:
+    for curve in replace(source, all_rows=True).table().curves:
         runs = curve.columns
         if "parameters" not in runs:
             raise QuestionError("a joint fit needs the model size of every run: --parameters")
@@ -201,30 +223,32 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
             FLOPS_PER_PARAMETER_SAMPLE * largest * times for times in (1.0, 10.0, 100.0)
         ]
         known = law == "chinchilla" and made.outcome != "too few points"
-        notes = tuple(note for note in curve.notes if "replicates" not in note)
         found.append(
             JointCurve(
                 *(curve.name, curve.unit, curve.metric, made),
                 frontier(made, wanted) if known else (),
-                notes,
+                curve.notes,
             )
         )
     return found
 
 
 def _of_study(
-    source: Source, asked: Sequence[tuple[float, bool]], goals: Sequence[float], level: float
+    source: Source, asked: Sequence[Place], goals: Sequence[Goal], level: float
 ) -> list[ForecastCurve]:
     """A study's own forecasts carry model size and compute beside the error."""
     study = source.study()
     fitted = [s.samples for s in study.shards if not s.held_out]
-    sizes = tuple(p for place in asked if (p := samples_at(place, max(fitted))) is not None)
-    analysis = study.analyse(at=sizes, targets=goals, level=level)
+    wanted = tuple(p for place in asked if (p := place.samples(max(fitted))) is not None)
+    analysis = study.analyse(at=wanted, targets=[goal.value for goal in goals], level=level)
+    for goal in goals:
+        goal.of(analysis.metric)
     notes = _about_sizes(dict(analysis.size_laws)["smallest adequate"])
-    return [
-        ForecastCurve(f"{c.metric} ({c.part})", c.fit, c.forecast, notes, sizes)
-        for c in analysis.curves[:1]
-    ]
+    found = []
+    for c in analysis.curves[:1]:
+        made = replace(c.forecast, notes=(*c.forecast.notes, *notes))
+        found.append(ForecastCurve(f"{c.metric} ({c.part})", c.fit, made, notes, wanted))
+    return found
 
 
 # ---------------------------------------------------------------- questions asked of fits
@@ -301,120 +325,30 @@ def _share_data(sources: Sequence[Source]) -> bool:
     return all(other == first for other in others)
 
 
-def findings_of(
-    source: Source, validation_items: int | None = None
-) -> list[tuple[str, tuple[Finding, ...]]]:
+def findings_of(source: Source) -> list[DiagnosedCurve]:
     """Findings about a study, or about each curve of a table."""
-    if validation_items is not None and validation_items < 1:
-        raise QuestionError(f"--validation-items {validation_items}: at least 1")
     if source.is_study:
-        if validation_items is not None:
-            raise QuestionError("--validation-items is for tables: a study has counted its own")
-        return [(Path(source.path).name, source.study().analyse().findings)]
+        return [DiagnosedCurve(Path(source.path).name, source.study().analyse().findings)]
     from steep.diagnose import diagnose
 
-    found = fits_of(source, validation_items=validation_items)
+    items, found = source.validation_items, fits_of(source)
     try:
-        return [(c.name, diagnose(c.fit, validation_items=validation_items)) for c in found]
+        return [
+            DiagnosedCurve(c.name, diagnose(c.fit, validation_items=items), c.fit.notes)
+            for c in found
+        ]
     except ValueError as error:
-        if validation_items is None:
+        if items is None:
             raise
         raise QuestionError(f"--validation-items: {error}") from None
 
 
-def backtests_of(source: Source, level: float = 0.9) -> list[tuple[str, Backtest]]:
+def backtests_of(source: Source, level: float = 0.9) -> list[BacktestedCurve]:
     """A back-test of each curve."""
     from steep.backtest import backtest
     from steep.fit import fit
 
-    return [(c.name, backtest(c.fit, fit=fit)) for c in fits_of(source, level)]
-
-
-def report_of(
-    source: Source,
-    out: Path | None,
-    figures: Path | None,
-    publish: Path | None = None,
-) -> list[Path]:
-    """Write the report of a study, or of a table of results; every path written."""
-    for folder in (figures, publish):
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-    if source.is_study:
-        return _report_study(source, out, figures, publish)
-    if publish is not None:
-        raise QuestionError("--publish is for studies: a table is published as it is")
-    from steep.backtest import backtest
-    from steep.diagnose import diagnose
-    from steep.fit import fit
-    from steep.report import report
-
-    found = forecasts_of(source, ["2x", "4x", "10x"], [])
-    stem = "" if source.path == "-" else f"{Path(source.path).stem}-"
-    path = out or Path(f"{stem}report.html")
-    written = []
-    for number, curve in enumerate(found):
-        analysis = _of_table(curve, diagnose(curve.fit))
-        place = path if len(found) == 1 else path.with_stem(f"{path.stem}-{number + 1}")
-        html = report(analysis, (), backtest(curve.fit, fit=fit))
-        place.write_text(html, encoding="utf-8")
-        written.append(place)
-        if figures is not None:
-            written += _write_figures(figures / place.stem, analysis, ())
-    return written
-
-
-def _report_study(
-    source: Source, out: Path | None, figures: Path | None, publish: Path | None
-) -> list[Path]:
-    from steep.published import Published, tables
-
-    study = source.study()
-    written = []
-    if isinstance(study, Published):
-        if publish is not None:
-            raise QuestionError("--publish is for a study's folder: this one is published")
-        path = out or Path(f"{study.spec.study}-report.html")
-        path.write_text(study.report(), encoding="utf-8")
-        written.append(path)
-    elif out is not None:
-        raise QuestionError("--out is for tables: the report of a study lies in its folder")
-    else:
-        written.append(study.report())
-    if figures is not None:
-        written += _write_figures(figures, study.analyse_with_cost(), study.measurements())
-    if publish is not None and not isinstance(study, Published):
-        for name, content in tables(study).items():
-            (publish / name).write_bytes(content)
-            written.append(publish / name)
-    return written
-
-
-def _of_table(curve: ForecastCurve, findings: tuple[Finding, ...]) -> Analysis:
-    """A curve that somebody else measured, as far as a report needs an analysis."""
-    fitted = Curve(curve.fit.metric, "validation", curve.fit, curve.forecast)
-    return Analysis(
-        curve.name,
-        "",
-        "",
-        "",
-        curve.fit.unit,
-        curve.fit.metric,
-        (),
-        (),
-        (),
-        (fitted,),
-        (),
-        findings=findings,
-    )
-
-
-def _write_figures(folder: Path, analysis: Analysis, measurements: Sequence[Any]) -> list[Path]:
-    from steep.report import export_figures
-
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, data in export_figures(analysis, measurements):
-        (folder / name).write_bytes(data)
-        written.append(folder / name)
-    return written
+    return [
+        BacktestedCurve(c.name, backtest(c.fit, fit=fit), c.fit.notes)
+        for c in fits_of(source, level)
+    ]

@@ -15,7 +15,8 @@ import numpy as np
 
 from steep.present import backtesting
 from steep.records import Backtest, Fit, Point, Score
-from steep.stats.curve import curve_from_arrays, curve_from_points
+from steep.stats.curve import curve_from_columns, curve_from_points
+from steep.table import curve_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ FEWEST = 4
 def backtest(
     curve: Fit | pd.DataFrame | Sequence[Point],
     *,
-    fit: Callable[..., Fit],
+    fit: Callable[..., Fit] | None = None,
     level: float | None = None,
     fewest: int = FEWEST,
     x: str = "samples",
@@ -37,10 +38,14 @@ def backtest(
     """Score forecasts of the largest sizes of ``curve``, made by ``fit`` from the smaller ones.
 
     ``curve`` is a fit (its used points), a table with columns ``x`` and ``y``, or points. ``fit``
-    is called as ``fit(points=..., level=..., **options)``; a fit's own options (best guess,
-    validation noise) are passed on. A curve of fewer than ``fewest`` + 1 sizes has no back-test,
-    nor has one that gives no forecast: the outcome says so. Deterministic.
+    (``steep.fit`` by default) is called as ``fit(points=..., level=..., **options)``; a fit's own
+    options (best guess, validation noise) are passed on. A curve of fewer than ``fewest`` + 1 sizes
+    has no back-test, nor has one that gives no forecast: the outcome says so. Deterministic.
+
+    Raises ValueError for what is no curve.
     """
+    if fit is None:  # the package hands it over: stages do not know each other
+        raise ValueError("backtest needs the function that fits: fit=steep.fit")
     points, known = _points(curve, x, y)
     options = known | options
     level = level or (curve.level if isinstance(curve, Fit) else 0.9)
@@ -79,11 +84,11 @@ def _points(curve: Any, x: str, y: str) -> tuple[tuple[Point, ...], dict[str, An
             "metric": curve.metric,
         }
         return curve.used, {name: value for name, value in known.items() if value is not None}
-    if hasattr(curve, "columns"):
-        se = curve["se"].to_numpy(float) if "se" in curve else None
-        columns = [curve[name].to_numpy(float) for name in (x, y)]
-        return curve_from_arrays(columns[0], columns[1], se).used, {}
-    return curve_from_points(tuple(curve)).used, {}
+    if isinstance(curve, list | tuple):
+        return curve_from_points(tuple(curve)).used, {}
+    table = curve_of(curve, x=x, y=y)
+    known = {"unit": table.unit, "metric": table.metric}
+    return curve_from_columns(table.columns).used, known
 
 
 def _scores(fit: Fit, seen: Sequence[Point], hidden: Sequence[Point], level: float) -> list[Score]:

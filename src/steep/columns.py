@@ -17,15 +17,16 @@ accuracies on both sides of 1 with a gap of more than 20x between them.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from statistics import median
-from typing import Any
 
-_PREFIXES = {"params", "metrics", "config", "summary", "data", "tags", "hparams", "param", "metric"}
+from steep.desk import Desk
+
+_SETTINGS = {"params", "param", "hparams", "config"}
+_PREFIXES = {*_SETTINGS, "metrics", "summary", "data", "tags", "metric"}
 _PERCENT = {"pct", "percent", "percentage"}
 _PARTS = ("", "val", "valid", "validation", "dev", "test", "eval")
 _ACCURACIES = (
@@ -63,19 +64,31 @@ Y_NAMES = {
 SE_NAMES = {"se", "stderr", "std_error", "standard_error", "error_se", "error_stderr", "sem"}
 PARAMETER_NAMES = {"parameters", "params", "num_parameters", "n_parameters", "num_params",
                    "n_params", "parameter_count", "model_parameters"}  # fmt: skip
-_EMPTY = {"", "nan", "<na>", "na", "n/a", "none", "null", "-", "inf", "-inf", "+inf", "infinity"}
-_SUFFIX = {"k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
+_SCALARS = {"wall_time", "step", "value"}
+"""The columns of a scalar that TensorBoard exports."""
 FIRST = ("samples", "error", "validation_error")
 """steep's own names go before other spellings."""
 
 
 def normal(name: str) -> str:
-    """'metrics.val/Acc (%)' -> 'val_acc'."""
-    tokens = [t for t in re.split(r"[^a-z0-9]+", name.lower()) if t]
+    """'metrics.val/Acc (%)' -> 'val_acc'; 'run-a - val/error' of a chart of W&B -> 'val_error'."""
+    tokens = _tokens(name)
     while len(tokens) > 1 and tokens[0] in _PREFIXES:
         tokens = tokens[1:]
     kept = [t for t in tokens if t not in _PERCENT]
     return "_".join(kept or tokens)
+
+
+def _tokens(name: str) -> list[str]:
+    run, _, own = name.rpartition(" - ")
+    text = name if run.strip().isdecimal() else own  # '1 - accuracy' is no run called 1
+    return [t for t in re.split(r"[^a-z0-9]+", text.lower()) if t]
+
+
+def tracked_setting(name: str) -> bool:
+    """Whether a tracker lists the column among the settings of a run: 'params.lr'."""
+    tokens = _tokens(name)
+    return len(tokens) > 1 and tokens[0] in _SETTINGS
 
 
 def find(asked: str, columns: Sequence[str]) -> str | None:
@@ -89,7 +102,7 @@ def find(asked: str, columns: Sequence[str]) -> str | None:
 def missing(asked: str, columns: Sequence[str]) -> str:
     """What to say of a column that is not there."""
     near = get_close_matches(asked, columns, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"no column {asked!r}{hint} The columns are {', '.join(columns)}"
 
 
@@ -99,37 +112,90 @@ def guess(columns: Sequence[str], known: Sequence[str] | set[str]) -> list[str]:
     return own[:1] or [c for c in columns if normal(c) in known]
 
 
-# ---------------------------------------------------------------- cells
+# ---------------------------------------------------------------- the choice
 
 
-def decimal_comma(cells: Sequence[object]) -> bool:
-    """Whether numbers are written as in 0,25 (where commas do not separate the cells)."""
-    return any(re.fullmatch(r"-?\d+,\d+ ?%?", str(c)) for c in cells)
+@dataclass(frozen=True)
+class Names:
+    """The columns of a table that are read."""
+
+    x: str
+    y: str
+    by: str | None
+    se: str | None
+    parameters: str | None
 
 
-def number(cell: Any, comma: bool, suffix: bool) -> tuple[float | None, bool]:
-    """(number or None, percent sign?). ValueError for anything else."""
-    if isinstance(cell, bool):
-        raise ValueError
-    if cell is None or isinstance(cell, (int, float)):
-        empty = cell is None or not math.isfinite(cell)
-        return (None if empty else float(cell or 0.0)), False
-    text = str(cell).strip()
-    if text.lower() in _EMPTY:
-        return None, False
-    percent = text.endswith("%")
-    text = text.rstrip("% ")
-    if comma:
-        text = text.replace(",", ".")
-    elif re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d*)?", text):
-        text = text.replace(",", "")
-    times = 1.0
-    if suffix and text[-1:] in _SUFFIX:
-        text, times = text[:-1].rstrip(), _SUFFIX[text[-1]]
-    value = float(text) * times
-    if not math.isfinite(value):
-        raise ValueError
-    return value, percent
+def choose(
+    desk: Desk, x: str | None, y: str | None, by: str | None, se: str | None, size: str | None
+) -> Names:
+    """Which column is which: as asked, or guessed; what is missing is a problem on the desk."""
+    chosen_x = _needed(desk, "--x", "training-set sizes", x, "samples", set(X_NAMES))
+    chosen_y = _needed(desk, "--y", "errors", y, "error", Y_NAMES)
+    taken = {chosen_x, chosen_y}
+    chosen_by = _asked(desk, by)
+    if by is None and "curve" in desk.rows.columns and "curve" not in taken:
+        chosen_by = "curve"
+        desk.notes.append("Column 'curve' tells curves apart.")
+    chosen_se = _optional(desk, se, SE_NAMES, "standard errors", taken)
+    chosen_size = _optional(desk, size, PARAMETER_NAMES, "model sizes", taken)
+    return Names(chosen_x, chosen_y, chosen_by, chosen_se, chosen_size)
+
+
+def _needed(
+    desk: Desk, option: str, what: str, asked: str | None, default: str, known: set[str]
+) -> str:
+    names = desk.rows.columns
+    if asked is not None and (asked != default or asked in names):
+        return _asked(desk, asked) or ""
+    found = guess(names, known)
+    if not found and option == "--y" and {normal(c) for c in names} >= _SCALARS:
+        found = [c for c in names if normal(c) == "value"]
+    if len(found) == 1:
+        if found[0] != default:
+            desk.notes.append(f"Column {found[0]!r} is taken for the {what}.")
+        return found[0]
+    if found:
+        which = " or ".join(repr(name) for name in found)
+        desk.problems.append(f"the {what} could be {which}: choose with {option}")
+    else:
+        desk.problems.append(_unlike(names, option, what))
+    return ""
+
+
+def _unlike(names: Sequence[str], option: str, what: str) -> str:
+    """What to say where no column looks like ``what``."""
+    step = next((c for c in names if normal(c) == "step"), None)
+    if option == "--x" and step is not None:
+        return (
+            f"no column looks like {what}. {step!r} is taken for the steps of one training run, "
+            f"which make no learning curve; where it holds training-set sizes, say --x {step}"
+        )
+    said = f"no column looks like {what}: name it with {option}"
+    return f"{said}. The columns are {', '.join(names)}"
+
+
+def _asked(desk: Desk, asked: str | None) -> str | None:
+    if asked is None:
+        return None
+    found = find(asked, desk.rows.columns)
+    if found is None:
+        desk.problems.append(missing(asked, desk.rows.columns))
+    elif found != asked:
+        desk.notes.append(f"{asked!r} is column {found!r}.")
+    return found
+
+
+def _optional(
+    desk: Desk, asked: str | None, known: set[str], what: str, taken: set[str]
+) -> str | None:
+    if asked is not None:
+        return _asked(desk, asked)
+    found = [c for c in desk.rows.columns if normal(c) in known and c not in taken]
+    if len(found) != 1:
+        return None
+    desk.notes.append(f"Column {found[0]!r} is taken for the {what}.")
+    return found[0]
 
 
 # ---------------------------------------------------------------- what the numbers mean
@@ -139,14 +205,35 @@ def number(cell: Any, comma: bool, suffix: bool) -> tuple[float | None, bool]:
 class Meaning:
     """How the numbers of the error column become errors."""
 
+    column: str = ""
+    name: str = "error"
     divisor: float = 1.0
     accuracy: bool = False
-    metric: str = "error"
-    note: str = ""
+    why: str = ""
+    """Of percentages: what says so."""
+
+    @property
+    def metric(self) -> str:
+        return "error" if self.accuracy or self.name in _PLAIN else self.name
 
     def error(self, value: float) -> float:
         value = value / self.divisor
         return 1.0 - value if self.accuracy else value
+
+    def note(self, largest: float) -> str:
+        """What is said of it, on a curve whose largest error is ``largest``."""
+        scale = f"in percent ({self.why})" if self.why else "as a fraction"
+        if self.accuracy:
+            return f"Column {self.column!r} is an accuracy {scale}: 1 - accuracy is the error."
+        if self.why:
+            return f"Column {self.column!r} is {scale}: its values are divided by 100."
+        if self.name in _PLAIN and largest > 1:
+            return (
+                f"Column {self.column!r} has values above 1 and is taken as a loss; if it is a "
+                "percentage, put a percent sign in its name."
+            )
+        known = self.name in (*_PLAIN, *_RATES)
+        return f"Column {self.column!r} is taken as a fraction." if known else ""
 
 
 def meaning(
@@ -155,7 +242,6 @@ def meaning(
     """The meaning of a column, or what is wrong with it. ``signed``: cells with a percent sign."""
     name = _base(normal(column))
     accuracy = higher_is_better or name in _ACCURACIES
-    metric = "error" if accuracy or name in _PLAIN else name
     if any(signed) and not all(signed):
         return "some values carry a percent sign and some do not"
     said = all(signed) or _says_percent(column)
@@ -173,7 +259,12 @@ def meaning(
     largest = max(values) / divisor
     if accuracy and not 0 <= min(values) / divisor <= largest <= 1:
         return "higher is better, but only values from 0 to 1 (or 100 %) become errors by 1 - value"
-    return Meaning(divisor, accuracy, metric, _note(column, name, accuracy, said, why, largest))
+    return Meaning(column, name, divisor, accuracy, why if said else "")
+
+
+def may_be_percent(metric: str, largest: float) -> bool:
+    """Whether '5 %' can be said of a metric whose largest value is ``largest``: of a rate."""
+    return metric in _RATES or (metric not in LOSSES and largest <= 1.0)
 
 
 def _base(name: str) -> str:
@@ -185,17 +276,3 @@ def _base(name: str) -> str:
 def _says_percent(column: str) -> bool:
     tokens = set(re.split(r"[^a-z]+", column.lower()))
     return "%" in column or bool(tokens & _PERCENT)
-
-
-def _note(column: str, name: str, accuracy: bool, percent: bool, why: str, largest: float) -> str:
-    scale = f"in percent ({why})" if percent else "as a fraction"
-    if accuracy:
-        return f"Column {column!r} is an accuracy {scale}: 1 - accuracy is the error."
-    if percent:
-        return f"Column {column!r} is {scale}: its values are divided by 100."
-    if name in _PLAIN and largest > 1:
-        return (
-            f"Column {column!r} has values above 1 and is taken as a loss; if it is a percentage, "
-            "put a percent sign in its name."
-        )
-    return f"Column {column!r} is taken as a fraction." if name in (*_PLAIN, *_RATES) else ""

@@ -21,9 +21,10 @@ from scipy.special import nctdtr, stdtr, stdtrit
 from steep.laws.law import Array
 from steep.present import comparing
 from steep.records import Comparison, Crossing, Fit, Interval, Pair, Point
-from steep.stats.curve import curve_from_arrays, curve_from_points
+from steep.stats.curve import curve_from_columns, curve_from_points
 from steep.stats.line import Series, TwoLines, paired_lines, ratio_set, separate_lines
 from steep.stats.trend import bend
+from steep.table import TableCurve, curve_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,18 +78,18 @@ def compare(
 
     Raises ValueError for fewer than two curves, unequal units or metrics, or bad numbers.
     """
-    named = _named(curves, names)
+    named = _read(_named(curves, names), x, y)
     if not 0 < margin < 1 or not 0 < level < 1:
         raise ValueError("margin and level must lie between 0 and 1")
     if error is not None and not error > 0:
         raise ValueError(f"an error must be positive, not {error}")
     unit, metric = _common_terms(named)
     ask = _Ask(margin, level, error, paired, shared_validation, items_se, metric)
-    sides = [_side(name, curve, x, y) for name, curve in named.items()]
+    sides = [_side(name, curve) for name, curve in named.items()]
     pairs = tuple(_pair(a, b, ask) for a, b in combinations(sides, 2))
-    notes: tuple[str, ...] = ()
+    notes = _input_notes(named)
     if len(pairs) > 1:
-        notes = (f"{len(pairs)} pairs, each at its own level: some will differ by chance.",)
+        notes += (f"{len(pairs)} pairs, each at its own level: some will differ by chance.",)
     return Comparison(
         tuple(named), pairs, margin, level, comparing.headline(pairs), unit, metric, notes=notes
     )
@@ -139,25 +140,35 @@ def _enough(named: dict[str, Any]) -> dict[str, Any]:
     return named
 
 
+def _read(named: Mapping[str, Any], x: str, y: str) -> dict[str, Any]:
+    """Tables read; fits and points as they are."""
+    as_it_is = Fit, list, tuple
+    return {n: c if isinstance(c, as_it_is) else curve_of(c, x=x, y=y) for n, c in named.items()}
+
+
 def _common_terms(named: Mapping[str, Any]) -> tuple[str, str]:
-    fits = [c for c in named.values() if isinstance(c, Fit)]
+    known = [c for c in named.values() if isinstance(c, Fit | TableCurve)]
     for what in ("unit", "metric"):
-        found = sorted({getattr(f, what) for f in fits})
+        found = sorted({getattr(c, what) for c in known})
         if len(found) > 1:
             raise ValueError(f"curves of different {what}s cannot be compared: {', '.join(found)}")
-    return (fits[0].unit, fits[0].metric) if fits else ("samples", "error")
+    return (known[0].unit, known[0].metric) if known else ("samples", "error")
 
 
-def _side(name: str, curve: Any, x: str, y: str) -> _Side:
+def _input_notes(named: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was done to the curves' tables: once where it is true of all of them."""
+    told = {name: getattr(curve, "notes", ()) for name, curve in named.items()}
+    common = set.intersection(*map(set, told.values()))
+    notes = [n if n in common else f"{name}: {n}" for name, own in told.items() for n in own]
+    return tuple(dict.fromkeys(notes))
+
+
+def _side(name: str, curve: Any) -> _Side:
     validation = None
     if isinstance(curve, Fit):
         used, validation = curve.used, curve.noise.validation
-    elif hasattr(curve, "columns"):
-        missing = [c for c in (x, y) if c not in curve]
-        if missing:
-            raise ValueError(f"{name} has no column {missing[0]!r}, but {list(curve.columns)}")
-        se = curve["se"].to_numpy(float) if "se" in curve else None
-        used = curve_from_arrays(curve[x].to_numpy(float), curve[y].to_numpy(float), se).used
+    elif isinstance(curve, TableCurve):
+        used = curve_from_columns(curve.columns).used
     else:
         used = curve_from_points(tuple(curve)).used
     known = [p.se_log for p in used]

@@ -22,8 +22,9 @@ from steep.laws.law import Array
 from steep.present import numbers
 from steep.records import BestFit, Finding, Fit, Measurement, Point
 from steep.stats import trend
-from steep.stats.curve import curve_from_arrays, curve_from_points
+from steep.stats.curve import curve_from_columns, curve_from_points
 from steep.stats.line import fit_line
+from steep.table import curve_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,12 +97,11 @@ def _curve(given: Any, search: Search, x: str, y: str) -> _About:
     unit, metric, fit = "samples", "error", None
     if isinstance(given, Fit):
         fit, unit, metric, points = given, given.unit, given.metric, given.used
-    elif hasattr(given, "columns"):
-        se = given["se"].to_numpy(float) if "se" in given else None
-        columns = [given[name].to_numpy(float) for name in (x, y)]
-        points = curve_from_arrays(columns[0], columns[1], se).used
-    elif given is not None:
+    elif isinstance(given, list | tuple):
         points = curve_from_points(tuple(given)).used
+    elif given is not None:
+        table = curve_of(given, x=x, y=y)
+        unit, metric, points = table.unit, table.metric, curve_from_columns(table.columns).used
     else:
         points = curve_from_points(search.points).used
     if search.unit and fit is None:

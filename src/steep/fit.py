@@ -11,7 +11,7 @@ import numpy as np
 from steep.laws import LAWS, Law
 from steep.laws.law import Array
 from steep.records import BestFit, Draws, Fit, Interval, LawFit, NoiseParts, Point, Region
-from steep.stats.curve import Curve, curve_from_arrays, curve_from_points
+from steep.stats.curve import Curve, curve_from_columns, curve_from_points
 from steep.stats.draws import joined, regions
 from steep.stats.mixture import systematic
 from steep.stats.noise import Noise, noise_model
@@ -19,6 +19,7 @@ from steep.stats.posterior import Sample, sample_law
 from steep.stats.single import law_fits
 from steep.stats.size_law import fit_size_law
 from steep.stats.slope import FLAT, RISES, Slope, no_fall, slope
+from steep.table import Table, TableCurve, curve_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,7 @@ TOO_NEAR = (
 
 
 def fit(
-    frame: pd.DataFrame | None = None,
+    frame: pd.DataFrame | Table | TableCurve | None = None,
     *,
     samples: Iterable[float] | None = None,
     error: Iterable[float] | None = None,
@@ -61,24 +62,27 @@ def fit(
     robust: bool = False,
     falls: bool = False,
     intervals: bool = True,
-    unit: str = "samples",
-    metric: str = "error",
+    unit: str | None = None,
+    metric: str | None = None,
 ) -> Fit:
     """Fit the laws of ``laws/`` to one learning curve and weigh them by evidence.
 
     Give a ``frame`` with columns ``x`` and ``y`` (and the columns named by ``se`` and
-    ``parameters``), or the arrays ``samples`` and ``error``, or ready ``points``. Repeated sizes
-    are replicates. ``se`` is the standard error of each error, in its unit; ``best_guess`` the
-    error of a constant guess; ``validation_se`` the relative standard error that one shared
-    validation set gives to all points alike. ``robust`` gives points far off the trend less weight
-    (it widens their noise, and says so in ``notes``). A curve that does not show a fall is 'not a
-    power law', unless ``falls`` says that it is known to. ``intervals=False`` leaves out the best
-    fits of single laws, which cost more than the forecast. Deterministic.
+    ``parameters``), or the arrays ``samples`` and ``error``: they are read by the rules of
+    ``steep.read``, which the fit's ``notes`` tell, and what ``steep.read`` gave is taken as it is.
+    Or give ready ``points``. Repeated sizes are replicates. ``se`` is the standard error of each
+    error, in its unit; ``best_guess`` the error of a constant guess; ``validation_se`` the relative
+    standard error that one shared validation set gives to all points alike. ``robust`` gives points
+    far off the trend less weight (it widens their noise, and says so in ``notes``). A curve that
+    does not show a fall is 'not a power law', unless ``falls`` says that it is known to.
+    ``intervals=False`` leaves out the best fits of single laws, which cost more than the forecast.
+    ``unit`` and ``metric`` are by default what the table's columns say. Deterministic.
 
-    Raises ValueError for arguments that do not fit together; a curve that cannot be fitted is a
-    ``Fit`` whose ``outcome`` says so.
+    Raises ValueError for arguments that do not fit together and for a table that cannot be read
+    (TableError names its cells); a curve that cannot be fitted is a ``Fit`` whose ``outcome`` says
+    so.
     """
-    curve = _curve(frame, samples, error, points, x, y, se, parameters)
+    curve, told = _curve(frame, samples, error, points, x, y, se, parameters)
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, not {level}")
     candidates = _candidates(laws)
@@ -86,11 +90,11 @@ def fit(
     empty = Fit(
         outcome="too few points",
         points=curve.points,
-        unit=unit,
-        metric=metric,
+        unit=unit or told.unit,
+        metric=metric or told.metric,
         level=level,
         best_guess=best_guess,
-        notes=curve.notes,
+        notes=told.notes,
         supports="Too few sizes to fit a law: at least three different ones are needed.",
     )
     used = curve.used
@@ -102,8 +106,9 @@ def fit(
     factor = _outlying(candidates, m, log_error, curve) if robust else np.ones(len(m))
     noise = noise_model(used, curve.within_squares, curve.within_df, factor)
     found, weights = _mixture(candidates, m, log_error, noise)
-    notes = curve.notes + tuple(
-        f"the point at {size:g} {unit} lies off the trend and weighs less" for size in m[factor > 1]
+    notes = told.notes + tuple(
+        f"the point at {size:g} {empty.unit} lies off the trend and weighs less"
+        for size in m[factor > 1]
     )
     df = float(noise.df + len(used) - 1)
     draws = _draws(found, weights, noise, df)
@@ -179,33 +184,26 @@ def _curve(
     y: str,
     se: Any,
     parameters: Any,
-) -> Curve:
+) -> tuple[Curve, TableCurve]:
+    """The points, and what the table says beside them."""
     if points is not None:
-        return curve_from_points(tuple(points))
-    if frame is not None:
-        missing = [c for c in (x, y, se, parameters) if isinstance(c, str) and c not in frame]
-        if missing:
-            raise ValueError(f"no column {missing[0]!r}; the columns are {list(frame.columns)}")
-        samples, error = frame[x], frame[y]
-        se = frame[se] if isinstance(se, str) else se
-        parameters = frame[parameters] if isinstance(parameters, str) else parameters
-    if samples is None or error is None:
-        raise ValueError("fit needs a frame, samples and error, or points")
-    columns = [_array(c) for c in (samples, error, se, parameters)]
-    lengths = {len(c) for c in columns if c is not None}
-    if len(lengths) > 1:
-        raise ValueError(f"the columns have different lengths: {sorted(lengths)}")
-    assert columns[0] is not None
-    assert columns[1] is not None
-    return curve_from_arrays(columns[0], columns[1], columns[2], columns[3])
-
-
-def _array(values: Any) -> Array | None:
-    if values is None:
-        return None
-    if isinstance(values, str):
-        raise ValueError(f"{values!r} names a column, but no frame was given")
-    return np.asarray(list(values), dtype=float)
+        return curve_from_points(tuple(points)), TableCurve("", {})
+    beside = {name: v for name, v in (("se", se), ("parameters", parameters)) if v is not None}
+    names = {name: v if isinstance(v, str) else name for name, v in beside.items()}
+    arrays = {name: v for name, v in beside.items() if not isinstance(v, str)}
+    if frame is None:
+        if samples is None or error is None:
+            raise ValueError("fit needs a frame, samples and error, or points")
+        for value in (samples, error, *beside.values()):
+            if isinstance(value, str):
+                raise ValueError(f"{value!r} names a column, but no frame was given")
+        frame, x, y = {"samples": samples, "error": error, **arrays}, "samples", "error"
+    elif arrays:
+        if not hasattr(frame, "assign"):
+            raise ValueError("se and parameters as arrays belong beside a DataFrame or arrays")
+        frame = frame.assign(**{name: list(v) for name, v in arrays.items()})
+    found = curve_of(frame, x=x, y=y, **names)
+    return curve_from_columns(found.columns), found
 
 
 def _candidates(laws: Sequence[str] | None) -> list[Law]:
@@ -226,7 +224,7 @@ def _without_best_guess(curve: Curve, best_guess: float | None) -> Curve:
             break
         if point.used:
             points[i] = replace(point, used=False, reason="small-data")
-    return Curve(tuple(points), curve.within_squares, curve.within_df, curve.notes)
+    return Curve(tuple(points), curve.within_squares, curve.within_df)
 
 
 def _logs(used: Sequence[Point]) -> tuple[Array, Array]:

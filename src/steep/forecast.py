@@ -62,10 +62,8 @@ def forecast(
     Raises ValueError for sizes and targets that are not positive, and for ``single_run`` where
     nobody knows how runs differ.
     """
-    level = fit.level if level is None else level
-    at = [float(m) for m in at]
-    if any(not np.isfinite(m) or m <= 0 for m in at):
-        raise ValueError(f"sizes must be positive numbers, not {at}")
+    level = _level(fit, level)
+    at = _positive(at).tolist()
     if not fit.draws or fit.reference is None:
         return Forecast(fit.outcome, level, caveat=fit.supports, unit=fit.unit, metric=fit.metric)
     cost = (epochs, flops_per_parameter_sample)
@@ -108,10 +106,10 @@ def predict_frame(
     """``samples, error, lower, upper`` as a DataFrame; ValueError for a fit without draws."""
     import pandas as pd
 
-    m = np.atleast_1d(np.asarray(samples, dtype=float))
+    m = _positive(samples)
     if not fit.draws:
         raise ValueError(f"nothing to predict from: {fit.outcome}")
-    found = _errors(fit, m, fit.level if level is None else level, single_run)
+    found = _errors(fit, m, _level(fit, level), single_run)
     columns = {"samples": m, "error": found[:, 1], "lower": found[:, 0], "upper": found[:, 2]}
     return pd.DataFrame(columns)
 
@@ -125,9 +123,9 @@ def samples_for(
     flops_per_parameter_sample: float = FLOPS_PER_PARAMETER_SAMPLE,
 ) -> SamplesFor:
     """Samples at which the law itself (without the noise of one measurement) meets ``error``."""
-    level = fit.level if level is None else level
-    if not error > 0:
-        raise ValueError(f"a target error must be positive, not {error}")
+    level = _level(fit, level)
+    if not 0 < error < np.inf:
+        raise ValueError(f"a target error must be a positive number, not {error}")
     if not fit.draws or fit.reference is None:
         return SamplesFor(error, fit.outcome, level=level)
     log_m = _meets(fit, error)
@@ -153,13 +151,30 @@ def samples_for(
 
 def local_slope(fit: Fit, samples: float, level: float | None = None) -> Interval:
     """d log error / d log samples at ``samples``, its median and interval over the draws."""
-    level = fit.level if level is None else level
+    level, m = _level(fit, level), _positive(samples)[0]
     if not fit.draws or fit.reference is None:
         return Interval(None, None, None, level)
-    t, h = np.log(samples / fit.reference), 1e-4
+    t, h = np.log(m / fit.reference), 1e-4
     curves, _ = _expected(fit, np.array([t - h, t + h]))
     slopes = (curves[1] - curves[0]) / (2 * h)
     return quantile_interval(slopes, level)
+
+
+def _level(fit: Fit, level: float | None) -> float:
+    level = fit.level if level is None else level
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, not {level}")
+    return level
+
+
+def _positive(samples: float | Iterable[float]) -> Array:
+    """Sizes (sizes,), one or several."""
+    if isinstance(samples, Iterable) and not isinstance(samples, str):
+        samples = list(samples)
+    m = np.atleast_1d(np.array(samples, dtype=float))
+    if m.ndim != 1 or not np.all(np.isfinite(m) & (m > 0)):
+        raise ValueError(f"sizes must be positive numbers, not {samples}")
+    return m
 
 
 # ---------------------------------------------------------------- draws

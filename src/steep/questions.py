@@ -19,6 +19,20 @@ Parameters = Annotated[str | None, typer.Option(help="Column of model sizes.")]
 Higher = Annotated[
     bool, typer.Option("--higher-is-better", help="The column is an accuracy: 1 - it is fitted.")
 ]
+AllRows = Annotated[
+    bool,
+    typer.Option("--all-rows", help="Rows of one size are replicates, whatever they differ in."),
+]
+Items = Annotated[
+    int | None,
+    typer.Option("--validation-items", help="How many measured each error: a zero is half of one."),
+]
+Guess = Annotated[
+    str | None,
+    typer.Option(
+        "--best-guess", help="Error of a constant guess, 0.9 or 90%: sizes no better are set aside."
+    ),
+]
 Place = Annotated[str, typer.Argument(help="A study folder, a CSV/JSON/Parquet file, or -.")]
 
 
@@ -30,22 +44,27 @@ def fit(
     se: Se = None,
     parameters: Parameters = None,
     higher_is_better: Higher = False,
+    all_rows: AllRows = False,
+    validation_items: Items = None,
+    best_guess: Guess = None,
     level: Level = 0.9,
     as_json: Json = False,
 ) -> None:
     """Fit the laws to a learning curve: exponent, regions, what the points support."""
     from steep.answers import Source, fits_of
 
-    found = fits_of(Source(source, x, y, by, se, parameters, higher_is_better), level)
+    table = Source(
+        *(source, x, y, by, se, parameters, higher_is_better),
+        *(all_rows, validation_items, best_guess),
+    )
+    found = fits_of(table, level)
     if as_json:
-        print_json([{"curve": c.name, "notes": c.notes} | asdict(c.fit) for c in found])
+        print_json([{"curve": c.name} | asdict(c.fit) for c in found])
         return
     from steep.present.fits import summary
 
     for curve in found:
         title(curve.name, len(found))
-        for note in curve.notes:
-            typer.echo(note)
         typer.echo(summary(curve.fit))
 
 
@@ -63,6 +82,9 @@ def forecast(
     se: Se = None,
     parameters: Parameters = None,
     higher_is_better: Higher = False,
+    all_rows: AllRows = False,
+    validation_items: Items = None,
+    best_guess: Guess = None,
     level: Level = 0.9,
     single_run: Annotated[
         bool,
@@ -75,10 +97,13 @@ def forecast(
     """The error at other sizes, and the data a target error needs, with intervals."""
     from steep.answers import Source, forecasts_of
 
-    table = Source(source, x, y, by, se, parameters, higher_is_better)
+    table = Source(
+        *(source, x, y, by, se, parameters, higher_is_better),
+        *(all_rows, validation_items, best_guess),
+    )
     found = forecasts_of(table, at or ["4x", "10x"], target or [], level, single_run)
     if as_json:
-        print_json([{"curve": c.name, "notes": c.notes} | asdict(c.forecast) for c in found])
+        print_json([{"curve": c.name} | asdict(c.forecast) for c in found])
         return
     from steep.present.sentences import answer, caveat
     from steep.present.tables import forecast_text
@@ -87,6 +112,8 @@ def forecast(
         title(curve.name, len(found))
         typer.echo(answer(curve.forecast, curve.fit, curve.asked))
         typer.echo(caveat(curve.forecast))
+        for note in curve.fit.notes:
+            typer.echo(note)
         for note in curve.notes:
             typer.echo(note)
         if text := forecast_text(curve.forecast, curve.fit):
@@ -104,13 +131,16 @@ def joint(
     by: By = None,
     parameters: Parameters = None,
     higher_is_better: Higher = False,
+    validation_items: Items = None,
     level: Level = 0.9,
     as_json: Json = False,
 ) -> None:
     """Error against data and model size together: the law, and the best split of compute."""
     from steep.answers import Source, joint_of
 
-    table = Source(source, x, y, by, None, parameters, higher_is_better)
+    table = Source(
+        *(source, x, y, by, None, parameters, higher_is_better), validation_items=validation_items
+    )
     found = joint_of(table, law, flops or [], level)
     if as_json:
         print_json([asdict(curve) for curve in found])
@@ -141,13 +171,17 @@ def compare(
     by: By = None,
     se: Se = None,
     higher_is_better: Higher = False,
+    all_rows: AllRows = False,
+    validation_items: Items = None,
+    best_guess: Guess = None,
     level: Level = 0.9,
     as_json: Json = False,
 ) -> None:
     """Same exponent? How much data is one worth of the other? Where do they cross?"""
     from steep.answers import Source, comparison_of
 
-    tables = [Source(path, x, y, by, se, None, higher_is_better) for path in sources]
+    names = (x, y, by, se, None, higher_is_better, all_rows, validation_items, best_guess)
+    tables = [Source(path, *names) for path in sources]
     found = comparison_of(tables, margin=margin, error=error, level=level)
     if as_json:
         print_record(found)
@@ -169,24 +203,28 @@ def diagnose(
     se: Se = None,
     parameters: Parameters = None,
     higher_is_better: Higher = False,
-    validation_items: Annotated[
-        int | None, typer.Option(help="Of a table of error rates: how many measured each.")
-    ] = None,
+    all_rows: AllRows = False,
+    validation_items: Items = None,
+    best_guess: Guess = None,
     as_json: Json = False,
 ) -> None:
     """What is off: points, trials, ladders, noise; each with evidence and the next step."""
     from steep.answers import Source, findings_of
 
-    table = Source(source, x, y, by, se, parameters, higher_is_better)
-    found = findings_of(table, validation_items)
+    table = Source(
+        *(source, x, y, by, se, parameters, higher_is_better),
+        *(all_rows, validation_items, best_guess),
+    )
+    found = findings_of(table)
     if as_json:
-        print_json([{"curve": n, "findings": [asdict(f) for f in fs]} for n, fs in found])
+        told = [(c.name, c.notes, [asdict(f) for f in c.findings]) for c in found]
+        print_json([{"curve": name, "notes": n, "findings": f} for name, n, f in told])
         return
     from steep.present.lines import finding_lines
 
-    for name, findings in found:
-        title(name, len(found))
-        for line in finding_lines(findings):
+    for curve in found:
+        title(curve.name, len(found))
+        for line in (*finding_lines(curve.findings), *curve.notes):
             typer.echo(line)
 
 
@@ -198,23 +236,31 @@ def backtest(
     se: Se = None,
     parameters: Parameters = None,
     higher_is_better: Higher = False,
+    all_rows: AllRows = False,
+    validation_items: Items = None,
+    best_guess: Guess = None,
     level: Level = 0.9,
     as_json: Json = False,
 ) -> None:
     """Hide the largest sizes, forecast them, and score the forecasts."""
     from steep.answers import Source, backtests_of
 
-    found = backtests_of(Source(source, x, y, by, se, parameters, higher_is_better), level)
+    table = Source(
+        *(source, x, y, by, se, parameters, higher_is_better),
+        *(all_rows, validation_items, best_guess),
+    )
+    found = backtests_of(table, level)
     if as_json:
-        print_json([{"curve": name} | asdict(made) for name, made in found])
+        print_json([{"curve": c.name, "notes": c.notes} | asdict(c.backtest) for c in found])
         return
     from steep.present.tables import backtest_table
 
-    for name, made in found:
-        title(name, len(found))
-        typer.echo(made.sentence)
-        if made.scores:
-            typer.echo(backtest_table(made).text())
+    for curve in found:
+        title(curve.name, len(found))
+        for line in (curve.backtest.sentence, *curve.notes):
+            typer.echo(line)
+        if curve.backtest.scores:
+            typer.echo(backtest_table(curve.backtest).text())
 
 
 def report(
@@ -234,15 +280,22 @@ def report(
     se: Se = None,
     parameters: Parameters = None,
     higher_is_better: Higher = False,
+    all_rows: AllRows = False,
+    validation_items: Items = None,
+    best_guess: Guess = None,
     as_json: Json = False,
 ) -> None:
     """Write a report that opens offline: of a study (report.html) or of a table of results."""
-    from steep.answers import Source, report_of
+    from steep.answers import Source
+    from steep.reports import report_of
 
-    table = Source(source, x, y, by, se, parameters, higher_is_better)
-    written = report_of(table, out, figures, publish)
+    table = Source(
+        *(source, x, y, by, se, parameters, higher_is_better),
+        *(all_rows, validation_items, best_guess),
+    )
+    made = report_of(table, out, figures, publish)
     if as_json:
-        print_json({"written": [str(path) for path in written]})
+        print_json({"written": [str(path) for path in made.paths], "notes": made.notes})
         return
-    for path in written:
-        typer.echo(f"Wrote {path}")
+    for line in (*made.notes, *(f"Wrote {path}" for path in made.paths)):
+        typer.echo(line)

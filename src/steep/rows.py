@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,13 @@ class Rows:
 
 
 def load(source: Any, format: str | None = None) -> Rows:
-    """Rows of a path, '-' (standard input), a study folder or a DataFrame. Raises TableError."""
+    """Rows of a path, '-' (standard input), a study folder, a DataFrame or columns by name.
+
+    Raises TableError."""
     if format is not None and format not in FORMATS:
         raise TableError([f"unknown format {format!r}: it is one of {', '.join(FORMATS)}"])
+    if isinstance(source, Mapping):
+        return _from_columns(source, "the table")
     if hasattr(source, "columns") and hasattr(source, "iloc"):
         return _from_frame(source, "the table")
     if source == "-":
@@ -128,7 +132,7 @@ def _from_csv(text: str, source: str) -> Rows:
     if twice:
         raise TableError([f"two columns are called {name!r}" for name in twice], source)
     problems = [
-        f"line {line} has {len(row)} cells where the header has {len(names)}"
+        f"line {line} has {_counted(len(row), 'cell')} where the header has {len(names)}"
         for line, row in found
         if len(row) != len(names)
     ]
@@ -173,6 +177,10 @@ def _delimiter(text: str) -> str:
     return best or ","
 
 
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
 def _is_number(cell: str) -> bool:
     try:
         float(cell.rstrip("%"))
@@ -190,8 +198,8 @@ def _without_header(
             return list(names), ()
     if len(first) == 2:
         return ["samples", "error"], ("There is no header: the columns are samples and error.",)
-    problem = f"line 1 holds numbers where the names of {len(first)} columns should be"
-    raise TableError([problem], source)
+    names_of = f"the names of {len(first)} columns" if len(first) > 1 else "the name of a column"
+    raise TableError([f"line 1 holds numbers where {names_of} should be"], source)
 
 
 # ---------------------------------------------------------------- JSON, Parquet, DataFrame
@@ -207,13 +215,20 @@ def _from_json(text: str, source: str) -> Rows:
         inner = next(iter(value.values()))
         value = inner if inner and isinstance(inner[0], dict) else value
     if isinstance(value, dict) and value and all(isinstance(v, list) for v in value.values()):
-        if len({len(v) for v in value.values()}) > 1:
-            raise TableError(["its columns have different lengths"], source)
-        cells = {str(name): list(column) for name, column in value.items()}
-        return Rows(source, cells, _count(cells), "row")
+        return _from_columns(value, source)
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
         raise TableError(["it holds no list of objects and no columns"], source)
     return _from_objects(value, tuple(range(1, len(value) + 1)), source, "row")
+
+
+def _from_columns(columns: Mapping[Any, Any], source: str) -> Rows:
+    cells = {
+        str(name): column.tolist() if hasattr(column, "tolist") else list(column)
+        for name, column in columns.items()
+    }
+    if len({len(column) for column in cells.values()}) > 1:
+        raise TableError(["its columns have different lengths"], source)
+    return Rows(source, cells, _count(cells), "row")
 
 
 def _from_json_lines(text: str, source: str) -> Rows:

@@ -132,6 +132,7 @@ def test_metrics_have_their_units():
 
 def test_an_error_above_one_is_no_rate():
     assert numbers.measured(12.5, numbers.scale("error", 12.5)) == "12.5"
+    assert numbers.measured(1.4, numbers.scale("wer", 1.4)) == "140 %"
 
 
 @given(st.floats(1e-9, 1e9), st.floats(1.02, 1e9))

@@ -11,7 +11,7 @@ from scipy import stats
 
 from steep.laws import LAWS
 from steep.records import Point
-from steep.stats.curve import curve_from_arrays, curve_from_points
+from steep.stats.curve import curve_from_columns, curve_from_points
 from steep.stats.mixture import quantiles, systematic
 from steep.stats.noise import FADE, REVERSION, noise_model, slope_reversion, walk
 from steep.stats.posterior import cover, likelihood, sample_law
@@ -124,7 +124,7 @@ def test_whitening_inverts_the_covariance() -> None:
 def test_replicates_are_pooled() -> None:
     m = np.repeat([10.0, 20.0], 3)
     error = np.exp([0.0, 0.1, 0.2, -0.3, -0.3, 0.0])
-    curve = curve_from_arrays(m, error)
+    curve = curve_from_columns({"samples": m, "error": error})
     assert curve.within_df == 4
     assert curve.within_squares == pytest.approx(0.02 + 0.06)
     assert [p.error for p in curve.points] == pytest.approx(np.exp([0.1, -0.2]))

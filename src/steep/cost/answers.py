@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from steep.answers import Source, fits_of
-from steep.asked import target_of
+from steep.answers import Source, error_asked, fits_of
+from steep.asked import Goal, goal_of
 from steep.config import QuestionError
 from steep.cost.machines import machine
 from steep.cost.of_study import machine_of, usual_targets
@@ -67,23 +67,23 @@ def cost_of(
         raise QuestionError(
             "name a study or a table, or give a law: --alpha --beta-g --sigma --beta-p"
         )
-    goals = [target_of(text) for text in targets]
+    goals = [goal_of(text) for text in targets]
     if source is not None:
-        found = _of_source(source, law, level)
+        found = _of_source(source, law, goals, level)
     else:
         found = [(_by_hand(law), None)]
     return [_answer(scaling, own, goals, where) for scaling, own in found]
 
 
 def _answer(
-    scaling: Scaling, own: Machine | None, goals: Sequence[float], where: Where
+    scaling: Scaling, own: Machine | None, asked: Sequence[Goal], where: Where
 ) -> CostAnswer:
     site = own if own is not None and where.machine is None else None
     if site is None:
         site = machine(where.machine or DEFAULT_MACHINE, where.precision, where.achieve)
     elif where.precision or where.achieve:
         raise QuestionError("--precision and --achieve belong to a --machine of the catalogue")
-    goals = goals or usual_targets(scaling)
+    goals = [goal.of(scaling.metric) for goal in asked] or usual_targets(scaling)
     if not goals:
         raise QuestionError("nothing is asked: give a --target, or the data at hand with --have")
     if where.devices > 1 and where.batch is None and not scaling.steps[0].size:
@@ -106,7 +106,9 @@ def _answer(
         raise QuestionError(str(error)) from None
 
 
-def _of_source(source: Source, law: Law, level: float) -> list[tuple[Scaling, Machine | None]]:
+def _of_source(
+    source: Source, law: Law, goals: Sequence[Goal], level: float
+) -> list[tuple[Scaling, Machine | None]]:
     if source.is_study:
         study = source.study()
         return [(study.scaling(level), machine_of(study.measurements()))]
@@ -115,6 +117,8 @@ def _of_source(source: Source, law: Law, level: float) -> list[tuple[Scaling, Ma
 
     found: list[tuple[Scaling, Machine | None]] = []
     for curve in fits_of(source, level):
+        for goal in goals:
+            error_asked(goal, curve.fit)
         sized = [p for p in curve.fit.used if p.parameters]
         if not sized:
             raise QuestionError(
@@ -135,7 +139,7 @@ def _of_source(source: Source, law: Law, level: float) -> list[tuple[Scaling, Ma
             )
         except ValueError as error:
             raise QuestionError(f"{curve.name}: {error}") from None
-        found.append((_dense(made, law), None))
+        found.append((_dense(_noted(made, curve.fit.notes), law), None))
     return found
 
 
@@ -168,6 +172,11 @@ def _by_hand(law: Law) -> Scaling:
     except ValueError as error:
         raise QuestionError(str(error)) from None
     return _dense(made, law)
+
+
+def _noted(scaling: Scaling, notes: tuple[str, ...]) -> Scaling:
+    """With what was done to the table, which the cost rests on, too."""
+    return replace(scaling, assumptions=(*scaling.assumptions, *notes))
 
 
 def _dense(scaling: Scaling, law: Law) -> Scaling:

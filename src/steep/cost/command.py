@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from steep.questions import AllRows, By, Higher, Items, Parameters, Se, X, Y
 from steep.terminal import Json, duration, fail, print_json, title
 
 Number = Annotated[float | None, typer.Option()]
@@ -52,10 +53,14 @@ def cost(
     paper: Annotated[
         bool, typer.Option("--paper", help="The five domains of Hestness et al. 2019, checked.")
     ] = False,
-    x: Annotated[str | None, typer.Option("--x", help="Column of training-set sizes.")] = None,
-    y: Annotated[str | None, typer.Option("--y", help="Column of errors.")] = None,
-    by: Annotated[str | None, typer.Option(help="Column that tells curves apart.")] = None,
-    parameters: Annotated[str | None, typer.Option(help="Column of model sizes.")] = None,
+    x: X = None,
+    y: Y = None,
+    by: By = None,
+    se: Se = None,
+    parameters: Parameters = None,
+    higher_is_better: Higher = False,
+    all_rows: AllRows = False,
+    validation_items: Items = None,
     level: Annotated[float, typer.Option(help="Level of intervals.", min=0.01, max=0.999)] = 0.9,
     as_json: Json = False,
 ) -> None:
@@ -79,7 +84,8 @@ def cost(
     law = Law(
         *(alpha, beta_g, floor, sigma, beta_p, flops_per_parameter, have, epochs, unit, metric)
     )
-    table = None if source is None else Source(source, x, y, by, None, parameters)
+    names = (x, y, by, se, parameters, higher_is_better, all_rows, validation_items)
+    table = None if source is None else Source(source, *names)
     found = cost_of(table, law, target or [], where, level)
     if as_json:
         print_json([asdict(answer) for answer in found])

@@ -68,11 +68,11 @@ _OTHERS = {
 
 
 def scale(metric: str, largest: float | None = None) -> Scale:
-    """How ``metric`` is shown. ``largest`` is the largest value at hand: a column called
-    ``error`` that holds values above 1 is no rate, and gets no percent sign."""
+    """How ``metric`` is shown. ``largest`` is the largest one measured: a column called ``error``
+    that holds values above 1 is no rate, and gets no percent sign. Word errors may exceed 100 %."""
     if metric in _OTHERS:
         return _OTHERS[metric]
-    if metric in _RATES and (largest is None or largest <= 1.0):
+    if metric in _RATES and (metric != "error" or largest is None or largest <= 1.0):
         return Scale(_RATES[metric], 100.0, "%")
     return Scale(metric.replace("_", " "))
 

@@ -158,13 +158,13 @@ def _doubling(beta: Interval) -> str:
 
 
 def fit_lines(fit: Fit) -> list[str]:
-    """A fit in sentences: the slope, the laws, the points, the noise, what was done to them."""
-    lines = [slope_sentence(fit), power_law_sentence(fit)]
+    """A fit in sentences: the slope, what was done to its input, laws, points, noise."""
+    lines = [slope_sentence(fit), power_law_sentence(fit), *fit.notes]
     if fit.laws:
         lines.append(weights_sentence(fit))
     if fit.supports:
         lines.append(fit.supports)
-    lines += [points_sentence(fit), *region_sentences(fit), *noise_sentences(fit), *fit.notes]
+    lines += [points_sentence(fit), *region_sentences(fit), *noise_sentences(fit)]
     return [sentence(line) for line in lines if line]
 
 

@@ -30,7 +30,7 @@ class Point:
     """Size of the model, where the table gives one."""
     used: bool = True
     reason: str = ""
-    """Why the point is not used: 'small-data', 'zero', 'capped', 'held out', ..."""
+    """Why the point is not used: 'small-data', 'capped', 'held out'."""
 
 
 @dataclass(frozen=True)

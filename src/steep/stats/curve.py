@@ -1,12 +1,8 @@
-"""From rows of a table to the points of one curve: replicates pooled, bad values set aside.
-
-The rule for values without a logarithm: a size or error that is not a finite number, or beyond
-1e30, is left out with a note; a zero error, or one below 1e-30, is kept in view but not used (log 0
-says only "below the resolution of the validation set"); a negative one likewise.
-"""
+"""From rows of a table to the points of one curve: replicates pooled."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,9 +10,6 @@ from numpy.typing import NDArray
 
 from steep.laws.law import Array
 from steep.records import Point
-
-LARGEST = 1e30
-"""Of sizes and errors; one over it is the smallest."""
 
 
 @dataclass(frozen=True)
@@ -27,35 +20,25 @@ class Curve:
     within_squares: float
     """Sum of squares of log error about each size's mean."""
     within_df: int
-    notes: tuple[str, ...] = ()
 
     @property
     def used(self) -> tuple[Point, ...]:
         return tuple(p for p in self.points if p.used)
 
 
-def curve_from_arrays(
-    samples: Array, error: Array, se: Array | None = None, parameters: Array | None = None
-) -> Curve:
-    """Rows (rows,) as a curve; repeated sizes are replicates. ``se`` has the unit of ``error``."""
-    keep = (samples >= 1 / LARGEST) & (samples <= LARGEST) & (abs(error) <= LARGEST)  # NaN is not
-    notes = []
-    if not keep.all():
-        which = ", ".join(str(i + 1) for i in np.flatnonzero(~keep)[:5])
-        notes.append(
-            f"rows without a finite error or a positive size, up to 1e30, are left out: {which}"
-        )
+def curve_from_columns(columns: Mapping[str, Sequence[float]]) -> Curve:
+    """Rows of 'samples' and 'error', both positive, as a curve; repeated sizes are replicates.
+
+    'se' has the unit of 'error' and is of every row; 'parameters' may hold NaN."""
+    samples, error = (np.array(columns[name], dtype=float) for name in ("samples", "error"))
+    se, parameters = (
+        np.array(columns[name], dtype=float) if name in columns else None
+        for name in ("se", "parameters")
+    )
     points: list[Point] = []
     squares, df = 0.0, 0
-    for size in np.unique(samples[keep]):
-        rows = np.flatnonzero(keep & (samples == size))
-        bad = rows[error[rows] < 1 / LARGEST]
-        if len(bad):
-            reason = "negative" if np.any(error[bad] < 0) else "zero"
-            value = float(error[rows].mean())
-            points.append(Point(float(size), value, used=False, reason=reason))
-            notes.append("a zero or negative error has no logarithm: that size is not used")
-            continue
+    for size in np.unique(samples):
+        rows = np.flatnonzero(samples == size)
         logs = np.log(error[rows])
         squares += float(np.sum((logs - logs.mean()) ** 2))
         df += len(rows) - 1
@@ -68,7 +51,7 @@ def curve_from_arrays(
                 parameters=_common(parameters, rows),
             )
         )
-    return Curve(tuple(points), squares, df, tuple(dict.fromkeys(notes)))
+    return Curve(tuple(points), squares, df)
 
 
 def curve_from_points(points: tuple[Point, ...]) -> Curve:
@@ -94,7 +77,7 @@ def curve_from_points(points: tuple[Point, ...]) -> Curve:
 
 
 def _pooled_se(se: Array | None, error: Array, rows: NDArray[np.intp]) -> float | None:
-    if se is None or not np.all(np.isfinite(se[rows]) & (se[rows] > 0)):
+    if se is None:
         return None
     return float(np.sqrt(np.sum((se[rows] / error[rows]) ** 2)) / len(rows))
 

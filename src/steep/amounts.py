@@ -1,0 +1,139 @@
+"""Numbers as people write them: '1,000', '1.000', '0,25', '1 000', '4K', '12 %'.
+
+A comma or a point before three digits is either a decimal mark or parts a thousand from the rest.
+The other numbers of the table show which; where they do not, a size is taken for a whole number and
+anything else is refused. A column with both decimal marks is refused, too.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+SUFFIXES = {
+    "k": 1e3, "K": 1e3, "m": 1e6, "M": 1e6, "g": 1e9, "G": 1e9, "b": 1e9, "B": 1e9, "T": 1e12,
+}  # fmt: skip
+POINT, COMMA, BOTH = ".", ",", "both"
+_EITHER = "either"
+_BLANKS = re.compile(r"[-+]?\d{1,3}([ \u00a0\u2009\u202f'\u2019]\d{3})+([.,]\d*)?")
+_FORMS = tuple(
+    (re.compile(form), mark)
+    for form, mark in (
+        (r"[1-9]\d{0,2}[.,]\d{3}", _EITHER),
+        (r"\d*\.\d*([eE][-+]?\d+)?", POINT),
+        (r"\d*,\d+([eE][-+]?\d+)?", COMMA),
+        (r"[1-9]\d{0,2}(,\d{3})+(\.\d*)?", POINT),
+        (r"[1-9]\d{0,2}(\.\d{3})+(,\d*)?", COMMA),
+    )
+)
+"""What a number shows of its decimal mark, the first form that fits."""
+_EMPTY = {"", "nan", "<na>", "na", "n/a", "none", "null", "-", "inf", "-inf", "+inf", "infinity"}
+
+
+class AmbiguousError(ValueError):
+    """Two numbers that are written alike, and nothing tells which one is meant."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How the numbers of one column are written."""
+
+    decimal: str = ""
+    """The decimal mark that the table shows: a point, a comma, 'both', or none to be seen."""
+    own: str = ""
+    """The same of this column alone."""
+    size: bool = False
+    """Sizes: whole numbers, which may end in k, M, G, T."""
+    european: bool = False
+    """Semicolons part the cells, as where the comma is the decimal mark: 1.000 may be 1000."""
+
+
+def decimal_mark(cells: Iterable[object]) -> str:
+    """The decimal mark that these cells show, as in ``Writing.decimal``."""
+    return together({_mark(_digits(cell)) for cell in cells if isinstance(cell, str)})
+
+
+def together(shown: Iterable[str]) -> str:
+    """The decimal mark of several columns or cells, by what each of them shows."""
+    seen = {*shown} & {POINT, COMMA, BOTH}
+    return BOTH if len(seen) > 1 else next(iter(seen), "")
+
+
+def number(cell: Any, how: Writing) -> tuple[float | None, bool]:
+    """(number, None of an empty cell; percent sign?). ValueError for what is no number."""
+    if isinstance(cell, bool):
+        raise ValueError
+    if cell is None or isinstance(cell, (int, float)):
+        empty = cell is None or not math.isfinite(cell)
+        return (None if empty else float(cell or 0.0)), False
+    text = str(cell).strip()
+    if text.lower() in _EMPTY:
+        return None, False
+    percent = text.endswith("%")
+    text, times = text.rstrip("% "), 1.0
+    if how.size and text[-1:] in SUFFIXES:
+        text, times = text[:-1].rstrip(), SUFFIXES[text[-1]]
+    value = _value(text, how) * times
+    if not math.isfinite(value):
+        raise ValueError
+    return value, percent
+
+
+def _value(text: str, how: Writing) -> float:
+    if COMMA not in text and how.decimal in ("", POINT) and not how.european:
+        try:  # nothing but a point can be meant
+            return float(text)
+        except ValueError:
+            pass
+    text = _closed(text)
+    return float(_plain(text, _meant(text, how)))
+
+
+def marks(cell: object, how: Writing) -> set[tuple[str, str]]:
+    """What comma and point of a cell are read as: pairs such as (',', 'thousands')."""
+    if not isinstance(cell, str) or (COMMA not in cell and how.decimal in ("", POINT)):
+        return set()
+    text = _digits(cell)
+    decimal = _meant(text, how)
+    return {(m, "decimal" if m == decimal else "thousands") for m in (COMMA, POINT) if m in text}
+
+
+def _digits(cell: str) -> str:
+    """Without sign, suffix and percent sign."""
+    return _closed(cell.strip().rstrip("% ").rstrip("".join(SUFFIXES)).strip()).lstrip("+-")
+
+
+def _closed(text: str) -> str:
+    """Without blanks or apostrophes between thousands: nothing else looks like that."""
+    return re.sub(r"[^\d.,+-]", "", text) if _BLANKS.fullmatch(text) else text
+
+
+def _mark(digits: str) -> str:
+    """The decimal mark that a number shows by itself."""
+    if COMMA not in digits and POINT not in digits:
+        return ""
+    return next((mark for form, mark in _FORMS if form.fullmatch(digits)), "")
+
+
+def _meant(text: str, how: Writing) -> str:
+    """The decimal mark of one number."""
+    own = _mark(text.lstrip("+-"))
+    if own and how.own == BOTH:
+        raise AmbiguousError
+    if own != _EITHER:
+        return own
+    if how.decimal in (POINT, COMMA):
+        return how.decimal
+    unclear = not how.size if COMMA in text else how.size and how.european
+    if unclear or how.decimal == BOTH:
+        raise AmbiguousError
+    return POINT
+
+
+def _plain(text: str, decimal: str) -> str:
+    if decimal == COMMA:
+        return text.replace(POINT, "").replace(COMMA, POINT)
+    return text.replace(COMMA, "") if decimal == POINT else text
