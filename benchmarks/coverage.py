@@ -94,9 +94,10 @@ def simulate(
             slope = fit(
                 samples=repeated, error=error, level=level, laws=["power"], intervals=False
             ).beta_g
-            held = slope is not None and slope.lower <= -b <= slope.upper
-            result[f"beta_g {level:.0%}"] = float(held)
-            if slope is not None and level == LEVELS[-1]:
+            if slope is None:  # noise hides the fall, and no exponent is told
+                continue
+            result[f"beta_g {level:.0%}"] = float(slope.lower <= -b <= slope.upper)
+            if level == LEVELS[-1]:
                 result["beta_g width"] = slope.upper - slope.lower
     return result
 
@@ -115,7 +116,7 @@ def run(kind: str, simulations: int, seed: int, **fixed: float | int | None) -> 
     rows = [simulate(kind, rng, **fixed) for _ in range(simulations)]  # type: ignore[arg-type]
     return {
         key: float((np.median if "width" in key else np.mean)([r[key] for r in rows if key in r]))
-        for key in rows[0]
+        for key in dict.fromkeys(key for row in rows for key in row)
     }
 
 

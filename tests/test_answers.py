@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,6 +14,7 @@ from steep import Study
 from steep.answers import Source, backtests_of, findings_of, fits_of, forecasts_of, joint_of
 from steep.comparisons import comparison_of
 from steep.config import QuestionError
+from steep.present import sentences
 from steep.reports import report_of
 
 
@@ -190,3 +192,95 @@ def test_a_share_of_a_loss_is_no_target(tmp_path: Path) -> None:
         forecasts_of(Source(source), ["10x"], ["5%"])
     (found,) = forecasts_of(Source(source), ["10x"], ["5"])
     assert found.forecast.targets[0].target == 5.0
+
+
+def test_the_sizes_asked_for_are_those_that_the_answer_names(studies: list[str]) -> None:
+    """A study forecasts 2x, 4x and 10x in any case."""
+    (found,) = forecasts_of(Source(studies[0]), ["3x", "5x", "7x"], [])
+    assert found.asked == (12_000, 20_000, 28_000)
+    told = sentences.answer(found.forecast, found.fit, found.asked)
+    assert [part.split(": ")[0] for part in told.split("; ")] == ["3x the data", "5x", "7x"]
+    assert {a.factor for a in found.forecast.at} >= {2.0, 4.0, 10.0}
+
+
+def test_a_table_with_model_sizes_forecasts_them(tmp_path: Path) -> None:
+    """s(m) = 20 m^0.7; of compute nothing is told, for nobody said what a step takes."""
+    rows = [(m, 3 * m**-0.3, 20 * m**0.7) for m in (100 * 2**k for k in range(7))]
+    path = tmp_path / "sized.csv"
+    pd.DataFrame(rows, columns=["samples", "error", "n"]).to_csv(path, index=False)
+    (found,) = forecasts_of(Source(str(path), parameters="n"), ["10x"], ["10%"])
+    (at,), (target,) = found.forecast.at, found.forecast.targets
+    assert at.parameters is not None
+    assert at.parameters.value == pytest.approx(20 * at.samples**0.7, rel=0.02)
+    assert target.parameters is not None
+    assert (at.flops, target.flops) == (None, None)
+    assert not any("Model sizes" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reason"),
+    [([10] * 5, "all points have the same one"), ([10, 20, 40, "", ""], "the exponent needs 4")],
+)
+def test_why_model_sizes_are_not_forecast(tmp_path: Path, sizes: list, reason: str) -> None:
+    path = tmp_path / "sized.csv"
+    m = [100 * 2**k for k in range(5)]
+    table = {"samples": m, "error": [3 * v**-0.3 for v in m], "n": sizes}
+    pd.DataFrame(table).to_csv(path, index=False)
+    (found,) = forecasts_of(Source(str(path), parameters="n"), ["10x"], [])
+    assert found.forecast.at[0].parameters is None
+    (note,) = (note for note in found.notes if note.startswith("Model sizes are not forecast: "))
+    assert reason in note
+
+
+def test_a_study_says_why_model_sizes_are_missing(studies: list[str]) -> None:
+    (found,) = forecasts_of(Source(studies[0]), ["10x"], [])
+    law = dict(Source(studies[0]).study().analyse().size_laws)["smallest adequate"]
+    measured = law.outcome == "ok"
+    assert bool(found.forecast.at[0].parameters) is measured
+    assert any("Model sizes are not forecast" in n for n in found.notes) is not measured
+
+
+def test_a_target_of_accuracies_is_said_to_be_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "accuracies.csv"
+    lines = [f"{100 * 2**k},{1 - 3 * (100 * 2**k) ** -0.3}" for k in range(7)]
+    path.write_text("\n".join(["samples,accuracy", *lines]))
+    (found,) = forecasts_of(Source(str(path)), ["10x"], ["95%"])
+    assert "A target is an error: for an accuracy of 95 %, give --target 5%." in found.notes
+    (found,) = forecasts_of(Source(str(path)), ["10x"], [])
+    assert not any("target" in note for note in found.notes)
+
+
+def test_a_single_run_is_asked_of_runs(studies: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    rng = np.random.default_rng(0)
+    m = np.repeat(100 * 2.0 ** np.arange(6), 4)
+    error = 3 * m**-0.3 * np.exp(0.05 * rng.normal(size=len(m)))
+    pd.DataFrame({"samples": m, "error": error, "s": 0.01}).to_csv(path, index=False)
+    made = [
+        forecasts_of(Source(str(path)), ["10x"], [], single_run=one)[0].forecast
+        for one in (False, True)
+    ]
+    assert [f.runs for f in made] == [4, 1]
+    assert made[1].at[0].upper > made[0].at[0].upper
+    one_a_size = pd.read_csv(path).groupby("samples", as_index=False).first()
+    one_a_size.to_csv(path, index=False)
+    with pytest.raises(QuestionError, match="--single-run: how single runs differ"):
+        forecasts_of(Source(str(path), se="s"), ["10x"], [], single_run=True)
+    with pytest.raises(QuestionError, match="--single-run is for tables"):
+        forecasts_of(Source(studies[0]), ["10x"], [], single_run=True)
+
+
+def test_of_what_rises_everything_says_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "rising.csv"
+    path.write_text("samples,error\n100,0.3\n200,0.35\n400,0.4\n800,0.5\n1600,0.55\n")
+    (found,) = forecasts_of(Source(str(path)), ["10x"], ["20%"])
+    assert (found.fit.outcome, found.forecast.outcome) == ("not a power law", "not a power law")
+    assert found.forecast.targets[0].samples is None
+    told = sentences.answer(found.forecast, found.fit, found.asked)
+    assert told.startswith("10x the data: ")
+    why = "no law stands behind this: the error rises with more samples: 30.0 % at 100, 55.0 %"
+    assert f"20 %: no answer; {why}" in told
+    report_of(Source(str(path)), tmp_path / "r.html", None)
+    page = (tmp_path / "r.html").read_text().split("<body")[1]
+    assert "no law stands behind this: the error rises with more samples" in page
+    assert "power-law region" not in page

@@ -167,6 +167,17 @@ def test_the_answers_are_right(steep: Steep) -> None:
     assert made["targets"][0]["samples"] == pytest.approx((0.1 / 3) ** (1 / -0.3), rel=0.2)
 
 
+def test_what_rises_is_carried_on_by_no_law_in_words_and_in_json(steep: Steep) -> None:
+    Path("rising.csv").write_text("samples,error\n100,0.3\n200,0.35\n400,0.4\n800,0.5\n")
+    told = steep("forecast", "rising.csv", "--at", "10x").out.splitlines()
+    assert "no law stands behind this: the error rises" in told[0]
+    (made,) = steep("forecast", "rising.csv", "--at", "10x", "--json").json
+    assert made["outcome"] == "not a power law"
+    assert made["at"][0]["lower"] < 0.5 < made["at"][0]["upper"]
+    (fit,) = steep("fit", "rising.csv", "--json").json
+    assert (fit["outcome"], fit["regions"], fit["laws"]) == ("not a power law", [], [])
+
+
 @pytest.mark.parametrize("command", ["fit", "forecast", "diagnose", "backtest", "status"])
 def test_every_question_of_a_study(command: str, steep: Steep, study: Path) -> None:
     said = steep(command, str(study))

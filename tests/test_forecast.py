@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from steep.fit import fit, fit_size_law
-from steep.forecast import NOT_REACHABLE, forecast
-from steep.records import Fit, Forecast, decode, encode
+from steep.forecast import forecast
+from steep.records import ALREADY_MET, NOT_REACHABLE, PERHAPS_NOT, Fit, Forecast, decode, encode
 
 SIZES = np.geomspace(100, 10_000, 9)
 
@@ -55,6 +55,48 @@ def test_a_target_below_the_floor_is_not_reachable() -> None:
 
 def test_a_target_above_the_last_point_is_already_reached() -> None:
     assert curve().samples_for(0.3).outcome == "already reached"
+
+
+def test_a_target_above_the_first_point_is_met_at_the_smallest_size() -> None:
+    """5 * 100^-0.4 = 0.79: where the law was above that nobody measured."""
+    fitted = curve()
+    for target in (0.9, 1.5, 20.0):
+        found = fitted.samples_for(target)
+        assert (found.outcome, found.samples, found.smallest) == (ALREADY_MET, 100, 100)
+        assert found.lower is None
+    inside = fitted.samples_for(0.6)
+    assert inside.outcome == "already reached"
+    assert 100 < inside.lower < inside.samples < inside.upper
+
+
+def test_a_lower_end_below_the_smallest_size_is_open() -> None:
+    rng = np.random.default_rng(0)
+    fitted = fit(samples=SIZES, error=0.5 * SIZES**-0.1 * np.exp(0.02 * rng.normal(size=9)))
+    first = fitted.points[0].error
+    found = [fitted.samples_for(first * share) for share in np.linspace(0.97, 1.03, 13)]
+    partly = [f for f in found if f.smallest is not None and f.outcome == "already reached"]
+    assert partly
+    assert all(f.lower is None and f.samples > 100 for f in partly)
+
+
+def test_a_floor_that_is_likely_but_not_sure_is_perhaps_one() -> None:
+    """Four points: a target below them is out of reach for most draws, not for 90 % of them."""
+    fitted = fit(samples=[100, 200, 400, 800], error=[0.5, 0.4, 0.3, 0.25])
+    found = fitted.samples_for(0.1)
+    assert (found.outcome, found.samples) == (PERHAPS_NOT, None)
+    assert 0.5 < found.unreachable < 0.9
+    assert found.lower > 800
+    assert fitted.samples_for(0.1, level=0.5).outcome == NOT_REACHABLE
+    answer = forecast(fitted, target=[0.1])
+    assert "cannot tell whether a target lies below the floor" in answer.caveat
+
+
+def test_the_reach_of_a_target_counts() -> None:
+    """A target that takes hundreds of times the data reaches as far out as a size would."""
+    answer = forecast(curve(), at=[20_000], target=[0.015])
+    assert answer.targets[0].factor > 100
+    assert answer.reach == answer.targets[0].factor
+    assert "far beyond the data" in answer.caveat
 
 
 def test_local_slope_falls_towards_a_floor() -> None:
@@ -168,6 +210,56 @@ def test_samples_for_undoes_the_forecast() -> None:
     for answer in forecast(fitted, at=at).at:
         found = forecast(fitted, target=[answer.error]).targets[0]
         assert found.samples == pytest.approx(answer.samples, rel=0.05)
+
+
+def test_no_error_rate_is_above_one() -> None:
+    """Where errors are shares; a word error rate may be, by its insertions."""
+    error = [0.99, 0.9, 0.97, 0.9, 0.93]
+    share, words = (
+        fit(samples=SIZES[:5], error=error, metric=metric) for metric in ("error", "wer")
+    )
+    inside, open_ended = (f.predict([10, 20_000]) for f in (share, words))
+    assert inside.upper.max() == 1.0
+    assert open_ended.upper.max() > 1.0
+    assert inside.lower.tolist() == open_ended.lower.tolist()
+    loss = fit(samples=SIZES[:5], error=[1.2, *error[1:]])
+    assert loss.predict([10]).upper[0] > 1.0
+
+
+def repeated(seed: int, seeds: int = 5) -> Fit:
+    m = np.repeat(1000 * 2.0 ** np.arange(6), seeds)
+    noise = 0.05 * np.random.default_rng(seed).normal(size=len(m))
+    return fit(samples=m, error=3 * m**-0.3 * np.exp(noise), intervals=False)
+
+
+def test_an_interval_is_that_of_a_mean_or_of_one_run() -> None:
+    """Noise of 5 % a run, five runs a size: one run alone has root of five times the noise."""
+    fitted = repeated(0)
+    mean, single = (forecast(fitted, at=[40_000], single_run=one) for one in (False, True))
+    assert (mean.runs, single.runs) == (5, 1)
+    assert single.at[0].error == pytest.approx(mean.at[0].error, rel=5e-3)
+    wider = np.log(single.at[0].upper / single.at[0].lower)
+    assert wider > 1.3 * np.log(mean.at[0].upper / mean.at[0].lower)
+    assert wider > 2 * 1.645 * 0.05 * 0.8
+    frame = fitted.predict(40_000, single_run=True)
+    assert frame.upper[0] == pytest.approx(single.at[0].upper)
+
+
+def test_of_single_runs_both_are_the_same() -> None:
+    fitted = curve()
+    at = [forecast(fitted, at=[20_000], single_run=one).at for one in (False, True)]
+    assert at[0] == at[1]
+
+
+def test_how_runs_differ_is_not_told_by_standard_errors() -> None:
+    error = 5 * SIZES**-0.4
+    with pytest.raises(ValueError, match="one row a run"):
+        fit(samples=SIZES, error=error, se=0.01 * error).predict(20_000, single_run=True)
+    m, both = np.repeat(SIZES, 2), np.repeat(error, 2) * np.tile([0.97, 1.03], len(SIZES))
+    fitted = fit(samples=m, error=both, se=0.001 * both)
+    assert forecast(fitted, at=[20_000]).runs is None
+    narrow, wide = (fitted.predict(20_000, single_run=one).upper[0] for one in (False, True))
+    assert wide > narrow
 
 
 @pytest.mark.parametrize("size", [-1, 0, [0, np.nan], np.inf, "10x"])

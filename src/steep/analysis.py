@@ -13,7 +13,7 @@ import numpy as np
 
 from steep.domains.contract import Scores
 from steep.fit import fit, fit_size_law, points_of
-from steep.forecast import forecast
+from steep.forecast import forecast, without_compute
 from steep.records import (
     Analysis,
     At,
@@ -266,12 +266,7 @@ def _forecast(
 ) -> Forecast:
     size_law = dict(laws)["smallest adequate"]
     if compute is None:  # a trainer that counts no FLOPs
-        made = forecast(law, at=places, target=goals, size_law=size_law)
-        return replace(
-            made,
-            at=tuple(replace(a, flops=None) for a in made.at),
-            targets=tuple(replace(t, flops=None) for t in made.targets),
-        )
+        return without_compute(forecast(law, at=places, target=goals, size_law=size_law))
     per_parameter, epochs = compute
     return forecast(
         law,

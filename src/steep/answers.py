@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from steep.asked import Goal, Place, goal_of, place_of
 from steep.config import QuestionError
-from steep.records import Backtest, Finding, Fit, Forecast, Frontier, JointFit
+from steep.records import Backtest, Finding, Fit, Forecast, Frontier, JointFit, SizeLaw
 
 if TYPE_CHECKING:
     from steep.published import Published
@@ -23,6 +23,8 @@ class FittedCurve:
 
     name: str
     fit: Fit
+    accuracy: bool = False
+    """Of accuracies, of which the fit has the errors."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class ForecastCurve:
     name: str
     fit: Fit
     forecast: Forecast
+    notes: tuple[str, ...] = ()
+    """Of the forecast alone, beside those of the fit."""
+    asked: tuple[float, ...] = ()
+    """The sizes that somebody asked for, of all that are forecast."""
 
 
 @dataclass(frozen=True)
@@ -126,29 +132,54 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
     for curve in source.table().curves:
         largest = max(curve.columns["error"], default=0.0)
         told = None if guess is None else guess.of(curve.metric, largest)
-        found.append(FittedCurve(curve.name, fit(curve, level=level, best_guess=told)))
+        made = fit(curve, level=level, best_guess=told)
+        found.append(FittedCurve(curve.name, made, curve.accuracy))
     return found
 
 
 def forecasts_of(
-    source: Source, at: Sequence[str], targets: Sequence[str], level: float = 0.9
+    source: Source,
+    at: Sequence[str],
+    targets: Sequence[str],
+    level: float = 0.9,
+    single_run: bool = False,
 ) -> list[ForecastCurve]:
     """``at`` like '10x', '1e6', '2M'; ``targets`` like '0.05' or '5%'. Raises QuestionError for
-    anything else."""
+    anything else, and for the noise of a ``single_run`` where it is not known."""
     goals = [goal_of(text) for text in targets]
     asked = [place_of(text) for text in at]
     if source.is_study:
+        if single_run:
+            raise QuestionError("--single-run is for tables: a study's points are medians of seeds")
         return _of_study(source, asked, goals, level)
-    from steep.forecast import forecast
+    from steep.forecast import forecast, without_compute
+    from steep.stats.size_law import size_law_of
 
     found = []
     for curve in fits_of(source, level):
         fit = curve.fit
         places = [place.samples(fit.reference) for place in asked]
         wanted = [p for p in places if p is not None]
-        made = forecast(fit, at=wanted, target=[error_asked(goal, fit) for goal in goals])
-        found.append(ForecastCurve(curve.name, fit, made))
+        sought = [error_asked(goal, fit) for goal in goals]
+        law = size_law_of(fit.used, level)
+        try:
+            made = forecast(fit, at=wanted, target=sought, size_law=law, single_run=single_run)
+        except ValueError as error:
+            raise QuestionError(f"--single-run: {error}") from None
+        notes = _about_sizes(law)
+        if curve.accuracy and goals:
+            notes += ("A target is an error: for an accuracy of 95 %, give --target 5%.",)
+        # nobody said what a step takes, nor how many there were
+        made = replace(without_compute(made), notes=(*made.notes, *notes))
+        found.append(ForecastCurve(curve.name, fit, made, notes, tuple(wanted)))
     return found
+
+
+def _about_sizes(law: SizeLaw | None) -> tuple[str, ...]:
+    """Why a forecast has no model sizes, where it might have had."""
+    if law is None or law.outcome == "ok":
+        return ()
+    return (f"Model sizes are not forecast: {law.reason}.",)
 
 
 def error_asked(goal: Goal, fit: Fit) -> float:
@@ -198,12 +229,16 @@ def _of_study(
     """A study's own forecasts carry model size and compute beside the error."""
     study = source.study()
     fitted = [s.samples for s in study.shards if not s.held_out]
-    places = [place.samples(max(fitted)) for place in asked]
-    wanted = [p for p in places if p is not None]
+    wanted = tuple(p for place in asked if (p := place.samples(max(fitted))) is not None)
     analysis = study.analyse(at=wanted, targets=[goal.value for goal in goals], level=level)
     for goal in goals:
         goal.of(analysis.metric)
-    return [ForecastCurve(f"{c.metric} ({c.part})", c.fit, c.forecast) for c in analysis.curves[:1]]
+    notes = _about_sizes(dict(analysis.size_laws)["smallest adequate"])
+    found = []
+    for c in analysis.curves[:1]:
+        made = replace(c.forecast, notes=(*c.forecast.notes, *notes))
+        found.append(ForecastCurve(f"{c.metric} ({c.part})", c.fit, made, notes, wanted))
+    return found
 
 
 # ---------------------------------------------------------------- questions asked of fits

@@ -13,11 +13,12 @@ from steep.laws.law import Array
 from steep.records import BestFit, Draws, Fit, Interval, LawFit, NoiseParts, Point, Region
 from steep.stats.curve import Curve, curve_from_columns, curve_from_points
 from steep.stats.draws import joined, regions
-from steep.stats.mixture import quantiles, systematic
+from steep.stats.mixture import systematic
 from steep.stats.noise import Noise, noise_model
 from steep.stats.posterior import Sample, sample_law
 from steep.stats.single import law_fits
 from steep.stats.size_law import fit_size_law
+from steep.stats.slope import FLAT, RISES, Slope, no_fall, slope
 from steep.table import Table, TableCurve, curve_of
 
 if TYPE_CHECKING:
@@ -27,12 +28,21 @@ __all__ = ["fit", "fit_size_law", "points_of"]
 
 DRAWS = 400
 """Posterior draws kept in a fit, over all laws: enough for 5 % and 95 % quantiles to 1 %."""
-RISES = "the error does not fall with more samples"
+LOOK_AT = {
+    RISES: "No law here rises: look whether the column is an accuracy, and whether the larger "
+    "training sets are worse data.",
+    FLAT: "Without a fall there is no law to forecast by: a wider range of sizes, or more seeds at "
+    "each, may show one.",
+}
 OFF, RARE = 1e4, 3.0
 """Of a robust fit: what the variance of a point off the trend is multiplied by, and the log of the
 odds against a point being off."""
-FEWEST = 3
-"""Distinct sizes below which nothing is fitted: a line through two points has no error."""
+FEWEST, SPAN = 3, 1.1
+"""Distinct sizes, and largest over smallest, below which nothing is fitted: a line through two
+points has no error, and one through points beside each other any slope."""
+TOO_NEAR = (
+    "The sizes lie too near to each other to fit a law: a factor of two between them is usual."
+)
 
 
 def fit(
@@ -62,7 +72,9 @@ def fit(
     Or give ready ``points``. Repeated sizes are replicates. ``se`` is the standard error of each
     error, in its unit; ``best_guess`` the error of a constant guess; ``validation_se`` the relative
     standard error that one shared validation set gives to all points alike. ``robust`` gives points
-    far off the trend less weight (it widens their noise, and says so in ``notes``).
+    far off the trend less weight (it widens their noise, and says so in ``notes``). A curve that
+    does not show a fall is 'not a power law': it has no exponent, laws or regions, and its forecast
+    carries the last points on.
     ``intervals=False`` leaves out the best fits of single laws, which cost more than the forecast.
     ``unit`` and ``metric`` are by default what the table's columns say. Deterministic.
 
@@ -89,6 +101,8 @@ def fit(
     if len(used) < FEWEST:
         return empty
     m, log_error = _logs(used)
+    if m[-1] < SPAN * m[0]:
+        return replace(empty, supports=TOO_NEAR)
     factor = _outlying(candidates, m, log_error, curve) if robust else np.ones(len(m))
     noise = noise_model(used, curve.within_squares, curve.within_df, factor)
     found, weights = _mixture(candidates, m, log_error, noise)
@@ -96,25 +110,31 @@ def fit(
         f"the point at {size:g} {empty.unit} lies off the trend and weighs less"
         for size in m[factor > 1]
     )
-    draws = _draws(found, weights, noise, noise.df + len(used) - 1)
-    singles = law_fits(found, weights, m, log_error, noise, level if intervals else None)
-    parts = regions(draws, m, level)
-    beta_g, reason = _beta_g(m, log_error, curve, parts, level, factor)
-    falls = float(np.polyfit(np.log(m), log_error, 1)[0]) < 0
-    return replace(
+    df = float(noise.df + len(used) - 1)
+    draws = _draws(found, weights, noise, df)
+    scale, line = joined(draws, "scale"), slope(np.log(m), log_error, noise)
+    known = replace(
         empty,
-        outcome="ok" if falls else "not a power law",
-        laws=singles,
-        beta_g=beta_g if falls else None,
-        beta_g_reason=reason if falls else RISES,
-        regions=_with_best_guess(parts, curve),
-        noise=_noise_parts(curve, draws, validation_se),
-        supports=_supports(singles, len(used)),
+        noise=_noise_parts(curve, scale, validation_se),
         reference=float(m[-1]),
-        df=float(noise.df + len(used) - 1),
+        df=df,
         draws=draws,
         widened=tuple(factor.tolist()) if robust else (),
         notes=notes,
+    )
+    if why := no_fall(line, log_error, scale, df):
+        return replace(known, outcome="not a power law", beta_g_reason=why, supports=LOOK_AT[why])
+    singles = law_fits(found, weights, m, log_error, noise, level if intervals else None)
+    parts = regions(draws, m, level)
+    beta_g, reason = _beta_g(m, log_error, curve, parts, level, factor, line)
+    return replace(
+        known,
+        outcome="ok",
+        laws=singles,
+        beta_g=beta_g,
+        beta_g_reason=reason,
+        regions=_with_best_guess(parts, curve),
+        supports=_supports(singles, len(used)),
     )
 
 
@@ -294,12 +314,12 @@ def _beta_g(
     parts: Sequence[Region],
     level: float,
     factor: Array,
+    line: Slope,
 ) -> tuple[Interval | None, str]:
     """Slope of log error on log m over the power-law region, averaged over the noise.
 
-    Each structure of the noise gives the slope a t distribution by generalised least squares;
-    they are mixed by how well they explain the points. Points are left out where the curve
-    surely bends (probability 0.9).
+    ``line`` is that through all points; some are left out where the curve surely bends
+    (probability 0.9).
     """
     inside = np.ones(len(m), bool)
     for part in parts:
@@ -309,26 +329,15 @@ def _beta_g(
             inside &= m <= (part.start.value or np.inf)
     if inside.sum() < FEWEST:
         return None, "fewer than three points lie in the power-law region"
-    m, log_error = m[inside], log_error[inside]
-    points = [p for p, keep in zip(curve.used, inside, strict=True) if keep]
-    noise = noise_model(points, curve.within_squares, curve.within_df, factor[inside])
-    df = noise.df + len(m) - 2
-    design = noise.whiten @ np.stack([np.ones(len(m)), np.log(m / m[-1])], axis=1)
-    target = noise.whiten @ log_error
-    normal = np.linalg.inv(np.swapaxes(design, 1, 2) @ design)
-    value = np.einsum("jpq,jnq,jn->jp", normal, design, target)
-    residual = target - np.einsum("jnp,jp->jn", design, value)
-    squares = np.sum(residual**2, axis=1) + noise.sum_squares
-    evidence = noise.log_prior - 0.5 * noise.log_det - 0.5 * df * np.log(squares)
-    evidence += 0.5 * np.linalg.slogdet(normal)[1]
-    chosen = systematic(np.exp(evidence - evidence.max()), DRAWS)
-    scale = np.sqrt(squares / df * normal[:, 1, 1])
-    ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
-    lower, middle, upper = quantiles(value[chosen, 1:], scale[chosen, None], df, ends)[0].tolist()
-    if middle >= 0:
-        return None, RISES
-    left = f"{len(inside) - len(m)} points outside the power-law region are left out"
-    return Interval(middle, lower, upper, level), left if len(m) < len(inside) else ""
+    if not inside.all():
+        points = [p for p, keep in zip(curve.used, inside, strict=True) if keep]
+        noise = noise_model(points, curve.within_squares, curve.within_df, factor[inside])
+        line = slope(np.log(m[inside]), log_error[inside], noise)
+    found = line.interval(level)
+    if (found.value or 0.0) >= 0:
+        return None, "a straight line through the points does not fall"
+    left = int(np.sum(~inside))
+    return found, f"{left} points outside the power-law region are left out" if left else ""
 
 
 def _with_best_guess(parts: tuple[Region, ...], curve: Curve) -> tuple[Region, ...]:
@@ -342,10 +351,10 @@ def _with_best_guess(parts: tuple[Region, ...], curve: Curve) -> tuple[Region, .
     return (small, *parts[1:])
 
 
-def _noise_parts(curve: Curve, draws: Sequence[Draws], validation_se: float | None) -> NoiseParts:
+def _noise_parts(curve: Curve, scale: Array, validation_se: float | None) -> NoiseParts:
     df = curve.within_df
     return NoiseParts(
-        scatter=float(np.median(joined(draws, "scale"))),
+        scatter=float(np.median(scale)),
         replicate=float(np.sqrt(curve.within_squares / df)) if df else None,
         replicate_df=df,
         given=all(p.se_log is not None for p in curve.used),

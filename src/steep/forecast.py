@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from steep.laws.law import Array
-from steep.records import At, Fit, Forecast, Interval, SamplesFor, SizeLaw
+from steep.records import (
+    BEYOND_REACH,
+    NOT_REACHABLE,
+    PERHAPS_NOT,
+    At,
+    Fit,
+    Forecast,
+    Interval,
+    SamplesFor,
+    SizeLaw,
+)
 from steep.stats.draws import joined, log_curves, quantile_interval
+from steep.stats.inverse import FARTHEST, meeting, meets
 from steep.stats.mixture import quantiles
-from steep.stats.noise import departures, noise_model
+from steep.stats.noise import Noise, departures, noise_model
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NOT_REACHABLE = "not reachable with this model family"
-BEYOND_REACH = "beyond reach"
-FARTHEST = 1e6
-"""Times the largest point: farther out, a needed number of samples is only 'beyond reach'."""
 TRUSTED = 4.0
 """Times the largest point: what extrapolation is usually trusted for (Hoiem et al. 2021)."""
+SHARES = frozenset({
+    "error", "error_rate", "err_rate", "misclassification_rate", "token_error",
+    "top1_error", "top5_error", "top1_err", "top5_err",
+})  # fmt: skip
+"""Metrics that are shares of the items, where no error is above 1: none can be. Word and character
+error rates are none, insertions count."""
 FLOPS_PER_PARAMETER_SAMPLE = 6.0
 """Forward and backward pass of a dense model, per parameter and sample (Kaplan et al. 2020)."""
 
@@ -35,19 +49,26 @@ def forecast(
     size_law: SizeLaw | None = None,
     epochs: float = 1.0,
     flops_per_parameter_sample: float = FLOPS_PER_PARAMETER_SAMPLE,
+    single_run: bool = False,
 ) -> Forecast:
     """Errors at the sizes ``at`` and samples for the errors ``target``, with intervals.
 
-    ``at`` in samples, ``target`` in the metric of the fit. With a ``size_law`` each answer has
-    the best-fit model size and the training compute there. A fit without draws ('too few
-    points') gives an empty forecast whose caveat is the reason.
+    ``at`` in samples, ``target`` in the metric of the fit. An error's interval is that of a new
+    measurement like the points: where they are means of runs, of such a mean, or of one run alone
+    with ``single_run``. With a ``size_law`` each answer has the best-fit model size and the
+    training compute there. A fit without draws ('too few points') gives an empty forecast whose
+    caveat is the reason; one that is 'not a power law' answers no target, and its errors carry the
+    last points on.
+
+    Raises ValueError for sizes and targets that are not positive, and for ``single_run`` where
+    nobody knows how runs differ.
     """
     level = _level(fit, level)
     at = _positive(at).tolist()
     if not fit.draws or fit.reference is None:
         return Forecast(fit.outcome, level, caveat=fit.supports, unit=fit.unit, metric=fit.metric)
     cost = (epochs, flops_per_parameter_sample)
-    errors = _errors(fit, np.array(at), level).tolist() if at else []
+    errors = _errors(fit, np.array(at), level, single_run).tolist() if at else []
     answers = []
     for m, (lower, middle, upper) in zip(at, errors, strict=True):
         size = _sizes(size_law, np.log([m]), level)
@@ -55,7 +76,8 @@ def forecast(
             At(m, m / fit.reference, middle, lower, upper, size, _flops(size, m, m, m, *cost))
         )
     targets = tuple(samples_for(fit, t, level, size_law, *cost) for t in target)
-    reach = max((a.factor for a in answers), default=None)
+    factors = [a.factor for a in answers] + [t.factor for t in targets if t.factor is not None]
+    reach = max(factors, default=None)
     return Forecast(
         outcome=fit.outcome,
         level=level,
@@ -66,17 +88,29 @@ def forecast(
         notes=(fit.supports, *fit.notes),
         unit=fit.unit,
         metric=fit.metric,
+        runs=1 if single_run else fit.runs,
     )
 
 
-def predict_frame(fit: Fit, samples: float | Iterable[float], level: float | None) -> pd.DataFrame:
+def without_compute(made: Forecast) -> Forecast:
+    """The same where nobody counted what a training step takes."""
+    return replace(
+        made,
+        at=tuple(replace(a, flops=None) for a in made.at),
+        targets=tuple(replace(t, flops=None) for t in made.targets),
+    )
+
+
+def predict_frame(
+    fit: Fit, samples: float | Iterable[float], level: float | None, single_run: bool = False
+) -> pd.DataFrame:
     """``samples, error, lower, upper`` as a DataFrame; ValueError for a fit without draws."""
     import pandas as pd
 
     m = _positive(samples)
     if not fit.draws:
         raise ValueError(f"nothing to predict from: {fit.outcome}")
-    found = _errors(fit, m, _level(fit, level))
+    found = _errors(fit, m, _level(fit, level), single_run)
     columns = {"samples": m, "error": found[:, 1], "lower": found[:, 0], "upper": found[:, 2]}
     return pd.DataFrame(columns)
 
@@ -93,32 +127,27 @@ def samples_for(
     level = _level(fit, level)
     if not 0 < error < np.inf:
         raise ValueError(f"a target error must be a positive number, not {error}")
-    if not fit.draws or fit.reference is None:
+    if not fit.draws or fit.reference is None or fit.outcome == "not a power law":
         return SamplesFor(error, fit.outcome, level=level)
-    log_m, never = _meets(fit, error)
-    unreachable = float(np.mean(never))
-    ends = [0.5 - level / 2, 0.5, 0.5 + level / 2]
-    lower, middle, upper = np.quantile(log_m, ends, method="inverted_cdf")
-    farthest = np.log(fit.reference * FARTHEST)
-    if middle > farthest:
-        outcome = NOT_REACHABLE if unreachable > 0.5 else BEYOND_REACH
-        low = float(np.exp(lower)) if lower <= farthest else None
-        return SamplesFor(error, outcome, None, low, None, None, unreachable, level=level)
-    m = float(np.exp(middle))
-    high = float(np.exp(upper)) if upper <= farthest else None
-    size = _sizes(size_law, log_m[log_m <= farthest], level)
-    return SamplesFor(
-        target=error,
-        outcome="ok" if m > fit.reference else "already reached",
-        samples=m,
-        lower=float(np.exp(lower)),
-        upper=high,
-        factor=m / fit.reference,
-        unreachable=unreachable,
-        parameters=size,
-        flops=_flops(size, m, float(np.exp(lower)), high, epochs, flops_per_parameter_sample),
+    log_m = _meets(fit, error)
+    found = meeting(log_m, level, fit.used[0].samples, fit.reference)
+    m, lower, upper = found.samples.value, found.samples.lower, found.samples.upper
+    answer = SamplesFor(
+        error,
+        found.outcome,
+        m,
+        lower,
+        upper,
+        found.factor,
+        found.unreachable,
         level=level,
+        smallest=found.smallest,
     )
+    if m is None:
+        return answer
+    size = _sizes(size_law, log_m[log_m <= np.log(fit.reference * FARTHEST)], level)
+    flops = _flops(size, m, lower, upper, epochs, flops_per_parameter_sample)
+    return replace(answer, parameters=size, flops=flops)
 
 
 def local_slope(fit: Fit, samples: float, level: float | None = None) -> Interval:
@@ -160,13 +189,38 @@ def curve_draws(fit: Fit, log_samples: Array) -> Array:
     return _expected(fit, log_samples - np.log(fit.reference))[0].T
 
 
-def _errors(fit: Fit, m: Array, level: float) -> Array:
+def _errors(fit: Fit, m: Array, level: float, single_run: bool = False) -> Array:
     """(sizes, 3): lower, median and upper error of a new measurement at ``m`` (sizes,)."""
     assert fit.reference is not None
     centre, uncertain = _expected(fit, np.log(m / fit.reference))
     variance = joined(fit.draws, "scale") ** 2 + (fit.noise.validation or 0.0) ** 2 + uncertain
+    if single_run:
+        variance = variance + _beside_the_mean(fit)
     ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
-    return np.exp(quantiles(centre.T, np.sqrt(variance).T, fit.df, ends))
+    found = np.exp(quantiles(centre.T, np.sqrt(variance).T, fit.df, ends))
+    share = fit.metric in SHARES and all(p.error <= 1 for p in fit.points)
+    return np.minimum(found, 1.0) if share else found
+
+
+def _beside_the_mean(fit: Fit) -> Array | float:
+    """Per draw, by how much the variance of one run exceeds that of a new point, which is a mean of
+    as many as the largest size has."""
+    replicates, parts = fit.used[-1].replicates, fit.noise
+    if parts.given and parts.replicate is None:
+        raise ValueError(
+            "how single runs differ is not known from standard errors: give one row a run"
+        )
+    if parts.given:
+        return (parts.replicate or 0.0) ** 2 * (1 - 1 / replicates)
+    noise, structure = _noise(fit), joined(fit.draws, "structure").astype(int)
+    return joined(fit.draws, "scale") ** 2 / noise.fresh[structure] * (1 - 1 / replicates)
+
+
+def _noise(fit: Fit) -> Noise:
+    """The noise that the draws were made with."""
+    within = (fit.noise.replicate or 0.0) ** 2 * fit.noise.replicate_df
+    widened = np.array(fit.widened) if fit.widened else 1.0
+    return noise_model(fit.used, within, fit.noise.replicate_df, widened)
 
 
 def _expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
@@ -175,10 +229,7 @@ def _expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
     Both (sizes, draws). Among the points a draw follows them. Beyond, it leaves with their slope
     and returns to its law's.
     """
-    used, parts = fit.used, fit.noise
-    within = (parts.replicate or 0.0) ** 2 * parts.replicate_df
-    widened = np.array(fit.widened) if fit.widened else 1.0
-    noise = noise_model(used, within, parts.replicate_df, widened)
+    used, noise = fit.used, _noise(fit)
     at = np.log([p.samples / used[-1].samples for p in used])
     residual = np.log([p.error for p in used])[:, None] - log_curves(fit.draws, at)
     structure = joined(fit.draws, "structure").astype(int)
@@ -197,25 +248,11 @@ def _expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
     return centre, variance
 
 
-def _meets(fit: Fit, error: float) -> tuple[Array, Array]:
-    """Per draw, log samples at which its curve falls to ``error``, and whether it never does.
-
-    The level's own uncertainty is spread over the draws as evenly spaced t deviates would be.
-    """
+def _meets(fit: Fit, error: float) -> Array:
+    """Per draw, log samples at which its curve falls to ``error``; inf: never."""
     assert fit.reference is not None
-    log_ratio = np.linspace(np.log(1e-4), np.log(FARTHEST * 1e6), 400)
-    curves, _ = _expected(fit, log_ratio)
-    goal = np.log(error)
-    below = curves <= goal
-    never = ~below.any(axis=0)
-    first = np.argmax(below, axis=0)
-    before = np.maximum(first - 1, 0)
-    index = np.arange(curves.shape[1])
-    high, low = curves[before, index], curves[first, index]
-    share = np.where(high > low, (high - goal) / np.maximum(high - low, 1e-300), 0.0)
-    step = log_ratio[1] - log_ratio[0]
-    log_m = log_ratio[before] + np.clip(share, 0.0, 1.0) * step
-    return np.where(never, np.inf, log_m + np.log(fit.reference)), never
+    log_m = np.log(fit.reference) + np.linspace(np.log(1e-4), np.log(FARTHEST * 1e6), 400)
+    return meets(curve_draws(fit, log_m), log_m, error, fit.used[0].samples)
 
 
 # ---------------------------------------------------------------- size and compute
@@ -234,7 +271,7 @@ def _sizes(size_law: SizeLaw | None, log_m: Array, level: float) -> Interval | N
 def _flops(
     size: Interval | None,
     m: float,
-    lower: float,
+    lower: float | None,
     upper: float | None,
     epochs: float,
     per_parameter_sample: float,
@@ -242,8 +279,9 @@ def _flops(
     if size is None or size.value is None or size.lower is None or size.upper is None:
         return None
     unit = epochs * per_parameter_sample
+    low = None if lower is None else unit * lower * size.lower
     high = None if upper is None else unit * upper * size.upper
-    return Interval(unit * m * size.value, unit * lower * size.lower, high, size.level)
+    return Interval(unit * m * size.value, low, high, size.level)
 
 
 # ---------------------------------------------------------------- words
@@ -253,9 +291,12 @@ def _caveat(fit: Fit, reach: float | None, targets: Iterable[SamplesFor]) -> str
     """The largest caveat, one sentence without numbers (those are in the record)."""
     if fit.outcome != "ok":
         return f"The fit says '{fit.outcome}': {fit.beta_g_reason or fit.supports}."
-    if any(t.outcome in (NOT_REACHABLE, BEYOND_REACH) for t in targets):
+    outcomes = {t.outcome for t in targets}
+    if NOT_REACHABLE in outcomes:
         return "A target lies at or below the floor that these points suggest."
-    if reach is not None and reach > 10 * TRUSTED:
+    if PERHAPS_NOT in outcomes:
+        return "These points cannot tell whether a target lies below the floor."
+    if BEYOND_REACH in outcomes or (reach is not None and reach > 10 * TRUSTED):
         return (
             "This reaches far beyond the data: a bend that the points do not show would break it."
         )

@@ -86,6 +86,12 @@ def forecast(
     validation_items: Items = None,
     best_guess: Guess = None,
     level: Level = 0.9,
+    single_run: Annotated[
+        bool,
+        typer.Option(
+            "--single-run", help="Intervals of one new run, not of a mean like the points."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """The error at other sizes, and the data a target error needs, with intervals."""
@@ -95,7 +101,7 @@ def forecast(
         *(source, x, y, by, se, parameters, higher_is_better),
         *(all_rows, validation_items, best_guess),
     )
-    found = forecasts_of(table, at or ["4x", "10x"], target or [], level)
+    found = forecasts_of(table, at or ["4x", "10x"], target or [], level, single_run)
     if as_json:
         print_json([{"curve": c.name} | asdict(c.forecast) for c in found])
         return
@@ -104,11 +110,14 @@ def forecast(
 
     for curve in found:
         title(curve.name, len(found))
-        typer.echo(answer(curve.forecast, curve.fit))
+        typer.echo(answer(curve.forecast, curve.fit, curve.asked))
         typer.echo(caveat(curve.forecast))
         for note in curve.fit.notes:
             typer.echo(note)
-        typer.echo(forecast_text(curve.forecast, curve.fit))
+        for note in curve.notes:
+            typer.echo(note)
+        if text := forecast_text(curve.forecast, curve.fit):
+            typer.echo(text)
 
 
 def joint(

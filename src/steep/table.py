@@ -59,6 +59,8 @@ class TableCurve:
     unit: str = "samples"
     metric: str = "error"
     notes: tuple[str, ...] = ()
+    accuracy: bool = False
+    """The table's own numbers are accuracies: error is 1 - those."""
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -235,7 +237,7 @@ def _curve(
         metric = _only(desk, "metric", rows) or metric
     meant = values.meaning.note(_largest(found["samples"], found["error"]))
     notes += (*desk.notes, *([meant] if meant else []))
-    return TableCurve(name, found, unit, metric, notes)
+    return TableCurve(name, found, unit, metric, notes, values.meaning.accuracy)
 
 
 def _largest(sizes: Sequence[float], errors: Sequence[float]) -> float:

@@ -10,9 +10,21 @@ import pytest
 
 import steep
 from steep.cost.first_order import first_orders, scaling_by_hand, steps_by_hand
-from steep.cost.projection import BEYOND_REACH, NOT_REACHABLE, TOO_LARGE, cost, cost_curves
+from steep.cost.projection import TOO_LARGE, cost, cost_curves
 from steep.cost.scaling import scaling, steps_from_flops
-from steep.records import Interval, Machine, Projection, Scaling, SizeLaw, StepCost
+from steep.present.costs import cost_lines
+from steep.records import (
+    ALREADY_MET,
+    BEYOND_REACH,
+    NOT_REACHABLE,
+    PERHAPS_NOT,
+    Interval,
+    Machine,
+    Projection,
+    Scaling,
+    SizeLaw,
+    StepCost,
+)
 
 PLAIN = Machine("plain", "a plain machine", "fp32", flops=1e12)
 """One TFLOP/s, and nothing else takes time."""
@@ -83,9 +95,36 @@ def test_what_draws_never_reach_has_no_upper_end() -> None:
     assert narrow.samples is not None
     assert narrow.samples.upper == pytest.approx(1e8, rel=1e-3)
     assert narrow.unreachable == pytest.approx(0.2)
-    (most,) = cost(replace(mixed, log_error=tuple(curves[3:] * 2 + curves[4:])), [0.1],
-                   machine=PLAIN).projections  # fmt: skip
-    assert most.outcome == NOT_REACHABLE
+
+
+def test_out_of_reach_is_said_at_the_level_of_the_interval() -> None:
+    """Of five draws three have a floor above the target: perhaps not at 90 %, not at 60 %."""
+    clean, floored = by_hand(), by_hand(floor=0.2)
+    grid = np.array(clean.log_samples)
+    floor = np.interp(grid, floored.log_samples, floored.log_error[0])
+    mixed = replace(clean, log_error=(*clean.log_error * 2, *(tuple(floor.tolist()),) * 3))
+    perhaps = cost(mixed, [0.1], machine=PLAIN)
+    (found,) = perhaps.projections
+    assert (found.outcome, found.unreachable) == (PERHAPS_NOT, pytest.approx(0.6))
+    assert found.samples is not None
+    assert found.samples.lower == pytest.approx(1e8, rel=1e-3)
+    expected = (
+        "10 % is perhaps not reachable with this family (60 %); if it is, from 100M samples on."
+    )
+    assert cost_lines(perhaps)[0] == expected
+    (not_at,) = cost(replace(mixed, level=0.6), [0.1], machine=PLAIN).projections
+    assert not_at.outcome == NOT_REACHABLE
+
+
+def test_what_the_smallest_size_meets_already_costs_that_at_the_most() -> None:
+    """10 m^-1/4 is 0.562 at 100,000 samples, the smallest measured: 0.6 was met somewhere below."""
+    answer = cost(replace(by_hand(), first=1e5), [0.6, 0.5], machine=PLAIN)
+    met, reached = answer.projections
+    assert (met.outcome, met.smallest) == (ALREADY_MET, 1e5)
+    assert met.samples == Interval(1e5, None, 1e5)
+    assert met.seconds is None
+    assert reached.outcome == "already reached"
+    assert cost_lines(answer)[0] == "60 % is already met at the smallest size, 100,000 samples."
 
 
 def test_the_spread_of_the_size_law_is_carried() -> None:

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from steep.fit import fit as fit_curve
+from steep.forecast import forecast
 from steep.present import figures, numbers
 from steep.present.drawing import Band, Points
-from steep.present.learning import COMPOSITE, FORECAST, LAW, TRUTH, learning_curve
+from steep.present.learning import COMPOSITE, FIT, FORECAST, TRUTH, learning_curve
 from steep.present.palette import COLOURS, DARK, LIGHT, colour, sequence
 from steep.present.sizes import error_by_size, model_size_curve
 from steep.present.training import training_curves
@@ -45,7 +47,7 @@ def named(drawing, legend):
 
 
 def test_the_law_is_solid_over_the_points_and_dashed_beyond(curve, made_study):
-    inside, beyond = named(curve, LAW)
+    inside, beyond = named(curve, FIT)
     reference = made_study.analysis.curves[0].fit.reference
     assert (inside.dash, beyond.dash) == (False, True)
     assert inside.x[-1] == beyond.x[0] == pytest.approx(reference)
@@ -71,7 +73,7 @@ def test_the_held_out_point_is_hollow_with_its_forecast(curve, made_study):
 
 def test_single_models_lie_behind_the_composite_curve(curve):
     kinds = [layer.legend for layer in curve.layers]
-    assert kinds.index("size 2 (1.2k)") < kinds.index(LAW) < kinds.index(COMPOSITE)
+    assert kinds.index("size 2 (1.2k)") < kinds.index(FIT) < kinds.index(COMPOSITE)
 
 
 def test_the_best_guess_is_drawn_only_where_it_does_not_squeeze_the_curve(made_study):
@@ -87,6 +89,27 @@ def test_a_curve_without_a_law_shows_its_points():
     drawing = learning_curve(Fit("too few points", points))
     assert [type(layer) for layer in drawing.layers] == [Points]
     figures.figure(drawing)
+
+
+def test_a_curve_that_rises_is_carried_on_without_a_region():
+    m = [100.0 * 2**k for k in range(5)]
+    rising = fit_curve(samples=m, error=[0.3, 0.35, 0.4, 0.5, 0.55])
+    drawing = learning_curve(rising, forecast(rising, at=[16_000]))
+    assert any(isinstance(layer, Band) for layer in drawing.layers)
+    assert drawing.shades == ()
+    assert "no law stands behind" in drawing.caption
+
+
+def test_the_band_says_whose_it_is():
+    m = [100.0 * 2**k for k in range(5)] * 3
+    error = [m_**-0.3 * (1 + 0.01 * (i % 3)) for i, m_ in enumerate(m)]
+    means, single = fit_curve(samples=m, error=error), fit_curve(samples=m[:5], error=error[:5])
+    assert "90 % band of a new mean of 3 runs" in learning_curve(means).legend
+    assert "90 % band of a new measurement" in learning_curve(single).legend
+
+
+def test_a_studys_band_is_of_medians(curve):
+    assert "A new measurement is, as the points are, a median over seeds." in curve.caption
 
 
 def test_regions_are_shaded_where_they_are_likely(made_study):

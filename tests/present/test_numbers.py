@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steep.present import numbers
+from steep.present.ticks import log_ticks
 from steep.records import Interval
 
 RATE = numbers.scale("error")
@@ -44,6 +45,12 @@ def test_counts_have_suffixes(value, text):
         ((0.0, 0.0, 0.0189), numbers.PLAIN, "0 [0, 0.019]"),
         ((3.0, 0.001, 900.0), numbers.PLAIN, "3 [0.001, 900]"),
         ((0.1, 0.05, None), RATE, f"10 % [5, {numbers.OPEN}]"),
+        ((5.59e281, 4.57e281, 6.64e281), numbers.PLAIN, "5.6e281 [4.6e281, 6.6e281]"),
+        ((1.2345e8, 1.2344e8, 1.2346e8), numbers.PLAIN, "1.2345e8 [1.2344e8, 1.2346e8]"),
+        ((1.2e-4, 0.0, 2.0e14), numbers.PLAIN, "1.2e-4 [0, 2.0e14]"),
+        ((5.0, 1e-8, 3e9), numbers.PLAIN, "5.0e0 [1.0e-8, 3.0e9]"),
+        ((5.0, 3e-5, 900.0), numbers.PLAIN, "5 [0.00003, 900]"),
+        ((-0.003, -3.0, 0.0), numbers.PLAIN, "0.0 [-3.0, 0]"),
     ],
 )
 def test_an_interval_decides_the_decimals(found, how, text):
@@ -53,7 +60,23 @@ def test_an_interval_decides_the_decimals(found, how, text):
 def test_span_and_counted_intervals():
     assert numbers.span(0.072, 0.094, RATE) == "[7.2, 9.4] %"
     assert numbers.counts(Interval(120_000, 80_000, None)) == "120k [80k, no limit]"
+    assert numbers.counts(Interval(1300, None, 1900), 1000) == "1.3k [below 1k, 1.9k]"
+    assert numbers.operations(Interval(2.3e7, 5.7e5, 9.7e8)) == "23M FLOPs [570k, 970M]"
     assert numbers.operations(Interval(1.2e15, 8e14, 3.14e15)) == "1.2 PFLOPs [0.8, 3.1]"
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        ((1.28, 1.08, 1.52), "1.3x [1.1, 1.5]"),
+        ((1.05, 0.97, 1.13), "1.05x [0.97, 1.13]"),
+        ((1.3, 1.25, 1.35), "1.30x [1.25, 1.35]"),
+        ((3.2e6, 2.2e6, 4.7e6), "3.2e6x [2.2e6, 4.7e6]"),
+        ((2.0, 1.4, None), f"2.0x [1.4, {numbers.OPEN}]"),
+    ],
+)
+def test_factors_are_told_apart_from_their_ends(found, text):
+    assert numbers.times(Interval(*found)) == text
 
 
 @given(st.floats(1e-3, 1e4), st.floats(1e-3, 0.9), st.floats(1e-3, 10))
@@ -92,6 +115,10 @@ def test_memory_flops_factors_and_shares():
     assert numbers.flops(3.4e15) == "3.4 PFLOPs"
     assert numbers.factor(9.99) == "10x"
     assert numbers.factor(2.5) == "2.5x"
+    assert numbers.factor(1000.0) == "1,000x"
+    assert numbers.factor(59_009.2) == "59,000x"
+    assert numbers.exact(8e20) == "8.000e20"
+    assert numbers.count(3.2e21) == "3.20e21"
     assert numbers.share(0.004) == "<1 %"
     assert numbers.share(0.38) == "38 %"
 
@@ -110,7 +137,7 @@ def test_an_error_above_one_is_no_rate():
 
 @given(st.floats(1e-9, 1e9), st.floats(1.02, 1e9))
 def test_ticks_lie_within_and_are_few(low, ratio):
-    ticks = numbers.log_ticks(low, low * ratio)
+    ticks = log_ticks(low, low * ratio)
     assert len(ticks) <= 8
     assert ticks == sorted(ticks)
     assert all(low * 0.999 <= t <= low * ratio * 1.001 for t in ticks)

@@ -7,7 +7,19 @@ from dataclasses import replace
 import pytest
 
 from steep.present import sentences
-from steep.records import At, Fit, Forecast, Interval, Point, Region, SamplesFor, SizeLaw
+from steep.records import (
+    ALREADY_MET,
+    PERHAPS_NOT,
+    At,
+    Fit,
+    Forecast,
+    Interval,
+    NoiseParts,
+    Point,
+    Region,
+    SamplesFor,
+    SizeLaw,
+)
 
 AT = (
     At(8e3, 2.0, 0.15, 0.14, 0.16),
@@ -28,6 +40,13 @@ def test_of_many_sizes_the_answer_names_the_farthest_two():
     assert text == "4x the data: 12.0 % [11.0, 13.0]; 10x: 8.1 % [7.2, 9.4]"
 
 
+def test_sizes_that_were_asked_for_are_all_named():
+    text = sentences.answer(replace(ASKED, at=AT, targets=()), asked=[8e3, 1.6e4, 4e4])
+    assert text.startswith("2x the data: 15.0 % [14.0, 16.0]; 4x: 12.0 % [11.0, 13.0]; 10x: 8.1 %")
+    assert sentences.answer(replace(ASKED, at=AT, targets=()), asked=[8e3]).startswith("2x the")
+    assert ";" not in sentences.answer(replace(ASKED, at=AT, targets=()), asked=[8e3])
+
+
 @pytest.mark.parametrize(
     ("found", "text"),
     [
@@ -37,8 +56,16 @@ def test_of_many_sizes_the_answer_names_the_farthest_two():
          "5 % needs 120k [80k, no limit] images (30x the data)"),
         (SamplesFor(0.2, "already reached", 3e3, 2.5e3, 3.5e3, 0.75),
          "20 % is reached at 3k [2.5k, 3.5k] images, within the data"),
+        (SamplesFor(0.2, "already reached", 1300, None, 1900, 0.75, smallest=1e3),
+         "20 % is reached at 1.3k [below 1k, 1.9k] images, within the data"),
+        (SamplesFor(0.5, "already met at the smallest size", 1e3, None, 1e3, 0.1, smallest=1e3),
+         "50 % is already met at the smallest size, 1,000 images"),
+        (SamplesFor(0.1, PERHAPS_NOT, lower=9821, unreachable=0.64),
+         "10 % is perhaps not reachable with this family (64 %); if it is, from 9.8k images on"),
         (SamplesFor(0.001, "beyond reach"),
          "0.1 % is beyond reach (more than a million times the data)"),
+        (SamplesFor(0.001, "beyond reach", lower=2e6),
+         "0.1 % is beyond reach (more than a million times the data, at the least 2M images)"),
     ],
 )  # fmt: skip
 def test_targets(found, text):
@@ -64,11 +91,27 @@ def test_an_error_above_one_gets_no_percent_sign():
     assert sentences.answer(Forecast("ok", at=(at,))) == "10x the data: 8.1 [7.2, 9.4]"
 
 
-@pytest.mark.parametrize("outcome", ["too few points", "not a power law", "not converged"])
+@pytest.mark.parametrize("outcome", ["too few points", "not converged"])
 def test_a_failed_fit_is_never_an_answer(outcome):
     text = sentences.answer(Forecast(outcome, at=AT), Fit(outcome))
     assert text.startswith("No forecast: ")
     assert "%" not in text
+
+
+def test_what_does_not_fall_is_told_with_its_errors():
+    points = tuple(Point(m, e) for m, e in ((100, 0.5), (200, 0.3), (400, 0.35), (800, 0.45)))
+    fit = Fit("not a power law", points, beta_g_reason="the error rises with more samples")
+    text = sentences.answer(Forecast("not a power law"), fit)
+    errors = "50.0 % at 100, 30.0 % at 200, 45.0 % at 800 samples"
+    assert text == f"No forecast: the error rises with more samples: {errors}"
+
+
+def test_a_target_does_not_change_what_the_errors_are():
+    """150 % of an error rate is no reason to show it as a fraction."""
+    met = SamplesFor(1.5, ALREADY_MET, 1e3, None, 1e3, 0.1, smallest=1e3)
+    fit = Fit("ok", (Point(1e3, 0.2), Point(4e3, 0.1)), reference=4e3)
+    text = sentences.answer(Forecast("ok", at=AT[2:], targets=(met,)), fit)
+    assert text.startswith("10x the data: 8.1 % [7.2, 9.4]; 150 % is already met at the smallest")
 
 
 def test_the_caveat_is_a_sentence():
@@ -98,6 +141,35 @@ def test_regions_say_where_and_how_sure():
     assert lines == [
         "small-data region up to 400 [150, 600] images (probability that there is one: 90 %)"
     ]
+
+
+def test_the_power_law_region_is_told_with_its_points():
+    points = tuple(Point(100.0 * 2**k, 0.5) for k in range(6))
+    bend = Interval(300.0, 150.0, 600.0)
+
+    def told(beta_g: Interval | None = Interval(-0.3, -0.4, -0.2), **probability: float) -> str:
+        small, floor = probability.get("small", 0.0), probability.get("floor", 0.0)
+        regions = (Region("small-data", None, bend, 2, small),
+                   Region("power-law", bend, Interval(1000.0, 900.0, 1100.0), 4, 1.0),
+                   Region("irreducible-error", None, None, 0, floor))  # fmt: skip
+        fit = Fit("ok", points, beta_g=beta_g, regions=regions, unit="images")
+        return sentences.power_law_sentence(fit)
+
+    assert told() == "power-law region: all 6 points, 100 to 3,200 images"
+    assert told(small=0.7).endswith("no end of it is sure, beta_g is the slope of all 6")
+    assert told(small=0.95) == (
+        "power-law region: from 300 [150, 600] images, 4 of the 6 points, of which beta_g is the "
+        "slope"
+    )
+    assert "from 300 [150, 600] up to 1k [900, 1.1k] images, 2 of" in told(small=0.95, floor=0.95)
+    assert told(None, small=0.95, floor=0.95) == "power-law region: none was found"
+    assert sentences.power_law_sentence(Fit("not a power law", points)) == ""
+
+
+def test_a_typical_point_may_be_a_mean():
+    noise = NoiseParts(scatter=0.01, replicate=0.02, replicate_df=4)
+    fit = Fit("ok", (Point(100, 0.5, replicates=3), Point(200, 0.4, replicates=3)), noise=noise)
+    assert "1.0 % for one typical point, a mean of 3 runs" in sentences.noise_sentences(fit)[0]
 
 
 def test_a_summary_fits_a_terminal(made_study):

@@ -9,7 +9,18 @@ from rich.console import Console
 
 from steep.present import table as plain
 from steep.present import tables
-from steep.records import Backtest, Forecast, SamplesFor, Score
+from steep.records import (
+    ALREADY_MET,
+    PERHAPS_NOT,
+    At,
+    Backtest,
+    Fit,
+    Forecast,
+    Interval,
+    Point,
+    SamplesFor,
+    Score,
+)
 from steep.results import best_fit_table as best_fit_csv
 
 
@@ -65,9 +76,37 @@ def test_an_unreachable_target_says_so_in_its_row():
     assert row == ("to reach 5 %", "5 % (never: 83 %)", "not reachable with this model family")
 
 
+def test_a_target_that_is_perhaps_out_of_reach_keeps_its_lower_end():
+    perhaps = SamplesFor(0.05, PERHAPS_NOT, lower=9821, unreachable=0.64)
+    met = SamplesFor(0.5, ALREADY_MET, 1e3, None, 1e3, 0.1, smallest=1e3)
+    table = tables.forecast_table(Forecast("ok", targets=(perhaps, met), unit="images"))
+    assert [row[2] for row in table.rows] == [f"{PERHAPS_NOT}, else at least 9.8k", "1k or less"]
+
+
+def test_whose_errors_an_interval_holds():
+    at = At(8e3, 2.0, 0.15, 0.14, 0.16)
+    fit = Fit("ok", (Point(4e3, 0.2, replicates=5),), reference=4e3)
+    notes = [
+        tables.forecast_table(Forecast("ok", at=(at,), runs=runs), fit).note
+        for runs in (5, 1, None)
+    ]
+    assert "of errors those of a new mean of 5 runs" in notes[0]
+    assert "of errors those of a single new run, where the points are means of 5" in notes[1]
+    assert "of errors" not in notes[2]
+
+
+def test_a_forecast_with_sizes_but_no_compute_has_their_column_alone():
+    at = At(8e3, 2.0, 0.15, 0.14, 0.16, parameters=Interval(1e6, 5e5, 2e6))
+    table = tables.forecast_table(Forecast("ok", at=(at,)))
+    assert table.columns[-1] == "parameters"
+    assert table.rows[0][-1] == "1M [500k, 2M]"
+
+
 def test_laws_metrics_and_sizes(made_study):
     analysis = made_study.analysis
-    assert tables.law_table(analysis.curves[0].fit).rows[0][0]
+    laws = tables.law_table(analysis.curves[0].fit)
+    assert laws.rows[0][0]
+    assert laws.columns[3] == "formula"
     slopes = tables.slope_table(analysis)
     assert [row[:2] for row in slopes.rows] == [
         ("error rate", "validation"), ("error rate", "test"), ("cross-entropy", "validation"),

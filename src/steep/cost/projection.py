@@ -16,6 +16,7 @@ from steep.cost.first_order import first_orders
 from steep.cost.roofline import BOUNDS, Site, Steps
 from steep.laws.law import Array
 from steep.records import (
+    ALREADY_MET,
     CostAnswer,
     CostCurve,
     Interval,
@@ -26,16 +27,12 @@ from steep.records import (
     Scaling,
 )
 from steep.stats.draws import BENT
+from steep.stats.inverse import FARTHEST, meeting, meets
 
-NOT_REACHABLE = "not reachable with this model family"
-BEYOND_REACH = "beyond reach"
 TOO_LARGE = "does not fit in memory"
 FACTORS = (2.0, 10.0, 100.0)
 """Multiples of today's compute whose worth is told unless others are asked for."""
-FARTHEST = 1e6
-"""Times the data at hand: farther out, what is needed is only 'beyond reach'."""
 HOUR = 3600.0
-_TINY = 1e-12
 
 
 def cost(
@@ -88,17 +85,20 @@ def cost(
 def project(scaling: Scaling, target: float, site: Site) -> Projection:
     """One target error. The largest outcome decides: out of reach, then too large."""
     curve = Draws(scaling)
-    log_m, never = curve.reaches(target)
-    unreachable, level = float(np.mean(never)), scaling.level
-    here = scaling.samples
-    farthest = np.log(here * FARTHEST) if here is not None else np.inf
-    lower, middle, _ = _ends(log_m, level)
-    blank = Projection(target, "", unreachable=unreachable, level=level)
-    if middle > farthest or not np.isfinite(middle):
-        outcome = NOT_REACHABLE if unreachable > 0.5 else BEYOND_REACH
-        low = float(np.exp(lower)) if lower <= farthest else None
-        return replace(blank, outcome=outcome, samples=Interval(None, low, None, level))
-    reached = np.isfinite(log_m) & (log_m <= farthest)
+    log_m, level, here = curve.reaches(target), scaling.level, scaling.samples
+    found = meeting(log_m, level, scaling.first, here)
+    blank = Projection(
+        target,
+        found.outcome,
+        found.samples,
+        found.factor,
+        found.unreachable,
+        level=level,
+        smallest=found.smallest,
+    )
+    if found.samples.value is None or found.outcome == ALREADY_MET:
+        return blank
+    reached = np.isfinite(log_m) & (log_m <= (np.inf if here is None else np.log(here * FARTHEST)))
     m = np.exp(log_m[reached])
     p = curve.parameters(log_m)[reached]
     run = Steps(scaling.steps).run(p, m * scaling.epochs, site)
@@ -110,14 +110,12 @@ def project(scaling: Scaling, target: float, site: Site) -> Projection:
         return _interval(every, level)
 
     fits = float(np.mean(run.fits))
-    outcome = "ok" if here is None or middle > np.log(here) else "already reached"
     watts = site.machine.watts
     device_seconds = run.seconds * site.devices
     return replace(
         blank,
-        outcome=outcome if fits >= 0.5 else TOO_LARGE,
-        samples=over(m),
-        factor=None if here is None else float(np.exp(middle)) / here,
+        outcome=found.outcome if fits >= 0.5 else TOO_LARGE,
+        samples=over(m) if found.smallest is None else found.samples,
         parameters=over(p),
         flops=over(run.flops),
         memory=over(run.memory),
@@ -158,20 +156,13 @@ class Draws:
         self.level, self.slope = sizes[order].T
         self.center = scaling.size_center
         self.here = -np.inf if scaling.samples is None else np.log(scaling.samples)
+        self.first = scaling.first
         self.smallest = np.log(max(scaling.smallest, 1.0))
         self.epochs = scaling.epochs
 
-    def reaches(self, error: float) -> tuple[Array, Array]:
-        """Per draw, log m at which the curve falls to ``error`` (inf: never), and whether never."""
-        below = self.curves <= np.log(error)
-        never = ~below.any(axis=1)
-        first = np.argmax(below, axis=1)
-        before = np.maximum(first - 1, 0)
-        rows = np.arange(len(self.curves))
-        high, low = self.curves[rows, before], self.curves[rows, first]
-        share = np.where(high > low, (high - np.log(error)) / np.maximum(high - low, _TINY), 0.0)
-        place = self.grid[before] + np.clip(share, 0, 1) * (self.grid[first] - self.grid[before])
-        return np.where(never, np.inf, place), never
+    def reaches(self, error: float) -> Array:
+        """Per draw, log m at which the curve falls to ``error``; inf: never."""
+        return meets(self.curves, self.grid, error, self.first)
 
     def parameters(self, log_m: Array) -> Array:
         """Best-fit parameters at log m (draws,) or (draws, places); inf where m is.

@@ -33,8 +33,9 @@ def scaling(
     ``parameters`` is the size of the smallest adequate model at the fit's largest size; ``epochs``
     the passes over the data in a run. What is missing is assumed, and the assumptions say so.
     Raises ValueError for a fit without draws, or where no model size is known at all."""
-    if fit.reference is None or not fit.draws:
-        raise ValueError(f"nothing to project from: {fit.supports or fit.outcome}")
+    if fit.reference is None or not fit.draws or fit.outcome == "not a power law":
+        reason = fit.beta_g_reason or fit.supports or fit.outcome
+        raise ValueError(f"nothing to project from: {reason}")
     assumptions: list[str] = []
     grid = np.log(fit.reference) + np.linspace(np.log(NEAREST), np.log(FARTHEST), PLACES)
     center, sizes = _sizes(fit, size_law, parameters, assumptions)

@@ -112,11 +112,7 @@ def _say_multiplier(pair: Pair, metric: str) -> str:
             1 / k.lower if k.lower else None,
             k.level,
         )
-    digits = 3 if k.lower and k.upper and k.upper < 1.2 * k.lower else 2
-    low, high = (
-        numbers.OPEN if v is None else numbers.number(v, digits) for v in (k.lower, k.upper)
-    )
-    times = f"{numbers.number(k.value, digits)}x [{low}, {high}]"
+    times = numbers.times(k)
     if pair.multiplier_at is None:
         return f"{needs} needs {times} the data of {of} at any error of the common range."
     at = numbers.measured(pair.multiplier_at, how)

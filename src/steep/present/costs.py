@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 from steep.present import numbers
 from steep.present.numbers import Scale
+from steep.present.sentences import UNTOLD, untold_phrase
 from steep.present.table import LEFT, RIGHT, Table
 from steep.records import (
+    ALREADY_REACHED,
+    NOT_REACHABLE,
     Claim,
     CostAnswer,
     CostReport,
@@ -21,7 +24,6 @@ from steep.records import (
 TOO_LARGE = "does not fit in memory"
 OWN = "here"
 """The name of a study's own machine, of which only what it reached is known."""
-_OUT_OF_REACH = ("not reachable with this model family", "beyond reach")
 
 
 def cost_lines(answer: CostAnswer) -> list[str]:
@@ -56,21 +58,19 @@ def cost_scale(answer: CostAnswer) -> Scale:
 def projection_sentence(found: Projection, answer: CostAnswer, how: Scale) -> str:
     """ "To reach 5 % you need ..." or why nobody can."""
     goal = numbers.target(found.target, how)
-    if found.outcome == _OUT_OF_REACH[0]:
-        chance = numbers.share(1 - found.unreachable)
-        return (
-            f"{goal} is not reachable with this family (probability that more data gets there: "
-            f"{chance})."
-        )
-    if found.outcome == _OUT_OF_REACH[1]:
-        return f"{goal} is beyond reach: it needs more than a million times the data at hand."
-    needed = f"{numbers.counts(found.samples)} {answer.unit}"
+    if found.outcome in UNTOLD and found.samples is not None:
+        told = untold_phrase(goal, found.outcome, found.samples, found.unreachable, answer.unit)
+        if found.outcome == NOT_REACHABLE:
+            chance = numbers.share(1 - found.unreachable)
+            told += f" (probability that more data gets there: {chance})"
+        return f"{told}."
+    needed = f"{numbers.counts(found.samples, found.smallest)} {answer.unit}"
     if found.factor is not None:
         needed += f" ({numbers.factor(found.factor)} what is at hand)"
     model = f"a model of {numbers.counts(found.parameters)} parameters"
     work = numbers.operations(found.flops)
     took = numbers.ends(found.seconds, numbers.duration)
-    reached = found.outcome == "already reached"
+    reached = found.outcome == ALREADY_REACHED
     start = f"{goal} is reached with" if reached else f"To reach {goal} you need"
     where = site(answer)
     if found.outcome == TOO_LARGE:
@@ -100,11 +100,11 @@ def projection_table(answer: CostAnswer, how: Scale, title: str = "") -> Table:
     rows = []
     for p in answer.projections:
         row = [numbers.target(p.target, how)]
-        if p.outcome in _OUT_OF_REACH:
+        if p.outcome in UNTOLD:
             row += [p.outcome] + [numbers.UNKNOWN] * (len(columns) - 2)
             rows.append(tuple(row))
             continue
-        row += [numbers.counts(p.samples), numbers.counts(p.parameters)]
+        row += [numbers.counts(p.samples, p.smallest), numbers.counts(p.parameters)]
         row += [numbers.operations(p.flops), numbers.ends(p.memory, numbers.memory)]
         row.append(numbers.ends(p.seconds, numbers.duration))
         row += [numbers.ends(p.joules, numbers.energy)] if watts else []
@@ -135,7 +135,7 @@ def elsewhere_table(found: CostReport, how: Scale) -> Table:
 
 
 def _elsewhere(found: Projection) -> str:
-    if found.outcome in _OUT_OF_REACH:
+    if found.outcome in UNTOLD:
         return found.outcome.removesuffix(" with this model family")
     if found.outcome == TOO_LARGE:
         return f"does not fit ({numbers.ends(found.memory, numbers.memory)})"
@@ -151,7 +151,8 @@ def _site_note(answer: CostAnswer) -> str:
     if m.source.startswith("measured") or m.name == OWN:
         note += f", {m.source}"
     note += f"; {numbers.count(answer.batch)} {answer.unit} a step."
-    measured = any(p.samples is not None and p.samples.lower for p in answer.projections)
+    ends = [v for p in answer.projections if p.samples for v in (p.samples.lower, p.samples.upper)]
+    measured = any(v is not None for v in ends)
     return note + (f" In brackets: {numbers.level(answer.level)} intervals." if measured else "")
 
 

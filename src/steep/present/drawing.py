@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from steep.present.numbers import log_ticks, tick
+from steep.present.ticks import log_ticks, tick
 
 
 @dataclass(frozen=True)

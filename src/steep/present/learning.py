@@ -21,7 +21,8 @@ FARTHEST_GUESS = 6.0
 
 COMPOSITE = "best-fit models"
 MEASURED = "measured"
-LAW = "law and forecast"
+FIT = "fit and forecast"
+"""Not a law alone: among the points the fit goes with them where they leave it."""
 UNUSED = "not in the fit"
 FORECAST = "forecast of the held-out size"
 TRUTH = "held out, measured"
@@ -52,7 +53,7 @@ def learning_curve(
     return Drawing(
         name=name,
         title=_title(fit, how, part),
-        caption=_caption(fit, how, bool(best_fits)),
+        caption=_caption(fit, how, best_fits),
         x=x,
         y=y,
         layers=tuple(layers),
@@ -61,7 +62,7 @@ def learning_curve(
             Level(g, "level", f"best guess {numbers.measured(fit.best_guess, how)}")
             for g in _near_guess(fit, how)
         ),
-        legend=(points, LAW, _band_name(fit), FORECAST, TRUTH),
+        legend=(points, FIT, _band_name(fit), FORECAST, TRUTH),
     )
 
 
@@ -100,20 +101,20 @@ def _law(fit: Fit, how: Scale, reach: Sequence[float]) -> list[Layer]:
         tuple(float(v) * how.factor for v in frame[c]) for c in ("error", "lower", "upper")
     )
     hover = tuple(
-        f"law at {numbers.count(m)} {fit.unit}<br>"
+        f"fit at {numbers.count(m)} {fit.unit}<br>"
         f"{numbers.estimate(e, lo, up, Scale('', 1.0, how.unit))}"
         for m, e, lo, up in zip(x, middle, lower, upper, strict=True)
     )
     n = len(inside)
     return [
         Band(x, lower, upper, "main", legend=_band_name(fit)),
-        Line(x[:n], middle[:n], "main", legend=LAW, hover=hover[:n]),
-        Line(x[n - 1 :], middle[n - 1 :], "main", dash=True, legend=LAW, hover=hover[n - 1 :]),
+        Line(x[:n], middle[:n], "main", legend=FIT, hover=hover[:n]),
+        Line(x[n - 1 :], middle[n - 1 :], "main", dash=True, legend=FIT, hover=hover[n - 1 :]),
     ]
 
 
 def _band_name(fit: Fit) -> str:
-    return f"{numbers.level(fit.level)} band of a new measurement"
+    return f"{numbers.level(fit.level)} band of a new {numbers.runs(fit.runs)}"
 
 
 # ---------------------------------------------------------------- single-model curves
@@ -289,16 +290,23 @@ def _near_guess(fit: Fit, how: Scale) -> list[float]:
     return [fit.best_guess * how.factor] if near and fit.best_guess else []
 
 
-def _caption(fit: Fit, how: Scale, single_models: bool) -> str:
+def _caption(fit: Fit, how: Scale, best_fits: Sequence[BestFit]) -> str:
     parts = []
-    if fit.draws:
+    if fit.outcome == "not a power law":
+        parts.append(
+            "The curve does not fall: line and band carry it on from the last points, and no law "
+            "stands behind them."
+        )
+    elif fit.draws:
         parts.append(
             f"Line and band: median and {numbers.level(fit.level)} interval of the mixture of "
-            "laws, dashed beyond the fitted points."
+            "laws and of the points' departures from them, dashed beyond the fitted points."
         )
+    if any(len(b.best.seeds) > 1 for b in best_fits):
+        parts.append("A new measurement is, as the points are, a median over seeds.")
     if any(p.se_log for p in fit.points):
         parts.append("Error bars: one standard error.")
-    if single_models:
+    if best_fits:
         parts.append(
             "Thin lines: one model size each (parameters in brackets), at its best hyperparameters."
         )

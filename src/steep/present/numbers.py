@@ -9,11 +9,16 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from steep.records import Fit, Forecast, Interval
 
+SMALLEST, LARGEST = 1e-6, 1e7
+"""An interval that reaches beyond these is told in exponents, all of it."""
 OPEN = "no limit"
 """The end of an interval that has none."""
+UNCOUNTABLE = 1e15
+"""Sizes from here on are not told to the last digit."""
 UNKNOWN = "–"
 """A number that does not exist."""
 
@@ -85,12 +90,17 @@ def largest_measured(fit: Fit | None) -> float | None:
 
 
 def forecast_scale(forecast: Forecast, fit: Fit | None = None) -> Scale:
-    """The scale of a forecast's metric: that of the fit or, without one, judged by what was
-    forecast and asked."""
+    """The scale of a forecast's metric: that of its ``fit``, else with its own numbers as witnesses
+    that an error is a rate."""
     if fit is not None and fit.points:
         return fit_scale(fit)
     known = [a.error for a in forecast.at] + [t.target for t in forecast.targets]
     return scale(forecast.metric, max(known, default=None))
+
+
+def runs(count: int | None) -> str:
+    """What is measured at one size: a mean of 5 runs, or one of them."""
+    return f"mean of {count} runs" if count is not None and count > 1 else "measurement"
 
 
 # ---------------------------------------------------------------- plain numbers
@@ -107,9 +117,19 @@ def number(value: float | None, digits: int = 3) -> str:
     # of the rounded value: 0.997 in two digits is 1.0, not 1.00
     magnitude = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
     if not -4 <= magnitude < 6:
-        return re.sub(r"e([+-])0*", lambda e: "e" + e[1].strip("+"), f"{value:.{digits - 1}e}")
-    places = digits - 1 - magnitude
-    return f"{round(value, places):,.{max(places, 0)}f}"
+        return _exponent(value, digits)
+    return _decimals(value, digits - 1 - magnitude)
+
+
+def _decimals(value: float, places: int) -> str:
+    """Rounded to ``places`` and grouped; what rounds to zero has no sign."""
+    return f"{round(value, places) + 0.0:,.{max(places, 0)}f}"
+
+
+def _exponent(value: float, digits: int) -> str:
+    """3.2e7, without a plus and zeros."""
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 _SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
@@ -128,6 +148,8 @@ def _suffixed(value: float, suffixes: tuple[tuple[float, str], ...], digits: int
     # rounded first, so that 999,600 becomes 1M and not 1,000k
     rounded = float(f"{value:.{digits - 1}e}")
     for size, suffix in suffixes:
+        if abs(rounded) >= size * 1e6:
+            return number(rounded, digits)
         if abs(rounded) >= size:
             return f"{short(rounded / size, digits)}{suffix}"
     return short(rounded, digits)
@@ -135,7 +157,10 @@ def _suffixed(value: float, suffixes: tuple[tuple[float, str], ...], digits: int
 
 def short(value: float, digits: int) -> str:
     """Without trailing zeros: 8 and not 8.00."""
-    text = number(value, digits)
+    return _stripped(number(value, digits))
+
+
+def _stripped(text: str) -> str:
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
@@ -148,14 +173,16 @@ def exact(value: float | None) -> str:
     """A size that was counted: every digit of a whole number, grouped."""
     if value is None:
         return UNKNOWN
+    if abs(value) >= UNCOUNTABLE:
+        return number(value, 4)
     return f"{value:,.0f}" if value == int(value) else number(value, 4)
 
 
 def factor(value: float) -> str:
-    """How many times: 10x, 2.5x, 1,000x."""
-    near = round(value)
+    """How many times: 10x, 2.5x, 1,000x, 59,000x."""
+    near = round(value) if value < 1000 else float(f"{value:.3g}")
     if near >= 1 and abs(value - near) < 0.01 * near:
-        return f"{near:,}x"
+        return f"{near:,.0f}x"
     return f"{short(value, 2)}x"
 
 
@@ -218,16 +245,19 @@ def interval(found: Interval | None, how: Scale | None = None) -> str:
     return estimate(found.value, found.lower, found.upper, how)
 
 
-def counts(found: Interval | None) -> str:
-    """An interval of samples or parameters: 120k [80k, 260k]; two digits where it is wide."""
+def counts(found: Interval | None, smallest: float | None = None) -> str:
+    """An interval of samples or parameters: 120k [80k, 260k]; two digits where it is wide. A lower
+    end that lies somewhere below the ``smallest`` size is told so: 1.3k [below 1k, 1.9k]."""
     if found is None or found.value is None:
         return UNKNOWN
     low, high = found.lower, found.upper
     if low is None and high is None:
         return count(found.value)
     digits = 3 if low and high and high / low < 1.5 else 2
-    ends = UNKNOWN if low is None else count(low, digits), count(high or math.inf, digits)
-    return f"{count(found.value, digits)} [{ends[0]}, {ends[1]}]"
+    least = UNKNOWN if low is None else count(low, digits)
+    if smallest is not None:
+        least = f"below {count(smallest)}"
+    return f"{count(found.value, digits)} [{least}, {count(high or math.inf, digits)}]"
 
 
 def operations(found: Interval | None) -> str:
@@ -236,27 +266,46 @@ def operations(found: Interval | None) -> str:
         return UNKNOWN
     if found.lower is None and found.upper is None:
         return flops(found.value)
-    size = next((size for size, _ in _FLOPS if found.value >= size), 1.0)
-    low = UNKNOWN if found.lower is None else short(found.lower / size, 2)
-    high = OPEN if found.upper is None else short(found.upper / size, 2)
+    size = next((size for size, _ in _FLOPS if found.value >= size), None)
+    form = partial(count, digits=2) if size is None else lambda v: short(v / size, 2)
+    low = UNKNOWN if found.lower is None else form(found.lower)
+    high = OPEN if found.upper is None else form(found.upper)
     return f"{flops(found.value)} [{low}, {high}]"
+
+
+def times(found: Interval) -> str:
+    """An interval of factors, in as few digits as keep its ends from its value: 1.3x [1.1, 1.5]."""
+    ends = found.value, found.lower, found.upper
+    narrow = found.lower and found.upper and found.upper < 1.1 * found.lower
+    told = [OPEN if v is None else number(v, 3 if narrow else 2) for v in ends]
+    if not narrow and told[0] in told[1:]:
+        told = list(_aligned(*ends, 1.0))
+    return f"{told[0]}x [{told[1]}, {told[2]}]"
 
 
 def _aligned(
     value: float | None, lower: float | None, upper: float | None, factor: float
 ) -> tuple[str, str, str]:
-    """The three numbers with common decimals, where their sizes allow them."""
+    """The three numbers in one notation, with common decimals where their sizes allow them."""
     wide = lower is not None and upper is not None and upper - lower > abs(value or 0)
-    places = _places(*(None if v is None else v * factor for v in (value, lower, upper)))
+    scaled = [None if v is None else v * factor for v in (value, lower, upper)]
+    places = _places(*scaled)
+    sizes = [abs(v) for v in scaled if v and math.isfinite(v)]
+    plain = not sizes or (min(sizes) >= SMALLEST and max(sizes) < LARGEST)
 
     def form(v: float | None, missing: str) -> str:
         if v is None or not math.isfinite(v):
             return missing
         if v == 0:
             return "0"
+        magnitude = math.floor(math.log10(abs(v * factor)))
+        digits = 2 if wide or not plain else 3
+        if not plain:
+            common = 0 if places is None else magnitude + 1 + places
+            return _exponent(v * factor, max(digits, common))
         if places is None:
-            return short(v * factor, 2 if wide else 3)
-        return f"{round(v * factor, places):,.{max(places, 0)}f}"
+            return _stripped(_decimals(v * factor, digits - 1 - magnitude))
+        return _decimals(v * factor, places)
 
     return form(value, UNKNOWN), form(lower, OPEN), form(upper, OPEN)
 
@@ -265,7 +314,8 @@ def _places(value: float | None, low: float | None, high: float | None) -> int |
     """Decimals for an interval; None where its ends differ too much for common decimals.
 
     Two digits of the half-width, but not more than three of the value unless the half-width
-    would vanish otherwise: 8.1 [7.2, 9.4], 11.8 [11.5, 12.1], 17.120 [17.115, 17.125]."""
+    would vanish otherwise: 8.1 [7.2, 9.4], 11.8 [11.5, 12.1], 17.120 [17.115, 17.125]; never more
+    than ten."""
     if low is None or high is None or not math.isfinite(high - low) or high <= low:
         return None
     if low > 0 and high / low > 20:
@@ -273,7 +323,7 @@ def _places(value: float | None, low: float | None, high: float | None) -> int |
     one = -math.floor(math.log10((high - low) / 2))
     middle = abs(value if value is not None else (low + high) / 2)
     three = 2 - math.floor(math.log10(middle)) if middle > 0 else one
-    return min(max(min(one + 1, max(three, one)), -9), 9)
+    return min(one + 1, max(three, one), three + 7)
 
 
 # ---------------------------------------------------------------- time, memory, work
@@ -363,47 +413,3 @@ def ends(found: Interval | None, form: Callable[[float], str]) -> str:
         return form(found.value)
     low = UNKNOWN if found.lower is None else form(found.lower)
     return f"{form(found.value)} [{low}, {OPEN if found.upper is None else form(found.upper)}]"
-
-
-# ---------------------------------------------------------------- axis ticks
-
-NARROW = 3.5
-"""Over less than this ratio equal steps look even on a logarithmic axis."""
-_LADDERS = ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))
-
-
-def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
-    """Round values within [low, high] for a logarithmic axis, ``most`` at the most."""
-    if not 0 < low < high:
-        return [low] if low > 0 else []
-    if high / low < NARROW and len(_linear_ticks(low, high, most)) >= 4:
-        return _linear_ticks(low, high, most)
-    for ladder in _LADDERS:
-        ticks = _on_ladder(ladder, low, high)
-        if 3 <= len(ticks) <= most:
-            return ticks
-    decades = _on_ladder((1,), low, high)
-    if len(decades) > most:
-        return decades[:: math.ceil(len(decades) / most)]
-    return _linear_ticks(low, high, most)
-
-
-def _on_ladder(ladder: tuple[float, ...], low: float, high: float) -> list[float]:
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    values = [
-        float(f"{step * 10.0**power:.3g}") for power in range(first, last + 1) for step in ladder
-    ]
-    return [v for v in values if low <= v <= high]
-
-
-def _linear_ticks(low: float, high: float, most: int) -> list[float]:
-    rough = (high - low) / max(most - 1, 1)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= rough)
-    first = math.ceil(low / step)
-    return [float(f"{i * step:.6g}") for i in range(first, math.floor(high / step) + 1)]
-
-
-def tick(value: float) -> str:
-    """A tick's label: 125, 1k, 20k, 0.5."""
-    return count(value) if value >= 1 else short(value, 3)

@@ -11,6 +11,11 @@ from steep.present import numbers
 from steep.present.numbers import PERCENT, Scale
 from steep.present.tables import best_fit_table, forecast_table
 from steep.records import (
+    ALREADY_MET,
+    ALREADY_REACHED,
+    BEYOND_REACH,
+    NOT_REACHABLE,
+    PERHAPS_NOT,
     Analysis,
     At,
     BestFit,
@@ -24,23 +29,28 @@ from steep.records import (
 )
 
 MOST_AT = 2
-"""Sizes that the answer names; the table has the others."""
+"""Sizes that the answer names of those that nobody asked for; the table has the others."""
 
 
 # ---------------------------------------------------------------- the answer
 
 
-def answer(forecast: Forecast, subject: Analysis | Fit | None = None) -> str:
+def answer(
+    forecast: Forecast, subject: Analysis | Fit | None = None, asked: Sequence[float] = ()
+) -> str:
     """The first line: "10x the data: 8.1 % [7.2, 9.4]; 5 % is not reachable with this family".
 
     ``subject`` is what was forecast from: it tells an error rate from another error, and
-    answers with the law itself where nothing was asked."""
+    answers with the law itself where nothing was asked. ``asked`` are the sizes to be named; else
+    the farthest are."""
     fit = _fit(subject)
     how = numbers.forecast_scale(forecast, fit)
-    if forecast.outcome != "ok":
+    if forecast.outcome not in ("ok", "not a power law") or not (fit is None or fit.draws):
         return f"No forecast: {_outcome(forecast.outcome, fit)}"
-    parts = _at_phrases(forecast, how, numbers.largest_measured(fit))
+    parts = _at_phrases(forecast, how, numbers.largest_measured(fit), asked)
     parts += [target_phrase(t, how, forecast.unit) for t in forecast.targets]
+    if forecast.outcome != "ok":
+        parts.append(f"no law stands behind this: {_outcome(forecast.outcome, fit)}")
     if parts:
         return "; ".join(parts)
     return slope_sentence(fit) if fit is not None else "Nothing was asked of this fit"
@@ -57,9 +67,12 @@ def _fit(subject: Analysis | Fit | None) -> Fit | None:
     return subject
 
 
-def _at_phrases(forecast: Forecast, how: Scale, largest: float | None) -> list[str]:
-    """The farthest sizes asked for, nearest first."""
-    chosen = sorted(forecast.at, key=lambda a: a.factor)[-MOST_AT:]
+def _at_phrases(
+    forecast: Forecast, how: Scale, largest: float | None, asked: Sequence[float]
+) -> list[str]:
+    """The sizes asked for, or the farthest ones, nearest first."""
+    chosen = sorted(forecast.at, key=lambda a: a.factor)
+    chosen = [a for a in chosen if a.samples in asked] or chosen[-MOST_AT:]
     phrases = []
     for i, at in enumerate(chosen):
         found = numbers.estimate(at.error, at.lower, at.upper, how)
@@ -77,17 +90,34 @@ def _place(at: At, unit: str, largest: float | None, first: bool) -> str:
 def target_phrase(found: SamplesFor, how: Scale, unit: str) -> str:
     """One target's answer: what it takes, or that it cannot be reached."""
     goal = numbers.target(found.target, how)
-    if found.outcome == "not reachable with this model family":
-        return f"{goal} is not reachable with this family"
-    if found.outcome == "beyond reach":
-        return f"{goal} is beyond reach (more than a million times the data)"
+    needed = Interval(found.samples, found.lower, found.upper)
+    if found.outcome in UNTOLD:
+        return untold_phrase(goal, found.outcome, needed, found.unreachable, unit)
     if found.samples is None:
-        return f"{goal}: {found.outcome}"
-    needed = numbers.counts(Interval(found.samples, found.lower, found.upper))
-    if found.outcome == "already reached":
-        return f"{goal} is reached at {needed} {unit}, within the data"
+        return f"{goal}: no answer"
+    told = f"{numbers.counts(needed, found.smallest)} {unit}"
+    if found.outcome == ALREADY_REACHED:
+        return f"{goal} is reached at {told}, within the data"
     times = f" ({numbers.factor(found.factor)} the data)" if found.factor else ""
-    return f"{goal} needs {needed} {unit}{times}"
+    return f"{goal} needs {told}{times}"
+
+
+UNTOLD = (NOT_REACHABLE, PERHAPS_NOT, BEYOND_REACH, ALREADY_MET)
+"""Outcomes of a target that leave no number of samples to be told."""
+
+
+def untold_phrase(goal: str, outcome: str, samples: Interval, unreachable: float, unit: str) -> str:
+    """One of these outcomes in words."""
+    if outcome == ALREADY_MET:
+        return f"{goal} is {ALREADY_MET}, {numbers.exact(samples.value)} {unit}"
+    if outcome == NOT_REACHABLE:
+        return f"{goal} is not reachable with this family"
+    far = "more than a million times the data"
+    least = "" if samples.lower is None else f"{numbers.count(samples.lower, 2)} {unit}"
+    if outcome == BEYOND_REACH:
+        return f"{goal} is beyond reach ({far}{f', at the least {least}' if least else ''})"
+    perhaps = f"{goal} is perhaps not reachable with this family ({numbers.share(unreachable)})"
+    return f"{perhaps}; if it is, from {least or far} on"
 
 
 def _outcome(outcome: str, fit: Fit | None) -> str:
@@ -97,10 +127,19 @@ def _outcome(outcome: str, fit: Fit | None) -> str:
         "not converged": "no law's fit converged",
         "bound hit": "every law's fit ended at a bound of its parameters",
     }
-    text = reasons.get(outcome, outcome)
     if fit is not None and fit.beta_g_reason and outcome == "not a power law":
-        text = fit.beta_g_reason
-    return text
+        return f"{fit.beta_g_reason}{_turns(fit)}"
+    return reasons.get(outcome, outcome)
+
+
+def _turns(fit: Fit) -> str:
+    """The first, the lowest and the last error, where there are any."""
+    if not fit.used:
+        return ""
+    how, lowest = numbers.fit_scale(fit), min(fit.used, key=lambda p: p.error)
+    told = dict.fromkeys(sorted((fit.used[0], lowest, fit.used[-1]), key=lambda p: p.samples))
+    errors = [f"{numbers.measured(p.error, how)} at {numbers.exact(p.samples)}" for p in told]
+    return f": {', '.join(errors)} {fit.unit}"
 
 
 # ---------------------------------------------------------------- the fit
@@ -122,10 +161,7 @@ def _doubling(beta: Interval) -> str:
 
 def fit_lines(fit: Fit) -> list[str]:
     """A fit in sentences: the slope, what was done to its input, laws, points, noise."""
-    lines = [slope_sentence(fit)]
-    if fit.beta_g is not None and fit.beta_g_reason:
-        lines.append(f"for this exponent, {fit.beta_g_reason}")
-    lines += fit.notes
+    lines = [slope_sentence(fit), power_law_sentence(fit), *fit.notes]
     if fit.laws:
         lines.append(weights_sentence(fit))
     if fit.supports:
@@ -177,8 +213,32 @@ def _likely_regions(fit: Fit) -> list[Region]:
     return [r for r in fit.regions if r.probability >= 0.5]
 
 
+def power_law_sentence(fit: Fit) -> str:
+    """The power-law region, as far as its ends are nearly certain: beta_g is the slope there."""
+    found = next((r for r in shown_regions(fit) if r.name == "power-law"), None)
+    if found is None:
+        return ""
+    start, end = (b.value if b and b.value else None for b in (found.start, found.end))
+    inside = [p for p in fit.used if (start or 0.0) <= p.samples <= (end or p.samples)]
+    if len(inside) == len(fit.used):
+        if len(_likely_regions(fit)) > 1:
+            return (
+                f"power-law region: no end of it is sure, beta_g is the slope of all {len(inside)}"
+            )
+        first, last = (numbers.exact(p.samples) for p in (fit.used[0], fit.used[-1]))
+        return f"power-law region: all {len(inside)} points, {first} to {last} {fit.unit}"
+    if fit.beta_g is None:
+        return "power-law region: none was found"
+    places = [f"from {numbers.counts(found.start)}"] if start else []
+    places += [f"up to {numbers.counts(found.end)}"] if end else []
+    return (
+        f"power-law region: {' '.join(places)} {fit.unit}, {len(inside)} of the {len(fit.used)} "
+        "points, of which beta_g is the slope"
+    )
+
+
 def region_sentences(fit: Fit) -> list[str]:
-    """Where the power law begins and ends, and how sure it is."""
+    """Where the neighbours of the power-law region begin and end, and how sure they are."""
     said = []
     for region in _likely_regions(fit):
         sure = numbers.share(region.probability)
@@ -197,7 +257,9 @@ def noise_sentences(fit: Fit) -> list[str]:
     noise = fit.noise
     parts = []
     if noise.scatter is not None:
-        parts.append(f"{numbers.measured(noise.scatter, PERCENT, 2)} for one typical point")
+        point = f"{numbers.measured(noise.scatter, PERCENT, 2)} for one typical point"
+        mean = fit.runs is not None and fit.runs > 1
+        parts.append(f"{point}, a mean of {fit.runs} runs" if mean else point)
     if noise.replicate is not None:
         replicate = numbers.measured(noise.replicate, PERCENT, 2)
         parts.append(f"{replicate} between replicates ({noise.replicate_df} degrees of freedom)")

@@ -10,6 +10,8 @@ from steep.present import numbers
 from steep.present.numbers import PERCENT, Scale
 from steep.present.table import LEFT, RIGHT, Table, label, trimmed
 from steep.records import (
+    ALREADY_MET,
+    NOT_REACHABLE,
     Analysis,
     Backtest,
     BestFit,
@@ -20,6 +22,7 @@ from steep.records import (
     Forecast,
     Interval,
     LawFit,
+    SamplesFor,
 )
 
 # ---------------------------------------------------------------- best fits
@@ -96,22 +99,29 @@ def forecast_table(forecast: Forecast, fit: Fit | None = None) -> Table:
     sized = any(a.parameters for a in forecast.at) or any(t.parameters for t in forecast.targets)
     largest = numbers.largest_measured(fit)
     columns = ["question", how.label, forecast.unit]
-    columns += ["parameters", "training FLOPs"] if sized else []
+    counted = any(a.flops for a in forecast.at) or any(t.flops for t in forecast.targets)
+    columns += ["parameters"] if sized else []
+    columns += ["training FLOPs"] if counted else []
     rows = []
     for a in sorted(forecast.at, key=lambda a: a.samples):
         row = [f"{numbers.factor(a.samples / largest if largest else a.factor)} the data"]
         row += [numbers.estimate(a.error, a.lower, a.upper, how), numbers.count(a.samples)]
-        rows.append(row + (_cost(a.parameters, a.flops) if sized else []))
+        rows.append(row + _cost(a.parameters, a.flops)[: sized + counted])
     for t in forecast.targets:
-        found = Interval(t.samples, t.lower, t.upper)
         goal = numbers.target(t.target, how)
-        row = [f"to reach {goal}", _reachable(t.unreachable, goal)]
-        row.append(numbers.counts(found) if t.samples is not None else t.outcome)
-        rows.append(row + (_cost(t.parameters, t.flops) if sized else []))
-    note = f"In brackets: {numbers.level(forecast.level)} intervals."
-    if largest:
-        note += f" The data: {numbers.exact(largest)} {forecast.unit}."
+        row = [f"to reach {goal}", _reachable(t.unreachable, goal), _needed(t)]
+        rows.append(row + _cost(t.parameters, t.flops)[: sized + counted])
+    note = f"In brackets: {numbers.level(forecast.level)} intervals"
+    if forecast.at and forecast.runs is not None:
+        note += f", of errors those of {_whose(forecast.runs, fit)}"
+    note += f". The data: {numbers.exact(largest)} {forecast.unit}." if largest else "."
     return Table("Forecast", tuple(columns), tuple(map(tuple, rows)), note=note)
+
+
+def _whose(runs: int, fit: Fit | None) -> str:
+    if fit is None or fit.runs in (runs, None):
+        return f"a new {numbers.runs(runs)}"
+    return f"a single new run, where the points are means of {fit.runs}"
 
 
 def forecast_text(forecast: Forecast, fit: Fit | None = None) -> str:
@@ -122,6 +132,17 @@ def forecast_text(forecast: Forecast, fit: Fit | None = None) -> str:
 
 def _reachable(never: float, goal: str) -> str:
     return f"{goal} (never: {numbers.share(never)})" if never >= 0.005 else goal
+
+
+def _needed(found: SamplesFor) -> str:
+    """The samples that a target needs, or why there is no such number."""
+    if found.outcome == ALREADY_MET:
+        return f"{numbers.count(found.samples)} or less"
+    if found.samples is not None:
+        return numbers.counts(Interval(found.samples, found.lower, found.upper), found.smallest)
+    if found.outcome == NOT_REACHABLE or found.lower is None:
+        return found.outcome
+    return f"{found.outcome}, else at least {numbers.count(found.lower, 2)}"
 
 
 def _cost(parameters: Interval | None, flops: Interval | None) -> list[str]:
@@ -194,7 +215,7 @@ def law_table(fit: Fit) -> Table:
         )
         for law in fit.laws
     )
-    columns = ("law", "weight", "parameters", "error at m", "scatter", "outcome")
+    columns = ("law", "weight", "parameters", "formula", "scatter", "outcome")
     note = (
         f"Weights: evidence among the laws. Parameters: {numbers.level(fit.level)} "
         "profile-likelihood intervals, each of its own law."

@@ -21,6 +21,11 @@ from steep.records.costs import (
     StepCost,
 )
 from steep.records.fits import (
+    ALREADY_MET,
+    ALREADY_REACHED,
+    BEYOND_REACH,
+    NOT_REACHABLE,
+    PERHAPS_NOT,
     At,
     Draws,
     Fit,
@@ -53,7 +58,12 @@ from steep.records.trials import (
 )
 
 __all__ = [
+    "ALREADY_MET",
+    "ALREADY_REACHED",
+    "BEYOND_REACH",
     "ENDED",
+    "NOT_REACHABLE",
+    "PERHAPS_NOT",
     "Analysis",
     "At",
     "Backtest",

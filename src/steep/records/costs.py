@@ -130,8 +130,7 @@ class Projection:
 
     target: float
     outcome: str
-    """'ok', 'already reached', 'not reachable with this model family', 'beyond reach',
-    'does not fit in memory'."""
+    """'ok', one of those of ``SamplesFor``, or 'does not fit in memory'."""
     samples: Interval | None = None
     factor: float | None = None
     """Times the data at hand."""
@@ -156,6 +155,8 @@ class Projection:
     fits: float = 1.0
     """Probability that the model fits, of draws that reach the target."""
     level: float = 0.9
+    smallest: float | None = None
+    """The smallest size measured, where the lower end of ``samples`` lies below it."""
 
 
 @dataclass(frozen=True)

@@ -137,18 +137,25 @@ class Fit:
         """The points that the laws were fitted to."""
         return tuple(point for point in self.points if point.used)
 
+    @property
+    def runs(self) -> int | None:
+        """Of how many runs a point of the largest size is the mean; None where standard errors were
+        given in place of runs, or no point was used."""
+        return None if self.noise.given or not self.used else self.used[-1].replicates
+
     def law(self, name: str) -> LawFit:
         """The fit of the law called ``name``. KeyError when it was not a candidate."""
         return {fit.law: fit for fit in self.laws}[name]
 
-    def predict(self, samples: Any, level: float | None = None) -> Any:
-        """A DataFrame ``samples, error, lower, upper``: predictive intervals, see forecast.py."""
+    def predict(self, samples: Any, level: float | None = None, single_run: bool = False) -> Any:
+        """A DataFrame ``samples, error, lower, upper``: intervals of a new measurement like the
+        points, or of a ``single_run`` where these are means of several; see forecast.py."""
         from steep.forecast import predict_frame
 
-        return predict_frame(self, samples, level)
+        return predict_frame(self, samples, level, single_run)
 
     def samples_for(self, error: float, level: float | None = None) -> SamplesFor:
-        """Samples needed for ``error``, with its interval, or 'not reachable'."""
+        """Samples needed for ``error``, with its interval, or why there are none."""
         from steep.forecast import samples_for
 
         return samples_for(self, error, level)
@@ -246,15 +253,26 @@ class At:
     """Training compute there, 6 * parameters * samples * epochs unless told otherwise."""
 
 
+ALREADY_MET = "already met at the smallest size"
+ALREADY_REACHED = "already reached"
+PERHAPS_NOT = "perhaps not reachable with this model family"
+NOT_REACHABLE = "not reachable with this model family"
+BEYOND_REACH = "beyond reach"
+"""Outcomes of a target, beside 'ok'. It is not reachable where the draws say so at the level of the
+interval, perhaps not where more than half of them do; beyond reach is a million times the data."""
+
+
 @dataclass(frozen=True)
 class SamplesFor:
     """The samples needed for one target error."""
 
     target: float
     outcome: str
-    """'ok', 'already reached', 'not reachable with this model family', 'beyond reach'."""
+    """'ok', one of those above, or that of a fit which gives no forecast."""
     samples: float | None = None
+    """Of a target that is already met at the smallest size: that size."""
     lower: float | None = None
+    """None where the end lies below the smallest size, or is itself out of reach."""
     upper: float | None = None
     """None when the interval is open: the target may lie below the floor."""
     factor: float | None = None
@@ -263,6 +281,8 @@ class SamplesFor:
     parameters: Interval | None = None
     flops: Interval | None = None
     level: float = 0.9
+    smallest: float | None = None
+    """The smallest size measured, where ``lower`` lies below it: nobody knows how far."""
 
 
 @dataclass(frozen=True)
@@ -275,9 +295,12 @@ class Forecast:
     at: tuple[At, ...] = ()
     targets: tuple[SamplesFor, ...] = ()
     reach: float | None = None
-    """The largest factor beyond the used points among ``at``."""
+    """The largest factor beyond the used points, among ``at`` and what ``targets`` need."""
     caveat: str = ""
     """The largest caveat, one sentence."""
     notes: tuple[str, ...] = field(default=())
     unit: str = "samples"
     metric: str = "error"
+    runs: int | None = None
+    """The intervals of errors are of a mean of so many runs, as many as the largest size has; None:
+    of a measurement like the points, which came with standard errors."""

@@ -16,6 +16,7 @@ LIGHT = 0.05
 """Evidence weight below which a law among several is not fitted on its own."""
 HASTY, PATIENT = 60, 300
 """Iterations of a law's fit: among several, and where it is what was asked for."""
+TINY = 1e-290
 MANY = 4
 """Natural parameters above which it gets none either: they are hardly ever determined."""
 
@@ -114,4 +115,7 @@ def _starts(sample: Sample, reference: float, structure: int) -> Array:
 
 
 def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    """Without the ends of the search in logs, which stand for zero and infinity."""
+    if not np.isfinite(value) or abs(value) > 1 / TINY:
+        return None
+    return 0.0 if abs(value) < TINY else float(value)

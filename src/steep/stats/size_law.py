@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import gammaincinv, log_ndtr
 
 from steep.laws.law import Array
-from steep.records import Interval, SizeLaw
+from steep.records import Interval, Point, SizeLaw
 from steep.stats.mixture import systematic
 from steep.stats.posterior import cover
 
@@ -77,6 +77,16 @@ def fit_size_law(
         draws=tuple((float(a), float(b)) for a, b in kept),
         level=level,
     )
+
+
+def size_law_of(points: Iterable[Point], level: float = 0.9) -> SizeLaw | None:
+    """The law of the model sizes that come with points; None where none do."""
+    sized = {p.samples: p.parameters for p in points if p.parameters}
+    if not sized:
+        return None
+    if len(set(sized.values())) == 1:
+        return SizeLaw("not measured", "all points have the same one", level=level)
+    return fit_size_law(sized, sized.values(), level=level)
 
 
 def _resolution(y: Array) -> float:

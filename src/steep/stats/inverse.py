@@ -1,0 +1,79 @@
+"""Where falling curves meet an error, and what their draws say together: reached, and from where.
+
+A draw that never gets there meets the error at infinity. What it did before the smallest size that
+was measured nobody knows: one that is below the error there has met it at that size, or before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from steep.laws.law import Array
+from steep.records import (
+    ALREADY_MET,
+    ALREADY_REACHED,
+    BEYOND_REACH,
+    NOT_REACHABLE,
+    PERHAPS_NOT,
+    Interval,
+)
+
+FARTHEST = 1e6
+"""Times the largest size: farther out, a needed number of samples is only 'beyond reach'."""
+NEAR = 1e-9
+"""Relative difference below which a place is the smallest size."""
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Where the draws meet an error, as ``records.SamplesFor`` tells it."""
+
+    outcome: str
+    samples: Interval
+    smallest: float | None
+    factor: float | None
+    unreachable: float
+
+
+def meets(curves: Array, log_m: Array, error: float, smallest: float | None) -> Array:
+    """Per draw of ``curves``, log error (draws, places) at ``log_m``, where it falls to ``error``:
+    log m, from the ``smallest`` size on; inf for never."""
+    goal, first = np.log(error), -np.inf if smallest is None else np.log(smallest)
+    below = (curves <= goal) & (log_m >= first)
+    at = np.argmax(below, axis=1)
+    before = np.maximum(at - 1, 0)
+    rows = np.arange(len(curves))
+    high, low = curves[rows, before], curves[rows, at]
+    share = np.where(high > low, (high - goal) / np.maximum(high - low, 1e-300), 0.0)
+    place = log_m[before] + np.clip(share, 0.0, 1.0) * (log_m[at] - log_m[before])
+    return np.where(below.any(axis=1), np.maximum(place, first), np.inf)
+
+
+def meeting(log_m: Array, level: float, smallest: float | None, largest: float | None) -> Meeting:
+    """What the places ``log_m`` (draws,) say together at ``level``, of a curve that was measured
+    from ``smallest`` to ``largest`` samples; None where it was not measured."""
+    unreachable = float(np.mean(np.isinf(log_m)))
+    farthest = np.inf if largest is None else np.log(largest * FARTHEST)
+
+    def size(place: float) -> float | None:
+        if not np.isfinite(place) or place > farthest:
+            return None
+        m = float(np.exp(place))
+        return smallest if smallest is not None and m <= smallest * (1 + NEAR) else m
+
+    ends = [0.5, 0.5 - level / 2, 0.5 + level / 2]
+    middle, lower, upper = map(size, np.quantile(log_m, ends, method="inverted_cdf").tolist())
+    if middle is None:
+        outcome = BEYOND_REACH
+        if unreachable > 0.5:
+            outcome = NOT_REACHABLE if unreachable >= level else PERHAPS_NOT
+        return Meeting(outcome, Interval(None, lower, None, level), None, None, unreachable)
+    outcome = "ok" if largest is None or middle > largest else ALREADY_REACHED
+    factor = None if largest is None else middle / largest
+    if smallest is None or lower != smallest:
+        found = Interval(middle, lower, upper, level)
+        return Meeting(outcome, found, None, factor, unreachable)
+    outcome = ALREADY_MET if middle == smallest else outcome
+    return Meeting(outcome, Interval(middle, None, upper, level), smallest, factor, unreachable)

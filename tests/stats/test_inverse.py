@@ -1,0 +1,48 @@
+"""Where draws meet an error, on lines whose meeting is known: log error = level - log m / 2."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from steep.records import ALREADY_MET, ALREADY_REACHED, BEYOND_REACH, NOT_REACHABLE, PERHAPS_NOT
+from steep.stats.inverse import meeting, meets
+
+GRID = np.log(1000.0) + np.linspace(-10.0, 30.0, 400)
+
+
+def lines(*levels: float, floors: int = 0) -> np.ndarray:
+    """Draws that are 1 at exp(2 * level) samples, and some that never fall below 2."""
+    draws = [level - 0.5 * GRID for level in levels] + [np.full(400, np.log(2.0))] * floors
+    return np.array(draws)
+
+
+def test_a_line_meets_an_error_where_it_must() -> None:
+    found = meets(lines(4.0, 5.0, floors=1), GRID, 1.0, None)
+    assert found.tolist() == pytest.approx([8.0, 10.0, np.inf])
+
+
+def test_what_is_below_the_error_at_the_smallest_size_met_it_there() -> None:
+    assert meets(lines(2.0, 4.0), GRID, 1.0, 100.0) == pytest.approx([np.log(100.0), 8.0])
+
+
+def told(log_m: list[float], level: float = 0.9) -> tuple:
+    found = meeting(np.array(log_m), level, smallest=100.0, largest=1000.0)
+    samples = found.samples
+    return found.outcome, samples.value, samples.lower, samples.upper, found.smallest
+
+
+def test_the_outcome_is_that_of_most_draws_and_says_no_at_the_level() -> None:
+    inf, here, near, first = np.inf, np.log(1000.0), np.log(500.0), np.log(100.0)
+    reached = (ALREADY_REACHED, pytest.approx(500), pytest.approx(500), pytest.approx(500), None)
+    assert told([near] * 10) == reached
+    assert told([here + 1] * 10)[0] == "ok"
+    assert told([here + 20] * 10) == (BEYOND_REACH, None, None, None, None)
+    assert told([here + 1] * 4 + [inf] * 6)[:3] == (PERHAPS_NOT, None, pytest.approx(1000 * np.e))
+    assert told([here + 1] * 4 + [inf] * 6, level=0.6)[0] == NOT_REACHABLE
+    assert told([here + 1] + [inf] * 9)[0] == NOT_REACHABLE
+    assert told([first] * 10) == (ALREADY_MET, 100, None, 100, 100)
+    assert told([first] * 3 + [near] * 7) == (
+        ALREADY_REACHED, pytest.approx(500), None, pytest.approx(500), 100,
+    )  # fmt: skip
+    assert told([near] * 8 + [inf] * 2)[3] is None
