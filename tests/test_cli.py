@@ -10,14 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import yaml
 
 import tiny
 from steep import cli
+from steep.laws.surface import SURFACES
 
 CSV = "samples,error\n" + "".join(f"{2**k * 100},{3 * (2**k * 100) ** -0.3}\n" for k in range(7))
 TWO = "model,samples,error\n" + "".join(
@@ -202,6 +205,43 @@ def test_runs_over_data_and_model_size(steep: Steep) -> None:
     best = g * 1e20 ** (beta / (alpha + beta))
     assert found["frontier"][0]["parameters"]["value"] == pytest.approx(best, rel=1e-2)
     assert found["frontier"][0]["samples"]["value"] == pytest.approx(1e20 / best, rel=1e-2)
+
+
+def test_runs_over_repeated_data(steep: Steep) -> None:
+    """On the surface of Muennighoff et al. 2023 with three constants of its own."""
+    sizes, distinct, epochs = (1e7, 1e8, 1e9, 1e10), (1e8, 1e9, 1e10), (1, 4, 16, 64)
+    n, u, e = (np.array(v) for v in zip(*product(sizes, distinct, epochs), strict=True))
+    truth = np.log([[1.5, 500.0, 1500.0, np.exp(0.3), np.exp(0.35), 12.0, 4.0]])
+    surface = SURFACES["repeated"]
+    loss = np.exp(surface.log_surface(truth, np.log(n), np.log(u * e), np.log(u))[0])
+    rows = [",".join(map(repr, map(float, row))) for row in zip(n, u * e, u, loss, strict=True)]
+    Path("runs.csv").write_text("\n".join(["params,tokens,unique_tokens,loss", *rows]))
+    asked = ("joint", "runs.csv", "--law", "repeated")
+    (found,) = steep(*asked, "--unique", "unique_tokens", "--json").json
+    values = [p["value"] for p in found["fit"]["parameters"]]
+    assert values == pytest.approx(surface.natural(truth)[0], rel=1e-4)
+    assert "R_D = 12" in steep(*asked, "--unique", "unique_tokens").out
+    for wrong in (asked, ("joint", "runs.csv", "--unique", "unique_tokens")):
+        said = steep(*wrong)
+        assert (said.code, "--law repeated and --unique" in said.err) == (2, True)
+
+
+def test_a_robust_fit_is_asked_for_by_an_option(steep: Steep, study: Path) -> None:
+    right, place = f"400,{3 * 400**-0.3}", "The point at 400 samples lies off the trend"
+    assert right in CSV
+    Path("off.csv").write_text(CSV.replace(right, f"400,{6 * 400**-0.3}"))
+    for command in ("fit", "forecast", "backtest", "report"):
+        assert place not in steep(command, "off.csv").out
+        said = steep(command, "off.csv", "--robust")
+        assert said.code == 0, said.err
+        assert said.out.count(place) == 1
+    (fit,) = steep("fit", "off.csv", "--robust", "--json").json
+    assert fit["beta_g"]["value"] == pytest.approx(-0.3, abs=0.01)
+    (score,) = steep("backtest", "off.csv", "--robust", "--json").json
+    (plain,) = steep("backtest", "off.csv", "--json").json
+    assert score["log_error"] < plain["log_error"]
+    said = steep("fit", str(study), "--robust")
+    assert (said.code, "--robust is for tables" in said.err) == (2, True)
 
 
 def test_a_joint_fit_needs_model_sizes_and_a_law(steep: Steep) -> None:

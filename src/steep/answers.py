@@ -68,7 +68,8 @@ class Source:
 
     All but ``path`` ('-' is standard input) are a table's: the names of its columns, whether ``y``
     is an accuracy, whether rows of one size are replicates whatever they differ in, how many items
-    measured each error, and the error of a constant guess ('0.9' or '90%')."""
+    measured each error, the error of a constant guess ('0.9' or '90%'), whether points far off
+    the trend weigh less, and the column of distinct samples."""
 
     path: str
     x: str | None = None
@@ -80,6 +81,8 @@ class Source:
     all_rows: bool = False
     validation_items: int | None = None
     best_guess: str | None = None
+    robust: bool = False
+    unique: str | None = None
 
     @property
     def is_study(self) -> bool:
@@ -95,6 +98,8 @@ class Source:
         for option, value in told.items():
             if value is not None:
                 raise QuestionError(f"{option} is for tables: a study has counted its own")
+        if self.robust:
+            raise QuestionError("--robust is for tables: steep diagnose says why a point is off")
         if is_published(self.path):
             return Published.open(self.path)
         from steep.study import Study
@@ -114,6 +119,7 @@ class Source:
             by=self.by,
             se=self.se,
             parameters=self.parameters,
+            unique=self.unique,
             higher_is_better=self.higher_is_better,
             validation_items=self.validation_items,
             all_rows=self.all_rows,
@@ -132,7 +138,7 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
     for curve in source.table().curves:
         largest = max(curve.columns["error"], default=0.0)
         told = None if guess is None else guess.of(curve.metric, largest)
-        made = fit(curve, level=level, best_guess=told)
+        made = fit(curve, level=level, best_guess=told, robust=source.robust)
         found.append(FittedCurve(curve.name, made, curve.accuracy))
     return found
 
@@ -192,10 +198,15 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
 
     ``flops``: where the best-fit frontier is wanted; () for a frontier at the runs' own largest
     compute times 1, 10 and 100."""
-    from steep.joint import FLOPS_PER_PARAMETER_SAMPLE, SINGLE_PASS, fit_joint, frontier
+    from steep.joint import FLOPS_PER_PARAMETER_SAMPLE, fit_joint, frontier
+    from steep.laws.surface import SURFACES
 
-    if law not in SINGLE_PASS:
-        raise QuestionError(f"unknown law {law!r}: {' or '.join(SINGLE_PASS)}")
+    if law not in SURFACES:
+        raise QuestionError(f"unknown law {law!r}: {' or '.join(SURFACES)}")
+    if (law == "repeated") != (source.unique is not None):
+        raise QuestionError(
+            "--law repeated and --unique, the column of distinct samples of each run, go together"
+        )
     found = []
     for curve in replace(source, all_rows=True).table().curves:
         runs = curve.columns
@@ -205,6 +216,7 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
             runs["samples"],
             runs["parameters"],
             runs["error"],
+            unique=runs.get("unique"),
             law=law,
             level=level,
         )

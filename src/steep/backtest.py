@@ -39,8 +39,8 @@ def backtest(
 
     ``curve`` is a fit (its used points), a table with columns ``x`` and ``y``, or points. ``fit``
     (``steep.fit`` by default) is called as ``fit(points=..., level=..., **options)``; a fit's own
-    options (best guess, validation noise) are passed on. A curve of fewer than ``fewest`` + 1 sizes
-    has no back-test: the outcome says so. Deterministic.
+    options (best guess, validation noise, robust) are passed on. A curve of fewer than ``fewest``
+    + 1 sizes has no back-test: the outcome says so. Deterministic.
 
     Raises ValueError for what is no curve.
     """
@@ -81,6 +81,7 @@ def _points(curve: Any, x: str, y: str) -> tuple[tuple[Point, ...], dict[str, An
             "validation_se": curve.noise.validation,
             "unit": curve.unit,
             "metric": curve.metric,
+            "robust": bool(curve.widened),
         }
         return curve.used, {name: value for name, value in known.items() if value is not None}
     if isinstance(curve, list | tuple):

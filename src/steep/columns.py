@@ -124,10 +124,17 @@ class Names:
     by: str | None
     se: str | None
     parameters: str | None
+    unique: str | None
 
 
 def choose(
-    desk: Desk, x: str | None, y: str | None, by: str | None, se: str | None, size: str | None
+    desk: Desk,
+    x: str | None,
+    y: str | None,
+    by: str | None,
+    se: str | None,
+    size: str | None,
+    unique: str | None,
 ) -> Names:
     """Which column is which: as asked, or guessed; what is missing is a problem on the desk."""
     chosen_x = _needed(desk, "--x", "training-set sizes", x, "samples", set(X_NAMES))
@@ -139,7 +146,7 @@ def choose(
         desk.notes.append("Column 'curve' tells curves apart.")
     chosen_se = _optional(desk, se, SE_NAMES, "standard errors", taken)
     chosen_size = _optional(desk, size, PARAMETER_NAMES, "model sizes", taken)
-    return Names(chosen_x, chosen_y, chosen_by, chosen_se, chosen_size)
+    return Names(chosen_x, chosen_y, chosen_by, chosen_se, chosen_size, _asked(desk, unique))
 
 
 def _needed(

@@ -107,7 +107,7 @@ def fit(
     noise = noise_model(used, curve.within_squares, curve.within_df, factor)
     found, weights = _mixture(candidates, m, log_error, noise)
     notes = told.notes + tuple(
-        f"the point at {size:g} {empty.unit} lies off the trend and weighs less"
+        f"The point at {size:,.6g} {empty.unit} lies off the trend and weighs less."
         for size in m[factor > 1]
     )
     df = float(noise.df + len(used) - 1)

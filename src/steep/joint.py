@@ -15,8 +15,6 @@ from steep.stats.robust import Predict, huber_fit
 HUBER = 1e-3
 """Width of the quadratic part of the loss, in log error (Hoffmann et al. 2022)."""
 RESAMPLES = 200
-SINGLE_PASS = ("chinchilla", "rosenfeld")
-"""Laws of runs that see each sample once; 'repeated' also needs how many were distinct."""
 FLOPS_PER_PARAMETER_SAMPLE = 6.0
 
 

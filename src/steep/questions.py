@@ -33,6 +33,9 @@ Guess = Annotated[
         "--best-guess", help="Error of a constant guess, 0.9 or 90%: sizes no better are set aside."
     ),
 ]
+Robust = Annotated[
+    bool, typer.Option("--robust", help="Points far off the trend weigh less, and are named.")
+]
 Place = Annotated[str, typer.Argument(help="A study folder, a CSV/JSON/Parquet file, or -.")]
 
 
@@ -47,6 +50,7 @@ def fit(
     all_rows: AllRows = False,
     validation_items: Items = None,
     best_guess: Guess = None,
+    robust: Robust = False,
     level: Level = 0.9,
     as_json: Json = False,
 ) -> None:
@@ -55,7 +59,7 @@ def fit(
 
     table = Source(
         *(source, x, y, by, se, parameters, higher_is_better),
-        *(all_rows, validation_items, best_guess),
+        *(all_rows, validation_items, best_guess, robust),
     )
     found = fits_of(table, level)
     if as_json:
@@ -85,6 +89,7 @@ def forecast(
     all_rows: AllRows = False,
     validation_items: Items = None,
     best_guess: Guess = None,
+    robust: Robust = False,
     level: Level = 0.9,
     single_run: Annotated[
         bool,
@@ -99,7 +104,7 @@ def forecast(
 
     table = Source(
         *(source, x, y, by, se, parameters, higher_is_better),
-        *(all_rows, validation_items, best_guess),
+        *(all_rows, validation_items, best_guess, robust),
     )
     found = forecasts_of(table, at or ["4x", "10x"], target or [], level, single_run)
     if as_json:
@@ -122,7 +127,7 @@ def forecast(
 
 def joint(
     source: Place,
-    law: Annotated[str, typer.Option(help="chinchilla or rosenfeld.")] = "chinchilla",
+    law: Annotated[str, typer.Option(help="chinchilla, rosenfeld or repeated.")] = "chinchilla",
     flops: Annotated[
         list[float] | None, typer.Option(help="Compute at which the best model is wanted; repeat.")
     ] = None,
@@ -130,6 +135,10 @@ def joint(
     y: Y = None,
     by: By = None,
     parameters: Parameters = None,
+    unique: Annotated[
+        str | None,
+        typer.Option(help="Column of distinct samples, of runs that saw some repeatedly."),
+    ] = None,
     higher_is_better: Higher = False,
     validation_items: Items = None,
     level: Level = 0.9,
@@ -139,7 +148,9 @@ def joint(
     from steep.answers import Source, joint_of
 
     table = Source(
-        *(source, x, y, by, None, parameters, higher_is_better), validation_items=validation_items
+        *(source, x, y, by, None, parameters, higher_is_better),
+        validation_items=validation_items,
+        unique=unique,
     )
     found = joint_of(table, law, flops or [], level)
     if as_json:
@@ -241,6 +252,7 @@ def backtest(
     all_rows: AllRows = False,
     validation_items: Items = None,
     best_guess: Guess = None,
+    robust: Robust = False,
     level: Level = 0.9,
     as_json: Json = False,
 ) -> None:
@@ -249,7 +261,7 @@ def backtest(
 
     table = Source(
         *(source, x, y, by, se, parameters, higher_is_better),
-        *(all_rows, validation_items, best_guess),
+        *(all_rows, validation_items, best_guess, robust),
     )
     found = backtests_of(table, level)
     if as_json:
@@ -285,6 +297,7 @@ def report(
     all_rows: AllRows = False,
     validation_items: Items = None,
     best_guess: Guess = None,
+    robust: Robust = False,
     as_json: Json = False,
 ) -> None:
     """Write a report that opens offline: of a study (report.html) or of a table of results."""
@@ -293,7 +306,7 @@ def report(
 
     table = Source(
         *(source, x, y, by, se, parameters, higher_is_better),
-        *(all_rows, validation_items, best_guess),
+        *(all_rows, validation_items, best_guess, robust),
     )
     made = report_of(table, out, figures, publish)
     if as_json:

@@ -55,7 +55,8 @@ class TableCurve:
 
     name: str
     columns: dict[str, list[float]]
-    """samples, error and, where the table has them, se and parameters; those may hold NaN."""
+    """samples, error and, where the table has them, se, parameters and unique; of those the last
+    two may hold NaN."""
     unit: str = "samples"
     metric: str = "error"
     notes: tuple[str, ...] = ()
@@ -89,6 +90,7 @@ def read(
     by: str | None = None,
     se: str | None = None,
     parameters: str | None = None,
+    unique: str | None = None,
     higher_is_better: bool = False,
     format: str | None = None,
     validation_items: float | None = None,
@@ -96,13 +98,14 @@ def read(
 ) -> Table:
     """The learning curves of a table. ``x``, ``y``, ``se``, ``parameters`` and ``by`` are columns.
 
-    ``by`` tells curves apart. ``validation_items`` is the size of the validation set, for zero
-    errors. ``all_rows`` takes rows of one size for replicates whatever they differ in; without it
-    the best hyperparameters of each size count. Raises TableError with every problem at once.
+    ``by`` tells curves apart; ``unique`` is a column of distinct samples, of runs that saw some
+    more than once. ``validation_items`` is the size of the validation set, for zero errors.
+    ``all_rows`` takes rows of one size for replicates whatever they differ in; without it the best
+    hyperparameters of each size count. Raises TableError with every problem at once.
     """
     desk = Desk(load(source, format))
     desk.notes += desk.rows.notes
-    names = choose(desk, x, y, by, se, parameters)
+    names = choose(desk, x, y, by, se, parameters, unique)
     desk.stop_on_problems()
     values = values_of(desk, names, _left_in(desk, names), higher_is_better, validation_items)
     desk.stop_on_problems()
@@ -226,9 +229,10 @@ def _curve(
         given, said = _standard_errors(desk, names.se, values, rows)
         notes += (said,) if said else ()
         found |= {"se": given} if given else {}
-    model_sizes = [values.parameters.get(i, math.nan) for i in rows]
-    if not all(map(math.isnan, model_sizes)):
-        found["parameters"] = model_sizes
+    for column, known in (("parameters", values.parameters), ("unique", values.unique)):
+        numbers = [known.get(i, math.nan) for i in rows]
+        if not all(map(math.isnan, numbers)):
+            found[column] = numbers
     unit = columns.X_NAMES.get(normal(names.x), "samples")
     metric = values.meaning.metric
     for column in ("unit", "units"):

@@ -44,6 +44,7 @@ class Values:
     error: Mapping[int, float]
     se: Mapping[int, float]
     parameters: Mapping[int, float]
+    unique: Mapping[int, float]
     meaning: Meaning
 
 
@@ -86,6 +87,7 @@ def values_of(
         error=errors,
         se=_positive(desk, se, errors, "a standard error", meaning.divisor),
         parameters=_positive(desk, read.get("parameters"), errors, "a model size", 1.0),
+        unique=_positive(desk, read.get("unique"), errors, "a number of samples", 1.0),
         meaning=meaning,
     )
 
@@ -95,7 +97,8 @@ def values_of(
 
 def _columns(desk: Desk, names: Names, kept: Sequence[int]) -> dict[str, _Column]:
     """What the columns hold, with one decimal mark for all of them."""
-    asked = {"x": names.x, "y": names.y, "se": names.se, "parameters": names.parameters}
+    asked = {"x": names.x, "y": names.y, "se": names.se}
+    asked |= {"parameters": names.parameters, "unique": names.unique}
     cells = {
         role: [desk.cell(column, i) for i in kept]
         for role, column in asked.items()
@@ -106,7 +109,7 @@ def _columns(desk: Desk, names: Names, kept: Sequence[int]) -> dict[str, _Column
     found: dict[str, _Column] = {}
     said: set[str] = set()
     for role, column in cells.items():
-        size = role in ("x", "parameters")
+        size = role in ("x", "parameters", "unique")
         how = Writing(decimal, own[role], size, desk.rows.delimiter == ";")
         found[role] = _column(desk, asked[role] or "", dict(zip(kept, column, strict=True)), how)
         for i in found[role].filled(kept):

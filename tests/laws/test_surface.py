@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,12 @@ def test_rosenfeld_is_the_modulus_of_the_complex_formula() -> None:
     np.testing.assert_allclose(np.exp(found), expected, rtol=1e-12)
 
 
+def repeated_runs() -> list[tuple[float, float, float]]:
+    """(parameters, samples seen, distinct ones) over up to 64 epochs."""
+    sizes, distinct, epochs = (1e7, 1e8, 1e9, 1e10), (1e8, 1e9, 1e10), (1, 4, 16, 64)
+    return [(n, u * e, u) for n, u, e in product(sizes, distinct, epochs)]
+
+
 class TestRepeatedData:
     """The constants of Muennighoff et al. 2023 for C4: a 6.2554, b 7.3050, e 0.62548, exponents
     0.35266, R_D* 15.3878, R_N* 5.3097."""
@@ -145,6 +152,16 @@ class TestRepeatedData:
         worth = unique + unique * 15.3878 * (1 - np.exp(-(epochs - 1) / 15.3878))
         plain = np.exp(0.62548) + np.exp(6.2554) * n**-0.35266 + np.exp(7.3050) * worth**-0.35266
         assert self.loss(n, unique, epochs) == pytest.approx(plain, rel=1e-6)
+
+    def test_a_fit_recovers_the_constants(self) -> None:
+        n, d, u = map(np.array, zip(*repeated_runs(), strict=True))
+        error = np.exp(
+            SURFACES["repeated"].log_surface(self.SEARCH, np.log(n), np.log(d), np.log(u))[0]
+        )
+        found = fit_joint(d, n, error, unique=u, law="repeated", resamples=2)
+        truth = SURFACES["repeated"].natural(self.SEARCH)[0]
+        np.testing.assert_allclose([p.value for p in found.parameters], truth, rtol=1e-5)
+        np.testing.assert_allclose(predict_joint(found, d, n, u), error, rtol=1e-9)
 
     def test_fitting_needs_the_unique_samples(self) -> None:
         with pytest.raises(ValueError, match="unique"):
