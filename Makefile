@@ -5,6 +5,9 @@ TORCH ?= torch==2.13.0
 OUT ?= demo
 BIN := .venv/bin
 
+# Threads of one multiplication wait for each other where other work has a core.
+export OPENBLAS_NUM_THREADS ?= 1
+
 .PHONY: demo test test-slow lint types environment clean characters bench-coverage bench-lcdb bench-fit bench-engine bench-planners
 
 demo: environment
@@ -37,7 +40,7 @@ bench-fit: environment
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fit_speed.py
 
 bench-planners: environment
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/planners.py --write
+	$(BIN)/python benchmarks/planners.py --write
 
 bench-engine: environment
 	$(BIN)/python benchmarks/engine.py
