@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from steep.fit import fit, fit_size_law, points_of
+from steep.present import numbers
 from steep.records import BestFit, Candidate, Fit, Point, SizeLaw, decode, encode
 from steep.table import read
 
@@ -399,7 +400,7 @@ def test_a_robust_fit_is_that_without_the_point_off_the_trend(place: int, times:
     assert robust.upper - robust.lower < 0.5 * (plain.upper - plain.lower)
     notes = fit(samples=m, error=error, robust=True).notes
     assert [note for note in notes if "off the trend" in note] == [
-        f"The point at {m[place]:,.6g} samples lies off the trend and weighs less."
+        f"The point at {numbers.exact(m[place])} samples lies off the trend and weighs less."
     ]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from steep.laws import LAWS, Law
 from steep.laws.law import Array
+from steep.present import numbers
 from steep.records import BestFit, Draws, Fit, Interval, LawFit, NoiseParts, Point, Region
 from steep.stats.curve import Curve, curve_from_columns, curve_from_points
 from steep.stats.draws import joined, regions
@@ -107,7 +108,7 @@ def fit(
     noise = noise_model(used, curve.within_squares, curve.within_df, factor)
     found, weights = _mixture(candidates, m, log_error, noise)
     notes = told.notes + tuple(
-        f"The point at {size:,.6g} {empty.unit} lies off the trend and weighs less."
+        f"The point at {numbers.exact(size)} {empty.unit} lies off the trend and weighs less."
         for size in m[factor > 1]
     )
     df = float(noise.df + len(used) - 1)

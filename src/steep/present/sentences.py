@@ -45,7 +45,8 @@ def answer(
     the farthest are."""
     fit = _fit(subject)
     how = numbers.forecast_scale(forecast, fit)
-    if forecast.outcome not in ("ok", "not a power law") or not (fit is None or fit.draws):
+    carried_on = forecast.outcome == "not a power law" and bool(fit is None or fit.draws)
+    if forecast.outcome != "ok" and not carried_on:
         return f"No forecast: {_outcome(forecast.outcome, fit)}"
     parts = _at_phrases(forecast, how, numbers.largest_measured(fit), asked)
     parts += [target_phrase(t, how, forecast.unit) for t in forecast.targets]
