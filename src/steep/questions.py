@@ -8,60 +8,24 @@ from typing import Annotated
 
 import typer
 
+from steep.options import CURVES, FITS, Columns, Level, reads
 from steep.terminal import Json, print_json, print_record, title
 
-Level = Annotated[float, typer.Option(help="Level of the intervals.", min=0.01, max=0.999)]
-X = Annotated[str | None, typer.Option("--x", help="Column of training-set sizes.")]
-Y = Annotated[str | None, typer.Option("--y", help="Column of errors.")]
-By = Annotated[str | None, typer.Option(help="Column that tells curves apart.")]
-Se = Annotated[str | None, typer.Option(help="Column of standard errors.")]
-Parameters = Annotated[str | None, typer.Option(help="Column of model sizes.")]
-Higher = Annotated[
-    bool, typer.Option("--higher-is-better", help="The column is an accuracy: 1 - it is fitted.")
-]
-AllRows = Annotated[
-    bool,
-    typer.Option("--all-rows", help="Rows of one size are replicates, whatever they differ in."),
-]
-Items = Annotated[
-    int | None,
-    typer.Option("--validation-items", help="How many measured each error: a zero is half of one."),
-]
-Guess = Annotated[
-    str | None,
-    typer.Option(
-        "--best-guess", help="Error of a constant guess, 0.9 or 90%: sizes no better are set aside."
-    ),
-]
-Robust = Annotated[
-    bool, typer.Option("--robust", help="Points far off the trend weigh less, and are named.")
-]
 Place = Annotated[str, typer.Argument(help="A study folder, a CSV/JSON/Parquet file, or -.")]
 
 
+@reads(*FITS, "robust")
 def fit(
+    *,
     source: Place,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    se: Se = None,
-    parameters: Parameters = None,
-    higher_is_better: Higher = False,
-    all_rows: AllRows = False,
-    validation_items: Items = None,
-    best_guess: Guess = None,
-    robust: Robust = False,
+    columns: Columns,
     level: Level = 0.9,
     as_json: Json = False,
 ) -> None:
     """Fit the laws to a learning curve: exponent, regions, what the points support."""
     from steep.answers import Source, fits_of
 
-    table = Source(
-        *(source, x, y, by, se, parameters, higher_is_better),
-        *(all_rows, validation_items, best_guess, robust),
-    )
-    found = fits_of(table, level)
+    found = fits_of(Source(source, **columns), level)
     if as_json:
         print_json([{"curve": c.name} | asdict(c.fit) for c in found])
         return
@@ -72,7 +36,9 @@ def fit(
         typer.echo(summary(curve.fit))
 
 
+@reads(*FITS, "robust")
 def forecast(
+    *,
     source: Place,
     at: Annotated[
         list[str] | None, typer.Option(help="10x (of the largest size used), 1e6 or 2M; repeat.")
@@ -80,16 +46,7 @@ def forecast(
     target: Annotated[
         list[str] | None, typer.Option(help="An error to reach: 0.05 or 5%; repeat.")
     ] = None,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    se: Se = None,
-    parameters: Parameters = None,
-    higher_is_better: Higher = False,
-    all_rows: AllRows = False,
-    validation_items: Items = None,
-    best_guess: Guess = None,
-    robust: Robust = False,
+    columns: Columns,
     level: Level = 0.9,
     single_run: Annotated[
         bool,
@@ -102,11 +59,8 @@ def forecast(
     """The error at other sizes, and the data a target error needs, with intervals."""
     from steep.answers import Source, forecasts_of
 
-    table = Source(
-        *(source, x, y, by, se, parameters, higher_is_better),
-        *(all_rows, validation_items, best_guess, robust),
-    )
-    found = forecasts_of(table, at or ["4x", "10x"], target or [], level, single_run)
+    places = at or ["4x", "10x"]
+    found = forecasts_of(Source(source, **columns), places, target or [], level, single_run)
     if as_json:
         print_json([{"curve": c.name} | asdict(c.forecast) for c in found])
         return
@@ -125,34 +79,22 @@ def forecast(
             typer.echo(text)
 
 
+@reads("x", "y", "by", "parameters", "unique", "higher_is_better", "validation_items")
 def joint(
+    *,
     source: Place,
     law: Annotated[str, typer.Option(help="chinchilla, rosenfeld or repeated.")] = "chinchilla",
     flops: Annotated[
         list[float] | None, typer.Option(help="Compute at which the best model is wanted; repeat.")
     ] = None,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    parameters: Parameters = None,
-    unique: Annotated[
-        str | None,
-        typer.Option(help="Column of distinct samples, of runs that saw some repeatedly."),
-    ] = None,
-    higher_is_better: Higher = False,
-    validation_items: Items = None,
+    columns: Columns,
     level: Level = 0.9,
     as_json: Json = False,
 ) -> None:
     """Error against data and model size together: the law, and the best split of compute."""
     from steep.answers import Source, joint_of
 
-    table = Source(
-        *(source, x, y, by, None, parameters, higher_is_better),
-        validation_items=validation_items,
-        unique=unique,
-    )
-    found = joint_of(table, law, flops or [], level)
+    found = joint_of(Source(source, **columns), law, flops or [], level)
     if as_json:
         print_json([asdict(curve) for curve in found])
         return
@@ -167,7 +109,9 @@ def joint(
             typer.echo(line)
 
 
+@reads(*CURVES, "best_guess")
 def compare(
+    *,
     sources: Annotated[
         list[str], typer.Argument(help="Two or more sources; or one table with --by.")
     ],
@@ -180,14 +124,7 @@ def compare(
     unpaired: Annotated[
         bool, typer.Option("--unpaired", help="Equal sizes are not of the same data.")
     ] = False,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    se: Se = None,
-    higher_is_better: Higher = False,
-    all_rows: AllRows = False,
-    validation_items: Items = None,
-    best_guess: Guess = None,
+    columns: Columns,
     level: Level = 0.9,
     as_json: Json = False,
 ) -> None:
@@ -195,8 +132,7 @@ def compare(
     from steep.answers import Source
     from steep.comparisons import comparison_of
 
-    names = (x, y, by, se, None, higher_is_better, all_rows, validation_items, best_guess)
-    tables = [Source(path, *names) for path in sources]
+    tables = [Source(path, **columns) for path in sources]
     paired = False if unpaired else None
     found = comparison_of(tables, margin=margin, error=error, level=level, paired=paired)
     if as_json:
@@ -208,27 +144,17 @@ def compare(
         typer.echo(line)
 
 
+@reads(*FITS)
 def diagnose(
+    *,
     source: Place,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    se: Se = None,
-    parameters: Parameters = None,
-    higher_is_better: Higher = False,
-    all_rows: AllRows = False,
-    validation_items: Items = None,
-    best_guess: Guess = None,
+    columns: Columns,
     as_json: Json = False,
 ) -> None:
     """What is off: points, trials, ladders, noise; each with evidence and the next step."""
     from steep.answers import Source, findings_of
 
-    table = Source(
-        *(source, x, y, by, se, parameters, higher_is_better),
-        *(all_rows, validation_items, best_guess),
-    )
-    found = findings_of(table)
+    found = findings_of(Source(source, **columns))
     if as_json:
         told = [(c.name, c.notes, [asdict(f) for f in c.findings]) for c in found]
         print_json([{"curve": name, "notes": n, "findings": f} for name, n, f in told])
@@ -241,29 +167,18 @@ def diagnose(
             typer.echo(line)
 
 
+@reads(*FITS, "robust")
 def backtest(
+    *,
     source: Place,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    se: Se = None,
-    parameters: Parameters = None,
-    higher_is_better: Higher = False,
-    all_rows: AllRows = False,
-    validation_items: Items = None,
-    best_guess: Guess = None,
-    robust: Robust = False,
+    columns: Columns,
     level: Level = 0.9,
     as_json: Json = False,
 ) -> None:
     """Hide the largest sizes, forecast them, and score the forecasts."""
     from steep.answers import Source, backtests_of
 
-    table = Source(
-        *(source, x, y, by, se, parameters, higher_is_better),
-        *(all_rows, validation_items, best_guess, robust),
-    )
-    found = backtests_of(table, level)
+    found = backtests_of(Source(source, **columns), level)
     if as_json:
         print_json([{"curve": c.name, "notes": c.notes} | asdict(c.backtest) for c in found])
         return
@@ -277,7 +192,9 @@ def backtest(
             typer.echo(backtest_table(curve.backtest).text())
 
 
+@reads(*FITS, "robust")
 def report(
+    *,
     source: Place,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Of a table: the HTML file to write.")
@@ -288,27 +205,14 @@ def report(
     publish: Annotated[
         Path | None, typer.Option(help="Of a study: also write all it says as tables, here.")
     ] = None,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    se: Se = None,
-    parameters: Parameters = None,
-    higher_is_better: Higher = False,
-    all_rows: AllRows = False,
-    validation_items: Items = None,
-    best_guess: Guess = None,
-    robust: Robust = False,
+    columns: Columns,
     as_json: Json = False,
 ) -> None:
     """Write a report that opens offline: of a study (report.html) or of a table of results."""
     from steep.answers import Source
     from steep.reports import report_of
 
-    table = Source(
-        *(source, x, y, by, se, parameters, higher_is_better),
-        *(all_rows, validation_items, best_guess, robust),
-    )
-    made = report_of(table, out, figures, publish)
+    made = report_of(Source(source, **columns), out, figures, publish)
     if as_json:
         print_json({"written": [str(path) for path in made.paths], "notes": made.notes})
         return

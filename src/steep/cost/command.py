@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from steep.questions import AllRows, By, Higher, Items, Parameters, Se, X, Y
+from steep.options import CURVES, Columns, Level, reads
 from steep.terminal import Json, duration, fail, print_json, title
 
 Number = Annotated[float | None, typer.Option()]
 
 
+@reads(*CURVES, "parameters")
 def cost(
+    *,
     source: Annotated[
         str | None, typer.Argument(help="A study folder or a table with model sizes.")
     ] = None,
@@ -53,15 +55,8 @@ def cost(
     paper: Annotated[
         bool, typer.Option("--paper", help="The five domains of Hestness et al. 2019, checked.")
     ] = False,
-    x: X = None,
-    y: Y = None,
-    by: By = None,
-    se: Se = None,
-    parameters: Parameters = None,
-    higher_is_better: Higher = False,
-    all_rows: AllRows = False,
-    validation_items: Items = None,
-    level: Annotated[float, typer.Option(help="Level of intervals.", min=0.01, max=0.999)] = 0.9,
+    columns: Columns,
+    level: Level = 0.9,
     as_json: Json = False,
 ) -> None:
     """What a target error takes: data, model, compute, memory, time; and what compute buys."""
@@ -84,8 +79,7 @@ def cost(
     law = Law(
         *(alpha, beta_g, floor, sigma, beta_p, flops_per_parameter, have, epochs, unit, metric)
     )
-    names = (x, y, by, se, parameters, higher_is_better, all_rows, validation_items)
-    table = None if source is None else Source(source, *names)
+    table = None if source is None else Source(source, **columns)
     found = cost_of(table, law, target or [], where, level)
     if as_json:
         print_json([asdict(answer) for answer in found])

@@ -1,0 +1,82 @@
+"""Options that say how a table is read: the same ones of every question, kept in one place."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+Columns: TypeAlias = Mapping[str, Any]
+"""Fields of ``answers.Source`` by name."""
+Level = Annotated[float, typer.Option(help="Level of the intervals.", min=0.01, max=0.999)]
+
+_HOW: dict[str, Any] = {
+    "x": Annotated[str | None, typer.Option("--x", help="Column of training-set sizes.")],
+    "y": Annotated[str | None, typer.Option("--y", help="Column of errors.")],
+    "by": Annotated[str | None, typer.Option(help="Column that tells curves apart.")],
+    "se": Annotated[str | None, typer.Option(help="Column of standard errors.")],
+    "parameters": Annotated[str | None, typer.Option(help="Column of model sizes.")],
+    "unique": Annotated[
+        str | None,
+        typer.Option(help="Column of distinct samples, of runs that saw some repeatedly."),
+    ],
+    "higher_is_better": Annotated[
+        bool,
+        typer.Option("--higher-is-better", help="The column is an accuracy: 1 - it is fitted."),
+    ],
+    "all_rows": Annotated[
+        bool,
+        typer.Option(
+            "--all-rows", help="Rows of one size are replicates, whatever they differ in."
+        ),
+    ],
+    "validation_items": Annotated[
+        int | None,
+        typer.Option(
+            "--validation-items", help="How many measured each error: a zero is half of one."
+        ),
+    ],
+    "best_guess": Annotated[
+        str | None,
+        typer.Option(
+            "--best-guess",
+            help="Error of a constant guess, 0.9 or 90%: sizes no better are set aside.",
+        ),
+    ],
+    "robust": Annotated[
+        bool, typer.Option("--robust", help="Points far off the trend weigh less, and are named.")
+    ],
+}
+CURVES = ("x", "y", "by", "se", "higher_is_better", "all_rows", "validation_items")
+"""What every question of learning curves reads."""
+FITS = (*CURVES, "parameters", "best_guess")
+"""And one that fits single curves."""
+
+
+def reads(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A subcommand whose parameter ``columns`` gets the options called ``names``.
+
+    All its parameters are given by keyword."""
+
+    def decorated(question: Callable[..., None]) -> Callable[..., None]:
+        @wraps(question)
+        def command(**given: Any) -> None:
+            question(columns={name: given.pop(name) for name in names}, **given)
+
+        own = inspect.signature(question, eval_str=True).parameters.values()
+        shown = [q for p in own for q in (map(_option, names) if p.name == "columns" else [p])]
+        command.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in shown}
+        return command
+
+    return decorated
+
+
+def _option(name: str) -> inspect.Parameter:
+    how = _HOW[name]
+    default = False if how.__origin__ is bool else None
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=how)
