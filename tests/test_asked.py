@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from steep.asked import Place, goal_of, place_of
+from steep.asked import Place, asked_about, goal_of, place_of
 from steep.config import QuestionError
+from steep.records import Curve, Fit, Forecast
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,18 @@ def test_a_percentage_is_of_a_rate(metric: str, largest: float, a_rate: bool) ->
     else:
         with pytest.raises(QuestionError, match=r"'5%': .*loss.*: write a number"):
             goal_of("5%").of(metric, largest)
+
+
+def test_a_percentage_is_asked_of_the_error_rate_of_a_study_that_selects_by_a_loss() -> None:
+    fit, forecast = Fit("ok", ()), Forecast("ok")
+    made = [("cross_entropy", "validation"), ("cross_entropy", "test"), ("error", "validation")]
+    loss, tested, rate = (Curve(*name, fit, forecast) for name in made)
+    every = (loss, tested, rate)
+    assert asked_about(every, []) is loss
+    assert asked_about(every, [goal_of("0.5")]) is loss
+    assert asked_about(every, [goal_of("5%")]) is rate
+    assert asked_about((rate, loss), [goal_of("5%")]) is rate
+    with pytest.raises(QuestionError, match="a loss"):
+        asked_about((loss, tested), [goal_of("5%")])
+    with pytest.raises(QuestionError, match=r"3.5.*5%|5%.*3.5"):
+        asked_about(every, [goal_of("5%"), goal_of("3.5")])

@@ -75,7 +75,7 @@ def analyse(
 ) -> Analysis:
     """Best-fit models, curves of every metric, size laws, forecasts and their confrontations.
 
-    ``at`` are sizes m beyond the default factors; ``targets`` errors in the selection metric;
+    ``at`` are sizes m beyond the default factors; ``targets`` errors, asked of every metric on V;
     ``paired`` standard errors known already, in place of ``items``."""
     paired = paired or paired_by(facts, items)
     best_fits = select(measurements, facts.shards, seeds=facts.spec.search.seeds, paired=paired)
@@ -253,7 +253,7 @@ def _curves(
                 for p, v in zip(points, values, strict=True)
                 if v is not None
             ]
-            found.append(curve(metric, "validation", others, ()))
+            found.append(curve(metric, "validation", others, targets))
     return tuple(found)
 
 

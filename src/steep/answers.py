@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steep.asked import Goal, Place, goal_of, place_of
+from steep.asked import Goal, Place, asked_about, goal_of, place_of
 from steep.config import QuestionError
 from steep.records import Backtest, Finding, Fit, Forecast, Frontier, JointFit, SizeLaw
 
@@ -243,14 +243,12 @@ def _of_study(
     fitted = [s.samples for s in study.shards if not s.held_out]
     wanted = tuple(p for place in asked if (p := place.samples(max(fitted))) is not None)
     analysis = study.analyse(at=wanted, targets=[goal.value for goal in goals], level=level)
-    for goal in goals:
-        goal.of(analysis.metric)
+    if not analysis.curves:
+        return []
     notes = _about_sizes(dict(analysis.size_laws)["smallest adequate"])
-    found = []
-    for c in analysis.curves[:1]:
-        made = replace(c.forecast, notes=(*c.forecast.notes, *notes))
-        found.append(ForecastCurve(f"{c.metric} ({c.part})", c.fit, made, notes, wanted))
-    return found
+    c = asked_about(analysis.curves, goals)
+    made = replace(c.forecast, notes=(*c.forecast.notes, *notes))
+    return [ForecastCurve(f"{c.metric} ({c.part})", c.fit, made, notes, wanted)]
 
 
 # ---------------------------------------------------------------- questions asked of fits

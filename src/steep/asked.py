@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steep.amounts import SUFFIXES
 from steep.columns import LOSSES, may_be_percent
 from steep.config import QuestionError
+from steep.records import Curve
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,26 @@ class Goal:
                 "a percent sign in the name of a column that holds percentages"
             )
         raise QuestionError(f"{self.option} {self.text!r}: {why}")
+
+
+def asked_about(curves: Sequence[Curve], goals: Sequence[Goal]) -> Curve:
+    """Of a study's curves the one that ``goals`` are about: the first, by which its models were
+    selected, unless a percentage is asked and another one is an error rate.
+
+    Raises QuestionError where none is."""
+    first = curves[0]
+    if first.metric in LOSSES and any("%" in goal.text for goal in goals):
+        rates = [c for c in curves if c.metric not in LOSSES and c.part == first.part]
+        first = (rates or [first])[0]
+        if rates and not all("%" in goal.text for goal in goals):
+            both = ", ".join(goal.text for goal in goals)
+            raise QuestionError(
+                f"--target {both}: percentages of {first.metric} and others of "
+                f"{curves[0].metric} are two questions"
+            )
+    for goal in goals:
+        goal.of(first.metric)
+    return first
 
 
 def goal_of(text: str, option: str = "--target") -> Goal:

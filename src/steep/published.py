@@ -16,7 +16,7 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -28,6 +28,7 @@ import pandas as pd
 
 from steep import ledger
 from steep.analysis import Facts, paired_by
+from steep.asked import Goal
 from steep.cost.of_study import scaling_of, with_cost
 from steep.folder import StoreError
 from steep.records import (
@@ -229,10 +230,10 @@ class Published:
         """As ``Study.analyse_with_cost``."""
         return with_cost(self.analyse(), self._facts, self.measurements(), self._steps)
 
-    def scaling(self, level: float = 0.9) -> Scaling:
+    def scaling(self, level: float = 0.9, goals: Sequence[Goal] = ()) -> Scaling:
         """As ``Study.scaling``."""
         made = self.analyse(level=level)
-        return scaling_of(made, self._facts, self.measurements(), self._steps)
+        return scaling_of(made, self._facts, self.measurements(), self._steps, goals)
 
     def report(self) -> str:
         """The report's HTML, as a study's."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from steep import ledger
 from steep import shards as shards_
 from steep.analysis import held_out_trials
+from steep.asked import Goal
 from steep.changes import refuse_changes
 from steep.checks import absent, misfits
 from steep.config import Loaded, from_values, load, member, open_domain
@@ -174,8 +175,9 @@ class Study:
             ledger.write_results(store, self.spec, self.cut)
         return self.folder / "report.html"
 
-    def scaling(self, level: float = 0.9) -> Scaling:
-        """All that ``steep.cost`` needs to know of the study. Steps that the store does not hold
+    def scaling(self, level: float = 0.9, goals: Sequence[Goal] = ()) -> Scaling:
+        """All that ``steep.cost`` needs to know of the study, about its own metric or the one that
+        ``goals`` are about. Steps that the store does not hold
         (of a study begun with an older version) are counted now, which needs torch."""
         with self.store() as store:
             counted = ledger.steps(store)
@@ -184,7 +186,7 @@ class Study:
                     counted = self.prices.steps()
             known = ledger.facts(store, self.spec, self.cut)
             made = ledger.analysis(store, self.spec, self.cut, level=level)
-            return scaling_of(made, known, store.measurements(), counted)
+            return scaling_of(made, known, store.measurements(), counted, goals)
 
     @property
     def shards(self) -> tuple[Shard, ...]:

@@ -111,7 +111,7 @@ def _of_source(
 ) -> list[tuple[Scaling, Machine | None]]:
     if source.is_study:
         study = source.study()
-        return [(study.scaling(level), machine_of(study.measurements()))]
+        return [(study.scaling(level, goals), machine_of(study.measurements()))]
     from steep.cost.scaling import dense_steps, scaling
     from steep.fit import fit_size_law
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from steep.analysis import Facts, compute_of
+from steep.asked import Goal, asked_about
 from steep.cost.machines import machine
 from steep.cost.projection import cost, cost_curves
 from steep.cost.scaling import scaling, steps_from_flops
@@ -32,9 +33,11 @@ def scaling_of(
     known: Facts,
     measurements: Sequence[Measurement],
     counted: Sequence[StepCost],
+    goals: Sequence[Goal] = (),
 ) -> Scaling:
-    """The study's learning curve, size law and step costs as one. Raises StoreError where nothing
-    can be projected, with the reason. Of a study that counted FLOPs alone, these are taken."""
+    """The study's learning curve that ``goals`` are about, its size law and step costs as one.
+    Raises StoreError where nothing can be projected, with the reason, and QuestionError for goals
+    of no curve. Of a study that counted FLOPs alone, these are taken."""
     fitted = [b for b in made.best_fits if not b.held_out]
     if not made.curves or not fitted:
         raise StoreError(f"{made.study} has no finished models to project from")
@@ -42,7 +45,7 @@ def scaling_of(
     compute = compute_of(known, fitted, measurements)
     try:
         scale = scaling(
-            made.curves[0].fit,
+            asked_about(made.curves, goals).fit,
             dict(made.size_laws)["smallest adequate"],
             counted or steps_from_flops(known.sizes),
             parameters=float(last.adequate.parameters) or None,
