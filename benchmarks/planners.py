@@ -11,7 +11,8 @@ search sees some of them and is judged by the others. Counted are
   as many seeds. ``best cells alone`` is what only they cost, with all their seeds: no search that
   confirms its choice is cheaper;
 - excess: error of the chosen cells over those that the whole grid chooses from the same seeds, both
-  judged by the other seeds;
+  judged by the other seeds; infinite where a search left a shard without a model, or with one that
+  diverges with other seeds: means are without those, which are counted beside them;
 - excess over the best: the same over the shard's best cell by the mean of all its seeds, by that
   mean. It was chosen knowing them, so this overstates everyone's; the grid's row shows by how much;
 - beta_g, beta_p: relative deviation from those of the best cells by the mean of all seeds.
@@ -208,9 +209,10 @@ def on_real(name: str, planner: str, seed: int, budget: float) -> Result:
     fitted = best_fits(table, found)
     whole = {b.samples: chosen(b) for b in best_fits(table, every_trial(table, seeds))}
     judged_by = {at: mean_error(ms[seeds:]) for at, ms in table.trials.items()}
-    excess = tuple(judged_by[chosen(b)] / judged_by[whole[b.samples]] - 1 for b in fitted)
+    own = {b.samples: judged_by[chosen(b)] for b in fitted}
+    excess = tuple(own.get(m, math.inf) / judged_by[at] - 1 for m, at in whole.items())
     over_best = tuple(
-        judged_by[chosen(b)] / mean_error(table.trials[best[b.samples]]) - 1 for b in fitted
+        own.get(m, math.inf) / mean_error(table.trials[at]) - 1 for m, at in best.items()
     )
     law = fit(points=points_of(fitted), intervals=False)
     slope = math.nan if law.beta_g is None else float(law.beta_g.value or math.nan)
@@ -240,9 +242,8 @@ def stopped(
     scores = {b.samples: b.best.score for b in fitted}
     ended = [m for m in found if m.status is Status.STOPPED]
     whole = [table.measure(Wanted(m.trial)) for m in ended]
-    return sum((m.validation_error or math.inf) < scores[m.trial.samples] for m in whole), len(
-        ended
-    )
+    late = [(m.validation_error or math.inf) < scores.get(m.trial.samples, 0.0) for m in whole]
+    return sum(late), len(ended)
 
 
 # ---------------------------------------------------------------- synthetic tables
@@ -330,7 +331,8 @@ def on_synthetic(name: str, planner: str, seed: int, budget: float) -> Result:
     fitted = best_fits(truth.table, found)
     law = fit(points=points_of(fitted), intervals=False)
     g = law.beta_g
-    excess = tuple(math.expm1(truth.excess[chosen(b)]) for b in fitted)
+    own = {b.samples: math.expm1(truth.excess[chosen(b)]) for b in fitted}
+    excess = tuple(own.get(s.samples, math.inf) for s in truth.table.shards)
     cost = peers.cost(found) / truth.table.cost(2)
     if g is None or g.lower is None or g.upper is None:
         return Result(cost, excess, excess, math.nan, None, inside=None)
@@ -390,7 +392,7 @@ def row(name: str, results: Sequence[Result]) -> list[str]:
         name,
         f"{100 * median(r.cost for r in results):.1f}",
         f"{median(excess):.2f}",
-        f"{float(np.mean(excess)):.2f}",
+        f"{float(np.mean([e for e in excess if e < math.inf])):.2f}{_none(excess)}",
         f"{float(np.quantile(excess, 0.9)):.2f}",
         f"{median(over_best):.2f}",
         f"{median(g):.1f}" if g else "–",
@@ -400,6 +402,12 @@ def row(name: str, results: Sequence[Result]) -> list[str]:
         f"{median(r.width for r in known):.3f}" if known else "–",
         f"{stops[0]}/{stops[1]}" if stops[1] else "–",
     ]
+
+
+def _none(excess: Sequence[float]) -> str:
+    """How many shards were left without a model."""
+    missing = sum(e == math.inf for e in excess)
+    return f" ({missing} of {len(excess)} without a model)" if missing else ""
 
 
 def best_alone(name: str) -> str:
