@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from steep.rows import Rows, TableError
+from steep.rows import Rows, TableError, word
 
 
 @dataclass
@@ -23,8 +23,7 @@ class Desk:
 
     def text(self, column: str, i: int) -> str:
         """A cell in lower case; '' where it is empty or the column is not there."""
-        text = str(self.cell(column, i)).strip().lower() if column in self.rows.cells else ""
-        return "" if text in ("none", "nan", "<na>") else text
+        return word(self.cell(column, i)) if column in self.rows.cells else ""
 
     def where(self, i: Sequence[int]) -> str:
         """These rows: 'line 3', 'lines 3, 5'."""

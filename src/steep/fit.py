@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,9 +105,11 @@ def fit(
     m, log_error = _logs(used)
     if m[-1] < SPAN * m[0]:
         return replace(empty, supports=TOO_NEAR)
-    factor = _outlying(candidates, m, log_error, curve) if robust else np.ones(len(m))
-    noise = noise_model(used, curve.within_squares, curve.within_df, factor)
-    found, weights = _mixture(candidates, m, log_error, noise)
+    weigh = partial(_mixture, candidates, m, log_error, curve)
+    mixed = weigh(np.ones(len(m)))
+    if robust:
+        mixed = _outliers_widened(mixed, weigh, m, log_error)
+    factor, noise, found, weights = mixed.factor, mixed.noise, mixed.found, mixed.weights
     notes = told.notes + tuple(
         f"The point at {numbers.exact(size)} {empty.unit} lies off the trend and weighs less."
         for size in m[factor > 1]
@@ -224,52 +227,65 @@ def _logs(used: Sequence[Point]) -> tuple[Array, Array]:
 # ---------------------------------------------------------------- the mixture
 
 
+@dataclass(frozen=True)
+class _Mixture:
+    """Posteriors of the laws under one model of the noise."""
+
+    factor: Array
+    """(n,) by how much the variance of each point is widened."""
+    noise: Noise
+    found: list[Sample]
+
+    @cached_property
+    def weights(self) -> Array:
+        """By evidence, equal before the data; they sum to 1."""
+        evidence = np.array([s.log_evidence for s in self.found])
+        weight = np.exp(evidence - evidence.max())
+        return weight / weight.sum()
+
+    @property
+    def log_evidence(self) -> float:
+        """Of all laws together."""
+        return float(np.logaddexp.reduce([s.log_evidence for s in self.found]))
+
+
 def _mixture(
-    candidates: Sequence[Law], m: Array, log_error: Array, noise: Noise
-) -> tuple[list[Sample], Array]:
-    """Posterior of every law and their weights by evidence, equal before the data."""
+    candidates: Sequence[Law], m: Array, log_error: Array, curve: Curve, factor: Array
+) -> _Mixture:
+    noise = noise_model(curve.used, curve.within_squares, curve.within_df, factor)
     log_ratio = np.log(m / m[-1])
     found = [sample_law(law, log_ratio, log_error, noise) for law in candidates]
-    evidence = np.array([s.log_evidence for s in found])
-    weight = np.exp(evidence - evidence.max())
-    return found, weight / weight.sum()
+    return _Mixture(factor, noise, found)
 
 
-def _outlying(candidates: Sequence[Law], m: Array, log_error: Array, curve: Curve) -> Array:
-    """(n,) by how much the variance of each point is widened: ``OFF`` where it is off the trend.
+def _outliers_widened(
+    now: _Mixture, weigh: Callable[[Array], _Mixture], m: Array, log_error: Array
+) -> _Mixture:
+    """With ``OFF`` times the variance of each point that is off the trend.
 
     Whether one is, the evidence says: that of all points with this one widened, over that with all
     alike, against the odds that a point is off. One after the other, at most a quarter of them.
     """
-
-    def widened(factor: Array) -> tuple[float, list[int], Array]:
-        noise = noise_model(curve.used, curve.within_squares, curve.within_df, factor)
-        found, weights = _mixture(candidates, m, log_error, noise)
-        evidence = np.logaddexp.reduce([s.log_evidence for s in found])
-        return float(evidence), _farthest(found, weights, m, log_error, factor), factor
-
-    now = widened(np.ones(len(m)))
     for _ in range(len(m) // 4):
-        trials = [widened(np.where(np.arange(len(m)) == i, OFF, now[2])) for i in now[1]]
-        best = max(trials, key=lambda trial: trial[0])
-        if best[0] - now[0] < RARE:
+        places = _farthest(now, m, log_error)
+        trials = [weigh(np.where(np.arange(len(m)) == i, OFF, now.factor)) for i in places]
+        best = max(trials, key=lambda trial: trial.log_evidence)
+        if best.log_evidence - now.log_evidence < RARE:
             break
         now = best
-    return now[2]
+    return now
 
 
-def _farthest(
-    found: Sequence[Sample], weights: Array, m: Array, log_error: Array, factor: Array
-) -> list[int]:
+def _farthest(mixed: _Mixture, m: Array, log_error: Array) -> list[int]:
     """The three points that lie farthest from the laws, of those that are not widened yet: from
     each law's draw of the least absolute deviation, which one point does not move."""
     residual = np.zeros(len(m))
-    for sample, weight in zip(found, weights, strict=True):
+    for sample, weight in zip(mixed.found, mixed.weights, strict=True):
         off = log_error[:, None] - sample.law.log_shape(np.log(m / m[-1]), sample.z)
         off -= np.median(off, axis=0)
         residual += weight * np.abs(off[:, np.abs(off).sum(axis=0).argmin()])
-    residual[factor > 1] = -1.0
-    return np.argsort(-residual)[: min(3, int(np.sum(factor == 1)))].tolist()
+    residual[mixed.factor > 1] = -1.0
+    return np.argsort(-residual)[: min(3, int(np.sum(mixed.factor == 1)))].tolist()
 
 
 def _draws(found: Sequence[Sample], weights: Array, noise: Noise, df: float) -> tuple[Draws, ...]:

@@ -21,7 +21,7 @@ from steep.records import (
     SizeLaw,
 )
 from steep.stats.draws import joined, log_curves, quantile_interval
-from steep.stats.inverse import FARTHEST, meeting, meets
+from steep.stats.inverse import FARTHEST, meeting, meets, reached
 from steep.stats.mixture import quantiles
 from steep.stats.noise import Noise, departures, noise_model
 
@@ -145,7 +145,7 @@ def samples_for(
     )
     if m is None:
         return answer
-    size = _sizes(size_law, log_m[log_m <= np.log(fit.reference * FARTHEST)], level)
+    size = _sizes(size_law, log_m[reached(log_m, fit.reference)], level)
     flops = _flops(size, m, lower, upper, epochs, flops_per_parameter_sample)
     return replace(answer, parameters=size, flops=flops)
 

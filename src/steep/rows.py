@@ -47,6 +47,12 @@ class Rows:
         return list(self.cells)
 
 
+def word(cell: Any) -> str:
+    """A cell in lower case; '' where it is empty."""
+    text = str(cell).strip().lower()
+    return "" if text in ("none", "nan", "<na>") else text
+
+
 def load(source: Any, format: str | None = None) -> Rows:
     """Rows of a path, '-' (standard input), a study folder, a DataFrame or columns by name.
 

@@ -14,6 +14,7 @@ from statistics import fmean, median
 from typing import Any
 
 from steep.columns import PARAMETER_NAMES, normal, tracked_setting
+from steep.rows import word
 
 HISTORY = {"epoch", "step", "global_step", "iteration", "iter", "update", "current_epoch"}
 """Where in a run a row was measured. 'epochs' and 'steps' say how long one was."""
@@ -135,8 +136,8 @@ def _values(given: Rows, columns: Sequence[str], i: int) -> tuple[Hashable, ...]
 
 def _value(cell: Any) -> float | str | None:
     """Cells that mean the same are equal: 0.1 and '0.10', None and ''."""
-    text = str(cell).strip().lower()
-    if text in ("", "none", "nan", "<na>"):
+    text = word(cell)
+    if not text:
         return None
     try:
         return float(text)

@@ -27,7 +27,7 @@ from steep.records import (
     Scaling,
 )
 from steep.stats.draws import BENT
-from steep.stats.inverse import FARTHEST, meeting, meets
+from steep.stats.inverse import meeting, meets, reached
 
 TOO_LARGE = "does not fit in memory"
 FACTORS = (2.0, 10.0, 100.0)
@@ -98,9 +98,9 @@ def project(scaling: Scaling, target: float, site: Site) -> Projection:
     )
     if found.samples.value is None or found.outcome == ALREADY_MET:
         return blank
-    reached = np.isfinite(log_m) & (log_m <= (np.inf if here is None else np.log(here * FARTHEST)))
-    m = np.exp(log_m[reached])
-    p = curve.parameters(log_m)[reached]
+    there = reached(log_m, here)
+    m = np.exp(log_m[there])
+    p = curve.parameters(log_m)[there]
     run = Steps(scaling.steps).run(p, m * scaling.epochs, site)
     whole = len(log_m)
 

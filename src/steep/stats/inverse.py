@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from steep.laws.law import Array
 from steep.records import (
@@ -51,20 +52,25 @@ def meets(curves: Array, log_m: Array, error: float, smallest: float | None) -> 
     return np.where(below.any(axis=1), np.maximum(place, first), np.inf)
 
 
+def reached(log_m: Array, largest: float | None) -> NDArray[np.bool_]:
+    """Which of the places ``log_m`` lie within ``FARTHEST`` times the ``largest`` size, if any."""
+    farthest = np.inf if largest is None else np.log(largest * FARTHEST)
+    return np.isfinite(log_m) & (log_m <= farthest)
+
+
 def meeting(log_m: Array, level: float, smallest: float | None, largest: float | None) -> Meeting:
     """What the places ``log_m`` (draws,) say together at ``level``, of a curve that was measured
     from ``smallest`` to ``largest`` samples; None where it was not measured."""
     unreachable = float(np.mean(np.isinf(log_m)))
-    farthest = np.inf if largest is None else np.log(largest * FARTHEST)
 
-    def size(place: float) -> float | None:
-        if not np.isfinite(place) or place > farthest:
+    def size(place: Array) -> float | None:
+        if not reached(place, largest):
             return None
         m = float(np.exp(place))
         return smallest if smallest is not None and m <= smallest * (1 + NEAR) else m
 
     ends = [0.5, 0.5 - level / 2, 0.5 + level / 2]
-    middle, lower, upper = map(size, np.quantile(log_m, ends, method="inverted_cdf").tolist())
+    middle, lower, upper = map(size, np.quantile(log_m, ends, method="inverted_cdf"))
     if middle is None:
         outcome = BEYOND_REACH
         if unreachable > 0.5:
