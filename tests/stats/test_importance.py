@@ -22,7 +22,7 @@ def test_evidence_and_moments_of_a_normal_likelihood() -> None:
     weight = np.exp(log_weight - top)
     weight /= weight.sum()
     mean = weight @ z
-    assert mean == pytest.approx(x / (1 + s**2), abs=0.02)
+    assert mean == pytest.approx(x / (1 + s**2), abs=0.05)
     variance = weight @ (z - mean) ** 2
     assert variance == pytest.approx(s**2 / (1 + s**2), rel=0.08)
 
