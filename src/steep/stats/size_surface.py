@@ -11,13 +11,13 @@ place is modelled as
     log error = f(shard) + A m^delta [gamma exp(-alpha u) + alpha exp(gamma u)],
     u = s - a - beta_p x
 
-the sum of what too small a model lacks (a power alpha of its size, Hestness et al. 2017, sec.
-5) and of what too large a one loses on this much data (a power gamma). Its minimum is at u = 0, so
-that log s(m) = a + beta_p x is the size law. f is free for each shard; A > 0 and f are integrated in
-closed form, and (a, beta_p, alpha, gamma, delta, tau) are sampled: delta is how the U-curves deepen
-as data grows, tau the scatter about the model. Where no place lies right of the minimum the data
-cannot tell how far it is: a then runs to the end of its prior, and the interval of the size is open
-on that side.
+the sum of what too small a model lacks (a power alpha of its size, Hestness et al. 2017, sec. 5)
+and of what too large a one loses on this much data (a power gamma). Its minimum is at u = 0, so
+that log s(m) = a + beta_p x is the size law. f is free for each shard; f and A > 0 are integrated
+in closed form, and (a, beta_p, alpha, gamma, delta, tau) are sampled: delta is how the U-curves
+deepen as data grows, tau the scatter about the model. Where no place lies right of the minimum
+the data cannot tell how far it is: a then runs to the end of its prior, and the interval of the
+size is open on that side.
 """
 
 from __future__ import annotations
