@@ -20,10 +20,10 @@ from steep.records import (
     SamplesFor,
     SizeLaw,
 )
-from steep.stats.draws import joined, log_curves, quantile_interval
-from steep.stats.inverse import FARTHEST, meeting, meets, reached
+from steep.stats.draws import joined, quantile_interval
+from steep.stats.inverse import meeting, reached
 from steep.stats.mixture import quantiles
-from steep.stats.noise import Noise, departures, noise_model
+from steep.stats.predictive import crossings, expected, noise_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,7 +129,7 @@ def samples_for(
         raise ValueError(f"a target error must be a positive number, not {error}")
     if not fit.draws or fit.reference is None or fit.outcome == "not a power law":
         return SamplesFor(error, fit.outcome, level=level)
-    log_m = _meets(fit, error)
+    log_m = crossings(fit, error)
     found = meeting(log_m, level, fit.used[0].samples, fit.reference)
     m, lower, upper = found.samples.value, found.samples.lower, found.samples.upper
     answer = SamplesFor(
@@ -156,7 +156,7 @@ def local_slope(fit: Fit, samples: float, level: float | None = None) -> Interva
     if not fit.draws or fit.reference is None:
         return Interval(None, None, None, level)
     t, h = np.log(m / fit.reference), 1e-4
-    curves, _ = _expected(fit, np.array([t - h, t + h]))
+    curves, _ = expected(fit, np.array([t - h, t + h]))
     slopes = (curves[1] - curves[0]) / (2 * h)
     return quantile_interval(slopes, level)
 
@@ -181,18 +181,10 @@ def _positive(samples: float | Iterable[float]) -> Array:
 # ---------------------------------------------------------------- draws
 
 
-def curve_draws(fit: Fit, log_samples: Array) -> Array:
-    """Draws of the expected log error at log m (places,), (draws, places): what a question of one's
-    own can be asked of. ValueError for a fit without draws."""
-    if not fit.draws or fit.reference is None:
-        raise ValueError(f"nothing to predict from: {fit.outcome}")
-    return _expected(fit, log_samples - np.log(fit.reference))[0].T
-
-
 def _errors(fit: Fit, m: Array, level: float, single_run: bool = False) -> Array:
     """(sizes, 3): lower, median and upper error of a new measurement at ``m`` (sizes,)."""
     assert fit.reference is not None
-    centre, uncertain = _expected(fit, np.log(m / fit.reference))
+    centre, uncertain = expected(fit, np.log(m / fit.reference))
     variance = joined(fit.draws, "scale") ** 2 + (fit.noise.validation or 0.0) ** 2 + uncertain
     if single_run:
         variance = variance + _beside_the_mean(fit)
@@ -212,47 +204,8 @@ def _beside_the_mean(fit: Fit) -> Array | float:
         )
     if parts.given:
         return (parts.replicate or 0.0) ** 2 * (1 - 1 / replicates)
-    noise, structure = _noise(fit), joined(fit.draws, "structure").astype(int)
+    noise, structure = noise_of(fit), joined(fit.draws, "structure").astype(int)
     return joined(fit.draws, "scale") ** 2 / noise.fresh[structure] * (1 - 1 / replicates)
-
-
-def _noise(fit: Fit) -> Noise:
-    """The noise that the draws were made with."""
-    within = (fit.noise.replicate or 0.0) ** 2 * fit.noise.replicate_df
-    widened = np.array(fit.widened) if fit.widened else 1.0
-    return noise_model(fit.used, within, fit.noise.replicate_df, widened)
-
-
-def _expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
-    """Each draw's log error, departure included, given the points, and its variance.
-
-    Both (sizes, draws). Among the points a draw follows them. Beyond, it leaves with their slope
-    and returns to its law's.
-    """
-    used, noise = fit.used, _noise(fit)
-    at = np.log([p.samples / used[-1].samples for p in used])
-    residual = np.log([p.error for p in used])[:, None] - log_curves(fit.draws, at)
-    structure = joined(fit.draws, "structure").astype(int)
-    sigma2 = joined(fit.draws, "scale") ** 2 / noise.fresh[structure]
-    to_places = departures(noise, at[:, None], log_ratio)
-    own = departures(noise, log_ratio, log_ratio)
-    centre = log_curves(fit.draws, log_ratio)
-    variance = np.zeros_like(centre)
-    for j in np.unique(structure):
-        mine, whiten = structure == j, noise.whiten[j]
-        near = whiten @ to_places[j]
-        left = own[j] - np.sum(near**2, axis=0)
-        left += (1.0 - whiten.sum(axis=1) @ near) ** 2 / noise.information[j]
-        centre[:, mine] += near.T @ (whiten @ residual[:, mine])
-        variance[:, mine] = np.maximum(left, 0.0)[:, None] * sigma2[mine]
-    return centre, variance
-
-
-def _meets(fit: Fit, error: float) -> Array:
-    """Per draw, log samples at which its curve falls to ``error``; inf: never."""
-    assert fit.reference is not None
-    log_m = np.log(fit.reference) + np.linspace(np.log(1e-4), np.log(FARTHEST * 1e6), 400)
-    return meets(curve_draws(fit, log_m), log_m, error, fit.used[0].samples)
 
 
 # ---------------------------------------------------------------- size and compute
