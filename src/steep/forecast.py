@@ -57,8 +57,8 @@ def forecast(
     measurement like the points: where they are means of runs, of such a mean, or of one run alone
     with ``single_run``. With a ``size_law`` each answer has the best-fit model size and the
     training compute there. A fit without draws ('too few points') gives an empty forecast whose
-    caveat is the reason; one that is 'not a power law' answers no target, and its errors carry the
-    last points on.
+    caveat is the reason; one that is 'not a power law' answers no target, and its errors extend the
+    last points.
 
     Raises ValueError for sizes and targets that are not positive, and for ``single_run`` where
     nobody knows how runs differ.
@@ -242,16 +242,17 @@ def _flops(
 
 def _caveat(fit: Fit, reach: float | None, targets: Iterable[SamplesFor]) -> str:
     """The largest caveat, one sentence without numbers (those are in the record)."""
-    if fit.outcome != "ok":
-        return f"The fit says '{fit.outcome}': {fit.beta_g_reason or fit.supports}."
+    if fit.outcome != "ok" or len(fit.used) < 4:
+        return fit.supports
     outcomes = {t.outcome for t in targets}
     if NOT_REACHABLE in outcomes:
         return "A target lies at or below the floor that these points suggest."
     if PERHAPS_NOT in outcomes:
-        return "These points cannot tell whether a target lies below the floor."
+        return "These points do not show whether a target lies below the floor."
     if BEYOND_REACH in outcomes or (reach is not None and reach > 10 * TRUSTED):
         return (
-            "This reaches far beyond the data: a bend that the points do not show would break it."
+            f"This extrapolates more than {10 * TRUSTED:.0f}x beyond the data and assumes that the "
+            "curve does not bend there."
         )
     if len(fit.used) < 5 or (reach is not None and reach > TRUSTED):
         return fit.supports
