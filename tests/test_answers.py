@@ -277,10 +277,10 @@ def test_of_what_rises_everything_says_the_same(tmp_path: Path) -> None:
     assert (found.fit.outcome, found.forecast.outcome) == ("not a power law", "not a power law")
     assert found.forecast.targets[0].samples is None
     told = sentences.answer(found.forecast, found.fit, found.asked)
-    assert told.startswith("10x the data: ")
-    why = "no law stands behind this: the error rises with more samples: 30.0 % at 100, 55.0 %"
-    assert f"20 %: no answer; {why}" in told
+    why = "No forecast: the error rises with more samples (30.0 % at 100, 55.0 % at 1,600 samples), "
+    assert told.startswith(f"{why}so no law was fitted; the last points are extended: 10x the data")
+    assert told.endswith("20 %: no answer")
     report_of(Source(str(path)), tmp_path / "r.html", None)
     page = (tmp_path / "r.html").read_text().split("<body")[1]
-    assert "no law stands behind this: the error rises with more samples" in page
+    assert "No forecast: the error rises with more samples" in page
     assert "power-law region" not in page

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from steep.compare import compare
+from steep import compare
 from steep.fit import fit
 from steep.records import Comparison, NoiseParts, Pair, Point, decode, encode
 from steep.table import read

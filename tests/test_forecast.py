@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from steep.fit import fit, fit_size_law
 from steep.forecast import forecast
-from steep.records import ALREADY_MET, NOT_REACHABLE, PERHAPS_NOT, Fit, Forecast, decode, encode
+from steep.records import (
+    ALREADY_MET,
+    NOT_REACHABLE,
+    PERHAPS_NOT,
+    Draws,
+    Fit,
+    Forecast,
+    NoiseParts,
+    Point,
+    decode,
+    encode,
+)
 
 SIZES = np.geomspace(100, 10_000, 9)
 
@@ -81,14 +93,14 @@ def test_a_lower_end_below_the_smallest_size_is_open() -> None:
 
 def test_a_floor_that_is_likely_but_not_sure_is_perhaps_one() -> None:
     """Four points: a target below them is out of reach for most draws, not for 90 % of them."""
-    fitted = fit(samples=[100, 200, 400, 800], error=[0.5, 0.4, 0.3, 0.25])
+    fitted = fit(samples=[100, 200, 400, 800], error=[0.5, 0.4, 0.33, 0.29])
     found = fitted.samples_for(0.1)
     assert (found.outcome, found.samples) == (PERHAPS_NOT, None)
     assert 0.5 < found.unreachable < 0.9
     assert found.lower > 800
     assert fitted.samples_for(0.1, level=0.5).outcome == NOT_REACHABLE
     answer = forecast(fitted, target=[0.1])
-    assert "cannot tell whether a target lies below the floor" in answer.caveat
+    assert "do not show whether a target lies below the floor" in answer.caveat
 
 
 def test_the_reach_of_a_target_counts() -> None:
@@ -96,7 +108,7 @@ def test_the_reach_of_a_target_counts() -> None:
     answer = forecast(curve(), at=[20_000], target=[0.015])
     assert answer.targets[0].factor > 100
     assert answer.reach == answer.targets[0].factor
-    assert "far beyond the data" in answer.caveat
+    assert answer.caveat.startswith("This extrapolates more than 40x beyond the data")
 
 
 def test_local_slope_falls_towards_a_floor() -> None:
@@ -140,6 +152,39 @@ def test_nonsense_sizes_and_targets_are_refused() -> None:
         forecast(curve(), at=[-1])
     with pytest.raises(ValueError, match="positive"):
         forecast(curve(), target=[0.0])
+
+
+def drawn(scale: float, validation: float | None = None, df: float = 6.0) -> Fit:
+    """Points on m**-b exactly, and draws that all are this law with noise of one ``scale``, known
+    on ``df`` degrees of freedom, without discrepancy (the first structure of the noise)."""
+    b = float(np.exp(-0.3))
+    points = tuple(Point(m, m**-b) for m in (100.0, 200.0, 400.0, 800.0))
+    draws = Draws("power", ((0.0,),) * 50, (-b * np.log(800),) * 50, (scale,) * 50, (0,) * 50)
+    return Fit(
+        outcome="ok",
+        points=points,
+        noise=NoiseParts(scatter=scale, validation=validation),
+        reference=800.0,
+        df=df,
+        draws=(draws,),
+    )
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+@pytest.mark.parametrize("validation", [None, 0.03])
+def test_the_interval_is_that_of_a_new_point_in_closed_form(
+    level: float, validation: float | None
+) -> None:
+    """A law that is known but for its level: t limits of a new point beside the mean of four, and
+    of the validation set that both share with no other."""
+    fitted = drawn(0.02, validation)
+    variance = 0.02**2 * (1 + 1 / 4) + (validation or 0.0) ** 2
+    half = float(stdtrit(6.0, 0.5 + level / 2)) * variance**0.5
+    found = forecast(fitted, at=[3200], level=level).at[0]
+    middle = np.log(3200 ** -np.exp(-0.3))
+    assert np.log([found.lower, found.error, found.upper]) == pytest.approx(
+        [middle - half, middle, middle + half], abs=2e-4
+    )
 
 
 class TestFollowUpConstants:

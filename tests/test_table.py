@@ -390,6 +390,21 @@ def test_the_state_of_a_run_is_known_from_that_of_a_country(tmp_path: Path) -> N
     assert len(only(read(written(tmp_path, places))).columns["samples"]) == 3
 
 
+@pytest.mark.parametrize("rows", ["20%,2%\n", "20 %,2\n", "0.2,2%\n", "0.2,0.02\n"])
+def test_a_standard_error_has_its_own_percent_sign_or_the_unit_of_the_error(
+    tmp_path: Path, rows: str
+) -> None:
+    """One row: 20 % with a standard error of 2 % is 0.2 with one of 0.02."""
+    columns = only(read(written(tmp_path, f"samples,error,se\n100,{rows}"))).columns
+    assert (columns["error"], columns["se"]) == ([pytest.approx(0.2)], [pytest.approx(0.02)])
+
+
+def test_a_standard_error_is_in_percent_as_its_column_of_errors_is(tmp_path: Path) -> None:
+    text = "samples,error_percent,se\n100,20,2\n"
+    columns = only(read(written(tmp_path, text), y="error_percent")).columns
+    assert (columns["error"], columns["se"]) == ([pytest.approx(0.2)], [pytest.approx(0.02)])
+
+
 def test_gaps_among_standard_errors_are_filled_or_none_is_used(tmp_path: Path) -> None:
     text = "samples,error,se\n100,0.5,0.05\n200,0.4,\n400,0.3,0.03\n"
     curve = only(read(written(tmp_path, text)))

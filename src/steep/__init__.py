@@ -51,7 +51,7 @@ _PLACES = {
 }
 """Public names, in pipeline order, and where they live."""
 
-_GIVEN = {"backtest": "fit"}
+_GIVEN = {"backtest": "fit", "compare": "fit"}
 """Public functions that are handed another one, because their stages do not know each other."""
 
 __all__ = list(_PLACES)

@@ -16,6 +16,7 @@ from steep.cost.command import cost
 from steep.questions import backtest, compare, diagnose, fit, forecast, joint, report
 from steep.sources.commands import data
 from steep.terminal import (
+    EXIT_CODES,
     Json,
     clear_errors,
     duration,
@@ -28,6 +29,7 @@ from steep.terminal import (
 app = typer.Typer(
     name="steep",
     help="Measure how steeply a model learns: learning curves, forecasts, model sizes.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

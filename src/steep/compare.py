@@ -5,12 +5,13 @@ they are compared size by size: what both share (the shard, the validation set) 
 verdict is an equivalence test (two one-sided tests, Schuirmann 1987) of the ratio of slopes
 against a stated margin (Sasabuchi's form, Hauschke et al. 1999); a test that could not have
 shown equality never says 'same'. The offset is a ratio of data with Fieller's limits (1954), as in
-a parallel-line assay (Finney 1978).
+a parallel-line assay (Finney 1978). An error that lines cannot answer for, because a curve bends or
+was not measured there, is read off the two forecasts, so that both questions have one answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,6 +24,7 @@ from steep.present import comparing
 from steep.records import Comparison, Crossing, Fit, Interval, Pair, Point
 from steep.stats.curve import curve_from_columns, curve_from_points
 from steep.stats.line import Series, TwoLines, paired_lines, ratio_set, separate_lines
+from steep.stats.predictive import crossings
 from steep.stats.trend import bend
 from steep.table import TableCurve, curve_of
 
@@ -61,6 +63,7 @@ def compare(
     paired: bool | None = None,
     shared_validation: bool = True,
     items_se: float | Mapping[tuple[str, str], float] | None = None,
+    fit: Callable[..., Fit] | None = None,
     x: str = "samples",
     y: str = "error",
 ) -> Comparison:
@@ -72,7 +75,9 @@ def compare(
     least four sizes and most of a curve are common); say False for curves whose shards have
     nothing in common but their sizes. ``items_se`` is the standard error of the difference of
     log errors over shared validation items (of each pair of names, in a mapping); without it a
-    fit's own validation noise counts as independent, unless it is unknown. Deterministic.
+    fit's own validation noise counts as independent, unless it is unknown. ``fit`` (``steep.fit``
+    by default) fits curves that are not fits yet, where an error beyond the common ones makes a
+    forecast necessary. Deterministic.
 
     Raises ValueError for fewer than two curves, unequal units or metrics, or bad numbers.
     """
@@ -82,7 +87,7 @@ def compare(
     if error is not None and not error > 0:
         raise ValueError(f"an error must be positive, not {error}")
     unit, metric = _common_terms(named)
-    ask = _Ask(margin, level, error, paired, shared_validation, items_se, unit, metric)
+    ask = _Ask(margin, level, error, paired, shared_validation, items_se, fit, unit, metric)
     sides = [_side(name, curve) for name, curve in named.items()]
     pairs = tuple(_pair(a, b, ask) for a, b in combinations(sides, 2))
     notes = comparing.notes_of_curves({side.name: side.notes for side in sides})
@@ -106,6 +111,7 @@ class _Ask:
     paired: bool | None
     shared_validation: bool
     items_se: float | Mapping[tuple[str, str], float] | None
+    fit: Callable[..., Fit] | None
     unit: str
     metric: str
 
@@ -115,6 +121,7 @@ class _Side:
     """One curve's used points in logs."""
 
     name: str
+    curve: Fit | TableCurve | tuple[Point, ...]
     samples: Array
     x: Array
     y: Array
@@ -165,10 +172,12 @@ def _side(name: str, curve: Any) -> _Side:
     elif isinstance(curve, TableCurve):
         used, notes = curve_from_columns(curve.columns).used, curve.notes
     else:
-        used = curve_from_points(tuple(curve)).used
+        curve = tuple(curve)
+        used = curve_from_points(curve).used
     known = [p.se_log for p in used]
     return _Side(
         name,
+        curve,
         np.array([p.samples for p in used]),
         np.log([p.samples for p in used]),
         np.log([p.error for p in used]),
@@ -208,17 +217,19 @@ def _pair(a: _Side, b: _Side, ask: _Ask) -> Pair:
     lines, caveats = _with_validation(lines, a, b, ask)
     errors = tuple((float(np.exp(y.min())), float(np.exp(y.max()))) for _, y, _ in (one, two))
     pair = Pair(a.name, b.name, "ok", start, end, n, errors, paired)
-    judged = _judged(pair, ask, lines, one, two)
+    judged = _judged(pair, ask, lines, (a, one), (b, two))
     said = comparing.sentences(judged, ask.unit, ask.metric, _common_slope(lines)[0])
-    sentences = (*said, *caveats, *_bent(a.name, one), *_bent(b.name, two))
-    return replace(judged, sentences=sentences)
+    bends = tuple(
+        f"{side.name} bends within the common range: its slope is the mean over it."
+        for side, curve in ((a, one), (b, two))
+        if _bent(curve)
+    )
+    return replace(judged, sentences=(*said, *caveats, *bends))
 
 
-def _bent(name: str, curve: Series) -> tuple[str, ...]:
+def _bent(curve: Series) -> bool:
     found = bend(*curve)
-    if found is None or found.p > BENT or abs(found.last - found.first) < VISIBLE:
-        return ()
-    return (f"{name} bends within the common range: its slope is the mean over it.",)
+    return found is not None and found.p <= BENT and abs(found.last - found.first) >= VISIBLE
 
 
 def _nothing(a: _Side, b: _Side, outcome: str, points: tuple[int, int]) -> Pair:
@@ -253,7 +264,14 @@ def _with_validation(
     return TwoLines(lines.centre, lines.theta, (*lines.parts, (block, 1e6)), lines.points), caveats
 
 
-def _judged(pair: Pair, ask: _Ask, lines: TwoLines, one: Series, two: Series) -> Pair:
+def _judged(
+    pair: Pair,
+    ask: _Ask,
+    lines: TwoLines,
+    first: tuple[_Side, Series],
+    second: tuple[_Side, Series],
+) -> Pair:
+    (a, one), (b, two) = first, second
     delta = lines.contrast(_DIFFERENCE)
     typical = abs(_common_slope(lines)[0])
     same, different = _powers(delta.se, delta.df, ask.margin * typical, ask.level)
@@ -273,7 +291,7 @@ def _judged(pair: Pair, ask: _Ask, lines: TwoLines, one: Series, two: Series) ->
     elif _mixed_units(lines, one[1], two[1]):
         return replace(pair, no_multiplier="mixed units")
     else:
-        pair = _with_multiplier(pair, lines, ask)
+        pair = _with_multiplier(pair, lines, ask, (a, b), bends=_bent(one) or _bent(two))
     return replace(pair, crossing=_crossing(lines, ask.level, one, two))
 
 
@@ -335,7 +353,9 @@ def _smallest_margin(se: float, df: float, level: float) -> float:
 # ---------------------------------------------------------------- how much data is it worth?
 
 
-def _with_multiplier(pair: Pair, lines: TwoLines, ask: _Ask) -> Pair:
+def _with_multiplier(
+    pair: Pair, lines: TwoLines, ask: _Ask, sides: tuple[_Side, _Side], bends: bool
+) -> Pair:
     """Data of the first over data of the second: at one error, or at any that both measured."""
     slope, contrast = _common_slope(lines)
     (low_a, high_a), (low_b, high_b) = np.log(pair.errors)
@@ -344,21 +364,56 @@ def _with_multiplier(pair: Pair, lines: TwoLines, ask: _Ask) -> Pair:
     at = float(np.exp(middle)) if ask.error is None else ask.error
     extrapolates = not low - 1e-9 <= np.log(at) <= high + 1e-9
     any_error = ask.error is None and pair.verdict == "same exponent" and not extrapolates
+    pair = replace(pair, multiplier_at=None if any_error else at, any_error=any_error)
+    pair = replace(pair, extrapolates=extrapolates)
     if ask.error is None and pair.verdict != "different exponents":
         kind, lower, upper = ratio_set(_OFFSET, contrast, lines, ask.level)
         ends = (_exp(lower), _exp(upper)) if kind == "inside" else (None, None)
         value = _exp(-lines.contrast(_OFFSET).value / slope)
         found = Interval(value, *ends, ask.level)
-    else:
-        found = _multiplier_at(lines, float(np.log(at)), ask.level)
-    return replace(
-        pair,
-        multiplier=found,
-        multiplier_at=None if any_error else at,
-        any_error=any_error,
-        extrapolates=extrapolates,
-        no_multiplier="" if found.value else "too far apart",
-    )
+        return replace(pair, multiplier=found, no_multiplier="" if found.value else "too far apart")
+    found = _multiplier_at(lines, float(np.log(at)), ask.level)
+    asked = ask.error is not None or extrapolates
+    if asked and np.log(at) <= high + 1e-9:  # what lies above the first points nobody forecasts
+        forecast, unreached = _multiplier_forecast(sides, at, ask)
+        alike = (found.value or 0.0) >= 1.0, (forecast.value or 0.0) >= 1.0
+        if unreached:
+            return replace(pair, no_multiplier="out of reach", unreached=unreached)
+        if extrapolates or bends or alike[0] != alike[1]:
+            found = forecast
+    return replace(pair, multiplier=found, no_multiplier="" if found.value else "too far apart")
+
+
+def _multiplier_forecast(
+    sides: tuple[_Side, _Side], error: float, ask: _Ask
+) -> tuple[Interval, tuple[str, ...]]:
+    """The ratio of what the two forecasts say that ``error`` takes, its interval over all pairs of
+    their draws; and the names of the curves that do not reach it."""
+    needed, medians = [], []
+    for side in sides:
+        fit = side.curve if isinstance(side.curve, Fit) else _fitted(side, ask)
+        draws = np.array([np.inf]) if fit.outcome != "ok" else crossings(fit, error)
+        needed.append(draws)
+        medians.append(float(np.quantile(draws, 0.5, method="inverted_cdf")))
+    unreached = tuple(s.name for s, m in zip(sides, medians, strict=True) if np.isinf(m))
+    if unreached:
+        return Interval(None, None, None, ask.level), unreached
+    with np.errstate(invalid="ignore"):
+        ratio = np.nan_to_num(
+            needed[0][:, None] - needed[1][None, :], posinf=np.inf, neginf=-np.inf
+        )
+    ends = np.quantile(ratio, [0.5 - ask.level / 2, 0.5 + ask.level / 2], method="inverted_cdf")
+    value = medians[0] - medians[1]
+    lower, upper = min(float(ends[0]), value), max(float(ends[1]), value)
+    return Interval(_exp(value), _exp(lower), _exp(upper), ask.level), ()
+
+
+def _fitted(side: _Side, ask: _Ask) -> Fit:
+    if ask.fit is None:  # the package hands it over: stages do not know each other
+        raise ValueError("this error needs forecasts: give fits, or the function: fit=steep.fit")
+    if isinstance(side.curve, TableCurve):
+        return ask.fit(side.curve, level=ask.level, intervals=False)
+    return ask.fit(points=side.curve, level=ask.level, intervals=False)
 
 
 def _multiplier_at(lines: TwoLines, log_error: float, level: float) -> Interval:

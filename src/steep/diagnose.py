@@ -21,6 +21,7 @@ from steep.laws import LAWS
 from steep.laws.law import Array
 from steep.present import numbers
 from steep.present.numbers import relative
+from steep.present.sentences import few_sizes
 from steep.records import BestFit, Finding, Fit, Measurement, Point
 from steep.searches import NOTE, SERIOUS, WARNING, faults
 from steep.stats import trend
@@ -144,7 +145,7 @@ def _outcome(about: _About) -> list[Finding]:
         step = "Look at the curve: one bad point or a mix of metrics is the usual cause."
         return [Finding("fit", SERIOUS, "the fit", f"{about.fit.outcome}: {evidence}", step)]
     if 0 < len(about.points) < 4:
-        evidence = f"{len(about.points)} usable sizes: no interval of a fit rests on anything."
+        evidence = few_sizes(len(about.points))
         return [Finding("few points", SERIOUS, "the curve", evidence, "Measure smaller shards.")]
     return []
 

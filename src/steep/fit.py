@@ -12,6 +12,7 @@ import numpy as np
 from steep.laws import LAWS, Law
 from steep.laws.law import Array
 from steep.present import numbers
+from steep.present.sentences import few_sizes
 from steep.records import BestFit, Draws, Fit, Interval, LawFit, NoiseParts, Point, Region
 from steep.stats.curve import Curve, curve_from_columns, curve_from_points
 from steep.stats.draws import joined, regions
@@ -31,10 +32,9 @@ __all__ = ["fit", "fit_size_law", "points_of"]
 DRAWS = 400
 """Posterior draws kept in a fit, over all laws: enough for 5 % and 95 % quantiles to 1 %."""
 LOOK_AT = {
-    RISES: "No law here rises: look whether the column is an accuracy, and whether the larger "
-    "training sets are worse data.",
-    FLAT: "Without a fall there is no law to forecast by: a wider range of sizes, or more seeds at "
-    "each, may show one.",
+    RISES: "No law here rises: check whether the column is an accuracy, and whether the larger "
+    "training sets hold worse data.",
+    FLAT: "A wider range of sizes, or more seeds at each, may show a decrease.",
 }
 OFF, RARE = 1e4, 3.0
 """Of a robust fit: what the variance of a point off the trend is multiplied by, and the log of the
@@ -76,7 +76,7 @@ def fit(
     standard error that one shared validation set gives to all points alike. ``robust`` gives points
     far off the trend less weight (it widens their noise, and says so in ``notes``). A curve that
     does not show a fall is 'not a power law': it has no exponent, laws or regions, and its forecast
-    carries the last points on.
+    extends the last points. Laws with more parameters than there are sizes take no part.
     ``intervals=False`` leaves out the best fits of single laws, which cost more than the forecast.
     ``unit`` and ``metric`` are by default what the table's columns say. Deterministic.
 
@@ -97,11 +97,13 @@ def fit(
         level=level,
         best_guess=best_guess,
         notes=told.notes,
-        supports="Too few sizes to fit a law: at least three different ones are needed.",
+        supports=few_sizes(len(curve.used)),
     )
     used = curve.used
     if len(used) < FEWEST:
         return empty
+    if laws is None:
+        candidates = [law for law in candidates if len(law.names) <= len(used)]
     m, log_error = _logs(used)
     if m[-1] < SPAN * m[0]:
         return replace(empty, supports=TOO_NEAR)
@@ -238,15 +240,20 @@ class _Mixture:
 
     @cached_property
     def weights(self) -> Array:
-        """By evidence, equal before the data; they sum to 1."""
-        evidence = np.array([s.log_evidence for s in self.found])
-        weight = np.exp(evidence - evidence.max())
+        """By prior and evidence; they sum to 1."""
+        weight = np.exp(self._log_weights - self._log_weights.max())
         return weight / weight.sum()
+
+    @cached_property
+    def _log_weights(self) -> Array:
+        prior = np.array([s.law.prior for s in self.found])
+        evidence = np.array([s.log_evidence for s in self.found])
+        return evidence + np.log(prior / prior.sum())
 
     @property
     def log_evidence(self) -> float:
         """Of all laws together."""
-        return float(np.logaddexp.reduce([s.log_evidence for s in self.found]))
+        return float(np.logaddexp.reduce(self._log_weights))
 
 
 def _mixture(
@@ -380,15 +387,20 @@ def _noise_parts(curve: Curve, scale: Array, validation_se: float | None) -> Noi
 
 
 def _supports(fits: Sequence[LawFit], n: int) -> str:
+    if n <= FEWEST:
+        return few_sizes(n)
     heavy = [f.law for f in fits if f.weight >= 0.05]
     if len(heavy) == 1 and heavy[0] == "power":
         return f"{n} points support a pure power law: they show neither a floor nor a bend."
     if len(heavy) == 1:
         return f"{n} points support one law, {heavy[0]}, over the others that were tried."
     if "power" in heavy:
-        return f"{n} points cannot tell a floor from none: the forecast carries both."
+        return (
+            f"{n} points are too few to show whether the error has a floor; the forecast averages "
+            "over both cases."
+        )
     names = f"{', '.join(heavy[:-1])} and {heavy[-1]}"
     return (
         f"{n} points show that a pure power law does not hold over all of them, but not which law "
-        f"does: the forecast carries {names}."
+        f"does; the forecast averages over {names}."
     )

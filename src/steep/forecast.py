@@ -20,10 +20,10 @@ from steep.records import (
     SamplesFor,
     SizeLaw,
 )
-from steep.stats.draws import joined, log_curves, quantile_interval
-from steep.stats.inverse import FARTHEST, meeting, meets, reached
+from steep.stats.draws import joined, quantile_interval
+from steep.stats.inverse import meeting, reached
 from steep.stats.mixture import quantiles
-from steep.stats.noise import Noise, departures, noise_model
+from steep.stats.predictive import crossings, expected, noise_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +57,8 @@ def forecast(
     measurement like the points: where they are means of runs, of such a mean, or of one run alone
     with ``single_run``. With a ``size_law`` each answer has the best-fit model size and the
     training compute there. A fit without draws ('too few points') gives an empty forecast whose
-    caveat is the reason; one that is 'not a power law' answers no target, and its errors carry the
-    last points on.
+    caveat is the reason; one that is 'not a power law' answers no target, and its errors extend the
+    last points.
 
     Raises ValueError for sizes and targets that are not positive, and for ``single_run`` where
     nobody knows how runs differ.
@@ -129,7 +129,7 @@ def samples_for(
         raise ValueError(f"a target error must be a positive number, not {error}")
     if not fit.draws or fit.reference is None or fit.outcome == "not a power law":
         return SamplesFor(error, fit.outcome, level=level)
-    log_m = _meets(fit, error)
+    log_m = crossings(fit, error)
     found = meeting(log_m, level, fit.used[0].samples, fit.reference)
     m, lower, upper = found.samples.value, found.samples.lower, found.samples.upper
     answer = SamplesFor(
@@ -156,7 +156,7 @@ def local_slope(fit: Fit, samples: float, level: float | None = None) -> Interva
     if not fit.draws or fit.reference is None:
         return Interval(None, None, None, level)
     t, h = np.log(m / fit.reference), 1e-4
-    curves, _ = _expected(fit, np.array([t - h, t + h]))
+    curves, _ = expected(fit, np.array([t - h, t + h]))
     slopes = (curves[1] - curves[0]) / (2 * h)
     return quantile_interval(slopes, level)
 
@@ -181,18 +181,10 @@ def _positive(samples: float | Iterable[float]) -> Array:
 # ---------------------------------------------------------------- draws
 
 
-def curve_draws(fit: Fit, log_samples: Array) -> Array:
-    """Draws of the expected log error at log m (places,), (draws, places): what a question of one's
-    own can be asked of. ValueError for a fit without draws."""
-    if not fit.draws or fit.reference is None:
-        raise ValueError(f"nothing to predict from: {fit.outcome}")
-    return _expected(fit, log_samples - np.log(fit.reference))[0].T
-
-
 def _errors(fit: Fit, m: Array, level: float, single_run: bool = False) -> Array:
     """(sizes, 3): lower, median and upper error of a new measurement at ``m`` (sizes,)."""
     assert fit.reference is not None
-    centre, uncertain = _expected(fit, np.log(m / fit.reference))
+    centre, uncertain = expected(fit, np.log(m / fit.reference))
     variance = joined(fit.draws, "scale") ** 2 + (fit.noise.validation or 0.0) ** 2 + uncertain
     if single_run:
         variance = variance + _beside_the_mean(fit)
@@ -212,47 +204,8 @@ def _beside_the_mean(fit: Fit) -> Array | float:
         )
     if parts.given:
         return (parts.replicate or 0.0) ** 2 * (1 - 1 / replicates)
-    noise, structure = _noise(fit), joined(fit.draws, "structure").astype(int)
+    noise, structure = noise_of(fit), joined(fit.draws, "structure").astype(int)
     return joined(fit.draws, "scale") ** 2 / noise.fresh[structure] * (1 - 1 / replicates)
-
-
-def _noise(fit: Fit) -> Noise:
-    """The noise that the draws were made with."""
-    within = (fit.noise.replicate or 0.0) ** 2 * fit.noise.replicate_df
-    widened = np.array(fit.widened) if fit.widened else 1.0
-    return noise_model(fit.used, within, fit.noise.replicate_df, widened)
-
-
-def _expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
-    """Each draw's log error, departure included, given the points, and its variance.
-
-    Both (sizes, draws). Among the points a draw follows them. Beyond, it leaves with their slope
-    and returns to its law's.
-    """
-    used, noise = fit.used, _noise(fit)
-    at = np.log([p.samples / used[-1].samples for p in used])
-    residual = np.log([p.error for p in used])[:, None] - log_curves(fit.draws, at)
-    structure = joined(fit.draws, "structure").astype(int)
-    sigma2 = joined(fit.draws, "scale") ** 2 / noise.fresh[structure]
-    to_places = departures(noise, at[:, None], log_ratio)
-    own = departures(noise, log_ratio, log_ratio)
-    centre = log_curves(fit.draws, log_ratio)
-    variance = np.zeros_like(centre)
-    for j in np.unique(structure):
-        mine, whiten = structure == j, noise.whiten[j]
-        near = whiten @ to_places[j]
-        left = own[j] - np.sum(near**2, axis=0)
-        left += (1.0 - whiten.sum(axis=1) @ near) ** 2 / noise.information[j]
-        centre[:, mine] += near.T @ (whiten @ residual[:, mine])
-        variance[:, mine] = np.maximum(left, 0.0)[:, None] * sigma2[mine]
-    return centre, variance
-
-
-def _meets(fit: Fit, error: float) -> Array:
-    """Per draw, log samples at which its curve falls to ``error``; inf: never."""
-    assert fit.reference is not None
-    log_m = np.log(fit.reference) + np.linspace(np.log(1e-4), np.log(FARTHEST * 1e6), 400)
-    return meets(curve_draws(fit, log_m), log_m, error, fit.used[0].samples)
 
 
 # ---------------------------------------------------------------- size and compute
@@ -289,16 +242,17 @@ def _flops(
 
 def _caveat(fit: Fit, reach: float | None, targets: Iterable[SamplesFor]) -> str:
     """The largest caveat, one sentence without numbers (those are in the record)."""
-    if fit.outcome != "ok":
-        return f"The fit says '{fit.outcome}': {fit.beta_g_reason or fit.supports}."
+    if fit.outcome != "ok" or len(fit.used) < 4:
+        return fit.supports
     outcomes = {t.outcome for t in targets}
     if NOT_REACHABLE in outcomes:
         return "A target lies at or below the floor that these points suggest."
     if PERHAPS_NOT in outcomes:
-        return "These points cannot tell whether a target lies below the floor."
+        return "These points do not show whether a target lies below the floor."
     if BEYOND_REACH in outcomes or (reach is not None and reach > 10 * TRUSTED):
         return (
-            "This reaches far beyond the data: a bend that the points do not show would break it."
+            f"This extrapolates more than {10 * TRUSTED:.0f}x beyond the data and assumes that the "
+            "curve does not bend there."
         )
     if len(fit.used) < 5 or (reach is not None and reach > TRUSTED):
         return fit.supports

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from steep.options import CURVES, FITS, Columns, Level, reads
-from steep.terminal import Json, print_json, print_record, title
+from steep.terminal import Json, answered, print_json, print_record, title
 
 Place = Annotated[str, typer.Argument(help="A study folder, a CSV/JSON/Parquet file, or -.")]
 
@@ -28,12 +28,13 @@ def fit(
     found = fits_of(Source(source, **columns), level)
     if as_json:
         print_json([{"curve": c.name} | asdict(c.fit) for c in found])
-        return
-    from steep.present.fits import summary
+    else:
+        from steep.present.fits import summary
 
-    for curve in found:
-        title(curve.name, len(found))
-        typer.echo(summary(curve.fit))
+        for curve in found:
+            title(curve.name, len(found))
+            typer.echo(summary(curve.fit))
+    answered(curve.fit.outcome == "ok" for curve in found)
 
 
 @reads(*FITS, "robust")
@@ -63,20 +64,18 @@ def forecast(
     found = forecasts_of(Source(source, **columns), places, target or [], level, single_run)
     if as_json:
         print_json([{"curve": c.name} | asdict(c.forecast) for c in found])
-        return
-    from steep.present.sentences import answer, caveat
-    from steep.present.tables import forecast_text
+    else:
+        from steep.present.sentences import answer, caveat
+        from steep.present.tables import forecast_text
 
-    for curve in found:
-        title(curve.name, len(found))
-        typer.echo(answer(curve.forecast, curve.fit, curve.asked))
-        typer.echo(caveat(curve.forecast))
-        for note in curve.fit.notes:
-            typer.echo(note)
-        for note in curve.notes:
-            typer.echo(note)
-        if text := forecast_text(curve.forecast, curve.fit):
-            typer.echo(text)
+        for curve in found:
+            title(curve.name, len(found))
+            first = answer(curve.forecast, curve.fit, curve.asked)
+            lines = [first, caveat(curve.forecast), *curve.fit.notes, *curve.notes]
+            for line in (*lines, forecast_text(curve.forecast, curve.fit)):
+                if line:
+                    typer.echo(line)
+    answered(curve.forecast.outcome == "ok" for curve in found)
 
 
 @reads("x", "y", "by", "parameters", "unique", "higher_is_better", "validation_items")
@@ -137,11 +136,12 @@ def compare(
     found = comparison_of(tables, margin=margin, error=error, level=level, paired=paired)
     if as_json:
         print_record(found)
-        return
-    from steep.present.comparing import lines
+    else:
+        from steep.present.comparing import lines
 
-    for line in lines(found):
-        typer.echo(line)
+        for line in lines(found):
+            typer.echo(line)
+    answered(pair.outcome == "ok" for pair in found.pairs)
 
 
 @reads(*FITS)

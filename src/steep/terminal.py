@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-PARTIAL, BAD_INPUT, INTERRUPTED = 1, 2, 130
+PARTIAL, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
+EXIT_CODES = (
+    "Exit codes: 0 answered or done; 1 some trials failed; 2 wrong input, said in one sentence; "
+    "3 no answer (the points support no law or forecast, or no pair of curves can be compared); "
+    "130 interrupted, the same command goes on."
+)
 
 
 def run_study(
@@ -78,6 +83,12 @@ def results_json(study: Any) -> dict[str, Any]:
 
     analysis = study.analyse()
     return fits(analysis) | {"report": str(study.folder / "report.html")}
+
+
+def answered(known: Iterable[bool]) -> None:
+    """Ends with the exit code for 'no answer' where none of several answers is one."""
+    if not any(known):
+        raise typer.Exit(NO_ANSWER)
 
 
 def title(name: str, curves: int) -> None:

@@ -103,7 +103,9 @@ def test_what_does_not_fall_is_told_with_its_errors():
     fit = Fit("not a power law", points, beta_g_reason="the error rises with more samples")
     text = sentences.answer(Forecast("not a power law"), fit)
     errors = "50.0 % at 100, 30.0 % at 200, 45.0 % at 800 samples"
-    assert text == f"No forecast: the error rises with more samples: {errors}"
+    assert text == (
+        f"No forecast: the error rises with more samples ({errors}), so no law was fitted"
+    )
 
 
 def test_a_target_does_not_change_what_the_errors_are():

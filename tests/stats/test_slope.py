@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import stdtr, stdtrit
 
 from steep.records import Point
 from steep.stats.noise import noise_model
-from steep.stats.slope import FLAT, RISES, no_fall, slope
+from steep.stats.slope import FLAT, RISES, Slope, no_fall, slope
 
 LOG_M = np.log(100 * 2.0 ** np.arange(8))
 NOISE = 0.01 * np.random.default_rng(0).normal(size=8)
@@ -46,3 +47,22 @@ def test_a_fall_that_is_over_is_one_and_one_that_is_undone_is_none() -> None:
     floor = np.array([0.5, 0.2, 0.0, 0.01, -0.01, 0.0, 0.01, 0.0])
     assert verdict(floor) == ""
     assert verdict(floor + np.array([0, 0, 0, 0, 0, 0.1, 0.2, 0.4])) != ""
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_the_interval_of_one_structure_is_that_of_its_t(level: float) -> None:
+    one = Slope(np.array([-0.3]), np.array([0.02]), np.array([1.0]), df=6.0)
+    half = 0.02 * float(stdtrit(6.0, 0.5 + level / 2))
+    found = one.interval(level)
+    assert (found.lower, found.value, found.upper) == pytest.approx(
+        (-0.3 - half, -0.3, -0.3 + half), abs=2e-4
+    )
+    assert one.falls == pytest.approx(float(stdtr(6.0, 15.0)))
+
+
+def test_two_structures_are_mixed_by_their_weight() -> None:
+    """Far apart and sharp, three quarters of the weight lie on the first."""
+    both = Slope(np.array([-0.5, 0.5]), np.full(2, 1e-6), np.array([0.75, 0.25]), df=8.0)
+    assert both.interval(0.4).upper == pytest.approx(-0.5, abs=0.01)
+    assert both.interval(0.6).upper == pytest.approx(0.5, abs=0.01)
+    assert both.falls == pytest.approx(0.75)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from steep.cost.first_order import steps_by_hand
-from steep.forecast import curve_draws
 from steep.records import Fit, Scaling, SizeLaw, StepCost
+from steep.stats.predictive import curve_draws
 
 ASSUMED_BETA_P = (0.5, 1.0)
 """Where the size law is not measured: the range that Hestness et al. 2017 found in every domain."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
 Array = NDArray[np.float64]
 
@@ -24,7 +25,7 @@ class Shape:
     ``positive``: exp(centre + spread * z), clipped to the bounds; ``heavy``: the same with a
     Student t of three degrees of freedom in place of z, so that values far from the centre are
     rare but not excluded. ``share``: the logistic of centre + spread * z, stretched over the
-    bounds.
+    bounds; with the probability ``none`` it is exactly the lower bound.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Shape:
     spread: float
     lower: float
     upper: float
+    none: float = 0.0
 
     def value(self, z: Array) -> Array:
         """The shape parameter at the normal scores ``z``, same shape as ``z``."""
@@ -40,10 +42,13 @@ class Shape:
             # Fisher and Cornish's expansion of the t quantile in the normal one
             square = z * z
             z = z * (1.0 + 1 / 12 + 3 / 864 + square * (1 / 12 + 16 / 864 + square * (5 / 864)))
+        if self.none:  # what is left of the normal above its quantile ``none``, stretched
+            z = ndtri(np.maximum((ndtr(z) - self.none) / (1.0 - self.none), 0.0))
         score = self.centre + self.spread * z
         if self.kind in ("positive", "heavy"):
             return np.clip(np.exp(np.clip(score, -50.0, 50.0)), self.lower, self.upper)
-        return self.lower + (self.upper - self.lower) / (1.0 + np.exp(-np.clip(score, -50, 50)))
+        share = 1.0 / (1.0 + np.exp(-np.clip(score, -700.0, 700.0)))
+        return self.lower + (self.upper - self.lower) * share
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class Law:
     curve: Callable[..., Array]
     natural: Callable[..., tuple[Array, ...]]
     shape: tuple[Shape, ...]
+    prior: float = 1.0
+    """Weight before the data, relative to that of the other laws."""
 
     def log_shape(self, log_ratio: Array, z: Array) -> Array:
         """log error relative to the reference, (n, draws).
@@ -94,6 +101,7 @@ def exponent(name: str = "b", centre: float = -0.3, spread: float = 0.6) -> Shap
     return Shape(name, "heavy", centre, spread, 0.003, 3.0)
 
 
-def floor_share(centre: float = 0.0, spread: float = 1.7) -> Shape:
-    """Prior of the floor as a share of the error at the reference size: nearly uniform."""
-    return Shape("floor_share", "share", centre, spread, 0.0, 0.9999)
+def floor_share(none: float = 0.0) -> Shape:
+    """Prior of the floor as a share of the error at the reference size: nearly uniform, and zero
+    with the probability ``none``."""
+    return Shape("floor_share", "share", 0.0, 1.7, 0.0, 0.9999, none)

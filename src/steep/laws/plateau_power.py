@@ -34,6 +34,6 @@ LAW = Law(
     shape=(
         exponent(),
         Shape("onset_ratio", "positive", -3.0, 2.0, 1e-6, 1e3),
-        floor_share(),
+        floor_share(none=0.5),
     ),
 )

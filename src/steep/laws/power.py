@@ -25,4 +25,5 @@ LAW = Law(
     curve=curve,
     natural=natural,
     shape=(exponent(),),
+    prior=3.0,
 )

@@ -131,6 +131,12 @@ def _say_multiplier(pair: Pair, metric: str) -> str:
 def _say_no_multiplier(pair: Pair, how: numbers.Scale) -> str:
     if pair.no_multiplier == "an error does not fall":
         return "Where an error does not fall, no data makes up for it."
+    if pair.no_multiplier == "out of reach":
+        at = numbers.measured(pair.multiplier_at, how)
+        who = f"the forecast of {pair.unreached[0]} does not reach it"
+        if len(pair.unreached) > 1:
+            who = "neither forecast reaches it"
+        return f"No data multiplier at an error of {at}: {who}."
     if pair.no_multiplier == "too far apart":
         return "No data multiplier: the lines are more than a trillion times the data apart."
     one, two = (

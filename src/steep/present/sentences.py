@@ -45,13 +45,13 @@ def answer(
     the farthest are."""
     fit = _fit(subject)
     how = numbers.forecast_scale(forecast, fit)
-    carried_on = forecast.outcome == "not a power law" and bool(fit is None or fit.draws)
-    if forecast.outcome != "ok" and not carried_on:
-        return f"No forecast: {_outcome(forecast.outcome, fit)}"
+    none = "" if forecast.outcome == "ok" else f"No forecast: {_outcome(forecast.outcome, fit)}"
+    if none and (forecast.outcome != "not a power law" or not forecast.at):
+        return none
     parts = _at_phrases(forecast, how, numbers.largest_measured(fit), asked)
     parts += [target_phrase(t, how, forecast.unit) for t in forecast.targets]
-    if forecast.outcome != "ok":
-        parts.append(f"no law stands behind this: {_outcome(forecast.outcome, fit)}")
+    if none:  # before any number
+        return f"{none}; the last points are extended: {'; '.join(parts)}"
     if parts:
         return "; ".join(parts)
     return slope_sentence(fit) if fit is not None else "Nothing was asked of this fit"
@@ -123,14 +123,24 @@ def untold_phrase(goal: str, outcome: str, samples: Interval, unreachable: float
 
 def _outcome(outcome: str, fit: Fit | None) -> str:
     reasons = {
-        "too few points": "too few sizes were measured to fit a law",
+        "too few points": "these sizes are too few to fit a law",
         "not a power law": "the error does not fall as a power law of the data",
         "not converged": "no law's fit converged",
         "bound hit": "every law's fit ended at a bound of its parameters",
     }
     if fit is not None and fit.beta_g_reason and outcome == "not a power law":
-        return f"{fit.beta_g_reason}{_turns(fit)}"
+        return f"{fit.beta_g_reason}{_turns(fit)}, so no law was fitted"
     return reasons.get(outcome, outcome)
+
+
+def few_sizes(count: int) -> str:
+    """What ``count`` different sizes cannot show, '' where they are enough for a fit."""
+    sizes = "1 size is" if count == 1 else f"{count} sizes are"
+    if count < 3:
+        return f"{sizes} too few to fit a law; at least three are needed."
+    if count == 3:
+        return f"{sizes} too few to test a law; the intervals rest on prior assumptions."
+    return ""
 
 
 def _turns(fit: Fit) -> str:
@@ -140,7 +150,7 @@ def _turns(fit: Fit) -> str:
     how, lowest = numbers.fit_scale(fit), min(fit.used, key=lambda p: p.error)
     told = dict.fromkeys(sorted((fit.used[0], lowest, fit.used[-1]), key=lambda p: p.samples))
     errors = [f"{numbers.measured(p.error, how)} at {numbers.exact(p.samples)}" for p in told]
-    return f": {', '.join(errors)} {fit.unit}"
+    return f" ({', '.join(errors)} {fit.unit})"
 
 
 # ---------------------------------------------------------------- the fit
@@ -148,6 +158,8 @@ def _turns(fit: Fit) -> str:
 
 def slope_sentence(fit: Fit) -> str:
     """beta_g and what twice the data brings, or why it is not measured."""
+    if fit.outcome == "not a power law":
+        return f"No exponent: {_outcome(fit.outcome, fit)}"
     if fit.beta_g is None or fit.beta_g.value is None:
         return f"beta_g is not measured: {fit.beta_g_reason or _outcome(fit.outcome, fit)}"
     return f"beta_g = {numbers.interval(fit.beta_g)}: {_doubling(fit.beta_g)}"
@@ -172,7 +184,9 @@ def fit_lines(fit: Fit) -> list[str]:
 
 
 def weights_sentence(fit: Fit) -> str:
-    """Which laws carry the evidence."""
+    """Which laws carry the evidence, '' where the points are too few for any."""
+    if len(fit.used) <= 3:
+        return ""
     heavy = [law for law in fit.laws if law.weight >= 0.005]
     weights = ", ".join(f"{law.law} {numbers.share(law.weight)}" for law in heavy)
     return f"Evidence among the laws: {weights}"

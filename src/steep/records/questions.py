@@ -59,7 +59,10 @@ class Pair:
     extrapolates: bool = False
     """The multiplier is of an error that was not measured on both curves."""
     no_multiplier: str = ""
-    """Why there is none: 'an error does not fall', 'too far apart' or 'mixed units'."""
+    """Why there is none: 'an error does not fall', 'too far apart', 'mixed units' or 'out of
+    reach'."""
+    unreached: tuple[str, ...] = ()
+    """The curves whose forecast does not reach the error that was asked for."""
     crossing: Crossing | None = None
     sentences: tuple[str, ...] = ()
     """Verdict, multiplier and crossing in words, then what to hold against them."""

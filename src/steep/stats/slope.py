@@ -20,7 +20,7 @@ DRAWS = 400
 LIKELY, SURE = 2 / 3, 0.95
 """Probability from which on a curve falls: of the line through its points, of its two ends."""
 RISES = "the error rises with more samples"
-FLAT = "the points do not show that the error falls with more samples"
+FLAT = "the points show no significant decrease"
 
 
 @dataclass(frozen=True)
@@ -74,4 +74,4 @@ def no_fall(line: Slope, log_error: Array, scale: Array, df: float) -> str:
     below = float(np.mean(stdtr(df, (first - last) / (2**0.5 * scale))))
     if line.falls >= LIKELY or (below >= SURE and last - lowest < 0.5 * (first - lowest)):
         return ""
-    return RISES if line.falls <= 1 - LIKELY else FLAT
+    return RISES if line.falls <= 1 - SURE else FLAT

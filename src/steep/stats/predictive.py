@@ -1,0 +1,58 @@
+"""What a fit's draws expect at any size, discrepancy included, and where they reach an error."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from steep.laws.law import Array
+from steep.records import Fit
+from steep.stats.draws import joined, log_curves
+from steep.stats.inverse import FARTHEST, meets
+from steep.stats.noise import Noise, departures, noise_model
+
+
+def curve_draws(fit: Fit, log_samples: Array) -> Array:
+    """Draws of the expected log error at log m (places,), (draws, places): what a question of one's
+    own can be asked of. ValueError for a fit without draws."""
+    if not fit.draws or fit.reference is None:
+        raise ValueError(f"nothing to predict from: {fit.outcome}")
+    return expected(fit, log_samples - np.log(fit.reference))[0].T
+
+
+def noise_of(fit: Fit) -> Noise:
+    """The noise that the draws were made with."""
+    within = (fit.noise.replicate or 0.0) ** 2 * fit.noise.replicate_df
+    widened = np.array(fit.widened) if fit.widened else 1.0
+    return noise_model(fit.used, within, fit.noise.replicate_df, widened)
+
+
+def expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
+    """Each draw's log error, departure included, given the points, and its variance.
+
+    Both (sizes, draws). Among the points a draw follows them. Beyond, it leaves with their slope
+    and returns to its law's.
+    """
+    used, noise = fit.used, noise_of(fit)
+    at = np.log([p.samples / used[-1].samples for p in used])
+    residual = np.log([p.error for p in used])[:, None] - log_curves(fit.draws, at)
+    structure = joined(fit.draws, "structure").astype(int)
+    sigma2 = joined(fit.draws, "scale") ** 2 / noise.fresh[structure]
+    to_places = departures(noise, at[:, None], log_ratio)
+    own = departures(noise, log_ratio, log_ratio)
+    centre = log_curves(fit.draws, log_ratio)
+    variance = np.zeros_like(centre)
+    for j in np.unique(structure):
+        mine, whiten = structure == j, noise.whiten[j]
+        near = whiten @ to_places[j]
+        left = own[j] - np.sum(near**2, axis=0)
+        left += (1.0 - whiten.sum(axis=1) @ near) ** 2 / noise.information[j]
+        centre[:, mine] += near.T @ (whiten @ residual[:, mine])
+        variance[:, mine] = np.maximum(left, 0.0)[:, None] * sigma2[mine]
+    return centre, variance
+
+
+def crossings(fit: Fit, error: float) -> Array:
+    """Per draw, log samples at which its curve falls to ``error``; inf: never."""
+    assert fit.reference is not None
+    log_m = np.log(fit.reference) + np.linspace(np.log(1e-4), np.log(FARTHEST * 1e6), 400)
+    return meets(curve_draws(fit, log_m), log_m, error, fit.used[0].samples)
