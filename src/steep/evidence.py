@@ -65,6 +65,9 @@ class Search:
     """(what, its values, whether every model size keeps to one of them)."""
     validation_se: float | None = None
     """Relative, at the largest shard."""
+    single: float | None = None
+    """Samples of the largest shard where it was held out and so has one model, which no search
+    chose."""
     overfit: float | None = None
     """Training error over validation error of the best fit at the largest shard."""
 
@@ -77,7 +80,7 @@ class Search:
                 "too small or badly tuned there.",
                 "Train a larger model at the largest size: if it is no better, it is the floor.",
             )
-        largest = max(p.best.samples for p in self.ladder)
+        largest = max((p.best.samples for p in self.ladder), default=0.0)
         if self.too_small or any(
             p.edge == "high" and not p.plateau for p in self.ladder if p.best.samples == largest
         ):
@@ -105,6 +108,14 @@ class Search:
                 "the model does not fit even what it saw.",
                 "Train longer, with larger models or other learning rates, at the largest shard.",
             )
+        if self.single is not None:
+            return (
+                "floor, capacity or tuning",
+                "The largest shard was trained with one model only, foretold from the others: a "
+                "floor of the data and a poor choice look alike there.",
+                "Grow the data and extend the study beyond it (--extend): then that shard is "
+                "searched, too.",
+            )
         return (
             "floor",
             "Larger models were no better and no optimum is at an edge: an irreducible error is "
@@ -114,10 +125,12 @@ class Search:
 
 
 def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -> Search:
-    """What best fits (without held-out shards) and all measurements of a study show."""
+    """What best fits and all measurements of a study show. Of a held-out shard, where one model was
+    trained, how that ended and what it measured, and nothing of ladders and grids."""
     best_fits = sorted(best_fits, key=lambda b: (b.samples, b.permutation))
+    searched = [b for b in best_fits if not b.held_out]
     ended = [m for m in measurements if m.status not in (Status.PLANNED, Status.RUNNING)]
-    places = tuple(Place(b, b.edge, b.plateau) for b in best_fits)
+    places = tuple(Place(b, b.edge, b.plateau) for b in searched)
     runs = [(b, _of(b, ended)) for b in best_fits]
     return Search(
         points=tuple(_point(b) for b in best_fits if not b.best.capped),
@@ -127,13 +140,14 @@ def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -
         trials=len(ended),
         ladder=places,
         too_small=_too_small(places),
-        grids=tuple(g for b in best_fits for g in _edges(b)),
-        inconsistent=tuple(_inconsistent(best_fits)),
+        grids=tuple(g for b in searched for g in _edges(b)),
+        inconsistent=tuple(_inconsistent(searched)),
         capped=tuple(b for b in best_fits if b.best.capped),
         improving=tuple((b, gain) for b, found in runs if (gain := _gain(found)) > IMPROVING),
         lost=tuple(_lost(best_fits, ended)),
         mixed=tuple(_mixed(ended)),
         validation_se=_validation_se(best_fits),
+        single=best_fits[-1].samples if best_fits and best_fits[-1].held_out else None,
         overfit=_overfit(runs[-1][1]) if runs else None,
     )
 
