@@ -402,13 +402,15 @@ def _confront(
         return replace(registered, remark=told if mine else "")
     at, error = registered.forecast, found.score
     tests = [m.test_error for m in mine if m.test_error is not None]
+    inside: bool | None = at.lower <= error <= at.upper
+    if found.capped and error >= at.lower:  # it may be lower still
+        inside = None
     return replace(
         registered,
         error=error,
         parameters=found.parameters,
         test_error=float(np.median(tests)) if tests else None,
-        # one that still improved at the cap is only an upper bound
-        inside=None if found.capped else at.lower <= error <= at.upper,
+        inside=inside,
         remark="capped: an upper bound" if found.capped else "",
     )
 

@@ -16,9 +16,11 @@ All trials of one draw of the data make one surface (``response.py``); of each s
   a point of the learning curve weighs by.
 
 A held-out shard is measured with one model, whose size and hyperparameters were predicted from the
-other shards, so it has no optimum of its own; but the surface extends to it. There its score is
-compared with the lowest error over all that the study tried anywhere: its standard error then
-contains the seeds, the regret of the prediction, and that its score had no search to be lucky in.
+other shards: it has no optimum of its own, and no search to be lucky in. The surface extends to it
+and tells by how much that model may be worse than the best of all that the study tried anywhere.
+The standard error of its score is this regret, less what the other shards' scores lie above their
+best, and the noise of its seeds. That the score agrees or disagrees with the other shards does not
+enter: a measurement must not weigh less for being a surprise.
 """
 
 from __future__ import annotations
@@ -173,8 +175,7 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
     known = {m.trial.size: float(m.parameters or 0) for m in measurements if scored(m)}
     random = np.random.default_rng(0)
     draws = [_of_shard(surface, cells, i, tried[i], random) for i in range(len(fitted))]
-    searched = [not b.held_out for b in fitted]
-    score_se = _score_se([log(b.best.score) for b in fitted], draws, searched)
+    score_se = _score_se(fitted, cells, draws)
     curves = []
     for i, b in enumerate(fitted):
         mine = [cell for shard, cell in cells if shard == i]
@@ -197,12 +198,22 @@ def _of_shard(
 
 
 def _score_se(
-    scores: Sequence[float], draws: Sequence[Array], searched: Sequence[bool]
+    fitted: Sequence[BestFit], cells: Sequence[tuple[int, Cell]], draws: Sequence[Array]
 ) -> list[float]:
-    """``scores`` in logs. What they have in common is that of the shards that were ``searched``."""
-    off = [score - d.min(axis=1) for score, d in zip(scores, draws, strict=True)]
-    common = np.mean([gap.mean() for gap, alike in zip(off, searched, strict=True) if alike])
-    return [_told(float(np.sqrt(((gap - common) ** 2).mean()))) for gap in off]
+    """Of each shard's log score; ``draws`` (draws, cells of the shard) of log error."""
+    off = [log(b.best.score) - d.min(axis=1) for b, d in zip(fitted, draws, strict=True)]
+    searched = [gap.mean() for b, gap in zip(fitted, off, strict=True) if not b.held_out]
+    common = float(np.mean(searched))
+    found = []
+    for i, (b, gap) in enumerate(zip(fitted, off, strict=True)):
+        seeds = 0.0
+        if b.held_out:
+            mine = [cell for shard, cell in cells if shard == i]
+            chosen = mine.index(Cell(b.best.size, b.best.hyperparameters))
+            gap = draws[i][:, chosen] - draws[i].min(axis=1)
+            seeds = (b.seed_se or 0.0) / b.best.score
+        found.append(_told(float(np.sqrt(((gap - common) ** 2).mean() + seeds**2))))
+    return found
 
 
 def _told(value: float) -> float:
