@@ -29,6 +29,7 @@ from steep.records import (
     Confrontation,
     Finding,
     Measurement,
+    Point,
     Shard,
     Status,
     Trial,
@@ -233,12 +234,23 @@ def test_a_near_miss_is_a_warning_and_a_hit_is_none() -> None:
     assert found.severity == "warning"
 
 
-def test_a_curve_that_flattens_at_a_held_out_shard_is_not_called_a_floor() -> None:
+def test_a_curve_that_flattens_at_a_held_out_shard_alone_is_not_called_a_floor() -> None:
     """One model was trained there: it may as well be a poor one."""
-    found = flagged(*confronted(1.2, noise=0.003))
-    (kind,) = [k for k in found if k.startswith("bend")]
-    assert kind == "bend: floor, capacity or tuning"
-    assert "one model only" in found[kind].evidence
+    analysis, done = confronted()
+
+    def kinds(errors: list[float]) -> set[str]:
+        curve = [
+            Point(125.0 * 2**k, e, 0.005, held_out=k == len(errors) - 1)
+            for k, e in enumerate(errors)
+        ]
+        found = diagnose(curve, best_fits=analysis.best_fits, measurements=done)
+        return {f.kind for f in found if f.kind.startswith("bend")}
+
+    straight = [2.0 ** (-0.3 * k) for k in range(9)]
+    assert kinds(straight) == set()
+    late = [*straight[:-2], 1.05 * straight[-2], 1.2 * straight[-1]]
+    assert kinds(late) == {"bend: floor, capacity or tuning"}
+    assert kinds([e + 0.1 for e in straight]) == {"bend: floor"}
 
 
 # ---------------------------------------------------------------- not all of it measured

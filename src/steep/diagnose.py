@@ -400,7 +400,12 @@ def _bend(about: _About, search: Search) -> list[Finding]:
         evidence = f"The local slope steepens {slopes} along the curve."
         step = "The smallest sizes may lie in the small-data region: give the best-guess error."
         return [Finding("small-data", NOTE, "the small sizes", evidence, step)]
-    cause, reasons, step = search.cause_of_bend()
+    at_held_out = False
+    if about.points[-1].held_out:
+        known = None if about.known is None else about.known[:-1]
+        before = trend.bend(about.x[:-1], about.y[:-1], known)
+        at_held_out = before is None or before.p > LIKELY or before.t < 0
+    cause, reasons, step = search.cause_of_bend(at_held_out)
     evidence = f"The local slope flattens {slopes}. {reasons}"
     severity = SERIOUS if cause in ("capacity", "tuning") and found.p < SURE else WARNING
     return [Finding(f"bend: {cause}", severity, "the large sizes", evidence, step)]

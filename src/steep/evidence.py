@@ -65,14 +65,12 @@ class Search:
     """(what, its values, whether every model size keeps to one of them)."""
     validation_se: float | None = None
     """Relative, at the largest shard."""
-    single: float | None = None
-    """Samples of the largest shard where it was held out and so has one model, which no search
-    chose."""
     overfit: float | None = None
     """Training error over validation error of the best fit at the largest shard."""
 
-    def cause_of_bend(self) -> tuple[str, str, str]:
-        """(cause, reasons, next step) of a curve that flattens at large sizes."""
+    def cause_of_bend(self, held_out: bool = False) -> tuple[str, str, str]:
+        """(cause, reasons, next step) of a curve that flattens at large sizes; ``held_out``: at a
+        held-out shard alone, where one model was trained and no search chose it."""
         if not self.shards:
             return (
                 "floor or capacity",
@@ -108,13 +106,12 @@ class Search:
                 "the model does not fit even what it saw.",
                 "Train longer, with larger models or other learning rates, at the largest shard.",
             )
-        if self.single is not None:
+        if held_out:
             return (
                 "floor, capacity or tuning",
-                "The largest shard was trained with one model only, foretold from the others: a "
-                "floor of the data and a poor choice look alike there.",
-                "Grow the data and extend the study beyond it (--extend): then that shard is "
-                "searched, too.",
+                "It does so at the held-out shard alone, where one model was trained: a floor of "
+                "the data and a poor choice of size or hyperparameters look alike there.",
+                "Extend the study beyond it with more data (--extend): it is searched then.",
             )
         return (
             "floor",
@@ -147,7 +144,6 @@ def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -
         lost=tuple(_lost(best_fits, ended)),
         mixed=tuple(_mixed(ended)),
         validation_se=_validation_se(best_fits),
-        single=best_fits[-1].samples if best_fits and best_fits[-1].held_out else None,
         overfit=_overfit(runs[-1][1]) if runs else None,
     )
 
