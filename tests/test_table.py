@@ -381,6 +381,15 @@ def test_held_out_and_unfinished_rows_are_left_out(tmp_path: Path) -> None:
     assert "Trials that did not complete are left out (line 4)." in found.notes
 
 
+def test_a_studys_best_fits_say_which_rows_its_fit_used(tmp_path: Path) -> None:
+    """A held-out shard that is measured is a point, one that is not waits; a capped one is not."""
+    text = "samples,error,held_out,used\n100,0.5,False,True\n200,0.4,False,False\n"
+    found = read(written(tmp_path, text + "400,0.3,True,True\n800,0.2,True,False\n"))
+    assert only(found).columns["samples"] == [100, 400]
+    assert "Held-out rows are left out (line 5)." in found.notes
+    assert "Rows that the study's fit did not use are left out (line 3)." in found.notes
+
+
 def test_the_state_of_a_run_is_known_from_that_of_a_country(tmp_path: Path) -> None:
     text = "Name,State,n_train,val_error\na,finished,100,0.5\nb,crashed,200,0.4\nc,running,400,1\n"
     found = read(written(tmp_path, text))

@@ -14,9 +14,9 @@ import numpy as np
 from steep.domains.contract import Scores
 from steep.fit import fit, fit_size_law, points_of
 from steep.forecast import forecast, without_compute
+from steep.present import numbers
 from steep.records import (
     Analysis,
-    At,
     BestFit,
     Candidate,
     Confrontation,
@@ -30,17 +30,18 @@ from steep.records import (
     Settings,
     Shard,
     SizeLaw,
+    Status,
     Trial,
     settings,
 )
-from steep.select import Paired, select
+from steep.select import Paired, candidates, select
 from steep.spec import Spec
 from steep.stats.searched import with_size_curves
 
 FACTORS = (2.0, 4.0, 10.0)
-"""How far beyond the largest fitted shard a study forecasts unless asked."""
+"""Times the data at hand: where a study forecasts unless asked."""
 NEAR = 0.01
-"""A factor this near to a held-out size is not told a second time."""
+"""A factor this near to the size of a held-out shard that waits is not told a second time."""
 
 Items = Callable[[str], Mapping[str, np.ndarray] | None]
 """Trial id -> the per-item validation sums and counts of its best step."""
@@ -68,6 +69,7 @@ def analyse(
     registered: Sequence[Confrontation] = (),
     *,
     at: Sequence[float] = (),
+    times: Sequence[float] = (),
     targets: Sequence[float] = (),
     level: float = 0.9,
     provenance: Settings = (),
@@ -75,14 +77,18 @@ def analyse(
 ) -> Analysis:
     """Best-fit models, curves of every metric, size laws, forecasts and their confrontations.
 
-    ``at`` are sizes m beyond the default factors; ``targets`` errors, asked of every metric on V;
-    ``paired`` standard errors known already, in place of ``items``."""
+    A held-out shard is a point of every curve as soon as its model has all seeds; its registered
+    forecast stays as it was. ``at`` are sizes m beyond the default factors, ``times`` multiples of
+    the data at hand; ``targets`` errors, asked of every metric on V; ``paired`` standard errors
+    known already, in place of ``items``."""
     paired = paired or paired_by(facts, items)
     best_fits = select(measurements, facts.shards, seeds=facts.spec.search.seeds, paired=paired)
     best_fits = with_size_curves(best_fits, measurements)
     laws = size_laws(best_fits, level)
-    curves = _curves(facts, best_fits, measurements, laws, at, targets, level)
-    confronted = tuple(_confront(c, best_fits) for c in registered)
+    curves = _curves(facts, best_fits, measurements, laws, at, times, targets, level)
+    confronted = tuple(_confront(c, measurements, facts.spec.search.seeds) for c in registered)
+    notes = _held_out_notes(facts, curves, confronted)
+    curves = tuple(replace(c, fit=replace(c.fit, notes=(*c.fit.notes, *notes))) for c in curves)
     return Analysis(
         facts.spec.study,
         facts.spec.domain.name,
@@ -145,10 +151,12 @@ def paired_by(facts: Facts, items: Items) -> Paired:
 
 
 def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[str, SizeLaw], ...]:
-    """The size law by each definition of the best-fit size, held-out shards left out.
+    """The size law by each definition of the best-fit size.
 
-    A plateau has no optimum: there the lowest score's size is an accident of noise, so its edge
-    is 'high' (the optimum could be any larger size) in the law of lowest scores."""
+    A held-out shard has no part in it: one size was trained there, chosen by this very law or by
+    the largest searched shard, and a single size has no optimum. A plateau has none either: there
+    the lowest score's size is an accident of noise, so its edge is 'high' (the optimum could be any
+    larger size) in the law of lowest scores."""
     fitted = [b for b in best_fits if not b.held_out]
 
     def law(which: str, count: str) -> SizeLaw:
@@ -212,16 +220,18 @@ def _curves(
     measurements: Sequence[Measurement],
     laws: Sequence[tuple[str, SizeLaw]],
     at: Sequence[float],
+    times: Sequence[float],
     targets: Sequence[float],
     level: float,
 ) -> tuple[Curve, ...]:
     """The selection metric on V, on the test part, then every other metric of the same models."""
-    fitted = [b for b in best_fits if not b.held_out]
-    largest = max((b.samples for b in fitted), default=0.0)
-    held = {s.samples for s in facts.shards if s.held_out}
-    usual = {largest * f for f in FACTORS} if fitted else set()
-    usual = {m for m in usual if all(abs(m / known - 1) > NEAR for known in held)}
-    places = sorted(usual | set(at) | held)
+    fitted = [b for b in best_fits if not b.waits]
+    at_hand = max((b.samples for b in fitted), default=0.0)
+    waiting = {s.samples for s in facts.shards if s.held_out} - {b.samples for b in fitted}
+    usual = {at_hand * f for f in FACTORS} if fitted else set()
+    usual = {m for m in usual if all(abs(m / held - 1) > NEAR for held in waiting)}
+    asked = {*at, *(at_hand * factor for factor in times if fitted)}
+    places = sorted(usual | asked | waiting)
     compute = compute_of(facts, fitted, measurements)
 
     def curve(metric: str, part: str, points: Sequence[Point], goals: Sequence[float]) -> Curve:
@@ -236,7 +246,7 @@ def _curves(
         )
         return Curve(metric, part, law, _forecast(law, places, goals, laws, compute))
 
-    points = points_of(best_fits)
+    points = _single_draws_widened(points_of(best_fits))
     found = [curve(facts.metric, "validation", points, targets)]
     tested = [
         replace(p, error=b.test_error)
@@ -255,6 +265,29 @@ def _curves(
             ]
             found.append(curve(metric, "validation", others, targets))
     return tuple(found)
+
+
+def _single_draws_widened(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Points (one a draw and size) in which what draws of the data differ by is part of a held-out
+    one's standard error: it is measured on the first draw alone, where others are means over draws.
+
+    The variance between draws of one size, beyond the noise of their scores, is pooled over sizes;
+    draws of large shards differ by less, so this is rather too wide."""
+    apart, freedom = 0.0, 0
+    for samples in {p.samples for p in points if p.used and not p.held_out}:
+        same = [p for p in points if p.used and p.samples == samples]
+        if len(same) > 1 and all(p.se_log for p in same):
+            logs = np.log([p.error for p in same])
+            noise = float(np.mean([(p.se_log or 0.0) ** 2 for p in same]))
+            apart += float(((logs - logs.mean()) ** 2).sum()) - (len(same) - 1) * noise
+            freedom += len(same) - 1
+    variance = max(apart / freedom, 0.0) if freedom else 0.0
+    return tuple(
+        replace(p, se_log=float(np.hypot(p.se_log, variance**0.5)))
+        if p.held_out and p.se_log and variance
+        else p
+        for p in points
+    )
 
 
 def _forecast(
@@ -284,7 +317,7 @@ def compute_of(
     """(training FLOPs per parameter and unit, passes over the data) of the largest best fit."""
     if not fitted:
         return None
-    last = max(fitted, key=lambda b: b.samples)
+    last = max(fitted, key=lambda b: b.samples)  # a held-out one, too: so long it was trained
     size = facts.sizes.get(last.adequate.size)
     seen = [
         m.samples_seen / m.trial.samples
@@ -353,21 +386,61 @@ def held_out_trials(confrontations: Sequence[Confrontation], facts: Facts) -> li
     ]
 
 
-def _confront(registered: Confrontation, best_fits: Sequence[BestFit]) -> Confrontation:
-    """The forecast beside the truth, where that is known by now. A shard that was held out stays
-    a truth after the study has grown beyond it."""
-    for found in best_fits:
-        if found.permutation == 0 and found.samples == registered.samples:
-            at: At = registered.forecast
-            error = found.best.score
-            return replace(
-                registered,
-                error=error,
-                parameters=found.best.parameters,
-                test_error=found.test_error,
-                inside=at.lower <= error <= at.upper,
+def _confront(
+    registered: Confrontation, measurements: Sequence[Measurement], seeds: int
+) -> Confrontation:
+    """The forecast beside the truth, where that is known by now: of the model that was trained to
+    meet it, which a study that has grown beyond the shard still holds."""
+    key = (0, registered.samples, registered.size, registered.hyperparameters)
+    mine = [m for m in measurements if m.trial.candidate == key]
+    found = next(iter(candidates(mine)), None)
+    diverged = sum(m.status is Status.DIVERGED for m in mine)
+    ended = diverged + (0 if found is None else len(found.seeds))
+    if found is None or ended < seeds:
+        told = f"{ended} of {seeds} seeds so far" if ended < seeds else ""
+        told = ", ".join(filter(None, [told, f"{diverged} diverged" if diverged else ""]))
+        return replace(registered, remark=told if mine else "")
+    at, error = registered.forecast, found.score
+    tests = [m.test_error for m in mine if m.test_error is not None]
+    inside: bool | None = at.lower <= error <= at.upper
+    if found.capped and error >= at.lower:  # it may be lower still
+        inside = None
+    return replace(
+        registered,
+        error=error,
+        parameters=found.parameters,
+        test_error=float(np.median(tests)) if tests else None,
+        inside=inside,
+        remark="capped: an upper bound" if found.capped else "",
+    )
+
+
+def _held_out_notes(
+    facts: Facts, curves: Sequence[Curve], confronted: Sequence[Confrontation]
+) -> tuple[str, ...]:
+    """What the fits stand on where there are held-out shards: those they contain, and the others
+    with the reason."""
+    held = sorted({s.samples for s in facts.shards if s.held_out})
+    used = {p.samples for p in curves[0].fit.used}
+    within = [numbers.exact(m) for m in held if m in used]
+    if not held or not used:
+        return ()
+    notes = []
+    if within:
+        ends = " to ".join(numbers.exact(m) for m in (min(used), max(used)))
+        now = "it is measured" if len(within) == 1 else "they are measured"
+        notes.append(
+            f"Fitted to {ends} {facts.unit}, the held-out {' and '.join(within)} included, now "
+            f"that {now}."
+        )
+    why = {c.samples: c.remark for c in confronted}
+    for m in held:
+        if m not in used:
+            reason = why.get(m) or "not measured yet"
+            notes.append(
+                f"The held-out {numbers.exact(m)} {facts.unit} are not in the fit: {reason}."
             )
-    return registered
+    return tuple(notes)
 
 
 def beta_g(analysis: Analysis) -> Interval | None:

@@ -164,7 +164,7 @@ def forecasts_of(
     found = []
     for curve in fits_of(source, level):
         fit = curve.fit
-        places = [place.samples(fit.reference) for place in asked]
+        places = [place.samples(fit.at_hand) for place in asked]
         wanted = [p for p in places if p is not None]
         sought = [error_asked(goal, fit) for goal in goals]
         law = size_law_of(fit.used, level)
@@ -239,16 +239,19 @@ def _of_study(
     source: Source, asked: Sequence[Place], goals: Sequence[Goal], level: float
 ) -> list[ForecastCurve]:
     """A study's own forecasts carry model size and compute beside the error."""
-    study = source.study()
-    fitted = [s.samples for s in study.shards if not s.held_out]
-    wanted = tuple(p for place in asked if (p := place.samples(max(fitted))) is not None)
-    analysis = study.analyse(at=wanted, targets=[goal.value for goal in goals], level=level)
+    analysis = source.study().analyse(
+        at=[place.value for place in asked if not place.relative],
+        times=[place.value for place in asked if place.relative],
+        targets=[goal.value for goal in goals],
+        level=level,
+    )
     if not analysis.curves:
         return []
     notes = _about_sizes(dict(analysis.size_laws)["smallest adequate"])
     c = asked_about(analysis.curves, goals)
     made = replace(c.forecast, notes=(*c.forecast.notes, *notes))
-    return [ForecastCurve(f"{c.metric} ({c.part})", c.fit, made, notes, wanted)]
+    wanted = [p for place in asked if (p := place.samples(c.fit.at_hand)) is not None]
+    return [ForecastCurve(f"{c.metric} ({c.part})", c.fit, made, notes, tuple(wanted))]
 
 
 # ---------------------------------------------------------------- questions asked of fits
@@ -257,7 +260,9 @@ def _of_study(
 def findings_of(source: Source) -> list[DiagnosedCurve]:
     """Findings about a study, or about each curve of a table."""
     if source.is_study:
-        return [DiagnosedCurve(Path(source.path).name, source.study().analyse().findings)]
+        analysis = source.study().analyse()
+        notes = analysis.curves[0].fit.notes if analysis.curves else ()
+        return [DiagnosedCurve(Path(source.path).name, analysis.findings, notes)]
     from steep.diagnose import diagnose
 
     items, found = source.validation_items, fits_of(source)

@@ -22,7 +22,7 @@ from steep.laws.law import Array
 from steep.present import numbers
 from steep.present.numbers import relative
 from steep.present.sentences import few_sizes
-from steep.records import BestFit, Finding, Fit, Measurement, Point
+from steep.records import BestFit, Confrontation, Finding, Fit, Measurement, Point
 from steep.searches import NOTE, SERIOUS, WARNING, faults
 from steep.stats import trend
 from steep.stats.curve import curve_from_columns, curve_from_points
@@ -50,6 +50,7 @@ def diagnose(
     fit: Fit | None = None,
     best_fits: Iterable[BestFit] = (),
     measurements: Iterable[Measurement] = (),
+    confrontations: Iterable[Confrontation] = (),
     frame: pd.DataFrame | None = None,
     x: str = "samples",
     y: str = "error",
@@ -58,15 +59,16 @@ def diagnose(
     """Findings about a curve and the search behind it, the most serious first.
 
     Give a fit, a table with columns ``x`` and ``y`` (and ``se``), or points; a study's best-fit
-    models and measurements add what only they show. With best fits alone their scores are the
-    curve. ``validation_items``: on how many items each error was measured, where nothing better
-    tells the noise of the validation set; for error rates. Deterministic.
+    models and measurements add what only they show, and its ``confrontations`` which forecasts of
+    held-out shards missed. With best fits alone their scores are the curve. ``validation_items``:
+    on how many items each error was measured, where nothing better tells the noise of the
+    validation set; for error rates. Deterministic.
 
     Raises ValueError for ``validation_items`` below 1, or with errors that are no rate.
     """
     best_fits, measurements = tuple(best_fits), tuple(measurements)
     given = next((c for c in (fit, curve, frame) if c is not None), None)
-    search = examine([b for b in best_fits if not b.held_out], measurements)
+    search = examine([b for b in best_fits if not b.waits], measurements)
     about = _curve(given, search, x, y)
     if validation_items is not None:
         _counts(about, validation_items)
@@ -74,7 +76,10 @@ def diagnose(
     if mixed:  # what they differ by is no noise
         about = replace(about, known=None)
     rises = _rises(about)
-    findings = [*_outcome(about), *_off_trend(about), *mixed, *rises]
+    missed = _missed(about, confrontations)
+    # that a point is off the trend and that its forecast missed it are one and the same
+    off = [f for f in _off_trend(about) if f.where not in {m.where for m in missed}]
+    findings = [*_outcome(about), *missed, *off, *mixed, *rises]
     if not rises:  # else a turn would pass for noise, for a floor or for small data
         findings += [*_noise(about), *_bend(about, search)]
     findings += [*_validation(about, search, validation_items), *_replication(about, search)]
@@ -148,6 +153,37 @@ def _outcome(about: _About) -> list[Finding]:
         evidence = few_sizes(len(about.points))
         return [Finding("few points", SERIOUS, "the curve", evidence, "Measure smaller shards.")]
     return []
+
+
+def _missed(about: _About, confrontations: Iterable[Confrontation]) -> list[Finding]:
+    """Held-out shards whose registered forecast did not hold what was measured there."""
+    found = []
+    for c in confrontations:
+        if c.inside is not False or c.error is None:
+            continue
+        at, above = c.forecast, c.error > c.forecast.upper
+        end, side = (at.upper, "above") if above else (at.lower, "below")
+        how = numbers.scale(
+            about.metric, max([c.error, at.error, *(p.error for p in about.points)])
+        )
+        beyond, apart = c.error / end, abs(float(np.log(end / at.error)))
+        far = beyond <= 0 or abs(float(np.log(beyond))) > apart
+        evidence = (
+            f"Measured {numbers.measured(c.error, how)}, forecast before training "
+            f"{numbers.estimate(at.error, at.lower, at.upper, how)}: "
+            f"{numbers.measured(abs(beyond - 1), numbers.PERCENT, 2)} {side} the interval. "
+            "What is forecast now stands on the measurement, with wider intervals for the miss."
+        )
+        step = (
+            "Does the curve bend there, or was one model foretold too small or badly tuned? More "
+            "data, and --extend, searches that shard and tells."
+            if above
+            else "Are the smaller shards searched well enough, and is V free of items of the "
+            "largest shard? If so, the curve falls faster than it did."
+        )
+        where = f"{numbers.exact(c.samples)} {about.unit}"
+        found.append(Finding("missed forecast", SERIOUS if far else WARNING, where, evidence, step))
+    return found
 
 
 def _off_trend(about: _About) -> list[Finding]:
@@ -365,7 +401,12 @@ def _bend(about: _About, search: Search) -> list[Finding]:
         evidence = f"The local slope steepens {slopes} along the curve."
         step = "The smallest sizes may lie in the small-data region: give the best-guess error."
         return [Finding("small-data", NOTE, "the small sizes", evidence, step)]
-    cause, reasons, step = search.cause_of_bend()
+    at_held_out = False
+    if about.points[-1].held_out:
+        known = None if about.known is None else about.known[:-1]
+        before = trend.bend(about.x[:-1], about.y[:-1], known)
+        at_held_out = before is None or before.p > LIKELY or before.t < 0
+    cause, reasons, step = search.cause_of_bend(at_held_out)
     evidence = f"The local slope flattens {slopes}. {reasons}"
     severity = SERIOUS if cause in ("capacity", "tuning") and found.p < SURE else WARNING
     return [Finding(f"bend: {cause}", severity, "the large sizes", evidence, step)]

@@ -68,8 +68,9 @@ class Search:
     overfit: float | None = None
     """Training error over validation error of the best fit at the largest shard."""
 
-    def cause_of_bend(self) -> tuple[str, str, str]:
-        """(cause, reasons, next step) of a curve that flattens at large sizes."""
+    def cause_of_bend(self, held_out: bool = False) -> tuple[str, str, str]:
+        """(cause, reasons, next step) of a curve that flattens at large sizes; ``held_out``: at a
+        held-out shard alone, where one model was trained and no search chose it."""
         if not self.shards:
             return (
                 "floor or capacity",
@@ -77,7 +78,7 @@ class Search:
                 "too small or badly tuned there.",
                 "Train a larger model at the largest size: if it is no better, it is the floor.",
             )
-        largest = max(p.best.samples for p in self.ladder)
+        largest = max((p.best.samples for p in self.ladder), default=0.0)
         if self.too_small or any(
             p.edge == "high" and not p.plateau for p in self.ladder if p.best.samples == largest
         ):
@@ -105,6 +106,13 @@ class Search:
                 "the model does not fit even what it saw.",
                 "Train longer, with larger models or other learning rates, at the largest shard.",
             )
+        if held_out:
+            return (
+                "floor, capacity or tuning",
+                "It does so at the held-out shard alone, where one model was trained: a floor of "
+                "the data and a poor choice of size or hyperparameters look alike there.",
+                "Extend the study beyond it with more data (--extend): it is searched then.",
+            )
         return (
             "floor",
             "Larger models were no better and no optimum is at an edge: an irreducible error is "
@@ -114,10 +122,12 @@ class Search:
 
 
 def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -> Search:
-    """What best fits (without held-out shards) and all measurements of a study show."""
+    """What best fits and all measurements of a study show. Of a held-out shard, where one model was
+    trained, how that ended and what it measured, and nothing of ladders and grids."""
     best_fits = sorted(best_fits, key=lambda b: (b.samples, b.permutation))
+    searched = [b for b in best_fits if not b.held_out]
     ended = [m for m in measurements if m.status not in (Status.PLANNED, Status.RUNNING)]
-    places = tuple(Place(b, b.edge, b.plateau) for b in best_fits)
+    places = tuple(Place(b, b.edge, b.plateau) for b in searched)
     runs = [(b, _of(b, ended)) for b in best_fits]
     return Search(
         points=tuple(_point(b) for b in best_fits if not b.best.capped),
@@ -127,8 +137,8 @@ def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -
         trials=len(ended),
         ladder=places,
         too_small=_too_small(places),
-        grids=tuple(g for b in best_fits for g in _edges(b)),
-        inconsistent=tuple(_inconsistent(best_fits)),
+        grids=tuple(g for b in searched for g in _edges(b)),
+        inconsistent=tuple(_inconsistent(searched)),
         capped=tuple(b for b in best_fits if b.best.capped),
         improving=tuple((b, gain) for b, found in runs if (gain := _gain(found)) > IMPROVING),
         lost=tuple(_lost(best_fits, ended)),

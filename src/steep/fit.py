@@ -13,7 +13,17 @@ from steep.laws import LAWS, Law
 from steep.laws.law import Array
 from steep.present import numbers
 from steep.present.sentences import few_sizes
-from steep.records import BestFit, Draws, Fit, Interval, LawFit, NoiseParts, Point, Region
+from steep.records import (
+    HELD_OUT,
+    BestFit,
+    Draws,
+    Fit,
+    Interval,
+    LawFit,
+    NoiseParts,
+    Point,
+    Region,
+)
 from steep.stats.curve import Curve, curve_from_columns, curve_from_points
 from steep.stats.draws import joined, regions
 from steep.stats.mixture import systematic
@@ -145,12 +155,13 @@ def fit(
 
 
 def points_of(best_fits: Iterable[BestFit]) -> tuple[Point, ...]:
-    """The best-fit models of a study as points; held-out and capped ones are kept but not used.
+    """The best-fit models of a study as points; capped ones are kept but not used, nor are held-out
+    ones before their model has all its seeds.
 
     Where the trials make a surface (``stats/searched.py``), it tells how far off a score may be."""
     points = []
     for best in best_fits:
-        reason = "held out" if best.held_out else "capped" if best.best.capped else ""
+        reason = HELD_OUT if best.waits else "capped" if best.best.capped else ""
         se = None if best.seed_se is None else best.seed_se / best.best.score
         if se is not None and best.size_curve is not None:
             se = best.size_curve.score_se
@@ -162,6 +173,7 @@ def points_of(best_fits: Iterable[BestFit]) -> tuple[Point, ...]:
                 parameters=float(best.best.parameters),
                 used=not reason,
                 reason=reason,
+                held_out=best.held_out,
             )
         )
     return tuple(points)

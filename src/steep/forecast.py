@@ -65,7 +65,7 @@ def forecast(
     """
     level = _level(fit, level)
     at = _positive(at).tolist()
-    if not fit.draws or fit.reference is None:
+    if not fit.draws or fit.reference is None or fit.at_hand is None:
         return Forecast(fit.outcome, level, caveat=fit.supports, unit=fit.unit, metric=fit.metric)
     cost = (epochs, flops_per_parameter_sample)
     errors = _errors(fit, np.array(at), level, single_run).tolist() if at else []
@@ -73,11 +73,11 @@ def forecast(
     for m, (lower, middle, upper) in zip(at, errors, strict=True):
         size = _sizes(size_law, np.log([m]), level)
         answers.append(
-            At(m, m / fit.reference, middle, lower, upper, size, _flops(size, m, m, m, *cost))
+            At(m, m / fit.at_hand, middle, lower, upper, size, _flops(size, m, m, m, *cost))
         )
     targets = tuple(samples_for(fit, t, level, size_law, *cost) for t in target)
-    factors = [a.factor for a in answers] + [t.factor for t in targets if t.factor is not None]
-    reach = max(factors, default=None)
+    farthest = [*at, *(t.samples for t in targets if t.samples is not None)]
+    reach = max(farthest) / fit.reference if farthest else None
     return Forecast(
         outcome=fit.outcome,
         level=level,
@@ -130,7 +130,7 @@ def samples_for(
     if not fit.draws or fit.reference is None or fit.outcome == "not a power law":
         return SamplesFor(error, fit.outcome, level=level)
     log_m = crossings(fit, error)
-    found = meeting(log_m, level, fit.used[0].samples, fit.reference)
+    found = meeting(log_m, level, fit.used[0].samples, fit.at_hand)
     m, lower, upper = found.samples.value, found.samples.lower, found.samples.upper
     answer = SamplesFor(
         error,
@@ -145,7 +145,7 @@ def samples_for(
     )
     if m is None:
         return answer
-    size = _sizes(size_law, log_m[reached(log_m, fit.reference)], level)
+    size = _sizes(size_law, log_m[reached(log_m, fit.at_hand)], level)
     flops = _flops(size, m, lower, upper, epochs, flops_per_parameter_sample)
     return replace(answer, parameters=size, flops=flops)
 

@@ -145,12 +145,19 @@ def steps(store: Store) -> tuple[StepCost, ...]:
 
 
 def register_forecasts(store: Store, known: Facts) -> list[Confrontation]:
-    """Write each held-out shard's forecast down before that shard is trained; once."""
+    """Write each held-out shard's forecast down before that shard is trained; once.
+
+    It is made from the searched shards alone, also where another held-out shard is measured by now:
+    what was registered together stands on the same."""
     told = {c.samples for c in registered(store)}
     held_out = [s for s in known.shards if s.held_out and s.permutation == 0]
     fresh = [s for s in held_out if s.samples not in told]
     if fresh:
-        found = analyse(known, store.measurements(), store.items)
+        searched = {(s.permutation, s.samples) for s in known.shards if not s.held_out}
+        done = [
+            m for m in store.measurements() if (m.trial.permutation, m.trial.samples) in searched
+        ]
+        found = analyse(known, done, store.items)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         for shard in fresh:
             made = confrontation(known, shard, found, LEVEL, now)
@@ -208,8 +215,9 @@ def concluded(
     )
     found = diagnose(
         fit=made.curves[0].fit if made.curves else None,
-        best_fits=made.best_fits,
+        best_fits=[b for b in made.best_fits if not b.waits],
         measurements=measurements,
+        confrontations=made.confrontations,
     )
     return with_findings(made, found)
 

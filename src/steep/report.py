@@ -118,6 +118,7 @@ def _facts(analysis: Analysis, measurements: Sequence[Measurement]) -> list[dict
         found = numbers.measured(met.error, how) if met.error is not None else "not yet measured"
         span = numbers.span(met.forecast.lower, met.forecast.upper, how)
         verdict = {True: ", inside", False: ", outside", None: ""}[met.inside]
+        verdict = verdict or (f", {met.remark}" if met.remark else "")
         place = f"{numbers.exact(met.samples)} {analysis.unit}"
         facts.append(_fact(f"Held out: {place}", found, f"forecast {span}{verdict}"))
     if measurements:

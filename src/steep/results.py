@@ -23,12 +23,16 @@ def result_files(analysis: Analysis) -> dict[str, str]:
 
 def best_fit_table(analysis: Analysis) -> pd.DataFrame:
     """One row per shard: its best-fit model. ``error`` is the selection metric on V, so that
-    this file is itself a learning curve that ``steep fit`` reads."""
+    this file is itself a learning curve that ``steep fit`` reads: of the rows that are ``used``,
+    the points of the study's own fit."""
     return pd.DataFrame([_best_fit_row(analysis, b) for b in analysis.best_fits])
 
 
 def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
     curve = b.size_curve
+    # a held-out shard has one size, and the others' U-curve at most: no minimum of its own
+    minimum = (None,) * 3 if curve is None or b.held_out else curve.minimum
+    points = analysis.curves[0].fit.used if analysis.curves else ()
     row = {
         "study": analysis.study,
         "domain": analysis.domain,
@@ -37,6 +41,7 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "samples": b.samples,
         "unit": b.unit,
         "held_out": b.held_out,
+        "used": any(p.samples == b.samples for p in points) and not b.best.capped and not b.waits,
         "metric": analysis.metric,
         "error": b.best.score,
         "error_se": b.seed_se,
@@ -50,9 +55,9 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "edge": b.edge,
         "adequate_edge": b.adequate_edge,
         "plateau": b.plateau,
-        "minimum_parameters": None if curve is None else curve.minimum[0],
-        "minimum_parameters_lower": None if curve is None else curve.minimum[1],
-        "minimum_parameters_upper": None if curve is None else curve.minimum[2],
+        "minimum_parameters": minimum[0],
+        "minimum_parameters_lower": minimum[1],
+        "minimum_parameters_upper": minimum[2],
         "leftover": None if curve is None else curve.leftover,
         "score_se": None if curve is None else curve.score_se,
         "flags": "; ".join(b.flags),

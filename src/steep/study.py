@@ -158,11 +158,20 @@ class Study:
             return ledger.trials(store, self.spec, self.cut)
 
     def analyse(
-        self, *, at: Sequence[float] = (), targets: Sequence[float] = (), level: float = 0.9
+        self,
+        *,
+        at: Sequence[float] = (),
+        times: Sequence[float] = (),
+        targets: Sequence[float] = (),
+        level: float = 0.9,
     ) -> Analysis:
-        """Best-fit models, fits, forecasts, confrontations and findings, from the store alone."""
+        """Best-fit models, fits, forecasts, confrontations and findings, from the store alone.
+
+        Beside the usual sizes errors are forecast ``at`` sizes and at ``times`` the data at hand:
+        the largest size measured, a held-out one included once it is."""
+        asked: dict[str, Any] = {"at": at, "times": times, "targets": targets, "level": level}
         with self.store() as store:
-            return ledger.analysis(store, self.spec, self.cut, at=at, targets=targets, level=level)
+            return ledger.analysis(store, self.spec, self.cut, **asked)
 
     def analyse_with_cost(self) -> Analysis:
         """The same with what lower errors take: what the report shows."""

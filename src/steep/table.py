@@ -143,9 +143,15 @@ def curve_of(
 
 
 def _left_in(desk: Desk, names: Names) -> list[int]:
-    """Rows that are no held-out shard and no unfinished trial."""
+    """Rows that are no held-out shard and no unfinished trial. A study's own table of best fits
+    says which of its rows its fit used, and a held-out shard that is measured is one of them."""
     every = range(len(desk.rows.lines))
-    held = {i for i in every if desk.text("held_out", i) in ("true", "1", "1.0", "yes")}
+    yes = ("true", "1", "1.0", "yes")
+    held = {i for i in every if desk.text("held_out", i) in yes}
+    study = {"held_out", "used"} <= set(desk.rows.columns)
+    unused = {i for i in every if study and desk.text("used", i) not in yes}
+    held = unused & held if study else held
+    unused -= held
     taken = (names.x, names.y, names.by)
     ended = {
         i
@@ -155,9 +161,11 @@ def _left_in(desk: Desk, names: Names) -> list[int]:
     }
     if held:
         desk.note(sorted(held), "Held-out rows are left out")
+    if unused:
+        desk.note(sorted(unused), "Rows that the study's fit did not use are left out")
     if ended:
         desk.note(sorted(ended), "Trials that did not complete are left out")
-    return [i for i in every if i not in held | ended]
+    return [i for i in every if i not in held | unused | ended]
 
 
 def _unfinished(desk: Desk, column: str) -> set[int]:

@@ -16,7 +16,7 @@ from steep.present.learning import COMPOSITE, FIT, FORECAST, TRUTH, learning_cur
 from steep.present.palette import COLOURS, DARK, LIGHT, colour, sequence
 from steep.present.sizes import error_by_size, model_size_curve
 from steep.present.training import training_curves
-from steep.records import Fit, Interval, Point, Region, SizeLaw, Status
+from steep.records import HELD_OUT, Fit, Interval, Point, Region, SizeLaw, Status
 
 RATE = numbers.scale("error")
 
@@ -63,12 +63,27 @@ def test_percent_points_with_error_bars(curve):
     assert curve.x.title == "training images"
 
 
-def test_the_held_out_point_is_hollow_with_its_forecast(curve, made_study):
+def test_the_held_out_point_is_one_of_the_fit_in_a_ring_on_its_forecast(curve, made_study):
     met = made_study.analysis.confrontations[0]
-    (truth,), (bar,) = named(curve, TRUTH), named(curve, FORECAST)
+    (truth,), (bar,), (points,) = (named(curve, n) for n in (TRUTH, FORECAST, COMPOSITE))
     assert truth.hollow
+    assert (points.x[-1], points.y[-1]) == (truth.x[0], truth.y[0])
+    (solid, _), (band,) = named(curve, FIT), [la for la in curve.layers if isinstance(la, Band)]
+    assert solid.x[-1] == pytest.approx(8000)
+    at = min(range(len(band.x)), key=lambda i: abs(band.x[i] - 8000))
+    assert band.lower[at] < truth.y[0] < band.upper[at]
     assert truth.y == (pytest.approx(100 * met.error),)
     assert bar.lower == (pytest.approx(100 * met.forecast.lower),)
+
+
+def test_a_held_out_point_without_all_its_seeds_is_drawn_as_one_that_waits(made_study):
+    first, met = made_study.analysis.curves[0], made_study.analysis.confrontations[0]
+    points = [*first.fit.used[:-1], replace(first.fit.used[-1], used=False, reason=HELD_OUT)]
+    fit = replace(first.fit, points=tuple(points), reference=4000.0)
+    drawing = learning_curve(fit, confrontations=[replace(met, error=None, inside=None)])
+    assert named(drawing, TRUTH) == []
+    (waiting,) = named(drawing, HELD_OUT)
+    assert (waiting.x, waiting.hollow) == ((8000.0,), True)
 
 
 def test_single_models_lie_behind_the_composite_curve(curve):
@@ -120,7 +135,7 @@ def test_regions_are_shaded_where_they_are_likely(made_study):
     shades = learning_curve(replace(fit, regions=seen)).shades
     assert [shade.name for shade in shades] == ["small-data region", "power-law region"]
     assert shades[0].end == shades[1].start == 400
-    assert shades[1].end == 4000  # the floor is unlikely: the power law holds to the last point
+    assert shades[1].end == 8000  # the floor is unlikely: the power law holds to the last point
 
 
 def test_edges_are_arrows(made_study):

@@ -132,7 +132,7 @@ def test_a_fit_in_sentences(made_study):
     lines = sentences.fit_lines(made_study.analysis.curves[0].fit)
     text = "\n".join(lines)
     assert all(line.endswith(".") for line in lines)
-    assert "6 of 7 points used, 125 to 4,000 images; left out: 1 held out." in lines
+    assert "7 of 7 points used, 125 to 8,000 images." in lines
     assert "Evidence among the laws: " in text
 
 
@@ -199,6 +199,12 @@ def test_the_forecast_and_its_truth(made_study):
     assert text.endswith(("inside the interval.", "outside the interval."))
     waiting = replace(met, error=None, inside=None)
     assert sentences.confrontation_sentence(waiting, how, "images").endswith("not yet measured.")
+    some = replace(waiting, remark="1 of 2 seeds so far")
+    text = sentences.confrontation_sentence(some, how, "images")
+    assert text.endswith("not yet measured (1 of 2 seeds so far).")
+    bound = replace(met, inside=None, remark="capped: an upper bound")
+    text = sentences.confrontation_sentence(bound, how, "images")
+    assert text.endswith("%, capped: an upper bound.")
 
 
 def test_one_draw_of_the_data_is_said(made_study):

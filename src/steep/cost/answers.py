@@ -139,7 +139,7 @@ def _of_source(
             )
         except ValueError as error:
             raise QuestionError(f"{curve.name}: {error}") from None
-        found.append((_dense(_noted(made, curve.fit.notes), law), None))
+        found.append((_dense(made, law), None))
     return found
 
 
@@ -172,11 +172,6 @@ def _by_hand(law: Law) -> Scaling:
     except ValueError as error:
         raise QuestionError(str(error)) from None
     return _dense(made, law)
-
-
-def _noted(scaling: Scaling, notes: tuple[str, ...]) -> Scaling:
-    """With what was done to the table, which the cost rests on, too."""
-    return replace(scaling, assumptions=(*scaling.assumptions, *notes))
 
 
 def _dense(scaling: Scaling, law: Law) -> Scaling:

@@ -74,6 +74,7 @@ def cost(
         limit=limit(scaling, budget) if known else None,
         first_order=first_orders(scaling.steps),
         assumptions=scaling.assumptions,
+        notes=scaling.notes,
         level=scaling.level,
         price=price,
     )

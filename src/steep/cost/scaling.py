@@ -30,7 +30,7 @@ def scaling(
 ) -> Scaling:
     """A fit's draws, its size law's, and what steps cost, ready for ``steep.cost``.
 
-    ``parameters`` is the size of the smallest adequate model at the fit's largest size; ``epochs``
+    ``parameters`` is the size of the smallest adequate model on the data at hand; ``epochs``
     the passes over the data in a run. What is missing is assumed, and the assumptions say so.
     Raises ValueError for a fit without draws, or where no model size is known at all."""
     if fit.reference is None or not fit.draws or fit.outcome == "not a power law":
@@ -51,12 +51,13 @@ def scaling(
         size_center=center,
         size_draws=sizes,
         steps=tuple(steps),
-        samples=fit.reference,
+        samples=fit.at_hand,
         first=fit.used[0].samples,
         smallest=parameters or 0.0,
         epochs=epochs,
         level=fit.level,
         assumptions=tuple(assumptions),
+        notes=fit.notes,
     )
 
 
@@ -64,7 +65,7 @@ def _sizes(
     fit: Fit, size_law: SizeLaw | None, parameters: float | None, assumptions: list[str]
 ) -> tuple[float, tuple[tuple[float, float], ...]]:
     """(log m, draws of (log parameters there, beta_p)) of the size law, measured or assumed."""
-    assert fit.reference is not None
+    assert fit.at_hand is not None
     if size_law is not None and size_law.outcome == "ok" and size_law.center is not None:
         if parameters is not None and any(slope < 0 for _, slope in size_law.draws):
             assumptions.append(
@@ -80,7 +81,7 @@ def _sizes(
         "between 0.5 and 1 is assumed, the range found in every domain of Hestness et al. 2017."
     )
     slopes = np.linspace(*ASSUMED_BETA_P, ASSUMED_DRAWS).tolist()
-    return float(np.log(fit.reference)), tuple((float(np.log(parameters)), b) for b in slopes)
+    return float(np.log(fit.at_hand)), tuple((float(np.log(parameters)), b) for b in slopes)
 
 
 DENSE = (

@@ -30,7 +30,7 @@ def cost_lines(answer: CostAnswer) -> list[str]:
     """What ``steep cost`` prints: the answer, its largest caveat, then the tables."""
     how = cost_scale(answer)
     lines = [projection_sentence(p, answer, how) for p in answer.projections]
-    lines += [f"Assumed: {text}" for text in answer.assumptions]
+    lines += [*answer.notes, *(f"Assumed: {text}" for text in answer.assumptions)]
     tables = [
         projection_table(answer, how) if answer.projections else None,
         purchase_table(answer.purchases, answer.unit, how) if answer.purchases else None,

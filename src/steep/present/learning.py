@@ -12,7 +12,7 @@ from steep.present.drawing import Band, Drawing, Layer, Level, Line, Points, Sha
 from steep.present.numbers import Scale
 from steep.present.palette import sequence
 from steep.present.sentences import shown_regions
-from steep.records import BestFit, Confrontation, Fit, Forecast, Point
+from steep.records import HELD_OUT, BestFit, Confrontation, Fit, Forecast, Point
 
 GRID = 80
 """Places at which law and band are evaluated."""
@@ -45,7 +45,8 @@ def learning_curve(
     reach = _reach(fit, forecast, confrontations)
     law = _law(fit, how, reach)
     layers: list[Layer] = [*law[:1], *_single_models(best_fits, how, fit.unit), *law[1:]]
-    layers += _points(fit, how, points, {c.samples for c in confrontations})
+    known = {c.samples for c in confrontations if c.error is not None}
+    layers += _points(fit, how, points, known)
     layers += _confronted(confrontations, how, fit.unit)
     heights = [*_heights(layers), *_near_guess(fit, how)]
     x = log_axis(f"training {fit.unit}", [*(p.samples for p in fit.points), *reach])
@@ -122,7 +123,7 @@ def _band_name(fit: Fit) -> str:
 
 def _single_models(best_fits: Sequence[BestFit], how: Scale, unit: str) -> list[Layer]:
     """One thin line a model size: its lowest score on each shard, geometric mean over draws."""
-    shards = [b for b in best_fits if not b.held_out]
+    shards = [b for b in best_fits if not b.waits]
     parameters = {c.size: c.parameters for b in shards for c in b.candidates}
     colours = size_colours(c.size for b in best_fits for c in b.candidates)
     layers: list[Layer] = []
@@ -176,7 +177,7 @@ def _points(fit: Fit, how: Scale, legend: str, confronted: set[float]) -> list[L
     layers: list[Layer] = []
     for reason in dict.fromkeys(p.reason for p in rest):
         mine = [p for p in rest if p.reason == reason]
-        name = reason if reason == numbers.HELD_OUT else f"{UNUSED}: {reason}"
+        name = reason if reason == HELD_OUT else f"{UNUSED}: {reason}"
         layers.append(_marks(mine, fit, how, name, "quiet", hollow=True))
     if used:
         layers.append(_marks(used, fit, how, legend, "main"))
@@ -212,7 +213,8 @@ def _point_text(point: Point, fit: Fit, how: Scale) -> str:
 
 
 def _confronted(found: Sequence[Confrontation], how: Scale, unit: str) -> list[Layer]:
-    """The registered forecast as a bar, the truth as a hollow point on it."""
+    """The registered forecast as a bar, the truth as a ring on it: about its point of the fit,
+    where it is one."""
     if not found:
         return []
     bars = Points(

@@ -42,9 +42,6 @@ class Scale:
         return f" {self.unit}" if self.unit else ""
 
 
-HELD_OUT = "held out"
-"""The reason of points that were forecast first and measured afterwards."""
-
 PLAIN = Scale("")
 PERCENT = Scale("", 100.0, "%")
 
@@ -83,10 +80,8 @@ def fit_scale(fit: Fit) -> Scale:
 
 
 def largest_measured(fit: Fit | None) -> float | None:
-    """The size that '10x the data' refers to: the largest one that was not held out."""
-    if fit is None:
-        return None
-    return max((p.samples for p in fit.points if p.reason != HELD_OUT), default=fit.reference)
+    """The size that '10x the data' refers to."""
+    return None if fit is None else fit.at_hand
 
 
 def forecast_scale(forecast: Forecast, fit: Fit | None = None) -> Scale:

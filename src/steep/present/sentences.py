@@ -295,6 +295,9 @@ def size_sentence(name: str, law: SizeLaw) -> str:
     return f"beta_p ({name}) = {numbers.interval(law.beta_p)}, from {points}."
 
 
+VERDICTS = {True: "inside the interval", False: "outside the interval", None: ""}
+
+
 def confrontation_sentence(found: Confrontation, how: Scale, unit: str) -> str:
     """The forecast and the truth that met it."""
     place = f"{numbers.exact(found.samples)} {unit}"
@@ -302,8 +305,8 @@ def confrontation_sentence(found: Confrontation, how: Scale, unit: str) -> str:
     expected = numbers.estimate(at.error, at.lower, at.upper, how)
     text = f"Forecast for the held-out {place}: {expected}"
     if found.error is None:
-        return f"{text}; not yet measured."
-    verdict = "inside the interval" if found.inside else "outside the interval"
+        return f"{text}; not yet measured{f' ({found.remark})' if found.remark else ''}."
+    verdict = VERDICTS[found.inside] or found.remark
     return f"{text}; measured: {numbers.measured(found.error, how)}, {verdict}."
 
 
@@ -333,7 +336,8 @@ def study_lines(analysis: Analysis) -> list[str]:
         return ["No forecast: no shard has a finished model yet."]
     first = analysis.curves[0]
     how = numbers.forecast_scale(first.forecast, first.fit)
-    lines = [sentence(answer(first.forecast, analysis)), caveat(first.forecast), ""]
+    lines = [sentence(answer(first.forecast, analysis)), caveat(first.forecast)]
+    lines += [*first.fit.notes, ""]
     lines += [best_fit_table(analysis.best_fits, analysis.metric, analysis.measures).text(), ""]
     lines.append(sentence(slope_sentence(first.fit)))
     lines += [size_sentence(name, law) for name, law in analysis.size_laws[:1]]

@@ -157,7 +157,7 @@ def confrontation_table(found: Sequence[Confrontation], how: Scale, unit: str) -
             numbers.exact(c.samples),
             numbers.estimate(c.forecast.error, c.forecast.lower, c.forecast.upper, how),
             numbers.measured(c.error, how) if c.error is not None else "not yet",
-            "" if c.inside is None else "inside" if c.inside else "outside",
+            c.remark if c.inside is None else "inside" if c.inside else "outside",
             numbers.measured(c.test_error, how),
             f"{c.size} ({numbers.count(c.parameters)})" if c.parameters else str(c.size),
             c.size_reason,
@@ -166,7 +166,10 @@ def confrontation_table(found: Sequence[Confrontation], how: Scale, unit: str) -
         for c in found
     )
     align = (RIGHT, RIGHT, RIGHT, LEFT, RIGHT, RIGHT, LEFT, LEFT)
-    note = "Made: when the forecast was written down, before the held-out shard was trained (UTC)."
+    note = (
+        "Made: when the forecast was written down, before the held-out shard was trained (UTC). "
+        "Measured: the one model trained to meet it. All other forecasts here use the measurement."
+    )
     return Table("Forecast against truth", columns, rows, align, note)
 
 

@@ -13,7 +13,10 @@ from steep.records.trials import BestFit, Settings, Shard
 
 @dataclass(frozen=True)
 class Confrontation:
-    """A forecast met by the truth: registered before the held-out shard was trained."""
+    """A forecast met by the truth: registered before the held-out shard was trained.
+
+    What is measured is the one model that was trained to meet it, on the first draw of the data;
+    where the study has grown beyond the shard and searched it, its best fit may be better."""
 
     samples: float
     forecast: At
@@ -25,11 +28,13 @@ class Confrontation:
     registered: str
     """UTC time at which the forecast was written to the store."""
     error: float | None = None
-    """Measured: median over seeds of the minimum validation error; None while not trained."""
+    """Measured: median over seeds of the minimum validation error; None until it has all seeds."""
     parameters: int | None = None
     test_error: float | None = None
     inside: bool | None = None
-    """Whether the measured error lies within the forecast's interval."""
+    """Whether the measured error lies within the forecast's interval; None where that is open."""
+    remark: str = ""
+    """What is missing: seeds, or a run that did not meet the cap on steps."""
 
 
 @dataclass(frozen=True)

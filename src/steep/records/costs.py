@@ -122,6 +122,8 @@ class Scaling:
     level: float = 0.9
     assumptions: tuple[str, ...] = ()
     """What is not measured, in sentences."""
+    notes: tuple[str, ...] = ()
+    """What the curve stands on: the notes of its fit."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,8 @@ class CostAnswer:
     first_order: tuple[FirstOrder, ...] = ()
     """Over the ladder, then of larger models."""
     assumptions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the curve stands on: the notes of its fit."""
     level: float = 0.9
     price: float | None = None
 

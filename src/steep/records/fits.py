@@ -16,6 +16,10 @@ class Interval:
     level: float = 0.9
 
 
+HELD_OUT = "held out"
+"""Why a point is not used: of its shard only a forecast was made, or its model lacks seeds."""
+
+
 @dataclass(frozen=True)
 class Point:
     """One point of a learning curve as a fit sees it: all the replicates of one size."""
@@ -31,6 +35,8 @@ class Point:
     used: bool = True
     reason: str = ""
     """Why the point is not used: 'small-data', 'capped', 'held out'."""
+    held_out: bool = False
+    """Its error was forecast before it was measured."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,13 @@ class Fit:
         return tuple(point for point in self.points if point.used)
 
     @property
+    def at_hand(self) -> float | None:
+        """The data: the largest size measured, in the fit or (capped) not. '10x the data' is ten
+        times this; a held-out shard belongs to it as soon as it is measured."""
+        measured = (p.samples for p in self.points if p.reason != HELD_OUT)
+        return max(measured, default=self.reference)
+
+    @property
     def runs(self) -> int | None:
         """Of how many runs a point of the largest size is the mean; None where standard errors were
         given in place of runs, or no point was used."""
@@ -243,7 +256,7 @@ class At:
 
     samples: float
     factor: float
-    """Beyond the largest used point: 4 means four times its samples; below 1, inside."""
+    """Times the data at hand (``Fit.at_hand``); below 1, inside."""
     error: float
     lower: float
     upper: float

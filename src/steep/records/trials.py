@@ -32,7 +32,8 @@ class Shard:
     """Exact size m of the prefix, in the domain's primary unit."""
     unit: str
     held_out: bool = False
-    """Kept out of the fit: its error is forecast first and measured afterwards."""
+    """Kept out of the search: its error is forecast first, measured afterwards with one model, and
+    then part of the fit."""
 
 
 @dataclass(frozen=True)
@@ -213,3 +214,8 @@ class BestFit:
     flags: tuple[str, ...] = ()
     size_curve: SizeCurve | None = None
     """None where too little was tried to draw one."""
+
+    @property
+    def waits(self) -> bool:
+        """Held out, and its model does not have all its seeds yet: no point of any fit."""
+        return self.held_out and "incomplete" in self.flags

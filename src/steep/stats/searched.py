@@ -14,6 +14,13 @@ All trials of one draw of the data make one surface (``response.py``); of each s
   seeds; but of many candidates as good as each other the luckiest has a score that is low on every
   shard, and varies less than one candidate's. So it is less than the sum of the two, and it is what
   a point of the learning curve weighs by.
+
+A held-out shard is measured with one model, whose size and hyperparameters were predicted from the
+other shards: it has no optimum of its own, and no search to be lucky in. The surface extends to it
+and tells by how much that model may be worse than the best of all that the study tried anywhere.
+The standard error of its score is this regret, less what the other shards' scores lie above their
+best, and the noise of its seeds. That the score agrees or disagrees with the other shards does not
+enter: a measurement must not weigh less for being a surprise.
 """
 
 from __future__ import annotations
@@ -139,10 +146,11 @@ def _logs(measured: Sequence[Measurement]) -> list[float]:
 def with_size_curves(
     best_fits: Sequence[BestFit], measurements: Sequence[Measurement]
 ) -> tuple[BestFit, ...]:
-    """The best fits with the size curve of their shards, where two sizes and shards were tried."""
+    """The best fits with the size curve of their shards, where two sizes and shards were tried; of
+    a held-out shard once its model has all seeds."""
     found = {}
     for permutation in sorted({b.permutation for b in best_fits}):
-        fitted = [b for b in best_fits if b.permutation == permutation and not b.held_out]
+        fitted = [b for b in best_fits if b.permutation == permutation and not b.waits]
         fitted = [b for b in fitted if b.best.score > 0]
         for b, curve in zip(fitted, _size_curves(fitted, measurements), strict=False):
             found[permutation, b.samples] = curve
@@ -153,22 +161,26 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
     samples = [b.samples for b in fitted]
     tried = [by_cell(measurements, b.permutation, b.samples) for b in fitted]
     sizes = {cell.size for here in tried for cell in here}
-    if len(fitted) < 2 or len(sizes) < 2:
+    if sum(not b.held_out for b in fitted) < 2 or len(sizes) < 2:
         return []
+    every = {cell.hyperparameters for here in tried for cell in here}
     coordinates = Coordinates(samples[0], min(sizes), _compared(tried))
-    cells = [(i, cell) for i, here in enumerate(tried) for cell in _cells(here, sizes)]
+    cells = []
+    for i, (b, here) in enumerate(zip(fitted, tried, strict=True)):
+        values = every if b.held_out else {cell.hyperparameters for cell in here}
+        cells += [(i, Cell(size, v)) for size in sorted(sizes) for v in sorted(values, key=str)]
     surface = surface_of(samples, tried, coordinates, cells, worse=WORSE)
     if surface.noise > BEND:  # what is squashed has less noise than its seeds
         return []
     known = {m.trial.size: float(m.parameters or 0) for m in measurements if scored(m)}
     random = np.random.default_rng(0)
     draws = [_of_shard(surface, cells, i, tried[i], random) for i in range(len(fitted))]
-    score_se = _score_se([log(b.best.score) for b in fitted], draws)
+    score_se = _score_se(fitted, cells, draws)
     curves = []
     for i, b in enumerate(fitted):
-        here = [cell for shard, cell in cells if shard == i]
+        mine = [cell for shard, cell in cells if shard == i]
         chosen = Cell(b.best.size, b.best.hyperparameters)
-        curves.append(_size_curve(here, draws[i], chosen, known, score_se[i], random))
+        curves.append(_size_curve(mine, draws[i], chosen, known, score_se[i], random))
     return curves
 
 
@@ -185,11 +197,23 @@ def _of_shard(
     return lowest + unsquash(_draws(surface, here, random) - lowest)
 
 
-def _score_se(scores: Sequence[float], draws: Sequence[Array]) -> list[float]:
-    """``scores`` in logs."""
-    off = [score - d.min(axis=1) for score, d in zip(scores, draws, strict=True)]
-    common = np.mean([gap.mean() for gap in off])
-    return [_told(float(np.sqrt(((gap - common) ** 2).mean()))) for gap in off]
+def _score_se(
+    fitted: Sequence[BestFit], cells: Sequence[tuple[int, Cell]], draws: Sequence[Array]
+) -> list[float]:
+    """Of each shard's log score; ``draws`` (draws, cells of the shard) of log error."""
+    off = [log(b.best.score) - d.min(axis=1) for b, d in zip(fitted, draws, strict=True)]
+    searched = [gap.mean() for b, gap in zip(fitted, off, strict=True) if not b.held_out]
+    common = float(np.mean(searched))
+    found = []
+    for i, (b, gap) in enumerate(zip(fitted, off, strict=True)):
+        seeds = 0.0
+        if b.held_out:
+            mine = [cell for shard, cell in cells if shard == i]
+            chosen = mine.index(Cell(b.best.size, b.best.hyperparameters))
+            gap = draws[i][:, chosen] - draws[i].min(axis=1)
+            seeds = (b.seed_se or 0.0) / b.best.score
+        found.append(_told(float(np.sqrt(((gap - common) ** 2).mean() + seeds**2))))
+    return found
 
 
 def _told(value: float) -> float:
@@ -209,12 +233,6 @@ def _compared(tried: Sequence[Tried]) -> tuple[tuple[str, tuple[Value, ...]], ..
         for name, v in sorted(values.items())
         if len(v) > 1
     )
-
-
-def _cells(here: Tried, sizes: Iterable[int]) -> list[Cell]:
-    """Every size of the study with every combination that was tried on this shard."""
-    combinations = sorted({cell.hyperparameters for cell in here}, key=str)
-    return [Cell(size, values) for size in sorted(sizes) for values in combinations]
 
 
 def _draws(surface: Surface, here: Array, random: np.random.Generator) -> Array:
