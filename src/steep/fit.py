@@ -143,12 +143,13 @@ def fit(
 
 
 def points_of(best_fits: Iterable[BestFit]) -> tuple[Point, ...]:
-    """The best-fit models of a study as points; held-out and capped ones are kept but not used.
+    """The best-fit models of a study as points; held-out, capped and withheld ones are kept but not
+    used.
 
     Where the trials make a surface (``stats/searched.py``), it tells how far off a score may be."""
     points = []
     for best in best_fits:
-        reason = "held out" if best.held_out else "capped" if best.best.capped else ""
+        reason = "held out" if best.held_out else "capped" if best.best.capped else best.withheld
         se = None if best.seed_se is None else best.seed_se / best.best.score
         if se is not None and best.size_curve is not None:
             se = best.size_curve.score_se

@@ -21,6 +21,8 @@ class Problem:
     shards: tuple[Shard, ...]
     recipe: Settings = ()
     smallest: int = 1
+    held_out: tuple[Shard, ...] = ()
+    """Trained once the search is over, each with all seeds: of a budget they need a part."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Wanted:
 
 Planner = Callable[[Problem, Sequence[Measurement], Sequence[Trial], float | None], list[Wanted]]
 """``next(problem, finished, running, budget)``: every trial wanted now and not yet finished,
-running ones included, in a stable order; [] when the search is over (or waits for
-``running``). Pure in the *set* of results: order of arrival and repeats of a call
-cannot matter. ``budget`` is in FLOPs left."""
+running ones included, in a stable order; [] when the search is over. One that adapts to its
+results may name the next trial alone, and names another when asked again with that one ``running``;
+nothing beyond ``running`` means that it waits for those. Pure in the *sets* of results and of running
+trials: order of arrival and repeats of a call cannot matter. ``budget`` is what may still be spent,
+in FLOPs, with what ``running`` trials are going to take and what the held-out shards need."""

@@ -213,3 +213,6 @@ class BestFit:
     flags: tuple[str, ...] = ()
     size_curve: SizeCurve | None = None
     """None where too little was tried to draw one."""
+    withheld: str = ""
+    """Why the shard is kept out of the laws: its search is too unfinished to say which model is
+    best. '' where it is not."""

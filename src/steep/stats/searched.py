@@ -38,6 +38,10 @@ WORDS_APART = 1.5
 MOST = 150
 """Cells, the best of each shard first, that a surface is made of: bad ones tell little."""
 DRAWS = 400
+UNSURE = 0.1
+"""Of an unfinished search: expected excess of its choice, in log error, from which on a shard says
+too little to be a point of the learning curve."""
+UNFINISHED = "its search is not finished"
 
 
 @dataclass(frozen=True)
@@ -137,16 +141,38 @@ def _logs(measured: Sequence[Measurement]) -> list[float]:
 
 
 def with_size_curves(
-    best_fits: Sequence[BestFit], measurements: Sequence[Measurement]
+    best_fits: Sequence[BestFit], measurements: Sequence[Measurement], cells: int | None = None
 ) -> tuple[BestFit, ...]:
-    """The best fits with the size curve of their shards, where two sizes and shards were tried."""
+    """The best fits with the size curve of their shards, where two sizes and shards were tried.
+
+    A shard whose best model is not known to within ``UNSURE`` is withheld; without a size curve,
+    one where a single candidate has finished of the ``cells`` that the search chooses from (by
+    default those that were tried on any shard)."""
     found = {}
     for permutation in sorted({b.permutation for b in best_fits}):
         fitted = [b for b in best_fits if b.permutation == permutation and not b.held_out]
         fitted = [b for b in fitted if b.best.score > 0]
         for b, curve in zip(fitted, _size_curves(fitted, measurements), strict=False):
             found[permutation, b.samples] = curve
-    return tuple(replace(b, size_curve=found.get((b.permutation, b.samples))) for b in best_fits)
+    if cells is None:
+        cells = len({(c.size, c.hyperparameters) for b in best_fits for c in b.candidates})
+    drawn = [replace(b, size_curve=found.get((b.permutation, b.samples))) for b in best_fits]
+    return tuple(replace(b, withheld=_withheld(b, cells)) for b in drawn)
+
+
+def _unfinished(b: BestFit) -> bool:
+    """Whether its choice may not be the last word: where one seed is all that is wanted, nothing
+    shows that a search has come back to its choice to confirm it."""
+    return "incomplete" in b.flags or len(b.best.seeds) == 1
+
+
+def _withheld(b: BestFit, cells: int) -> str:
+    if b.held_out or not _unfinished(b):
+        return ""
+    if b.size_curve is not None and b.size_curve.leftover > UNSURE:
+        return UNFINISHED
+    alone = b.size_curve is None and len(b.candidates) == 1 < cells
+    return UNFINISHED if alone else ""
 
 
 def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement]) -> list[SizeCurve]:
@@ -155,8 +181,13 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
     sizes = {cell.size for here in tried for cell in here}
     if len(fitted) < 2 or len(sizes) < 2:
         return []
+    every = {cell.hyperparameters for here in tried for cell in here}
     coordinates = Coordinates(samples[0], min(sizes), _compared(tried))
-    cells = [(i, cell) for i, here in enumerate(tried) for cell in _cells(here, sizes)]
+    cells = []
+    for i, (b, here) in enumerate(zip(fitted, tried, strict=True)):
+        # an unfinished search may yet choose what it has tried on other shards alone
+        values = every if _unfinished(b) else {cell.hyperparameters for cell in here}
+        cells += [(i, Cell(size, v)) for size in sorted(sizes) for v in sorted(values, key=str)]
     surface = surface_of(samples, tried, coordinates, cells, worse=WORSE)
     if surface.noise > BEND:  # what is squashed has less noise than its seeds
         return []
@@ -166,9 +197,9 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
     score_se = _score_se([log(b.best.score) for b in fitted], draws)
     curves = []
     for i, b in enumerate(fitted):
-        here = [cell for shard, cell in cells if shard == i]
+        here_ = [cell for shard, cell in cells if shard == i]
         chosen = Cell(b.best.size, b.best.hyperparameters)
-        curves.append(_size_curve(here, draws[i], chosen, known, score_se[i], random))
+        curves.append(_size_curve(here_, draws[i], chosen, known, score_se[i], random))
     return curves
 
 
@@ -209,12 +240,6 @@ def _compared(tried: Sequence[Tried]) -> tuple[tuple[str, tuple[Value, ...]], ..
         for name, v in sorted(values.items())
         if len(v) > 1
     )
-
-
-def _cells(here: Tried, sizes: Iterable[int]) -> list[Cell]:
-    """Every size of the study with every combination that was tried on this shard."""
-    combinations = sorted({cell.hyperparameters for cell in here}, key=str)
-    return [Cell(size, values) for size in sorted(sizes) for values in combinations]
 
 
 def _draws(surface: Surface, here: Array, random: np.random.Generator) -> Array:
