@@ -345,7 +345,7 @@ def test_no_code_parses_an_id() -> None:
     assert not offenders
 
 
-LONGEST = 425
+LONGEST = 600
 """'About 400 lines'."""
 
 

@@ -1,11 +1,12 @@
 """Selection: from the measurements of a study to the best-fit model of each shard.
 
-A candidate's score is the *median over seeds of the run's minimum validation error*. The best fit is
-the candidate with the lowest *estimate*, whatever number of seeds each has: of many noisy scores the
-lowest is too low (the winner's bias), and the fewer seeds a score rests on, the more. An estimate is
-the score drawn towards the mean of its shard's good candidates by the share of its variance that is
-noise of seeds (empirical Bayes, Efron & Morris 1975); the noise is pooled over shards, and so is the
-variance of the candidates about their means. Where all have as many seeds, the lowest score wins.
+A candidate's score is the *median over seeds of the run's minimum validation error*. The best fit
+is the candidate with the lowest *estimate*, whatever number of seeds each has: of many noisy scores
+the lowest is too low (the winner's bias), and the fewer seeds a score rests on, the more. An
+estimate is the score drawn towards the mean of its shard's good candidates by the share of its
+variance that is noise of seeds (empirical Bayes, Efron & Morris 1975); the noise is pooled over
+shards, and so is the variance of the candidates about their means. Where all have as many seeds,
+the lowest score wins.
 
 Beside the best fit stands the smallest size that is adequate: within one standard error of it.
 """
@@ -14,9 +15,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import hypot, inf, log
+from math import exp, hypot, log
 
 import numpy as np
 import pandas as pd
@@ -112,7 +113,8 @@ class _Noise:
     """Standard deviation over seeds, of candidates as good as the best. None when no candidate has
     two seeds: it is then not measured, not zero."""
     apart: float
-    """Variance of the noise-free scores of a shard's good candidates about their mean."""
+    """Variance of the noise-free scores of a shard's good candidates about their mean; a quarter of
+    that of one seed at least, as equal ones are never known to be so."""
 
     def bias(self, candidate: Candidate, pool: Sequence[Candidate]) -> float:
         """By how much a score is expected to be too low in log, as one of those of its shard."""
@@ -132,10 +134,11 @@ def _noise(pools: Sequence[Sequence[Candidate]]) -> _Noise:
     for near in map(_near, pools):
         logs = np.log([c.score for c in near])
         noise = [variance * median_variance(len(c.errors)) for c in near]
-        squares += float(((logs - logs.mean()) ** 2).sum() if near else 0.0)
-        squares -= (len(near) - 1) * float(np.mean(noise)) if near else 0.0
-        degrees += max(len(near) - 1, 0)
-    return _Noise(float(np.sqrt(variance)) if freedom else None, max(squares / max(degrees, 1), 0.0))
+        if len(near) > 1:
+            degrees += len(near) - 1
+            squares += float(((logs - logs.mean()) ** 2).sum()) - (len(near) - 1) * np.mean(noise)
+    apart = max(squares / max(degrees, 1), variance / 4)
+    return _Noise(float(np.sqrt(variance)) if freedom else None, apart)
 
 
 def _near(pool: Sequence[Candidate]) -> list[Candidate]:
@@ -157,17 +160,19 @@ def _best_fit(
         return None
     spread = noise.seeds
 
-    def estimate(c: Candidate) -> tuple[float, float, int]:
-        return (log(c.score) + noise.bias(c, pool) if c.score > 0 else -inf), c.score, c.size
+    pool = [replace(c, estimate=c.score * exp(noise.bias(c, pool))) for c in pool]
 
-    best = min(pool, key=estimate)
+    def order(c: Candidate) -> tuple[float, float, int]:
+        return c.expected, c.score, c.size
+
+    best = min(pool, key=order)
     incomplete = len(best.seeds) + best.diverged < seeds
     flags = ["incomplete"] if incomplete else []
     seed_se = None if spread is None else spread * best.score * _root(len(best.errors))
     if seed_se is not None and incomplete:  # those with all seeds have theirs in common
-        seed_se = hypot(seed_se, noise.bias(best, pool) * best.score)
+        seed_se = hypot(seed_se, best.expected - best.score)
     sizes = sorted({c.size for c in pool})
-    per_size = {s: min((c for c in pool if c.size == s), key=estimate) for s in sizes}
+    per_size = {s: min((c for c in pool if c.size == s), key=order) for s in sizes}
     within = {s: _same(per_size[s], best, shard, spread, paired) for s in sizes}
     adequate = per_size[min(s for s in sizes if within[s])]
     plateau = best.size > adequate.size or any(within[s] for s in sizes if s > best.size)

@@ -9,17 +9,17 @@ known of all shards at once; every decision is read from it:
    the next rung of a stopped trial. Cheap shards come first because they tell of dear ones, and the
    dear ones are trained only near their predicted optimum;
 3. when nothing is worth its price, every shard's choice gets all its seeds, and so does the model
-   that would be reported; its neighbours on the ladder are tried, so that an optimum is told from an
-   edge and a plateau from an optimum; and on some shards those in each hyperparameter, where the
+   that would be reported; its neighbours on the ladder are tried, so that an optimum is told from
+   an edge and a plateau from an optimum; and on some shards those in each hyperparameter, where the
    surface is wrong if it is wrong at all.
 
 Past a shard's first complete trial, new ones run in rungs of its training curve and are left
 STOPPED while they are hopeless (``stats/rungs.py``). A ladder whose edge is best extends itself,
 and so does the list of a numeric hyperparameter.
 
-One decision is one trial, from all results there are. While trials run, the next decision takes them
-for measured with the results that are expected, so that other workers need not wait. Of a budget as
-much is kept as one trial on every shard without any and the held-out ones are expected to take.
+One decision is one trial, by all results there are. While trials run, the next decision takes them
+for measured, with the results that are expected, so that other workers need not wait. Of a budget
+as much is kept as the first trial on every shard without any is expected to take.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ from steep.planners.contract import Problem, Wanted
 from steep.planners.lattice import Lattice
 from steep.records import Measurement, Shard, Status, Trial
 from steep.select import select
-from steep.spec import Until
 from steep.stats import rungs
 from steep.stats.response import Surface, knowledge_gradient
 from steep.stats.searched import Cell, Tried, scored, surface_of
@@ -59,8 +58,9 @@ HARDER = 6
 MOST = 1000
 """Cells that are weighed against each other; of a larger lattice the most promising ones."""
 CHUNK = 400
-KEPT = 1.3
-"""What is kept of a budget, relative to what it is expected to be needed for."""
+KEPT, MOST_ASIDE = 1.3, 0.6
+"""What is kept of a budget, relative to what it is expected to be needed for; and the most of it
+that is kept for the held-out shards."""
 
 
 def plan(
@@ -70,22 +70,44 @@ def plan(
     budget: float | None,
 ) -> list[Wanted]:
     """Every trial wanted and not finished; see ``planners/contract.py``. One beyond those that run:
-    asked again with that one among them, it says the next.
+    asked again with that one among them, it names the next.
 
-    Within ``budget`` and ``search.until`` every shard gets a trial, and the held-out ones can be
-    trained, before anything is refined; the smaller shards where that cannot be had of all."""
+    Within ``budget`` and ``search.until`` every shard gets a trial before anything is refined; the
+    smaller ones where that cannot be had of all."""
     until = problem.spec.search.until
     known = {m.trial: m for m in finished}
-    left = math.inf if budget is None else budget
-    if until is not None and until.flops is not None:
-        left = min(left, until.flops - sum(m.flops or 0.0 for m in known.values()))
     pending = tuple(sorted({*running}, key=_place))
     told = tuple(known[t] for t in sorted(known, key=_place) if t not in pending)
-    target = None if until is None else until.forecast_interval
-    held_out = tuple(problem.held_out)
-    decided = _decide(lattice.of(problem), held_out, target, left, told, pending)
+    limits = _Limits(budget, until, tuple(problem.held_out))
+    decided = _decide(lattice.of(problem), limits, told, pending)
     ended = {t for t, m in known.items() if m.status is not Status.STOPPED}
     return [*(Wanted(t, why="running") for t in pending if t not in ended), *decided]
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """When a search ends, beside by itself."""
+
+    budget: float | None
+    """FLOPs that may still be spent beside what runs."""
+    until: Until | None
+    held_out: tuple[Shard, ...]
+
+    @property
+    def precision(self) -> float | None:
+        return None if self.until is None else self.until.forecast_interval
+
+    def left(self, space: Lattice, known: Sequence[Measurement], cell: Cell, runs: float) -> float:
+        """FLOPs for the search, where what ``runs`` is going to take so many: all that the study
+        may spend, less what the held-out shards need for ``cell`` with all seeds, as long as the
+        search is not left without any."""
+        left = math.inf if self.budget is None else self.budget
+        if self.until is None or self.until.flops is None:
+            return left
+        spent = sum(m.flops or 0.0 for m in known)
+        each = [lattice.price(space, known, shard.samples, cell) for shard in self.held_out]
+        aside = min(KEPT * space.seeds * sum(each), MOST_ASIDE * self.until.flops)
+        return min(left, self.until.flops - spent - runs - aside)
 
 
 def _place(trial: Trial) -> tuple[float | int | str, ...]:
@@ -96,28 +118,25 @@ def _place(trial: Trial) -> tuple[float | int | str, ...]:
 @lru_cache(maxsize=1024)
 def _decide(
     space: Lattice,
-    held_out: tuple[Shard, ...],
-    target: float | None,
-    left: float,
+    limits: _Limits,
     known: tuple[Measurement, ...],
     pending: tuple[Trial, ...],
 ) -> tuple[Wanted, ...]:
-    if left <= 0:
-        return ()
     first = _spread(space, known, pending)
     if not any(map(scored, known)):  # nothing is known of prices
         return first
-    state = _State.of(space, known, pending, left, held_out)
+    state = _State.of(space, known, pending, limits)
     if wanted := state.affordable(first):
         return wanted
-    if target is not None and _precise(state, known, target):
+    precision = limits.precision
+    if precision is not None and _precise(state, known, precision):
         return ()
     for decide in (_worthwhile, _confirm, _bracket, _compare):
         if wanted := state.affordable(decide(state)):
             return wanted[:1]
-    for halvings in range(HARDER if target is not None else 0):
+    for halvings in range(HARDER if precision is not None else 0):
         if wanted := state.affordable(_worthwhile(state, WORTH / 2 ** (halvings + 1))):
-            return wanted
+            return wanted[:1]
     chosen = {i: state.choice(i)[1] for i in range(len(space.shards))}
     others = lattice.other_draws(space, chosen, known)
     return state.affordable([want for want in others if want.trial not in pending])
@@ -157,9 +176,7 @@ class _State:
     waiting: bool
     """Some trials run."""
     left: float
-    """FLOPs that may still be spent, without what runs."""
-    kept: float
-    """Of these, for the held-out shards."""
+    """FLOPs that the search may still spend beside what runs."""
 
     @classmethod
     def of(
@@ -167,8 +184,7 @@ class _State:
         space: Lattice,
         known: tuple[Measurement, ...],
         pending: Sequence[Trial],
-        left: float,
-        held_out: Sequence[Shard],
+        limits: _Limits,
     ) -> _State:
         running = [Measurement(trial, Status.RUNNING) for trial in pending]
         waiting = tuple(lattice.tried_on(shard, running) for shard in space.shards)
@@ -177,21 +193,16 @@ class _State:
         if not set(asked) <= set(found.places):
             found = _seen(space, known, asked)
         index = {place: k for k, place in enumerate(found.places)}
-        surface, tried = found.surface, []
+        surface, tried, runs = found.surface, [], 0.0
         for i, (here, there) in enumerate(zip(found.tried, waiting, strict=True)):
             for cell, ms in there.items():
                 for _ in ms:
                     surface = _expected(surface, index[i, cell], surface.noise**2)
-                    left -= float(found.price[index[i, cell]])
+                    runs += float(found.price[index[i, cell]])
             tried.append(here | {cell: (*here.get(cell, ()), *ms) for cell, ms in there.items()})
-        made = replace(
-            found, tried=tuple(tried), surface=surface, waiting=bool(pending), left=left
-        )
-        if left == math.inf or not held_out:
-            return made
+        made = replace(found, tried=tuple(tried), surface=surface, waiting=bool(pending))
         _, cell = made.choice(len(space.shards) - 1)
-        each = [lattice.price(made.space, known, shard.samples, cell) for shard in held_out]
-        return replace(made, kept=space.seeds * sum(each))
+        return replace(made, left=limits.left(made.space, known, cell, runs))
 
     @cached_property
     def unit(self) -> float:
@@ -218,20 +229,18 @@ class _State:
         be spent on them, the first trial of the next shard without any."""
         if self.left == math.inf:
             return tuple(wanted)
-        held_out = KEPT * self.kept
-        if held_out + KEPT * sum(self.first.values()) > self.left:
-            held_out = 0.0  # cannot be had
         found, left = [], self.left
         for want in wanted:
             i, cost = self.cost(want)
             others = sum(price for j, price in self.first.items() if j != i or want.up_to_steps)
-            if cost + KEPT * others + held_out <= left:
+            if cost + KEPT * others <= left:
                 left -= cost
                 found.append(want)
         if wanted and not found and self.first:
             i = min(self.first)
-            shard, (_, cell) = self.space.shards[i], self.choice(i)
-            found = [Wanted(self.space.trial(shard, cell, 0), why="the first of its shard")]
+            _, cell = self.choice(i)
+            trial = self.space.trial(self.space.shards[i], cell, 0)
+            found = [Wanted(trial, why=_why(self.space, cell, "the first of its shard"))]
         return tuple(found)
 
     def cost(self, want: Wanted) -> tuple[int, float]:
@@ -294,9 +303,7 @@ def _seen(
     places = list(dict.fromkeys([*places, *beside]))
     surface = _surface(space, tried, places, reference)
     price = lattice.prices(space, known, places)
-    return _State(
-        space, tried, tuple(places), surface, price, reference, known, False, math.inf, 0.0
-    )
+    return _State(space, tried, tuple(places), surface, price, reference, known, False, math.inf)
 
 
 def _surface(

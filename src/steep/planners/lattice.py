@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import log
+from math import floor, log, log10
 
 import numpy as np
 
@@ -173,7 +173,7 @@ def _following(name: str, value: Value, listed: Sequence[Value]) -> Value | None
         return whole if whole >= 1 else None
     if name not in RATES and numbers[-1] < 1 <= following:
         return None
-    return float(f"{following:.3g}")
+    return round(following, 2 - floor(log10(following)))
 
 
 def spread(space: Lattice, count: int) -> list[Cell]:

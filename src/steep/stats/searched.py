@@ -157,7 +157,10 @@ def with_size_curves(
     if cells is None:
         cells = len({(c.size, c.hyperparameters) for b in best_fits for c in b.candidates})
     drawn = [replace(b, size_curve=found.get((b.permutation, b.samples))) for b in best_fits]
-    return tuple(replace(b, withheld=_withheld(b, cells)) for b in drawn)
+    return tuple(
+        replace(b, withheld=UNFINISHED, flags=(*b.flags, "withheld")) if _withheld(b, cells) else b
+        for b in drawn
+    )
 
 
 def _unfinished(b: BestFit) -> bool:
@@ -166,13 +169,12 @@ def _unfinished(b: BestFit) -> bool:
     return "incomplete" in b.flags or len(b.best.seeds) == 1
 
 
-def _withheld(b: BestFit, cells: int) -> str:
+def _withheld(b: BestFit, cells: int) -> bool:
     if b.held_out or not _unfinished(b):
-        return ""
-    if b.size_curve is not None and b.size_curve.leftover > UNSURE:
-        return UNFINISHED
-    alone = b.size_curve is None and len(b.candidates) == 1 < cells
-    return UNFINISHED if alone else ""
+        return False
+    if b.size_curve is not None:
+        return b.size_curve.leftover > UNSURE
+    return len(b.candidates) == 1 < cells
 
 
 def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement]) -> list[SizeCurve]:
@@ -197,9 +199,9 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
     score_se = _score_se([log(b.best.score) for b in fitted], draws)
     curves = []
     for i, b in enumerate(fitted):
-        here_ = [cell for shard, cell in cells if shard == i]
+        mine = [cell for shard, cell in cells if shard == i]
         chosen = Cell(b.best.size, b.best.hyperparameters)
-        curves.append(_size_curve(here_, draws[i], chosen, known, score_se[i], random))
+        curves.append(_size_curve(mine, draws[i], chosen, known, score_se[i], random))
     return curves
 
 
