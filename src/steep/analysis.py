@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def analyse(
     known already, in place of ``items``."""
     paired = paired or paired_by(facts, items)
     best_fits = select(measurements, facts.shards, seeds=facts.spec.search.seeds, paired=paired)
-    best_fits = with_size_curves(best_fits, measurements)
+    best_fits = with_size_curves(best_fits, measurements, _cells(facts.spec))
     laws = size_laws(best_fits, level)
     curves = _curves(facts, best_fits, measurements, laws, at, times, targets, level)
     confronted = tuple(_confront(c, measurements, facts.spec.search.seeds) for c in registered)
@@ -105,6 +106,11 @@ def analyse(
         (),
         provenance,
     )
+
+
+def _cells(spec: Spec) -> int:
+    """How many candidates a search chooses from on each shard."""
+    return len(spec.family.sizes) * prod(map(len, spec.search.hyperparameters.values()))
 
 
 def with_findings(analysis: Analysis, findings: Sequence[Finding]) -> Analysis:
@@ -157,7 +163,7 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
     the largest searched shard, and a single size has no optimum. A plateau has none either: there
     the lowest score's size is an accident of noise, so its edge is 'high' (the optimum could be any
     larger size) in the law of lowest scores."""
-    fitted = [b for b in best_fits if not b.held_out]
+    fitted = [b for b in best_fits if b.searched]
 
     def law(which: str, count: str) -> SizeLaw:
         chosen = [b.adequate if which == "adequate" else b.best for b in fitted]
@@ -225,7 +231,7 @@ def _curves(
     level: float,
 ) -> tuple[Curve, ...]:
     """The selection metric on V, on the test part, then every other metric of the same models."""
-    fitted = [b for b in best_fits if not b.waits]
+    fitted = [b for b in best_fits if not b.waits and not b.withheld]
     at_hand = max((b.samples for b in fitted), default=0.0)
     waiting = {s.samples for s in facts.shards if s.held_out} - {b.samples for b in fitted}
     usual = {at_hand * f for f in FACTORS} if fitted else set()
@@ -345,7 +351,7 @@ def confrontation(
 
     None while there is nothing to forecast from (the fit's outcome says why)."""
     place = [a for a in analysis.curves[0].forecast.at if a.samples == shard.samples]
-    fitted = [b for b in analysis.best_fits if not b.held_out]
+    fitted = [b for b in analysis.best_fits if b.searched]
     if not place or not fitted:
         return None
     size, reason = predicted_size(facts, shard.samples, fitted, dict(analysis.size_laws))

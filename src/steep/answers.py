@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from steep.asked import Goal, Place, asked_about, goal_of, place_of
 from steep.config import QuestionError
+from steep.present import sentences
 from steep.records import Backtest, Finding, Fit, Forecast, Frontier, JointFit, SizeLaw
 
 if TYPE_CHECKING:
@@ -247,7 +248,9 @@ def _of_study(
     )
     if not analysis.curves:
         return []
-    notes = _about_sizes(dict(analysis.size_laws)["smallest adequate"])
+    unfinished = sentences.unfinished_sentence(analysis)
+    notes = (unfinished,) if unfinished else ()
+    notes += _about_sizes(dict(analysis.size_laws)["smallest adequate"])
     c = asked_about(analysis.curves, goals)
     made = replace(c.forecast, notes=(*c.forecast.notes, *notes))
     wanted = [p for place in asked if (p := place.samples(c.fit.at_hand)) is not None]

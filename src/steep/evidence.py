@@ -12,9 +12,12 @@ from math import log
 import numpy as np
 
 from steep.records import BestFit, Candidate, Measurement, Point, Status
+from steep.select import median_variance
 
 FALLBACK_SE = 0.02
 """Standard error of log error where no seeds tell: 2 %."""
+NEAR = 4.5
+"""Ratio of sizes up to which what was tried on one shard is taken to tell of another."""
 IMPROVING = 0.01
 """Gain of log error at the last evaluation from which on a run has not ended."""
 
@@ -59,6 +62,10 @@ class Search:
     capped: tuple[BestFit, ...] = ()
     improving: tuple[tuple[BestFit, float], ...] = ()
     """Best fits whose last evaluation was the best one, with its gain in log error."""
+    incomplete: tuple[BestFit, ...] = ()
+    """With fewer seeds than asked for."""
+    withheld: tuple[BestFit, ...] = ()
+    """Kept out of the laws: too unfinished to say which model is best."""
     lost: tuple[tuple[str, int, bool], ...] = ()
     """(what happened, how many trials, whether to a seed of a best fit)."""
     mixed: tuple[tuple[str, tuple[str, ...], bool], ...] = ()
@@ -123,27 +130,31 @@ class Search:
 
 def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -> Search:
     """What best fits and all measurements of a study show. Of a held-out shard, where one model was
-    trained, how that ended and what it measured, and nothing of ladders and grids."""
-    best_fits = sorted(best_fits, key=lambda b: (b.samples, b.permutation))
-    searched = [b for b in best_fits if not b.held_out]
+    trained, how that ended and what it measured, and nothing of ladders and grids. A shard whose
+    search is too unfinished to say which model is best shows nothing else."""
+    every = sorted(best_fits, key=lambda b: (b.samples, b.permutation))
+    settled = [b for b in every if not b.withheld]
+    searched = [b for b in settled if not b.held_out]
     ended = [m for m in measurements if m.status not in (Status.PLANNED, Status.RUNNING)]
     places = tuple(Place(b, b.edge, b.plateau) for b in searched)
-    runs = [(b, _of(b, ended)) for b in best_fits]
+    runs = [(b, _of(b, ended)) for b in settled]
     return Search(
-        points=tuple(_point(b) for b in best_fits if not b.best.capped),
-        unit=best_fits[0].unit if best_fits else "",
-        draws=len({b.permutation for b in best_fits}),
-        shards=len(best_fits),
+        points=tuple(_point(b) for b in settled if not b.best.capped),
+        unit=every[0].unit if every else "",
+        draws=len({b.permutation for b in every}),
+        shards=len(every),
         trials=len(ended),
         ladder=places,
         too_small=_too_small(places),
-        grids=tuple(g for b in searched for g in _edges(b)),
+        grids=tuple(g for b in searched for g in _edges(b, ended)),
         inconsistent=tuple(_inconsistent(searched)),
-        capped=tuple(b for b in best_fits if b.best.capped),
+        capped=tuple(b for b in settled if b.best.capped),
         improving=tuple((b, gain) for b, found in runs if (gain := _gain(found)) > IMPROVING),
-        lost=tuple(_lost(best_fits, ended)),
+        incomplete=tuple(b for b in every if "incomplete" in b.flags),
+        withheld=tuple(b for b in every if b.withheld),
+        lost=tuple(_lost(settled, ended)),
         mixed=tuple(_mixed(ended)),
-        validation_se=_validation_se(best_fits),
+        validation_se=_validation_se(settled),
         overfit=_overfit(runs[-1][1]) if runs else None,
     )
 
@@ -181,23 +192,36 @@ def _compared(b: BestFit, name: str) -> list[tuple[float, Candidate]]:
     return sorted(numeric, key=lambda pair: pair[0])
 
 
-def _se(b: BestFit) -> float:
-    """Of a difference of log errors of two candidates."""
+def _se(b: BestFit, other: Candidate) -> float:
+    """Of the difference in log error between another candidate and the best one, each with the
+    noise of as many seeds as it has."""
     se = FALLBACK_SE if not b.seed_se else b.seed_se / b.best.score
-    return float(2**0.5 * se)
+    seeds = (median_variance(len(c.errors)) for c in (other, b.best))
+    return float(se * (1 + next(seeds) / next(seeds)) ** 0.5)
 
 
-def _edges(b: BestFit) -> Iterable[Grid]:
+def _edges(b: BestFit, ended: Sequence[Measurement]) -> Iterable[Grid]:
+    """Where the best value is the largest or smallest that was tried: on this shard or on one near,
+    with a score or in vain."""
     for name, _ in b.best.hyperparameters:
         compared = _compared(b, name)
         values = [v for v, _ in compared]
         best = dict(b.best.hyperparameters)[name]
         if len(values) < 2 or best not in (values[0], values[-1]):
             continue
+        tried = {m.trial.hyperparameter(name) for m in ended if _near(b, m)} - {None}
+        if any(v < best if best == values[0] else v > best for v in tried):  # type: ignore[operator]
+            continue
         following = compared[1][1] if best == values[0] else compared[-2][1]
-        gain, se = _log_ratio(following.score, b.best.score), _se(b)
+        gain, se = _log_ratio(following.expected, b.best.expected), _se(b, following)
         if gain > max(2 * se, 0.01):
             yield Grid(b.samples, b.unit, name, float(best), tuple(values), gain, gain > 3 * se)
+
+
+def _near(b: BestFit, m: Measurement) -> bool:
+    """Whether a trial tells of the hyperparameters of a shard's best fit."""
+    ended = m.validation_error is not None or m.status is Status.DIVERGED
+    return ended and abs(log(m.trial.samples / b.samples)) < log(NEAR)
 
 
 def _log_ratio(one: float, other: float) -> float:
@@ -208,19 +232,20 @@ def _inconsistent(best_fits: Sequence[BestFit]) -> Iterable[tuple[str, tuple[flo
     """An optimum that turns round by more than noise: shards in order of size."""
     names = sorted({name for b in best_fits for name, _ in b.best.hyperparameters})
     for name in names:
-        path: list[tuple[float, BestFit, dict[float, float]]] = []
+        path: list[tuple[float, BestFit, dict[float, Candidate]]] = []
         for b in best_fits:
-            scores = {v: c.score for v, c in _compared(b, name)}
-            if len(scores) >= 2:
-                path.append((float(dict(b.best.hyperparameters)[name]), b, scores))
+            compared = dict(_compared(b, name))
+            if len(compared) >= 2:
+                path.append((float(dict(b.best.hyperparameters)[name]), b, compared))
         turns = 0
-        for (before, _, _), (here, b, scores), (after, _, _) in zip(
+        for (before, _, _), (here, b, compared), (after, _, _) in zip(
             path, path[1:], path[2:], strict=False
         ):
             turned = (here - before) * (after - here) < 0
-            other = [scores[v] for v in (before, after) if v in scores]
-            if turned and other and _log_ratio(min(other), b.best.score) > 3 * _se(b):
-                turns += 1
+            others = [compared[v] for v in (before, after) if v in compared]
+            if turned and others:
+                other = min(others, key=lambda c: c.expected)
+                turns += _log_ratio(other.expected, b.best.expected) > 3 * _se(b, other)
         if turns:
             yield name, tuple(value for value, _, _ in path)
 

@@ -155,13 +155,13 @@ def fit(
 
 
 def points_of(best_fits: Iterable[BestFit]) -> tuple[Point, ...]:
-    """The best-fit models of a study as points; capped ones are kept but not used, nor are held-out
-    ones before their model has all its seeds.
+    """The best-fit models of a study as points; capped and withheld ones are kept but not used, nor
+    are held-out ones before their model has all its seeds.
 
     Where the trials make a surface (``stats/searched.py``), it tells how far off a score may be."""
     points = []
     for best in best_fits:
-        reason = HELD_OUT if best.waits else "capped" if best.best.capped else ""
+        reason = HELD_OUT if best.waits else "capped" if best.best.capped else best.withheld
         se = None if best.seed_se is None else best.seed_se / best.best.score
         if se is not None and best.size_curve is not None:
             se = best.size_curve.score_se

@@ -54,7 +54,7 @@ def report(
         study=analysis.study,
         about=_about(analysis),
         answer=_answer(analysis),
-        caveat=sentences.caveat(analysis.curves[0].forecast) if analysis.curves else "",
+        caveat=_caveat(analysis),
         serious=[f for f in analysis.findings if f.severity == "serious"][:2],
         facts=_facts(analysis, measurements),
         sections=sections,
@@ -100,6 +100,12 @@ def _answer(analysis: Analysis) -> str:
     if not analysis.curves:
         return "No forecast: no shard has a finished model yet"
     return sentences.answer(analysis.curves[0].forecast, analysis)
+
+
+def _caveat(analysis: Analysis) -> str:
+    told = [sentences.unfinished_sentence(analysis)]
+    told += [sentences.caveat(curve.forecast) for curve in analysis.curves[:1]]
+    return " ".join(filter(None, told))
 
 
 def _facts(analysis: Analysis, measurements: Sequence[Measurement]) -> list[dict[str, str]]:

@@ -14,13 +14,15 @@ from steep.evidence import Search
 from steep.present import numbers
 from steep.present.numbers import relative
 from steep.records import BestFit, Finding
+from steep.stats.searched import UNSURE
 
 SERIOUS, WARNING, NOTE = "serious", "warning", "note"
 
 
 def faults(search: Search) -> list[Finding]:
     """Findings about ladders, grids, how trials ended and what they ran on."""
-    return [*_ladder(search), *_grids(search), *_ends(search), *_engines(search)]
+    parts = (_unfinished, _ladder, _grids, _ends, _engines)
+    return [finding for part in parts for finding in part(search)]
 
 
 def _shards(best_fits: Sequence[BestFit]) -> str:
@@ -28,6 +30,23 @@ def _shards(best_fits: Sequence[BestFit]) -> str:
     sizes = [numbers.exact(b.samples) for b in best_fits]
     text = sizes[0] if len(sizes) == 1 else f"{', '.join(sizes[:-1])} and {sizes[-1]}"
     return f"{text} {best_fits[0].unit}"
+
+
+def _unfinished(search: Search) -> list[Finding]:
+    found = []
+    if search.withheld:
+        evidence = (
+            "Its search is not finished: which model is best there is not known to within "
+            f"{relative(UNSURE).lstrip('+')}, so it is not in the fit."
+        )
+        step = "Run the study on: the same command goes on where it stopped."
+        found.append(Finding("unfinished", SERIOUS, _shards(search.withheld), evidence, step))
+    few = [b for b in search.incomplete if not b.withheld]
+    if few:
+        evidence = "The best model so far has fewer seeds than asked for: its score is less sure."
+        step = "Run the study on: it trains the missing seeds."
+        found.append(Finding("unfinished", WARNING, _shards(few), evidence, step))
+    return found
 
 
 def _ladder(search: Search) -> list[Finding]:

@@ -1,20 +1,29 @@
 """Selection: from the measurements of a study to the best-fit model of each shard.
 
-A candidate's score is the *median over seeds of the run's minimum validation error*. Beside the
-lowest score stands the smallest size that is adequate: within one standard error of it.
+A candidate's score is the *median over seeds of the run's minimum validation error*. The best fit
+is the candidate with the lowest *estimate*, whatever number of seeds each has: of many noisy scores
+the lowest is too low (the winner's bias), and the fewer seeds a score rests on, the more. An
+estimate is the score drawn towards the mean of its shard's good candidates by the share of its
+variance that is noise of seeds (empirical Bayes, Efron & Morris 1975); the noise is pooled over
+shards, and so is the variance of the candidates about their means. Where all have as many seeds,
+the lowest score wins.
+
+Beside the best fit stands the smallest size that is adequate: within one standard error of it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import exp, hypot, log
 
 import numpy as np
 import pandas as pd
 
 from steep.records import BestFit, Candidate, Measurement, Settings, Shard, Status
-from steep.stats.seeds import seed_noise
+from steep.stats.seeds import NEAR, seed_noise
 
 Paired = Callable[[Candidate, Candidate, Shard], float | None]
 """Standard error of the difference of two candidates' errors over the validation items they
@@ -39,9 +48,9 @@ def select(
 ) -> tuple[BestFit, ...]:
     """The best-fit model of every shard that has a finished candidate, by (draw, size).
 
-    Only COMPLETE and CAPPED runs have a score; a diverged seed counts as infinitely bad. Where
-    a candidate has all ``seeds`` seeds, those that have fewer cannot be best; they still tell of
-    their sizes."""
+    Only COMPLETE and CAPPED runs have a score; a diverged seed counts as infinitely bad. A best fit
+    with fewer than ``seeds`` seeds is flagged 'incomplete', and its standard error contains its
+    winner's bias."""
     trials = defaultdict(list)
     for measurement in measurements:
         trials[(measurement.trial.permutation, measurement.trial.samples)].append(measurement)
@@ -49,12 +58,12 @@ def select(
         (shard.permutation, shard.samples): candidates(trials[(shard.permutation, shard.samples)])
         for shard in shards
     }
-    spread = _spread(pools.values())
+    noise = _noise(tuple(pools.values()))
     found = []
     for shard in shards:
         pool = pools[(shard.permutation, shard.samples)]
         members = trials[(shard.permutation, shard.samples)]
-        best_fit = _best_fit(shard, pool, members, spread, seeds, paired)
+        best_fit = _best_fit(shard, pool, members, noise, seeds, paired)
         if best_fit is not None:
             found.append(best_fit)
     return tuple(found)
@@ -96,37 +105,79 @@ def _candidate(size: int, values: Settings, members: list[Measurement]) -> Candi
     )
 
 
-def _spread(pools: Iterable[Sequence[Candidate]]) -> float | None:
-    """Standard deviation of log error over seeds, of candidates as good as the best.
+@dataclass(frozen=True)
+class _Noise:
+    """What the scores of a study vary by, in log error."""
 
-    None when no candidate has two seeds: seed noise is then not measured, not zero."""
+    seeds: float | None
+    """Standard deviation over seeds, of candidates as good as the best. None when no candidate has
+    two seeds: it is then not measured, not zero."""
+    apart: float
+    """Variance of the noise-free scores of a shard's good candidates about their mean; a quarter of
+    that of one seed at least, as equal ones are never known to be so."""
+
+    def bias(self, candidate: Candidate, pool: Sequence[Candidate]) -> float:
+        """By how much a score is expected to be too low in log, as one of those of its shard."""
+        near = _near(pool)
+        if self.seeds is None or candidate not in near or len(near) < 2:
+            return 0.0
+        variance = self.seeds**2 * median_variance(len(candidate.errors))
+        share = variance / (variance + self.apart) if variance else 0.0
+        return share * (float(np.mean([log(c.score) for c in near])) - log(candidate.score))
+
+
+def _noise(pools: Sequence[Sequence[Candidate]]) -> _Noise:
     variance, freedom = seed_noise(
         [np.log(c.errors) for c in pool if min(c.errors) > 0] for pool in pools
     )
-    return float(np.sqrt(variance)) if freedom else None
+    squares, degrees = 0.0, 0
+    for near in map(_near, pools):
+        logs = np.log([c.score for c in near])
+        noise = [variance * median_variance(len(c.errors)) for c in near]
+        if len(near) > 1:
+            degrees += len(near) - 1
+            squares += float(((logs - logs.mean()) ** 2).sum()) - (len(near) - 1) * np.mean(noise)
+    apart = max(squares / max(degrees, 1), variance / 4)
+    return _Noise(float(np.sqrt(variance)) if freedom else None, apart)
+
+
+def _near(pool: Sequence[Candidate]) -> list[Candidate]:
+    """Those whose scores say something of the best one's: bad ones are another kind."""
+    positive = [c for c in pool if c.score > 0]
+    lowest = min((c.score for c in positive), default=0.0)
+    return [c for c in positive if c.score < lowest * np.exp(NEAR)]
 
 
 def _best_fit(
     shard: Shard,
     pool: Sequence[Candidate],
     members: Sequence[Measurement],
-    spread: float | None,
+    noise: _Noise,
     seeds: int,
     paired: Paired | None,
 ) -> BestFit | None:
-    full = [c for c in pool if len(c.seeds) + c.diverged >= seeds]
-    flags = [] if full else ["incomplete"]
     if not pool:
         return None
-    best = min(full or pool, key=lambda c: (c.score, c.size))
+    spread = noise.seeds
+
+    pool = [replace(c, estimate=c.score * exp(noise.bias(c, pool))) for c in pool]
+
+    def order(c: Candidate) -> tuple[float, float, int]:
+        return c.expected, c.score, c.size
+
+    best = min(pool, key=order)
+    incomplete = len(best.seeds) + best.diverged < seeds
+    flags = ["incomplete"] if incomplete else []
     seed_se = None if spread is None else spread * best.score * _root(len(best.errors))
+    if seed_se is not None and incomplete:  # those with all seeds have theirs in common
+        seed_se = hypot(seed_se, best.expected - best.score)
     sizes = sorted({c.size for c in pool})
-    per_size = {s: min((c for c in pool if c.size == s), key=lambda c: c.score) for s in sizes}
+    per_size = {s: min((c for c in pool if c.size == s), key=order) for s in sizes}
     within = {s: _same(per_size[s], best, shard, spread, paired) for s in sizes}
     adequate = per_size[min(s for s in sizes if within[s])]
     plateau = best.size > adequate.size or any(within[s] for s in sizes if s > best.size)
-    # a size whose trials were all stopped was tried, too: it is no longer beyond the edge
-    tried = sorted({*sizes, *(m.trial.size for m in members if _stopped(m))})
+    # a size whose trials were stopped or diverged was tried, too: it is not beyond the edge
+    tried = sorted({*sizes, *(m.trial.size for m in members if tried_in_vain(m))})
     edge = "" if shard.held_out else _edge(best.size, tried)
     if best.capped:
         flags.append("capped")
@@ -181,8 +232,10 @@ def _edge(size: int, sizes: Sequence[int]) -> str:
     return "low" if size == sizes[0] else ""
 
 
-def _stopped(measurement: Measurement) -> bool:
-    return measurement.status is Status.STOPPED and measurement.validation_error is not None
+def tried_in_vain(measurement: Measurement) -> bool:
+    """Whether a trial has no score because it did badly: it says where not to look."""
+    stopped = measurement.status is Status.STOPPED and measurement.validation_error is not None
+    return stopped or measurement.status is Status.DIVERGED
 
 
 def _is(measurement: Measurement, candidate: Candidate) -> bool:

@@ -284,6 +284,7 @@ class Study:
             tuple(s for s in self.cut.shards if not s.held_out),
             settings(recipe),
             self._smallest_size,
+            tuple(self._held_out_shards),
         )
 
     @property

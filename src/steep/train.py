@@ -183,26 +183,33 @@ class _Driver:
                 self.tell(Event(Kind.NOTE, gone.trial, gone.attempt, {"text": text}))
 
     def fill(self) -> None:
-        """Ask the plan if results changed, and start trials while slots are free."""
+        """Ask the plan if results changed, and start trials while slots are free. A plan may name
+        what comes next only once it sees the last one run: asked again while it has more."""
         if self.stale:
             self.ask()
-        while len({attempt.worker for attempt in self.running.values()}) < self.executor.slots:
+        while self.free():
             jobs: list[Job] = []
+            self.workers += 1
             while len(jobs) < self.run.pack and (want := self.following(jobs)) is not None:
                 self.queue.remove(want)
-                jobs += self.claimed(want)
+                for job in self.claimed(want):
+                    now = lease.now()
+                    started = _Running(job.trial, job.attempt, self.workers, now, now, now)
+                    self.running[job.trial.id, job.attempt] = started
+                    jobs.append(job)
+                if not self.queue and (self.free() or len(jobs) < self.run.pack):
+                    self.ask()
             if not jobs:
                 break
-            self.workers += 1
-            now = lease.now()
-            for job in jobs:
-                started = _Running(job.trial, job.attempt, self.workers, now, now, now)
-                self.running[job.trial.id, job.attempt] = started
             self.executor.start(*jobs)
+
+    def free(self) -> bool:
+        """Whether a worker could start."""
+        return len({attempt.worker for attempt in self.running.values()}) < self.executor.slots
 
     def following(self, pack: Sequence[Job]) -> Wanted | None:
         """The first in the queue that has room beside what runs and goes with ``pack``."""
-        others = [attempt.trial for attempt in self.running.values()] + [j.trial for j in pack]
+        others = [attempt.trial for attempt in self.running.values()]
         for want in self.queue:
             if pack and not self.together(want, pack[0]):
                 continue

@@ -21,6 +21,9 @@ class Problem:
     shards: tuple[Shard, ...]
     recipe: Settings = ()
     smallest: int = 1
+    held_out: tuple[Shard, ...] = ()
+    """Trained once the search is over, each with all seeds: ``search.until.flops`` is for them,
+    too."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Wanted:
 
 Planner = Callable[[Problem, Sequence[Measurement], Sequence[Trial], float | None], list[Wanted]]
 """``next(problem, finished, running, budget)``: every trial wanted now and not yet finished,
-running ones included, in a stable order; [] when the search is over (or waits for
-``running``). Pure in the *set* of results: order of arrival and repeats of a call
-cannot matter. ``budget`` is in FLOPs left."""
+running ones included, in a stable order; [] when the search is over. One that adapts to its
+results may name the next trial alone, and name another when asked again with that one ``running``;
+nothing beyond ``running`` means that it waits for those. Pure in the *sets* of results and of
+running trials: order of arrival and repeats of a call cannot matter. ``budget`` is what the search
+may still spend, in FLOPs, beside what ``running`` trials and the held-out shards take."""

@@ -8,12 +8,18 @@ known of all shards at once; every decision is read from it:
    per FLOP, on whatever shard: a new cell, another seed of one that cannot be told from its rivals,
    the next rung of a stopped trial. Cheap shards come first because they tell of dear ones, and the
    dear ones are trained only near their predicted optimum;
-3. when nothing is worth its price, every shard's choice gets all its seeds; its neighbours on the
-   ladder are tried, so that an optimum is told from an edge and a plateau from an optimum; and on
-   some shards those in each hyperparameter, where the surface is wrong if it is wrong at all.
+3. when nothing is worth its price, every shard's choice gets all its seeds, and so does the model
+   that would be reported; its neighbours on the ladder are tried, so that an optimum is told from
+   an edge and a plateau from an optimum; and on some shards those in each hyperparameter, where the
+   surface is wrong if it is wrong at all.
 
 Past a shard's first complete trial, new ones run in rungs of its training curve and are left
-STOPPED while they are hopeless (``stats/rungs.py``). A ladder whose edge is best extends itself.
+STOPPED while they are hopeless (``stats/rungs.py``). A ladder whose edge is best extends itself,
+and so does the list of a numeric hyperparameter.
+
+One decision is one trial, by all results there are. While trials run, the next decision takes them
+for measured, with the results that are expected, so that other workers need not wait. Of a budget
+as much is kept as the first trial on every shard without any is expected to take.
 """
 
 from __future__ import annotations
@@ -21,7 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from math import log
 
 import numpy as np
@@ -31,11 +37,9 @@ from steep.forecast import forecast
 from steep.laws.law import Array
 from steep.planners import lattice
 from steep.planners.contract import Problem, Wanted
-from steep.planners.history import play
 from steep.planners.lattice import Lattice
-from steep.records import Measurement, Status, Trial
+from steep.records import Measurement, Shard, Status, Trial
 from steep.select import select
-from steep.spec import Until
 from steep.stats import rungs
 from steep.stats.response import Surface, knowledge_gradient
 from steep.stats.searched import Cell, Tried, scored, surface_of
@@ -54,8 +58,9 @@ HARDER = 6
 MOST = 1000
 """Cells that are weighed against each other; of a larger lattice the most promising ones."""
 CHUNK = 400
-TOGETHER = 4
-"""Most trials of one decision: what they tell overlaps."""
+KEPT, MOST_ASIDE = 1.3, 0.6
+"""What is kept of a budget, relative to what it is expected to be needed for; and the most of it
+that is kept for the held-out shards."""
 
 
 def plan(
@@ -64,34 +69,89 @@ def plan(
     running: Sequence[Trial],
     budget: float | None,
 ) -> list[Wanted]:
-    """Every trial wanted and not finished; see ``planners/contract.py``.
+    """Every trial wanted and not finished; see ``planners/contract.py``. One beyond those that run:
+    asked again with that one among them, it names the next.
 
-    Of ``budget`` the driver takes care; ``search.until`` is this planner's."""
+    Within ``budget`` and ``search.until`` every shard gets a trial before anything is refined; the
+    smaller ones where that cannot be had of all."""
     until = problem.spec.search.until
-    return play(partial(_decide, lattice.of(problem), until), finished)
+    known = {m.trial: m for m in finished}
+    pending = tuple(sorted({*running}, key=_place))
+    told = tuple(known[t] for t in sorted(known, key=_place) if t not in pending)
+    limits = _Limits(budget, until, tuple(problem.held_out))
+    decided = _decide(lattice.of(problem), limits, told, pending)
+    ended = {t for t, m in known.items() if m.status is not Status.STOPPED}
+    return [*(Wanted(t, why="running") for t in pending if t not in ended), *decided]
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """When a search ends, beside by itself."""
+
+    budget: float | None
+    """FLOPs that may still be spent beside what runs."""
+    until: Until | None
+    held_out: tuple[Shard, ...]
+
+    @property
+    def precision(self) -> float | None:
+        return None if self.until is None else self.until.forecast_interval
+
+    def left(self, space: Lattice, known: Sequence[Measurement], cell: Cell, runs: float) -> float:
+        """FLOPs for the search, where what ``runs`` is going to take so many: all that the study
+        may spend, less what the held-out shards need for ``cell`` with all seeds, as long as the
+        search is not left without any."""
+        left = math.inf if self.budget is None else self.budget
+        if self.until is None or self.until.flops is None:
+            return left
+        spent = sum(m.flops or 0.0 for m in known)
+        each = [lattice.price(space, known, shard.samples, cell) for shard in self.held_out]
+        aside = min(KEPT * space.seeds * sum(each), MOST_ASIDE * self.until.flops)
+        return min(left, self.until.flops - spent - runs - aside)
+
+
+def _place(trial: Trial) -> tuple[float | int | str, ...]:
+    hyperparameters = str(trial.hyperparameters)
+    return trial.permutation, trial.samples, trial.size, hyperparameters, trial.seed
 
 
 @lru_cache(maxsize=1024)
 def _decide(
-    space: Lattice, until: Until | None, known: tuple[Measurement, ...]
+    space: Lattice,
+    limits: _Limits,
+    known: tuple[Measurement, ...],
+    pending: tuple[Trial, ...],
 ) -> tuple[Wanted, ...]:
-    if not any(lattice.tried_on(space.shards[0], known)):
-        cells = lattice.spread(space, 2 * len(space.names) + 4)
-        return tuple(Wanted(space.trial(space.shards[0], c, 0), why="spread") for c in cells)
-    left = math.inf
-    if until is not None and until.flops is not None:
-        left = until.flops - sum(m.flops or 0.0 for m in known)
-    state = _State.of(space, known, left)
-    target = None if until is None else until.forecast_interval
-    if target is not None and _precise(state, known, target):
+    first = _spread(space, known, pending)
+    if not any(map(scored, known)):  # nothing is known of prices
+        return first
+    state = _State.of(space, known, pending, limits)
+    if wanted := state.affordable(first):
+        return wanted
+    precision = limits.precision
+    if precision is not None and _precise(state, known, precision):
         return ()
-    wanted = _worthwhile(state, WORTH) or _confirm(state) or _bracket(state) or _compare(state)
-    halvings = 0
-    while target is not None and not wanted and halvings < HARDER:
-        halvings += 1
-        wanted = _worthwhile(state, WORTH / 2**halvings)
+    for decide in (_worthwhile, _confirm, _bracket, _compare):
+        if wanted := state.affordable(decide(state)):
+            return wanted[:1]
+    for halvings in range(HARDER if precision is not None else 0):
+        if wanted := state.affordable(_worthwhile(state, WORTH / 2 ** (halvings + 1))):
+            return wanted[:1]
     chosen = {i: state.choice(i)[1] for i in range(len(space.shards))}
-    return _affordable(state, wanted or tuple(lattice.other_draws(space, chosen, known)))
+    others = lattice.other_draws(space, chosen, known)
+    return state.affordable([want for want in others if want.trial not in pending])
+
+
+def _spread(
+    space: Lattice, known: Sequence[Measurement], pending: Sequence[Trial]
+) -> tuple[Wanted, ...]:
+    """The cells that a search begins with, on the smallest shard, as long as there are so few."""
+    shard, count = space.shards[0], 2 * len(space.names) + 4
+    tried = {Cell(t.size, t.hyperparameters) for t in pending if t.samples == shard.samples}
+    tried |= set(lattice.tried_on(shard, known))
+    cells = [cell for cell in lattice.spread(space, count) if cell not in tried]
+    wanted = [Wanted(space.trial(shard, cell, 0), why="spread") for cell in cells]
+    return tuple(wanted[: max(count - len(tried), 0)])
 
 
 # ---------------------------------------------------------------- what is known
@@ -103,38 +163,98 @@ class _State:
 
     space: Lattice
     tried: tuple[Tried, ...]
-    """By shard."""
+    """By shard. Trials that run are among them, without a result."""
     places: tuple[tuple[int, Cell], ...]
     """(shard, cell) of each cell of the surface."""
     surface: Surface
+    """As it is expected to be when the trials that run have ended."""
     price: Array
     """(places,) of one complete trial, in FLOPs; in other units where none are counted."""
     reference: dict[int, Measurement]
     """By shard: the best complete trial, with which training curves are compared."""
-
+    known: tuple[Measurement, ...]
+    waiting: bool
+    """Some trials run."""
     left: float
-    """FLOPs that may still be spent."""
+    """FLOPs that the search may still spend beside what runs."""
 
     @classmethod
-    def of(cls, space: Lattice, known: Sequence[Measurement], left: float) -> _State:
-        tried = tuple(lattice.tried_on(shard, known) for shard in space.shards)
-        places: list[tuple[int, Cell]] = []
-        reference: dict[int, Measurement] = {}
-        for i, here in enumerate(tried):
-            places += [(i, cell) for cell in lattice.cells(space, here)]
-            whole = [m for ms in here.values() for m in ms if scored(m) and m.curve]
-            if whole:
-                reference[i] = min(whole, key=lambda m: (m.validation_error or 0.0, m.trial.id))
-        if len(places) > MOST:
-            places = _promising(space, tried, places, reference)
-        surface = _surface(space, tried, places, reference)
-        price = lattice.prices(space, known, places)
-        return cls(space, tried, tuple(places), surface, price, reference, left)
+    def of(
+        cls,
+        space: Lattice,
+        known: tuple[Measurement, ...],
+        pending: Sequence[Trial],
+        limits: _Limits,
+    ) -> _State:
+        running = [Measurement(trial, Status.RUNNING) for trial in pending]
+        waiting = tuple(lattice.tried_on(shard, running) for shard in space.shards)
+        asked = tuple((i, cell) for i, here in enumerate(waiting) for cell in here)
+        found = _seen(space, known, ())
+        if not set(asked) <= set(found.places):
+            found = _seen(space, known, asked)
+        index = {place: k for k, place in enumerate(found.places)}
+        surface, tried, runs = found.surface, [], 0.0
+        for i, (here, there) in enumerate(zip(found.tried, waiting, strict=True)):
+            for cell, ms in there.items():
+                for _ in ms:
+                    surface = _expected(surface, index[i, cell], surface.noise**2)
+                    runs += float(found.price[index[i, cell]])
+            tried.append(here | {cell: (*here.get(cell, ()), *ms) for cell, ms in there.items()})
+        made = replace(found, tried=tuple(tried), surface=surface, waiting=bool(pending))
+        _, cell = made.choice(len(space.shards) - 1)
+        return replace(made, left=limits.left(made.space, known, cell, runs))
 
     @cached_property
     def unit(self) -> float:
         """The price of the best cell at the largest shard."""
         return float(self.price[min(self._on(len(self.space.shards) - 1), key=self._mean)])
+
+    @cached_property
+    def first(self) -> dict[int, float]:
+        """What the first trial of each shard without a score is expected to cost, as long as what
+        is left pays for it: smaller shards before larger ones."""
+        needed: dict[int, float] = {}
+        for i, here in enumerate(self.tried):
+            begun = any(scored(m) or m.status is Status.RUNNING for ms in here.values() for m in ms)
+            choice = self.choice(i)
+            if not begun and all(m.status is Status.STOPPED for m in self.at(*choice)):
+                price = float(self.price[self.places.index(choice)])
+                if KEPT * sum(needed.values()) + price > self.left:
+                    break
+                needed[i] = price
+        return needed
+
+    def affordable(self, wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:
+        """Those that are paid for by what is left beside what is kept, in order. Where nothing may
+        be spent on them, the first trial of the next shard without any."""
+        if self.left == math.inf:
+            return tuple(wanted)
+        found, left = [], self.left
+        for want in wanted:
+            i, cost = self.cost(want)
+            others = sum(price for j, price in self.first.items() if j != i or want.up_to_steps)
+            if cost + KEPT * others <= left:
+                left -= cost
+                found.append(want)
+        if wanted and not found and self.first:
+            i = min(self.first)
+            _, cell = self.choice(i)
+            trial = self.space.trial(self.space.shards[i], cell, 0)
+            found = [Wanted(trial, why=_why(self.space, cell, "the first of its shard"))]
+        return tuple(found)
+
+    def cost(self, want: Wanted) -> tuple[int, float]:
+        """Its shard, and what is still to be spent on it."""
+        trial = want.trial
+        samples = [shard.samples for shard in self.space.shards]
+        i = min(range(len(samples)), key=lambda k: abs(samples[k] - trial.samples))
+        place = (i, Cell(trial.size, trial.hyperparameters))
+        price = float(self.price[self.places.index(place)]) if place in self.places else self.unit
+        if i not in self.reference:
+            return i, price
+        done = [m.steps for m in self.at(*place) if m.trial == trial]
+        share = rungs.share(want.up_to_steps, self.reference[i])
+        return i, price * max(share - rungs.share(max(done, default=0), self.reference[i]), 0.05)
 
     def choice(self, shard: int) -> tuple[int, Cell]:
         """Of a shard's cells the one with the lowest error, where the price of its missing seeds
@@ -162,6 +282,28 @@ class _State:
 
     def at(self, shard: int, cell: Cell) -> tuple[Measurement, ...]:
         return self.tried[shard].get(cell, ())
+
+
+@lru_cache(maxsize=256)
+def _seen(
+    space: Lattice, known: tuple[Measurement, ...], beside: tuple[tuple[int, Cell], ...]
+) -> _State:
+    """What results show by themselves, at the cells of the search and those ``beside`` them."""
+    tried = tuple(lattice.tried_on(shard, known) for shard in space.shards)
+    space = lattice.extended(space, tried)
+    places: list[tuple[int, Cell]] = []
+    reference: dict[int, Measurement] = {}
+    for i, here in enumerate(tried):
+        places += [(i, cell) for cell in lattice.cells(space, here)]
+        whole = [m for ms in here.values() for m in ms if scored(m) and m.curve]
+        if whole:
+            reference[i] = min(whole, key=lambda m: (m.validation_error or 0.0, _place(m.trial)))
+    if len(places) > MOST:
+        places = _promising(space, tried, places, reference)
+    places = list(dict.fromkeys([*places, *beside]))
+    surface = _surface(space, tried, places, reference)
+    price = lattice.prices(space, known, places)
+    return _State(space, tried, tuple(places), surface, price, reference, known, False, math.inf)
 
 
 def _surface(
@@ -211,29 +353,27 @@ class _Option:
     variance: float
 
 
-def _worthwhile(state: _State, worth: float) -> tuple[Wanted, ...]:
-    """The measurements that gain most for their price, while any is worth it."""
+def _expected(surface: Surface, place: int, variance: float) -> Surface:
+    """The surface once a cell has been measured, with the result that is expected."""
+    column = surface.covariance[:, place]
+    told = np.outer(column, column) / (column[place] + variance)
+    return replace(surface, covariance=surface.covariance - told)
+
+
+def _worthwhile(state: _State, worth: float = WORTH) -> tuple[Wanted, ...]:
+    """The measurements that are worth their price, the one that gains most for it first."""
     options = _options(state)
-    wanted: list[Wanted] = []
-    surface = state.surface
+    if not options:
+        return ()
     shards = np.array([i for i, _ in state.places])
     places = np.array([o.place for o in options], dtype=int)
     variance = np.array([o.variance for o in options])
     price = np.array([o.price for o in options]) / state.unit
-    taken: set[int] = set()
-    while options and len(wanted) < TOGETHER:
-        gain = knowledge_gradient(surface, shards, places, variance) / len(state.space.shards)
-        gain[[o.place in taken for o in options]] = 0.0
-        best = int(np.argmax(gain / price))
-        if gain[best] < worth * price[best]:
-            break
-        option = options[best]
-        taken.add(option.place)
-        wanted.append(_want(state, option, "worth its price"))
-        column = surface.covariance[:, option.place]
-        known = np.outer(column, column) / (column[option.place] + option.variance)
-        surface = replace(surface, covariance=surface.covariance - known)
-    return tuple(wanted)
+    gain = knowledge_gradient(state.surface, shards, places, variance) / len(state.space.shards)
+    order = np.argsort(-gain / price, kind="stable")
+    return tuple(
+        _want(state, options[k], "worth its price") for k in order if gain[k] >= worth * price[k]
+    )
 
 
 def _options(state: _State) -> list[_Option]:
@@ -259,46 +399,53 @@ def _options(state: _State) -> list[_Option]:
                 variance = noise + rungs.variance(at, reference, gap)
                 if at is not None:
                     found.append(_Option(k, 0, at, price * rungs.share(at, reference), variance))
-    return [option for option in found if option.price <= state.left]
+    return found
 
 
 def _want(state: _State, option: _Option, why: str) -> Wanted:
     i, cell = state.places[option.place]
-    return Wanted(
-        state.space.trial(state.space.shards[i], cell, option.seed), option.up_to_steps, why
-    )
+    trial = state.space.trial(state.space.shards[i], cell, option.seed)
+    return Wanted(trial, option.up_to_steps, _why(state.space, cell, why))
 
 
-def _affordable(state: _State, wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:
-    """Those that what is left is expected to pay for, in order."""
-    kept, left = [], state.left
-    price = dict(zip(state.places, state.price, strict=True))
-    index = {shard.samples: i for i, shard in enumerate(state.space.shards)}
-    for want in wanted:
-        trial = want.trial
-        i = min(index.items(), key=lambda at: abs(at[0] - trial.samples))[1]
-        cost = float(price.get((i, Cell(trial.size, trial.hyperparameters)), state.unit))
-        if want.up_to_steps is not None:
-            cost *= rungs.share(want.up_to_steps, state.reference[i])
-        if cost <= left:
-            left -= cost
-            kept.append(want)
-    return tuple(kept)
+def _why(space: Lattice, cell: Cell, why: str) -> str:
+    """With what the trial extends."""
+    combinations = space.listed or space.combinations
+    listed = {name: {dict(c)[name] for c in combinations} for name in space.names}
+    beyond = [
+        f"extends {name} to {value:g}"
+        for name, value in cell.hyperparameters
+        if name in listed and value not in listed[name] and not isinstance(value, str)
+    ]
+    return f"{why}, {' and '.join(beyond)}" if beyond else why
 
 
 def _confirm(state: _State) -> tuple[Wanted, ...]:
     """All seeds of every shard's choice. Where it has not been trained at all one comes first, and
-    the smallest such shard: what it shows moves the choices at the larger ones."""
+    the smallest such shard: what it shows moves the choices at the larger ones. Then those of the
+    models that a study would report, where they are others."""
     rest: list[Wanted] = []
     for i, shard in enumerate(state.space.shards):
-        _, cell = state.choice(i)
-        ended = [m.trial.seed for m in state.at(i, cell) if m.status is not Status.STOPPED]
-        missing = [seed for seed in range(state.space.seeds) if seed not in ended]
-        trials = [Wanted(state.space.trial(shard, cell, s), why="chosen") for s in missing]
-        if trials and not ended:
-            return tuple(trials[:1])
-        rest += trials
+        missing = _missing_seeds(state, i, state.choice(i)[1], "chosen")
+        if len(missing) == state.space.seeds:
+            # while a trial runs that may move the next choice, seeds of this one are surer
+            return (*rest, missing[0]) if state.waiting else (missing[0],)
+        rest += missing
+    if rest:
+        return tuple(rest)
+    index = {shard.samples: i for i, shard in enumerate(state.space.shards)}
+    for best in select(state.known, state.space.shards, seeds=state.space.seeds):
+        cell = Cell(best.best.size, best.best.hyperparameters)
+        rest += _missing_seeds(state, index[best.samples], cell, "best so far")
     return tuple(rest)
+
+
+def _missing_seeds(state: _State, shard: int, cell: Cell, why: str) -> list[Wanted]:
+    ended = [m.trial.seed for m in state.at(shard, cell) if m.status is not Status.STOPPED]
+    missing = [seed for seed in range(state.space.seeds) if seed not in ended]
+    why = _why(state.space, cell, why)
+    here = state.space.shards[shard]
+    return [Wanted(state.space.trial(here, cell, seed), why=why) for seed in missing]
 
 
 def _bracket(state: _State) -> tuple[Wanted, ...]:
@@ -329,7 +476,9 @@ def _compare(state: _State) -> tuple[Wanted, ...]:
         near = [Cell(cell.size, v) for v in lattice.beside(state.space, cell.hyperparameters)]
         seen = [c for here in state.tried[max(i - REACH, 0) : i + REACH + 1] for c in here]
         wanted = [
-            Wanted(state.space.trial(shard, c, 0), why="compared") for c in near if c not in seen
+            Wanted(state.space.trial(shard, c, 0), why=_why(state.space, c, "compared"))
+            for c in near
+            if c not in seen
         ]
         if wanted:
             return tuple(wanted)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import log
+from dataclasses import dataclass, replace
+from math import floor, log, log10
 
 import numpy as np
 
 from steep.laws.law import Array
 from steep.planners.contract import Problem, Wanted
 from steep.planners.grid import combinations
-from steep.records import Measurement, Settings, Shard, Trial
+from steep.records import Measurement, Settings, Shard, Trial, Value
 from steep.select import next_size
-from steep.stats.searched import SIZE_EXPONENT, Cell, Coordinates, Tried, by_cell, scored
+from steep.stats.searched import SIZE_EXPONENT, Cell, Coordinates, Tried, by_cell, lost, scored
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,10 @@ class Lattice:
     """Of the hyperparameters compared."""
     seeds: int
     extend: int
+    """How often a ladder, or the list of a hyperparameter, whose edge is best may extend itself."""
     smallest: int
+    listed: tuple[Settings, ...] = ()
+    """The combinations that the spec asks for, where ``combinations`` are more."""
 
     def trial(self, shard: Shard, cell: Cell, seed: int) -> Trial:
         place = (shard.permutation, shard.items, shard.samples)
@@ -105,6 +108,74 @@ def cells(space: Lattice, tried: Mapping[Cell, Sequence[Measurement]]) -> list[C
     return [Cell(size, values) for size in sizes for values in space.combinations]
 
 
+RATES = {"learning_rate", "lr", "max_lr", "peak_lr", "base_lr", "initial_lr"}
+"""Names of hyperparameters that may pass 1 where all values listed are below it: others (dropout,
+momentum, shares of anything) may not."""
+
+
+def extended(space: Lattice, tried: Sequence[Tried]) -> Lattice:
+    """With the next value of each numeric hyperparameter whose largest or smallest value is best.
+
+    A value is best where the best cell of a shard, with all its seeds, has it, and is better than
+    cells with other values there. The next one follows by the ratio of the last two, on all shards,
+    ``space.extend`` times at most."""
+    listed = space.combinations
+    for _ in range(space.extend):
+        values = {n: sorted({dict(c)[n] for c in space.combinations}, key=str) for n in space.names}
+        more: dict[str, set[Value]] = {}
+        for here in tried:
+            best, rivals = _best(here, space.seeds)
+            for name in space.names if best is not None else ():
+                compared = {dict(c.hyperparameters)[name] for c in rivals}
+                value = dict(best.hyperparameters)[name] if best is not None else 0
+                following = _following(name, value, values[name])
+                if len(compared | {value}) > 1 and following is not None:
+                    more.setdefault(name, set()).add(following)
+        if not more:
+            break
+        grown = [
+            tuple((n, value if n == name else v) for n, v in values_)
+            for name, new in sorted(more.items())
+            for value in sorted(new, key=str)
+            for values_ in space.combinations
+        ]
+        every = tuple(dict.fromkeys([*space.combinations, *grown]))
+        space = replace(space, combinations=every, listed=listed)
+    return space
+
+
+def _best(here: Tried, seeds: int) -> tuple[Cell | None, list[Cell]]:
+    """The best cell of a shard, where it has all its seeds, and those that are worse."""
+    scores = {
+        cell: float(np.mean([log(m.validation_error or 1.0) for m in ms if scored(m)]))
+        for cell, ms in here.items()
+        if any(map(scored, ms)) and not any(map(lost, ms))
+    }
+    best = min(scores, key=lambda c: (scores[c], c.size, str(c)), default=None)
+    if best is None or sum(map(scored, here[best])) < seeds:
+        return None, []
+    bad = [cell for cell in here if cell not in scores or scores[cell] > scores[best]]
+    return best, bad
+
+
+def _following(name: str, value: Value, listed: Sequence[Value]) -> Value | None:
+    """The value beyond ``value`` at an end of those ``listed``, by their own ratio; None inside
+    them, and where there is none: of words, of numbers that are not positive, of a share of 1."""
+    numbers = sorted(v for v in listed if not isinstance(v, (str, bool)))
+    if len(numbers) < 2 or len(numbers) < len(listed) or value not in (numbers[0], numbers[-1]):
+        return None
+    end, beside_ = (numbers[-1], numbers[-2]) if value == numbers[-1] else numbers[:2]
+    if end <= 0 or beside_ <= 0:
+        return None
+    following = end * end / beside_
+    if all(isinstance(v, int) for v in numbers):
+        whole = max(round(following), end + 1) if end > beside_ else min(round(following), end - 1)
+        return whole if whole >= 1 else None
+    if name not in RATES and numbers[-1] < 1 <= following:
+        return None
+    return round(following, 2 - floor(log10(following)))
+
+
 def spread(space: Lattice, count: int) -> list[Cell]:
     """``count`` cells far apart from each other, the middle one first (maximin).
 
@@ -150,24 +221,33 @@ def prices(
 
     A law in the logs of data, size and hyperparameters, by least squares with a prior (cost as
     m**0.8 * size**2)."""
+    law = _price_law(space, known)
+    rows = [_price_row(space, space.shards[i].samples, cell) for i, cell in places]
+    return np.exp(np.array(rows) @ law)
+
+
+def price(space: Lattice, known: Sequence[Measurement], samples: float, cell: Cell) -> float:
+    """The same of a trial on a shard of any size."""
+    return float(np.exp(_price_row(space, samples, cell) @ _price_law(space, known)))
+
+
+def _price_row(space: Lattice, samples: float, cell: Cell) -> Array:
+    x, z, *others = space.coordinates.place(samples, cell)
+    return np.array([1.0, x, z + SIZE_EXPONENT * x, *others])
+
+
+def _price_law(space: Lattice, known: Sequence[Measurement]) -> Array:
     prior = np.array([0.0, 0.8, 2.0, *[0.0] * len(space.names)])
     sd = np.array([30.0, 0.3, 0.5, *[0.3] * len(space.names)])
     samples = [s.samples for s in space.shards]
-
-    def row(shard: int, cell: Cell) -> list[float]:
-        x, z, *others = space.place(shard, cell)
-        return [1.0, x, z + SIZE_EXPONENT * x, *others]
-
     rows, costs = [], []
     for m in known:
         cost = m.flops or m.samples_seen * m.trial.size**2
         if scored(m) and cost and m.trial.samples in samples:
             cell = Cell(m.trial.size, m.trial.hyperparameters)
-            rows.append(row(samples.index(m.trial.samples), cell))
+            rows.append(_price_row(space, m.trial.samples, cell))
             costs.append(log(cost))
     design, noise = np.array(rows).reshape(len(rows), len(prior)), 0.5
     precision = np.diag(1 / sd**2) + design.T @ design / noise**2
     told = design.T @ (np.array(costs) - design @ prior) / noise**2 if rows else 0 * prior
-    law = prior + np.linalg.solve(precision, told)
-    expected = np.array([row(i, cell) for i, cell in places]) @ law
-    return np.exp(expected)
+    return np.asarray(prior + np.linalg.solve(precision, told))

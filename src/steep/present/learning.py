@@ -151,9 +151,10 @@ def _lowest_scores(shards: Sequence[BestFit], size: int) -> dict[float, float]:
     """Samples -> the score of one model size at its best hyperparameters there."""
     logs: dict[float, list[float]] = {}
     for best in shards:
-        scores = [c.score for c in best.candidates if c.size == size and c.score > 0]
-        if scores:
-            logs.setdefault(best.samples, []).append(math.log(min(scores)))
+        tried = [c for c in best.candidates if c.size == size and c.score > 0]
+        if tried:
+            score = min(tried, key=lambda c: (c.expected, c.score)).score
+            logs.setdefault(best.samples, []).append(math.log(score))
     return {m: math.exp(sum(found) / len(found)) for m, found in sorted(logs.items())}
 
 

@@ -25,6 +25,7 @@ from steep.records import (
     Interval,
     Region,
     SamplesFor,
+    Shard,
     SizeLaw,
 )
 
@@ -60,6 +61,32 @@ def answer(
 def caveat(forecast: Forecast) -> str:
     """The second line: the largest caveat, a sentence with a full stop."""
     return sentence(forecast.caveat) if forecast.caveat else ""
+
+
+def unfinished_sentence(analysis: Analysis) -> str:
+    """That the search has not come to its end, and what is missing; '' where nothing is."""
+    shards = [s for s in analysis.shards if not s.held_out]
+    fits = {(b.permutation, b.samples): b for b in analysis.best_fits}
+    found = [(s, fits.get((s.permutation, s.samples))) for s in shards]
+    few = [s for s, b in found if b and "incomplete" in b.flags and not b.withheld]
+    open_ = [s for s, b in found if b and b.withheld]
+    none = [s for s, b in found if b is None]
+
+    def which(some: Sequence[Shard]) -> str:
+        sizes = joined([numbers.exact(m) for m in sorted({s.samples for s in some})])
+        return f"{sizes} {analysis.unit}"
+
+    parts = []
+    if few:
+        have = "has" if len(few) == 1 else "have"
+        parts.append(f"{len(few)} of {len(shards)} shards {have} fewer seeds than asked for")
+    if open_:
+        parts.append(
+            f"at {which(open_)} too little was tried to say which model is best: not in the fit"
+        )
+    if none:
+        parts.append(f"no model has been trained to its end on {which(none)}")
+    return f"The search is unfinished: {'; '.join(parts)}." if parts else ""
 
 
 def _fit(subject: Analysis | Fit | None) -> Fit | None:
@@ -337,6 +364,8 @@ def study_lines(analysis: Analysis) -> list[str]:
     first = analysis.curves[0]
     how = numbers.forecast_scale(first.forecast, first.fit)
     lines = [sentence(answer(first.forecast, analysis)), caveat(first.forecast)]
+    if unfinished := unfinished_sentence(analysis):
+        lines.insert(1, unfinished)
     lines += [*first.fit.notes, ""]
     lines += [best_fit_table(analysis.best_fits, analysis.metric, analysis.measures).text(), ""]
     lines.append(sentence(slope_sentence(first.fit)))

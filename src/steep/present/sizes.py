@@ -13,6 +13,7 @@ from steep.present.palette import sequence
 from steep.records import BestFit, Candidate, Confrontation, SizeLaw
 
 BEST = "lowest score"
+CHOSEN = "best fit"
 ADEQUATE = "smallest adequate"
 
 
@@ -22,7 +23,7 @@ def model_size_curve(
     confrontations: Sequence[Confrontation] = (),
 ) -> Drawing | None:
     """Parameters of the best-fit model against training-set size; None without parameters."""
-    fitted = [b for b in best_fits if not b.held_out and b.best.parameters > 0]
+    fitted = [b for b in best_fits if b.searched and b.best.parameters > 0]
     if not fitted:
         return None
     unit = fitted[0].unit
@@ -139,7 +140,7 @@ def _size_caption(fitted: Sequence[BestFit]) -> str:
 
 
 def error_by_size(best_fits: Sequence[BestFit], how: Scale) -> Drawing | None:
-    """Lowest score of each model size, one line a shard, with the best fit marked."""
+    """The score of each model size at its best, one line a shard, with the best fit marked."""
     shards = [b for b in best_fits if b.permutation == 0 and not b.held_out and b.candidates]
     shards = [b for b in shards if all(c.parameters > 0 for c in b.candidates)]
     if not shards:
@@ -151,7 +152,7 @@ def error_by_size(best_fits: Sequence[BestFit], how: Scale) -> Drawing | None:
         layers += _minimum(best, colour, how)
     for legend, marker, size, hollow in (
         (ADEQUATE, "circle", 15.0, True),
-        (BEST, "star", 13.0, False),
+        (CHOSEN, "star", 13.0, False),
     ):
         chosen = [b.adequate if marker == "circle" else b.best for b in shards]
         layers.append(
@@ -173,9 +174,9 @@ def error_by_size(best_fits: Sequence[BestFit], how: Scale) -> Drawing | None:
     return Drawing(
         name="error_by_size",
         title=f"{how.label[:1].upper()}{how.label[1:]} against model size, per shard",
-        caption="Each point: the lowest score (median over seeds of the minimum validation "
-        "error) of one model size over its hyperparameters. Dashed: as all trials of the study "
-        "show it, with the minimum's 90 % interval where there is no plateau.",
+        caption="Each point: the score (median over seeds of the minimum validation error) of one "
+        "model size at its best hyperparameters. Dashed: as all trials of the study show it, with "
+        "the minimum's 90 % interval where there is no plateau." + _unfinished_caption(shards),
         x=log_axis("parameters", [v for line in lines for v in line.x]),
         y=log_axis(f"validation {how.title}", [v for line in lines for v in line.y]),
         layers=tuple(layers),
@@ -184,7 +185,7 @@ def error_by_size(best_fits: Sequence[BestFit], how: Scale) -> Drawing | None:
 
 def _by_size(best: BestFit, colour: str, how: Scale) -> Line:
     sizes = sorted({c.size for c in best.candidates})
-    lowest = [min((c for c in best.candidates if c.size == s), key=_score) for s in sizes]
+    lowest = [min((c for c in best.candidates if c.size == s), key=_order) for s in sizes]
     return Line(
         x=tuple(float(c.parameters) for c in lowest),
         y=tuple(c.score * how.factor for c in lowest),
@@ -219,8 +220,18 @@ def _minimum(best: BestFit, colour: str, how: Scale) -> list[Layer]:
     return layers
 
 
-def _score(candidate: Candidate) -> float:
-    return candidate.score
+def _order(candidate: Candidate) -> tuple[float, float]:
+    """As selection compares them: a score of fewer seeds is more of a lucky one."""
+    return candidate.expected, candidate.score
+
+
+def _unfinished_caption(shards: Sequence[BestFit]) -> str:
+    if all(len(c.seeds) == len(b.best.seeds) for b in shards for c in b.candidates):
+        return ""
+    return (
+        " Best fits are chosen by what further seeds are expected to show: the lowest point may be "
+        "a lucky one of fewer seeds."
+    )
 
 
 def _candidate_text(candidate: Candidate, how: Scale) -> str:

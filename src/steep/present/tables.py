@@ -84,9 +84,16 @@ def _adequate(best: BestFit) -> str:
 
 
 def _remarks(best: BestFit) -> str:
-    words = {"edge high": "upper edge", "edge low": "lower edge"}
+    words = {
+        "edge high": "upper edge",
+        "edge low": "lower edge",
+        "incomplete": "fewer seeds than asked",
+        "withheld": "not in the fit: search unfinished",
+    }
     if best.held_out:
-        return ", ".join(["held out", *(f for f in best.flags if f not in words)])
+        edges = ("edge high", "edge low")
+        shown = [words.get(flag, flag) for flag in best.flags if flag not in edges]
+        return ", ".join(["held out", *shown])
     return ", ".join(words.get(flag, flag) for flag in best.flags)
 
 

@@ -160,6 +160,13 @@ class Candidate:
     capped: bool = False
     diverged: int = 0
     """Seeds of this candidate that diverged; more than half of them bars it from being best."""
+    estimate: float | None = None
+    """The score without its winner's bias: what candidates of one shard are compared by. None: the
+    score."""
+
+    @property
+    def expected(self) -> float:
+        return self.score if self.estimate is None else self.estimate
 
 
 @dataclass(frozen=True)
@@ -214,8 +221,17 @@ class BestFit:
     flags: tuple[str, ...] = ()
     size_curve: SizeCurve | None = None
     """None where too little was tried to draw one."""
+    withheld: str = ""
+    """Why the shard is kept out of the laws: its search is too unfinished to say which model is
+    best. '' where it is not."""
 
     @property
     def waits(self) -> bool:
         """Held out, and its model does not have all its seeds yet: no point of any fit."""
         return self.held_out and "incomplete" in self.flags
+
+    @property
+    def searched(self) -> bool:
+        """Whether its optimum is known: not of a held-out shard, where one model is trained, nor of
+        one whose search is too unfinished to say."""
+        return not self.held_out and not self.withheld

@@ -45,6 +45,10 @@ WORDS_APART = 1.5
 MOST = 150
 """Cells, the best of each shard first, that a surface is made of: bad ones tell little."""
 DRAWS = 400
+UNSURE = 0.1
+"""Of an unfinished search: expected excess of its choice, in log error, from which on a shard says
+too little to be a point of the learning curve."""
+UNFINISHED = "its search is not finished"
 
 
 @dataclass(frozen=True)
@@ -144,17 +148,41 @@ def _logs(measured: Sequence[Measurement]) -> list[float]:
 
 
 def with_size_curves(
-    best_fits: Sequence[BestFit], measurements: Sequence[Measurement]
+    best_fits: Sequence[BestFit], measurements: Sequence[Measurement], cells: int | None = None
 ) -> tuple[BestFit, ...]:
     """The best fits with the size curve of their shards, where two sizes and shards were tried; of
-    a held-out shard once its model has all seeds."""
+    a held-out shard once its model has all seeds.
+
+    A shard whose best model is not known to within ``UNSURE`` is withheld; without a size curve,
+    one where a single candidate has finished of the ``cells`` that the search chooses from (by
+    default those that were tried on any shard)."""
     found = {}
     for permutation in sorted({b.permutation for b in best_fits}):
         fitted = [b for b in best_fits if b.permutation == permutation and not b.waits]
         fitted = [b for b in fitted if b.best.score > 0]
         for b, curve in zip(fitted, _size_curves(fitted, measurements), strict=False):
             found[permutation, b.samples] = curve
-    return tuple(replace(b, size_curve=found.get((b.permutation, b.samples))) for b in best_fits)
+    if cells is None:
+        cells = len({(c.size, c.hyperparameters) for b in best_fits for c in b.candidates})
+    drawn = [replace(b, size_curve=found.get((b.permutation, b.samples))) for b in best_fits]
+    return tuple(
+        replace(b, withheld=UNFINISHED, flags=(*b.flags, "withheld")) if _withheld(b, cells) else b
+        for b in drawn
+    )
+
+
+def _unfinished(b: BestFit) -> bool:
+    """Whether its choice may not be the last word: where one seed is all that is wanted, nothing
+    shows that a search has come back to its choice to confirm it."""
+    return "incomplete" in b.flags or len(b.best.seeds) == 1
+
+
+def _withheld(b: BestFit, cells: int) -> bool:
+    if b.held_out or not _unfinished(b):
+        return False
+    if b.size_curve is not None:
+        return b.size_curve.leftover > UNSURE
+    return len(b.candidates) == 1 < cells
 
 
 def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement]) -> list[SizeCurve]:
@@ -167,7 +195,8 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
     coordinates = Coordinates(samples[0], min(sizes), _compared(tried))
     cells = []
     for i, (b, here) in enumerate(zip(fitted, tried, strict=True)):
-        values = every if b.held_out else {cell.hyperparameters for cell in here}
+        # an unfinished search may yet choose what it has tried on other shards alone
+        values = every if b.held_out or _unfinished(b) else {c.hyperparameters for c in here}
         cells += [(i, Cell(size, v)) for size in sorted(sizes) for v in sorted(values, key=str)]
     surface = surface_of(samples, tried, coordinates, cells, worse=WORSE)
     if surface.noise > BEND:  # what is squashed has less noise than its seeds
