@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from steep.asked import Goal, errors_asked
 from steep.domains.contract import Scores
 from steep.fit import fit, fit_size_law, points_of
 from steep.forecast import forecast, without_compute
@@ -68,15 +69,16 @@ def analyse(
     registered: Sequence[Confrontation] = (),
     *,
     at: Sequence[float] = (),
-    targets: Sequence[float] = (),
+    targets: Sequence[Goal | float] = (),
     level: float = 0.9,
     provenance: Settings = (),
     paired: Paired | None = None,
 ) -> Analysis:
     """Best-fit models, curves of every metric, size laws, forecasts and their confrontations.
 
-    ``at`` are sizes m beyond the default factors; ``targets`` errors, asked of every metric on V;
-    ``paired`` standard errors known already, in place of ``items``."""
+    ``at`` are sizes m beyond the default factors; ``targets`` errors, or goals
+    that each metric on V reads as its own; ``paired`` standard errors known already, in place of
+    ``items``."""
     paired = paired or paired_by(facts, items)
     best_fits = select(measurements, facts.shards, seeds=facts.spec.search.seeds, paired=paired)
     best_fits = with_size_curves(best_fits, measurements)
@@ -212,7 +214,7 @@ def _curves(
     measurements: Sequence[Measurement],
     laws: Sequence[tuple[str, SizeLaw]],
     at: Sequence[float],
-    targets: Sequence[float],
+    targets: Sequence[Goal | float],
     level: float,
 ) -> tuple[Curve, ...]:
     """The selection metric on V, on the test part, then every other metric of the same models."""
@@ -224,7 +226,9 @@ def _curves(
     places = sorted(usual | set(at) | held)
     compute = compute_of(facts, fitted, measurements)
 
-    def curve(metric: str, part: str, points: Sequence[Point], goals: Sequence[float]) -> Curve:
+    def curve(
+        metric: str, part: str, points: Sequence[Point], targets: Sequence[Goal | float]
+    ) -> Curve:
         noise = _validation_noise(fitted) if part == "validation" else None
         law = fit(
             points=points,
@@ -234,6 +238,7 @@ def _curves(
             unit=facts.unit,
             metric=metric,
         )
+        goals = errors_asked(targets, metric)
         return Curve(metric, part, law, _forecast(law, places, goals, laws, compute))
 
     points = points_of(best_fits)

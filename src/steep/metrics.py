@@ -45,6 +45,12 @@ MOST_INSERTIONS = 10.0
 """A word or character error rate above this (1,000 %) is taken for a percentage."""
 
 
+_ALIASES = {
+    "acc": "accuracy", "top1_acc": "top1_accuracy", "top5_acc": "top5_accuracy", "f1_score": "f1",
+    "roc_auc": "auc", "auroc": "auc", "r2_score": "r2", "sacrebleu": "bleu",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Higher:
     """A metric of which higher is better, as an error: 1 - value / ``divisor``."""
@@ -72,14 +78,26 @@ def higher(metric: str) -> Higher | None:
 
 def is_higher(name: str) -> bool:
     """Whether a user's metric of this name is one of which higher is better."""
-    return name.lower().replace("-", "_").replace(" ", "_") in HIGHER
+    return plain_name(name) in HIGHER
 
 
 def as_error(name: str) -> str:
     """The error that a user's metric of this name becomes: '1 - accuracy'; a loss is one."""
     if not is_higher(name):
         return name
-    return Higher(name, 100.0 if name.lower() in OF_100 else 1.0).metric
+    return made_higher(name, 100.0 if plain_name(name) in OF_100 else 1.0).metric
+
+
+def made_higher(name: str, divisor: float = 1.0) -> Higher:
+    """A metric of which higher is better under its usual name: 'acc' is 'accuracy'. Accuracies are
+    fractions whatever they were written as; a score keeps its ``divisor``."""
+    known = _ALIASES.get(plain_name(name), name)
+    return Higher(known, 1.0 if known in ACCURACIES else divisor)
+
+
+def plain_name(name: str) -> str:
+    """In small letters, with underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def metric_of(asked: str | None, metrics: Sequence[str]) -> str:

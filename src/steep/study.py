@@ -165,9 +165,14 @@ class Study:
             return ledger.trials(store, self.spec, self.cut)
 
     def analyse(
-        self, *, at: Sequence[float] = (), targets: Sequence[float] = (), level: float = 0.9
+        self,
+        *,
+        at: Sequence[float] = (),
+        targets: Sequence[Goal | float] = (),
+        level: float = 0.9,
     ) -> Analysis:
-        """Best-fit models, fits, forecasts, confrontations and findings, from the store alone."""
+        """Best-fit models, fits, forecasts, confrontations and findings, from the store alone.
+        ``targets`` are errors, or what ``asked.goal_of`` makes of a text such as '95%'."""
         with self.store() as store:
             return ledger.analysis(store, self.spec, self.cut, at=at, targets=targets, level=level)
 

@@ -64,7 +64,7 @@ def caveat(forecast: Forecast) -> str:
 
 def _fit(subject: Analysis | Fit | None) -> Fit | None:
     if isinstance(subject, Analysis):
-        return subject.curves[0].fit if subject.curves else None
+        return subject.headline.fit if subject.curves else None
     return subject
 
 
@@ -77,7 +77,8 @@ def _at_phrases(
     phrases = []
     for i, at in enumerate(chosen):
         found = numbers.estimate(at.error, at.lower, at.upper, how)
-        phrases.append(f"{_place(at, forecast.unit, largest, first=i == 0)}: {found}")
+        place = _place(at, forecast.unit, largest, first=i == 0)
+        phrases.append(f"{place}: {numbers.named(how) if i == 0 else ''}{found}")
     return phrases
 
 
@@ -317,10 +318,14 @@ def study_lines(analysis: Analysis) -> list[str]:
     """A study for a terminal: answer, caveat, best-fit models, exponents, forecast, truth."""
     if not analysis.curves:
         return ["No forecast: no shard has a finished model yet."]
-    first = analysis.curves[0]
-    how = numbers.forecast_scale(first.forecast, first.fit)
-    lines = [sentence(answer(first.forecast, analysis)), caveat(first.forecast), ""]
-    lines += [best_fit_table(analysis.best_fits, analysis.metric, analysis.measures).text(), ""]
+    first, chosen = analysis.headline, analysis.curves[0]
+    how = numbers.forecast_scale(chosen.forecast, chosen.fit)
+    lines = [sentence(answer(first.forecast, analysis)), caveat(first.forecast)]
+    if first is not chosen:
+        lines.append(switch_sentence(analysis.metric, first.metric))
+    lines.append("")
+    lines.append(best_fit_table(analysis.best_fits, analysis.metric, analysis.measures).text())
+    lines.append("")
     lines.append(sentence(slope_sentence(first.fit)))
     lines += [size_sentence(name, law) for name, law in analysis.size_laws[:1]]
     if first.forecast.at or first.forecast.targets:
@@ -329,6 +334,12 @@ def study_lines(analysis: Analysis) -> list[str]:
     flagged = [f for f in analysis.findings if f.severity != "note"]
     lines += [sentence(f"{f.severity} ({f.kind}): {f.where}: {f.evidence}") for f in flagged]
     return lines
+
+
+def switch_sentence(chosen: str, told: str) -> str:
+    """That an answer is about another metric than the one by which models were chosen."""
+    by, about = numbers.scale(chosen).label, numbers.scale(told).label
+    return f"Models are chosen by {by}; the answer is about their {about}."
 
 
 def joined(words: Sequence[str]) -> str:

@@ -52,7 +52,7 @@ def best_fit_table(
     for b in best_fits:
         chosen = dict(b.best.hyperparameters)
         row = [numbers.exact(b.samples), *([str(b.permutation)] if draws else [])]
-        row += [numbers.measured(b.best.score, how), numbers.measured(b.seed_se, how, 2)]
+        row += [numbers.measured(b.best.score, how), numbers.measured(b.seed_se, how.spread, 2)]
         row += [numbers.measured(b.test_error, how)]
         found = {name: float(value) for name, value in b.metrics if value is not None}
         row += [numbers.measured(found.get(name), scale) for name, scale in scales.items()]
