@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from steep.amounts import SUFFIXES
 from steep.config import QuestionError
-from steep.metrics import LOSSES, Higher, higher, is_share, may_be_percent
+from steep.metrics import ACCURACIES, LOSSES, Higher, higher, is_share, may_be_percent
 from steep.records import Analysis, Curve
 
 
@@ -90,8 +90,9 @@ class Goal:
             raise self._wrong(f"{name} has no unit: write a number")
         score = self.value if self.percent else self.value / top
         if score > 1.0:
-            most = "100 %" if top == 1.0 else f"{top:g}"
-            hint = f"; did you mean {self.value:g}%?" if not self.percent and top == 1.0 else ""
+            rate = name in ACCURACIES
+            most = "100 %" if rate else f"{top:g}"
+            hint = f"; did you mean {self.value:g}%?" if rate and not self.percent else ""
             raise self._wrong(f"{name} is at the most {most}{hint}")
         if score == 1.0:
             raise self._wrong(f"no amount of data makes {name} perfect: ask for less")

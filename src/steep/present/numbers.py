@@ -260,9 +260,11 @@ def standing(value: float, how: Scale) -> str:
     )
 
 
-def target(value: float, how: Scale) -> str:
+def target(value: float, how: Scale, name: bool = True) -> str:
     """A value that somebody typed: 5 % and not 5.00 %; accuracy 95 %."""
-    return f"{named(how)}{short(how.shown(value), 6 if how.higher else 3)}{how.suffix}"
+    return (
+        f"{named(how) if name else ''}{short(how.shown(value), 6 if how.higher else 3)}{how.suffix}"
+    )
 
 
 def span(lower: float | None, upper: float | None, how: Scale | None = None) -> str:
