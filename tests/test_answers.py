@@ -183,7 +183,7 @@ def test_a_best_guess_sets_points_aside(tmp_path: Path) -> None:
     for written in ("0.9", "90%"):
         (found,) = fits_of(Source(str(path), best_guess=written))
         assert [p.samples for p in found.fit.used] == [200, 400, 800, 1600]
-    with pytest.raises(QuestionError, match="--best-guess 'low': write an error"):
+    with pytest.raises(QuestionError, match="--best-guess 'low': write a value"):
         fits_of(Source(str(path), best_guess="low"))
 
 
@@ -241,14 +241,22 @@ def test_a_study_says_why_model_sizes_are_missing(studies: list[str]) -> None:
     assert any("Model sizes are not forecast" in n for n in found.notes) is not measured
 
 
-def test_a_target_of_accuracies_is_said_to_be_an_error(tmp_path: Path) -> None:
+def test_accuracies_are_asked_for_and_answered_as_such(tmp_path: Path) -> None:
+    """accuracy = 1 - 3 n^-0.3: 95 % takes 850k samples; ten times 6,400 have 89.2 %."""
     path = tmp_path / "accuracies.csv"
     lines = [f"{100 * 2**k},{1 - 3 * (100 * 2**k) ** -0.3}" for k in range(7)]
     path.write_text("\n".join(["samples,accuracy", *lines]))
     (found,) = forecasts_of(Source(str(path)), ["10x"], ["95%"])
-    assert "A target is an error: for an accuracy of 95 %, give --target 5%." in found.notes
-    (found,) = forecasts_of(Source(str(path)), ["10x"], [])
-    assert not any("target" in note for note in found.notes)
+    assert found.fit.metric == "1 - accuracy"
+    (target,) = found.forecast.targets
+    assert target.samples == pytest.approx(60 ** (1 / 0.3), rel=0.2)
+    told = sentences.answer(found.forecast, found.fit, found.asked)
+    assert told.startswith("10x the data: accuracy 89.")
+    assert "; accuracy 95 % needs " in told
+    at = found.forecast.at[0]
+    assert 1 - at.upper < 1 - 3 * 64_000**-0.3 < 1 - at.lower
+    with pytest.raises(QuestionError, match="at the most 100 %"):
+        forecasts_of(Source(str(path)), ["10x"], ["950%"])
 
 
 def test_a_single_run_is_asked_of_runs(studies: list[str], tmp_path: Path) -> None:

@@ -499,6 +499,18 @@ def test_a_plain_callable_is_a_trainer(tmp_path: Path) -> None:
         reopened.run()
 
 
+def test_a_percentage_or_a_negative_error_fails_at_the_first_try(tmp_path: Path) -> None:
+    for number, words in ((95.0, "is it a percentage"), (-0.1, "cannot be negative")):
+        values = OWN | {"domain": {"name": "external", "items": 3000}}
+        study = Study(values, tmp_path / str(number), trainer=lambda *_, n=number, **__: n)
+        assert study.run().word == "partial"
+        with study.store() as store:
+            for row in store.rows():
+                assert (row.status, row.attempts) == ("failed", 1)
+                assert words in (row.reason or "")
+        assert not study.analyse().best_fits
+
+
 def test_a_callable_that_cannot_be_called_is_told_before_any_work(tmp_path: Path) -> None:
     def forgetful(shard: Any, size: int, seed: int) -> float:
         return 0.1

@@ -217,7 +217,7 @@ def test_higher_is_better(tmp_path: Path) -> None:
     path = written(tmp_path, csv("samples,score", [0.5, 0.6, 0.68, 0.74, 0.8]))
     curve = only(read(path, y="score", higher_is_better=True))
     assert curve.columns["error"] == pytest.approx(ERRORS)
-    assert curve.metric == "error"
+    assert curve.metric == "1 - score"
 
 
 def test_a_loss_stays_what_it_is(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from math import prod
 
 import numpy as np
 
+from steep.asked import Goal, errors_asked
 from steep.domains.contract import Scores
 from steep.fit import fit, fit_size_law, points_of
 from steep.forecast import forecast, without_compute
@@ -71,7 +72,7 @@ def analyse(
     *,
     at: Sequence[float] = (),
     times: Sequence[float] = (),
-    targets: Sequence[float] = (),
+    targets: Sequence[Goal | float] = (),
     level: float = 0.9,
     provenance: Settings = (),
     paired: Paired | None = None,
@@ -80,8 +81,8 @@ def analyse(
 
     A held-out shard is a point of every curve as soon as its model has all seeds; its registered
     forecast stays as it was. ``at`` are sizes m beyond the default factors, ``times`` multiples of
-    the data at hand; ``targets`` errors, asked of every metric on V; ``paired`` standard errors
-    known already, in place of ``items``."""
+    the data at hand; ``targets`` errors, or goals that each metric on V reads as its own;
+    ``paired`` standard errors known already, in place of ``items``."""
     paired = paired or paired_by(facts, items)
     best_fits = select(measurements, facts.shards, seeds=facts.spec.search.seeds, paired=paired)
     best_fits = with_size_curves(best_fits, measurements, _cells(facts.spec))
@@ -227,7 +228,7 @@ def _curves(
     laws: Sequence[tuple[str, SizeLaw]],
     at: Sequence[float],
     times: Sequence[float],
-    targets: Sequence[float],
+    targets: Sequence[Goal | float],
     level: float,
 ) -> tuple[Curve, ...]:
     """The selection metric on V, on the test part, then every other metric of the same models."""
@@ -240,7 +241,9 @@ def _curves(
     places = sorted(usual | asked | waiting)
     compute = compute_of(facts, fitted, measurements)
 
-    def curve(metric: str, part: str, points: Sequence[Point], goals: Sequence[float]) -> Curve:
+    def curve(
+        metric: str, part: str, points: Sequence[Point], targets: Sequence[Goal | float]
+    ) -> Curve:
         noise = _validation_noise(fitted) if part == "validation" else None
         law = fit(
             points=points,
@@ -250,6 +253,7 @@ def _curves(
             unit=facts.unit,
             metric=metric,
         )
+        goals = errors_asked(targets, metric)
         return Curve(metric, part, law, _forecast(law, places, goals, laws, compute))
 
     points = _single_draws_widened(points_of(best_fits))

@@ -24,8 +24,6 @@ class FittedCurve:
 
     name: str
     fit: Fit
-    accuracy: bool = False
-    """Of accuracies, of which the fit has the errors."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,11 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
     """Each curve of a source, fitted with the same defaults whatever the source."""
     if source.is_study:
         analysis = source.study().analyse(level=level)
-        return [FittedCurve(f"{c.metric} ({c.part})", c.fit) for c in analysis.curves]
+        if not analysis.curves:
+            return []
+        first = analysis.headline
+        curves = [first, *(c for c in analysis.curves if c is not first)]
+        return [FittedCurve(f"{c.metric} ({c.part})", c.fit) for c in curves]
     from steep.fit import fit
 
     guess = None if source.best_guess is None else goal_of(source.best_guess, "--best-guess")
@@ -140,7 +142,7 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
         largest = max(curve.columns["error"], default=0.0)
         told = None if guess is None else guess.of(curve.metric, largest)
         made = fit(curve, level=level, best_guess=told, robust=source.robust)
-        found.append(FittedCurve(curve.name, made, curve.accuracy))
+        found.append(FittedCurve(curve.name, made))
     return found
 
 
@@ -174,8 +176,6 @@ def forecasts_of(
         except ValueError as error:
             raise QuestionError(f"--single-run: {error}") from None
         notes = _about_sizes(law)
-        if curve.accuracy and goals:
-            notes += ("A target is an error: for an accuracy of 95 %, give --target 5%.",)
         # nobody said what a step takes, nor how many there were
         made = replace(without_compute(made), notes=(*made.notes, *notes))
         found.append(ForecastCurve(curve.name, fit, made, notes, tuple(wanted)))
@@ -190,7 +190,7 @@ def _about_sizes(law: SizeLaw | None) -> tuple[str, ...]:
 
 
 def error_asked(goal: Goal, fit: Fit) -> float:
-    """A goal in the metric of a fit. Raises QuestionError for a share of a loss."""
+    """A goal as an error of a fit. Raises QuestionError for a share of a loss."""
     return goal.of(fit.metric, max((p.error for p in fit.points), default=0.0))
 
 
@@ -243,7 +243,7 @@ def _of_study(
     analysis = source.study().analyse(
         at=[place.value for place in asked if not place.relative],
         times=[place.value for place in asked if place.relative],
-        targets=[goal.value for goal in goals],
+        targets=goals,
         level=level,
     )
     if not analysis.curves:
@@ -251,7 +251,9 @@ def _of_study(
     unfinished = sentences.unfinished_sentence(analysis)
     notes = (unfinished,) if unfinished else ()
     notes += _about_sizes(dict(analysis.size_laws)["smallest adequate"])
-    c = asked_about(analysis.curves, goals)
+    c = asked_about(analysis, goals)
+    if c.metric != analysis.metric:
+        notes = (sentences.switch_sentence(analysis.metric, c.metric), *notes)
     made = replace(c.forecast, notes=(*c.forecast.notes, *notes))
     wanted = [p for place in asked if (p := place.samples(c.fit.at_hand)) is not None]
     return [ForecastCurve(f"{c.metric} ({c.part})", c.fit, made, notes, tuple(wanted))]

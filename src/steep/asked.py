@@ -1,16 +1,17 @@
-"""Sizes and errors as people ask for them: '10x', '2M', '0.05', '5%'."""
+"""Sizes and values of a metric as people ask for them: '10x', '2M', '0.05', '5%', '95%'."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from steep.amounts import SUFFIXES
-from steep.columns import LOSSES, may_be_percent
 from steep.config import QuestionError
-from steep.records import Curve
+from steep.metrics import ACCURACIES, LOSSES, Higher, higher, is_share, may_be_percent
+from steep.records import Analysis, Curve
 
 
 @dataclass(frozen=True)
@@ -44,52 +45,113 @@ def place_of(text: str) -> Place:
 
 @dataclass(frozen=True)
 class Goal:
-    """An error that was asked for. '5%' is 0.05, of a rate only."""
+    """A value of a metric that was asked for: an error of '0.05' or '5%', a loss of '1.2 nats', an
+    accuracy of '0.95' or '95%'. Each curve reads it in its own metric."""
 
     text: str
     value: float
+    """Of '5%': 0.05."""
     option: str
 
+    @property
+    def percent(self) -> bool:
+        return "%" in self.text
+
+    @property
+    def of_a_loss(self) -> bool:
+        """Whether the unit says that a loss is meant."""
+        return self.text.rstrip().endswith(UNITS)
+
     def of(self, metric: str, largest: float = 0.0) -> float:
-        """In the metric of a curve up to ``largest``. Raises QuestionError for '5%' of a loss."""
-        if "%" not in self.text or may_be_percent(metric, largest):
-            return self.value
-        if metric in LOSSES:
-            why = f"a loss ({metric}) is no rate: write a number such as {self.value:g}"
-        else:
-            why = (
+        """The error that is meant, of a curve of ``metric`` with errors up to ``largest``. Raises
+        QuestionError where that metric has no such value."""
+        made_of = higher(metric)
+        if made_of is not None:
+            return self._of_higher(made_of)
+        rate = may_be_percent(metric, largest)
+        if self.percent and not rate:
+            if metric in LOSSES:
+                raise self._wrong(f"a loss ({metric}) is no rate: write {self.value:g}")
+            raise self._wrong(
                 f"errors up to {largest:g} are taken as a loss and no rate: write a number, or put "
                 "a percent sign in the name of a column that holds percentages"
             )
-        raise QuestionError(f"{self.option} {self.text!r}: {why}")
+        if self.of_a_loss and metric not in LOSSES:
+            raise self._wrong(f"{metric} has no unit: write a number")
+        if is_share(metric) and largest <= 1.0 and self.value > 1.0:
+            hint = "" if self.percent else f"; did you mean {self.value:g}%?"
+            raise self._wrong(f"an error rate is at the most 100 %{hint}")
+        return self.value
+
+    def _of_higher(self, made_of: Higher) -> float:
+        """1 - value, of a metric of which higher is better."""
+        top, name = made_of.divisor, made_of.name
+        if self.of_a_loss:
+            raise self._wrong(f"{name} has no unit: write a number")
+        score = self.value if self.percent else self.value / top
+        if score > 1.0:
+            rate = name in ACCURACIES
+            most = "100 %" if rate else f"{top:g}"
+            hint = f"; did you mean {self.value:g}%?" if rate and not self.percent else ""
+            raise self._wrong(f"{name} is at the most {most}{hint}")
+        if score == 1.0:
+            raise self._wrong(f"no amount of data makes {name} perfect: ask for less")
+        return 1.0 - score
+
+    def _wrong(self, why: str) -> QuestionError:
+        return QuestionError(f"{self.option} {self.text!r}: {why}")
 
 
-def asked_about(curves: Sequence[Curve], goals: Sequence[Goal]) -> Curve:
-    """Of a study's curves the one that ``goals`` are about: the first, by which its models were
-    selected, unless a percentage is asked and another one is an error rate.
+UNITS = ("nats", "bits")
 
-    Raises QuestionError where none is."""
-    first = curves[0]
-    if first.metric in LOSSES and any("%" in goal.text for goal in goals):
-        rates = [c for c in curves if c.metric not in LOSSES and c.part == first.part]
-        first = (rates or [first])[0]
-        if rates and not all("%" in goal.text for goal in goals):
-            both = ", ".join(goal.text for goal in goals)
-            raise QuestionError(
-                f"--target {both}: percentages of {first.metric} and others of "
-                f"{curves[0].metric} are two questions"
-            )
+
+def asked_about(analysis: Analysis, goals: Sequence[Goal]) -> Curve:
+    """Of a study's curves the one that ``goals`` are about: its headline, unless a percentage is
+    asked and that one is a loss, or nats are asked and it is none. Raises QuestionError where no
+    one curve can answer them all."""
+    found: dict[str, Curve] = {}
     for goal in goals:
-        goal.of(first.metric)
+        curve = _curve_of(analysis, goal)
+        found.setdefault(curve.metric, curve)
+        goal.of(curve.metric, max((p.error for p in curve.fit.points), default=0.0))
+    if len(found) > 1:
+        both = ", ".join(goal.text for goal in goals)
+        raise QuestionError(f"{goals[0].option} {both}: {' and '.join(found)} are two questions")
+    return next(iter(found.values()), analysis.headline)
+
+
+def _curve_of(analysis: Analysis, goal: Goal) -> Curve:
+    """The curve whose metric can have the value: the headline, the one that selects, another."""
+    first = analysis.headline
+    known = [first, *(c for c in analysis.curves if c.part == first.part)]
+    if goal.percent:
+        return next((c for c in known if c.metric not in LOSSES), first)
+    if goal.of_a_loss:
+        return next((c for c in known if c.metric in LOSSES), first)
     return first
 
 
+def errors_asked(goals: Sequence[Goal | float], metric: str) -> list[float]:
+    """Those of ``goals`` that a curve of ``metric`` can have, as errors; numbers are errors."""
+    found = []
+    for goal in goals:
+        if isinstance(goal, Goal):
+            with suppress(QuestionError):
+                found.append(goal.of(metric))
+        else:
+            found.append(goal)
+    return found
+
+
 def goal_of(text: str, option: str = "--target") -> Goal:
-    """'0.05' or '5%'. Raises QuestionError for anything else."""
+    """'0.05', '5%' or '1.2 nats'. Raises QuestionError for anything else."""
+    plain = text.strip()
+    for unit in UNITS:
+        plain = plain.removesuffix(unit)
     try:
-        value = float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)
+        value = float(plain.rstrip("% ")) / (100 if plain.rstrip().endswith("%") else 1)
     except ValueError:
         value = 0.0
     if not 0 < value < math.inf:
-        raise QuestionError(f"{option} {text!r}: write an error such as 0.05 or 5%")
+        raise QuestionError(f"{option} {text!r}: write a value such as 0.05 or 5%")
     return Goal(text, value, option)

@@ -11,6 +11,7 @@ from steep.config import Loaded, Problem, SpecError
 from steep.domains.contract import Items
 from steep.folder import read_frozen
 from steep.spec import Spec
+from steep.trainers.fingerprint import changed
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,13 @@ def only_adds(change: Change) -> bool:
     return bool(new >= old)
 
 
-def refuse_changes(folder: Path, loaded: Loaded, items: Items, extend: bool) -> None:
+def refuse_changes(
+    folder: Path, loaded: Loaded, items: Items, extend: bool, code: Mapping[str, str]
+) -> None:
     """Raise SpecError when the spec or the data are not those the study in ``folder`` began with,
-    or only added to where ``extend`` allows it, which it never does for ``items.fixed``."""
+    or only added to where ``extend`` allows it, which it never does for ``items.fixed``; and when
+    the user's own training ``code`` is not, which nothing allows: results of two trainers would
+    stand in one curve."""
     frozen = read_frozen(folder)
     differences = changes(frozen.loaded.spec, loaded.spec)
     barred = [d for d in differences if not (extend and only_adds(d))]
@@ -83,6 +88,13 @@ def refuse_changes(folder: Path, loaded: Loaded, items: Items, extend: bool) -> 
     data = [problem for problem in found if not extend or problem.path in items.fixed]
     if data:
         raise SpecError(data, f"the data under {folder} changed")
+    edited = changed(frozen.loaded.code, code)
+    if edited:
+        raise SpecError(
+            [Problem(name, None, f"{what} since the study began") for name, what in edited.items()],
+            f"{folder} holds results of other training code (put it back, or give the new code a "
+            "new folder: --out, in Python Study(spec, folder))",
+        )
 
 
 def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[Problem]:

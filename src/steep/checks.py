@@ -7,6 +7,7 @@ from typing import Any
 
 from steep.config import Loaded, Problem, member
 from steep.domains.contract import Domain
+from steep.metrics import metric_of
 from steep.models import FAMILIES
 from steep.trainers import TRAINERS
 
@@ -18,7 +19,7 @@ def misfits(
     where it is a function of this process."""
     spec = loaded.spec
     found: list[tuple[str, str | None]] = []
-    if spec.metric is not None and spec.metric not in domain.metrics:
+    if metric_of(spec.metric, domain.metrics) not in domain.metrics:
         known = ", ".join(domain.metrics)
         found.append(("metric", f"{spec.domain.name} has no {spec.metric!r}; there are: {known}"))
     engine = spec.trainer.name == "engine"

@@ -17,6 +17,7 @@ accuracies on both sides of 1 with a gap of more than 20x between them.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,22 +25,22 @@ from difflib import get_close_matches
 from statistics import median
 
 from steep.desk import Desk
+from steep.metrics import (
+    ACCURACIES,
+    HIGHER,
+    LOSSES,
+    OF_100,
+    PLAIN,
+    RATES,
+    SCORES,
+    UNBOUNDED,
+    made_higher,
+)
 
 _SETTINGS = {"params", "param", "hparams", "config"}
 _PREFIXES = {*_SETTINGS, "metrics", "summary", "data", "tags", "metric"}
 _PERCENT = {"pct", "percent", "percentage"}
 _PARTS = ("", "val", "valid", "validation", "dev", "test", "eval")
-_ACCURACIES = (
-    "accuracy", "acc", "auc", "auroc", "f1", "f1_score", "balanced_accuracy",
-    "top1_accuracy", "top5_accuracy", "top1_acc", "top5_acc",
-)  # fmt: skip
-_RATES = (
-    "error_rate", "err_rate", "wer", "cer", "top1_error", "top5_error", "top1_err", "top5_err",
-    "misclassification_rate", "word_error_rate", "character_error_rate", "token_error",
-)  # fmt: skip
-LOSSES = ("loss", "cross_entropy", "xent", "nll", "log_loss", "mse", "rmse", "mae", "bpc",
-           "bits_per_character", "bits_per_word")  # fmt: skip
-_PLAIN = ("error", "err")
 
 X_NAMES = {
     **dict.fromkeys(
@@ -59,7 +60,7 @@ X_NAMES = {
 Y_NAMES = {
     f"{part}_{base}".strip("_")
     for part in _PARTS
-    for base in (*_PLAIN, *_RATES, *LOSSES, *_ACCURACIES)
+    for base in (*PLAIN, *RATES, *LOSSES, *ACCURACIES, *SCORES)
 }
 SE_NAMES = {"se", "stderr", "std_error", "standard_error", "error_se", "error_stderr", "sem"}
 PARAMETER_NAMES = {"parameters", "params", "num_parameters", "n_parameters", "num_params",
@@ -221,7 +222,9 @@ class Meaning:
 
     @property
     def metric(self) -> str:
-        return "error" if self.accuracy or self.name in _PLAIN else self.name
+        if self.accuracy:
+            return made_higher(self.name, self.divisor).metric
+        return "error" if self.name in PLAIN else self.name
 
     def error(self, value: float) -> float:
         value = value / self.divisor
@@ -231,15 +234,19 @@ class Meaning:
         """What is said of it, on a curve whose largest error is ``largest``."""
         scale = f"in percent ({self.why})" if self.why else "as a fraction"
         if self.accuracy:
-            return f"Column {self.column!r} is an accuracy {scale}: 1 - accuracy is the error."
+            if self.name in OF_100 and self.why:
+                scale = "from 0 to 100"
+            made_of = made_higher(self.name, self.divisor)
+            what = "an accuracy" if made_of.name in ACCURACIES else "a score"
+            return f"Column {self.column!r} is {what} {scale}: the error, {self.metric}, is fitted."
         if self.why:
             return f"Column {self.column!r} is {scale}: its values are divided by 100."
-        if self.name in _PLAIN and largest > 1:
+        if self.name in PLAIN and largest > 1:
             return (
                 f"Column {self.column!r} has values above 1 and is taken as a loss; if it is a "
                 "percentage, put a percent sign in its name."
             )
-        known = self.name in (*_PLAIN, *_RATES)
+        known = self.name in (*PLAIN, *RATES)
         return f"Column {self.column!r} is taken as a fraction." if known else ""
 
 
@@ -248,7 +255,7 @@ def meaning(
 ) -> Meaning | str:
     """The meaning of a column, or what is wrong with it. ``signed``: cells with a percent sign."""
     name = _base(normal(column))
-    accuracy = higher_is_better or name in _ACCURACIES
+    accuracy = higher_is_better or name in HIGHER
     if any(signed) and not all(signed):
         return "some values carry a percent sign and some do not"
     said = all(signed) or _says_percent(column)
@@ -260,18 +267,14 @@ def meaning(
                 "fractions and percentages in one column: some values lie above 1, some far below"
             )
         said, why = bool(large), "values lie above 1"
-    elif not said and name in _RATES:
+    elif not said and name in RATES:
         said, why = median(values) > 1, "most values lie above 1"
     divisor = 100.0 if said else 1.0
     largest = max(values) / divisor
-    if accuracy and not 0 <= min(values) / divisor <= largest <= 1:
+    least = -math.inf if name in UNBOUNDED else 0.0
+    if accuracy and not least <= min(values) / divisor <= largest <= 1:
         return "higher is better, but only values from 0 to 1 (or 100 %) become errors by 1 - value"
     return Meaning(column, name, divisor, accuracy, why if said else "")
-
-
-def may_be_percent(metric: str, largest: float) -> bool:
-    """Whether '5 %' can be said of a metric whose largest value is ``largest``: of a rate."""
-    return metric in _RATES or (metric not in LOSSES and largest <= 1.0)
 
 
 def _base(name: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from steep.answers import Source, fits_of
 from steep.asked import Goal, goal_of
 from steep.config import QuestionError
+from steep.metrics import SHARES
 from steep.records import Comparison, Fit
 
 
@@ -38,6 +40,7 @@ def comparison_of(
             curves[_unused(name, curves, source)] = curve.fit
     if len(curves) < 2:
         raise QuestionError("one curve cannot be compared: give another source, or split with --by")
+    curves = _in_one_metric(curves)
     at = None if goal is None else _error(goal, curves)
     shared: dict[str, Any] = {"paired": paired}
     if all(source.is_study for source in sources):
@@ -61,6 +64,15 @@ def _error(goal: Goal, curves: Mapping[str, Fit]) -> float:
         for fit in curves.values()
     }
     return asked.pop()
+
+
+def _in_one_metric(curves: Mapping[str, Fit]) -> dict[str, Fit]:
+    """Accuracies beside error rates are compared as errors."""
+    metrics = {fit.metric for fit in curves.values()}
+    rates = {m for m in metrics if m in SHARES or m == "1 - accuracy"}
+    if len(metrics) > 1 and rates == metrics and "1 - accuracy" in metrics:
+        return {name: replace(fit, metric="error") for name, fit in curves.items()}
+    return dict(curves)
 
 
 def _unused(name: str, curves: dict[str, Fit], source: Source) -> str:

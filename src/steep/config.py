@@ -47,6 +47,8 @@ class Loaded:
     """The file it was read from, for messages."""
     learnt: Mapping[str, Any] = field(default_factory=dict)
     """What a begun study has learnt from its data (a vocabulary), as options of its domain."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the user's own code that a begun study runs (``trainers.fingerprint``)."""
 
     def problem(self, path: str, message: str) -> Problem:
         """A problem found later (data too small, say), at its place in the file."""

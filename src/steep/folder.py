@@ -110,16 +110,20 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def compose_study_yaml(
-    loaded: config.Loaded, data_files: Mapping[str, str], learnt: Mapping[str, Any] | None = None
+    loaded: config.Loaded,
+    data_files: Mapping[str, str],
+    learnt: Mapping[str, Any] | None = None,
+    code: Mapping[str, str] | None = None,
 ) -> str:
     """The text of a study's ``study.yaml``: its spec with every default written out, the SHA-256
-    of each data file, and what the domain has learnt from them. Neither a later version's defaults
-    nor data that is added change a frozen study."""
+    of each data file, what the domain has learnt from them, and digests of the user's own code.
+    Neither a later version's defaults nor data that is added change a frozen study."""
     frozen = {
         "steep": importlib.metadata.version("steep"),
         "base": str(loaded.base.resolve()),
         "data": dict(sorted(data_files.items())),
         **({"learnt": dict(learnt)} if learnt else {}),
+        **({"code": dict(code)} if code else {}),
         "spec": loaded.spec.model_dump(mode="json"),
     }
     return yaml.dump(frozen, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
@@ -152,7 +156,8 @@ def read_frozen(folder: Path | str) -> Frozen:
         raise StoreError(
             f"{path} is not a spec that this version of steep reads:\n{error}"
         ) from None
-    loaded = replace(loaded, learnt=values.get("learnt") or {})
+    code = {str(k): str(v) for k, v in (values.get("code") or {}).items()}
+    loaded = replace(loaded, learnt=values.get("learnt") or {}, code=code)
     data: dict[str, Any] = values.get("data") or {}
     return Frozen(str(values.get("steep", "")), loaded, {str(k): str(v) for k, v in data.items()})
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steep.laws.law import Array
+from steep.metrics import is_share
 from steep.records import (
     BEYOND_REACH,
     NOT_REACHABLE,
@@ -30,12 +31,6 @@ if TYPE_CHECKING:
 
 TRUSTED = 4.0
 """Times the largest point: what extrapolation is usually trusted for (Hoiem et al. 2021)."""
-SHARES = frozenset({
-    "error", "error_rate", "err_rate", "misclassification_rate", "token_error",
-    "top1_error", "top5_error", "top1_err", "top5_err",
-})  # fmt: skip
-"""Metrics that are shares of the items, where no error is above 1: none can be. Word and character
-error rates are none, insertions count."""
 FLOPS_PER_PARAMETER_SAMPLE = 6.0
 """Forward and backward pass of a dense model, per parameter and sample (Kaplan et al. 2020)."""
 
@@ -190,7 +185,7 @@ def _errors(fit: Fit, m: Array, level: float, single_run: bool = False) -> Array
         variance = variance + _beside_the_mean(fit)
     ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
     found = np.exp(quantiles(centre.T, np.sqrt(variance).T, fit.df, ends))
-    share = fit.metric in SHARES and all(p.error <= 1 for p in fit.points)
+    share = is_share(fit.metric) and all(p.error <= 1 for p in fit.points)
     return np.minimum(found, 1.0) if share else found
 
 

@@ -8,6 +8,7 @@ missing and no more, so that resuming, adding seeds and starting are the same ca
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -26,7 +27,9 @@ from steep.cost import clock
 from steep.cost.of_study import scaling_of
 from steep.cost.price import Prices
 from steep.drain import Deadline, Drain
+from steep.executors.contract import Event, Kind
 from steep.folder import StudyExists, as_begun, compose_study_yaml, read_frozen
+from steep.metrics import metric_of
 from steep.models import FAMILIES
 from steep.plan import Plan, plan, rehearse, usual
 from steep.planners import PLANNERS
@@ -43,6 +46,7 @@ from steep.records import (
 from steep.store import Store
 from steep.train import Outcome, train
 from steep.trainers import TRAINERS
+from steep.trainers.fingerprint import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,6 +125,7 @@ class Study:
         self.check()
         if self._function is None and (problems := absent(self.loaded)):
             raise self.loaded.error(problems)
+        fresh = not self.begun
         with (
             self._store(extend, take_over) as store,
             closing(self._executor(workers)) as executor,
@@ -128,6 +133,8 @@ class Study:
         ):
             if retry_failed:
                 store.forgive()
+            if fresh:
+                self._tell_unknown_code(store, observe)
             self._register_facts(store)
             ledger.register_prediction(store, lambda: clock.expectation(self, workers))
             stop = Deadline(drain, seconds)
@@ -162,13 +169,14 @@ class Study:
         *,
         at: Sequence[float] = (),
         times: Sequence[float] = (),
-        targets: Sequence[float] = (),
+        targets: Sequence[Goal | float] = (),
         level: float = 0.9,
     ) -> Analysis:
         """Best-fit models, fits, forecasts, confrontations and findings, from the store alone.
 
         Beside the usual sizes errors are forecast ``at`` sizes and at ``times`` the data at hand:
-        the largest size measured, a held-out one included once it is."""
+        the largest size measured, a held-out one included once it is. ``targets`` are errors, or
+        what ``asked.goal_of`` makes of a text such as '95%'."""
         asked: dict[str, Any] = {"at": at, "times": times, "targets": targets, "level": level}
         with self.store() as store:
             return ledger.analysis(store, self.spec, self.cut, **asked)
@@ -274,7 +282,7 @@ class Study:
 
     @property
     def metric(self) -> str:
-        return self.spec.metric or self.domain.metrics[0]
+        return metric_of(self.spec.metric, self.domain.metrics)
 
     @cached_property
     def problem(self) -> Problem:
@@ -322,7 +330,8 @@ class Study:
                 store = Store.create(self.folder, text)
                 self._write_shards(store)
                 return store
-        refuse_changes(self.folder, self.loaded, self.items, extend)
+        code = self._code
+        refuse_changes(self.folder, self.loaded, self.items, extend, code)
         begun = (self.folder / shards_.FOLDER / "manifest.json").exists()
         if extend and begun:
             old = shards_.from_files(self.folder)
@@ -335,17 +344,42 @@ class Study:
             self._write_shards(store)
         begun_as = read_frozen(self.folder).loaded
         moved = begun_as.base != self.loaded.base.resolve()
-        if extend or moved or begun_as.spec.run != self.spec.run:  # workers must know it, too
-            store.write("study.yaml", self._frozen().encode())
+        unrecorded = code and not begun_as.code  # begun by a version that kept no digests
+        if extend or moved or unrecorded or begun_as.spec.run != self.spec.run:
+            store.write("study.yaml", self._frozen().encode())  # workers must know it, too
         return store
 
     def _frozen(self) -> str:
-        return compose_study_yaml(self.loaded, self.cut.files, getattr(self.domain, "learnt", None))
+        learnt = getattr(self.domain, "learnt", None)
+        return compose_study_yaml(self.loaded, self.cut.files, learnt, self._code)
+
+    @property
+    def _code(self) -> dict[str, str]:
+        """Digests of the user's own training code; {} of a trainer that is steep's own."""
+        if self._function is None and self.spec.trainer.name != "function":
+            return {}
+        digests: dict[str, str] = member(TRAINERS, "function").code(self.loaded, self._function)
+        return digests
 
     def _write_shards(self, store: Store) -> None:
         files = shards_.to_files(self.cut)
         for name, data in files.items():  # the manifest is last: it vouches for the others
             store.write(name, data)
+
+    def _tell_unknown_code(self, store: Store, observe: Callable[[Any], None] | None) -> None:
+        """Say once, when a study begins, of which code nobody can know whether it changes."""
+        names = unknown(self._code)
+        if not names:
+            return
+        text = (
+            f"The content of {', '.join(names)} cannot be compared (compiled, or an object of a "
+            "library): when it changes, give the study a new folder."
+        )
+        store.note(text)
+        if observe is None:
+            warnings.warn(text, stacklevel=3)
+        else:
+            observe(Event(Kind.NOTE, "", 0, {"text": text}))
 
     # ------------------------------------------------------------ training
 

@@ -163,7 +163,11 @@ class _Driver:
                 self.fill()
             if not self.running and (draining or not self.waiting()):
                 break
-            self.take(self.executor.poll(_POLL))
+            events = self.executor.poll(_POLL)
+            self.take([event for event in events if _cause(event) != "changed"])
+            for event in events:
+                if _cause(event) == "changed":  # no attempt is to blame: nothing may go on
+                    raise StoreError(event.payload["reason"])
             self.watch()
         if draining:
             return self.outcome("drained")
@@ -311,9 +315,11 @@ class _Driver:
         status = Status.FAILED
         tried = len(self.store.failures(event.trial)) + 1
         limit = self.run.max_attempts
-        if event.payload.get("cause") == "oom":
+        if _cause(event) == "oom":
             limit = min(limit, _OOM_ATTEMPTS)
-        if event.payload.get("cause") == "timeout":
+        if _cause(event) == "answer":  # it would return the same again
+            limit = 1
+        if _cause(event) == "timeout":
             limit, status = 1, Status.TIMEOUT
         if tried < limit:
             return None
@@ -384,6 +390,12 @@ class _Driver:
             retried=self.retried,
             seconds=lease.now() - self.begun,
         )
+
+
+def _cause(event: Event) -> str:
+    """Of a failure: 'error', 'oom', 'timeout', 'answer' (what the user's code returned) or
+    'changed' (other code than the study began with)."""
+    return str(event.payload.get("cause", "")) if event.kind == Kind.FAILURE else ""
 
 
 def _pack(one: Wanted | Job) -> tuple[Any, ...]:

@@ -34,11 +34,11 @@ def test_a_function_gets_its_items_size_seed_and_hyperparameters() -> None:
         assert shard.test.tolist() == [3]
         return size + seed / 10 + rate / 100 + depth / 1000
 
-    measured = wrap(function)(TRIAL, SHARD, MemoryHandle())
+    measured = wrap(function, "loss")(TRIAL, SHARD, MemoryHandle())
     assert measured.validation_error == pytest.approx(8.503)
     assert measured.status == Status.COMPLETE
     assert measured.trial == TRIAL
-    assert dict(measured.metrics) == {"error": measured.validation_error}
+    assert dict(measured.metrics) == {"loss": measured.validation_error}
     assert measured.seconds >= 0
 
 
@@ -103,6 +103,63 @@ def test_nan_and_infinity_are_divergence(answer: Any) -> None:
 def test_what_is_no_measurement_is_said(answer: Any, words: str) -> None:
     with pytest.raises(FunctionError, match=words):
         ran(answer)
+
+
+@pytest.mark.parametrize(
+    ("metric", "answer", "words"),
+    [
+        ("error", 95.0, "from 0 to 1: is it a percentage\\? Return 0.95 for 95.0 %"),
+        ("error", 950.0, "error is a rate from 0 to 1. A loss may lie above 1"),
+        ("error", 1.0001, "from 0 to 1"),
+        ("error", -0.1, "validation_error = -0.1, and an error cannot be negative"),
+        ("loss", -0.1, "cannot be negative"),
+        ("error_rate", {"validation_error": 0.1, "test_error": 9.0}, "test_error = 9.0"),
+        ("error", {"validation_error": 0.1, "train_error": -1}, "train_error = -1.0"),
+        ("wer", 45.0, "wer is a rate"),
+        ("1 - accuracy", 95.0, "accuracy lies between 0 and 1.*Return 0.95 for 95.0 %"),
+        ("1 - accuracy", -0.5, "accuracy lies between 0 and 1"),
+        ("1 - accuracy", {"validation_error": 5.0}, "error is a rate"),
+        ("1 - bleu / 100", 101.0, "bleu lies between 0 and 100"),
+        ("1 - r2", 1.5, "r2 lies between 0 and 1"),
+        ("error", {"validation_error": 0.1, "metrics": {"accuracy": 90}}, "accuracy = 90.0"),
+        ("loss", {"validation_error": 3.0, "metrics": {"error": 2.0}}, "error = 2.0"),
+        ("error", {"validation_error": 0.1, "metrics": 3}, "a mapping of names to numbers"),
+        ("error", {"validation_error": 0.1, "epochs": -1}, "epochs|samples_seen"),
+        ("error", {"validation_accuracy": 0.9}, "domain: metric: accuracy"),
+        ("error", {"accuracy": 0.9}, "domain: metric: accuracy"),
+    ],
+)
+def test_what_cannot_be_the_metric_ends_the_trial_with_a_sentence(
+    metric: str, answer: Any, words: str
+) -> None:
+    with pytest.raises(FunctionError, match=words):
+        ran(answer, metric=metric)
+
+
+def test_a_loss_may_be_above_1_and_word_errors_too() -> None:
+    assert ran(95.0, metric="loss").validation_error == 95.0
+    assert ran(1.4, metric="wer").validation_error == 1.4
+    assert ran(1.0).validation_error == 1.0
+    assert ran(-0.5, metric="1 - r2").validation_error == 1.5
+
+
+def test_an_accuracy_is_kept_as_an_error() -> None:
+    found = ran(0.96, metric="1 - accuracy")
+    assert found.validation_error == pytest.approx(0.04)
+    assert dict(found.metrics) == {"1 - accuracy": pytest.approx(0.04)}
+    handle = MemoryHandle()
+    answer = {"validation_accuracy": 0.5, "test_accuracy": 0.4, "items": [1, 0]}
+    found = ran(answer, handle, "1 - accuracy")
+    assert found.test_error == pytest.approx(0.6)
+    assert handle.errors["1 - accuracy"].tolist() == [0, 1]
+    assert ran({"validation_error": 0.04}, metric="1 - accuracy").validation_error == 0.04
+    assert ran(30.0, metric="1 - bleu / 100").validation_error == pytest.approx(0.7)
+
+
+def test_other_metrics_are_kept_beside_the_first_as_errors() -> None:
+    found = ran({"validation_error": 0.1, "metrics": {"f1": 0.8, "loss": 2.5}, "epochs": 4})
+    assert dict(found.metrics) == {"error": 0.1, "1 - f1": pytest.approx(0.2), "loss": 2.5}
+    assert found.samples_seen == 4 * TRIAL.samples
 
 
 def test_a_whole_measurement_passes_through() -> None:

@@ -45,7 +45,7 @@ def scaling_of(
     compute = compute_of(known, fitted, measurements)
     try:
         scale = scaling(
-            asked_about(made.curves, goals).fit,
+            asked_about(made, goals).fit,
             dict(made.size_laws)["smallest adequate"],
             counted or steps_from_flops(known.sizes),
             parameters=float(last.adequate.parameters) or None,

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from steep.domains.contract import POOL, DataError, Items
+from steep.metrics import as_error
 from steep.spec import Strict
 
 
@@ -23,6 +24,9 @@ class Options(Strict):
     """How many items the data holds, numbered from 0."""
     unit: str = "items"
     metric: str = "error"
+    """What the function returns. ``error`` and other error rates are shares from 0 to 1, checked;
+    ``loss`` and any other name may be any positive number; ``accuracy``, ``f1``, ``r2``, ``bleu``
+    and the like are higher for better models, and are answered and asked for as such."""
     labels: str | None = None
     """A .npy file of integer classes, one per item: shards are then stratified."""
 
@@ -35,7 +39,7 @@ class External:
 
     def __init__(self, options: Options, base: Path) -> None:
         self.unit = options.unit
-        self.metrics = (options.metric,)
+        self.metrics = (as_error(options.metric),)
         self._count = options.items
         self._labels, self._files = _labels(options, base)
 

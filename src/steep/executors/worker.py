@@ -263,6 +263,9 @@ def failure(error: BaseException) -> dict[str, Any]:
     said = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
     if _out_of_memory(error):
         return {"reason": f"oom: {said}", "cause": "oom", "detail": detail}
+    cause = getattr(error, "cause", None)
+    if cause in ("answer", "changed"):  # a sentence for the user
+        return {"reason": str(error), "cause": cause, "detail": detail}
     return {"reason": said, "cause": "error", "detail": detail}
 
 

@@ -115,16 +115,17 @@ def _say_multiplier(pair: Pair, metric: str) -> str:
     times = numbers.times(k)
     if pair.multiplier_at is None:
         return f"{needs} needs {times} the data of {of} at any error of the common range."
-    at = numbers.measured(pair.multiplier_at, how)
+    at = numbers.standing(pair.multiplier_at, how)
     if not pair.extrapolates:
-        return f"{needs} needs {times} the data of {of} at an error of {at}."
+        return f"{needs} needs {times} the data of {of} at {at}."
     one, two = (
         f"{numbers.measured(high, how)} to {numbers.measured(low, how)}"
         for low, high in pair.errors
     )
+    what = how.label if how.higher else "errors"
     return (
-        f"Extrapolated to an error of {at}, {needs} would need {times} the data of {of}: "
-        f"{pair.first} had errors from {one}, {pair.second} from {two}."
+        f"Extrapolated to {at}, {needs} would need {times} the data of {of}: {pair.first} had "
+        f"{what} from {one}, {pair.second} from {two}."
     )
 
 

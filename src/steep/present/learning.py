@@ -98,14 +98,12 @@ def _law(fit: Fit, how: Scale, reach: Sequence[float]) -> list[Layer]:
     grid = np.concatenate([inside, beyond[1:]]) if last > fit.reference else inside
     frame = fit.predict(grid)
     x = tuple(float(v) for v in grid)
-    middle, lower, upper = (
-        tuple(float(v) * how.factor for v in frame[c]) for c in ("error", "lower", "upper")
-    )
+    errors = [tuple(float(v) for v in frame[c]) for c in ("error", "lower", "upper")]
     hover = tuple(
-        f"fit at {numbers.count(m)} {fit.unit}<br>"
-        f"{numbers.estimate(e, lo, up, Scale('', 1.0, how.unit))}"
-        for m, e, lo, up in zip(x, middle, lower, upper, strict=True)
+        f"fit at {numbers.count(m)} {fit.unit}<br>{numbers.estimate(e, lo, up, how)}"
+        for m, e, lo, up in zip(x, *errors, strict=True)
     )
+    middle, lower, upper = (tuple(v * how.factor for v in row) for row in errors)
     n = len(inside)
     return [
         Band(x, lower, upper, "main", legend=_band_name(fit)),

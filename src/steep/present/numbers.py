@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from steep import metrics
 from steep.records import Fit, Forecast, Interval
 
 SMALLEST, LARGEST = 1e-6, 1e7
@@ -30,11 +31,23 @@ class Scale:
     label: str
     factor: float = 1.0
     unit: str = ""
+    higher: bool = False
+    """Of which higher is better: what is measured is an error, and 1 - error is shown."""
+
+    def shown(self, error: float) -> float:
+        """The number that stands for an error: 96.1 of 0.039, where accuracies are shown."""
+        return self.factor * (1.0 - error if self.higher else error)
 
     @property
     def title(self) -> str:
-        """An axis title: the label with its unit."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
+        """The title of an axis, which is of errors: the label with its unit."""
+        label = f"1 - {self.label}" if self.higher else self.label
+        return f"{label} ({self.unit})" if self.unit else label
+
+    @property
+    def spread(self) -> Scale:
+        """How differences of the metric are shown, such as a standard error."""
+        return replace(self, higher=False)
 
     @property
     def suffix(self) -> str:
@@ -64,11 +77,23 @@ _OTHERS = {
 }
 
 
+_NAMES = {"f1": "F1", "auc": "AUC", "r2": "R2", "bleu": "BLEU", "chrf": "chrF", "iou": "IoU",
+          "miou": "mIoU", "mcc": "MCC", "rouge": "ROUGE"}  # fmt: skip
+
+
 def scale(metric: str, largest: float | None = None) -> Scale:
-    """How ``metric`` is shown. ``largest`` is the largest one measured: a column called ``error``
-    that holds values above 1 is no rate, and gets no percent sign. Word errors may exceed 100 %."""
+    """How ``metric`` is shown. An error that was made of an accuracy is shown as one. ``largest``
+    is the largest error measured: a column called ``error`` that holds values above 1 is no rate,
+    and gets no percent sign. Word errors may exceed 100 %."""
     if metric in _OTHERS:
         return _OTHERS[metric]
+    made_of = metrics.higher(metric)
+    if made_of is not None:
+        label = _NAMES.get(made_of.name, made_of.name.replace("_", " "))
+        if made_of.name in metrics.ACCURACIES:
+            return Scale(label, 100.0, "%", higher=True)
+        percent = made_of.divisor == 100.0 and made_of.name not in metrics.OF_100
+        return Scale(label, made_of.divisor, "%" if percent else "", higher=True)
     if metric in _RATES and (metric != "error" or largest is None or largest <= 1.0):
         return Scale(_RATES[metric], 100.0, "%")
     return Scale(metric.replace("_", " "))
@@ -204,19 +229,43 @@ def level(value: float) -> str:
 
 
 def measured(value: float | None, how: Scale, digits: int = 3) -> str:
-    """One value of a metric: 8.12 %."""
-    return UNKNOWN if value is None else f"{number(value * how.factor, digits)}{how.suffix}"
+    """One value of a metric: 8.12 %. An accuracy near its top has the digits of its error."""
+    if value is None or not math.isfinite(value) or not how.higher or value == 0:
+        return UNKNOWN if value is None else f"{number(how.shown(value), digits)}{how.suffix}"
+    shown, error = how.shown(value), abs(value * how.factor)
+    places = max(digits - 1 - _magnitude(shown), digits - 2 - _magnitude(error))
+    return f"{_decimals(shown, places)}{how.suffix}"
 
 
-def target(value: float, how: Scale) -> str:
-    """A value that somebody typed: 5 % and not 5.00 %."""
-    return f"{short(value * how.factor, 3)}{how.suffix}"
+def _magnitude(value: float) -> int:
+    return math.floor(math.log10(abs(value))) if value else 0
+
+
+def named(how: Scale) -> str:
+    """What goes before a number that would be read as an error: 'accuracy '."""
+    return f"{how.label} " if how.higher else ""
+
+
+def standing(value: float, how: Scale) -> str:
+    """A value of a metric within a sentence: an error of 5 %, an accuracy of 95 %."""
+    return (
+        f"{named(how)}{measured(value, how)}"
+        if how.higher
+        else f"an error of {measured(value, how)}"
+    )
+
+
+def target(value: float, how: Scale, name: bool = True) -> str:
+    """A value that somebody typed: 5 % and not 5.00 %; accuracy 95 %."""
+    return (
+        f"{named(how) if name else ''}{short(how.shown(value), 6 if how.higher else 3)}{how.suffix}"
+    )
 
 
 def span(lower: float | None, upper: float | None, how: Scale | None = None) -> str:
     """An interval alone: [7.2, 9.4] %."""
     how = how or PLAIN
-    _, low, high = _aligned(None, lower, upper, how.factor)
+    _, low, high = _shown(None, lower, upper, how)
     return f"[{low}, {high}]{how.suffix}"
 
 
@@ -227,8 +276,18 @@ def estimate(
     how = how or PLAIN
     if value is None:
         return UNKNOWN
-    middle, low, high = _aligned(value, lower, upper, how.factor)
+    middle, low, high = _shown(value, lower, upper, how)
     return f"{middle}{how.suffix} [{low}, {high}]"
+
+
+def _shown(
+    value: float | None, lower: float | None, upper: float | None, how: Scale
+) -> tuple[str, str, str]:
+    """The three numbers as texts, in the order in which they ascend."""
+    if not how.higher:
+        return _aligned(value, lower, upper, how.factor)
+    ends = [None if v is None else 1.0 - v for v in (value, upper, lower)]
+    return _aligned(ends[0], ends[1], ends[2], how.factor)
 
 
 def interval(found: Interval | None, how: Scale | None = None) -> str:

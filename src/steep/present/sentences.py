@@ -91,7 +91,7 @@ def unfinished_sentence(analysis: Analysis) -> str:
 
 def _fit(subject: Analysis | Fit | None) -> Fit | None:
     if isinstance(subject, Analysis):
-        return subject.curves[0].fit if subject.curves else None
+        return subject.headline.fit if subject.curves else None
     return subject
 
 
@@ -104,7 +104,8 @@ def _at_phrases(
     phrases = []
     for i, at in enumerate(chosen):
         found = numbers.estimate(at.error, at.lower, at.upper, how)
-        phrases.append(f"{_place(at, forecast.unit, largest, first=i == 0)}: {found}")
+        place = _place(at, forecast.unit, largest, first=i == 0)
+        phrases.append(f"{place}: {numbers.named(how) if i == 0 else ''}{found}")
     return phrases
 
 
@@ -361,9 +362,11 @@ def study_lines(analysis: Analysis) -> list[str]:
     """A study for a terminal: answer, caveat, best-fit models, exponents, forecast, truth."""
     if not analysis.curves:
         return ["No forecast: no shard has a finished model yet."]
-    first = analysis.curves[0]
-    how = numbers.forecast_scale(first.forecast, first.fit)
+    first, chosen = analysis.headline, analysis.curves[0]
+    how = numbers.forecast_scale(chosen.forecast, chosen.fit)
     lines = [sentence(answer(first.forecast, analysis)), caveat(first.forecast)]
+    if first is not chosen:
+        lines.append(switch_sentence(analysis.metric, first.metric))
     if unfinished := unfinished_sentence(analysis):
         lines.insert(1, unfinished)
     lines += [*first.fit.notes, ""]
@@ -376,6 +379,12 @@ def study_lines(analysis: Analysis) -> list[str]:
     flagged = [f for f in analysis.findings if f.severity != "note"]
     lines += [sentence(f"{f.severity} ({f.kind}): {f.where}: {f.evidence}") for f in flagged]
     return lines
+
+
+def switch_sentence(chosen: str, told: str) -> str:
+    """That an answer is about another metric than the one by which models were chosen."""
+    by, about = numbers.scale(chosen).label, numbers.scale(told).label
+    return f"Models are chosen by {by}; the answer is about their {about}."
 
 
 def joined(words: Sequence[str]) -> str:

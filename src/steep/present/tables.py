@@ -52,7 +52,7 @@ def best_fit_table(
     for b in best_fits:
         chosen = dict(b.best.hyperparameters)
         row = [numbers.exact(b.samples), *([str(b.permutation)] if draws else [])]
-        row += [numbers.measured(b.best.score, how), numbers.measured(b.seed_se, how, 2)]
+        row += [numbers.measured(b.best.score, how), numbers.measured(b.seed_se, how.spread, 2)]
         row += [numbers.measured(b.test_error, how)]
         found = {name: float(value) for name, value in b.metrics if value is not None}
         row += [numbers.measured(found.get(name), scale) for name, scale in scales.items()]
@@ -116,7 +116,8 @@ def forecast_table(forecast: Forecast, fit: Fit | None = None) -> Table:
         rows.append(row + _cost(a.parameters, a.flops)[: sized + counted])
     for t in forecast.targets:
         goal = numbers.target(t.target, how)
-        row = [f"to reach {goal}", _reachable(t.unreachable, goal), _needed(t)]
+        plain = numbers.target(t.target, how, name=False)
+        row = [f"to reach {goal}", _reachable(t.unreachable, plain), _needed(t)]
         rows.append(row + _cost(t.parameters, t.flops)[: sized + counted])
     note = f"In brackets: {numbers.level(forecast.level)} intervals"
     if forecast.at and forecast.runs is not None:
@@ -206,6 +207,7 @@ def backtest_table(found: Backtest) -> Table:
     )
     align = (RIGHT, RIGHT, RIGHT, RIGHT, RIGHT, LEFT, RIGHT)
     note = f"In brackets: {numbers.level(found.level)} intervals."
+    note += f" Off by: as a share of the error, {found.metric}." if how.higher else ""
     return Table("Hidden sizes, forecast and measured", columns, rows, align, note)
 
 

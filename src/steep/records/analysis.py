@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from steep.metrics import LOSSES
 from steep.records.costs import CostReport
 from steep.records.fits import At, Fit, Forecast, SizeLaw
 from steep.records.plans import Prediction, Took
@@ -76,6 +77,15 @@ class Analysis:
     took: Took | None = None
     cost: CostReport | None = None
     """What lower errors would take; None where nothing can be projected."""
+
+    @property
+    def headline(self) -> Curve:
+        """The curve that answers are about: that of the metric by which models were selected, but
+        of images the error rate, whatever selected. IndexError where there is no curve."""
+        first = self.curves[0]
+        if self.domain != "images" or first.metric not in LOSSES:
+            return first
+        return next((c for c in self.curves if c.metric == "error"), first)
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -5,11 +5,19 @@ The spec names it as ``module:function`` or ``path/file.py:function``; it is cal
     function(shard, size, seed, **hyperparameters)
 
 with ``shard.train``, ``shard.validation``, ``shard.test`` arrays of item numbers, and returns
-the validation error, or a mapping with ``validation_error`` and any of ``test_error``,
-``train_error``, ``validation_loss``, ``parameters``, ``flops``, ``steps`` and ``items`` (the
-errors of each validation item, for paired comparisons). NaN or infinity ends the trial as
-DIVERGED. A function with a parameter ``handle`` gets the trial's ``Handle`` too: progress,
-checkpoints, resume.
+the metric that the spec declares (``domain: metric``), on the validation set:
+
+- ``error`` (the default) or another error rate: a share from 0 to 1. 95.0 ends the trial as FAILED
+  with a sentence, and so does a negative error;
+- ``loss`` or any other name: a number from 0 on;
+- ``accuracy``, ``f1``, ``r2``, ``bleu`` and others of which higher is better: as it is.
+
+Or a mapping with ``validation_error`` (``validation_accuracy`` of an accuracy) and any of
+``test_error``, ``train_error`` (``test_accuracy`` ...), ``validation_loss``, ``parameters``,
+``flops`` (of the whole run), ``epochs`` (passes over the shard), ``steps``, ``metrics`` (others by
+name, checked alike) and ``items`` (the errors of each validation item, for paired comparisons).
+NaN or infinity ends the trial as DIVERGED. A function with a parameter ``handle`` gets the trial's
+``Handle`` too: progress, checkpoints, resume.
 """
 
 from __future__ import annotations
@@ -21,7 +29,7 @@ import inspect
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +37,10 @@ import numpy as np
 
 from steep.config import Loaded
 from steep.domains.contract import Domain
-from steep.records import Measurement, Status, Trial, Value
+from steep.metrics import as_error, higher, is_higher, metric_of, outside
+from steep.records import Measurement, Status, Trial, Value, settings
 from steep.spec import Strict
+from steep.trainers import fingerprint
 from steep.trainers.contract import Cost, Handle, ShardItems, Trainer
 
 
@@ -41,10 +51,21 @@ class Options(Strict):
 
 
 class FunctionError(ValueError):
-    """The function cannot be found, or returned something that is not a measurement."""
+    """The function cannot be found, or returned something that is not a measurement: it would do so
+    again."""
+
+    cause = "answer"
 
 
-_NUMBERS = ("test_error", "test_loss", "train_error", "validation_loss", "validation_error_se")
+class CodeChangedError(RuntimeError):
+    """The user's code is not that which the study began with."""
+
+    cause = "changed"
+
+
+_PARTS = ("validation", "test", "train")
+_ERRORS = ("validation_error", "test_error", "train_error")
+_NUMBERS = ("validation_loss", "test_loss", "validation_error_se")
 _COUNTS = ("parameters", "parameters_without_embeddings", "steps", "best_step")
 
 
@@ -67,7 +88,26 @@ def extent(
 
 def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
     """The function of the spec, wrapped. Raises FunctionError when it cannot be found."""
-    return wrap(found(loaded), loaded.spec.metric or domain.metrics[0])
+    function = found(loaded)
+    if edited := fingerprint.changed(loaded.code, code(loaded, function)):
+        words = ", ".join(f"{name} is {what}" for name, what in edited.items())
+        raise CodeChangedError(
+            f"the training code changed while the study ran ({words}): put it back and run the "
+            "same command, or give the new code a new folder (--out)"
+        )
+    return wrap(function, metric_of(loaded.spec.metric, domain.metrics))
+
+
+def code(loaded: Loaded, function: Callable[..., Any] | None = None) -> dict[str, str]:
+    """Digests of the code that a study's function runs: its own and that of the user's modules
+    which it uses. ``function``: the one that was given in Python, else the spec's."""
+    if function is None or loaded.spec.trainer.options.get("function") is not None:
+        return fingerprint.code_of(function or found(loaded), loaded.base)
+    try:
+        base = Path(inspect.getfile(inspect.unwrap(function))).parent
+    except (TypeError, OSError):
+        base = loaded.base
+    return fingerprint.code_of(function, base)
 
 
 def found(loaded: Loaded) -> Callable[..., Any]:
@@ -79,7 +119,13 @@ def found(loaded: Loaded) -> Callable[..., Any]:
 
 
 def check(function: Callable[..., Any], hyperparameters: Sequence[str]) -> None:
-    """Raise FunctionError where the function cannot be called with these hyperparameters."""
+    """Raise FunctionError where the function cannot be called with these hyperparameters, or its
+    file says something else by now."""
+    if (file := fingerprint.edited(function)) is not None:
+        raise FunctionError(
+            f"{file.name} was edited after it was imported: start Python anew, so that what runs "
+            "is what is written"
+        )
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a few built-in callables have none
@@ -153,6 +199,10 @@ def wrap(function: Callable[..., Any], metric: str = "error") -> Trainer:
         )
         seconds = time.perf_counter() - start
         if isinstance(answer, Measurement):
+            error = answer.validation_error
+            said = f"the function returned validation_error = {error!r}"
+            if error is not None and (problem := outside(metric, error, said)):
+                raise FunctionError(problem)
             return answer
         return _measurement(trial, metric, answer, seconds, len(shard.validation), handle)
 
@@ -162,33 +212,102 @@ def wrap(function: Callable[..., Any], metric: str = "error") -> Trainer:
 def _measurement(
     trial: Trial, metric: str, answer: Any, seconds: float, validation: int, handle: Handle
 ) -> Measurement:
+    """What the function returned, checked, as errors of the study's ``metric``."""
+    made_of = higher(metric)
+    own = "error" if made_of is None else made_of.name
     if not isinstance(answer, Mapping):
-        answer = {"validation_error": answer}
-    known = {"validation_error", "flops", "items", *_NUMBERS, *_COUNTS}
+        answer = {f"validation_{own}": answer}
+    known = {"flops", "epochs", "items", "metrics", *_ERRORS, *_NUMBERS, *_COUNTS}
+    known |= {f"{part}_{own}" for part in _PARTS}
     if unknown := sorted(map(str, set(answer) - known)):
-        raise FunctionError(f"the function returned {unknown}; known are {sorted(known)}")
-    if answer.get("validation_error") is None:
-        raise FunctionError(f"no validation_error in what the function returned: {answer!r}")
-    error = _number(answer, "validation_error", float)
-    if not math.isfinite(error):
-        reason = f"the function returned {error}"
-        return Measurement(trial, Status.DIVERGED, reason, seconds=seconds, engine="function")
+        raise FunctionError(
+            f"the function returned {unknown}; known are {sorted(known)}{_declare(unknown)}"
+        )
+    errors: dict[str, float] = {}
+    for key, value, error in _errors(answer, metric, own):
+        part = key.partition("_")[0]
+        if math.isfinite(error):
+            errors[part] = error
+        elif part == "validation":
+            reason = f"the function returned {value}"
+            return Measurement(trial, Status.DIVERGED, reason, seconds=seconds, engine="function")
+    if "validation" not in errors:
+        raise FunctionError(f"no validation_{own} in what the function returned: {answer!r}")
     if answer.get("items") is not None:
-        errors = _per_item(answer["items"], validation)
-        handle.items({"count": np.ones_like(errors), metric: errors})
+        per_item = _per_item(answer["items"], validation)
+        if made_of is not None and f"validation_{own}" in answer:
+            per_item = 1.0 - per_item / made_of.divisor
+        handle.items({"count": np.ones_like(per_item), metric: per_item})
     values = {n: _number(answer, n, float) for n in _NUMBERS if answer.get(n) is not None}
     values |= {n: _number(answer, n, int) for n in _COUNTS if answer.get(n) is not None}
     if answer.get("flops") is not None:
         values["flops"] = _number(answer, "flops", float)
+    if answer.get("epochs") is not None:
+        values["samples_seen"] = _number(answer, "epochs", float) * trial.samples
+    for name, value in values.items():
+        if not value >= 0:
+            raise FunctionError(f"the function returned {name} = {value!r}: it cannot be negative")
+    values |= {f"{part}_error": error for part, error in errors.items() if part != "validation"}
     return Measurement(
         trial,
         Status.COMPLETE,
-        validation_error=error,
+        validation_error=errors["validation"],
         seconds=seconds,
         engine="function",
-        metrics=((metric, error),),
+        metrics=settings({**_others(answer.get("metrics")), metric: errors["validation"]}),
         **values,
     )
+
+
+def _errors(answer: Mapping[str, Any], metric: str, own: str) -> Iterator[tuple[str, float, float]]:
+    """(key, value returned, that as an error) of each part, checked. An accuracy may be returned as
+    such or as an error."""
+    made_of = higher(metric)
+    for part in _PARTS:
+        for key in dict.fromkeys((f"{part}_error", f"{part}_{own}")):
+            if answer.get(key) is None:
+                continue
+            value = _number(answer, key, float)
+            as_it_is = made_of is None or key != f"{part}_{own}"
+            error = value if as_it_is else made_of.error(value)  # type: ignore[union-attr]
+            kind = "error" if as_it_is and made_of is not None else metric
+            said = f"the function returned {key} = {value!r}"
+            if math.isfinite(error) and (problem := outside(kind, error, said)):
+                raise FunctionError(problem)
+            yield key, value, error
+
+
+def _others(reported: Any) -> dict[str, float]:
+    """Further metrics on V that the function reports, as errors: {'f1': 0.9} is '1 - f1': 0.1."""
+    if reported is None:
+        return {}
+    if not isinstance(reported, Mapping):
+        raise FunctionError(f"metrics: a mapping of names to numbers is wanted, not {reported!r}")
+    found = {}
+    for name in reported:
+        value = _number(reported, name, float)
+        metric = as_error(str(name))
+        made_of = higher(metric)
+        error = value if made_of is None else made_of.error(value)
+        if not math.isfinite(error):
+            continue  # no record may carry it, and the trial is judged by its own metric
+        if problem := outside(metric, error, f"the function returned {name} = {value!r}"):
+            raise FunctionError(problem)
+        found[metric] = error
+    return found
+
+
+def _declare(unknown: Sequence[str]) -> str:
+    """What to say where an unknown key is a metric of which higher is better."""
+    for name in unknown:
+        part, _, rest = name.partition("_")
+        bare = rest if part in ("validation", "val", "test", "train") else name
+        if is_higher(bare):
+            return (
+                f". To study {bare}, say so in the spec (domain: metric: {bare}) and return "
+                f"validation_{bare}; beside an error, put it into metrics: {{{bare!r}: ...}}"
+            )
+    return ""
 
 
 def _number(answer: Mapping[str, Any], name: str, kind: Callable[[Any], Any]) -> Any:

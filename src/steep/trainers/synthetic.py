@@ -35,6 +35,7 @@ from pydantic import Field
 
 from steep.config import Loaded
 from steep.domains.contract import Domain
+from steep.metrics import metric_of
 from steep.records import Evaluation, Measurement, Status, Trial, Value, settings
 from steep.spec import Count, Positive, Strict
 from steep.spec import Stop as StopRule
@@ -156,7 +157,7 @@ def extent(
 def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
     """A trainer of the options in the spec."""
     options, stop = _options(loaded), loaded.spec.stop
-    metric = loaded.spec.metric or domain.metrics[0]
+    metric = metric_of(loaded.spec.metric, domain.metrics)
     truth = Truth(options)
 
     def train(trial: Trial, shard: ShardItems, handle: Handle) -> Measurement:

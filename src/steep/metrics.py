@@ -1,0 +1,158 @@
+"""What metrics are, by their names: losses, error rates, and those of which higher is better.
+
+Everything inside steep is an error: a number above 0 that falls as data grows. A metric of which
+higher is better (accuracy, F1, R2, BLEU) becomes one by 1 - value, and its name says so:
+'1 - accuracy', or '1 - bleu / 100' where the values run to 100. ``present.numbers`` shows such an
+error as the metric that it was made of, and ``asked`` reads targets in that metric.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PLAIN = ("error", "err")
+"""Names that may be an error rate or any other error; where values lie above 1, they are none."""
+SHARES = frozenset({
+    "error", "error_rate", "err_rate", "misclassification_rate", "token_error",
+    "top1_error", "top5_error", "top1_err", "top5_err",
+})  # fmt: skip
+"""Error rates that are a share of the items: none lies above 1."""
+RATES = (
+    "error_rate", "err_rate", "wer", "cer", "top1_error", "top5_error", "top1_err", "top5_err",
+    "misclassification_rate", "word_error_rate", "character_error_rate", "token_error",
+)  # fmt: skip
+"""What may be said in percent. Word and character errors may exceed 100 %: insertions count."""
+LOSSES = ("loss", "cross_entropy", "xent", "nll", "log_loss", "mse", "rmse", "mae", "bpc",
+          "bits_per_character", "bits_per_word")  # fmt: skip
+ACCURACIES = (
+    "accuracy", "acc", "balanced_accuracy", "top1_accuracy", "top5_accuracy", "top1_acc",
+    "top5_acc",
+)  # fmt: skip
+"""Of which higher is better, said in percent."""
+SCORES = ("f1", "f1_score", "auc", "auroc", "r2", "r2_score", "bleu")
+"""Of which higher is better, said as a plain number."""
+OTHER_SCORES = ("macro_f1", "micro_f1", "precision", "recall", "average_precision", "iou", "miou",
+                "dice", "exact_match", "roc_auc", "sacrebleu", "rouge", "chrf", "mcc")  # fmt: skip
+"""The same, under names that might be something else: known where somebody chose the column."""
+HIGHER = (*ACCURACIES, *SCORES, *OTHER_SCORES)
+UNBOUNDED = ("r2", "r2_score", "mcc")
+"""Scores that may lie below 0."""
+OF_100 = ("bleu", "sacrebleu", "chrf")
+"""Scores that are usually written from 0 to 100."""
+MOST_INSERTIONS = 10.0
+"""A word or character error rate above this (1,000 %) is taken for a percentage."""
+
+
+_ALIASES = {
+    "acc": "accuracy", "top1_acc": "top1_accuracy", "top5_acc": "top5_accuracy", "f1_score": "f1",
+    "roc_auc": "auc", "auroc": "auc", "r2_score": "r2", "sacrebleu": "bleu",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Higher:
+    """A metric of which higher is better, as an error: 1 - value / ``divisor``."""
+
+    name: str
+    divisor: float = 1.0
+
+    @property
+    def metric(self) -> str:
+        """The name of the error: '1 - accuracy', '1 - bleu / 100'."""
+        return f"1 - {self.name}" + ("" if self.divisor == 1.0 else f" / {self.divisor:g}")
+
+    def error(self, value: float) -> float:
+        return 1.0 - value / self.divisor
+
+    def value(self, error: float) -> float:
+        return (1.0 - error) * self.divisor
+
+
+def higher(metric: str) -> Higher | None:
+    """What an error such as '1 - accuracy' was made of; None for other metrics."""
+    found = re.fullmatch(r"1 - (.+?)(?: / (\d+))?", metric)
+    return None if found is None else Higher(found[1], float(found[2] or 1))
+
+
+def is_higher(name: str) -> bool:
+    """Whether a user's metric of this name is one of which higher is better."""
+    return plain_name(name) in HIGHER
+
+
+def as_error(name: str) -> str:
+    """The error that a user's metric of this name becomes: '1 - accuracy'; a loss is one."""
+    if not is_higher(name):
+        return name
+    return made_higher(name, 100.0 if plain_name(name) in OF_100 else 1.0).metric
+
+
+def made_higher(name: str, divisor: float = 1.0) -> Higher:
+    """A metric of which higher is better under its usual name: 'acc' is 'accuracy'. Accuracies are
+    fractions whatever they were written as; a score keeps its ``divisor``."""
+    known = _ALIASES.get(plain_name(name), name)
+    return Higher(known, 1.0 if known in ACCURACIES else divisor)
+
+
+def plain_name(name: str) -> str:
+    """In small letters, with underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def metric_of(asked: str | None, metrics: Sequence[str]) -> str:
+    """Which of a domain's ``metrics`` a study selects by: the one that was asked for, by its own
+    name or as the user's metric that it was made of, else the first. ``asked`` itself where it is
+    none of them."""
+    if asked is None:
+        return metrics[0]
+    return as_error(asked) if as_error(asked) in metrics else asked
+
+
+def is_share(metric: str) -> bool:
+    """Whether no error of this metric can lie above 1."""
+    made_of = higher(metric)
+    return metric in SHARES or (made_of is not None and made_of.name not in UNBOUNDED)
+
+
+def may_be_percent(metric: str, largest: float) -> bool:
+    """Whether '5 %' can be said of a metric whose largest error is ``largest``: of a rate."""
+    if higher(metric) is not None or metric in RATES:
+        return True
+    return metric not in LOSSES and largest <= 1.0
+
+
+def outside(metric: str, error: float, said: str) -> str | None:
+    """What is wrong with an ``error`` of this metric that somebody's code returned as ``said``;
+    None where nothing is. Anything but a rate may be of any size, if it is not negative."""
+    made_of = higher(metric)
+    if made_of is not None:
+        if error > 1.0 and made_of.name in UNBOUNDED:
+            return None
+        if 0.0 <= error <= 1.0:
+            return None
+        value, top = made_of.value(error), made_of.divisor
+        if top == 1.0 and 1.0 < value <= 100.0:
+            return (
+                f"{said}, but {made_of.name} lies between 0 and 1: is it a percentage? Return "
+                f"{value / 100!r} for {value!r} %"
+            )
+        return f"{said}, but {made_of.name} lies between 0 and {top:g}"
+    if error < 0.0:
+        return (
+            f"{said}, and an error cannot be negative: of a score of which higher is better, say "
+            "so in the spec (domain: metric: accuracy) and return it as it is"
+        )
+    most = 1.0 if metric in SHARES else MOST_INSERTIONS if metric in RATES else None
+    if most is None or error <= most:
+        return None
+    if error <= 100.0:
+        return (
+            f"{said}, but {metric} is a rate from 0 to 1: is it a percentage? Return "
+            f"{error / 100!r} for {error!r} %. A loss may lie above 1: say so in the spec (domain: "
+            "metric: loss)"
+        )
+    return (
+        f"{said}, but {metric} is a rate from 0 to 1. A loss may lie above 1: say so in the spec "
+        "(domain: metric: loss)"
+    )
