@@ -83,7 +83,7 @@ def drive(
     loaded, store, trials = prepare(values, folder)
     run = loaded.spec.run
 
-    def wanted(finished: Any, running: Any) -> list[Wanted]:
+    def wanted(finished: Any, running: Any, left: float | None) -> list[Wanted]:
         return (plan or everything)(trials, finished, running)
 
     with store:
