@@ -282,14 +282,19 @@ class _Driver:
             self.first = {w.trial.id for w in missing if w.trial.samples == smallest}
         mine = {attempt.trial for attempt in self.running.values()}
         self.queue = [want for want in missing if want.trial not in mine]
-        price = {want.trial: self.cost(want.trial) for want in self.queue}
+        price = {want.trial: self.price(want.trial) for want in self.queue}
         scarce = left is not None and sum(price.values()) > left
         self.queue.sort(key=lambda want: price[want.trial] * (1 if scarce else -1))
-        if self.failed and not self.succeeded:  # what has not been tried yet, cheapest first
-            self.queue.sort(key=lambda w: (w.trial.id in self.failed, price[w.trial]))
+        if self.failed and not self.succeeded:  # what has not been tried yet, smallest shard first
+            self.queue.sort(key=lambda w: (w.trial.id in self.failed, w.trial.samples))
         self.over_budget = False
         self.elsewhere = {row.trial for row in rows if row.status == Status.RUNNING} - mine
         self.elsewhere &= {want.trial for want in missing}
+
+    def price(self, trial: Trial) -> float:
+        """What it is expected to cost: by what others have, where there is a budget."""
+        known = None if self.budget is None else self.budget.cost(trial)
+        return self.cost(trial) if known is None else known
 
     def hopeless(self) -> bool:
         """Whether all trials of the smallest shard have failed, and no other has ended."""

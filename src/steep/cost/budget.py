@@ -136,7 +136,7 @@ class Budget:
             return None
         spent = _reported(self._finished) - self._before
         going = sum(self.cost(t) or 0.0 for t in running)
-        aside = sum(self.cost(t) or 0.0 for t in self._last)
+        aside = min(sum(self.cost(t) or 0.0 for t in self._last), MOST_ASIDE * self.flops)
         return self.flops - spent - going - aside
 
     def _time_left(self, running: Mapping[Trial, float]) -> float | None:
@@ -171,12 +171,10 @@ class Budget:
             price = self.cost(trial)
             if price is None:
                 return not running
-            left = self.flops_left(running)
-            assert left is not None
-            if held_out:
-                left += sum(self.cost(t) or 0.0 for t in self._last)
-                left = left if trial not in running else left + price
-            if price > left:
+            spent = _reported(self._finished) - self._before
+            going = sum(self.cost(t) or 0.0 for t in running)
+            left = self.flops - spent - going if held_out else self.flops_left(running)
+            if left is None or price > left:
                 return False
         if self.seconds is not None and not held_out:
             takes = self.time(trial) or 0.0

@@ -165,6 +165,8 @@ def held_out(study: Study, done: Sequence[Measurement]) -> list[Trial]:
     fitted = [s for s in study.problem.shards if s.permutation == 0]
     best = select(done, fitted, seeds=study.spec.search.seeds)
     trials = study.held_out_at_most()
+    sizes = sorted(study.spec.family.sizes)
+    trials = [replace(t, size=sizes[len(sizes) // 2]) for t in trials]
     if best:
         size, values = best[-1].best.size, best[-1].best.hyperparameters
         trials = [replace(t, size=size, hyperparameters=values) for t in trials]
