@@ -16,12 +16,13 @@ import yaml
 
 from steep import config, shards
 from steep.config import Loaded, member
+from steep.cost.budget import Budget
 from steep.domains import DOMAINS
 from steep.drain import Drain
 from steep.executors import EXECUTORS
 from steep.executors.contract import Event
-from steep.planners.contract import Wanted
-from steep.records import Trial, settings
+from steep.planners.contract import Problem, Wanted
+from steep.records import Shard, Trial, settings
 from steep.store import Store, StoreError, StudyExists, compose_study_yaml
 from steep.train import Outcome, train
 
@@ -83,7 +84,7 @@ def drive(
     loaded, store, trials = prepare(values, folder)
     run = loaded.spec.run
 
-    def wanted(finished: Any, running: Any) -> list[Wanted]:
+    def wanted(finished: Any, running: Any, left: float | None) -> list[Wanted]:
         return (plan or everything)(trials, finished, running)
 
     with store:
@@ -97,11 +98,25 @@ def drive(
                 run=run,
                 memory=memory,
                 observe=observe,
-                budget=budget,
+                budget=None if budget is None else spending(loaded, trials, store, budget),
                 drain=drain,
             )
         finally:
             executor.close()
+
+
+def spending(loaded: Loaded, trials: list[Trial], store: Store, flops: float) -> Budget:
+    """A budget of FLOPs, as the trials of the synthetic trainer report them."""
+    shards_ = sorted({Shard(0, t.items, t.samples, "items") for t in trials}, key=lambda s: s.items)
+    return Budget(
+        Problem(loaded.spec, tuple(shards_)),
+        lambda trial: 8_000 * trial.samples * trial.size**2,
+        counted=True,
+        workers=1,
+        held_out=lambda done: (),
+        before=store.measurements(),
+        flops=flops,
+    )
 
 
 def everything(trials: list[Trial], finished: Any, running: Any) -> list[Wanted]:

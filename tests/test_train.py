@@ -74,9 +74,17 @@ def test_the_plan_is_asked_when_results_changed_and_never_else(tmp_path: Path) -
 
 
 def test_a_budget_bounds_what_is_started(tmp_path: Path) -> None:
-    outcome = rehearsal.drive(plainly(), tmp_path / "study", budget=16 * 1000 + 16 * 250)
-    assert (outcome.word, outcome.complete, outcome.unfinished) == ("budget", 2, 10)
-    assert rehearsal.drive(plainly(), tmp_path / "study").word == "complete"
+    """By the FLOPs that trials report; shortest first, where not all can be had."""
+    outcome = rehearsal.drive(plainly(), tmp_path / "study")
+    spent = sorted(m.flops or 0.0 for m in measured(tmp_path / "study"))
+    assert outcome.word == "complete"
+    bound = 0.4 * sum(spent)
+    outcome = rehearsal.drive(plainly(), tmp_path / "again", budget=bound)
+    some = [m.flops or 0.0 for m in measured(tmp_path / "again")]
+    assert (outcome.word, outcome.complete) == ("budget", len(some))
+    assert 0.5 * bound < sum(some) <= bound
+    assert sorted(some) == spent[: len(some)]
+    assert rehearsal.drive(plainly(), tmp_path / "again").word == "complete"
 
 
 @needs_fork
@@ -222,9 +230,13 @@ def test_a_trainer_that_returns_nonsense_fails_with_a_reason(
 ) -> None:
     values = plainly(max_attempts=1)
     outcome = rehearsal.drive(values, tmp_path / "study", trainer=lambda *_: answer)
-    assert (outcome.word, outcome.failed) == ("partial", 12)
+    assert outcome.word == "failed"
+    assert outcome.error is not None
+    assert reason in outcome.error
     with opened(tmp_path / "study") as store:
-        assert all(reason in str(row.reason) for row in store.rows())
+        failed = [row for row in store.rows() if row.status == Status.FAILED]
+    assert {row.trial.samples for row in failed} >= {250.0}
+    assert all(reason in str(row.reason) for row in failed)
 
 
 def test_numbers_that_are_none_never_reach_the_store(tmp_path: Path) -> None:
@@ -436,3 +448,44 @@ def test_an_inline_trial_that_is_given_up_is_no_longer_heard(tmp_path: Path) -> 
     release.set()
     executor.close()
     assert executor.poll(0.1) == []
+
+
+# ---------------------------------------------------------------- every trial fails
+
+
+def failing(*args: Any) -> Measurement:
+    raise ValueError("no such column: 'label'")
+
+
+def test_where_every_trial_fails_the_error_comes_once_and_early(tmp_path: Path) -> None:
+    """After one attempt at each of the four trials of the smallest shard, and no more."""
+    tried: list[str] = []
+
+    def observe(event: Event) -> None:
+        if event.kind == Kind.FAILURE:
+            tried.append(event.trial)
+
+    folder = tmp_path / "study"
+    outcome = rehearsal.drive(plainly(), folder, observe, trainer=failing)
+    assert outcome.word == "failed"
+    assert len(set(tried)) <= 5
+    assert len(tried) <= 5
+    assert outcome.error is not None
+    first, *rest = outcome.error.splitlines()
+    assert first.startswith("every trial failed, ")
+    assert first.endswith("ValueError: no such column: 'label'")
+    assert any("in failing" in line for line in rest)
+    # once the cause is mended, the same command goes on
+    assert rehearsal.drive(plainly(), folder).word == "complete"
+
+
+def test_one_that_ends_well_saves_the_study(tmp_path: Path) -> None:
+    """All of the smallest shard fail, but for one: the others are told of as before."""
+    faults = [{"kind": "raise", "items": 250, "size": 2}, {"kind": "raise", "items": 250, "seed": 0}]
+    outcome = rehearsal.drive(plainly({"faults": faults}), tmp_path / "study")
+    assert (outcome.word, outcome.failed, outcome.complete) == ("partial", 3, 9)
+
+
+def measured(folder: Path) -> list[Measurement]:
+    with Store.open(folder, read_only=True) as store:
+        return store.measurements()

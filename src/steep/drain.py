@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -51,17 +51,18 @@ class Drain:
 class Deadline:
     """A drain that also runs out of time."""
 
-    def __init__(self, drain: Drain, seconds: float | None) -> None:
-        self._drain = drain
-        self._ends = None if seconds is None else time.monotonic() + seconds
+    def __init__(self, drain: Drain, ends: Callable[[], float | None]) -> None:
+        """``ends`` is asked each time: on the monotonic clock, or None for no end."""
+        self._drain, self._ends = drain, ends
 
     @property
     def over(self) -> bool:
-        return self._ends is not None and time.monotonic() > self._ends
+        ends = self._ends()
+        return ends is not None and time.monotonic() > ends
 
     @property
     def now(self) -> bool:
         return self._drain.now
 
     def is_set(self) -> bool:
-        return self.over or self._drain.is_set()
+        return self._drain.is_set() or self.over

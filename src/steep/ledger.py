@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from steep.analysis import Facts, analyse, confrontation, with_findings
+from steep.cost.calibrate import Pace, Timed
 from steep.cost.of_study import with_cost
 from steep.folder import StoreError
 from steep.records import (
@@ -97,13 +98,35 @@ def dial(sizes: Sequence[int]) -> list[int]:
 # ---------------------------------------------------------------- time, predicted and taken
 
 
-def register_prediction(store: Store, make: Callable[[], Prediction | None]) -> None:
-    """Write down how long the study is expected to take, before its first trial; once."""
-    if store.decisions("time") or store.measurements():
-        return
-    made = make()
-    if made is not None:
-        store.decide("time", {"prediction": encode(made)})
+def register_prediction(store: Store, made: Prediction, timing: Pace | None) -> None:
+    """Write down how long the study was expected to take before its first trial ended, and the
+    pace of the machine on which that was timed; once."""
+    if not store.decisions("time"):
+        rows = None if timing is None else [encode(row) for row in timing.rows]
+        units = None if timing is None else timing.validation
+        pace = {"rows": rows, "validation": units}
+        store.decide("time", {"prediction": encode(made), "pace": pace})
+
+
+def pace(store: Store) -> Pace | None:
+    """The pace that was written down; None where there is none."""
+    kept = [d.payload["pace"] for d in store.decisions("time") if d.payload.get("pace")]
+    if not kept or kept[0]["rows"] is None:
+        return None
+    return Pace([decode(Timed, row) for row in kept[0]["rows"]], kept[0]["validation"])
+
+
+def register_time_left(store: Store, made: Prediction) -> None:
+    """Write down how much longer the study is expected to take from now."""
+    store.decide("time left", {"prediction": encode(made)})
+
+
+def time_left(store: Store) -> tuple[Prediction, float] | None:
+    """The last estimate of what is left, and when it was made (Unix time)."""
+    told = store.decisions("time left")
+    if not told:
+        return None
+    return decode(Prediction, told[-1].payload["prediction"]), told[-1].at
 
 
 def register_run(store: Store, outcome: Outcome) -> None:

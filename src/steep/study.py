@@ -24,27 +24,33 @@ from steep.changes import refuse_changes
 from steep.checks import absent, misfits
 from steep.config import Loaded, from_values, load, member, open_domain
 from steep.cost import clock
+from steep.cost.budget import Budget
+from steep.cost.estimate import WORLDS
 from steep.cost.of_study import scaling_of
 from steep.cost.price import Prices
+from steep.cost.watch import Watch
 from steep.drain import Deadline, Drain
 from steep.executors.contract import Event, Kind
 from steep.folder import StudyExists, as_begun, compose_study_yaml, read_frozen
 from steep.metrics import metric_of
 from steep.models import FAMILIES
-from steep.plan import Plan, plan, rehearse, usual
+from steep.plan import Plan, plan
 from steep.planners import PLANNERS
 from steep.planners.contract import Problem, Wanted
 from steep.records import (
     Analysis,
+    Interval,
     Measurement,
+    Prediction,
     Scaling,
     Settings,
     Shard,
+    Status,
     Trial,
     settings,
 )
 from steep.store import Store
-from steep.train import Outcome, train
+from steep.train import FAILED, Outcome, StudyFailed, train
 from steep.trainers import TRAINERS
 from steep.trainers.fingerprint import unknown
 
@@ -54,6 +60,10 @@ if TYPE_CHECKING:
     from steep.cost.calibrate import Pace
     from steep.domains.contract import Domain, Items
     from steep.trainers.contract import Trainer
+
+
+SCORED = (Status.COMPLETE, Status.CAPPED)
+FEWEST_FITTED = 3
 
 
 class Study:
@@ -79,6 +89,7 @@ class Study:
         self.spec = self.loaded.spec
         self.folder = Path(folder) if folder is not None else Path(self.spec.study)
         self._function = trainer
+        self._watch: Watch | None = None
 
     @classmethod
     def open(cls, folder: str | Path, *, trainer: Callable[..., Any] | None = None) -> Study:
@@ -99,10 +110,11 @@ class Study:
             validation_items=len(self.cut.validation),
             held_out=self.held_out_at_most(),
             workers=self.spec.run.workers or 1,
-            seconds_per_flop=None if timing is None else self.speed(timing),
+            seconds_per_flop=clock.seconds_per_flop(self, timing),
             adaptive=member(PLANNERS, self.spec.search.planner).ADAPTIVE,
         )
-        return replace(found, prediction=clock.prediction(self, timing))
+        finished = self.measurements() if self.begun else []
+        return replace(found, prediction=clock.prediction(self, timing, finished=finished))
 
     def run(
         self,
@@ -117,11 +129,11 @@ class Study:
     ) -> Outcome:
         """Train what is missing, confront the forecast, write results and the report.
 
-        ``budget`` bounds the FLOPs and ``seconds`` the time of this call; ``observe`` gets every
-        event. ``extend`` takes a spec or data that only add; ``retry_failed`` tries failed trials
+        ``budget`` bounds the FLOPs and ``seconds`` the time of this call: the search takes what
+        fits, and what the held-out shards need is put aside. ``observe`` gets every event. ``extend`` takes a spec or data that only add; ``retry_failed`` tries failed trials
         again; ``take_over`` gives up trials of another machine that is gone. Ctrl-C once saves
         and stops ('drained'), twice stops at once; the same call goes on. Raises SpecError,
-        StoreError or ShardsError before any work."""
+        StoreError or ShardsError before any work, StudyFailed where every trial fails."""
         self.check()
         if self._function is None and (problems := absent(self.loaded)):
             raise self.loaded.error(problems)
@@ -131,33 +143,59 @@ class Study:
             closing(self._executor(workers)) as executor,
             Drain().on_signals() as drain,
         ):
-            if retry_failed:
+            measured = store.measurements()
+            if retry_failed or all(m.status in FAILED for m in measured):
                 store.forgive()
             if fresh:
                 self._tell_unknown_code(store, observe)
             self._register_facts(store)
-            ledger.register_prediction(store, lambda: clock.expectation(self, workers))
-            stop = Deadline(drain, seconds)
+            spending = Budget(
+                self.problem,
+                self.prices.flops,
+                counted=self.prices.cost(min(self.spec.family.sizes)) is not None,
+                workers=executor.slots,
+                held_out=lambda done: clock.held_out(self, done),
+                before=measured,
+                flops=budget,
+                seconds=seconds,
+            )
+            watch = self._watch = Watch(self, store, spending, executor.slots, observe)
             go = partial(
                 train,
                 store,
                 executor=executor,
                 cost=self.prices.flops,
                 memory=self.prices.memory,
-                observe=observe,
+                observe=watch.observe,
                 run=self.spec.run,
-                drain=stop,
+                budget=spending,
             )
-            outcome = go(self._search(budget), budget=budget)
-            if outcome.word in ("complete", "partial") and self._held_out_shards:
+            outcome = go(self._search, drain=Deadline(drain, watch.search_ends))
+            if outcome.word == "failed":
+                raise StudyFailed(outcome.error)
+            if not drain.is_set() and outcome.word != "partial" and self._unfinished(store):
+                outcome = replace(outcome, word="budget")
+            if not drain.is_set() and self._held_out_shards and self._enough(store):
                 facts = ledger.facts(store, self.spec, self.cut)
                 wanted = held_out_trials(ledger.register_forecasts(store, facts), facts)
-                outcome = outcome.then(go(_missing(wanted)))
+                follow = go(_missing(wanted), held_out=True, drain=Deadline(drain, watch.all_ends))
+                outcome = outcome.then(follow, cut_short=not drain.is_set())
+            watch.close()
             ledger.register_run(store, outcome)
             if not drain.now:
                 ledger.register_steps(store, self.prices.steps)
                 ledger.write_results(store, self.spec, self.cut)
-        return replace(outcome, word="budget") if stop.over else outcome
+        return outcome
+
+    def _unfinished(self, store: Store) -> bool:
+        """Whether the search wants more than a budget has let it train."""
+        return bool(self.planner(self.problem, store.measurements(), (), None))
+
+    def _enough(self, store: Store) -> bool:
+        """Whether what was searched bears a forecast: of three fitted shards, or of all."""
+        found = {m.trial.samples for m in store.measurements() if m.status in SCORED}
+        fitted = {s.samples for s in self.problem.shards if s.permutation == 0}
+        return len(found & fitted) >= min(FEWEST_FITTED, len(fitted))
 
     def results(self) -> pd.DataFrame:
         """The long table: one row per trial."""
@@ -219,30 +257,22 @@ class Study:
         """The study's store, to read. Raises StoreError where there is no study."""
         return Store.open(self.folder, read_only=True)
 
-    def expected(self) -> list[tuple[Trial, float]]:
-        """Every trial of the dry run with its expected cost."""
-        usually = rehearse(self.problem, self.planner, usual(self.problem))
-        trials = [*usually, *self.held_out_at_most()]
-        return [(trial, self.prices.flops(trial)) for trial in trials]
-
     @property
     def begun(self) -> bool:
         return (self.folder / "study.yaml").exists()
 
-    def remaining(self) -> list[tuple[Trial, float]]:
-        """Those of the expected trials that are not measured yet: what a progress bar counts."""
-        done = {m.trial for m in self.measurements()} if self.begun else set()
-        return [(trial, cost) for trial, cost in self.expected() if trial not in done]
+    def prediction(
+        self, timing: Pace | None = None, workers: int | None = None, count: int = WORLDS
+    ) -> Prediction | None:
+        """The time of the whole study, of one that has begun what is left of it, with a machine's
+        ``timing`` measured before, else now; None where nobody can know yet."""
+        finished = self.measurements() if self.begun else []
+        timing = timing or clock.pace(self)
+        return clock.prediction(self, timing, workers, finished=finished, count=count)
 
-    def expected_seconds(
-        self, speed: Callable[[int], float] | None = None, workers: int | None = None
-    ) -> float:
-        """Expected time of a run from the start, with ``speed`` measured before, else now."""
-        return clock.expected_seconds(self, speed or self.speed(), workers)
-
-    def speed(self, timing: Pace | None = None) -> Callable[[int], float] | None:
-        """Seconds per FLOP by size, of ``timing`` or measured now."""
-        return clock.seconds_per_flop(self, timing or clock.pace(self))
+    def time_left(self) -> Interval | None:
+        """Seconds that the run now going on takes from here; None while nobody can know."""
+        return None if self._watch is None else self._watch.left()
 
     def trainer(self) -> Trainer:
         """The study's trainer, opened in this process."""
@@ -383,12 +413,11 @@ class Study:
 
     # ------------------------------------------------------------ training
 
-    def _search(self, budget: float | None) -> Callable[..., list[Wanted]]:
-        def wanted(finished: Sequence[Measurement], running: Sequence[Trial]) -> list[Wanted]:
-            found: list[Wanted] = self.planner(self.problem, finished, running, budget)
-            return found
-
-        return wanted
+    def _search(
+        self, finished: Sequence[Measurement], running: Sequence[Trial], left: float | None
+    ) -> list[Wanted]:
+        found: list[Wanted] = self.planner(self.problem, finished, running, left)
+        return found
 
     def _executor(self, workers: int | None) -> Any:
         from steep.executors import EXECUTORS
@@ -445,7 +474,9 @@ class Study:
 def _missing(wanted: Sequence[Trial]) -> Callable[..., list[Wanted]]:
     """A fixed list of trials as a plan: those not finished yet."""
 
-    def plan_(finished: Sequence[Measurement], running: Sequence[Trial]) -> list[Wanted]:
+    def plan_(
+        finished: Sequence[Measurement], running: Sequence[Trial], left: float | None
+    ) -> list[Wanted]:
         done = {m.trial for m in finished}
         return [Wanted(t, why="confronts a forecast") for t in wanted if t not in done]
 

@@ -28,17 +28,22 @@ def run_study(
     """Run with a progress bar and Ctrl-C handling; prints the answer; the exit code."""
     from steep.present.progress import Progress
     from steep.present.sentences import study_lines
+    from steep.train import StudyFailed
 
     flops, seconds = _budget(budget)
     study.check()
-    with Progress(study.remaining, study.metric, quiet) as progress:
-        outcome = study.run(
-            workers=workers,
-            budget=flops,
-            seconds=seconds,
-            observe=progress.observe,
-            **asked,
-        )
+    try:
+        with Progress(study.time_left, study.metric, quiet) as progress:
+            outcome = study.run(
+                workers=workers,
+                budget=flops,
+                seconds=seconds,
+                observe=progress.observe,
+                **asked,
+            )
+    except StudyFailed as error:
+        typer.echo(f"steep: {error}", err=True)
+        return PARTIAL
     if outcome.word == "drained":
         typer.echo("Stopped; every finished step is kept. The same command goes on.", err=True)
         return INTERRUPTED
@@ -148,6 +153,7 @@ _USER_ERRORS = {
     "ExecutorError",
     "MissingExtra",
     "SourceError",
+    "BudgetError",
 }
 _EXTRAS = {
     "torch": "train",

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from steep import lease
+from steep.cost.budget import Budget
 from steep.drain import Stop
 from steep.executors.contract import Event, Executor, Job, Kind
 from steep.memory import SHARE, Room, free_memory
@@ -23,9 +24,11 @@ from steep.records import Measurement, Status, Trial, encode
 from steep.spec import Run
 from steep.store import Store, StoreError
 
-Plan = Callable[[Sequence[Measurement], Sequence[Trial]], list[Wanted]]
-"""(finished, running) -> the trials wanted and not finished; [] when the search is over."""
+Plan = Callable[[Sequence[Measurement], Sequence[Trial], float | None], list[Wanted]]
+"""(finished, running, FLOPs left; None: no bound) -> the trials wanted and not finished; [] when
+the search is over."""
 
+FAILED = (Status.FAILED, Status.TIMEOUT)
 _OVER = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED, Kind.LOST)
 _POLL = 0.2
 """Seconds between looks at the clock, the drain and the other drivers."""
@@ -33,6 +36,12 @@ _OOM_ATTEMPTS = 2
 """A trial that ran out of memory once may have been crowded out; twice, it is too large."""
 _STARTING = 120.0
 """Seconds that a worker may take to come up: importing torch from a cold disk takes long."""
+_LAST_LINES = 6
+"""Of a traceback, told where every trial fails."""
+
+
+class StudyFailed(RuntimeError):
+    """Every trial failed: what is wrong is not one trial's. The message says how."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,8 @@ class Outcome:
 
     word: str
     """'complete'; 'partial': some trials FAILED or met their TIMEOUT; 'drained': stopped on
-    request; 'budget': what is left costs more than the budget."""
+    request; 'budget': what is left costs more than the budget; 'failed': no trial of the study has
+    ended but by failing, and all of the smallest shard's have failed."""
     trials: int
     complete: int
     capped: int
@@ -56,11 +66,16 @@ class Outcome:
     retried: int
     """Attempts of this run that failed."""
     seconds: float
+    error: str | None = None
+    """Of 'failed': how."""
 
-    def then(self, follow: Outcome) -> Outcome:
-        """The outcome of this run and of ``follow`` after it, on the same study."""
+    def then(self, follow: Outcome, cut_short: bool = False) -> Outcome:
+        """The outcome of this run and of ``follow`` after it, on the same study; ``cut_short``:
+        where ``follow`` was drained, it was by the budget's end."""
+        word = "budget" if cut_short and follow.word == "drained" else follow.word
         return replace(
             follow,
+            word="budget" if self.word == "budget" and word in ("complete", "partial") else word,
             ran=self.ran + follow.ran,
             retried=self.retried + follow.retried,
             seconds=self.seconds + follow.seconds,
@@ -76,19 +91,22 @@ def train(
     run: Run,
     memory: Callable[[Trial], float | None] = lambda trial: None,
     observe: Callable[[Event], None] | None = None,
-    budget: float | None = None,
+    budget: Budget | None = None,
+    held_out: bool = False,
     drain: Stop | None = None,
 ) -> Outcome:
-    """Run what ``plan`` wants until it wants no more; longest first by ``cost`` (FLOPs).
+    """Run what ``plan`` wants until it wants no more; longest first by ``cost`` (FLOPs), shortest
+    first where the ``budget`` does not reach for all.
 
     A trial whose expected ``memory`` (bytes) would not fit beside those that run waits for them.
-    ``budget`` bounds the summed cost of the trials that this call starts. ``observe`` gets every
-    event once it is recorded. Raises StoreError when the store cannot record; what it has
+    ``budget`` bounds what this call starts; of trials that are ``held_out`` it has put their part
+    aside. ``observe`` gets every event once it is recorded. Raises StoreError when the store cannot record; what it has
     recorded stays, and the same call goes on from there."""
     store.lease = run.lease
     free = free_memory()
     room = Room(None if free is None else SHARE * free, memory)
     driver = _Driver(store, plan, executor, cost, room, run, observe or (lambda _: None), budget)
+    driver.held_out = held_out
     try:
         return driver.loop(drain or threading.Event())
     except BaseException:
@@ -131,7 +149,7 @@ class _Driver:
         room: Room,
         run: Run,
         observe: Callable[[Event], None],
-        budget: float | None,
+        budget: Budget | None,
     ) -> None:
         self.store, self.plan, self.executor, self.run = store, plan, executor, run
         self.cost, self.room, self.observe, self.budget = cost, room, observe, budget
@@ -139,8 +157,16 @@ class _Driver:
         self.running: dict[tuple[str, int], _Running] = {}
         self.stale = True
         """Results have changed since the plan was last asked."""
-        self.spent = 0.0
+        self.held_out = False
         self.over_budget = False
+        self.succeeded = False
+        """Whether any trial of the study has ended but by failing."""
+        self.first: set[str] | None = None
+        """The trials of the smallest shard that were wanted first."""
+        self.failed: dict[str, dict[str, Any]] = {}
+        """How trials failed in this run, by id."""
+        self.given_up: set[str] = set()
+        """Those that are not tried again."""
         self.ran = self.retried = self.workers = 0
         self.begun = lease.now()
         self.looked = -math.inf
@@ -161,6 +187,9 @@ class _Driver:
             self.look_around()
             if not draining:
                 self.fill()
+            if self.hopeless():
+                self.abandon("every trial fails")
+                return self.outcome("failed")
             if not self.running and (draining or not self.waiting()):
                 break
             events = self.executor.poll(_POLL)
@@ -229,33 +258,58 @@ class _Driver:
 
     def claimed(self, want: Wanted) -> list[Job]:
         """A job for it; none where it is over the budget or taken by another driver meanwhile."""
-        price = self.cost(want.trial)
-        if self.budget is not None and self.spent + price > self.budget:
+        if self.budget and not self.budget.affords(want.trial, self.going(), self.held_out):
             self.over_budget = True
             return []
         attempt = self.store.claim(want.trial, self.store.owner, want.up_to_steps)
         if attempt is None:
             self.stale = True
             return []
-        self.spent += price
         folder, packed = self.store.folder, self.run.pack > 1
         return [Job(folder, want.trial, attempt, want.up_to_steps, packed)]
+
+    def going(self) -> dict[Trial, float]:
+        """What runs here, with the seconds since it began."""
+        now = lease.now()
+        return {attempt.trial: now - attempt.began for attempt in self.running.values()}
 
     def ask(self) -> None:
         self.stale = False
         rows = self.store.rows()
         finished = self.store.measurements()
-        wanted = self.plan(finished, [row.trial for row in rows if row.status == Status.RUNNING])
+        self.succeeded |= any(m.status not in FAILED for m in finished)
+        left = None
+        if self.budget is not None:
+            self.budget.update(finished)
+            left = self.budget.left(self.going())
+        running = [row.trial for row in rows if row.status == Status.RUNNING]
+        wanted = self.plan(finished, running, left)
         done = {m.trial: m for m in finished}
-        left = [want for want in wanted if _left(want, done.get(want.trial))]
-        for why in dict.fromkeys(want.why for want in left):
-            self.store.add([want.trial for want in left if want.why == why], why)
+        missing = [want for want in wanted if _left(want, done.get(want.trial))]
+        for why in dict.fromkeys(want.why for want in missing):
+            self.store.add([want.trial for want in missing if want.why == why], why)
+        if self.first is None and missing:
+            smallest = min(want.trial.samples for want in missing)
+            self.first = {w.trial.id for w in missing if w.trial.samples == smallest}
         mine = {attempt.trial for attempt in self.running.values()}
-        self.queue = [want for want in left if want.trial not in mine]
-        self.queue.sort(key=lambda want: -self.cost(want.trial))
+        self.queue = [want for want in missing if want.trial not in mine]
+        price = {want.trial: self.price(want.trial) for want in self.queue}
+        scarce = left is not None and sum(price.values()) > left
+        self.queue.sort(key=lambda want: price[want.trial] * (1 if scarce else -1))
+        if self.failed and not self.succeeded:  # what has not been tried yet, smallest shard first
+            self.queue.sort(key=lambda w: (w.trial.id in self.failed, w.trial.samples))
         self.over_budget = False
         self.elsewhere = {row.trial for row in rows if row.status == Status.RUNNING} - mine
-        self.elsewhere &= {want.trial for want in left}
+        self.elsewhere &= {want.trial for want in missing}
+
+    def price(self, trial: Trial) -> float:
+        """What it is expected to cost: by what others have, where there is a budget."""
+        known = None if self.budget is None else self.budget.cost(trial)
+        return self.cost(trial) if known is None else known
+
+    def hopeless(self) -> bool:
+        """Whether all trials of the smallest shard have failed, and no other has ended."""
+        return bool(self.first) and not self.succeeded and self.first <= self.failed.keys()
 
     def waiting(self) -> bool:
         """Whether something may still come: queued here, or run by another driver."""
@@ -299,8 +353,11 @@ class _Driver:
             return
         if event.kind in (Kind.FAILURE, Kind.LOST):
             self.retried += 1
+            if event.kind == Kind.FAILURE or event.trial in self.given_up:
+                self.failed[event.trial] = event.payload
         elif event.kind == Kind.RESULT:
             self.ran += 1
+            self.succeeded |= event.payload.status not in FAILED
             self.room.learn(event.payload)
 
     def forget(self, event: Event) -> _Running | None:
@@ -323,6 +380,7 @@ class _Driver:
             limit, status = 1, Status.TIMEOUT
         if tried < limit:
             return None
+        self.given_up.add(event.trial)
         curve = tuple(self.store.progress(event.trial))
         steps = curve[-1].step if curve else 0
         seconds = lease.now() - attempt.began
@@ -389,6 +447,7 @@ class _Driver:
             ran=self.ran,
             retried=self.retried,
             seconds=lease.now() - self.begun,
+            error=_how_all_failed(list(self.failed.values())) if word == "failed" else None,
         )
 
 
@@ -396,6 +455,17 @@ def _cause(event: Event) -> str:
     """Of a failure: 'error', 'oom', 'timeout', 'answer' (what the user's code returned) or
     'changed' (other code than the study began with)."""
     return str(event.payload.get("cause", "")) if event.kind == Kind.FAILURE else ""
+
+
+def _how_all_failed(payloads: Sequence[dict[str, Any]]) -> str:
+    """The most frequent reason, once, with the last lines of its traceback."""
+    reasons = [str(payload["reason"]) for payload in payloads]
+    most = max(dict.fromkeys(reasons), key=reasons.count)
+    same = reasons.count(most)
+    head = f"every trial failed, {same} of {len(reasons)} with: {most}"
+    detail = next((p.get("detail") for p in payloads if p["reason"] == most), None)
+    lines = (detail or "").rstrip().splitlines()[-_LAST_LINES:]
+    return "\n".join([head, *(f"    {line}" for line in lines)])
 
 
 def _pack(one: Wanted | Job) -> tuple[Any, ...]:

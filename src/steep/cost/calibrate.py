@@ -125,7 +125,7 @@ class Pace:
     def __init__(self, rows: Sequence[Timed], validation_units: float) -> None:
         self.rows = sorted(rows, key=lambda r: r.size)
         self._logs = [math.log(r.size) for r in self.rows]
-        self._validation = validation_units
+        self.validation = validation_units
 
     def step(self, size: int, units: float) -> float:
         """Seconds of a step on ``units`` of m."""
@@ -135,7 +135,7 @@ class Pace:
         """Seconds of an evaluation of V; where none was timed, a third of the steps that would
         go over it: a forward pass is a third of a step."""
         known = [
-            _at(r, r.units[1]) / r.units[1] * self._validation / 3
+            _at(r, r.units[1]) / r.units[1] * self.validation / 3
             if r.evaluation is None
             else r.evaluation
             for r in self.rows

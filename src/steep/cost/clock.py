@@ -1,20 +1,23 @@
-"""A study's expected time: timed on this machine, from when trials like its own have stopped."""
+"""A study's expected time: what ``estimate.py`` needs to know of it, gathered."""
 
 from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from steep import shards
 from steep.cost.calibrate import Pace, Timed, timed
-from steep.cost.estimate import ladder, predict
-from steep.cost.stops import ended, learnt, typical
-from steep.plan import worlds
-from steep.records import Prediction, Trial
+from steep.cost.estimate import WORLDS, Ask, predict
+from steep.cost.lengths import Learnt, Lengths, Timed as TimedLengths, timeable
+from steep.cost.stops import Kind, ended, expected, finished_studies, learnt, place_of
+from steep.planners.contract import Wanted
+from steep.select import select
+from steep.records import Measurement, Prediction, Trial
 
 if TYPE_CHECKING:
     from steep.study import Study
@@ -81,36 +84,21 @@ def seconds_per_flop(study: Study, timing: Pace | None) -> Callable[[int], float
     return seconds
 
 
-def expected_seconds(
-    study: Study, speed: Callable[[int], float] | None, workers: int | None
-) -> float:
-    """Expected time of a run from the start by FLOPs alone, evaluations left out: quick enough to
-    compare many studies of one data set."""
-    if speed is None:
-        return math.nan
-    work = sum(cost * speed(trial.size) for trial, cost in study.expected())
-    return work / (workers or study.worker_count())
-
-
-def expectation(study: Study, workers: int | None = None) -> Prediction | None:
-    """``prediction``, or None where timing fails: what is wrong with a trial is told when it runs,
-    and costs that trial alone."""
-    try:
-        return prediction(study, pace(study), workers)
-    except Exception:
-        return None
-
-
-def prediction(study: Study, timing: Pace | None, workers: int | None = None) -> Prediction | None:
-    """The expected time of the whole study, from its beginning; with trials of its own finished,
-    by when these stopped. None where ``pace`` found no ``timing``."""
+def lengths(
+    study: Study, timing: Pace | None, finished: Sequence[Measurement] = ()
+) -> Lengths | None:
+    """How long the study's trials take; None where nobody can know yet."""
+    own = timeable(finished)
     if timing is None:
-        return None
-    fewest, most = worlds(study.problem, study.planner)
-    held_out = study.held_out_at_most()
-    middle = ladder(study.spec.family.sizes, [s.samples for s in study.problem.shards])
-    finished = ended(study.measurements()) if study.begun else []
-    places = np.array([middle.place(m.trial) for m in finished]).reshape(-1, 2)
+        return Learnt(study.spec, own) if own else None
+    kind = Kind(
+        study.spec.domain.name,
+        study.spec.family.name,
+        str(dict(study.first_choice()).get("optimizer", "none")),
+        study.metric,
+    )
+    stopped = ended(finished)
+    stopping = learnt(expected(kind, finished_studies()), place_of(study.spec, stopped), stopped)
     validation = _units(study, study.cut.validation)
     test = _units(study, study.cut.test)
 
@@ -123,17 +111,64 @@ def prediction(study: Study, timing: Pace | None, workers: int | None = None) ->
         assert found is not None
         return found
 
-    return predict(
-        [fewest, held_out],
-        stop=study.spec.stop,
+    return TimedLengths(
+        study.spec,
+        stopping,
+        timing,
         schedule=schedule,
-        pace=timing,
-        typical=learnt(
-            typical(study.spec.family.name, study.metric), finished, places[:, 0], places[:, 1]
-        ),
-        middle=middle,
-        workers=workers or study.worker_count(),
         last_looks=last_looks,
-        most=len(most) + len(held_out),
+        cost=study.prices.cost,
+        finished=[m for m in stopped if m.seconds > 0],
+    )
+
+
+def prediction(
+    study: Study,
+    timing: Pace | None,
+    workers: int | None = None,
+    *,
+    finished: Sequence[Measurement] = (),
+    begun: Mapping[Trial, float] | None = None,
+    ask: Ask | None = None,
+    count: int = WORLDS,
+) -> Prediction | None:
+    """What is left of the study's time when these trials have ``finished`` and those ``begun``, so
+    many seconds ago; of one not begun, all. None where nobody can know yet.
+
+    ``ask`` is how the search is asked, where a budget bounds it."""
+    known = lengths(study, timing, finished)
+    if known is None:
+        return None
+
+    def unbounded(
+        done: Sequence[Measurement], running: Sequence[Trial], now: float, spent: float
+    ) -> list[Wanted]:
+        wanted: list[Wanted] = study.planner(study.problem, done, running, None)
+        return wanted
+
+    return predict(
+        study.problem,
+        known,
+        ask or unbounded,
+        workers=workers or study.worker_count(),
+        held_out=lambda done: held_out(study, done),
+        finished=finished,
+        begun=begun,
+        count=count,
         made=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+
+
+def held_out(study: Study, done: Sequence[Measurement]) -> list[Trial]:
+    """The trials that will confront the forecast, about: those of the held-out shards not measured
+    yet, at the size that is best on the largest shard by now."""
+    fitted = [s for s in study.problem.shards if s.permutation == 0]
+    best = select(done, fitted, seeds=study.spec.search.seeds)
+    trials = study.held_out_at_most()
+    sizes = sorted(study.spec.family.sizes)
+    trials = [replace(t, size=sizes[len(sizes) // 2]) for t in trials]
+    if best:
+        size, values = best[-1].best.size, best[-1].best.hyperparameters
+        trials = [replace(t, size=size, hyperparameters=values) for t in trials]
+    there = {(m.trial.samples, m.trial.seed) for m in done}
+    return [t for t in trials if (t.samples, t.seed) not in there]

@@ -1,106 +1,235 @@
-"""How long a study is going to take: its trials, when they stop, and how fast this machine is."""
+"""How long a study is going to take: its search, played on a clock in several worlds.
+
+One estimator for ``init``, ``plan``, ``run`` and ``status``. In each world (``worlds.py``) the
+planner is asked as the driver asks it, every trial takes what trials like it take (``lengths.py``),
+and as many run at a time as there are workers; so what the search will still ask for is in it, and
+so are workers that wait. The spread over the worlds is the interval.
+"""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from zlib import crc32
 
 import numpy as np
-from scipy.special import ndtri
 
-from steep.cost.calibrate import Pace
-from steep.cost.stops import Typical, steps_and_evaluations
+from steep.cost.lengths import Length, Lengths
+from steep.cost.worlds import World, worlds
 from steep.laws.law import Array
-from steep.records import Interval, Prediction, Trial
-from steep.spec import Stop
+from steep.planners.contract import Problem, Wanted
+from steep.planners.history import met, seen
+from steep.records import Evaluation, Interval, Measurement, Prediction, Status, Trial
 
 LEVEL = 0.9
-TIMING = 0.10
-"""Standard deviation of the logarithm of a step's time: what else a machine does, and how much two
-workers slow each other."""
+_NORMAL = 1.645
+WORLDS = 12
 STARTING = 4.0
 """Seconds until workers are up: torch is imported once."""
-_OFFSETS = ndtri((np.arange(21) + 0.5) / 21)
-"""Quantiles of what a study, and a machine, may differ by."""
+ENDING = 4.0
+"""Seconds in which the forecast is written down, and results and report are."""
+MOST = 20_000
+"""Trials after which a search that does not end is broken off."""
+RISES, FALLS = 0.02, 0.2
+"""Log error over the lowest, by squared log steps after and before the best one."""
 
-Schedule = Callable[[Trial], tuple[Sequence[int], int]]
-"""Trial -> (steps at which V is evaluated, steps in an epoch)."""
+Ask = Callable[[Sequence[Measurement], Sequence[Trial], float, float], list[Wanted]]
+"""(finished, running, seconds on the clock, FLOPs spent) -> the trials wanted."""
+
+
+class Simulated(Measurement):
+    """A made-up result. Planners keep what they decided by results: a short hash makes that fast."""
+
+    def __hash__(self) -> int:
+        return hash((self.trial, self.steps))
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """What log-sizes and log-samples are relative to."""
+class Played:
+    """A study's course in one world."""
 
-    size: float
-    samples: float
-
-    def place(self, trial: Trial) -> tuple[float, float]:
-        """(log(size / s0), log(m / m0))."""
-        return float(np.log(trial.size / self.size)), float(np.log(trial.samples / self.samples))
-
-
-def ladder(sizes: Sequence[int], samples: Sequence[float]) -> Ladder:
-    """Its geometric middles."""
-    return Ladder(float(np.exp(np.log(sizes).mean())), float(np.exp(np.log(samples).mean())))
+    found: tuple[Measurement, ...]
+    """What ran; of trials that had begun before, too."""
+    training: float
+    """Seconds of all workers together."""
+    looking: float
+    """Of these for evaluations."""
+    clock: float
+    """Seconds from the first trial's start to the last one's end, the held-out ones included."""
+    search: float
+    """The same of the search alone."""
+    flops: float
 
 
 def predict(
-    waves: Sequence[Sequence[Trial]],
+    problem: Problem,
+    lengths: Lengths,
+    ask: Ask,
     *,
-    stop: Stop,
-    schedule: Schedule,
-    pace: Pace,
-    typical: Typical,
-    middle: Ladder,
     workers: int,
-    last_looks: Callable[[Trial], float],
-    most: int,
+    held_out: Callable[[Sequence[Measurement]], Sequence[Trial]] = lambda found: (),
+    finished: Sequence[Measurement] = (),
+    begun: Mapping[Trial, float] | None = None,
+    count: int = WORLDS,
     made: str = "",
 ) -> Prediction:
-    """The training time of all trials, and the time on the clock with ``workers``.
+    """What is left of a study of which these have ``finished`` and those ``begun`` (seconds ago).
 
-    ``waves`` are trials that can run together, one wave after the other; ``last_looks`` is what a
-    trial evaluates at its end (its shard, the test part), in evaluations of V; ``most`` is how
-    many trials the search may come to want, which widens the interval upwards. The interval is
-    over how much later or earlier than others' these trials stop, and over the clock."""
-    offsets = typical.between * _OFFSETS
-    seconds, looking = [], 0.0
-    for trial in (t for wave in waves for t in wave):
-        grid, per_epoch = schedule(trial)
-        x = typical.expected(*middle.place(trial), offsets)
-        steps, evaluations = steps_and_evaluations(stop, grid, x, typical.spread)
-        looks = (evaluations + last_looks(trial)) * pace.evaluation(trial.size)
-        training = steps * pace.step(trial.size, trial.samples / per_epoch)
-        seconds.append(pace.start(trial.size) + training + looks)
-        looking += float(looks.mean())
-    each = np.array(seconds)  # trials x offsets
-    total = each.sum(axis=0)
-    spread = total[:, None] * np.exp(TIMING * _OFFSETS)[None, :]
-    low, high = np.quantile(spread, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]).tolist()
-    high *= max(most / max(len(each), 1), 1.0)
-    value, clock, first = float(total.mean()), STARTING, 0
-    for wave in waves:
-        clock += _makespan(each[first : first + len(wave)].mean(axis=1), workers)
-        first += len(wave)
-    share = clock / value if value else 1.0
+    ``held_out`` gives the trials that confront the forecast, once the search is over."""
+    courses = courses_of(
+        problem, lengths, ask, workers=workers, held_out=held_out, finished=finished,
+        begun=begun, count=count,
+    )  # fmt: skip
+    overhead = ENDING if finished else STARTING + ENDING
+    training = np.array([c.training for c in courses])
+    trials = np.array([len(c.found) for c in courses])
+    flops = np.array([c.flops for c in courses])
+    looking = sum(c.looking for c in courses) / max(float(training.sum()), 1e-9)
     return Prediction(
-        trials=len(each),
-        most_trials=most,
+        trials=round(float(np.median(trials))),
+        fewest_trials=int(trials.min()),
+        most_trials=int(trials.max()),
         workers=workers,
-        training=Interval(value, low, high, LEVEL),
-        clock=Interval(clock, low * share, high * share, LEVEL),
-        evaluations=looking / value if value else 0.0,
-        learnt_from=typical.trials,
-        own_trials=typical.own,
-        family=typical.family,
+        training=_interval(training),
+        clock=_interval(np.array([c.clock for c in courses]) + overhead),
+        flops=_interval(flops) if flops.all() else None,
+        evaluations=looking,
+        learnt_from=lengths.trials,
+        own_trials=lengths.own,
+        family=lengths.family,
         made=made,
     )
 
 
-def _makespan(seconds: Array, workers: int) -> float:
-    """Longest first, each to the worker that is free first: as the driver does it."""
-    free = [0.0] * workers
-    for one in sorted(seconds.tolist(), reverse=True):
-        heapq.heappush(free, heapq.heappop(free) + one)
-    return max(free)
+def courses_of(
+    problem: Problem,
+    lengths: Lengths,
+    ask: Ask,
+    *,
+    workers: int,
+    held_out: Callable[[Sequence[Measurement]], Sequence[Trial]] = lambda found: (),
+    finished: Sequence[Measurement] = (),
+    begun: Mapping[Trial, float] | None = None,
+    count: int = WORLDS,
+) -> list[Played]:
+    """The study's course in ``count`` worlds."""
+    random = np.random.default_rng(0)
+    found = []
+    for k, world in enumerate(worlds(problem, finished, count)):
+        length = lengths.draw(random)
+        found.append(_play(world, k, length, ask, workers, held_out, finished, begun or {}))
+    return found
+
+
+def _interval(values: Array) -> Interval:
+    """By a lognormal: a dozen worlds are too few for quantiles."""
+    logs = np.log(np.maximum(values, 1e-3))
+    middle, spread = float(logs.mean()), float(logs.std(ddof=1)) if len(logs) > 1 else 0.0
+    spread *= 1 + 1 / (2 * len(logs))
+    ends = (math.exp(middle + sign * _NORMAL * spread) for sign in (-1, 1))
+    return Interval(math.exp(middle), *ends, LEVEL)
+
+
+def _play(
+    world: World,
+    key: int,
+    length: Callable[[Trial, float], Length],
+    ask: Ask,
+    workers: int,
+    held_out: Callable[[Sequence[Measurement]], Sequence[Trial]],
+    finished: Sequence[Measurement],
+    begun: Mapping[Trial, float],
+) -> Played:
+    known = {m.trial: m for m in finished}
+    new: dict[Trial, Measurement] = {}
+    totals = {"training": 0.0, "looking": 0.0, "flops": 0.0}
+    running: list[tuple[float, int, Wanted, Measurement]] = []
+    started = 0
+
+    def run(wanted: Callable[[float], list[Wanted]], now: float) -> float:
+        """Workers take what is wanted, longest first, until nothing more is."""
+        nonlocal started
+        queue: list[tuple[float, float, Wanted, Measurement]] = []
+        while True:
+            while len(running) < workers and started < MOST:
+                if not queue:
+                    busy = {want.trial for _, _, want, _ in running}
+                    for want in wanted(now):
+                        if want.trial not in busy and not met(want, known.get(want.trial)):
+                            queue.append(_begin(world, key, length, want, known, begun, totals))
+                    queue.sort(key=lambda entry: entry[0])
+                if not queue:
+                    break
+                seconds, _, want, measured = queue.pop()
+                started += 1
+                heapq.heappush(running, (now + seconds, started, want, measured))
+            if not running:
+                return now
+            now, _, want, measured = heapq.heappop(running)
+            known[want.trial] = new[want.trial] = measured
+
+    def search(now: float) -> list[Wanted]:
+        busy = [want.trial for _, _, want, _ in running]
+        return ask(tuple(known.values()), busy, now, totals["flops"])
+
+    over = run(search, 0.0)
+    last = [Wanted(trial) for trial in held_out(tuple(known.values()))]
+    clock = run(lambda now: last, over)
+    return Played(tuple(new.values()), clock=clock, search=over, **totals)
+
+
+def _begin(
+    world: World,
+    key: int,
+    length: Callable[[Trial, float], Length],
+    want: Wanted,
+    known: Mapping[Trial, Measurement],
+    begun: Mapping[Trial, float],
+    totals: dict[str, float],
+) -> tuple[float, float, Wanted, Measurement]:
+    """(seconds it takes, FLOPs, the want, what it is going to bring)."""
+    trial = want.trial
+    parts = [key, trial.items, trial.size, trial.seed, crc32(repr(trial.hyperparameters).encode())]
+    random = np.random.default_rng(parts)
+    how = length(trial, float(random.normal()))
+    error = world.error(trial) * math.exp(world.noise * float(random.normal()))
+    whole = Simulated(
+        trial,
+        Status.COMPLETE,
+        validation_error=error,
+        validation_loss=error,
+        parameters=how.parameters,
+        parameters_without_embeddings=how.parameters,
+        best_step=how.best,
+        steps=how.steps[-1] if how.steps else 0,
+        samples_seen=how.samples_seen,
+        flops=how.flops,
+        seconds=how.seconds,
+        curve=tuple(_point(step, how, error) for step in how.steps),
+    )
+    measured = seen(whole, want.up_to_steps)
+    before = known.get(trial)
+    share = before.steps / max(measured.steps, 1) if before else 0.0
+    share = min(max(share, begun.get(trial, 0.0) / max(measured.seconds, 1e-9)), 0.95)
+    seconds, flops = (1 - share) * measured.seconds, (1 - share) * (measured.flops or 0.0)
+    totals["training"] += seconds
+    totals["looking"] += seconds * how.looking
+    totals["flops"] += flops
+    return seconds, flops, want, measured
+
+
+def _point(step: int, how: Length, error: float) -> Evaluation:
+    off = math.log(max(step, 1) / max(how.best, 1))
+    now = error * (1 + (RISES if off > 0 else FALLS) * off**2)
+    share = step / how.steps[-1]
+    return Evaluation(step, how.samples_seen * share, how.seconds * share, 0.9 * now, now, now)
+
+
+def shortened(prediction: Prediction, seconds: float) -> Prediction:
+    """The same after ``seconds`` have passed on the clock: what is left never reaches zero."""
+    clock = prediction.clock
+    ends = (clock.value, clock.lower, clock.upper)
+    rest = (None if end is None else max(end - seconds, 0.02 * end) for end in ends)
+    return replace(prediction, clock=Interval(*rest, clock.level))

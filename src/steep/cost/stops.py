@@ -1,93 +1,186 @@
-"""How many steps a trial is going to take: the stopping rule, and when trials like it stopped.
+"""When trials stop: learnt from finished studies, then from the study's own trials.
 
-A trial ends ``patience`` evaluations after its best one (schedule.py), so its length hangs on where
-that lies. In finished trials the best step, over the first evaluation's, is about log-normal, and
-falls with the size of the model; ``data/typical_stops.yaml`` holds what was seen by family.
+A trial ends ``patience`` evaluations after its best one (schedule.py), so its length depends on
+where that lies. In finished trials
+
+    x = log(best step / step of the first evaluation)
+
+is about normal around a plane in the logs of model size, steps in an epoch and learning rate. Where
+that plane lies differs from study to study: much between domains, less between families, and with
+the optimizer. ``data/typical_stops.yaml`` holds a row for each published study, and the prior of a
+new one is their average, weighed by what it has in common with each: a Gaussian process over
+studies (Rasmussen & Williams 2006, chapter 2) whose covariance adds up over shared labels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import ndtri
 
 from steep import data
 from steep.laws.law import Array
-from steep.records import Measurement, Status
-from steep.spec import Stop
+from steep.records import Measurement, Status, Trial
+from steep.spec import Spec, Stop
+from steep.stats.regression import Linear
 
-FEWEST = 8
-"""Finished trials of a study below which its own say nothing: the first ones are all of the ends of
-the ladder of shards, and when these stop hardly tells of the others."""
-_QUANTILES = ndtri((np.arange(31) + 0.5) / 31)
+EPOCH = 64.0
+"""Steps in an epoch at which a study's level is told."""
+COLUMNS = ("level", "by_size", "by_epoch", "by_rate")
+SHARED = {"any": 0.40, "domain": 0.50, "family": 0.15, "optimizer": 0.10, "metric": 0.05}
+"""Variance of the level that studies with this label in common share,"""
+OWN = 0.15
+"""and what is each study's own: two of characters by SGD differ by 1.5, with other rates."""
+SLOPES = (0.2, 0.3, 0.35)
+"""Standard deviation of the slopes from study to study. They are taken to be alike everywhere: what
+a study's trials show of them is uncertain by as much."""
+MOVES = 0.35
+"""Standard deviation of x that a study's trials at one place have in common beyond the plane: its
+first trials all lie on the smallest shards and say less of the others than their number shows."""
 
 
 @dataclass(frozen=True)
-class Typical:
-    """x = log(best step / first evaluation's), see ``data/typical_stops.yaml``."""
+class Kind:
+    """What a study's trials have in common with those of others."""
 
+    domain: str
     family: str
-    mean: float
-    by_size: float
-    by_samples: float
+    optimizer: str
+    metric: str
+
+    def covariance(self, other: Kind) -> float:
+        """Of the two studies' levels."""
+        shared = [n for n in ("domain", "family", "optimizer", "metric")
+                  if getattr(self, n) == getattr(other, n)]  # fmt: skip
+        return SHARED["any"] + sum(SHARED[name] for name in shared)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A finished study: the plane of its trials and their scatter about it."""
+
+    study: str
+    kind: Kind
+    plane: tuple[float, float, float, float]
     spread: float
-    between: float
     trials: int
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When the trials of a study stop, as far as it is known."""
+
+    kind: Kind
+    plane: Linear
+    """Coefficients of 1, log(size / middle size), log(steps in an epoch / ``EPOCH``) and
+    log(learning rate / middle rate); its noise is the scatter of single trials."""
+    trials: int
+    """Of finished studies of this domain and family; 0: none is known."""
     own: int = 0
-    """Finished trials of this very study among them."""
+    """Finished trials of this very study among what is known."""
 
-    def expected(self, log_size: float, log_samples: float, offset: Array) -> Array:
-        """Mean of x at log(size / s0), log(m / m0), for each ``offset`` of the study (n,)."""
-        return np.asarray(
-            self.mean + self.by_size * log_size + self.by_samples * log_samples + offset
+
+def finished_studies() -> list[Seen]:
+    """The rows of ``data/typical_stops.yaml``."""
+    rows = data.values("typical_stops.yaml")["studies"]
+    return [
+        Seen(
+            row["study"],
+            Kind(row["domain"], row["family"], row["optimizer"], row["metric"]),
+            (row["level"], row["by_size"], row["by_epoch"], row["by_rate"]),
+            row["spread"],
+            row["trials"],
         )
+        for row in rows
+    ]
 
 
-def typical(family: str, metric: str = "") -> Typical:
-    """What was seen of a family, if need be by a metric; of others, where it has no finished
-    study."""
-    known = data.values("typical_stops.yaml")
-    found = known.get(f"{family} {metric}", known.get(family, known["any"]))
-    return Typical(family=family, **found)
+def expected(kind: Kind, studies: Sequence[Seen]) -> Stopping:
+    """What to expect of a study before its first trial. Raises ValueError without ``studies``."""
+    if not studies:
+        raise ValueError("no finished studies to learn from")
+    between = np.array([[a.kind.covariance(b.kind) for b in studies] for a in studies])
+    between += OWN * np.eye(len(studies))
+    shared = np.array([kind.covariance(s.kind) for s in studies])
+    weight = np.linalg.solve(between, shared)
+    planes = np.array([s.plane for s in studies])
+    scatter = np.log([s.spread for s in studies])
+    mean = np.median(planes, axis=0)
+    mean[0] = planes[:, 0].mean() + weight @ (planes[:, 0] - planes[:, 0].mean())
+    noise = math.exp(scatter.mean() + weight @ (scatter - scatter.mean()))
+    left = sum(SHARED.values()) - float(shared @ weight) + OWN
+    variances = [left, *(sd**2 for sd in SLOPES)]
+    alike = (s for s in studies if (s.kind.domain, s.kind.family) == (kind.domain, kind.family))
+    return Stopping(
+        kind, Linear(mean, np.diag(variances), noise), trials=sum(s.trials for s in alike)
+    )
 
 
-def learnt(
-    prior: Typical, finished: Sequence[Measurement], log_size: Array, log_samples: Array
-) -> Typical:
-    """``prior`` with the mean of this study's own finished trials, as far as they outweigh it.
+def learnt(prior: Stopping, places: Array, finished: Sequence[Measurement]) -> Stopping:
+    """``prior`` after the study's own ``finished`` trials, at ``places`` (trials, 4).
 
-    ``log_size`` and ``log_samples`` (trials,) as in ``Typical.expected``. Their scatter about the
-    prior's slopes is ``spread``; capped trials count with the best step they had."""
-    x = np.array([math.log(max(m.best_step, 1) / m.curve[0].step) for m in finished if m.curve])
-    if len(x) < FEWEST:
+    Trials of one shard and size share a deviation from the plane (``MOVES``), so many of them weigh
+    little more than one. Capped trials count with the best step they had."""
+    if not finished:
         return prior
-    residual = x - prior.by_size * log_size - prior.by_samples * log_samples
-    noise = prior.spread**2 / len(x)
-    weight = prior.between**2 / (prior.between**2 + noise)
-    mean = prior.mean + weight * (float(residual.mean()) - prior.mean)
-    left = math.sqrt(prior.between**2 * (1 - weight))
-    return replace(prior, mean=mean, between=left, own=len(x))
+    x = np.array([math.log(max(m.best_step, 1) / m.curve[0].step) for m in finished])
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for i, place in enumerate(places):
+        groups.setdefault(tuple(np.round(place[:3], 6)), []).append(i)
+    plane = prior.plane
+    for members in groups.values():
+        noise = math.sqrt(MOVES**2 + plane.noise**2 / len(members))
+        at = places[members].mean(axis=0, keepdims=True)
+        told = replace(plane, noise=noise).given(at, x[members].mean(keepdims=True))
+        plane = replace(told, noise=prior.plane.noise)
+    return replace(prior, plane=plane, own=len(finished))
 
 
-def ended(measurements: Sequence[Measurement]) -> list[Measurement]:
+def place(size: float, per_epoch: float, rate: float, spec: Spec) -> tuple[float, ...]:
+    """A trial's place on the plane (4,), relative to the middle of its study's ladder and rates."""
+    rates = spec.search.hyperparameters.get("learning_rate", (rate,))
+    known = [float(r) for r in rates if not isinstance(r, (str, bool)) and r > 0 and rate > 0]
+    middle = np.log(known).mean() if known else 0.0
+    size_0 = np.log(spec.family.sizes).mean()
+    by_rate = math.log(rate) - middle if known else 0.0
+    return 1.0, math.log(size) - size_0, math.log(per_epoch / EPOCH), by_rate
+
+
+def place_of(spec: Spec, finished: Sequence[Measurement]) -> Array:
+    """``place`` of finished trials, (trials, 4)."""
+    return np.array(
+        [
+            place(m.trial.size, m.trial.samples * m.steps / m.samples_seen, rate_of(m.trial), spec)
+            for m in finished
+        ]
+    ).reshape(-1, len(COLUMNS))
+
+
+def rate_of(trial: Trial) -> float:
+    """Its learning rate; 0 where it has none."""
+    rate = trial.hyperparameter("learning_rate")
+    return float(rate) if isinstance(rate, (int, float)) else 0.0
+
+
+def plane_of(places: Array, finished: Sequence[Measurement]) -> tuple[Array, float]:
+    """The plane (4,) of a finished study's trials by least squares, and their scatter: a row of
+    ``data/typical_stops.yaml``. Slopes that its trials do not show stay near the usual ones."""
+    x = np.array([math.log(max(m.best_step, 1) / m.curve[0].step) for m in finished])
+    usual = Linear(np.array([3.0, -0.5, 0.2, -0.4]), np.diag([9.0, 0.25, 0.25, 0.25]), 0.6)
+    mean = usual.given(places, x).mean
+    return mean, float(np.std(x - places @ mean))
+
+
+def ended(measurements: Iterable[Measurement]) -> list[Measurement]:
     """Those that say when a trial stops."""
     return [m for m in measurements if m.curve and m.status in (Status.COMPLETE, Status.CAPPED)]
 
 
-def steps_and_evaluations(
-    stop: Stop, schedule: Sequence[int], x: Array, spread: float
-) -> tuple[Array, Array]:
-    """Expected (steps, evaluations) of a trial whose log(best / first) is normal about ``x`` (n,).
-
-    The expectation is over ``spread``, by quantiles; both (n,)."""
-    steps = np.array(schedule, float)
-    last = len(steps) - 1
-    best = np.log(steps[0]) + x[:, None] + spread * _QUANTILES[None, :]
-    # the evaluation nearest to the best step, in ratio
-    edges = (np.log(steps[1:]) + np.log(steps[:-1])) / 2
-    at = np.searchsorted(edges, best)
-    end = np.clip(np.maximum(at + stop.patience, stop.evaluations - 1), 0, last)
-    return steps[end].mean(axis=1), (end + 1.0).mean(axis=1)
+def last_evaluation(stop: Stop, schedule: Sequence[int], best: float) -> int:
+    """Index of the evaluation at which a trial ends whose best evaluation is the one nearest, in
+    ratio, to ``best`` steps."""
+    steps = np.log(schedule)
+    at = int(np.searchsorted((steps[1:] + steps[:-1]) / 2, math.log(max(best, 1.0))))
+    return min(max(at + stop.patience, stop.evaluations - 1), len(schedule) - 1)

@@ -39,6 +39,7 @@ class Inline:
             if (event.trial, event.attempt) not in self._given_up:
                 self._events.put(event)
 
+        self._draining = threading.Event()  # an earlier wish to stop was for earlier trials
         self._thread = threading.Thread(
             target=work, args=(jobs, send, self._draining, self._trainer), daemon=True
         )

@@ -9,9 +9,10 @@ from steep.records.fits import Interval
 
 @dataclass(frozen=True)
 class Prediction:
-    """How long a study was expected to take, before it trained."""
+    """How long a study is expected to take: of one that has begun, what is left of it."""
 
     trials: int
+    """The median of the worlds in which its search was played."""
     most_trials: int
     workers: int
     training: Interval
@@ -28,6 +29,8 @@ class Prediction:
     family: str
     made: str = ""
     """UTC time."""
+    fewest_trials: int = 0
+    flops: Interval | None = None
 
 
 @dataclass(frozen=True)

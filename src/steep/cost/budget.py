@@ -1,0 +1,186 @@
+"""What a run may still spend: FLOPs, or time, with what the held-out shards take put aside.
+
+FLOPs are those that trials report. A time is turned into FLOPs by what the study's own trials have
+made of a second, so that a planner, which knows no clock, plans what the time can buy.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from steep.laws.law import Array
+from steep.planners import lattice
+from steep.planners.contract import Problem
+from steep.records import Measurement, Trial
+from steep.stats.regression import Linear
+from steep.stats.searched import Cell
+
+FINISH = 10.0
+"""Seconds kept for the forecast, the results and the report."""
+ASIDE = 0.3
+"""Share of a time that is kept for the held-out shards before any trial has finished,"""
+MOST_ASIDE = 0.6
+"""and the most that is ever kept for them."""
+BUSY = 0.85
+"""Share of the time in which workers train: a search waits for its results at times."""
+MARGIN = 1.15
+"""On what the held-out trials are expected to take: one size larger may turn out to be best."""
+
+
+class BudgetError(ValueError):
+    """A budget that cannot be kept."""
+
+
+class Budget:
+    """Of one run. ``left`` is None where nothing bounds it."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        guess: Callable[[Trial], float],
+        *,
+        counted: bool,
+        workers: int,
+        held_out: Callable[[Sequence[Measurement]], Sequence[Trial]],
+        before: Sequence[Measurement] = (),
+        flops: float | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """``guess`` is what trials are expected to cost, in FLOPs where they are ``counted``
+        beforehand; else only relative to each other. What was measured ``before`` this run does
+        not count against it."""
+        self._problem, self._guess, self._counted = problem, guess, counted
+        self._workers, self._held_out = workers, held_out
+        self.flops, self.seconds = flops, seconds
+        self._before = _reported(before)
+        """FLOPs of earlier runs."""
+        self.began = time.monotonic()
+        self.over = False
+        """Whether anything was left undone for it."""
+        self.update(before)
+
+    @property
+    def bounded(self) -> bool:
+        return self.flops is not None or self.seconds is not None
+
+    def update(self, finished: Sequence[Measurement]) -> None:
+        """Take what has been measured by now. Raises BudgetError where FLOPs bound trials that
+        report none."""
+        self._finished = tuple(finished)
+        self._last = list(self._held_out(self._finished)) if self.bounded else []
+        costly = [m for m in self._finished if m.flops]
+        timed = [m for m in self._finished if m.seconds > 0 and m.steps >= 0]
+        if self.flops is not None and not self._counted and timed and not costly:
+            raise BudgetError(
+                f"a budget of {self.flops:g} FLOPs cannot be kept: these trials report no FLOPs. "
+                "Give a time such as 15m, or return 'flops' from the training function"
+            )
+        first = 0.5 if self._counted else 30.0
+        self._costs = self._law(costly, [m.flops or 1.0 for m in costly], first)
+        self._times = self._law(timed, [m.seconds for m in timed], 30.0)
+        self._known = bool(costly) or self._counted
+        self._timed = bool(timed)
+        self._rate = self._per_second(timed)
+
+    def _law(self, trials: Sequence[Measurement], values: Sequence[float], first: float) -> Linear:
+        prior = Linear(np.zeros(3), np.diag([first, 0.2, 0.4]) ** 2, 0.3)
+        if not trials:
+            return prior
+        x = np.array([self._row(m.trial) for m in trials])
+        return prior.given(x, np.log(values) - np.log([self._guess(m.trial) for m in trials]))
+
+    def _row(self, trial: Trial) -> Array:
+        shards, sizes = self._problem.shards, self._problem.spec.family.sizes
+        size = math.log(trial.size) - float(np.log(sizes).mean())
+        return np.array([1.0, math.log(trial.samples / shards[0].samples), size])
+
+    def _per_second(self, timed: Sequence[Measurement]) -> float | None:
+        """The planner's unit of cost, FLOPs where trials report any, in a second of one worker."""
+        space = lattice.of(self._problem)
+        at = {shard.samples: i for i, shard in enumerate(space.shards)}
+        timed = [m for m in timed if m.trial.samples in at]
+        if not timed:
+            return None
+        places = [(at[m.trial.samples], Cell(m.trial.size, m.trial.hyperparameters)) for m in timed]
+        whole = lattice.prices(space, self._finished, places)
+        return float(whole.sum()) / sum(m.seconds for m in timed)
+
+    # ------------------------------------------------------------ what trials take
+
+    def cost(self, trial: Trial) -> float | None:
+        """Expected FLOPs; None before anything is known of them."""
+        if not self._known:
+            return None
+        return self._guess(trial) * math.exp(float(self._row(trial) @ self._costs.mean))
+
+    def time(self, trial: Trial) -> float | None:
+        """Expected seconds; None before a trial has finished."""
+        if not self._timed:
+            return None
+        return self._guess(trial) * math.exp(float(self._row(trial) @ self._times.mean))
+
+    # ------------------------------------------------------------ what is left
+
+    def left(self, running: Mapping[Trial, float]) -> float | None:
+        """FLOPs that the search may still start, beside what is ``running`` (seconds so far)."""
+        bounds = [b for b in (self.flops_left(running), self._time_left(running)) if b is not None]
+        return max(min(bounds), 0.0) if bounds else None
+
+    def flops_left(self, running: Iterable[Trial] = ()) -> float | None:
+        """Of a budget of FLOPs, less what the held-out shards need."""
+        if self.flops is None:
+            return None
+        spent = _reported(self._finished) - self._before
+        going = sum(self.cost(t) or 0.0 for t in running)
+        aside = min(sum(self.cost(t) or 0.0 for t in self._last), MOST_ASIDE * self.flops)
+        return self.flops - spent - going - aside
+
+    def _time_left(self, running: Mapping[Trial, float]) -> float | None:
+        if self.seconds is None or self._rate is None:
+            return None
+        ends = self.search_ends() - time.monotonic()
+        going = sum(max((self.time(t) or 0.0) - so_far, 0.0) for t, so_far in running.items())
+        return (ends * self._workers * BUSY - going) * self._rate
+
+    def search_ends(self) -> float:
+        """On the monotonic clock: when the held-out shards' trials must start."""
+        assert self.seconds is not None
+        return self.began + self.seconds - self._aside()
+
+    def _aside(self) -> float:
+        """Seconds kept for the held-out shards and the report."""
+        assert self.seconds is not None
+        trials = self._last
+        finish = min(FINISH, 0.1 * self.seconds)
+        if not trials:
+            return finish
+        each = [self.time(t) for t in trials]
+        known = [e for e in each if e is not None]
+        if not known:
+            return ASIDE * self.seconds
+        rounds = math.ceil(len(trials) / self._workers)
+        return min(MARGIN * rounds * max(known) + finish, MOST_ASIDE * self.seconds)
+
+    def affords(self, trial: Trial, running: Mapping[Trial, float], held_out: bool = False) -> bool:
+        """Whether a trial may start now. One whose cost nobody knows yet starts alone."""
+        if self.flops is not None:
+            price = self.cost(trial)
+            if price is None:
+                return not running
+            spent = _reported(self._finished) - self._before
+            going = sum(self.cost(t) or 0.0 for t in running)
+            left = self.flops - spent - going if held_out else self.flops_left(running)
+            if left is None or price > left:
+                return False
+        if self.seconds is not None and not held_out:
+            takes = self.time(trial) or 0.0
+            return time.monotonic() + takes <= self.search_ends() + 0.05 * self.seconds
+        return True
+
+
+def _reported(measurements: Sequence[Measurement]) -> float:
+    return sum(m.flops or 0.0 for m in measurements)

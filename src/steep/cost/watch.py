@@ -1,0 +1,165 @@
+"""A run's clock: how much longer it takes, estimated anew as its trials end, and when it must end."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from steep import ledger
+from steep.cost import clock
+from steep.cost.budget import Budget
+from steep.cost.calibrate import Pace
+from steep.cost.estimate import WORLDS, shortened
+from steep.executors.contract import Event, Kind
+from steep.planners.contract import Wanted
+from steep.records import Interval, Measurement, Prediction, Trial
+
+if TYPE_CHECKING:
+    from steep.store import Store
+    from steep.study import Study
+
+EVERY = 20.0
+"""Seconds between estimates, at least;"""
+SHARE = 0.03
+"""and at most this share of the time goes into them."""
+AGAIN = 6
+"""Worlds of an estimate during the run: many, soon after each other, make up for few."""
+OVERRUN = 0.1
+"""Share of a time budget by which the held-out shards' trials may exceed it."""
+
+
+class Watch:
+    """Of one run. Estimates are made in a thread of their own, beside the trials."""
+
+    def __init__(
+        self,
+        study: Study,
+        store: Store,
+        budget: Budget,
+        workers: int,
+        observe: Callable[[Event], None] | None,
+    ) -> None:
+        self._study, self._store, self._budget = study, store, budget
+        self._workers, self._observer = workers, observe
+        self._begun: dict[str, float] = {}
+        """When running trials were seen to start, by id."""
+        self._thread: threading.Thread | None = None
+        self._made: Prediction | None = None
+        self._fresh = False
+        self._at = self._next = time.monotonic()
+        self._cost = 0.0
+        self._first = not store.decisions("time") and not store.measurements()
+        self._timing = ledger.pace(store) or self._measure()
+        self._estimate(WORLDS)
+
+    def _measure(self) -> Pace | None:
+        """None where timing fails: what is wrong with a trial is told when it runs."""
+        with suppress(Exception):
+            return clock.pace(self._study)
+        return None
+
+    # ------------------------------------------------------------ when it must end
+
+    def search_ends(self) -> float | None:
+        """On the monotonic clock; the search's last trials may run over by a little."""
+        if self._budget.seconds is None:
+            return None
+        return self._budget.search_ends() + 0.05 * self._budget.seconds
+
+    def all_ends(self) -> float | None:
+        if self._budget.seconds is None:
+            return None
+        return self._budget.began + (1 + OVERRUN) * self._budget.seconds
+
+    # ------------------------------------------------------------ how much longer
+
+    def left(self) -> Interval | None:
+        """Seconds on the clock from now; None while nobody can know."""
+        if self._made is None:
+            return None
+        rest = shortened(self._made, time.monotonic() - self._at).clock
+        ends = self.all_ends()
+        if ends is None:
+            return rest
+        most = max(ends - OVERRUN * (self._budget.seconds or 0.0) - time.monotonic(), 1.0)
+        return Interval(*(None if v is None else min(v, most) for v in
+                          (rest.value, rest.lower, rest.upper)), rest.level)  # fmt: skip
+
+    def observe(self, event: Event) -> None:
+        """Take an event of the driver, in whose thread this runs, and pass it on."""
+        if event.kind == Kind.STARTED:
+            self._begun[event.trial] = time.monotonic()
+        elif event.kind in (Kind.RESULT, Kind.FAILURE, Kind.LOST, Kind.DRAINED):
+            self._begun.pop(event.trial, None)
+        if event.kind == Kind.RESULT and time.monotonic() > self._next:
+            self._estimate(AGAIN)
+        self._register()
+        if self._observer is not None:
+            self._observer(event)
+
+    def close(self) -> None:
+        """Wait for the estimate that is being made where it is the study's first."""
+        if self._thread is not None and self._first:
+            self._thread.join(60.0)
+        self._register()
+
+    def _register(self) -> None:
+        """Write down what the thread has found: the store is the driver's alone."""
+        if not self._fresh or self._made is None:
+            return
+        self._fresh = False
+        if self._first:
+            self._first = False
+            ledger.register_prediction(self._store, self._made, self._timing)
+        ledger.register_time_left(self._store, self._made)
+
+    def _estimate(self, count: int) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            return
+        finished = self._store.measurements()
+        if self._timing is None and not finished:
+            return
+        now = time.monotonic()
+        trials = {row.trial.id: row.trial for row in self._store.rows()} if self._begun else {}
+        begun = {trials[name]: now - at for name, at in self._begun.items() if name in trials}
+        self._next = now + max(EVERY, self._cost / SHARE)
+        left = self._budget.flops_left() if self._budget.flops is not None else None
+        self._thread = threading.Thread(
+            target=self._predict, args=(finished, begun, left, count, now), daemon=True
+        )
+        self._thread.start()
+
+    def _predict(
+        self,
+        finished: Sequence[Measurement],
+        begun: Mapping[Trial, float],
+        left: float | None,
+        count: int,
+        now: float,
+    ) -> None:
+        with suppress(OSError, AttributeError):  # after the workers
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        study = self._study
+
+        def ask(
+            done: Sequence[Measurement], running: Sequence[Trial], clock: float, spent: float
+        ) -> list[Wanted]:
+            rest = None if left is None else left - spent
+            if rest is not None and rest <= 0:
+                return []
+            wanted: list[Wanted] = study.planner(study.problem, done, running, rest)
+            return wanted
+
+        started = time.thread_time()
+        with suppress(Exception):  # an estimate is never worth a study
+            made = clock.prediction(
+                study, self._timing, self._workers,
+                finished=finished, begun=begun, ask=ask, count=count,
+            )  # fmt: skip
+            if made is not None:
+                self._made, self._at, self._fresh = made, now, True
+        self._cost = time.thread_time() - started

@@ -1,0 +1,154 @@
+"""How a study may turn out: worlds in which its search is played before, and while, it runs.
+
+Nobody knows beforehand which model is best, so a search is played in several worlds: with its best
+size inside the ladder, below it and beyond it, best hyperparameters anywhere among the choices, and
+steep or flat around them. Once trials have finished, worlds are draws of the surface that these
+show (``stats/searched.py``): the one from which the search itself decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from steep.laws.law import Array
+from steep.planners import lattice
+from steep.planners.contract import Problem
+from steep.planners.lattice import Lattice
+from steep.records import Measurement, Trial, Value
+from steep.select import next_size
+from steep.stats import rungs
+from steep.stats.searched import Cell, Tried, scored, surface_of
+
+FEWEST = 6
+"""Finished trials, of two sizes or more, from which a surface is drawn."""
+MOST_CELLS = 900
+"""Larger search spaces are imagined: a draw of so large a surface takes minutes."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What trials bring in it: noise-free error, and the noise of seeds in its logarithm."""
+
+    error: Callable[[Trial], float]
+    noise: float
+
+
+def worlds(
+    problem: Problem, finished: Sequence[Measurement], count: int, seed: int = 0
+) -> list[World]:
+    """``count`` worlds that agree with what has ``finished``."""
+    random = np.random.default_rng(seed)
+    scored_trials = [m for m in finished if scored(m)]
+    if len(scored_trials) >= FEWEST and len({m.trial.size for m in scored_trials}) > 1:
+        drawn = _drawn(problem, finished, count, random)
+        if drawn:
+            return drawn
+    return [_imagined(problem, random) for _ in range(count)]
+
+
+def _log_uniform(random: np.random.Generator, low: float, high: float) -> float:
+    return math.exp(random.uniform(math.log(low), math.log(high)))
+
+
+def _imagined(problem: Problem, random: np.random.Generator) -> World:
+    """A power law with a best size that may lie anywhere on the ladder or a step beyond it."""
+    sizes = np.log(problem.spec.family.sizes)
+    samples = np.log([shard.samples for shard in problem.shards])
+    middle, span = float(samples.mean()), float(np.ptp(sizes))
+    step = span / max(len(sizes) - 1, 1) or math.log(2)
+    best = random.uniform(sizes[0] - step / 2, sizes[-1] + step)
+    grows = random.uniform(0.0, 0.5)
+    too_small, too_large = _log_uniform(random, 0.04, 0.3), _log_uniform(random, 0.005, 0.1)
+    turns = _imagined_choices(problem.spec.search.hyperparameters, random)
+    noise = _log_uniform(random, 0.005, 0.03)
+
+    def error(trial: Trial) -> float:
+        x = math.log(trial.samples) - middle
+        off = math.log(trial.size) - best - grows * x
+        excess = (too_small if off < 0 else too_large) * off**2
+        excess += sum(turns[name](value) for name, value in trial.hyperparameters if name in turns)
+        return math.exp(-0.3 * x + min(excess, 3.0))
+
+    return World(error, noise)
+
+
+def _imagined_choices(
+    choices: Mapping[str, Sequence[Value]], random: np.random.Generator
+) -> dict[str, Callable[[Value], float]]:
+    """By hyperparameter: the excess in log error of a value. Numbers have one best place, anywhere
+    among the choices; of words one is best."""
+    found: dict[str, Callable[[Value], float]] = {}
+    for name, values in choices.items():
+        if len(values) < 2:
+            continue
+        numbers = [v for v in values if isinstance(v, (int, float)) and v > 0]
+        if len(numbers) == len(values):
+            logs = np.log(np.sort(np.array(numbers, float)))
+            best = float(np.interp(random.uniform(-0.3, len(logs) - 0.7), range(len(logs)), logs))
+            bend = _log_uniform(random, 0.02, 0.15)
+            found[name] = lambda v, best=best, bend=bend: (  # type: ignore[misc]
+                bend * (math.log(float(v)) - best) ** 2
+            )
+        else:
+            apart = dict(zip(values, random.exponential(0.05, len(values)), strict=True))
+            found[name] = lambda v, apart=apart: apart.get(v, 0.1)  # type: ignore[misc]
+    return found
+
+
+def _drawn(
+    problem: Problem, finished: Sequence[Measurement], count: int, random: np.random.Generator
+) -> list[World]:
+    """Draws of the surface of what has finished; none where its cells are too many."""
+    space = lattice.of(problem)
+    tried = [lattice.tried_on(shard, finished) for shard in space.shards]
+    cells = [Cell(size, v) for size in dial(space) for v in space.combinations]
+    places = [(i, cell) for i in range(len(space.shards)) for cell in cells]
+    if len(places) > MOST_CELLS:
+        return []
+    reference = {i: best for i, here in enumerate(tried) if (best := _reference(here)) is not None}
+
+    def foretold(shard: int, m: Measurement) -> tuple[float, float] | None:
+        return rungs.foretold(m, reference[shard]) if shard in reference and m.curve else None
+
+    samples = [shard.samples for shard in space.shards]
+    surface = surface_of(samples, tried, space.coordinates, places, foretold)
+    value, vector = np.linalg.eigh(surface.covariance)
+    root = vector * np.sqrt(np.maximum(value, 0.0))
+    draws = surface.mean + random.standard_normal((count, len(places))) @ root.T
+    return [World(_looked_up(space, places, draw), surface.noise) for draw in draws]
+
+
+def dial(space: Lattice) -> list[int]:
+    """The ladder with as many steps more at both ends as it may be extended by."""
+    sizes = list(space.sizes)
+    for direction in ("high", "low"):
+        for _ in range(space.extend):
+            more = next_size(sizes, direction, space.smallest)
+            sizes += [] if more is None else [more]
+    return sorted(set(sizes))
+
+
+def _reference(here: Tried) -> Measurement | None:
+    whole = [m for ms in here.values() for m in ms if scored(m) and m.curve]
+    return min(whole, key=lambda m: (m.validation_error or 0.0, m.trial.id), default=None)
+
+
+def _looked_up(
+    space: Lattice, places: Sequence[tuple[int, Cell]], draw: Array
+) -> Callable[[Trial], float]:
+    known = dict(zip(places, draw.tolist(), strict=True))
+    logs = np.log([shard.samples for shard in space.shards])
+    sizes = sorted({cell.size for _, cell in places})
+
+    def error(trial: Trial) -> float:
+        shard = int(np.abs(logs - math.log(trial.samples)).argmin())
+        size = min(sizes, key=lambda s: abs(math.log(s / trial.size)))
+        values = [v for v in space.combinations if v == trial.hyperparameters]
+        found = known[shard, Cell(size, (values or space.combinations)[0])]
+        return math.exp(found)
+
+    return error
