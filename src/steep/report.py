@@ -1,6 +1,6 @@
 """The report: everything a study says, on one page that opens offline.
 
-One file without a single outside reference: styles, script, plotly and data are inside, and its
+One file without a single outside reference: styles, script, figures and data are inside, and its
 content-security policy forbids loading anything else.
 """
 
@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from markupsafe import Markup
+
+from steep import __version__
 from steep.present import costs, figures, numbers, sentences, tables
 from steep.present.cost_drawings import cost_drawings
 from steep.present.drawing import Drawing
@@ -49,7 +52,6 @@ def report(
     well forecasts of this very curve did on sizes that were hidden from them."""
     sections = _sections(analysis, measurements, backtest)
     drawings = [drawing for section in sections for drawing in section.drawings]
-    drawn = {drawing.name: figures.figure(drawing) for drawing in drawings}
     return _page(
         study=analysis.study,
         about=_about(analysis),
@@ -58,7 +60,7 @@ def report(
         serious=[f for f in analysis.findings if f.severity == "serious"][:2],
         facts=_facts(analysis, measurements),
         sections=sections,
-        figures=_json({"figures": drawn, "dark": figures.dark_colours(drawings)}),
+        drawings=drawings,
     )
 
 
@@ -241,6 +243,7 @@ def _shown(drawing: Drawing) -> dict[str, Any]:
         "title": drawing.title,
         "caption": drawing.caption,
         "legend": figures.legend(drawing),
+        "svg": Markup(figures.figure(drawing)),
         "panels": drawing.panels,
         "panel_label": drawing.panel_label,
         "opens_on": drawing.opens_on,
@@ -326,12 +329,8 @@ def _cost_table(analysis: Analysis, measurements: Sequence[Measurement]) -> Tabl
 # ---------------------------------------------------------------- the page
 
 
-def _page(**values: Any) -> str:
-    from importlib.metadata import version
-
+def _page(drawings: Sequence[Drawing], **values: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
 
     environment = Environment(
         loader=PackageLoader("steep.present"),
@@ -340,14 +339,23 @@ def _page(**values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"tight": sentences.tight, "sentence": sentences.sentence}
+    environment.filters |= {
+        "tight": sentences.tight,
+        "sentence": sentences.sentence,
+        "breakable": lambda text: text.replace("\u00a0[", " ["),  # between estimate and interval
+    }
     source = {
         name: Markup(environment.loader.get_source(environment, f"report.{ending}")[0])  # type: ignore[union-attr]
         for name, ending in (("css", "css"), ("script", "js"))
     }
     page = environment.get_template("report.html")
-    values["figures"] = Markup(values["figures"])
-    return page.render(**values, **source, plotly=Markup(get_plotlyjs()), version=version("steep"))
+    return page.render(
+        **values,
+        **source,
+        figures=Markup(_json({d.name: figures.hover(d) for d in drawings})),
+        colours=Markup(figures.style(drawings)),
+        version=__version__,
+    )
 
 
 def _json(value: Any) -> str:
