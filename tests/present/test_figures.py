@@ -176,7 +176,7 @@ def test_a_value_lies_where_the_ticks_say(curve):
         # tick labels stand under their ticks; the point at the smallest size between two of them
         labels = {t.text: float(t.get("x")) for t in svg.iter("text") if t.get("x")}
         a, b = labels["300"], labels["3k"]
-        marks = [g for g in svg if g.get("data-legend") == COMPOSITE][0][1].get("d")
+        marks = next(g for g in svg if g.get("data-legend") == COMPOSITE)[1].get("d")
         starts = [float(x) for x in re.findall(r"M([\d.]+) ", marks)]
         share = math.log(points.x[2] / 300) / math.log(10)
         assert starts[2] + points.size / 2 == pytest.approx(a + share * (b - a), abs=0.3)
@@ -208,7 +208,7 @@ def test_no_label_lies_over_another_or_outside(paper):
             left, y = float(text.get("x")) + start, float(text.get("y"))
             boxes.append((left, left + wide, y - 0.8 * paper.font, y, text.text))
         for a in boxes:
-            assert 0 <= a[0], a
+            assert a[0] >= 0, a
             assert a[1] <= paper.width, a
             for b in boxes:
                 apart = a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2]

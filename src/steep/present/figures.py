@@ -11,7 +11,7 @@ import html
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import pairwise
 from typing import Any
 
 from steep.present.drawing import Axis, Band, Drawing, Layer, Line, Points
@@ -63,7 +63,7 @@ def hover(drawing: Drawing) -> list[dict[str, Any]]:
         if isinstance(layer, Band) or not layer.hover:
             continue
         texts = [text.replace("<br>", "\n") for text in layer.hover]
-        start = commonprefix(texts) if len(texts) > 1 else ""
+        start = _common_start(texts)
         found.append(
             {
                 "legend": layer.legend,
@@ -213,8 +213,7 @@ def _apart(ticks: list[tuple[float, str]], need: Any) -> list[tuple[float, str]]
     """Every tick, or every second, third, ...: the densest of which no two labels touch."""
     for step in range(1, len(ticks) + 1):
         kept = ticks[::step]
-        pairs = zip(kept, kept[1:], strict=False)
-        if all(abs(b - a) >= (need(one) + need(two)) / 2 for (a, one), (b, two) in pairs):
+        if all(abs(b - a) >= (need(one) + need(two)) / 2 for (a, one), (b, two) in pairwise(kept)):
             return kept
     return ticks
 
@@ -333,6 +332,15 @@ def _ink(name: str) -> str:
 
 def _text(text: str) -> str:
     return html.escape(text.replace("<br>", " "))
+
+
+def _common_start(texts: Sequence[str]) -> str:
+    """What all of several texts begin with."""
+    if len(texts) < 2:
+        return ""
+    first, last = min(texts), max(texts)
+    same = (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return first[: next(same, min(len(first), len(last)))]
 
 
 def _width(text: str, font: float) -> float:
