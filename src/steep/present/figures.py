@@ -33,6 +33,8 @@ class Paper:
 WIDE, NARROW = Paper("wide", 820, 430, 13.0), Paper("narrow", 358, 320, 11.5)
 _CHARACTER = 0.56
 """Width of a character as a share of the font size, about: sans-serif digits and lower case."""
+ENCIRCLES = 14.0
+"""A hollow mark as large as this is a ring around another one, which is to be seen through it."""
 _ARROWS = {"up": 1, "down": -1}
 
 
@@ -45,10 +47,12 @@ def legend(drawing: Drawing) -> list[Entry]:
     """The legend's entries, for HTML beside the figure."""
     entries: dict[str, Entry] = {}
     for layer in drawing.layers:
-        if layer.legend and layer.legend not in entries:
+        # an entry shared by a band, a line and points looks like the points
+        known = entries.get(layer.legend, {"kind": "band"})["kind"]
+        if layer.legend and (known in ("band", "line") or known.endswith("hollow")):
             entries[layer.legend] = {
                 "name": layer.legend,
-                "kind": _kind(layer),
+                "kind": known if isinstance(layer, Band) else _kind(layer),
                 "colour": _ink(layer.colour),
             }
     first = [entries.pop(name) for name in drawing.legend if name in entries]
@@ -278,8 +282,10 @@ def _points(points: Points, frame: _Frame) -> str:
                 f"M{_n(frame.x(x))} {_n(a)}V{_n(b)}m-3.5 0h7M{_n(frame.x(x) - 3.5)} {_n(a)}h7"
             )
     text = f'<path d="{"".join(bars)}" stroke="{ink}" stroke-width="1.8" fill="none"/>' * bool(bars)
-    hollow = points.hollow or points.marker in ("dash", "cross")
-    fill = "none" if hollow else ink
+    strokes = points.marker in ("dash", "cross")
+    hollow = points.hollow or strokes
+    see_through = strokes or points.size >= ENCIRCLES
+    fill = ink if not hollow else "none" if see_through else _ink("paper")
     line = f' stroke="{ink}" stroke-width="2"' if hollow else ""
     marks = "".join(
         _mark(points.marker, frame.x(x), frame.y(y), radius)
