@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from steep.answers import Source
-from steep.reports import report_of
+from steep.reports import comparison_report_of, report_of
 
 
 def two_curves(folder: Path) -> Source:
@@ -22,7 +22,7 @@ def two_curves(folder: Path) -> Source:
 
 
 def test_all_curves_of_a_table_are_on_one_page(tmp_path: Path) -> None:
-    written = report_of([two_curves(tmp_path)], tmp_path / "r.html").paths
+    written = report_of(two_curves(tmp_path), tmp_path / "r.html").paths
     assert written == (tmp_path / "r.html",)
     page = written[0].read_text().replace("\u00a0", " ")
     assert [name in page for name in ("<h2>All curves", "<h2>one", "<h2>two")] == [True] * 3
@@ -39,7 +39,7 @@ def test_several_sources_are_compared_on_one_page(tmp_path: Path) -> None:
         rows = [f"{100 * 2**k},{a * (100 * 2**k) ** -0.3}\n" for k in range(7)]
         (tmp_path / f"{name}.csv").write_text("samples,error\n" + "".join(rows))
     sources = [Source(str(tmp_path / f"{name}.csv")) for name in ("one", "two")]
-    (path,) = report_of(sources, tmp_path / "c.html").paths
+    (path,) = comparison_report_of(sources, tmp_path / "c.html").paths
     page = path.read_text()
     assert "have the same exponent" in page
     assert 'data-figure="learning_curves"' in page

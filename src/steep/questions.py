@@ -268,9 +268,15 @@ def report(
 ) -> None:
     """Write a report that opens offline: of a study (report.html), of tables, of a comparison."""
     from steep.answers import Source
-    from steep.reports import report_of
+    from steep.reports import comparison_report_of, report_of
 
-    made = report_of([Source(path, **columns) for path in sources], out, figures, publish)
+    first, *others = (Source(path, **columns) for path in sources)
+    if others and publish is not None:
+        fail("--publish is for one study")
+    if others:
+        made = comparison_report_of([first, *others], out, figures)
+    else:
+        made = report_of(first, out, figures, publish)
     if as_json:
         print_json({"written": [str(path) for path in made.paths], "notes": made.notes})
         return

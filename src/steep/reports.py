@@ -21,23 +21,20 @@ class Written:
 
 
 def report_of(
-    sources: Sequence[Source],
+    source: Source,
     out: Path | None = None,
     figures: Path | None = None,
     publish: Path | None = None,
 ) -> Written:
-    """Write the report of a study, of a table of results (one page for all its curves), or of the
-    comparison of several sources."""
-    if publish is not None and not (len(sources) == 1 and sources[0].is_study):
+    """Write the report of a study, or of a table of results: one page for all its curves."""
+    if publish is not None and not source.is_study:
         raise QuestionError("--publish is for studies: a table is published as it is")
     for folder in (figures, publish):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-    if len(sources) > 1:
-        return _report_comparison(sources, out, figures)
-    if sources[0].is_study:
-        return Written(tuple(_report_study(sources[0], out, figures, publish)))
-    return _report_table(sources[0], out, figures)
+    if source.is_study:
+        return Written(tuple(_report_study(source, out, figures, publish)))
+    return _report_table(source, out, figures)
 
 
 def _report_table(source: Source, out: Path | None, figures: Path | None) -> Written:
@@ -70,9 +67,10 @@ def _report_table(source: Source, out: Path | None, figures: Path | None) -> Wri
     return Written(tuple(written), tuple(notes))
 
 
-def _report_comparison(
-    sources: Sequence[Source], out: Path | None, figures: Path | None
+def comparison_report_of(
+    sources: Sequence[Source], out: Path | None = None, figures: Path | None = None
 ) -> Written:
+    """Write the page that compares several sources."""
     from steep.comparisons import compared
     from steep.report import comparison_report
 
@@ -80,6 +78,7 @@ def _report_comparison(
     written = [out or Path("comparison.html")]
     written[0].write_text(comparison_report(found, fits), encoding="utf-8")
     if figures is not None:
+        figures.mkdir(parents=True, exist_ok=True)
         from steep.present.learning import learning_curves
         from steep.present.plots import export
 
