@@ -400,7 +400,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         "from steep.cli import main\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'pydantic', 'plotly', 'yaml'}\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'pydantic', 'yaml'}\n"
         "print(sorted(heavy & set(sys.modules)), time.process_time())\n"
     )
     done = subprocess.run(

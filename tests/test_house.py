@@ -174,7 +174,7 @@ def test_importing_steep_is_quick_and_light() -> None:
         "print(time.process_time() - start, *sorted({m.split('.')[0] for m in sys.modules}))"
     )
     took, *loaded = run(code).split()
-    assert not {"numpy", "pandas", "scipy", "torch", "pydantic", "yaml", "plotly"} & set(loaded)
+    assert not {"numpy", "pandas", "scipy", "torch", "pydantic", "yaml"} & set(loaded)
     assert float(took) < 0.3
 
 

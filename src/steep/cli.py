@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from steep import __version__
 from steep.cost.command import cost
 from steep.questions import backtest, compare, diagnose, fit, forecast, joint, report
 from steep.sources.commands import data
@@ -28,12 +29,11 @@ from steep.terminal import (
 
 app = typer.Typer(
     name="steep",
-    help="Measure how steeply a model learns: learning curves, forecasts, model sizes.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Out = Annotated[
@@ -47,7 +47,23 @@ def main() -> None:
     # decisions seven times as slow.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with clear_errors():
-        app()
+        app(prog_name="steep")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"steep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def steep(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Measure how steeply a model learns: learning curves, forecasts, model sizes."""
 
 
 @app.command()
@@ -194,6 +210,19 @@ def demo(
 
 
 app.add_typer(data)
+
+
+def _whole_summaries(group: typer.Typer) -> None:
+    """``--help`` shows the first line of each docstring, however long: by itself it cuts them."""
+    for one in group.registered_commands:
+        one.short_help = (getattr(one.callback, "__doc__", None) or "").partition("\n")[0]
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            inner.short_help = str(inner.typer_instance.info.help)
+            _whole_summaries(inner.typer_instance)
+
+
+_whole_summaries(app)
 
 if __name__ == "__main__":
     main()

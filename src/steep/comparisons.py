@@ -14,15 +14,16 @@ from steep.metrics import SHARES
 from steep.records import Comparison, Fit
 
 
-def comparison_of(
+def compared(
     sources: Sequence[Source],
     *,
     margin: float = 0.1,
     error: str | None = None,
     level: float = 0.9,
     paired: bool | None = None,
-) -> Comparison:
-    """Curves of several sources, or of one table that ``by`` splits, compared each with each.
+) -> tuple[Comparison, dict[str, Fit]]:
+    """Curves of several sources, or of one table that ``by`` splits, compared each with each; and
+    their fits by name.
 
     Of a study its first curve counts. ``error`` is written like '0.05' or '5%'. Studies are paired
     by size, and share the noise of V, only where they share data and split: same files, same
@@ -52,9 +53,14 @@ def comparison_of(
         else:
             shared |= {"paired": False, "shared_validation": False}
     try:
-        return compare(curves, margin=margin, error=at, level=level, **shared)
+        return compare(curves, margin=margin, error=at, level=level, **shared), curves
     except ValueError as problem:  # other units or metrics
         raise QuestionError(str(problem)) from None
+
+
+def comparison_of(sources: Sequence[Source], **options: Any) -> Comparison:
+    """The same without the fits."""
+    return compared(sources, **options)[0]
 
 
 def _error(goal: Goal, curves: Mapping[str, Fit]) -> float:

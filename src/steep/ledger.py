@@ -301,7 +301,7 @@ def report_of(made: Analysis, measurements: Sequence[Measurement]) -> str:
     """The report's HTML."""
     from steep.backtest import backtest
     from steep.fit import fit
-    from steep.report import report  # plotly and jinja2 are slow to import
+    from steep.report import report  # jinja2 is slow to import
 
     tested = backtest(made.curves[0].fit, fit=fit) if made.curves else None
     return report(made, measurements, tested)

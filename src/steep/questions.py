@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from steep.options import CURVES, FITS, Columns, Level, reads
+<<<<<<< HEAD
 from steep.terminal import Json, answered, print_json, print_record, title
+=======
+from steep.terminal import Json, fail, print_json, print_record, show, title
+>>>>>>> look
 
+if TYPE_CHECKING:
+    from steep.records import Fit, Forecast
+
+Plot = Annotated[bool, typer.Option("--plot", help="Draw a small curve in the terminal.")]
+Png = Annotated[
+    Path | None, typer.Option(help="Draw the figure into this file, .png or .svg.", metavar="FILE")
+]
 Place = Annotated[str, typer.Argument(help="A study folder, a CSV/JSON/Parquet file, or -.")]
 
 
@@ -20,21 +32,60 @@ def fit(
     source: Place,
     columns: Columns,
     level: Level = 0.9,
+    plot: Plot = False,
+    png: Png = None,
+    draws: Annotated[
+        bool, typer.Option("--draws", help="With --json: the posterior draws of each law too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fit the laws to a learning curve: exponent, regions, what the points support."""
     from steep.answers import Source, fits_of
 
+    if draws and not as_json:
+        fail("--draws belongs to --json: they are thousands of numbers")
     found = fits_of(Source(source, **columns), level)
+<<<<<<< HEAD
     if as_json:
         print_json([{"curve": c.name} | asdict(c.fit) for c in found])
     else:
+=======
+    if not as_json:
+>>>>>>> look
         from steep.present.fits import summary
 
         for curve in found:
             title(curve.name, len(found))
             typer.echo(summary(curve.fit))
+<<<<<<< HEAD
     answered(curve.fit.outcome == "ok" for curve in found)
+=======
+    _draw({c.name: (c.fit, None) for c in found}, plot and not as_json, png)
+    if as_json:
+        print_json([{"curve": c.name} | _plain(c.fit, draws) for c in found])
+
+
+def _plain(fit: Fit, draws: bool) -> dict[str, Any]:
+    """A fit as values; without ``draws`` nothing that only forecasts need."""
+    values = asdict(fit)
+    return values if draws else {k: v for k, v in values.items() if k not in ("draws", "widened")}
+
+
+def _draw(curves: Mapping[str, tuple[Fit, Forecast | None]], plot: bool, png: Path | None) -> None:
+    """The curves as one figure: in the terminal, and into a file."""
+    if not curves or not (plot or png):
+        return
+    from steep.present.learning import learning_curve, learning_curves
+
+    if len(curves) == 1:
+        (fit, forecast) = next(iter(curves.values()))
+        drawing = learning_curve(fit, forecast)
+    else:
+        fits = {name: fit for name, (fit, _) in curves.items()}
+        made = [forecast for _, forecast in curves.values() if forecast is not None]
+        drawing = learning_curves(fits, max((f.reach or 1.0 for f in made), default=1.0))
+    show(drawing, plot, png)
+>>>>>>> look
 
 
 @reads(*FITS, "robust")
@@ -55,6 +106,8 @@ def forecast(
             "--single-run", help="Intervals of one new run, not of a mean like the points."
         ),
     ] = False,
+    plot: Plot = False,
+    png: Png = None,
     as_json: Json = False,
 ) -> None:
     """The error at other sizes, and the data a target error needs, with intervals."""
@@ -64,6 +117,7 @@ def forecast(
     found = forecasts_of(Source(source, **columns), places, target or [], level, single_run)
     if as_json:
         print_json([{"curve": c.name} | asdict(c.forecast) for c in found])
+<<<<<<< HEAD
     else:
         from steep.present.sentences import answer, caveat
         from steep.present.tables import forecast_text
@@ -76,6 +130,24 @@ def forecast(
                 if line:
                     typer.echo(line)
     answered(curve.forecast.outcome == "ok" for curve in found)
+=======
+        _draw({c.name: (c.fit, c.forecast) for c in found}, False, png)
+        return
+    from steep.present.sentences import answer, caveat
+    from steep.present.tables import forecast_text
+
+    for curve in found:
+        title(curve.name, len(found))
+        typer.echo(answer(curve.forecast, curve.fit, curve.asked))
+        typer.echo(caveat(curve.forecast))
+        for note in curve.fit.notes:
+            typer.echo(note)
+        for note in curve.notes:
+            typer.echo(note)
+        if text := forecast_text(curve.forecast, curve.fit):
+            typer.echo(text)
+    _draw({c.name: (c.fit, c.forecast) for c in found}, plot, png)
+>>>>>>> look
 
 
 @reads("x", "y", "by", "parameters", "unique", "higher_is_better", "validation_items")
@@ -125,15 +197,21 @@ def compare(
     ] = False,
     columns: Columns,
     level: Level = 0.9,
+    plot: Plot = False,
+    png: Png = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Also write it as a page that opens offline.", metavar="FILE"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Same exponent? How much data is one worth of the other? Where do they cross?"""
     from steep.answers import Source
-    from steep.comparisons import comparison_of
+    from steep.comparisons import compared
 
     tables = [Source(path, **columns) for path in sources]
     paired = False if unpaired else None
-    found = comparison_of(tables, margin=margin, error=error, level=level, paired=paired)
+    found, fits = compared(tables, margin=margin, error=error, level=level, paired=paired)
     if as_json:
         print_record(found)
     else:
@@ -141,7 +219,16 @@ def compare(
 
         for line in lines(found):
             typer.echo(line)
+<<<<<<< HEAD
     answered(pair.outcome == "ok" for pair in found.pairs)
+=======
+    _draw({name: (fit, None) for name, fit in fits.items()}, plot and not as_json, png)
+    if html is not None:
+        from steep.report import comparison_report
+
+        html.write_text(comparison_report(found, fits), encoding="utf-8")
+        typer.echo(f"Wrote {html}", err=as_json)
+>>>>>>> look
 
 
 @reads(*FITS)
@@ -195,9 +282,13 @@ def backtest(
 @reads(*FITS, "robust")
 def report(
     *,
-    source: Place,
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="A study folder or a table of results; several are compared."),
+    ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Of a table: the HTML file to write.")
+        Path | None,
+        typer.Option("--out", "-o", help="The HTML file; a study's own is report.html in it."),
     ] = None,
     figures: Annotated[
         Path | None, typer.Option(help="Also write every figure as PNG and SVG into this folder.")
@@ -208,11 +299,17 @@ def report(
     columns: Columns,
     as_json: Json = False,
 ) -> None:
-    """Write a report that opens offline: of a study (report.html) or of a table of results."""
+    """Write a report that opens offline: of a study (report.html), of tables, of a comparison."""
     from steep.answers import Source
-    from steep.reports import report_of
+    from steep.reports import comparison_report_of, report_of
 
-    made = report_of(Source(source, **columns), out, figures, publish)
+    first, *others = (Source(path, **columns) for path in sources)
+    if others and publish is not None:
+        fail("--publish is for one study")
+    if others:
+        made = comparison_report_of([first, *others], out, figures)
+    else:
+        made = report_of(first, out, figures, publish)
     if as_json:
         print_json({"written": [str(path) for path in made.paths], "notes": made.notes})
         return

@@ -1,6 +1,6 @@
 """The report: everything a study says, on one page that opens offline.
 
-One file without a single outside reference: styles, script, plotly and data are inside, and its
+One file without a single outside reference: styles, script, figures and data are inside, and its
 content-security policy forbids loading anything else.
 """
 
@@ -8,20 +8,33 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from markupsafe import Markup
+
+from steep import __version__
 from steep.present import costs, figures, numbers, sentences, tables
 from steep.present.cost_drawings import cost_drawings
 from steep.present.drawing import Drawing
-from steep.present.learning import COMPOSITE, MEASURED, learning_curve
+from steep.present.learning import COMPOSITE, MEASURED, learning_curve, learning_curves
 from steep.present.lines import took_sentence
 from steep.present.numbers import Scale
 from steep.present.sizes import error_by_size, model_size_curve
 from steep.present.table import Table, cell, label, named_table
 from steep.present.training import training_curves
-from steep.records import Analysis, Backtest, Curve, Finding, Measurement, Status
+from steep.records import (
+    Analysis,
+    Backtest,
+    Comparison,
+    Curve,
+    Finding,
+    Fit,
+    Forecast,
+    Measurement,
+    Status,
+)
 
 
 @dataclass(frozen=True)
@@ -42,15 +55,25 @@ class Section:
     drawings: tuple[Drawing, ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class CurvePage:
+    """What the page of a table says of one of its curves."""
+
+    name: str
+    fit: Fit
+    forecast: Forecast
+    findings: tuple[Finding, ...] = ()
+    backtest: Backtest | None = None
+
+
 def report(
     analysis: Analysis, measurements: Sequence[Measurement], backtest: Backtest | None = None
 ) -> str:
     """The HTML of a report. ``measurements`` are all trials of the study; ``backtest`` says how
     well forecasts of this very curve did on sizes that were hidden from them."""
     sections = _sections(analysis, measurements, backtest)
-    drawings = [drawing for section in sections for drawing in section.drawings]
-    drawn = {drawing.name: figures.figure(drawing) for drawing in drawings}
     return _page(
+        kind="Learning-curve report",
         study=analysis.study,
         about=_about(analysis),
         answer=_answer(analysis),
@@ -58,7 +81,82 @@ def report(
         serious=[f for f in analysis.findings if f.severity == "serious"][:2],
         facts=_facts(analysis, measurements),
         sections=sections,
-        figures=_json({"figures": drawn, "dark": figures.dark_colours(drawings)}),
+    )
+
+
+def curves_report(curves: Sequence[CurvePage], source: str) -> str:
+    """One page for the curves of a table: all in one figure, then each with its answer, its own
+    figure, its laws and what was flagged."""
+    fits = {page.name: page.fit for page in curves}
+    together = learning_curves(fits, max((p.forecast.reach or 1.0 for p in curves), default=1.0))
+    overview = Section(
+        "all-curves",
+        "All curves",
+        figures=(_shown(together),),
+        tables=(tables.overview_table(fits, {p.name: p.forecast for p in curves}),),
+        drawings=(together,),
+    )
+    sections = [overview, *(_curve_section(page, i + 1) for i, page in enumerate(curves))]
+    unit = curves[0].fit.unit
+    sizes = [p.samples for page in curves for p in page.fit.points]
+    ends = " to ".join(numbers.exact(m) for m in (min(sizes), max(sizes))) if sizes else "no"
+    return _page(
+        kind="Learning-curve report",
+        study=source,
+        about=f"A table of results: {len(curves)} curves, {ends} {unit}",
+        answer=sentences.several_answers({p.name: (p.forecast, p.fit) for p in curves}),
+        caveat="",
+        serious=(),
+        facts=(),
+        sections=sections,
+    )
+
+
+def _curve_section(page: CurvePage, number: int) -> Section:
+    name = f"learning_curve_{number}"
+    drawing = learning_curve(page.fit, page.forecast, points=MEASURED, name=name)
+    lead = (sentences.answer(page.forecast, page.fit), sentences.caveat(page.forecast))
+    made = [tables.forecast_table(page.forecast, page.fit), tables.law_table(page.fit)]
+    if page.backtest is not None:
+        made.append(tables.backtest_table(page.backtest))
+    tested = [page.backtest.sentence] if page.backtest is not None else []
+    return Section(
+        f"curve-{number}",
+        page.name,
+        figures=(_shown(drawing),),
+        lead=tuple(line for line in lead if line),
+        lines=tuple(line for line in (*sentences.fit_lines(page.fit), *tested) if line),
+        tables=tuple(table for table in made if table.rows),
+        findings=_ranked(page.findings) or None,
+        drawings=(drawing,),
+    )
+
+
+def comparison_report(found: Comparison, fits: Mapping[str, Fit]) -> str:
+    """The page of a comparison: the answer, the curves in one figure, each pair in sentences."""
+    drawing = learning_curves(fits)
+    pairs = [
+        Section(
+            f"pair-{i + 1}",
+            f"{pair.first} against {pair.second}",
+            lines=pair.sentences,
+        )
+        for i, pair in enumerate(found.pairs)
+    ]
+    ends = [p.samples for fit in fits.values() for p in fit.used]
+    reach = " to ".join(numbers.exact(m) for m in (min(ends), max(ends))) if ends else "no"
+    curves = Section("curves", "Curves", figures=(_shown(drawing),), drawings=(drawing,))
+    exponents = Section("exponents", "Pairs", tables=(tables.pair_table(found),))
+    input_ = Section("input", "Input", lines=found.notes)
+    return _page(
+        kind="Comparison of learning curves",
+        study=" and ".join(found.curves) if len(found.curves) < 4 else "Comparison",
+        about=f"{len(found.curves)} curves, {reach} {found.unit}",
+        answer=found.sentence,
+        caveat="",
+        serious=(),
+        facts=(),
+        sections=[curves, exponents, *pairs, *([input_] if found.notes else [])],
     )
 
 
@@ -248,6 +346,7 @@ def _shown(drawing: Drawing) -> dict[str, Any]:
         "title": drawing.title,
         "caption": drawing.caption,
         "legend": figures.legend(drawing),
+        "svg": Markup(figures.figure(drawing)),
         "panels": drawing.panels,
         "panel_label": drawing.panel_label,
         "opens_on": drawing.opens_on,
@@ -333,12 +432,8 @@ def _cost_table(analysis: Analysis, measurements: Sequence[Measurement]) -> Tabl
 # ---------------------------------------------------------------- the page
 
 
-def _page(**values: Any) -> str:
-    from importlib.metadata import version
-
+def _page(sections: Sequence[Section], **values: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
 
     environment = Environment(
         loader=PackageLoader("steep.present"),
@@ -347,14 +442,25 @@ def _page(**values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"tight": sentences.tight, "sentence": sentences.sentence}
+    environment.filters |= {
+        "tight": sentences.tight,
+        "sentence": sentences.sentence,
+        "breakable": lambda text: text.replace("\u00a0[", " ["),  # between estimate and interval
+    }
     source = {
         name: Markup(environment.loader.get_source(environment, f"report.{ending}")[0])  # type: ignore[union-attr]
         for name, ending in (("css", "css"), ("script", "js"))
     }
     page = environment.get_template("report.html")
-    values["figures"] = Markup(values["figures"])
-    return page.render(**values, **source, plotly=Markup(get_plotlyjs()), version=version("steep"))
+    drawings = [drawing for section in sections for drawing in section.drawings]
+    return page.render(
+        **values,
+        sections=sections,
+        **source,
+        figures=Markup(_json({d.name: figures.hover(d) for d in drawings})),
+        colours=Markup(figures.style(drawings)),
+        version=__version__,
+    )
 
 
 def _json(value: Any) -> str:

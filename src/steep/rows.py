@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steep.extras import need
+
 FORMATS = ("csv", "json", "jsonl", "parquet")
 _SUFFIXES = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
@@ -275,11 +277,7 @@ def _flattened(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, A
 
 
 def _from_parquet(data: bytes, source: str) -> Rows:
-    try:
-        from pyarrow import parquet
-    except ImportError:
-        sentence = "reading Parquet needs pyarrow: pip install 'steep[parquet]'"
-        raise TableError([sentence], source) from None
+    parquet = need("pyarrow.parquet")
     try:
         columns = parquet.read_table(io.BytesIO(data)).to_pydict()
     except Exception as error:  # pyarrow has its own kinds

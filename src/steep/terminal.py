@@ -9,9 +9,12 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+
+from steep.extras import EXTRAS, sentence
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 PARTIAL, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
@@ -101,6 +104,23 @@ def title(name: str, curves: int) -> None:
         typer.echo(f"\n{name}")
 
 
+def show(drawing: Any, plot: bool, png: Path | None) -> None:
+    """A figure in the terminal, and as a file."""
+    if plot:
+        from steep.present.plain_plot import plain_plot
+
+        unicode = "utf" in (sys.stdout.encoding or "").lower()
+        typer.echo(f"\n{plain_plot(drawing, unicode)}")
+    if png is not None:
+        from steep.present.plots import save
+
+        try:
+            save(drawing, png)
+        except ValueError as error:
+            fail(f"--png {error}")
+        typer.echo(f"Wrote {png}", err=True)
+
+
 def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, allow_nan=False, default=str))
 
@@ -137,8 +157,9 @@ def _for_the_user(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
-        return f"this needs {error.name}: pip install 'steep[{_EXTRAS[error.name]}]'"
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        return sentence(package) if package in EXTRAS else None
     return None
 
 
@@ -154,15 +175,4 @@ _USER_ERRORS = {
     "MissingExtra",
     "SourceError",
     "BudgetError",
-}
-_EXTRAS = {
-    "torch": "train",
-    "PIL": "train",
-    "psutil": "train",
-    "safetensors": "train",
-    "matplotlib": "plots",
-    "pyarrow": "parquet",
-    "soundfile": "speech",
-    "datasets": "hub",
-    "optuna": "optuna",
 }

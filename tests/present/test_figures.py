@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 
 from steep.fit import fit as fit_curve
 from steep.forecast import forecast
 from steep.present import figures, numbers
-from steep.present.drawing import Band, Points
+from steep.present.drawing import Band, Drawing, Level, Points, log_axis
 from steep.present.learning import COMPOSITE, FIT, FORECAST, TRUTH, learning_curve
 from steep.present.palette import COLOURS, DARK, LIGHT, colour, sequence
 from steep.present.sizes import error_by_size, model_size_curve
@@ -159,8 +161,9 @@ def test_training_curves_have_a_panel_a_shard_and_open_on_a_searched_one(drawing
     drawing = drawings[3]
     assert len(drawing.panels) == 7
     assert drawing.opens_on == "4,000 images"
-    data = figures.figure(drawing)["data"]
-    assert {t["meta"]["panel"] for t in data if t["visible"]} == {"4,000 images"}
+    groups = re.findall(r'data-panel="([^"]*)"( style="display:none")?', figures.figure(drawing))
+    assert {panel for panel, hidden in groups if not hidden} == {"4,000 images"}
+    assert {panel for panel, hidden in groups if hidden} == set(drawing.panels) - {"4,000 images"}
 
 
 def test_broken_evaluations_are_left_out_of_the_figure(made_study):
@@ -168,23 +171,71 @@ def test_broken_evaluations_are_left_out_of_the_figure(made_study):
     broken = replace(runs[0].curve[-1], validation_error=math.inf)
     runs[0] = replace(runs[0], status=Status.DIVERGED, curve=(*runs[0].curve[:-1], broken))
     drawing = training_curves(runs, (), RATE, "images")
-    json.dumps(figures.figure(drawing), allow_nan=False)
+    assert "nan" not in figures.figure(drawing)
+    json.dumps(figures.hover(drawing), allow_nan=False)
 
 
-def test_plotly_accepts_every_figure(drawings):
-    import plotly.graph_objects as go
-
+def test_figures_are_well_formed_and_of_numbers(drawings):
     for drawing in drawings:
-        made = figures.figure(drawing)
-        go.Figure(made)
-        json.dumps(made, allow_nan=False)
+        made = ElementTree.fromstring(f"<g>{figures.figure(drawing)}</g>")
+        assert [svg.get("class") for svg in made] == ["plot wide", "plot narrow"]
+        assert not re.search(r"\b(nan|inf|None)\b", figures.figure(drawing))
+        json.dumps(figures.hover(drawing), allow_nan=False)
+
+
+def test_a_value_lies_where_the_ticks_say(curve):
+    """Between two ticks a point lies at its share of their logarithms, on both papers."""
+    points = named(curve, COMPOSITE)[0]
+    made = ElementTree.fromstring(f"<g>{figures.figure(curve)}</g>")
+    for svg in made:
+        # tick labels stand under their ticks; the point at the smallest size between two of them
+        labels = {t.text: float(t.get("x")) for t in svg.iter("text") if t.get("x")}
+        a, b = labels["300"], labels["3k"]
+        marks = next(g for g in svg if g.get("data-legend") == COMPOSITE)[1].get("d")
+        starts = [float(x) for x in re.findall(r"M([\d.]+) ", marks)]
+        share = math.log(points.x[2] / 300) / math.log(10)
+        assert starts[2] + points.size / 2 == pytest.approx(a + share * (b - a), abs=0.3)
+        left, _, right, _ = map(float, svg.get("data-area").split())
+        (found,) = [h for h in figures.hover(curve) if h["legend"] == COMPOSITE]
+        assert left + found["x"][2] * (right - left) == pytest.approx(a + share * (b - a), abs=0.3)
+
+
+def test_hover_texts_come_back_whole(drawings):
+    for drawing in drawings:
+        told = [h["start"] + rest for h in figures.hover(drawing) for rest in h["rest"]]
+        hovers = [layer.hover for layer in drawing.layers if not isinstance(layer, Band)]
+        assert told == [text.replace("<br>", "\n") for texts in hovers for text in texts]
+
+
+@pytest.mark.parametrize("paper", [figures.WIDE, figures.NARROW])
+def test_no_label_lies_over_another_or_outside(paper):
+    """Axes with as many and as long labels as ``log_axis`` gives, on both papers."""
+    for low, high in ((1e-6, 1e-2), (1, 1.2), (3.91e5, 4.2e9), (100, 1e9), (0.08, 0.11)):
+        axis = log_axis("training pieces", [low, high])
+        drawing = Drawing("d", "t", "", axis, axis, (), levels=(Level(high, "level", "best"),))
+        svg = ElementTree.fromstring(figures.figure(drawing, [paper]))
+        boxes = []
+        for text in svg.iter("text"):
+            if text.get("x") is None:
+                continue
+            wide = 0.56 * paper.font * len(text.text)
+            start = {"end": -wide, "middle": -wide / 2}[text.get("text-anchor")]
+            left, y = float(text.get("x")) + start, float(text.get("y"))
+            boxes.append((left, left + wide, y - 0.8 * paper.font, y, text.text))
+        for a in boxes:
+            assert a[0] >= 0, a
+            assert a[1] <= paper.width, a
+            for b in boxes:
+                apart = a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2]
+                assert a is b or apart, (a, b)
 
 
 def test_every_layer_is_in_the_legend_and_in_both_back_ends(drawings):
     for drawing in drawings:
         entries = {entry["name"] for entry in figures.legend(drawing)}
         assert entries == {layer.legend for layer in drawing.layers}
-        assert len(figures.figure(drawing)["data"]) == len(drawing.layers)
+        drawn = figures.figure(drawing, [figures.WIDE])
+        assert len(re.findall("<g data-legend=", drawn)) == len(drawing.layers)
 
 
 def test_all_values_lie_within_the_axes(drawings):
@@ -197,19 +248,20 @@ def test_all_values_lie_within_the_axes(drawings):
 
 def test_names_cannot_act_as_tags():
     fit = Fit("too few points", (Point(10, 0.5),), unit="<b>images</b><script>")
-    text = json.dumps(figures.figure(learning_curve(fit)))
+    text = figures.figure(learning_curve(fit))
     assert "<b>" not in text
     assert "<script>" not in text
 
 
 def test_every_colour_is_readable_on_both_papers(drawings):
     for name in (*COLOURS, *sequence(23)):
-        if not name.startswith(("shade", "faint")):
+        if not name.startswith(("shade", "faint", "paper")):
             assert contrast(colour(name, LIGHT), "#ffffff") > 3, name
             assert contrast(colour(name, DARK), "#12161c") > 3, name
     assert len({colour(name) for name in sequence(23)}) == 23
     used = {layer.colour for drawing in drawings for layer in drawing.layers}
-    assert {colour(name) for name in used} <= set(figures.dark_colours(drawings))
+    for paper in (LIGHT, DARK):
+        assert {f"--{name}" for name in used} <= set(figures.colours(drawings, paper))
 
 
 def contrast(one: str, two: str) -> float:

@@ -1,4 +1,4 @@
-"""A figure as plain data: computed once, drawn by plotly (figures.py) and matplotlib (plots.py).
+"""A figure as plain data: computed once, drawn as SVG (figures.py) and by matplotlib (plots.py).
 
 Values are in the units shown (percent, not fractions); colours are names of palette.py.
 """

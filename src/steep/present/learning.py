@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,8 @@ GRID = 80
 """Places at which law and band are evaluated."""
 FARTHEST_GUESS = 6.0
 """A best-guess level farther above the points than this would squeeze the curve: it is told."""
+BANDS = 3
+"""Of more curves than these in one figure the bands would hide each other."""
 
 COMPOSITE = "best-fit models"
 MEASURED = "measured"
@@ -70,6 +73,48 @@ def learning_curve(
 def _title(fit: Fit, how: Scale, part: str) -> str:
     where = f" on the {part} part" if part else ""
     return f"{how.label[:1].upper()}{how.label[1:]}{where} against training {fit.unit}"
+
+
+# ---------------------------------------------------------------- several curves
+
+
+def learning_curves(
+    fits: Mapping[str, Fit], reach: float = 1.0, name: str = "learning_curves"
+) -> Drawing:
+    """Curves of one metric in one figure, log-log: the points of each and its fit, dashed beyond
+    its points up to ``reach`` times the largest."""
+    errors = [p.error for fit in fits.values() for p in fit.points]
+    first = next(iter(fits.values()))
+    how = numbers.scale(first.metric, max(errors, default=None))
+    layers: list[Layer] = []
+    for (curve, fit), colour in zip(fits.items(), sequence(len(fits)), strict=True):
+        ends = [] if fit.reference is None else [reach * fit.reference]
+        law = _law(fit, how, ends)
+        if len(fits) > BANDS:
+            law = [layer for layer in law if not isinstance(layer, Band)]
+        layers += [replace(layer, colour=colour, legend=curve) for layer in law]
+        unused = [p for p in fit.points if not p.used and p.error > 0]
+        if unused:
+            layers.append(_marks(unused, fit, how, curve, colour, hollow=True))
+        if fit.used:
+            layers.append(_marks(fit.used, fit, how, curve, colour))
+    bands = len(fits) <= BANDS and any(fit.draws for fit in fits.values())
+    caption = "Points with error bars of one standard error where they are known; lines: the fits"
+    caption += f", with their {numbers.level(first.level)} bands" if bands else ""
+    caption += ", dashed beyond the points." if reach > 1 else "."
+    places = [x for layer in layers for x in layer.x]
+    return Drawing(
+        name=name,
+        title=f"{how.label[:1].upper()}{how.label[1:]} against training {first.unit}",
+        caption=f"{caption} Hollow: not in the fit." if _any_unused(fits) else caption,
+        x=log_axis(f"training {first.unit}", places),
+        y=log_axis(how.title, _heights(layers)),
+        layers=tuple(layers),
+    )
+
+
+def _any_unused(fits: Mapping[str, Fit]) -> bool:
+    return any(not p.used and p.error > 0 for fit in fits.values() for p in fit.points)
 
 
 # ---------------------------------------------------------------- the law

@@ -14,6 +14,8 @@ COLOURS: dict[str, tuple[str, str]] = {
     "quiet": ("#8a93a0", "#7f8998"),
     "faint": ("#b9c0ca", "#525c6b"),
     "text": ("#1c2430", "#e6eaf0"),
+    "soft": ("#566071", "#a3adbb"),
+    "paper": ("#ffffff", "#12161c"),
     "level": ("#8a5a00", "#e0b04a"),
     "shade-small-data": ("#f4ead6", "#2c2618"),
     "shade-power-law": ("#eaf2fa", "#172433"),

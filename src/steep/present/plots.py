@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from steep.extras import need
 from steep.present.drawing import Axis, Band, Drawing, Layer, Line
 from steep.present.palette import colour
 from steep.records import Fit
@@ -30,8 +32,7 @@ PANEL = (3.4, 2.7)
 def plot_fit(fit: Fit, ax: Any = None) -> Any:
     """The learning curve of ``fit``, log-log with its bands, on ``ax``; returns the axes.
 
-    Without ``ax`` a new figure is made. ImportError with a sentence where matplotlib is
-    missing."""
+    Without ``ax`` a new figure is made. MissingExtra where matplotlib is missing."""
     from steep.present.learning import learning_curve
 
     with _style():
@@ -82,9 +83,17 @@ def draw(drawing: Drawing, ax: Any, panel: str | None = None, legend: bool = Tru
         ax.legend(fontsize=8, frameon=False, loc="best")
 
 
+def save(drawing: Drawing, path: Path) -> None:
+    """Write the drawing as the PNG or SVG file ``path``. ValueError for another ending."""
+    content = {f".{name.rpartition('.')[2]}": data for name, data in export(drawing)}
+    if path.suffix.lower() not in content:
+        raise ValueError(f"{path}: a figure is a .png or .svg file")
+    path.write_bytes(content[path.suffix.lower()])
+
+
 def export(drawing: Drawing) -> list[tuple[str, bytes]]:
     """The drawing as PNG and SVG files: (file name, content)."""
-    _matplotlib()
+    need("matplotlib")
     from matplotlib.figure import Figure
 
     files = []
@@ -213,14 +222,6 @@ def _ticks(one: Any, axis: Axis) -> None:
 
 def _style() -> Any:
     """Fixed ids inside an SVG, text as text, no formulas in names that hold a dollar sign."""
-    return _matplotlib().rc_context(
+    return need("matplotlib").rc_context(
         {"svg.hashsalt": "steep", "svg.fonttype": "none", "text.parse_math": False}
     )
-
-
-def _matplotlib() -> Any:
-    try:
-        import matplotlib
-    except ImportError:
-        raise ImportError("plots on paper need matplotlib: pip install 'steep[plots]'") from None
-    return matplotlib

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from steep.present import numbers
@@ -31,6 +31,8 @@ from steep.records import (
 
 MOST_AT = 2
 """Sizes that the answer names of those that nobody asked for; the table has the others."""
+MOST_CURVES = 3
+"""Curves whose forecasts stand in one sentence."""
 
 
 # ---------------------------------------------------------------- the answer
@@ -56,6 +58,17 @@ def answer(
     if parts:
         return "; ".join(parts)
     return slope_sentence(fit) if fit is not None else "Nothing was asked of this fit"
+
+
+def several_answers(curves: Mapping[str, tuple[Forecast, Fit]]) -> str:
+    """The first line of a page of several curves: the farthest forecast of each."""
+    if len(curves) > MOST_CURVES:
+        return f"{len(curves)} curves, each with its forecast below"
+    said = []
+    for name, (forecast, fit) in curves.items():
+        farthest = sorted(forecast.at, key=lambda a: a.factor)[-1:]
+        said.append(f"{name}: {answer(replace(forecast, at=tuple(farthest), targets=()), fit)}")
+    return "; ".join(said)
 
 
 def caveat(forecast: Forecast) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steep.present import numbers
@@ -15,6 +15,7 @@ from steep.records import (
     Analysis,
     Backtest,
     BestFit,
+    Comparison,
     Confrontation,
     Curve,
     Finding,
@@ -95,6 +96,56 @@ def _remarks(best: BestFit) -> str:
         shown = [words.get(flag, flag) for flag in best.flags if flag not in edges]
         return ", ".join(["held out", *shown])
     return ", ".join(words.get(flag, flag) for flag in best.flags)
+
+
+# ---------------------------------------------------------------- several curves
+
+
+def overview_table(fits: Mapping[str, Fit], forecasts: Mapping[str, Forecast]) -> Table:
+    """One row a curve: its sizes, its last error, its exponent and its farthest forecast."""
+    rows = []
+    for name, fit in fits.items():
+        how = numbers.fit_scale(fit)
+        last = fit.used[-1] if fit.used else None
+        farthest = max(forecasts[name].at, key=lambda a: a.samples, default=None)
+        there = numbers.UNKNOWN
+        if farthest is not None:
+            found = numbers.estimate(farthest.error, farthest.lower, farthest.upper, how)
+            there = f"{numbers.factor(farthest.factor)}: {found}"
+        row = [name, str(len(fit.points)), numbers.exact(last.samples) if last else numbers.UNKNOWN]
+        row += [numbers.measured(last.error, how) if last else numbers.UNKNOWN]
+        row += [numbers.interval(fit.beta_g) if fit.beta_g else fit.outcome, there]
+        rows.append(tuple(row))
+    first = next(iter(fits.values()))
+    label_ = numbers.fit_scale(first).label
+    columns = ("curve", "sizes", f"largest, {first.unit}", f"{label_} there", "beta_g", "forecast")
+    return Table(
+        "Curves", columns, tuple(rows), note=f"In brackets: {numbers.level(first.level)} intervals."
+    )
+
+
+def pair_table(found: Comparison) -> Table:
+    """One row a pair: slopes, their difference, the data multiplier and the crossing."""
+    rows = []
+    for pair in found.pairs:
+        slopes = [numbers.interval(s) for s in pair.slopes] or [numbers.UNKNOWN] * 2
+        crossing = pair.crossing
+        meets = numbers.UNKNOWN
+        if crossing is not None:
+            meets = crossing.outcome
+            if crossing.samples is not None and crossing.samples.value is not None:
+                meets = f"at {numbers.counts(crossing.samples)}"
+        times = numbers.UNKNOWN
+        if pair.multiplier is not None and pair.multiplier.value is not None:
+            times = numbers.times(pair.multiplier)
+        verdict = pair.verdict if pair.outcome == "ok" else pair.outcome
+        rows.append((pair.first, pair.second, verdict, *slopes, times, meets))
+    columns = ("curve", "against", "verdict", "its slope", "the other's slope", "data for the same "
+               "error", "crossing")  # fmt: skip
+    align = (LEFT, LEFT, LEFT, RIGHT, RIGHT, RIGHT, RIGHT)
+    level = numbers.level(found.level)
+    note = f"In brackets: {level} intervals. Slopes: of straight lines in log-log."
+    return Table("Each with each", columns, tuple(rows), align, note)
 
 
 # ---------------------------------------------------------------- forecasts

@@ -1,74 +1,80 @@
 "use strict";
+// Hovering and switching for figures that are complete without it. The places of the points come
+// as shares of the axes, so that they hold on every size of paper.
 (() => {
-  const { figures, dark } = JSON.parse(document.getElementById("figures").textContent);
-  const atNight = window.matchMedia("(prefers-color-scheme: dark)");
-  const touch = window.matchMedia("(pointer: coarse)").matches;
-  const config = { displayModeBar: false, doubleClick: "reset", responsive: true };
-  let printing = false;
+  const figures = JSON.parse(document.getElementById("figures").textContent);
+  const near = window.matchMedia("(pointer: coarse)").matches ? 34 : 22; // pixels
+  const tip = document.createElement("div");
+  tip.className = "tip";
+  tip.hidden = true;
+  document.body.append(tip);
+  let ring = null;
 
-  // The figures come in light colours; on dark paper each is swapped for its counterpart.
-  function inColour(figure) {
-    const text = JSON.stringify(figure);
-    if (!atNight.matches || printing) return JSON.parse(text);
-    return JSON.parse(text.replace(/#[0-9a-f]{6}/g, (hex) => dark[hex] || hex));
+  function hide() {
+    tip.hidden = true;
+    ring?.remove();
+    ring = null;
   }
 
-  function fitted(layout, width) {
-    if (printing) layout.height = 300; // as the style sheet says for paper
-    layout.dragmode = touch ? false : "zoom";
-    if (width < 520) {
-      layout.margin = { l: 50, r: 8, t: 10, b: 44 };
-      layout.font.size = 11;
-      for (const note of layout.annotations) note.font.size = 10;
-    }
-    return layout;
+  function visible(box, item) {
+    const panel = box.querySelector("select")?.value;
+    const off = [...box.querySelectorAll(".legend [aria-pressed=false]")].map((b) => b.dataset.entry);
+    return !off.includes(item.legend) && (panel === undefined || ["", panel].includes(item.panel));
   }
 
-  // The ticks given are for the whole figure; inside a zoom plotly makes its own.
-  function followZoom(plot, original) {
-    plot.on("plotly_relayout", () => {
-      const change = {};
-      for (const axis of ["xaxis", "yaxis"]) {
-        const whole = original.layout[axis].range;
-        const now = plot.layout[axis].range;
-        const same = now.every((end, i) => Math.abs(end - whole[i]) < 1e-6);
-        const mode = same ? "array" : "auto";
-        if (plot.layout[axis].tickmode !== mode) change[`${axis}.tickmode`] = mode;
-      }
-      if (Object.keys(change).length) Plotly.relayout(plot, change);
+  function redraw(box) {
+    hide();
+    box.querySelectorAll("g[data-legend]").forEach((group) => {
+      group.style.display = visible(box, group.dataset) ? "" : "none";
     });
   }
 
-  function visible(box, trace) {
-    const off = [...box.querySelectorAll(".legend [aria-pressed=false]")].map((b) => b.dataset.entry);
-    const panel = box.querySelector("select");
-    return !off.includes(trace.meta.legend)
-      && (!panel || trace.meta.panel === "" || trace.meta.panel === panel.value);
+  // The point nearest to the pointer; of several at one place the one drawn last, on top.
+  function nearest(box, svg, event) {
+    const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+    const [left, top, right, bottom] = svg.dataset.area.split(" ").map(Number);
+    const at = svg.getBoundingClientRect();
+    const x = (event.clientX - at.left) / scale, y = (event.clientY - at.top) / scale;
+    let best = null, least = near / scale;
+    for (const item of figures[box.dataset.figure].filter((i) => visible(box, i))) {
+      for (let i = 0; i < item.x.length; i++) {
+        const px = left + item.x[i] * (right - left), py = bottom - item.y[i] * (bottom - top);
+        const distance = Math.hypot(px - x, py - y);
+        if (distance <= least) [least, best] = [distance, { px, py, text: item.start + item.rest[i] }];
+      }
+    }
+    return best && { ...best, left: at.left + best.px * scale, top: at.top + best.py * scale };
   }
 
-  function draw(box) {
-    const plot = box.querySelector(".plot");
-    const original = figures[box.dataset.figure];
-    const figure = inColour(original);
-    for (const trace of figure.data) trace.visible = visible(box, trace);
-    const first = !plot.data;
-    Plotly.react(plot, figure.data, fitted(figure.layout, plot.clientWidth), config);
-    if (first) followZoom(plot, original);
+  function point(box, svg, event) {
+    const found = nearest(box, svg, event);
+    hide();
+    if (!found) return;
+    ring = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+    for (const [name, value] of Object.entries({ cx: found.px, cy: found.py, r: 8, class: "ring" })) {
+      ring.setAttribute(name, value);
+    }
+    svg.append(ring);
+    tip.textContent = found.text;
+    tip.hidden = false;
+    const width = document.documentElement.clientWidth;
+    const left = Math.min(found.left + 14, width - tip.offsetWidth - 6);
+    const above = found.top - tip.offsetHeight - 12;
+    tip.style.left = `${Math.max(left, 6) + window.scrollX}px`;
+    tip.style.top = `${(above > 0 ? above : found.top + 14) + window.scrollY}px`;
   }
 
-  const boxes = [...document.querySelectorAll("[data-figure]")];
-  const shown = (box) => !box.closest("details") || box.closest("details").open;
-  const drawAll = () => boxes.filter(shown).forEach(draw);
-  for (const box of boxes) {
+  for (const box of document.querySelectorAll("[data-figure]")) {
     box.querySelectorAll(".legend button").forEach((button) => button.addEventListener("click", () => {
       button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") === "false");
-      draw(box);
+      redraw(box);
     }));
-    box.querySelector("select")?.addEventListener("change", () => draw(box));
-    box.closest("details")?.addEventListener("toggle", () => shown(box) && draw(box));
+    box.querySelector("select")?.addEventListener("change", () => redraw(box));
+    box.querySelectorAll("svg.plot").forEach((svg) => {
+      svg.addEventListener("pointermove", (event) => point(box, svg, event));
+      svg.addEventListener("pointerdown", (event) => point(box, svg, event));
+      svg.addEventListener("pointerleave", hide);
+    });
   }
-  atNight.addEventListener("change", drawAll);
-  window.addEventListener("beforeprint", () => { printing = true; drawAll(); });
-  window.addEventListener("afterprint", () => { printing = false; drawAll(); });
-  drawAll();
+  document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
 })();

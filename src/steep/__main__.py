@@ -1,0 +1,5 @@
+"""``python -m steep``: the command line."""
+
+from steep.cli import main
+
+main()
