@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steep.options import CURVES, FITS, Columns, Level, reads
-<<<<<<< HEAD
-from steep.terminal import Json, answered, print_json, print_record, title
-=======
-from steep.terminal import Json, fail, print_json, print_record, show, title
->>>>>>> look
+from steep.terminal import Json, answered, fail, print_json, print_record, show, title
 
 if TYPE_CHECKING:
     from steep.records import Fit, Forecast
@@ -45,24 +41,16 @@ def fit(
     if draws and not as_json:
         fail("--draws belongs to --json: they are thousands of numbers")
     found = fits_of(Source(source, **columns), level)
-<<<<<<< HEAD
-    if as_json:
-        print_json([{"curve": c.name} | asdict(c.fit) for c in found])
-    else:
-=======
     if not as_json:
->>>>>>> look
         from steep.present.fits import summary
 
         for curve in found:
             title(curve.name, len(found))
             typer.echo(summary(curve.fit))
-<<<<<<< HEAD
-    answered(curve.fit.outcome == "ok" for curve in found)
-=======
     _draw({c.name: (c.fit, None) for c in found}, plot and not as_json, png)
     if as_json:
         print_json([{"curve": c.name} | _plain(c.fit, draws) for c in found])
+    answered(curve.fit.outcome == "ok" for curve in found)
 
 
 def _plain(fit: Fit, draws: bool) -> dict[str, Any]:
@@ -85,7 +73,6 @@ def _draw(curves: Mapping[str, tuple[Fit, Forecast | None]], plot: bool, png: Pa
         made = [forecast for _, forecast in curves.values() if forecast is not None]
         drawing = learning_curves(fits, max((f.reach or 1.0 for f in made), default=1.0))
     show(drawing, plot, png)
->>>>>>> look
 
 
 @reads(*FITS, "robust")
@@ -117,7 +104,6 @@ def forecast(
     found = forecasts_of(Source(source, **columns), places, target or [], level, single_run)
     if as_json:
         print_json([{"curve": c.name} | asdict(c.forecast) for c in found])
-<<<<<<< HEAD
     else:
         from steep.present.sentences import answer, caveat
         from steep.present.tables import forecast_text
@@ -129,25 +115,8 @@ def forecast(
             for line in (*lines, forecast_text(curve.forecast, curve.fit)):
                 if line:
                     typer.echo(line)
+    _draw({c.name: (c.fit, c.forecast) for c in found}, plot and not as_json, png)
     answered(curve.forecast.outcome == "ok" for curve in found)
-=======
-        _draw({c.name: (c.fit, c.forecast) for c in found}, False, png)
-        return
-    from steep.present.sentences import answer, caveat
-    from steep.present.tables import forecast_text
-
-    for curve in found:
-        title(curve.name, len(found))
-        typer.echo(answer(curve.forecast, curve.fit, curve.asked))
-        typer.echo(caveat(curve.forecast))
-        for note in curve.fit.notes:
-            typer.echo(note)
-        for note in curve.notes:
-            typer.echo(note)
-        if text := forecast_text(curve.forecast, curve.fit):
-            typer.echo(text)
-    _draw({c.name: (c.fit, c.forecast) for c in found}, plot, png)
->>>>>>> look
 
 
 @reads("x", "y", "by", "parameters", "unique", "higher_is_better", "validation_items")
@@ -219,16 +188,13 @@ def compare(
 
         for line in lines(found):
             typer.echo(line)
-<<<<<<< HEAD
-    answered(pair.outcome == "ok" for pair in found.pairs)
-=======
     _draw({name: (fit, None) for name, fit in fits.items()}, plot and not as_json, png)
     if html is not None:
         from steep.report import comparison_report
 
         html.write_text(comparison_report(found, fits), encoding="utf-8")
         typer.echo(f"Wrote {html}", err=as_json)
->>>>>>> look
+    answered(pair.outcome == "ok" for pair in found.pairs)
 
 
 @reads(*FITS)
