@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import tiny
+from conftest import MadeStudy
 from steep.analysis import (
+    WHOLE_SURFACE,
     Facts,
     analyse,
     confrontation,
@@ -266,3 +268,14 @@ def test_a_confrontation_of_a_shard_that_is_gone_stays_as_it_was() -> None:
     lost = Confrontation(5.0, at, 0.9, 4, "", VALUES, "")
     assert held_out_trials([lost], facts()) == []
     assert analyse(facts(), measurements(), nothing, [lost]).confrontations == (lost,)
+
+
+def test_the_whole_surface_tells_how_the_best_model_grows(made_study: MadeStudy) -> None:
+    """The made study's best size is 40 * m**0.75 parameters, on a ladder of five sizes."""
+    law = dict(size_laws(made_study.analysis.best_fits))[WHOLE_SURFACE]
+    assert law.outcome == "ok"
+    assert law.places == 29  # the thirtieth has a diverged seed of two
+    assert law.beta_p is not None
+    assert law.beta_p.lower is not None
+    assert law.beta_p.upper is not None
+    assert law.beta_p.lower < 0.75 < law.beta_p.upper

@@ -36,10 +36,16 @@ from steep.records import (
     Trial,
     settings,
 )
-from steep.select import Paired, candidates, select
+from steep.select import Paired, candidates, median_variance, select
 from steep.spec import Spec
+from steep.stats.response import NOISE
 from steep.stats.searched import with_size_curves
+from steep.stats.size_surface import Place, size_law_of_surface
 
+WHOLE_SURFACE = "whole surface"
+"""The size law from errors of all sizes, beside those from single optima."""
+CAPPED = 0.02
+"""By how much in log error a run that still improved when it met its cap may be too high."""
 FACTORS = (2.0, 4.0, 10.0)
 """Times the data at hand: where a study forecasts unless asked."""
 NEAR = 0.01
@@ -184,7 +190,24 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
         ("lowest score", law("best", "parameters")),
         ("fitted minimum", _law_of_minima(fitted, level)),
         ("smallest adequate, without embeddings", law("adequate", "parameters_without_embeddings")),
+        (WHOLE_SURFACE, size_law_of_surface(_places(fitted), level)),
     )
+
+
+def _places(fitted: Sequence[BestFit]) -> list[Place]:
+    """The lowest error of every size on every shard that was searched."""
+    places = []
+    for b in fitted:
+        spread = NOISE
+        if b.seed_se is not None:
+            spread = b.seed_se / b.best.score / median_variance(len(b.best.errors)) ** 0.5
+        for size in {c.size for c in b.candidates}:
+            c = min((c for c in b.candidates if c.size == size), key=lambda c: c.expected)
+            if c.expected > 0:
+                variance = spread**2 * median_variance(len(c.errors))
+                variance += CAPPED**2 if c.capped else 0.0
+                places.append(Place(b.samples, float(c.parameters), np.log(c.expected), variance))
+    return sorted(places, key=lambda p: (p.samples, p.parameters))
 
 
 def _law_of_minima(fitted: Sequence[BestFit], level: float) -> SizeLaw:

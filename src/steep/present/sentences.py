@@ -333,6 +333,8 @@ def size_sentence(name: str, law: SizeLaw) -> str:
     if law.outcome != "ok":
         return sentence(f"beta_p ({name}) is not measured: {law.reason}")
     points = f"{law.two_sided} optima inside the ladder, {law.censored} at its edge"
+    if law.places:
+        points = f"the errors of {law.places} places (model size, training-set size)"
     return f"beta_p ({name}) = {numbers.interval(law.beta_p)}, from {points}."
 
 

@@ -205,6 +205,8 @@ class SizeLaw:
     """Standard deviation of log parameters about the law."""
     two_sided: int = 0
     censored: int = 0
+    places: int = 0
+    """Sizes on shards whose errors a law from the whole surface rests on; 0: single optima."""
     df: float = 0.0
     center: tuple[float, float] | None = None
     """(log samples, log parameters) at the middle of the two-sided points."""
