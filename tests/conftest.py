@@ -75,7 +75,7 @@ def make_study(name: str = "clothes-14", unit: str = "images") -> MadeStudy:
     shards = [Shard(0, m, float(m), unit) for m in SHARDS]
     held = Shard(0, HELD_OUT, float(HELD_OUT), unit, held_out=True)
     found = [measurement(m, s, seed, rng) for m in SHARDS for s in SIZES for seed in (0, 1)]
-    late = [measurement(HELD_OUT, 32, seed, rng) for seed in (0, 1)]
+    late = [measurement(HELD_OUT, 16, seed, rng) for seed in (0, 1)]
     best_fits = select([*found, *late], [*shards, held], seeds=2)
     fitted = [b for b in best_fits if not b.held_out]
     law = fit_size_law(
@@ -104,7 +104,7 @@ def make_study(name: str = "clothes-14", unit: str = "images") -> MadeStudy:
         samples=float(HELD_OUT),
         forecast=at,
         level=0.9,
-        size=32,
+        size=16,
         size_reason="the size on the dial nearest to the size law",
         hyperparameters=settings({"learning_rate": 0.1}),
         registered="2026-01-05T10:00:00+00:00",

@@ -451,6 +451,7 @@ def test_every_command_gives_the_same_numbers_and_they_are_the_trials(
             "Fitted to 125 to 8,000 items, the held-out 8,000 included, now that it is measured."
         )
         assert basis in fit.notes
+        assert basis in forecast.forecast.notes
         assert basis in findings.notes
         assert basis in cost_lines(cost)
         assert basis in sentences.study_lines(analysis)

@@ -50,7 +50,7 @@ def read(page: str) -> Texts:
 def test_the_answer_comes_first_then_its_caveat(page):
     first, caveat = page.index('class="first"'), page.index('class="caveat"')
     assert first < caveat < page.index("<h2>")
-    assert "10x: 6." in page[first:caveat]
+    assert "10x: 5." in page[first:caveat]
 
 
 def test_sections_come_in_order(page):

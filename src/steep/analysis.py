@@ -96,7 +96,7 @@ def analyse(
     curves = _curves(facts, best_fits, measurements, laws, at, times, targets, level)
     confronted = tuple(_confront(c, measurements, facts.spec.search.seeds) for c in registered)
     notes = _held_out_notes(facts, curves, confronted)
-    curves = tuple(replace(c, fit=replace(c.fit, notes=(*c.fit.notes, *notes))) for c in curves)
+    curves = tuple(_noted(c, notes) for c in curves)
     return Analysis(
         facts.spec.study,
         facts.spec.domain.name,
@@ -445,6 +445,15 @@ def _confront(
         test_error=float(np.median(tests)) if tests else None,
         inside=inside,
         remark="capped: an upper bound" if found.capped else "",
+    )
+
+
+def _noted(curve: Curve, notes: Sequence[str]) -> Curve:
+    fit, told = curve.fit, curve.forecast
+    return replace(
+        curve,
+        fit=replace(fit, notes=(*fit.notes, *notes)),
+        forecast=replace(told, notes=(*told.notes, *notes)),
     )
 
 

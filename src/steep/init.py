@@ -179,7 +179,7 @@ family:
 
 shards:                      # nested training sets, each twice the one before
   smallest: {smallest:.6g}{top}
-  held_out: 1                # the largest is forecast first, trained afterwards
+  held_out: 1                # the largest is forecast first, then trained and fitted, too
 
 search:
   planner: frugal            # the trials that the answer needs; grid: every one

@@ -48,7 +48,8 @@ class Shards(Strict):
     """None: all the training data."""
     factor: Annotated[float, Field(gt=1, le=10)] = 2.0
     held_out: Annotated[int, Field(ge=0)] = 0
-    """How many of the largest shards are forecast first and measured afterwards."""
+    """How many of the largest shards are forecast first, then measured with one model each and made
+    part of the fit."""
     permutations: Count = 1
 
 

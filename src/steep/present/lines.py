@@ -20,7 +20,7 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
     lines = [f"{study}: {len(fitted)} shards to fit, of {sizes} {unit}"]
     if held:
         sizes = ", ".join(exact(s.samples) for s in held)
-        lines.append(f"held out, forecast first and trained afterwards: {sizes} {unit}")
+        lines.append(f"held out, forecast first, then trained and fitted, too: {sizes} {unit}")
     fewest = len(plan.trials) + plan.held_out_trials
     most = plan.most_trials + plan.held_out_trials
     about = "about " if plan.adaptive else ""
