@@ -162,6 +162,6 @@ def test_an_accuracy_is_shown_as_one() -> None:
     assert how.title == "1 - accuracy (%)"
     assert numbers.measured(0.7, numbers.scale("1 - bleu / 100")) == "30.0"
     assert numbers.measured(0.7, numbers.scale("1 - bleu")) == "0.300"
-    assert numbers.estimate(0.1, 0.05, 0.2, numbers.scale("1 - r2")) == "0.90 [0.80, 0.95]"
+    assert numbers.estimate(0.1, 0.05, 0.2, numbers.scale("1 - r2")) == "0.900 [0.800, 0.950]"
     assert numbers.measured(0.039, numbers.scale("1 - f1 / 100")) == "96.1 %"
     assert numbers.scale("1 - some_score").label == "some score"

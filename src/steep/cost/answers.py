@@ -11,7 +11,7 @@ from steep.asked import Goal, goal_of
 from steep.config import QuestionError
 from steep.cost.first_order import scaling_by_hand
 from steep.cost.machines import machine
-from steep.cost.of_study import machine_of, usual_targets
+from steep.cost.of_study import ONLY_FLOPS, machine_of, usual_targets
 from steep.cost.projection import FACTORS, cost
 from steep.cost.scaling import DENSE_FLOPS, dense_guesses, dense_steps, scaling
 from steep.metrics import as_error
@@ -106,6 +106,8 @@ def _answer(
         raise QuestionError("nothing is asked: give a --target, or the data at hand with --have")
     if where.devices > 1 and where.batch is None and not (scaling.steps and scaling.steps[0].size):
         raise QuestionError("several devices share a batch: give its --batch, in units of data")
+    if site is not None and scaling.times is not None and not scaling.guesses:
+        scaling = replace(scaling, assumptions=(*scaling.assumptions, ONLY_FLOPS))
     budget = where.flops
     if where.within is not None and site is not None:
         budget = where.within * where.devices * site.flops * site.flops_share
