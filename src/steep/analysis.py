@@ -253,7 +253,7 @@ def _curves(
             unit=facts.unit,
             metric=metric,
         )
-        goals = errors_asked(targets, metric)
+        goals = errors_asked(targets, metric, max((p.error for p in law.points), default=0.0))
         made = _forecast(law, places, goals, laws, compute, smallest_adequate(fitted))
         return Curve(metric, part, law, made)
 
