@@ -256,7 +256,7 @@ def _of_study(
     if not analysis.curves:
         return []
     unfinished = sentences.unfinished_sentence(analysis)
-    notes = (unfinished,) if unfinished else ()
+    notes: tuple[str, ...] = (unfinished,) if unfinished else ()
     notes += _about_sizes(dict(analysis.size_laws)["smallest adequate"])
     c = asked_about(analysis, goals)
     if c.metric != analysis.metric:
