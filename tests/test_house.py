@@ -346,7 +346,7 @@ def test_no_code_parses_an_id() -> None:
 
 
 LONGEST = 600
-"""'About 400 lines'."""
+"""A smell detector, not a goal."""
 
 
 def test_no_file_is_long() -> None:

@@ -276,8 +276,9 @@ def _curves(
             unit=facts.unit,
             metric=metric,
         )
-        goals = errors_asked(targets, metric)
-        return Curve(metric, part, law, _forecast(law, places, goals, laws, compute))
+        goals = errors_asked(targets, metric, max((p.error for p in law.points), default=0.0))
+        made = _forecast(law, places, goals, laws, compute, smallest_adequate(fitted))
+        return Curve(metric, part, law, made)
 
     points = _single_draws_widened(points_of(best_fits))
     found = [curve(facts.metric, "validation", points, targets)]
@@ -329,19 +330,29 @@ def _forecast(
     goals: Sequence[float],
     laws: Sequence[tuple[str, SizeLaw]],
     compute: tuple[float, float] | None,
+    smallest: float,
 ) -> Forecast:
     size_law = dict(laws)["smallest adequate"]
     if compute is None:  # a trainer that counts no FLOPs
-        return without_compute(forecast(law, at=places, target=goals, size_law=size_law))
+        made = forecast(law, at=places, target=goals, size_law=size_law, smallest=smallest)
+        return without_compute(made)
     per_parameter, epochs = compute
     return forecast(
         law,
         at=places,
         target=goals,
         size_law=size_law,
+        smallest=smallest,
         epochs=epochs,
         flops_per_parameter_sample=per_parameter,
     )
+
+
+def smallest_adequate(fitted: Sequence[BestFit]) -> float:
+    """Parameters of the smallest adequate model on the largest shard; 0 where nobody knows."""
+    if not fitted:
+        return 0.0
+    return float(max(fitted, key=lambda b: b.samples).adequate.parameters)
 
 
 def compute_of(

@@ -172,7 +172,14 @@ def forecasts_of(
         sought = [error_asked(goal, fit) for goal in goals]
         law = size_law_of(fit.used, level)
         try:
-            made = forecast(fit, at=wanted, target=sought, size_law=law, single_run=single_run)
+            made = forecast(
+                fit,
+                at=wanted,
+                target=sought,
+                size_law=law,
+                smallest=(fit.used[-1].parameters or 0.0) if fit.used else 0.0,
+                single_run=single_run,
+            )
         except ValueError as error:
             raise QuestionError(f"--single-run: {error}") from None
         notes = _about_sizes(law)
@@ -249,12 +256,14 @@ def _of_study(
     if not analysis.curves:
         return []
     unfinished = sentences.unfinished_sentence(analysis)
-    notes = (unfinished,) if unfinished else ()
+    notes: tuple[str, ...] = (unfinished,) if unfinished else ()
     notes += _about_sizes(dict(analysis.size_laws)["smallest adequate"])
     c = asked_about(analysis, goals)
     if c.metric != analysis.metric:
         notes = (sentences.switch_sentence(analysis.metric, c.metric), *notes)
-    made = replace(c.forecast, notes=(*c.forecast.notes, *notes))
+    # what a target takes to train is asked of 'cost', which has counted steps of larger models
+    targets = tuple(replace(t, flops=None) for t in c.forecast.targets)
+    made = replace(c.forecast, targets=targets, notes=(*c.forecast.notes, *notes))
     wanted = [p for place in asked if (p := place.samples(c.fit.at_hand)) is not None]
     return [ForecastCurve(f"{c.metric} ({c.part})", c.fit, made, notes, tuple(wanted))]
 

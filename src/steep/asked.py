@@ -131,13 +131,14 @@ def _curve_of(analysis: Analysis, goal: Goal) -> Curve:
     return first
 
 
-def errors_asked(goals: Sequence[Goal | float], metric: str) -> list[float]:
-    """Those of ``goals`` that a curve of ``metric`` can have, as errors; numbers are errors."""
+def errors_asked(goals: Sequence[Goal | float], metric: str, largest: float = 0.0) -> list[float]:
+    """Those of ``goals`` that a curve of ``metric`` with errors up to ``largest`` can have, as
+    errors; numbers are errors."""
     found = []
     for goal in goals:
         if isinstance(goal, Goal):
             with suppress(QuestionError):
-                found.append(goal.of(metric))
+                found.append(goal.of(metric, largest))
         else:
             found.append(goal)
     return found

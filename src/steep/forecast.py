@@ -22,7 +22,7 @@ from steep.records import (
     SizeLaw,
 )
 from steep.stats.draws import joined, quantile_interval
-from steep.stats.inverse import meeting, reached
+from steep.stats.inverse import best_fit_sizes, meeting, reached
 from steep.stats.mixture import quantiles
 from steep.stats.predictive import crossings, expected, noise_of
 
@@ -42,6 +42,7 @@ def forecast(
     level: float | None = None,
     *,
     size_law: SizeLaw | None = None,
+    smallest: float = 0.0,
     epochs: float = 1.0,
     flops_per_parameter_sample: float = FLOPS_PER_PARAMETER_SAMPLE,
     single_run: bool = False,
@@ -50,10 +51,10 @@ def forecast(
 
     ``at`` in samples, ``target`` in the metric of the fit. An error's interval is that of a new
     measurement like the points: where they are means of runs, of such a mean, or of one run alone
-    with ``single_run``. With a ``size_law`` each answer has the best-fit model size and the
-    training compute there. A fit without draws ('too few points') gives an empty forecast whose
-    caveat is the reason; one that is 'not a power law' answers no target, and its errors extend the
-    last points.
+    with ``single_run``. With a ``size_law`` each answer has the best-fit model size, beyond the
+    data at hand none below the ``smallest`` adequate one there, and the training compute. A fit
+    without draws ('too few points') gives an empty forecast whose caveat is the reason; one that is
+    'not a power law' answers no target, and its errors extend the last points.
 
     Raises ValueError for sizes and targets that are not positive, and for ``single_run`` where
     nobody knows how runs differ.
@@ -62,15 +63,15 @@ def forecast(
     at = _positive(at).tolist()
     if not fit.draws or fit.reference is None or fit.at_hand is None:
         return Forecast(fit.outcome, level, caveat=fit.supports, unit=fit.unit, metric=fit.metric)
-    cost = (epochs, flops_per_parameter_sample)
+    cost, law = (epochs, flops_per_parameter_sample), (size_law, smallest)
     errors = _errors(fit, np.array(at), level, single_run).tolist() if at else []
     answers = []
     for m, (lower, middle, upper) in zip(at, errors, strict=True):
-        size = _sizes(size_law, np.log([m]), level)
+        size = _sizes(fit, *law, np.log([m]), level)
         answers.append(
             At(m, m / fit.at_hand, middle, lower, upper, size, _flops(size, m, m, m, *cost))
         )
-    targets = tuple(samples_for(fit, t, level, size_law, *cost) for t in target)
+    targets = tuple(samples_for(fit, t, level, *law, *cost) for t in target)
     farthest = [*at, *(t.samples for t in targets if t.samples is not None)]
     reach = max(farthest) / fit.reference if farthest else None
     return Forecast(
@@ -115,6 +116,7 @@ def samples_for(
     error: float,
     level: float | None = None,
     size_law: SizeLaw | None = None,
+    smallest: float = 0.0,
     epochs: float = 1.0,
     flops_per_parameter_sample: float = FLOPS_PER_PARAMETER_SAMPLE,
 ) -> SamplesFor:
@@ -140,7 +142,7 @@ def samples_for(
     )
     if m is None:
         return answer
-    size = _sizes(size_law, log_m[reached(log_m, fit.at_hand)], level)
+    size = _sizes(fit, size_law, smallest, log_m, level)
     flops = _flops(size, m, lower, upper, epochs, flops_per_parameter_sample)
     return replace(answer, parameters=size, flops=flops)
 
@@ -206,14 +208,23 @@ def _beside_the_mean(fit: Fit) -> Array | float:
 # ---------------------------------------------------------------- size and compute
 
 
-def _sizes(size_law: SizeLaw | None, log_m: Array, level: float) -> Interval | None:
-    """Best-fit model size at ``log_m`` (any number of draws of it), over the size law's draws."""
-    if size_law is None or size_law.outcome != "ok" or size_law.center is None or not len(log_m):
+def _sizes(
+    fit: Fit, size_law: SizeLaw | None, smallest: float, log_m: Array, level: float
+) -> Interval | None:
+    """Best-fit model size at ``log_m``, one place or one a draw of the curve (inf: never reached),
+    over the size law's draws; as ``steep.cost`` has it."""
+    if size_law is None or size_law.outcome != "ok" or size_law.center is None:
         return None
-    draws = np.array(size_law.draws)
-    x = np.resize(log_m, len(draws)) if len(log_m) > 1 else np.full(len(draws), log_m[0])
-    log_size = draws[:, 0] + draws[:, 1] * (x - size_law.center[0])
-    return quantile_interval(np.exp(log_size), level)
+    assert fit.at_hand is not None
+    if len(log_m) == 1:
+        log_m = np.repeat(log_m, len(size_law.draws))
+    here = float(np.log(fit.at_hand))
+    log_p = best_fit_sizes(log_m, size_law.draws, size_law.center[0], smallest, here)
+    log_p = np.where(reached(log_m, fit.at_hand), log_p, np.inf)
+    ends = [0.5 - level / 2, 0.5, 0.5 + level / 2]
+    found = np.exp(np.quantile(log_p, ends, method="inverted_cdf"))
+    lower, middle, upper = (float(v) if np.isfinite(v) else None for v in found)
+    return Interval(middle, lower, upper, level)
 
 
 def _flops(
@@ -224,11 +235,11 @@ def _flops(
     epochs: float,
     per_parameter_sample: float,
 ) -> Interval | None:
-    if size is None or size.value is None or size.lower is None or size.upper is None:
+    if size is None or size.value is None:
         return None
     unit = epochs * per_parameter_sample
-    low = None if lower is None else unit * lower * size.lower
-    high = None if upper is None else unit * upper * size.upper
+    low = None if lower is None or size.lower is None else unit * lower * size.lower
+    high = None if upper is None or size.upper is None else unit * upper * size.upper
     return Interval(unit * m * size.value, low, high, size.level)
 
 

@@ -25,7 +25,10 @@ _HOW: dict[str, Any] = {
     ],
     "higher_is_better": Annotated[
         bool,
-        typer.Option("--higher-is-better", help="The column is an accuracy: 1 - it is fitted."),
+        typer.Option(
+            "--higher-is-better",
+            help="The column is an accuracy or score: answers and targets are, too.",
+        ),
     ],
     "all_rows": Annotated[
         bool,
@@ -43,7 +46,7 @@ _HOW: dict[str, Any] = {
         str | None,
         typer.Option(
             "--best-guess",
-            help="Error of a constant guess, 0.9 or 90%: sizes no better are set aside.",
+            help="What a constant guess has, 0.9 or 90%: sizes no better are set aside.",
         ),
     ],
     "robust": Annotated[

@@ -197,12 +197,12 @@ def _about(analysis: Analysis) -> str:
 def _answer(analysis: Analysis) -> str:
     if not analysis.curves:
         return "No forecast: no shard has a finished model yet"
-    return sentences.answer(analysis.curves[0].forecast, analysis)
+    return sentences.answer(analysis.headline.forecast, analysis)
 
 
 def _caveat(analysis: Analysis) -> str:
     told = [sentences.unfinished_sentence(analysis)]
-    told += [sentences.caveat(curve.forecast) for curve in analysis.curves[:1]]
+    told += [sentences.caveat(analysis.headline.forecast)] if analysis.curves else []
     return " ".join(filter(None, told))
 
 
@@ -210,7 +210,7 @@ def _facts(analysis: Analysis, measurements: Sequence[Measurement]) -> list[dict
     """The few numbers that a reader looks for first."""
     facts = []
     if analysis.curves:
-        fit = analysis.curves[0].fit
+        fit = analysis.headline.fit
         slope = sentences.slope_sentence(fit)
         value = numbers.interval(fit.beta_g) if fit.beta_g else "not measured"
         facts.append(_fact("Exponent beta_g", value, slope.partition(": ")[2]))
@@ -275,17 +275,21 @@ def _sections(
 
 
 def _learning(analysis: Analysis) -> Section:
-    first, *others = analysis.curves
+    first, chosen = analysis.headline, analysis.curves[0]
+    others = [curve for curve in analysis.curves if curve not in (first, chosen)]
     main = learning_curve(
-        first.fit,
-        first.forecast,
+        chosen.fit,
+        chosen.forecast,
         best_fits=analysis.best_fits,
         confrontations=analysis.confrontations,
-        part=first.part if _is_study(analysis) else "",
+        part=chosen.part if _is_study(analysis) else "",
         points=COMPOSITE if _is_study(analysis) else MEASURED,
     )
     rest = [_other_curve(curve) for curve in others]
     lines = sentences.fit_lines(first.fit)
+    if first is not chosen:  # the figure of what was said first goes before that of what selects
+        lines.insert(0, sentences.switch_sentence(chosen.metric, first.metric))
+        main, rest = _other_curve(first), [main, *rest]
     told = any(finding.kind == "draw of the data" for finding in analysis.findings)
     if _is_study(analysis) and not told:
         lines.append(sentences.unmeasured_sentence(analysis))
@@ -309,15 +313,15 @@ def _cost(analysis: Analysis) -> Section | None:
     found = analysis.cost
     if found is None:
         return None
-    how = _scale(analysis)
+    how = costs.cost_scale(found.answer)
     drawings = cost_drawings(found.curves, how, found.answer.unit)
     here, unit = found.answer, found.answer.unit
     lead = [costs.projection_sentence(p, here, how) for p in here.projections]
     if here.limit is not None:
         lead.append(costs.limit_sentence(here.limit, unit))
     lead += [f"Assumed: {text}" for text in here.assumptions]
-    own = here.machine.name == costs.OWN
-    place = "this study's machine" if own else here.machine.title
+    own = here.machine is None or here.machine.name == costs.OWN
+    place = "this study's machine" if own else costs.site(here)
     made = [costs.projection_table(here, how, f"On {place}")]
     made += [costs.elsewhere_table(found, how)] if found.elsewhere else []
     made.append(costs.purchase_table(here.purchases, unit, how, "What compute buys"))
@@ -361,13 +365,13 @@ def _all_tables(analysis: Analysis, how: Scale) -> Section | None:
 def _tables(analysis: Analysis, how: Scale) -> list[Table]:
     found = []
     if analysis.curves:
-        first = analysis.curves[0]
+        first = analysis.headline
         found.append(tables.forecast_table(first.forecast, first.fit))
     if analysis.confrontations:
         found.append(tables.confrontation_table(analysis.confrontations, how, analysis.unit))
     found.append(tables.best_fit_table(analysis.best_fits, analysis.metric, analysis.measures))
     if analysis.curves:
-        found.append(tables.law_table(analysis.curves[0].fit))
+        found.append(tables.law_table(analysis.headline.fit))
     if analysis.curves and _is_study(analysis):
         found.append(tables.slope_table(analysis))
         if len(analysis.curves) > 1 and analysis.curves[0].forecast.at:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -89,7 +90,11 @@ def test_the_paper() -> None:
         ("cost --alpha 3", "--beta-g, --sigma, --beta-p"),
         (f"cost {LAW} --machine abacus", "there are: cpu"),
         (f"cost {LAW} --target 0", "--target"),
-        (f"cost {LAW} --devices 8", "--batch"),
+        (f"cost {LAW} --devices 8", "--machine"),
+        (f"cost {LAW} --devices 8 --machine h100", "--batch"),
+        (f"cost {LAW} --price 3", "--price: of which --machine"),
+        (f"cost {LAW} --epochs 0 --machine h100", "--epochs: a positive number"),
+        (f"cost {LAW} --target 105%", "at the most 100 %"),
         (f"cost {LAW} --loss 0.1", "--faster"),
         (f"cost {LAW} --machine cpu --devices 2 --batch 10", "alone"),
         (f"cost {LAW} --within soon", "no duration"),
@@ -97,7 +102,7 @@ def test_the_paper() -> None:
         ("cost --alpha 3 --beta-g -0.2 --sigma 1 --beta-p 0.5", "--target"),
         ("cost --alpha 3 --beta-g 0.2 --sigma 1 --beta-p 0.5 --target 1", "beta_g < 0"),
         ("cost no/such/place.csv", "no/such/place.csv"),
-        ("cost {table}", "--parameters"),
+        ("cost {table} --machine h100", "--parameters"),
     ],
 )
 def test_bad_questions(command: str, sentence: str, tmp_path: Path) -> None:
@@ -114,9 +119,42 @@ def test_a_table_with_model_sizes(tmp_path: Path) -> None:
         for k in range(8)
     )
     table.write_text("samples,error,parameters\n" + rows)
-    told = said(f"cost {table} --target 10% --parameters parameters --machine cpu")
-    assert told.startswith("To reach 10 % you need ")
-    assert "6 FLOPs per" in told
+    told = said(f"cost {table} --target 10% --parameters parameters --machine cpu").splitlines()
+    assert told[0].startswith("Guessed, not measured: a dense model of 6 FLOPs per parameter")
+    assert "one pass over the data" in told[0]
+    assert told[1].startswith("To reach 10 % you need ")
+    assert told[1].endswith("on this computer.")
+    assert "a step" not in "".join(told)  # nobody said how many samples a step has
+    known = "--flops-per-parameter 4 --epochs 20 --machine h100"
+    told = said(f"cost {table} --target 10% --parameters parameters {known}").splitlines()
+    assert "pass over" not in told[0]
+    assert "FLOPs per" not in told[0]
+
+
+def test_a_table_tells_data_and_model_and_what_would_add_the_rest(tmp_path: Path) -> None:
+    """Nobody measured a step: no machine is thought of, and no FLOPs."""
+    table = tmp_path / "table.csv"
+    rows = "".join(
+        f"{2**k * 100},{3 * (2**k * 100) ** -0.3 * (1 + 0.01 * (-1) ** k)},{20 * 2**k}\n"
+        for k in range(8)
+    )
+    table.write_text("samples,error,parameters\n" + rows)
+    told = said(f"cost {table} --target 10%")
+    assert "H100" not in told
+    assert "FLOPs [" not in told
+    assert "Compute and time are not told: nobody measured them. --flops-per-parameter" in told
+    asked = ["--target", "10%", "--json"]
+    (answer,) = json.loads(said(f"cost {table} {' '.join(asked)}"))
+    (forecast,) = json.loads(said(f"forecast {table} {' '.join(asked)}"))
+    (projection,), (target,) = answer["projections"], forecast["targets"]
+    for name in ("value", "lower", "upper"):  # one question, one answer
+        own = target["samples" if name == "value" else name]
+        assert projection["samples"][name] == own
+        assert projection["parameters"][name] == target["parameters"][name]
+    (tmp_path / "plain.csv").write_text("samples,error\n" + re.sub(r",\d+\n", "\n", rows))
+    told = said(f"cost {tmp_path / 'plain.csv'} --target 10%")
+    assert told.startswith("To reach 10 % you need 8")
+    assert "Model size, compute and time are not told" in told
 
 
 def test_it_needs_no_torch_and_little_time() -> None:

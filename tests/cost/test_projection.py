@@ -297,16 +297,22 @@ def test_a_fit_and_an_unmeasured_size_law() -> None:
     made = scaling(fit, unknown, parameters=1e4)
     assert made.samples == m[-1]
     assert any("plateaus" in text and "between 0.5 and 1" in text for text in made.assumptions)
-    assert any("6 FLOPs per parameter" in text for text in made.assumptions)
+    assert any("6 FLOPs per parameter" in text for text in made.guesses)
+    assert "one pass over the data" in made.guesses
     target = 5 * (10 * m[-1]) ** -0.3
     found = cost(made, [target], machine=PLAIN).projections[0]
     assert found.parameters is not None
     assert found.samples is not None
     assert found.samples.lower < 10 * m[-1] < found.samples.upper
     assert 1e4 * 10**0.5 * 0.8 < found.parameters.lower < found.parameters.upper
+    sizeless = scaling(fit, unknown)
+    alone = cost(sizeless, [target]).projections[0]
+    assert (alone.samples, alone.parameters) == (found.samples, None)
     with pytest.raises(ValueError, match="size of the best model"):
-        scaling(fit, unknown)
-    with pytest.raises(ValueError, match="Too few"):
+        cost(sizeless, [target], machine=PLAIN)
+    fixed = scaling(fit, unknown, parameters=1e4, fixed=True)
+    assert cost(fixed, [target]).projections[0].parameters.value == pytest.approx(1e4)
+    with pytest.raises(ValueError, match="too few"):
         scaling(steep.fit(samples=[1, 2], error=[0.5, 0.4]), parameters=1.0)
 
 

@@ -61,6 +61,12 @@ def test_span_and_counted_intervals():
     assert numbers.span(0.072, 0.094, RATE) == "[7.2, 9.4] %"
     assert numbers.counts(Interval(120_000, 80_000, None)) == "120k [80k, no limit]"
     assert numbers.counts(Interval(1300, None, 1900), 1000) == "1.3k [below 1k, 1.9k]"
+    # one unit within an interval, whatever it spans
+    assert numbers.operations(Interval(6.5e30, 3.5e30, 7.3e31)) == "6.5e30 FLOPs [3.5e30, 7.3e31]"
+    assert numbers.operations(Interval(6.5e21, 3e12, None)) == "6.5e21 FLOPs [3.0e12, no limit]"
+    assert numbers.flops(6.5e30) == "6.5e30 FLOPs"
+    assert numbers.memories(Interval(1.2e9, 8e8, 3.1e9)) == "1.2 GB [0.8, 3.1]"
+    assert numbers.energies(Interval(3.6e6, 1.8e6, None)) == "1 kWh [0.5, no limit]"
     assert numbers.operations(Interval(2.3e7, 5.7e5, 9.7e8)) == "23M FLOPs [570k, 970M]"
     assert numbers.operations(Interval(1.2e15, 8e14, 3.14e15)) == "1.2 PFLOPs [0.8, 3.1]"
 
@@ -141,3 +147,21 @@ def test_ticks_lie_within_and_are_few(low, ratio):
     assert len(ticks) <= 8
     assert ticks == sorted(ticks)
     assert all(low * 0.999 <= t <= low * ratio * 1.001 for t in ticks)
+
+
+def test_an_accuracy_is_shown_as_one() -> None:
+    how = numbers.scale("1 - accuracy")
+    assert numbers.measured(0.039, how) == "96.1 %"
+    assert numbers.measured(0.0048, how) == "99.52 %"  # the digits of its error
+    assert numbers.estimate(0.039, 0.03, 0.05, how) == "96.1 % [95.0, 97.0]"
+    assert numbers.span(0.03, 0.05, how) == "[95.0, 97.0] %"
+    assert numbers.target(0.05, how) == "accuracy 95 %"
+    assert numbers.target(0.0005, how) == "accuracy 99.95 %"
+    assert numbers.standing(0.05, how) == "accuracy 95.0 %"
+    assert numbers.measured(0.01, how.spread, 2) == "1.0 %"
+    assert how.title == "1 - accuracy (%)"
+    assert numbers.measured(0.7, numbers.scale("1 - bleu / 100")) == "30.0"
+    assert numbers.measured(0.7, numbers.scale("1 - bleu")) == "0.300"
+    assert numbers.estimate(0.1, 0.05, 0.2, numbers.scale("1 - r2")) == "0.900 [0.800, 0.950]"
+    assert numbers.measured(0.039, numbers.scale("1 - f1 / 100")) == "96.1 %"
+    assert numbers.scale("1 - some_score").label == "some score"

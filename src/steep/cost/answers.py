@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from steep.answers import Source, error_asked, fits_of
 from steep.asked import Goal, goal_of
 from steep.config import QuestionError
+from steep.cost.first_order import scaling_by_hand
 from steep.cost.machines import machine
-from steep.cost.of_study import machine_of, usual_targets
+from steep.cost.of_study import ONLY_FLOPS, machine_of, usual_targets
 from steep.cost.projection import FACTORS, cost
+from steep.cost.scaling import DENSE_FLOPS, dense_guesses, dense_steps, scaling
+from steep.metrics import as_error
 from steep.records import CostAnswer, Machine, Scaling
-
-DEFAULT_MACHINE = "h100"
-"""Where a law is given by hand; a study's default is the machine that it ran on."""
+from steep.stats.size_law import size_law_of
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,11 @@ class Law:
     floor: float = 0.0
     sigma: float | None = None
     beta_p: float | None = None
-    flops_per_parameter: float = 6.0
+    flops_per_parameter: float | None = None
+    """And unit of data, to train; None: 6 is guessed where compute is asked for."""
     data: float | None = None
-    epochs: float = 1.0
+    epochs: float | None = None
+    """None: one pass is guessed where compute is asked for."""
     unit: str = "samples"
     metric: str = "error"
 
@@ -40,7 +43,8 @@ class Law:
 
 @dataclass(frozen=True)
 class Where:
-    """Machines and what is asked of them. None: the default."""
+    """Machines and what is asked of them. None: the machine that a study ran on; of a table or a
+    law by hand none, and no time is told."""
 
     machine: str | None = None
     devices: int = 1
@@ -52,7 +56,13 @@ class Where:
     """Seconds that a run may take: the compute at hand."""
     flops: float | None = None
     """FLOPs that a run may take."""
-    factors: Sequence[float] = field(default=FACTORS)
+    factors: Sequence[float] = ()
+    """Multiples of today's compute whose worth is asked; (): the usual ones."""
+
+    @property
+    def asks_for_compute(self) -> bool:
+        asked = self.machine, self.within, self.flops, self.price
+        return any(v is not None for v in asked) or bool(self.factors) or self.devices > 1
 
 
 def cost_of(
@@ -69,27 +79,37 @@ def cost_of(
         )
     goals = [goal_of(text) for text in targets]
     if source is not None:
-        found = _of_source(source, law, goals, level)
+        found = _of_source(source, goals, level)
     else:
         found = [(_by_hand(law), None)]
-    return [_answer(scaling, own, goals, where) for scaling, own in found]
+    return [_answer(_with_compute(s, law, where), own, goals, where) for s, own in found]
 
 
 def _answer(
     scaling: Scaling, own: Machine | None, asked: Sequence[Goal], where: Where
 ) -> CostAnswer:
-    site = own if own is not None and where.machine is None else None
-    if site is None:
-        site = machine(where.machine or DEFAULT_MACHINE, where.precision, where.achieve)
+    site = own if where.machine is None else None
+    if where.machine is not None:
+        site = machine(where.machine, where.precision, where.achieve)
     elif where.precision or where.achieve:
         raise QuestionError("--precision and --achieve belong to a --machine of the catalogue")
+    if site is None:
+        asked_of = {
+            "--devices": where.devices > 1,
+            "--price": where.price,
+            "--within": where.within,
+        }
+        if needing := [option for option, value in asked_of.items() if value]:
+            raise QuestionError(f"{' and '.join(needing)}: of which --machine?")
     goals = [goal.of(scaling.metric) for goal in asked] or usual_targets(scaling)
     if not goals:
         raise QuestionError("nothing is asked: give a --target, or the data at hand with --have")
-    if where.devices > 1 and where.batch is None and not scaling.steps[0].size:
+    if where.devices > 1 and where.batch is None and not (scaling.steps and scaling.steps[0].size):
         raise QuestionError("several devices share a batch: give its --batch, in units of data")
+    if site is not None and scaling.times is not None and not scaling.guesses:
+        scaling = replace(scaling, assumptions=(*scaling.assumptions, ONLY_FLOPS))
     budget = where.flops
-    if where.within is not None:
+    if where.within is not None and site is not None:
         budget = where.within * where.devices * site.flops * site.flops_share
     try:
         return cost(
@@ -99,87 +119,89 @@ def _answer(
             devices=where.devices,
             batch=where.batch,
             price=where.price,
-            factors=where.factors,
+            factors=where.factors or FACTORS,
             budget=budget,
         )
     except ValueError as error:
         raise QuestionError(str(error)) from None
 
 
+def _with_compute(scaling: Scaling, law: Law, where: Where) -> Scaling:
+    """With what was said of compute by hand, and guesses in place of the rest, where compute is
+    asked for and nothing was measured."""
+    said = law.flops_per_parameter is not None or law.epochs is not None
+    if scaling.steps:
+        if law.flops_per_parameter is not None:
+            raise QuestionError("--flops-per-parameter: this study has counted its own FLOPs")
+        return scaling if law.epochs is None else replace(scaling, epochs=law.epochs)
+    if not (said or where.asks_for_compute):
+        return scaling
+    if not scaling.size_draws:
+        raise QuestionError(
+            f"{scaling.name} has no model sizes, and compute cannot be told without them: name "
+            "their column with --parameters, or return 'parameters' from your function"
+        )
+    for option, value in (("flops-per-parameter", law.flops_per_parameter), ("epochs", law.epochs)):
+        if value is not None and not value > 0:
+            raise QuestionError(f"--{option}: a positive number")
+    epochs = scaling.epochs if law.epochs is None else law.epochs
+    return replace(
+        scaling,
+        steps=dense_steps(law.flops_per_parameter or DENSE_FLOPS),
+        epochs=epochs,
+        guesses=dense_guesses(law.flops_per_parameter, epochs),
+    )
+
+
 def _of_source(
-    source: Source, law: Law, goals: Sequence[Goal], level: float
+    source: Source, goals: Sequence[Goal], level: float
 ) -> list[tuple[Scaling, Machine | None]]:
     if source.is_study:
         study = source.study()
-        return [(study.scaling(level, goals), machine_of(study.measurements()))]
-    from steep.cost.scaling import dense_steps, scaling
-    from steep.fit import fit_size_law
-
+        made = study.scaling(level, goals)
+        # where a study's trials say how long runs take, no rate of FLOPs is needed
+        return [(made, None if made.times else machine_of(study.measurements()))]
     found: list[tuple[Scaling, Machine | None]] = []
     for curve in fits_of(source, level):
         for goal in goals:
             error_asked(goal, curve.fit)
-        sized = [p for p in curve.fit.used if p.parameters]
-        if not sized:
-            raise QuestionError(
-                f"{curve.name} has no column of model sizes: name it with --parameters, or give "
-                "the law by hand"
-            )
-        sizes = [float(p.parameters or 0.0) for p in sized]
-        size_law = fit_size_law([p.samples for p in sized], sizes, level=level)
-        steps = dense_steps(law.flops_per_parameter)
+        sized = [p.parameters for p in curve.fit.used if p.parameters]
         try:
             made = scaling(
                 curve.fit,
-                size_law,
-                steps,
-                parameters=sizes[-1],
-                epochs=law.epochs,
+                size_law_of(curve.fit.used, level),
+                None,
+                parameters=sized[-1] if sized else None,
+                fixed=len(sized) > 1 and len(set(sized)) == 1,
                 name=curve.name,
             )
         except ValueError as error:
             raise QuestionError(f"{curve.name}: {error}") from None
-        found.append((_dense(made, law), None))
+        found.append((made, None))
     return found
 
 
 def _by_hand(law: Law) -> Scaling:
-    from steep.cost.first_order import scaling_by_hand
-    from steep.cost.scaling import dense_steps
-
     wanted = {"alpha": law.alpha, "beta-g": law.beta_g, "sigma": law.sigma, "beta-p": law.beta_p}
     missing = [f"--{name}" for name, value in wanted.items() if value is None]
     if missing:
         raise QuestionError(f"a law given by hand needs {', '.join(missing)}, too")
-    if not law.flops_per_parameter > 0 or not law.epochs > 0:
-        raise QuestionError("--flops-per-parameter and --epochs: positive numbers")
     if law.data is not None and not law.data > 0:
         raise QuestionError("--have: a positive number")
-    assert None not in (law.alpha, law.beta_g, law.sigma, law.beta_p)
     try:
-        made = scaling_by_hand(
+        return scaling_by_hand(
             law.alpha or 0.0,
             law.beta_g or 0.0,
             sigma=law.sigma or 0.0,
             beta_p=law.beta_p or 0.0,
-            steps=dense_steps(law.flops_per_parameter),
+            steps=(),
             floor=law.floor,
             samples=law.data,
-            epochs=law.epochs,
             unit=law.unit,
-            metric=law.metric,
+            metric=as_error(law.metric),
         )
     except ValueError as error:
         raise QuestionError(str(error)) from None
-    return _dense(made, law)
-
-
-def _dense(scaling: Scaling, law: Law) -> Scaling:
-    """With the assumption that stands for counted steps."""
-    from steep.cost.scaling import DENSE
-
-    said = DENSE.format(flops=law.flops_per_parameter)
-    return replace(scaling, assumptions=(*scaling.assumptions, said))
 
 
 def follow_up_answers(where: Where) -> list[CostAnswer]:

@@ -23,7 +23,8 @@ def cost(
         list[str] | None, typer.Option(help="An error to reach: 0.05 or 5%; repeat.")
     ] = None,
     machine: Annotated[
-        str | None, typer.Option(help="cpu (this computer), v100, a100, h100, b200, ...")
+        str | None,
+        typer.Option(help="cpu (this computer), v100, a100, h100, ...; else where a study ran."),
     ] = None,
     devices: Annotated[int, typer.Option(min=1, help="How many, data-parallel.")] = 1,
     batch: Annotated[float | None, typer.Option(help="Units of data in a step of all.")] = None,
@@ -47,9 +48,11 @@ def cost(
         None
     ),
     beta_p: Annotated[float | None, typer.Option(help="Their exponent.")] = None,
-    flops_per_parameter: Annotated[float, typer.Option(help="And unit of data, to train.")] = 6.0,
+    flops_per_parameter: Annotated[
+        float | None, typer.Option(help="And unit of data, to train; 6 of a dense model.")
+    ] = None,
     have: Annotated[float | None, typer.Option(help="Data at hand, for a law by hand.")] = None,
-    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 1.0,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
     unit: Annotated[str, typer.Option(help="Of the data.")] = "samples",
     metric: Annotated[str, typer.Option(help="What the error is.")] = "error",
     paper: Annotated[
@@ -62,22 +65,37 @@ def cost(
     """What a target error takes: data, model, compute, memory, time; and what compute buys."""
     from steep.answers import Source
     from steep.cost.answers import Law, Where, cost_of
-    from steep.cost.projection import FACTORS
     from steep.present.costs import cost_lines, trade_sentence
 
     if loss is not None and not faster:
         fail("--loss belongs to --faster: how many times as fast is what loses accuracy?")
     if any(not f > 0 for f in faster or ()) or (loss is not None and not loss >= 0):
         fail("--faster and --loss: positive numbers")
-    seconds = None if within is None else duration(within, "--within")
     where = Where(
-        *(machine, devices, batch, precision, achieve, price, seconds, flops, faster or FACTORS)
+        machine=machine,
+        devices=devices,
+        batch=batch,
+        precision=precision,
+        achieve=achieve,
+        price=price,
+        within=None if within is None else duration(within, "--within"),
+        flops=flops,
+        factors=faster or (),
     )
     if paper:
         _paper(where, as_json)
         return
     law = Law(
-        *(alpha, beta_g, floor, sigma, beta_p, flops_per_parameter, have, epochs, unit, metric)
+        alpha=alpha,
+        beta_g=beta_g,
+        floor=floor,
+        sigma=sigma,
+        beta_p=beta_p,
+        flops_per_parameter=flops_per_parameter,
+        data=have,
+        epochs=epochs,
+        unit=unit,
+        metric=metric,
     )
     table = None if source is None else Source(source, **columns)
     found = cost_of(table, law, target or [], where, level)

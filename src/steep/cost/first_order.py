@@ -85,7 +85,7 @@ def scaling_by_hand(
     steps: Sequence[StepCost],
     floor: float = 0.0,
     samples: float | None = None,
-    epochs: float = 1.0,
+    epochs: float | None = None,
     name: str = "a law given by hand",
     unit: str = "samples",
     metric: str = "error",

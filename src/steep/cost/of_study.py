@@ -8,13 +8,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from steep.analysis import Facts, compute_of
+from steep.analysis import Facts, compute_of, smallest_adequate
 from steep.asked import Goal, asked_about
 from steep.cost.machines import machine
 from steep.cost.projection import cost, cost_curves
 from steep.cost.scaling import scaling, steps_from_flops
 from steep.folder import StoreError
-from steep.records import Analysis, CostReport, Machine, Measurement, Scaling, StepCost
+from steep.records import (
+    Analysis,
+    CostReport,
+    Machine,
+    Measurement,
+    Scaling,
+    Status,
+    StepCost,
+    TrialTimes,
+)
 
 ONLY_FLOPS = (
     "Of a step only FLOPs are known: 16 bytes of memory a parameter (Adam in 32 bits) are assumed, "
@@ -24,6 +33,9 @@ REDUCTIONS = (0.9, 0.75, 0.5)
 """Targets where none is given: a tenth, a quarter and a half off today's error."""
 ELSEWHERE = ("v100", "a100", "h100", "b200")
 """Machines that a report shows beside the study's own."""
+LARGEST_SHARDS = 3
+"""The sizes of data from which the time of a larger run is told."""
+TIME_DRAWS = 400
 CURVE = tuple(10 ** (i / 4) for i in range(13))
 """Multiples of today's compute along a report's curves: up to a thousand."""
 
@@ -35,28 +47,98 @@ def scaling_of(
     counted: Sequence[StepCost],
     goals: Sequence[Goal] = (),
 ) -> Scaling:
-    """The study's learning curve that ``goals`` are about, its size law and step costs as one.
+    """The study's learning curve that ``goals`` are about, its size law and step costs as one; of
+    the user's own code what its trials reported and how long they took.
     Raises StoreError where nothing can be projected, with the reason, and QuestionError for goals
     of no curve. Of a study that counted FLOPs alone, these are taken."""
-    fitted = [b for b in made.best_fits if not b.waits]
+    fitted = [b for b in made.best_fits if not b.waits and not b.withheld]
     if not made.curves or not fitted:
         raise StoreError(f"{made.study} has no finished models to project from")
-    last = max(fitted, key=lambda b: b.samples)
     compute = compute_of(known, fitted, measurements)
+    steps: Sequence[StepCost] | None = counted or steps_from_flops(known.sizes) or None
+    epochs = None if compute is None else compute[1]
+    if steps is None:  # the user's own code: what its trials reported
+        steps, epochs = reported_steps(measurements), reported_epochs(measurements)
     try:
         scale = scaling(
             asked_about(made, goals).fit,
             dict(made.size_laws)["smallest adequate"],
-            counted or steps_from_flops(known.sizes),
-            parameters=float(last.adequate.parameters) or None,
-            epochs=1.0 if compute is None else compute[1],
+            steps,
+            parameters=smallest_adequate(fitted) or None,
+            epochs=epochs,
+            fixed=len({m.trial.size for m in measurements}) == 1,
             name=made.study,
         )
     except ValueError as error:
         raise StoreError(f"{made.study}: {error}") from None
-    if counted or not known.sizes:
+    if counted:
         return scale
-    return replace(scale, assumptions=(*scale.assumptions, ONLY_FLOPS))
+    if known.sizes:
+        return replace(scale, assumptions=(*scale.assumptions, ONLY_FLOPS))
+    return replace(scale, times=trial_times(measurements))
+
+
+ENDED = (Status.COMPLETE, Status.CAPPED)
+
+
+def reported_steps(measurements: Sequence[Measurement]) -> tuple[StepCost, ...] | None:
+    """What a unit of data takes, by size, of the FLOPs and parameters that the user's own code
+    reported for whole runs, on the largest shard of each size; None where it reported none. Where
+    it did not say how many passes it made, they are all in it."""
+    found: dict[int, tuple[int, float]] = {}
+    done = [m for m in measurements if m.status in ENDED and m.flops and m.parameters]
+    for size in {m.trial.size for m in done}:
+        runs = [m for m in done if m.trial.size == size]
+        largest = max(m.trial.samples for m in runs)
+        each = [
+            (m.flops or 0.0) / (m.samples_seen or m.trial.samples)
+            for m in runs
+            if m.trial.samples == largest
+        ]
+        found[size] = (runs[0].parameters or 0, statistics.median(each))
+    return steps_from_flops(found) or None
+
+
+def reported_epochs(measurements: Sequence[Measurement]) -> float | None:
+    """Passes over the data that the user's own code reported, on the largest shard; 1 where the
+    FLOPs that it reported have them all in them; None where nobody knows."""
+    done = [m for m in measurements if m.status in ENDED]
+    told = [m for m in done if m.samples_seen]
+    if not told:
+        return 1.0 if any(m.flops for m in done) else None
+    largest = max(m.trial.samples for m in told)
+    return statistics.median(
+        m.samples_seen / m.trial.samples for m in told if m.trial.samples == largest
+    )
+
+
+def trial_times(measurements: Sequence[Measurement]) -> TrialTimes | None:
+    """How the time of a study's own trials grows with data and parameters: a line through the logs
+    by least squares, over the larger sizes of data, where starting up counts for less. None for
+    fewer than two sizes of data."""
+    done = [m for m in measurements if m.status in ENDED and m.seconds > 0]
+    shards = sorted({m.trial.samples for m in done})[-LARGEST_SHARDS:]
+    done = [m for m in done if m.trial.samples in shards]
+    if len(shards) < 2 or len(done) < 3:
+        return None
+    log_m = np.log([m.trial.samples for m in done])
+    log_p = np.log([float(m.parameters or 1) for m in done])
+    center = float(log_m.mean()), float(log_p.mean())
+    columns = [np.ones(len(done)), log_m - center[0]]
+    if all(m.parameters for m in done) and np.ptp(log_p) > 0:
+        columns.append(log_p - center[1])
+    x, y = np.stack(columns, axis=1), np.log([m.seconds for m in done])
+    found, _, rank, _ = np.linalg.lstsq(x, y, rcond=None)
+    if rank < x.shape[1]:
+        return None
+    df = max(len(done) - int(rank), 1)
+    scatter = float(((y - x @ found) ** 2).sum() / df) ** 0.5
+    spread = np.linalg.cholesky(np.linalg.inv(x.T @ x) + 1e-12 * np.eye(x.shape[1]))
+    rng = np.random.default_rng(20171201)
+    normal = rng.standard_normal((TIME_DRAWS, x.shape[1])) @ spread.T
+    draws = found + scatter * normal * np.sqrt(df / rng.chisquare(df, TIME_DRAWS))[:, None]
+    whole = np.concatenate([draws, np.zeros((TIME_DRAWS, 3 - x.shape[1]))], axis=1)
+    return TrialTimes(center, tuple(map(tuple, whole.tolist())), len(done), max(shards))
 
 
 def with_cost(

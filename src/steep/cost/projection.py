@@ -25,9 +25,10 @@ from steep.records import (
     Projection,
     Purchase,
     Scaling,
+    TrialTimes,
 )
 from steep.stats.draws import BENT
-from steep.stats.inverse import meeting, meets, reached
+from steep.stats.inverse import best_fit_sizes, meeting, meets, reached
 
 TOO_LARGE = "does not fit in memory"
 FACTORS = (2.0, 10.0, 100.0)
@@ -39,7 +40,7 @@ def cost(
     scaling: Scaling,
     target: Iterable[float] = (),
     *,
-    machine: Machine,
+    machine: Machine | None = None,
     devices: int = 1,
     batch: float | None = None,
     price: float | None = None,
@@ -48,6 +49,9 @@ def cost(
 ) -> CostAnswer:
     """What each ``target`` error takes on ``devices`` of a ``machine``, and what compute buys.
 
+    Without a machine the time is that of the study's own trials, where there are any; where nothing
+    is known of steps the answer is data and model size alone.
+
     ``batch`` is in units of m, of all devices together (default: what the steps were counted
     with); ``price`` is of a device-hour, in any currency; ``factors`` are multiples of the compute
     of one best-fit training run on the data at hand; ``budget`` is the FLOPs that a run may take,
@@ -55,36 +59,43 @@ def cost(
     wanted = [float(t) for t in target]
     if any(not t > 0 for t in wanted) or devices < 1 or (batch is not None and not batch > 0):
         raise ValueError("targets, devices and batch must be positive")
-    if not scaling.steps:
+    if machine is not None and not scaling.steps:
         raise ValueError("nothing is known of what a step costs")
-    if devices > 1 and machine.link is None:
-        raise ValueError(f"{machine.title} works alone: one device")
-    many = float(batch or scaling.steps[0].batch)
-    site = Site(machine, devices, max(many, scaling.steps[0].units * devices), price)
-    known = scaling.samples is not None
+    if devices > 1 and (machine is None or machine.link is None):
+        where = "the study's own machine" if machine is None else machine.title
+        raise ValueError(f"{where} works alone: one device")
+    site = None
+    if machine is not None:
+        many = float(batch or scaling.steps[0].batch)
+        site = Site(machine, devices, max(many, scaling.steps[0].units * devices), price)
+    counted = bool(scaling.steps) and scaling.steps[0].size > 0
+    known = scaling.samples is not None and bool(scaling.steps) and bool(scaling.size_draws)
     return CostAnswer(
         name=scaling.name,
         unit=scaling.unit,
         metric=scaling.metric,
         machine=machine,
         devices=devices,
-        batch=site.batch,
+        batch=site.batch if site is not None and (batch or counted) else None,
         projections=tuple(project(scaling, t, site) for t in wanted),
         purchases=tuple(buys(scaling, f) for f in factors) if known else (),
-        limit=limit(scaling, budget) if known else None,
+        limit=limit(scaling, budget) if scaling.samples is not None else None,
         first_order=first_orders(scaling.steps),
         assumptions=scaling.assumptions,
         notes=scaling.notes,
         level=scaling.level,
         price=price,
+        guesses=scaling.guesses,
+        times=scaling.times if machine is None else None,
     )
 
 
 # ---------------------------------------------------------------- a target
 
 
-def project(scaling: Scaling, target: float, site: Site) -> Projection:
-    """One target error. The largest outcome decides: out of reach, then too large."""
+def project(scaling: Scaling, target: float, site: Site | None = None) -> Projection:
+    """One target error. The largest outcome decides: out of reach, then too large. Without a
+    ``site``: data, model size, and compute and time as far as they were measured."""
     curve = Draws(scaling)
     log_m, level, here = curve.reaches(target), scaling.level, scaling.samples
     found = meeting(log_m, level, scaling.first, here)
@@ -101,8 +112,6 @@ def project(scaling: Scaling, target: float, site: Site) -> Projection:
         return blank
     there = reached(log_m, here)
     m = np.exp(log_m[there])
-    p = curve.parameters(log_m)[there]
-    run = Steps(scaling.steps).run(p, m * scaling.epochs, site)
     whole = len(log_m)
 
     def over(values: Array) -> Interval:
@@ -110,14 +119,27 @@ def project(scaling: Scaling, target: float, site: Site) -> Projection:
         every = np.concatenate([values, np.full(whole - len(values), np.inf)])
         return _interval(every, level)
 
+    blank = replace(blank, samples=over(m) if found.smallest is None else found.samples)
+    p = None
+    if scaling.size_draws:
+        p = curve.parameters(log_m)[there]
+        blank = replace(blank, parameters=over(p))
+    if site is None:
+        flops = seconds = None
+        if p is not None and scaling.steps:
+            flops = over(m * scaling.passes * Steps(scaling.steps).at("flops", p))
+        if scaling.times is not None:
+            seconds = over(trial_seconds(scaling.times, m, p))
+        return replace(blank, flops=flops, seconds=seconds)
+    if p is None:
+        raise ValueError("the size of the best model is not known: no time on a machine without it")
+    run = Steps(scaling.steps).run(p, m * scaling.passes, site)
     fits = float(np.mean(run.fits))
     watts = site.machine.watts
     device_seconds = run.seconds * site.devices
     return replace(
         blank,
         outcome=found.outcome if fits >= 0.5 else TOO_LARGE,
-        samples=over(m) if found.smallest is None else found.samples,
-        parameters=over(p),
         flops=over(run.flops),
         memory=over(run.memory),
         fits=fits,
@@ -128,6 +150,16 @@ def project(scaling: Scaling, target: float, site: Site) -> Projection:
         utilisation=float(np.median(run.flops / (run.seconds * site.devices * site.machine.flops))),
         at_once=float(np.median(run.at_once)),
     )
+
+
+def trial_seconds(times: TrialTimes, m: Array, parameters: Array | None) -> Array:
+    """Seconds of a run on m (draws,) with a model of ``parameters`` (draws,), per draw, as the
+    study's own trials took."""
+    order = np.arange(len(m)) % len(times.draws)
+    level, data, size = np.array(times.draws)[order].T
+    log_p = times.center[1] if parameters is None else np.log(parameters)
+    grown = level + data * (np.log(m) - times.center[0]) + size * (log_p - times.center[1])
+    return np.asarray(np.exp(grown))
 
 
 def _interval(values: Array, level: float) -> Interval:
@@ -150,16 +182,11 @@ class Draws:
     def __init__(self, scaling: Scaling) -> None:
         self.grid = np.array(scaling.log_samples)
         self.curves = np.array(scaling.log_error)
-        sizes = np.array(scaling.size_draws)
-        # Independent of the curve's draws: a fixed shuffle, each used about equally often.
-        order = np.random.default_rng(20171201).permutation(max(len(sizes), len(self.curves)))
-        order = order[: len(self.curves)] % len(sizes)
-        self.level, self.slope = sizes[order].T
+        self.sizes = scaling.size_draws
         self.center = scaling.size_center
-        self.here = -np.inf if scaling.samples is None else np.log(scaling.samples)
+        self.here = -np.inf if scaling.samples is None else float(np.log(scaling.samples))
         self.first = scaling.first
-        self.smallest = np.log(max(scaling.smallest, 1.0))
-        self.epochs = scaling.epochs
+        self.smallest = scaling.smallest
 
     def reaches(self, error: float) -> Array:
         """Per draw, log m at which the curve falls to ``error``; inf: never."""
@@ -169,13 +196,10 @@ class Draws:
         """Best-fit parameters at log m (draws,) or (draws, places); inf where m is.
 
         Beyond the data at hand no model is smaller than the smallest adequate one there."""
-        wide = log_m.ndim == 2
-        level, slope = (v[:, None] if wide else v for v in (self.level, self.slope))
-        if log_m.ndim == 1 and len(log_m) != len(level):
+        if len(log_m) != len(self.curves):
             raise ValueError("one log m per draw")
-        with np.errstate(invalid="ignore"):
-            log_p = level + slope * (log_m - self.center)
-        return np.exp(np.where(log_m >= self.here, np.maximum(log_p, self.smallest), log_p))
+        found = best_fit_sizes(log_m, self.sizes, self.center, self.smallest, self.here)
+        return np.exp(found)
 
 
 # ---------------------------------------------------------------- the frontier
@@ -193,7 +217,7 @@ def buys(scaling: Scaling, factor: float) -> Purchase:
         grid = np.concatenate([curve.grid[curve.grid < here], [here]])
     places = np.broadcast_to(grid, (len(curve.curves), len(grid)))
     sizes = curve.parameters(places)
-    compute = np.log(scaling.epochs) + grid + np.log(steps.at("flops", sizes))
+    compute = np.log(scaling.passes) + grid + np.log(steps.at("flops", sizes))
     today = compute[:, 0 if factor >= 1 else -1]
     found = np.array(
         [
@@ -230,7 +254,7 @@ def cost_curves(
     found = []
     for machine in machines:
         site = Site(machine, 1, scaling.steps[0].batch)
-        run = steps.run(p, m * scaling.epochs, site)
+        run = steps.run(p, m * scaling.passes, site)
         took = zip(run.seconds, run.fits, strict=True)
         found.append(CostCurve(machine, bought, tuple(float(s) if ok else None for s, ok in took)))
     return tuple(found)
@@ -251,11 +275,13 @@ def limit(scaling: Scaling, budget: float | None = None) -> Limit:
     past = (middle <= here) & (middle >= np.log(scaling.first or 1.0))
     steepest = slopes[:, past].min(axis=1) if past.any() else slopes[:, 0]
     now = np.array([np.interp(here, middle, row) for row in slopes])
-    flops = buys(scaling, 1.0).flops
+    flops = None
+    if scaling.steps and scaling.size_draws:
+        flops = buys(scaling, 1.0).flops
     word = "data"
     if float(np.mean(now > BENT * steepest)) > 0.5:
         word = "floor"
-    elif budget is not None and flops.value is not None and flops.value > budget:
+    elif budget is not None and flops is not None and (flops.value or 0.0) > budget:
         word = "compute"
     return Limit(
         word,

@@ -22,26 +22,29 @@ NEAREST, FARTHEST = 1e-4, 1e12
 def scaling(
     fit: Fit,
     size_law: SizeLaw | None = None,
-    steps: Sequence[StepCost] = (),
+    steps: Sequence[StepCost] | None = (),
     *,
     parameters: float | None = None,
-    epochs: float = 1.0,
+    epochs: float | None = None,
+    fixed: bool = False,
     name: str = "",
 ) -> Scaling:
     """A fit's draws, its size law's, and what steps cost, ready for ``steep.cost``.
 
-    ``parameters`` is the size of the smallest adequate model on the data at hand; ``epochs``
-    the passes over the data in a run. What is missing is assumed, and the assumptions say so.
-    Raises ValueError for a fit without draws, or where no model size is known at all."""
+    ``parameters`` is the size of the smallest adequate model on the data at hand, ``fixed`` that it
+    is the only one; ``epochs`` the passes over the data in a run. ``steps`` are counted ones; ():
+    a dense model is guessed, and the guesses say so; None: compute is not known. A size law that is
+    not measured is assumed; where no model size is known, none is told. Raises ValueError for a fit
+    without draws."""
     if fit.reference is None or not fit.draws or fit.outcome == "not a power law":
         reason = fit.beta_g_reason or fit.supports or fit.outcome
         raise ValueError(f"nothing to project from: {reason}")
     assumptions: list[str] = []
+    guesses: tuple[str, ...] = ()
     grid = np.log(fit.reference) + np.linspace(np.log(NEAREST), np.log(FARTHEST), PLACES)
-    center, sizes = _sizes(fit, size_law, parameters, assumptions)
-    if not steps:
-        steps = dense_steps()
-        assumptions.append(DENSE.format(flops=6.0))
+    center, sizes = _sizes(fit, size_law, parameters, fixed, assumptions)
+    if steps is not None and not steps:
+        steps, guesses = dense_steps(), dense_guesses(epochs=epochs)
     return Scaling(
         name=name or fit.metric,
         unit=fit.unit,
@@ -50,7 +53,7 @@ def scaling(
         log_error=tuple(map(tuple, curve_draws(fit, grid).tolist())),
         size_center=center,
         size_draws=sizes,
-        steps=tuple(steps),
+        steps=tuple(steps or ()),
         samples=fit.at_hand,
         first=fit.used[0].samples,
         smallest=parameters or 0.0,
@@ -58,11 +61,16 @@ def scaling(
         level=fit.level,
         assumptions=tuple(assumptions),
         notes=fit.notes,
+        guesses=guesses,
     )
 
 
 def _sizes(
-    fit: Fit, size_law: SizeLaw | None, parameters: float | None, assumptions: list[str]
+    fit: Fit,
+    size_law: SizeLaw | None,
+    parameters: float | None,
+    fixed: bool,
+    assumptions: list[str],
 ) -> tuple[float, tuple[tuple[float, float], ...]]:
     """(log m, draws of (log parameters there, beta_p)) of the size law, measured or assumed."""
     assert fit.at_hand is not None
@@ -74,7 +82,10 @@ def _sizes(
             )
         return size_law.center[0], size_law.draws
     if parameters is None:
-        raise ValueError("the size of the best model is not known: no cost without it")
+        return float(np.log(fit.at_hand)), ()
+    if fixed:
+        assumptions.append("Every run had a model of one size: it is kept.")
+        return float(np.log(fit.at_hand)), ((float(np.log(parameters)), 0.0),)
     reason = size_law.reason if size_law is not None else "nobody measured it"
     assumptions.append(
         f"How the best model grows is not measured ({reason}): from the model at hand on, beta_p "
@@ -84,13 +95,25 @@ def _sizes(
     return float(np.log(fit.at_hand)), tuple((float(np.log(parameters)), b) for b in slopes)
 
 
-DENSE = (
-    "No step was counted: a dense model trained by Adam in 32 bits is assumed, {flops:g} FLOPs per "
-    "parameter and unit of data, 16 bytes of memory a parameter, and time by FLOPs alone."
-)
+def dense_guesses(
+    flops_per_parameter: float | None = None, epochs: float | None = None
+) -> tuple[str, ...]:
+    """What is guessed of a model of which no step was counted; None: nobody said."""
+    told = []
+    if flops_per_parameter is None:
+        told.append(f"a dense model of {DENSE_FLOPS:g} FLOPs per parameter and unit of data")
+    if epochs is None:
+        told.append("one pass over the data")
+    return (*told, "16 bytes of memory a parameter (Adam in 32 bits), time by FLOPs alone")
 
 
-def dense_steps(flops_per_parameter: float = 6.0, batch: float = 1.0) -> tuple[StepCost, ...]:
+DENSE_FLOPS = 6.0
+"""Of a dense model, a parameter and unit of data (Kaplan et al. 2020)."""
+
+
+def dense_steps(
+    flops_per_parameter: float = DENSE_FLOPS, batch: float = 1.0
+) -> tuple[StepCost, ...]:
     """By default 6 FLOPs a parameter and unit (Kaplan et al. 2020); memory: weights, gradients and
     Adam's two states. What activations take and move depends on the model, and is not known."""
     return steps_by_hand(flops_per_parameter, delta=16.0, batch=batch)

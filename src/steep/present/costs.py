@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 
 from steep.present import numbers
 from steep.present.numbers import Scale
@@ -17,6 +18,7 @@ from steep.records import (
     FirstOrder,
     Interval,
     Limit,
+    Machine,
     Projection,
     Purchase,
 )
@@ -27,10 +29,13 @@ OWN = "here"
 
 
 def cost_lines(answer: CostAnswer) -> list[str]:
-    """What ``steep cost`` prints: the answer, its largest caveat, then the tables."""
+    """What ``steep cost`` prints: what is only guessed, the answer, what is assumed or not known,
+    then the tables."""
     how = cost_scale(answer)
-    lines = [projection_sentence(p, answer, how) for p in answer.projections]
+    lines = [guess_sentence(answer.guesses)] if answer.guesses else []
+    lines += [projection_sentence(p, answer, how) for p in answer.projections]
     lines += [*answer.notes, *(f"Assumed: {text}" for text in answer.assumptions)]
+    lines += [text for text in (time_sentence(answer), missing_sentence(answer)) if text]
     tables = [
         projection_table(answer, how) if answer.projections else None,
         purchase_table(answer.purchases, answer.unit, how) if answer.purchases else None,
@@ -44,6 +49,47 @@ def cost_lines(answer: CostAnswer) -> list[str]:
         table = first_order_table(answer.first_order)
         lines += ["", *table.text().splitlines(), table.note]
     return lines
+
+
+def guess_sentence(guesses: Sequence[str]) -> str:
+    """What stands for what nobody measured."""
+    return f"Guessed, not measured: {'; '.join(guesses)}."
+
+
+def time_sentence(answer: CostAnswer) -> str:
+    """What the time rests on, where that is a study's own trials."""
+    times = answer.times
+    if times is None:
+        return ""
+    exponents = [statistics.median(draw[i] for draw in times.draws) for i in (1, 2)]
+    grows = f"data^{numbers.number(exponents[0], 2)}"
+    if any(draw[2] for draw in times.draws):
+        grows += f" parameters^{numbers.number(exponents[1], 2)}"
+    return (
+        f"Time: of one run on this study's machine, as its own {times.trials} trials on up to "
+        f"{numbers.exact(times.largest)} {answer.unit} took (it grows as {grows})."
+    )
+
+
+def missing_sentence(answer: CostAnswer) -> str:
+    """What is not told for want of a measurement, and which option adds it."""
+    known = [p for p in answer.projections if p.samples is not None and p.outcome not in UNTOLD]
+    if answer.machine is not None or not known:
+        return ""
+    if all(p.parameters is None for p in known):
+        return (
+            "Model size, compute and time are not told: nobody said how many parameters the models "
+            "have (--parameters names their column; a function returns them)."
+        )
+    compute = any(p.flops is not None for p in known)
+    if answer.times is not None:
+        return "" if compute else "Compute is not told: no FLOPs were reported."
+    if compute:
+        return "Time is not told: --machine NAME adds it (cpu: this computer; h100, a100, ...)."
+    return (
+        "Compute and time are not told: nobody measured them. --flops-per-parameter and --epochs "
+        "add the compute, --machine NAME the time (cpu: this computer; h100, a100, ...)."
+    )
 
 
 def cost_scale(answer: CostAnswer) -> Scale:
@@ -67,93 +113,139 @@ def projection_sentence(found: Projection, answer: CostAnswer, how: Scale) -> st
     needed = f"{numbers.counts(found.samples, found.smallest)} {answer.unit}"
     if found.factor is not None:
         needed += f" ({numbers.factor(found.factor)} what is at hand)"
-    model = f"a model of {numbers.counts(found.parameters)} parameters"
-    work = numbers.operations(found.flops)
+    if found.parameters is not None:
+        needed += f", a model of {numbers.counts(found.parameters)} parameters"
+    if found.flops is not None:
+        needed = " and ".join([needed, numbers.operations(found.flops)])
     took = numbers.ends(found.seconds, numbers.duration)
     reached = found.outcome == ALREADY_REACHED
     start = f"{goal} is reached with" if reached else f"To reach {goal} you need"
-    where = site(answer)
-    if found.outcome == TOO_LARGE:
+    if found.outcome == TOO_LARGE and answer.machine is not None:
         has = numbers.memory(answer.machine.memory)
         return (
-            f"{start} {needed} and {model}, which does not fit: "
-            f"{numbers.ends(found.memory, numbers.memory)} on each device, which has {has}. Split "
-            f"over enough of them at no loss, {work} would take {took} on {where}."
+            f"{start} {needed}. The model does not fit: {numbers.memories(found.memory)} on each "
+            f"device, which has {has}. Split over enough of them at no loss, it would take {took} "
+            f"on {site(answer)}."
         )
-    return f"{start} {needed}, {model} and {work}: {took} on {where}."
+    if found.seconds is None:
+        return f"{start} {needed}."
+    return f"{start} {needed}: {took} on {site(answer)}."
 
 
 def site(answer: CostAnswer) -> str:
     """The machines of an answer: 8 x NVIDIA H100."""
+    if answer.machine is None:
+        return "this study's machine"
     one = answer.machine.title
     return one if answer.devices == 1 else f"{answer.devices:,} x {one}"
 
 
+TIME_IS = {
+    "compute": "arithmetic",
+    "bandwidth": "memory traffic",
+    "link": "the link between devices",
+    "launches": "launching operations",
+}
+"""What sets the time of a step, in words that are not those of data, compute or a floor."""
+
+
 def projection_table(answer: CostAnswer, how: Scale, title: str = "") -> Table:
     """One row a target."""
-    watts = any(p.joules is not None for p in answer.projections)
-    priced = answer.price is not None
-    columns = ["to reach", answer.unit, "parameters", "compute", "memory", "time"]
-    columns += ["energy"] if watts else []
-    columns += ["price"] if priced else []
-    columns += ["limited by", *(["of the peak"] if answer.machine.name != OWN else [])]
+    known = [p for p in answer.projections if p.outcome not in UNTOLD]
+
+    def any_has(field: str) -> bool:
+        return any(getattr(p, field) is not None for p in known)
+
+    roofline = answer.machine is not None and answer.machine.name != OWN
+    # (column, whether anything is known of it, its cell)
+    parts: list[tuple[str, bool, Callable[[Projection], str]]] = [
+        (answer.unit, True, lambda p: numbers.counts(p.samples, p.smallest)),
+        ("parameters", any_has("parameters"), lambda p: numbers.counts(p.parameters)),
+        ("compute", any_has("flops"), lambda p: numbers.operations(p.flops)),
+        ("memory", any_has("memory"), lambda p: numbers.memories(p.memory)),
+        ("time", any_has("seconds"), lambda p: numbers.ends(p.seconds, numbers.duration)),
+        ("energy", any_has("joules"), lambda p: numbers.energies(p.joules)),
+        ("price", answer.price is not None, lambda p: numbers.counts(p.price)),
+        ("its time is", roofline, _time_is),
+        ("of the peak", roofline, lambda p: _share(p.utilisation or 0.0)),
+    ]
+    shown = [part for part in parts if part[1]]
     rows = []
     for p in answer.projections:
-        row = [numbers.target(p.target, how)]
+        cells = [cell(p) for _, _, cell in shown]
         if p.outcome in UNTOLD:
-            row += [p.outcome] + [numbers.UNKNOWN] * (len(columns) - 2)
-            rows.append(tuple(row))
-            continue
-        row += [numbers.counts(p.samples, p.smallest), numbers.counts(p.parameters)]
-        row += [numbers.operations(p.flops), numbers.ends(p.memory, numbers.memory)]
-        row.append(numbers.ends(p.seconds, numbers.duration))
-        row += [numbers.ends(p.joules, numbers.energy)] if watts else []
-        row += [numbers.counts(p.price)] if priced else []
-        limited = "memory: does not fit" if p.outcome == TOO_LARGE else p.bound
-        row += [limited]
-        row += [_share(p.utilisation or 0.0)] if answer.machine.name != OWN else []
-        rows.append(tuple(row))
-    align = (LEFT, *(RIGHT for _ in columns[1:]))
-    return Table(title, tuple(columns), tuple(rows), align, _site_note(answer))
+            cells = [p.outcome] + [numbers.UNKNOWN] * (len(shown) - 1)
+        rows.append((numbers.target(p.target, how), *cells))
+    align = (LEFT, *(RIGHT for _ in shown))
+    names = ("to reach", *(name for name, _, _ in shown))
+    return Table(title, names, tuple(rows), align, _site_note(answer))
+
+
+def _time_is(found: Projection) -> str:
+    if found.outcome == TOO_LARGE:
+        return "memory: does not fit"
+    return TIME_IS.get(found.bound, found.bound)
 
 
 def elsewhere_table(found: CostReport, how: Scale) -> Table:
     """The time of each target on one device of other kinds."""
     goals = [p.target for p in found.answer.projections]
     columns = ("one of", *(f"to reach {numbers.target(g, how)}" for g in goals), "at")
-    rows = []
+    rows: dict[tuple[str, ...], list[Machine]] = {}
     for a in found.elsewhere:
-        m = a.machine
-        at = f"{_share(m.flops_share)} of {numbers.flops(m.flops)}/s ({m.precision})"
-        rows.append((m.title, *(_elsewhere(p) for p in a.projections), at))
+        if a.machine is not None:
+            rows.setdefault(tuple(_elsewhere(p) for p in a.projections), []).append(a.machine)
+    launching = {p.bound for a in found.elsewhere for p in a.projections if p.bound} == {"launches"}
+    told = tuple(
+        (" or ".join(m.title for m in machines), *cells, "; ".join(map(_rate, machines)))
+        for cells, machines in rows.items()
+    )
     align = (LEFT, *(RIGHT for _ in goals), LEFT)
     note = (
         "By a roofline, with the batch of this study, its operations launched one by one: small "
         "models on small batches keep no accelerator busy."
     )
-    return Table("On other machines", columns, tuple(rows), align, note)
+    if launching:
+        note += (
+            " Here launching takes the time on each of them: a faster one is no faster, larger "
+            "batches are."
+        )
+    return Table("On other machines", columns, told, align, note)
+
+
+def _rate(machine: Machine) -> str:
+    rate = f"{numbers.flops(machine.flops)}/s ({machine.precision})"
+    return f"{_share(machine.flops_share)} of {rate}"
 
 
 def _elsewhere(found: Projection) -> str:
     if found.outcome in UNTOLD:
         return found.outcome.removesuffix(" with this model family")
     if found.outcome == TOO_LARGE:
-        return f"does not fit ({numbers.ends(found.memory, numbers.memory)})"
+        return f"does not fit ({numbers.memories(found.memory)})"
     return numbers.ends(found.seconds, numbers.duration)
 
 
 def _site_note(answer: CostAnswer) -> str:
+    ends = [v for p in answer.projections if p.samples for v in (p.samples.lower, p.samples.upper)]
+    brackets = f"In brackets: {numbers.level(answer.level)} intervals."
+    measured = brackets if any(v is not None for v in ends) else ""
     m = answer.machine
+    if m is None:
+        return measured
+    note = f"One training run on {site(answer)} ({m.precision}: {_rates(m)})"
+    if m.source.startswith("measured") or m.name == OWN:
+        note += f", {m.source}"
+    if answer.batch is not None:
+        note += f"; {numbers.count(answer.batch)} {answer.unit} a step"
+    return f"{note}. {measured}".strip()
+
+
+def _rates(m: Machine) -> str:
     shares = f"{_share(m.flops_share)} of {numbers.flops(m.flops)}/s"
     if m.bandwidth is not None:
         shares += f", {_share(m.bandwidth_share)} of {numbers.memory(m.bandwidth)}/s"
-    note = f"One training run on {site(answer)} ({m.precision}: {shares})"
-    if m.source.startswith("measured") or m.name == OWN:
-        note += f", {m.source}"
-    note += f"; {numbers.count(answer.batch)} {answer.unit} a step."
-    ends = [v for p in answer.projections if p.samples for v in (p.samples.lower, p.samples.upper)]
-    measured = any(v is not None for v in ends)
-    return note + (f" In brackets: {numbers.level(answer.level)} intervals." if measured else "")
+    return shares
 
 
 def _share(value: float) -> str:
@@ -201,7 +293,8 @@ def trade_sentence(found: Purchase, loss: float) -> str:
 
 def limit_sentence(found: Limit, unit: str) -> str:
     """Whether data, compute or a floor holds the error."""
-    run = f"one best-fit run on {numbers.count(found.samples)} {unit} takes {_work(found.flops)}"
+    data = f"{numbers.count(found.samples)} {unit}"
+    run = f"one best-fit run on all {data} takes {numbers.operations(found.flops)}"
     slope, steep = numbers.interval(found.slope), numbers.interval(found.steepest)
     if found.word == "floor":
         return (
@@ -211,15 +304,11 @@ def limit_sentence(found: Limit, unit: str) -> str:
     if found.word == "compute":
         have = numbers.flops(found.budget)
         return f"Compute-limited: {run}, more than the {have} at hand."
+    more = "more data, and the model that goes with it, is what lowers the error"
+    if found.flops is None:
+        return f"Data-limited: at {data} the curve still falls (slope {slope}): {more}."
     told = "" if found.budget is None else f", within the {numbers.flops(found.budget)} at hand"
-    return (
-        f"Data-limited: {run}{told}, and the curve still falls (slope {slope}): "
-        "more data, and the model that goes with it, is what lowers the error."
-    )
-
-
-def _work(found: Interval) -> str:
-    return numbers.operations(found)
+    return f"Data-limited: {run}{told}, and the curve still falls (slope {slope}): {more}."
 
 
 # ---------------------------------------------------------------- constants

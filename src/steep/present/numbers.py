@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 from steep import metrics
 from steep.records import Fit, Forecast, Interval
@@ -316,15 +315,56 @@ def counts(found: Interval | None, smallest: float | None = None) -> str:
 
 def operations(found: Interval | None) -> str:
     """An interval of FLOPs in the unit of its value: 1.2 PFLOPs [0.8, 3.1]."""
+    return _in_one_unit(found, flops, _FLOPS, "FLOPs")
+
+
+def memories(found: Interval | None) -> str:
+    """An interval of bytes in the unit of its value: 1.2 GB [0.8, 3.1]."""
+    return _in_one_unit(found, memory, _BYTES, "")
+
+
+def energies(found: Interval | None) -> str:
+    """An interval of joules, in watt-hours, in the unit of its value."""
+    hours = None
+    if found is not None:
+        each = [None if v is None else v / 3600 for v in (found.value, found.lower, found.upper)]
+        hours = Interval(each[0], each[1], each[2], found.level)
+    return _in_one_unit(hours, lambda v: energy(None if v is None else 3600 * v), _WATT_HOURS, "Wh")
+
+
+def _in_one_unit(
+    found: Interval | None,
+    alone: Callable[[float | None], str],
+    units: tuple[tuple[float, str], ...],
+    name: str,
+) -> str:
+    """A value with its unit, and the ends of its interval in the same one; where they lie too far
+    from it to be read there, all in exponents of the plain unit."""
     if found is None or found.value is None:
         return UNKNOWN
     if found.lower is None and found.upper is None:
-        return flops(found.value)
-    size = next((size for size, _ in _FLOPS if found.value >= size), None)
-    form = partial(count, digits=2) if size is None else lambda v: short(v / size, 2)
-    low = UNKNOWN if found.lower is None else form(found.lower)
-    high = OPEN if found.upper is None else form(found.upper)
-    return f"{flops(found.value)} [{low}, {high}]"
+        return alone(found.value)
+    known = [v for v in (found.value, found.lower, found.upper) if v]
+    size, prefix = next(((s, p) for s, p in units if found.value >= s), (1.0, " "))
+    if max(known) / size >= LARGEST_IN_UNIT or min(known) / size < SMALLEST_IN_UNIT:
+        size, prefix = 1.0, " "
+    # one notation for all three
+    plain = all(v == 0 or 1e-4 <= v / size < LARGEST_IN_UNIT for v in known)
+
+    def form(v: float | None, missing: str) -> str:
+        if v is None or not math.isfinite(v):
+            return missing
+        if size == 1.0 and max(known) < LARGEST_IN_UNIT**2:
+            return count(v, 2)
+        return short(v / size, 2) if plain or v == 0 else _exponent(v / size, 2)
+
+    unit = f"{prefix}{name}" if prefix.strip() or name else " B"
+    low, high = form(found.lower, UNKNOWN), form(found.upper, OPEN)
+    return f"{form(found.value, UNKNOWN)}{unit} [{low}, {high}]"
+
+
+LARGEST_IN_UNIT, SMALLEST_IN_UNIT = 1e6, 1e-3
+"""Numbers of one unit that are still read."""
 
 
 def times(found: Interval) -> str:
@@ -444,6 +484,8 @@ def flops(value: float | None) -> str:
         return UNKNOWN
     if value < 1e9:
         return f"{count(value, 2)} FLOPs"
+    if value >= 1e6 * _FLOPS[0][0]:
+        return f"{_exponent(value, 2)} FLOPs"
     return f"{_suffixed(value, _FLOPS, 2)}FLOPs"
 
 

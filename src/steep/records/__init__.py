@@ -19,6 +19,7 @@ from steep.records.costs import (
     Purchase,
     Scaling,
     StepCost,
+    TrialTimes,
 )
 from steep.records.fits import (
     ALREADY_MET,
@@ -110,6 +111,7 @@ __all__ = [
     "StepCost",
     "Took",
     "Trial",
+    "TrialTimes",
     "Value",
     "decode",
     "encode",

@@ -94,6 +94,19 @@ class FirstOrder:
 
 
 @dataclass(frozen=True)
+class TrialTimes:
+    """How long a study's own trials took, as a power of data and of parameters."""
+
+    center: tuple[float, float]
+    """(log m, log parameters) to which the draws refer; log parameters 0 where none are known."""
+    draws: tuple[tuple[float, float, float], ...]
+    """(log seconds at the center, exponent of data, exponent of parameters), equally weighted."""
+    trials: int
+    largest: float
+    """The largest m among them."""
+
+
+@dataclass(frozen=True)
 class Scaling:
     """How error, best-fit size and the cost of a step hang on data and parameters: all that a
     projection needs, as draws."""
@@ -108,22 +121,31 @@ class Scaling:
     size_center: float
     """log m to which the draws of the size law refer."""
     size_draws: tuple[tuple[float, float], ...]
-    """(log parameters at the center, beta_p), equally weighted."""
+    """(log parameters at the center, beta_p), equally weighted; () where no model size is known."""
     steps: tuple[StepCost, ...]
-    """Counted models, smallest first: what a model of any size costs lies between them."""
+    """Counted models, smallest first: what a model of any size costs lies between them; () where
+    nothing is known of what a step costs."""
     samples: float | None = None
     """Data at hand: the largest size measured."""
     first: float | None = None
     """The smallest size measured."""
     smallest: float = 0.0
     """Parameters of the smallest adequate model there: with more data none is smaller."""
-    epochs: float = 1.0
-    """Passes over the data in a training run."""
+    epochs: float | None = None
+    """Passes over the data in a training run; None where nobody knows: one is taken."""
     level: float = 0.9
     assumptions: tuple[str, ...] = ()
     """What is not measured, in sentences."""
     notes: tuple[str, ...] = ()
     """What the curve stands on: the notes of its fit."""
+    guesses: tuple[str, ...] = ()
+    """What stands for what nobody measured, as phrases: told before anything else."""
+    times: TrialTimes | None = None
+    """Of a study whose trainer is the user's own code."""
+
+    @property
+    def passes(self) -> float:
+        return 1.0 if self.epochs is None else self.epochs
 
 
 @dataclass(frozen=True)
@@ -183,8 +205,8 @@ class Limit:
     word: str
     """'data', 'compute' or 'floor'."""
     samples: float
-    flops: Interval
-    """One training run of the best-fit model on all of the data."""
+    flops: Interval | None
+    """One training run of the best-fit model on all of the data; None where nobody knows."""
     budget: float | None
     """FLOPs at hand; None where nobody said."""
     slope: Interval
@@ -200,10 +222,11 @@ class CostAnswer:
     name: str
     unit: str
     metric: str
-    machine: Machine
+    machine: Machine | None
+    """None: time, if any is told, is that of the study's own trials."""
     devices: int
-    batch: float
-    """Units of m in a step of all devices together."""
+    batch: float | None
+    """Units of m in a step of all devices together; None where nobody said."""
     projections: tuple[Projection, ...]
     purchases: tuple[Purchase, ...] = ()
     limit: Limit | None = None
@@ -214,6 +237,9 @@ class CostAnswer:
     """What the curve stands on: the notes of its fit."""
     level: float = 0.9
     price: float | None = None
+    guesses: tuple[str, ...] = ()
+    times: TrialTimes | None = None
+    """What the time rests on, where there is no machine."""
 
 
 @dataclass(frozen=True)

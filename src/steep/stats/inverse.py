@@ -6,6 +6,7 @@ was measured nobody knows: one that is below the error there has met it at that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,28 @@ class Meeting:
     smallest: float | None
     factor: float | None
     unreachable: float
+
+
+def best_fit_sizes(
+    log_m: Array,
+    size_draws: Sequence[tuple[float, float]],
+    center: float,
+    smallest: float = 0.0,
+    here: float = -np.inf,
+) -> Array:
+    """Log parameters of the best model at each draw's log m, (draws,) or (draws, places).
+
+    Draws of the size law, (log parameters at ``center``, exponent), are independent of the curve's:
+    they are paired by a fixed shuffle, each used about equally often. From ``here`` on, the log of
+    the data at hand, no model is smaller than the ``smallest`` adequate one there."""
+    order = np.random.default_rng(20171201).permutation(max(len(size_draws), len(log_m)))
+    level, slope = np.array(size_draws)[order[: len(log_m)] % len(size_draws)].T
+    if log_m.ndim == 2:
+        level, slope = level[:, None], slope[:, None]
+    with np.errstate(invalid="ignore"):
+        log_p = level + slope * (log_m - center)
+    least = np.log(max(smallest, 1.0))
+    return np.where(log_m >= here, np.maximum(log_p, least), log_p)
 
 
 def meets(curves: Array, log_m: Array, error: float, smallest: float | None) -> Array:
