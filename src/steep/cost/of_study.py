@@ -38,7 +38,7 @@ def scaling_of(
     """The study's learning curve that ``goals`` are about, its size law and step costs as one.
     Raises StoreError where nothing can be projected, with the reason, and QuestionError for goals
     of no curve. Of a study that counted FLOPs alone, these are taken."""
-    fitted = [b for b in made.best_fits if not b.waits]
+    fitted = [b for b in made.best_fits if not b.waits and not b.withheld]
     if not made.curves or not fitted:
         raise StoreError(f"{made.study} has no finished models to project from")
     last = max(fitted, key=lambda b: b.samples)
