@@ -14,6 +14,7 @@ from steep.laws.law import Array
 from steep.present import numbers
 from steep.present.sentences import few_sizes
 from steep.records import (
+    CAPPED,
     HELD_OUT,
     BestFit,
     Draws,
@@ -161,7 +162,7 @@ def points_of(best_fits: Iterable[BestFit]) -> tuple[Point, ...]:
     Where the trials make a surface (``stats/searched.py``), it tells how far off a score may be."""
     points = []
     for best in best_fits:
-        reason = HELD_OUT if best.waits else "capped" if best.best.capped else best.withheld
+        reason = HELD_OUT if best.waits else CAPPED if best.best.capped else best.withheld
         se = None if best.seed_se is None else best.seed_se / best.best.score
         if se is not None and best.size_curve is not None:
             se = best.size_curve.score_se

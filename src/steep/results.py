@@ -32,7 +32,7 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
     curve = b.size_curve
     # a held-out shard has one size, and the others' U-curve at most: no minimum of its own
     minimum = (None,) * 3 if curve is None or b.held_out else curve.minimum
-    points = analysis.curves[0].fit.used if analysis.curves else ()
+    used = {p.samples for p in analysis.curves[0].fit.used} if analysis.curves else set()
     row = {
         "study": analysis.study,
         "domain": analysis.domain,
@@ -41,7 +41,7 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "samples": b.samples,
         "unit": b.unit,
         "held_out": b.held_out,
-        "used": any(p.samples == b.samples for p in points) and not b.best.capped and not b.waits,
+        "used": b.samples in used and not (b.best.capped or b.waits or b.withheld),
         "metric": analysis.metric,
         "error": b.best.score,
         "error_se": b.seed_se,

@@ -41,6 +41,7 @@ def best_items(study: Study, analysis: Analysis) -> tuple[ItemsBySize, np.ndarra
             (b.permutation, b.samples): found
             for b in analysis.best_fits
             if not b.waits
+            and not b.withheld
             and (found := _items(store, b, counted[(b.permutation, b.samples)], analysis.metric))
         }
     return kept, study.cut.validation_group

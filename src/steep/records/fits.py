@@ -16,8 +16,8 @@ class Interval:
     level: float = 0.9
 
 
-HELD_OUT = "held out"
-"""Why a point is not used: of its shard only a forecast was made, or its model lacks seeds."""
+HELD_OUT, CAPPED = "held out", "capped"
+"""Why a point is not used: its shard's model lacks seeds; it still improved at the cap on steps."""
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,9 @@ class Fit:
     @property
     def at_hand(self) -> float | None:
         """The data: the largest size measured, in the fit or (capped) not. '10x the data' is ten
-        times this; a held-out shard belongs to it as soon as it is measured."""
-        measured = (p.samples for p in self.points if p.reason != HELD_OUT)
-        return max(measured, default=self.reference)
+        times this. A held-out shard belongs to it as soon as it is measured, one that is still
+        searched as soon as the fit may use it."""
+        return max((p.samples for p in self.points if p.used or p.reason == CAPPED), default=None)
 
     @property
     def runs(self) -> int | None:
