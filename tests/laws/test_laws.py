@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 from steep import testing
 from steep.fit import fit
 from steep.laws import LAWS, Law
+from steep.laws.law import floor_share
 
 TRUTHS = {
     "power": (5.0, -0.3),
@@ -109,3 +111,23 @@ def test_the_broken_law_has_its_two_slopes() -> None:
     law, natural = LAWS["broken power"], (alpha, early, change, d, width, 0.0)
     assert numeric_slope(law, d * 1e-4, natural) == pytest.approx(-early, abs=1e-6)
     assert numeric_slope(law, d * 1e4, natural) == pytest.approx(-early - change, abs=1e-6)
+
+
+def test_the_prior_of_no_floor_is_0_6() -> None:
+    """Of all that is believed before the data, 0.6 is of curves that have no floor; whichever laws
+    are there, each with a floor brings its share of the rest and no more."""
+    none = {"power": 1.0, "power+floor": 0.0, "shifted power": 0.0}
+    for name, law in LAWS.items():
+        none.setdefault(name, next(s.none for s in law.shape if s.name == "floor_share"))
+    without = sum(LAWS[name].prior * share for name, share in none.items())
+    assert without / sum(law.prior for law in LAWS.values()) == pytest.approx(0.6)
+
+
+def test_a_floor_is_exactly_zero_with_the_probability_none() -> None:
+    """At the quantile u of the prior the share is 0 up to u = none, and beyond it has the quantile
+    (u - none) / (1 - none) of the prior without ``none``."""
+    half, always = floor_share(none=0.5), floor_share()
+    assert half.value(ndtri(np.array([1e-6, 0.3, 0.499]))) == pytest.approx(0.0, abs=1e-30)
+    rest = half.value(ndtri(np.array([0.6, 0.75, 0.95])))
+    assert rest == pytest.approx(always.value(ndtri(np.array([0.2, 0.5, 0.9]))))
+    assert rest[1] == pytest.approx(0.5, abs=1e-4)

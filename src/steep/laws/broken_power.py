@@ -46,4 +46,5 @@ LAW = Law(
         Shape("width", "positive", -0.7, 0.7, 0.05, 5.0),
         floor_share(none=0.5),
     ),
+    prior=0.5,
 )

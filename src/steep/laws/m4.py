@@ -47,4 +47,5 @@ LAW = Law(
         floor_share(none=0.5),
         Shape("height", "positive", 1.0, 1.3, 1e-3, 1e4),
     ),
+    prior=0.5,
 )

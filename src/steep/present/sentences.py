@@ -199,7 +199,7 @@ def _turns(fit: Fit) -> str:
 
 def slope_sentence(fit: Fit) -> str:
     """beta_g and what twice the data brings, or why it is not measured."""
-    if fit.outcome == "not a power law":
+    if fit.outcome != "ok":
         return f"No exponent: {_outcome(fit.outcome, fit)}"
     if fit.beta_g is None or fit.beta_g.value is None:
         return f"beta_g is not measured: {fit.beta_g_reason or _outcome(fit.outcome, fit)}"
