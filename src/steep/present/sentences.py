@@ -228,7 +228,7 @@ def weights_sentence(fit: Fit) -> str:
     """Which laws carry the evidence, '' where the points are too few for any."""
     if len(fit.used) <= 3:
         return ""
-    heavy = [law for law in fit.laws if law.weight >= 0.005]
+    heavy = [law for law in fit.laws if law.weight >= 0.005 and law.outcome != "too few points"]
     weights = ", ".join(f"{law.law} {numbers.share(law.weight)}" for law in heavy)
     return f"Evidence among the laws: {weights}"
 
