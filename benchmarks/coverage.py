@@ -11,7 +11,10 @@ the new one, so its common effect cancels.
 
 Counted is how often intervals at 50, 80 and 90 % hold the exponent (pure power laws only: elsewhere
 it is not the law's) and a new measurement at 4x, 10x and 100x the largest size, beside the median
-width of the 90 % interval (upper / lower) and the Monte Carlo standard error.
+width of the 90 % interval (upper / lower) and the Monte Carlo standard error. Beside it stands how
+one-sided the medians are: the share of true errors below the median (0.5 is honest), the median of
+log(median / truth), and the same of the samples that the true error at 10x takes. The row 'mixture'
+is of power and power + floor together.
 """
 
 from __future__ import annotations
@@ -87,18 +90,23 @@ def simulate(
     for level in LEVELS:
         answers = forecast(fitted, at=at, level=level).at
         for reach, value, answer in zip(REACHES, new, answers, strict=True):
+            off = float(np.log(answer.error / truth(np.array(answer.samples))))
             result[f"{reach:g}x {level:.0%}"] = float(answer.lower <= value <= answer.upper)
             if level == LEVELS[-1]:
                 result[f"{reach:g}x width"] = answer.upper / answer.lower
-        if kind == "power":
-            slope = fit(
-                samples=repeated, error=error, level=level, laws=["power"], intervals=False
-            ).beta_g
-            if slope is None:  # noise hides the fall, and no exponent is told
-                continue
-            result[f"beta_g {level:.0%}"] = float(slope.lower <= -b <= slope.upper)
-            if level == LEVELS[-1]:
-                result["beta_g width"] = slope.upper - slope.lower
+                result |= {f"{reach:g}x below": float(off > 0), f"{reach:g}x off": off}
+    if fitted.outcome == "ok":
+        needed = fitted.samples_for(float(truth(at)[1])).samples or np.inf  # None: out of reach
+        result |= {"target below": float(needed > at[1]), "target off": np.log(needed / at[1])}
+    for level in LEVELS if kind == "power" else ():
+        slope = fit(
+            samples=repeated, error=error, level=level, laws=["power"], intervals=False
+        ).beta_g
+        if slope is None:  # noise hides the fall, and no exponent is told
+            continue
+        result[f"beta_g {level:.0%}"] = float(slope.lower <= -b <= slope.upper)
+        if level == LEVELS[-1]:
+            result["beta_g width"] = slope.upper - slope.lower
     return result
 
 
@@ -112,10 +120,24 @@ def _shared(rng: np.random.Generator, m: np.ndarray) -> np.ndarray:
 
 def run(kind: str, simulations: int, seed: int, **fixed: float | int | None) -> dict[str, float]:
     """Coverage (mean) and width (median) of each quantity over ``simulations`` curves."""
+    return summary(simulations_of(kind, simulations, seed, **fixed))
+
+
+def simulations_of(
+    kind: str, simulations: int, seed: int, **fixed: float | int | None
+) -> list[dict[str, float]]:
     rng = np.random.default_rng([seed, list(TRUTHS).index(kind)])
-    rows = [simulate(kind, rng, **fixed) for _ in range(simulations)]  # type: ignore[arg-type]
+    return [simulate(kind, rng, **fixed) for _ in range(simulations)]  # type: ignore[arg-type]
+
+
+def summary(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Shares are means, widths and distances medians."""
     return {
-        key: float((np.median if "width" in key else np.mean)([r[key] for r in rows if key in r]))
+        key: float(
+            (np.median if key.endswith(("width", "off")) else np.mean)(
+                [r[key] for r in rows if key in r]
+            )
+        )
         for key in dict.fromkeys(key for row in rows for key in row)
     }
 
@@ -131,19 +153,30 @@ def main() -> None:
     error = (0.9 * 0.1 / options.simulations) ** 0.5
     print(f"{options.simulations} simulations a row; Monte Carlo error at 90 %: {error:.3f}")
     cells = [(0.005, 5), (0.005, 12), (0.05, 5), (0.05, 12)] if options.cells else [(None, None)]
-    for kind in kinds:
-        for noise, sizes in cells:
-            found = run(kind, options.simulations, options.seed, noise=noise, sizes=sizes)
+    for noise, sizes in cells:
+        cell = f", noise {noise}, {sizes} sizes" if noise else ""
+        both: list[dict[str, float]] = []
+        for kind in kinds:
+            rows = simulations_of(kind, options.simulations, options.seed, noise=noise, sizes=sizes)
             note = "" if kind in WELL_SPECIFIED else " (misspecified)"
-            print(f"{kind}{note}" + (f", noise {noise}, {sizes} sizes" if noise else ""))
-            for quantity in ("beta_g", *(f"{r:g}x" for r in REACHES)):
-                held = [found.get(f"{quantity} {level:.0%}") for level in LEVELS]
-                if held[0] is not None:
-                    text = "  ".join(f"{v:.3f}" for v in held if v is not None)
-                    print(
-                        f"  {quantity:7s} {text}   width {found[f'{quantity} width']:.3f}",
-                        flush=True,
-                    )
+            show(f"{kind}{note}{cell}", summary(rows))
+            both += rows if kind in WELL_SPECIFIED else []
+        if options.kind is None:
+            show(f"mixture{cell}", summary(both))
+
+
+def show(title: str, found: dict[str, float]) -> None:
+    print(title)
+    for quantity in ("beta_g", *(f"{r:g}x" for r in REACHES), "target"):
+        held = [found.get(f"{quantity} {level:.0%}") for level in LEVELS]
+        text = ""
+        if held[0] is not None:
+            text = "  ".join(f"{v:.3f}" for v in held if v is not None)
+            text += f"   width {found[f'{quantity} width']:.3f}"
+        if (below := found.get(f"{quantity} below")) is not None:
+            text += f"   below {below:.3f}  off {found[f'{quantity} off']:+.3f}"
+        if text:
+            print(f"  {quantity:7s} {text.strip()}", flush=True)
 
 
 if __name__ == "__main__":

@@ -183,6 +183,52 @@ def test_what_rises_is_carried_on_by_no_law_in_words_and_in_json(steep: Steep) -
     assert (fit["outcome"], fit["regions"], fit["laws"]) == ("not a power law", [], [])
 
 
+@pytest.mark.parametrize(
+    ("errors", "why"),
+    [
+        ("0.3 0.25", "2 sizes are too few to fit a law"),
+        ("0.3 0.3 0.3 0.3 0.3 0.3 0.3", "the points show no significant decrease"),
+        ("0.301 0.299 0.304 0.301 0.297 0.302 0.308", "the points show no significant decrease"),
+        ("0.2 0.21 0.22 0.23 0.24 0.26 0.27", "the error rises with more samples"),
+    ],
+    ids=["two", "flat", "noisy", "rising"],
+)
+def test_no_answer_is_said_before_any_number_and_by_the_exit_code(
+    errors: str, why: str, steep: Steep
+) -> None:
+    rows = [f"{1000 * 2**i},{e}" for i, e in enumerate(errors.split())]
+    Path("none.csv").write_text("samples,error\n" + "\n".join(rows) + "\n")
+    for command in ("fit", "forecast"):
+        said = steep(command, "none.csv")
+        assert said.code == 3
+        assert said.out.startswith("No "), said.out
+        assert why in said.out
+        assert steep(command, "none.csv", "--json").code == 3
+    assert steep("forecast", "results.csv").code == 0
+
+
+def test_curves_that_cannot_be_compared_are_no_answer(steep: Steep) -> None:
+    Path("far.csv").write_text("samples,error\n" + "".join(f"{10**i},0.1\n" for i in (7, 8, 9)))
+    said = steep("compare", "results.csv", "far.csv")
+    assert (said.code, "cannot be compared" in said.out) == (3, True)
+    assert steep("compare", "results.csv", "results.csv").code == 0
+
+
+def test_three_points_are_no_evidence_and_everything_says_so(steep: Steep) -> None:
+    Path("three.csv").write_text("samples,error\n1000,0.3\n2000,0.25\n4000,0.21\n")
+    why = "3 sizes are too few to test a law; the intervals rest on prior assumptions."
+    for command in ("fit", "forecast", "diagnose"):
+        said = steep(command, "three.csv")
+        assert (said.code, why in said.out) == (0, True), said.out
+        assert "Evidence" not in said.out
+    (fit,) = steep("fit", "three.csv", "--json").json
+    assert {law["law"] for law in fit["laws"]} == {"power", "power+floor", "shifted power"}
+
+
+def test_help_tells_the_exit_codes(steep: Steep) -> None:
+    assert "3 no answer" in " ".join(steep("--help").out.split())
+
+
 @pytest.mark.parametrize("command", ["fit", "forecast", "diagnose", "backtest", "status"])
 def test_every_question_of_a_study(command: str, steep: Steep, study: Path) -> None:
     said = steep(command, str(study))

@@ -156,6 +156,48 @@ def test_the_multiplier_covers_at_a_stated_error_where_slopes_differ() -> None:
     assert np.mean(inside) >= 0.84
 
 
+def test_forecast_and_compare_rank_curves_alike() -> None:
+    """Errors beyond the points and among them, of straight and of bent curves: whatever takes less
+    data by the one takes less by the other."""
+    random = np.random.default_rng(5)
+    seen = set()
+    for k in range(12):
+        floors = (0.0, 0.0) if k % 2 else (0.0, 0.12)
+        slopes = random.uniform(-0.45, -0.2, 2)
+        levels = 0.5 * (SIZES[0] / SIZES) ** 0.0
+        curves = {
+            name: fit(
+                samples=SIZES,
+                error=(levels * (SIZES / SIZES[0]) ** slope + floor)
+                * np.exp(0.02 * random.normal(size=len(SIZES))),
+                intervals=False,
+            )
+            for name, slope, floor in zip("AB", slopes, floors, strict=True)
+        }
+        for error in (0.3, 0.15, 0.05):
+            pair = compare(curves, error=error).pairs[0]
+            needed = [curves[name].samples_for(error).samples for name in "AB"]
+            if pair.multiplier is None:
+                assert None in needed
+                assert pair.no_multiplier in ("out of reach", "an error does not fall")
+                continue
+            assert pair.multiplier.value is not None
+            seen.add(pair.multiplier.value > 1)
+            assert (pair.multiplier.value > 1) == (needed[0] > needed[1])  # type: ignore[operator]
+            if pair.extrapolates:
+                assert pair.multiplier.value == pytest.approx(needed[0] / needed[1])  # type: ignore[operator]
+    assert seen == {True, False}
+
+
+def test_an_error_that_a_forecast_does_not_reach_gives_no_multiplier() -> None:
+    floored = fit(samples=SIZES, error=2 * SIZES**-0.5 + 0.2, intervals=False)
+    power = fit(samples=SIZES, error=2 * SIZES**-0.3, intervals=False)
+    pair = compare({"new": floored, "old": power}, error=0.05).pairs[0]
+    assert (pair.multiplier, pair.unreached) == (None, ("new",))
+    said = "No data multiplier at an error of 5.00 %: the forecast of new does not reach it."
+    assert said in pair.sentences
+
+
 def test_a_crossing_is_found_with_its_interval() -> None:
     random = np.random.default_rng(4)
     inside = []

@@ -42,6 +42,26 @@ def test_well_specified_truths(simulation: ModuleType, kind: str) -> None:
     assert held["100x width"] < 3.0
 
 
+@pytest.mark.parametrize("kind", ["power", "floor"])
+def test_medians_lean_to_neither_side(simulation: ModuleType, kind: str) -> None:
+    """7 sizes, 2 % noise, 100 curves with or without a floor: the truth lies below the median about
+    as often as above it (0.4 to 0.6, give or take two Monte Carlo errors), at every reach, and so does
+    the size that an error takes. A vote for each law with a floor made that 87 to 95 % on curves
+    that have none."""
+    m = 1000 * 2.0 ** np.arange(7)
+    at = m[-1] * np.array([4.0, 10.0, 100.0])
+    below = []
+    for seed in range(100):
+        rng = np.random.default_rng([seed, 17])
+        truth, _ = simulation.TRUTHS[kind](rng, m[-1])
+        error = truth(m) * np.exp(0.02 * rng.normal(size=len(m)))
+        fitted = fit(samples=m, error=error, intervals=False)
+        medians = [answer.error for answer in forecast(fitted, at=at).at]
+        needed = fitted.samples_for(float(truth(at)[1])).samples or np.inf
+        below.append([*(truth(at) < medians), at[1] < needed])
+    assert np.all(np.abs(np.mean(below, axis=0) - 0.5) <= 0.2), np.mean(below, axis=0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["power", "floor"])
 @pytest.mark.parametrize(("noise", "sizes"), [(0.005, 5), (0.005, 12), (0.05, 5), (0.05, 12)])

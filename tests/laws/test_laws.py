@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 from steep import testing
 from steep.fit import fit
 from steep.laws import LAWS, Law
+from steep.laws.law import floor_share
 
 TRUTHS = {
     "power": (5.0, -0.3),
@@ -109,3 +111,22 @@ def test_the_broken_law_has_its_two_slopes() -> None:
     law, natural = LAWS["broken power"], (alpha, early, change, d, width, 0.0)
     assert numeric_slope(law, d * 1e-4, natural) == pytest.approx(-early, abs=1e-6)
     assert numeric_slope(law, d * 1e4, natural) == pytest.approx(-early - change, abs=1e-6)
+
+
+def test_a_floor_is_as_likely_as_none_before_the_data() -> None:
+    """However many laws have a floor: they share 4 of 9 parts."""
+    without = 0.0
+    for law in LAWS.values():
+        floor = [s for s in law.shape if s.name in ("floor_share", "shift_share")]
+        without += law.prior * (floor[0].none if floor else 1.0)
+    assert without / sum(law.prior for law in LAWS.values()) == pytest.approx(5.2 / 9)
+
+
+def test_a_floor_is_exactly_zero_with_the_probability_none() -> None:
+    """At the quantile u of the prior the share is 0 up to u = none, and beyond it has the quantile
+    (u - none) / (1 - none) of the prior without ``none``."""
+    half, always = floor_share(none=0.5), floor_share()
+    assert half.value(ndtri(np.array([1e-6, 0.3, 0.499]))) == pytest.approx(0.0, abs=1e-30)
+    rest = half.value(ndtri(np.array([0.6, 0.75, 0.95])))
+    assert rest == pytest.approx(always.value(ndtri(np.array([0.2, 0.5, 0.9]))))
+    assert rest[1] == pytest.approx(0.5, abs=1e-4)

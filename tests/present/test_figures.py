@@ -114,7 +114,7 @@ def test_a_curve_that_rises_is_carried_on_without_a_region():
     drawing = learning_curve(rising, forecast(rising, at=[16_000]))
     assert any(isinstance(layer, Band) for layer in drawing.layers)
     assert drawing.shades == ()
-    assert "no law stands behind" in drawing.caption
+    assert "so no law was fitted" in drawing.caption
 
 
 def test_the_band_says_whose_it_is():

@@ -44,6 +44,7 @@ LAW = Law(
         exponent("late"),
         Shape("break_ratio", "positive", -2.5, 1.7, 1e-5, 1e2),
         Shape("width", "positive", -0.7, 0.7, 0.05, 5.0),
-        floor_share(none=0.5),
+        floor_share(),
     ),
+    prior=0.5,
 )

@@ -44,7 +44,8 @@ LAW = Law(
     shape=(
         exponent(),
         Shape("join", "positive", 0.0, 0.7, 0.05, 10.0),
-        floor_share(none=0.5),
+        floor_share(),
         Shape("height", "positive", 1.0, 1.3, 1e-3, 1e4),
     ),
+    prior=0.5,
 )

@@ -34,6 +34,7 @@ LAW = Law(
     shape=(
         exponent(),
         Shape("onset_ratio", "positive", -3.0, 2.0, 1e-6, 1e3),
-        floor_share(none=0.5),
+        floor_share(none=0.6),
     ),
+    prior=2.0,
 )

@@ -25,5 +25,5 @@ LAW = Law(
     curve=curve,
     natural=natural,
     shape=(exponent(),),
-    prior=3.0,
+    prior=4.0,
 )

@@ -7,7 +7,7 @@ import textwrap
 from steep.present import numbers
 from steep.present.sentences import fit_lines, tight
 from steep.present.table import named_table
-from steep.present.tables import parameters_text
+from steep.present.tables import parameters_text, weight_text
 from steep.records import Fit
 
 WIDTH = 100
@@ -21,16 +21,13 @@ def summary(fit: Fit) -> str:
 
 
 def law_lines(fit: Fit) -> str:
-    """One law a paragraph: weight, name, parameters with intervals, what went wrong. A law that the
-    points cannot determine has the weight of its prior, which is no evidence and not shown."""
+    """One law a paragraph: weight, name, parameters with intervals, what went wrong."""
     if not fit.laws:
         return ""
     wide = max(len(law.law) for law in fit.laws)
     lines = [f"Laws, their weight and {numbers.level(fit.level)} profile-likelihood intervals:"]
     for law in fit.laws:
-        weight = numbers.UNKNOWN if law.outcome == "too few points" else numbers.share(law.weight)
-        weight = numbers.UNKNOWN if len(fit.used) <= 3 else weight
-        start = f"  {weight:>5}  {law.law:<{wide}}  "
+        start = f"  {weight_text(fit, law):>5}  {law.law:<{wide}}  "
         said = [parameters_text(law)]
         if law.outcome != "ok":
             said.append(f"({law.outcome}{': ' + law.reason if law.reason else ''})")

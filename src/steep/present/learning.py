@@ -340,8 +340,7 @@ def _caption(fit: Fit, how: Scale, best_fits: Sequence[BestFit]) -> str:
     parts = []
     if fit.outcome == "not a power law":
         parts.append(
-            "The curve does not fall: line and band carry it on from the last points, and no law "
-            "stands behind them."
+            "The curve does not fall, so no law was fitted: line and band extend the last points."
         )
     elif fit.draws:
         parts.append(

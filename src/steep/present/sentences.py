@@ -199,7 +199,7 @@ def _turns(fit: Fit) -> str:
 
 def slope_sentence(fit: Fit) -> str:
     """beta_g and what twice the data brings, or why it is not measured."""
-    if fit.outcome == "not a power law":
+    if fit.outcome != "ok":
         return f"No exponent: {_outcome(fit.outcome, fit)}"
     if fit.beta_g is None or fit.beta_g.value is None:
         return f"beta_g is not measured: {fit.beta_g_reason or _outcome(fit.outcome, fit)}"
@@ -228,7 +228,7 @@ def weights_sentence(fit: Fit) -> str:
     """Which laws carry the evidence, '' where the points are too few for any."""
     if len(fit.used) <= 3:
         return ""
-    heavy = [law for law in fit.laws if law.weight >= 0.005]
+    heavy = [law for law in fit.laws if law.weight >= 0.005 and law.outcome != "too few points"]
     weights = ", ".join(f"{law.law} {numbers.share(law.weight)}" for law in heavy)
     return f"Evidence among the laws: {weights}"
 

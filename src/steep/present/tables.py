@@ -270,7 +270,7 @@ def law_table(fit: Fit) -> Table:
     rows = tuple(
         (
             law.law,
-            numbers.share(law.weight),
+            weight_text(fit, law),
             parameters_text(law),
             law.formula,
             numbers.measured(law.scatter, PERCENT, 2),
@@ -284,6 +284,12 @@ def law_table(fit: Fit) -> Table:
         "profile-likelihood intervals, each of its own law."
     )
     return Table("Laws", columns, rows, (LEFT, RIGHT, LEFT, LEFT, RIGHT, LEFT), note)
+
+
+def weight_text(fit: Fit, law: LawFit) -> str:
+    """The evidence of a law; where the points cannot determine it, its weight is the prior's."""
+    tested = len(fit.used) > 3 and law.outcome != "too few points"
+    return numbers.share(law.weight) if tested else numbers.UNKNOWN
 
 
 def parameters_text(law: LawFit) -> str:
