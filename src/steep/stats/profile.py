@@ -22,7 +22,10 @@ AGAIN = 5
 """How often such a better fit is taken as the start of another."""
 QUICK = 50
 """Iterations of all starts; the best of them goes on where it has not converged."""
-FARTHEST = 64.0
+WALL, SHORTER = 4.0, 8
+"""A rise of so many times that of a limit is looked at again, at half of the distance from the last
+place, so often."""
+FARTHEST = 60.0
 """Half-widths of the expected interval within which a limit is looked for."""
 NEARER = (0.02, 1e-3, 1e-3)
 """Relative distances to both sides at which a crossing is bracketed, one after the other."""
@@ -99,7 +102,9 @@ def fit_law(
     residuals = _residuals(search, samples, log_error, whiten)
     begin = search.from_natural(starts)
     for _ in range(AGAIN):
-        found = minimise(residuals, begin, lower, upper, scale=1.0, noise=extra_squares, iterations=QUICK)
+        found = minimise(
+            residuals, begin, lower, upper, scale=1.0, iterations=QUICK, noise=extra_squares
+        )
         best = int(np.argmin(found.squares))
         if not found.converged[best]:
             begin = found.parameters[best : best + 1]
@@ -192,14 +197,23 @@ def _profile(
     def below(i: int) -> bool:
         return all(rise < cutoff for _, rise, _ in seen[i])
 
-    factor = 1.0
-    open_sides = np.flatnonzero(reach > 0)
-    while len(open_sides) and factor <= FARTHEST and lowest >= -LOWER * cutoff:
-        distance = np.minimum(factor * se[who[open_sides]], reach[open_sides])
-        look(open_sides, distance)
-        further = (distance < reach[open_sides]) & np.array([below(i) for i in open_sides])
-        open_sides = open_sides[further]
-        factor *= 2.0
+    walking = np.flatnonzero(reach > 0)
+    at, stride, shorter = np.zeros(len(who)), se[who].copy(), np.zeros(len(who), int)
+    while len(walking) and lowest >= -LOWER * cutoff:
+        to = np.minimum(at[walking] + stride[walking], reach[walking])
+        look(walking, to)
+        further = []
+        for i, distance in zip(walking, to, strict=True):
+            rise = next(rise for d, rise, _ in seen[i] if d == distance)
+            if rise > WALL * cutoff and shorter[i] < SHORTER:
+                # perhaps another valley, into which the step was too long
+                seen[i] = [place for place in seen[i] if place[0] != distance]
+                stride[i], shorter[i] = (distance - at[i]) / 2, shorter[i] + 1
+                further.append(i)
+            elif rise < cutoff and distance < min(reach[i], FARTHEST * se[who[i]]):
+                at[i], stride[i] = distance, 2 * stride[i]
+                further.append(i)
+        walking = np.array(further, int)
     crossed = np.array([i for i in range(len(who)) if not below(i)], int)
     for width in NEARER:
         if lowest < -LOWER * cutoff or not len(crossed):
