@@ -16,9 +16,21 @@ def result_files(analysis: Analysis) -> dict[str, str]:
     """Name -> text of ``best_fit.csv``, ``fits.json`` and ``forecasts.csv``."""
     return {
         "best_fit.csv": best_fit_table(analysis).to_csv(index=False),
-        "fits.json": json.dumps(fits(analysis), indent=1, allow_nan=False),
-        "forecasts.csv": forecast_table(analysis).to_csv(index=False),
+        "fits.json": json.dumps(_rounded(fits(analysis)), indent=1, allow_nan=False),
+        "forecasts.csv": forecast_table(analysis).map(_rounded).to_csv(index=False),
     }
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to six digits, which come out the same on any processor; whole ones, counts, as they
+    are."""
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(each) for each in value]
+    if not isinstance(value, float) or value.is_integer():
+        return value
+    return float(f"{value:.6g}")
 
 
 def best_fit_table(analysis: Analysis) -> pd.DataFrame:

@@ -7,7 +7,7 @@ a linear model and a good approximation where the profile is curved.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,19 @@ from scipy.special import stdtrit
 from steep.laws.law import Array, Law
 from steep.stats.least_squares import Residuals, covariance, minimise
 
-STEPS = np.array([0.5, 0.9, 1.3, 2.5, 10.0])
-"""Where a profile is looked at, in multiples of the expected half-width of the interval."""
-
-LOWER = 0.01
+LOWER = 1e-6
 """Of the rise that makes a limit: a profile that falls by so much has found a better fit."""
-TOLERANCE = 1e-9
-"""Of the sum of squares: a parameter is then right to 3e-5 of its standard error."""
+AGAIN = 5
+"""How often such a better fit is taken as the start of another."""
+QUICK = 50
+"""Iterations of all starts; the best of them goes on where it has not converged."""
+WALL, SHORTER = 4.0, 8
+"""A rise of so many times that of a limit is looked at again, at half of the distance from the last
+place, so often."""
+FARTHEST = 60.0
+"""Half-widths of the expected interval within which a limit is looked for."""
+NEARER = (0.02, 1e-3, 1e-3)
+"""Relative distances to both sides at which a crossing is bracketed, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +44,38 @@ class Fitted:
     at_bound: tuple[str, ...]
 
 
-def _to_search(law: Law, natural: Array) -> Array:
-    logs = np.array([s == "log" for s in law.scales])
-    return np.where(logs, np.log(np.maximum(natural, 1e-300)), natural)
+@dataclass(frozen=True)
+class _Search:
+    """Where parameters are searched for: logs, and multiples of what they are a priori, so that a
+    floor in percent and an onset in millions of samples are numbers of the same size."""
+
+    law: Law
+    logs: NDArray[np.bool_]
+    unit: Array
+    lower: Array
+    upper: Array
+
+    @classmethod
+    def of(cls, law: Law, samples: Array, log_error: Array) -> _Search:
+        logs = np.array([scale == "log" for scale in law.scales])
+        unit = np.where(logs, 1.0, np.abs(law.guess(samples, np.exp(log_error))))
+        found = cls(law, logs, unit, np.empty(0), np.empty(0))
+        lower, upper = (found.from_natural(np.array(v, float)) for v in (law.lower, law.upper))
+        return replace(found, lower=lower, upper=upper)
+
+    def from_natural(self, natural: Array) -> Array:
+        return np.where(self.logs, np.log(np.maximum(natural, 1e-300)), natural / self.unit)
+
+    def natural(self, search: Array) -> Array:
+        logs = np.exp(np.clip(np.where(self.logs, search, 0.0), -690.0, 690.0))
+        return np.where(self.logs, logs, search * self.unit)
 
 
-def _to_natural(law: Law, search: Array) -> Array:
-    natural = np.array(search)
-    logs = [i for i, scale in enumerate(law.scales) if scale == "log"]
-    natural[..., logs] = np.exp(np.minimum(np.maximum(natural[..., logs], -690.0), 690.0))
-    return natural
-
-
-def _residuals(law: Law, samples: Array, log_error: Array, whiten: Array) -> Residuals:
-    def residuals(search: Array) -> Array:
-        natural = _to_natural(law, search)
+def _residuals(search: _Search, samples: Array, log_error: Array, whiten: Array) -> Residuals:
+    def residuals(at: Array) -> Array:
+        natural = search.natural(at)
         with np.errstate(all="ignore"):
-            curve = law.curve(samples[None, :], *natural.T[:, :, None])
+            curve = search.law.curve(samples[None, :], *natural.T[:, :, None])
             return (np.log(np.maximum(curve, 1e-300)) - log_error) @ whiten.T
 
     return residuals
@@ -69,7 +90,6 @@ def fit_law(
     extra_squares: float,
     df: float,
     level: float | None,
-    iterations: int = 60,
 ) -> Fitted:
     """Maximum likelihood from ``starts`` (problems, natural), with intervals at ``level``.
 
@@ -77,29 +97,38 @@ def fit_law(
     and prior add to the residual sum of squares, ``df`` the degrees of freedom of the total. A
     fit that has not converged has no intervals: a profile about no minimum is too narrow.
     """
-    residuals = _residuals(law, samples, log_error, whiten)
-    lower = _to_search(law, np.array(law.lower, float))
-    upper = _to_search(law, np.array(law.upper, float))
-    found = minimise(
-        residuals, _to_search(law, starts), lower, upper, iterations=iterations, tolerance=TOLERANCE
-    )
-    best = int(np.argmin(found.squares))
-    x, squares = found.parameters[best], float(found.squares[best])
-    converged = bool(found.converged[best])
-    limits = np.full((2, len(x)), np.nan)
-    if level is not None and df > 0 and converged:
+    search = _Search.of(law, samples, log_error)
+    lower, upper = search.lower, search.upper
+    residuals = _residuals(search, samples, log_error, whiten)
+    begin = search.from_natural(starts)
+    for _ in range(AGAIN):
+        found = minimise(
+            residuals, begin, lower, upper, scale=1.0, iterations=QUICK, noise=extra_squares
+        )
+        best = int(np.argmin(found.squares))
+        if not found.converged[best]:
+            begin = found.parameters[best : best + 1]
+            found = minimise(residuals, begin, lower, upper, scale=1.0, noise=extra_squares)
+            best = 0
+        x, squares = found.parameters[best], float(found.squares[best])
+        converged = bool(found.converged[best] & found.determined[best])
+        limits = np.full((2, len(x)), np.nan)
+        if level is None or df <= 0 or not converged:
+            break
         cutoff = (squares + extra_squares) * stdtrit(df, 0.5 + level / 2) ** 2 / df
-        limits, converged = _profile(residuals, x, squares, cutoff, lower, upper)
+        limits, lowest, better = _profile(
+            residuals, x, squares, cutoff, lower, upper, extra_squares
+        )
+        if lowest >= -LOWER * cutoff:
+            break
+        begin, converged = better[None, :], False
     names = tuple(
-        name
-        for i, name in enumerate(law.names)
-        if (np.isfinite(lower[i]) and abs(x[i] - lower[i]) <= 1e-9)
-        or (np.isfinite(upper[i]) and abs(x[i] - upper[i]) <= 1e-9)
+        name for i, name in enumerate(law.names) if x[i] == lower[i] or x[i] == upper[i]
     )
     return Fitted(
-        parameters=_to_natural(law, x),
-        lower=_to_natural(law, limits[0]),
-        upper=_to_natural(law, limits[1]),
+        parameters=search.natural(x),
+        lower=search.natural(limits[0]),
+        upper=search.natural(limits[1]),
         squares=squares,
         converged=converged,
         at_bound=names,
@@ -107,72 +136,111 @@ def fit_law(
 
 
 def _profile(
-    residuals: Residuals, x: Array, squares: float, cutoff: float, lower: Array, upper: Array
-) -> tuple[Array, bool]:
-    """(2, parameters) limits at which the profiled sum of squares rises by ``cutoff``, and whether
-    ``x`` was its minimum: where a profile falls below it there are no limits.
+    residuals: Residuals,
+    x: Array,
+    squares: float,
+    cutoff: float,
+    lower: Array,
+    upper: Array,
+    noise: float,
+) -> tuple[Array, float, Array]:
+    """(2, parameters) limits at which the profiled sum of squares rises by ``cutoff``; the lowest
+    rise, and where it is: below zero where ``x`` is not the minimum.
 
-    All parameters, sides and steps are one batch of constrained fits; a second batch sharpens.
+    All parameters and sides are one batch of constrained fits, first at growing distances until
+    the crossing lies between two of them, then on both sides of where it is to be expected.
     """
     count = len(x)
-    spread = covariance(residuals, x, lower, upper)
+    spread = covariance(residuals, x, lower, upper, scale=1.0)
     se = np.sqrt(np.maximum(np.diag(spread), 1e-300) * max(cutoff, 1e-300))
     se = np.minimum(se, 0.3 * (np.abs(x) + 1.0))
     slope = spread / np.maximum(np.diag(spread), 1e-300)[None, :]
     who = np.repeat(np.arange(count), 2)
     side = np.tile([-1.0, 1.0], count)
-    distance = se[who, None] * STEPS[None, :]
-    rise = np.zeros((len(who), 0))
-    seen = np.zeros((len(who), 0))
-    for _ in range(2):
-        ahead = _rises(residuals, x, squares, who, side[:, None] * distance, slope, lower, upper)
-        if ahead.min() < -LOWER * cutoff:
-            return np.full((2, count), np.nan), False
-        ahead = np.maximum(ahead, 0.0)
-        seen = np.concatenate([seen, distance], axis=1)
-        rise = np.concatenate([rise, ahead], axis=1)
-        near = np.array([_crossing(seen[i], rise[i], cutoff) for i in range(len(who))])
-        distance = np.where(np.isfinite(near), near, se[who] * 60.0)[:, None] * [0.985, 1.015]
-    limit = x[who] + side * near
-    limit = np.clip(limit, lower[who], upper[who])
-    # an infinite crossing leaves the bound itself when there is one, else nothing
+    reach = np.where(side < 0, x[who] - lower[who], upper[who] - x[who])
+    seen = [[(0.0, 0.0, x)] for _ in who]
+    lowest, where = 0.0, x
+
+    def look(rows: Array, distance: Array) -> None:
+        """At ``distance`` (places,) on the sides ``rows``: from the straight line along which a
+        parabola would lie, and from the nearest places that were looked at."""
+        nonlocal lowest, where
+        owner = who[rows]
+        moved = np.clip(x[owner] + side[rows] * distance, lower[owner], upper[owner])
+        line = x[None, :] + slope[:, owner].T * (moved - x[owner])[:, None]
+        near = [_beside(seen[i], d) for i, d in zip(rows, distance, strict=True)]
+        start = np.stack([line, *(np.array(each) for each in zip(*near, strict=True))])
+        start[:, np.arange(len(rows)), owner] = moved
+        held = np.zeros(start.shape, bool)
+        held[:, np.arange(len(rows)), owner] = True
+        flat = (-1, count)
+        found = minimise(
+            residuals,
+            start.reshape(flat),
+            lower,
+            upper,
+            held.reshape(flat),
+            scale=1.0,
+            iterations=100,
+            tolerance=1e-9,
+            noise=noise,
+        )
+        rise = found.squares.reshape(len(start), -1) - squares
+        best = rise.argmin(axis=0)
+        ends = found.parameters.reshape(start.shape)
+        for k, i in enumerate(rows):
+            seen[i].append((float(distance[k]), float(rise[best[k], k]), ends[best[k], k]))
+            seen[i].sort(key=lambda place: place[0])
+            if rise[best[k], k] < lowest:
+                lowest, where = float(rise[best[k], k]), ends[best[k], k]
+
+    def below(i: int) -> bool:
+        return all(rise < cutoff for _, rise, _ in seen[i])
+
+    walking = np.flatnonzero(reach > 0)
+    at, stride, shorter = np.zeros(len(who)), se[who].copy(), np.zeros(len(who), int)
+    while len(walking) and lowest >= -LOWER * cutoff:
+        to = np.minimum(at[walking] + stride[walking], reach[walking])
+        look(walking, to)
+        further = []
+        for i, distance in zip(walking, to, strict=True):
+            rise = next(rise for d, rise, _ in seen[i] if d == distance)
+            if rise > WALL * cutoff and shorter[i] < SHORTER:
+                # perhaps another valley, into which the step was too long
+                seen[i] = [place for place in seen[i] if place[0] != distance]
+                stride[i], shorter[i] = (distance - at[i]) / 2, shorter[i] + 1
+                further.append(i)
+            elif rise < cutoff and distance < min(reach[i], FARTHEST * se[who[i]]):
+                at[i], stride[i] = distance, 2 * stride[i]
+                further.append(i)
+        walking = np.array(further, int)
+    crossed = np.array([i for i in range(len(who)) if not below(i)], int)
+    for width in NEARER:
+        if lowest < -LOWER * cutoff or not len(crossed):
+            break
+        near = np.array([_crossing(seen[i], cutoff) for i in crossed])
+        both = np.concatenate([near * (1 - width), near * (1 + width)])
+        rows = np.tile(crossed, 2)
+        look(rows, np.minimum(both, reach[rows]))
+    near = np.array([np.inf if below(i) else _crossing(seen[i], cutoff) for i in range(len(who))])
+    # a profile that never rises ends at the bound where there is one, else nowhere
+    limit = np.clip(x[who] + side * near, lower[who], upper[who])
     limit = np.where(np.isfinite(limit), limit, np.nan)
-    return limit.reshape(count, 2).T, True
+    return limit.reshape(count, 2).T, lowest, where
 
 
-def _rises(
-    residuals: Residuals,
-    x: Array,
-    squares: float,
-    who: NDArray[np.intp],
-    offset: Array,
-    slope: Array,
-    lower: Array,
-    upper: Array,
-) -> Array:
-    """Rise of the profiled sum of squares with parameter ``who`` moved by ``offset``."""
-    sides, steps = offset.shape
-    owner = np.repeat(who, steps)
-    moved = np.clip(x[owner] + offset.ravel(), lower[owner], upper[owner])
-    start = x[None, :] + slope[:, owner].T * (moved - x[owner])[:, None]
-    rows = np.arange(len(owner))
-    start[rows, owner] = moved
-    held = np.zeros(start.shape, bool)
-    held[rows, owner] = True
-    found = minimise(residuals, start, lower, upper, held, iterations=60, tolerance=1e-6)
-    rise = found.squares - squares
-    # beyond a bound there is nothing: the profile stays where the bound left it
-    return rise.reshape(sides, steps)
+def _beside(seen: list[tuple[float, float, Array]], distance: float) -> tuple[Array, Array]:
+    """Parameters at the nearest places on both sides of ``distance``."""
+    under = max((p for p in seen if p[0] <= distance), key=lambda p: p[0])
+    over = min((p for p in seen if p[0] > distance), key=lambda p: p[0], default=under)
+    return under[2], over[2]
 
 
-def _crossing(distance: Array, rise: Array, cutoff: float) -> float:
-    """Distance at which the rise meets ``cutoff``, on the nearly linear root; inf if never."""
-    order = np.argsort(distance)
-    d = np.concatenate([[0.0], distance[order]])
-    root = np.concatenate([[0.0], np.sqrt(rise[order])])
+def _crossing(seen: list[tuple[float, float, Array]], cutoff: float) -> float:
+    """Distance at which the rise meets ``cutoff``, on its nearly linear root."""
+    distance = [d for d, *_ in seen]
+    root = [max(rise, 0.0) ** 0.5 for _, rise, _ in seen]
     target = cutoff**0.5
-    above = np.flatnonzero(root >= target)
-    if len(above) == 0:
-        return float("inf")
-    i = above[0]
-    return float(d[i - 1] + (d[i] - d[i - 1]) * (target - root[i - 1]) / (root[i] - root[i - 1]))
+    i = next(k for k, value in enumerate(root) if value >= target)
+    share = (target - root[i - 1]) / (root[i] - root[i - 1])
+    return distance[i - 1] + (distance[i] - distance[i - 1]) * share

@@ -266,8 +266,9 @@ def _compared(tried: Sequence[Tried]) -> tuple[tuple[str, tuple[Value, ...]], ..
 
 def _draws(surface: Surface, here: Array, random: np.random.Generator) -> Array:
     value, vector = np.linalg.eigh(surface.covariance[np.ix_(here, here)])
-    root = vector * np.sqrt(np.maximum(value, 0.0))
-    return np.asarray(surface.mean[here] + random.standard_normal((DRAWS, len(here))) @ root.T)
+    # the symmetric root: eigenvectors have no sign, and of equal eigenvalues no direction
+    root = (vector * np.sqrt(np.maximum(value, 0.0))) @ vector.T
+    return np.asarray(surface.mean[here] + random.standard_normal((DRAWS, len(here))) @ root)
 
 
 def _size_curve(

@@ -14,8 +14,8 @@ from steep.stats.profile import fit_law
 
 LIGHT = 0.05
 """Evidence weight below which a law among several is not fitted on its own."""
-HASTY, PATIENT = 60, 300
-"""Iterations of a law's fit: among several, and where it is what was asked for."""
+STARTS = 6
+"""Draws that a law's fit starts from, the best of them."""
 TINY = 1e-290
 MANY = 4
 """Natural parameters above which it gets none either: they are hardly ever determined."""
@@ -74,19 +74,16 @@ def _law_fit(
         squares,
         df,
         level if alone or len(law.names) <= MANY else None,
-        PATIENT if alone else HASTY,
     )
-    outcome = "ok" if not fitted.at_bound else "bound hit"
-    reason = ", ".join(fitted.at_bound)
     if not fitted.converged:
-        outcome = "not converged"
-        reason = "its parameters make up for each other: these points do not tell them apart"
+        reason = "not identifiable from these points: its parameters trade off"
+        return LawFit(law.name, "not converged", weight=weight, formula=law.formula, reason=reason)
     residual = log_error - np.log(law.curve(m, *fitted.parameters))
     variance = (fitted.squares + squares) / df
     log_likelihood = -0.5 * n * np.log(2 * np.pi * variance) - 0.5 * fitted.squares / variance
     return LawFit(
         law=law.name,
-        outcome=outcome,
+        outcome="bound hit" if fitted.at_bound else "ok",
         names=law.names,
         parameters=tuple(
             Interval(_number(v), _number(lo), _number(up), level)
@@ -95,7 +92,7 @@ def _law_fit(
         weight=weight,
         scatter=float(np.sqrt(np.sum(residual**2) / (n - len(law.names)))),
         log_likelihood=float(log_likelihood - 0.5 * noise.log_det[structure]),
-        reason=reason,
+        reason=", ".join(fitted.at_bound),
         formula=law.formula,
     )
 
@@ -107,7 +104,7 @@ def _structure(sample: Sample) -> int:
 
 def _starts(sample: Sample, reference: float, structure: int) -> Array:
     """The best draws in natural parameters, (starts, natural)."""
-    best = np.argsort(sample.squares[:, structure])[:2]
+    best = np.argsort(sample.squares[:, structure])[:STARTS]
     law = sample.law
     shape = [s.value(sample.z[best, i]) for i, s in enumerate(law.shape)]
     level = np.exp(sample.level[best, structure])

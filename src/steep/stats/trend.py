@@ -58,7 +58,8 @@ def off_trend(
         tried = [_from_line(i, rest, x, y, known)]
         for law, start in laws:
             if len(x) - 1 - len(law.names) >= 2:
-                tried.append(_from_law(i, rest, x, y, known, law, start))
+                told = _from_law(i, rest, x, y, known, law, start)
+                tried += [] if told is None else [told]
         found.append(min(tried, key=lambda each: each[0])[1])
     return tuple(found)
 
@@ -80,12 +81,15 @@ def _from_law(
     known: Array | None,
     law: Law,
     start: tuple[float, ...],
-) -> tuple[float, Deviation]:
+) -> tuple[float, Deviation] | None:
+    """As ``_from_line``; None where the law has no minimum that the rest determines."""
     weight = weights(x[rest], y[rest], None if known is None else known[rest])
     df = float(rest.sum() - len(law.names))
     samples = np.exp(x)
     whiten = np.diag(np.sqrt(weight))
     fitted = fit_law(law, samples[rest], y[rest], whiten, np.array([start]), 0.0, df, None)
+    if not fitted.converged:
+        return None
     value = np.asarray(fitted.parameters, float)
 
     def curve(at: Array) -> Array:
