@@ -20,7 +20,7 @@ from steep.executors.contract import Event, Kind
 from steep.planners.contract import Wanted
 from steep.records import Evaluation, Measurement, Status, Trial
 from steep.store import Store, StoreError
-from steep.train import Outcome
+from steep.train import Outcome, train
 from steep.trainers.contract import Drained, Handle, ShardItems
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs workers that are forked")
@@ -71,6 +71,59 @@ def test_the_plan_is_asked_when_results_changed_and_never_else(tmp_path: Path) -
     outcome = rehearsal.drive(plainly(), tmp_path / "study", plan=plan)
     assert seen == [12]
     assert (outcome.word, outcome.ran, outcome.complete) == ("complete", 0, 12)
+
+
+def one_more(trials: list[Trial], finished: Any, running: Any) -> list[Wanted]:
+    """What runs, and one trial beyond it."""
+    done = {m.trial for m in finished} | {*running}
+    return [*map(Wanted, running), *(Wanted(t) for t in trials if t not in done)][
+        : len(running) + 1
+    ]
+
+
+@pytest.mark.parametrize(("workers", "pack"), [(1, 1), (3, 1), (1, 2)])
+def test_a_plan_that_names_one_trial_at_a_time_keeps_every_worker_busy(
+    tmp_path: Path, workers: int, pack: int
+) -> None:
+    going: set[str] = set()
+    most = 0
+
+    class Executor:
+        """Runs nothing: every trial ends at the next poll, first come first."""
+
+        slots = workers
+
+        def start(self, *jobs: Any) -> None:
+            nonlocal most
+            going.update(job.trial.id for job in jobs)
+            self.jobs = [*getattr(self, "jobs", []), *jobs]
+            most = max(most, len(going))
+
+        def poll(self, timeout: float) -> list[Event]:
+            if not self.jobs:
+                return []
+            job = self.jobs.pop(0)
+            going.discard(job.trial.id)
+            ended = Measurement(job.trial, Status.COMPLETE, validation_error=0.5)
+            return [Event(Kind.RESULT, job.trial.id, job.attempt, ended)]
+
+        def drain(self) -> None: ...
+        def kill(self, trial: str, attempt: int) -> None: ...
+        def close(self) -> None: ...
+
+    loaded, store, trials = rehearsal.prepare(plainly(pack=pack), tmp_path / "study")
+    alike = [t for t in trials if (t.items, t.size) == (trials[0].items, trials[0].size)]
+    with store:
+        outcome = train(
+            store,
+            lambda finished, running: one_more(alike if pack > 1 else trials, finished, running),
+            Executor(),
+            cost=lambda trial: trial.samples,
+            run=loaded.spec.run,
+        )
+    assert outcome.word == "complete"
+    assert outcome.complete == (2 if pack > 1 else 12)
+    assert most == workers * pack
 
 
 def test_a_budget_bounds_what_is_started(tmp_path: Path) -> None:

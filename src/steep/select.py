@@ -136,7 +136,7 @@ def _noise(pools: Sequence[Sequence[Candidate]]) -> _Noise:
         noise = [variance * median_variance(len(c.errors)) for c in near]
         if len(near) > 1:
             degrees += len(near) - 1
-            squares += float(((logs - logs.mean()) ** 2).sum()) - (len(near) - 1) * np.mean(noise)
+            squares += float(((logs - logs.mean()) ** 2).sum() - (len(near) - 1) * np.mean(noise))
     apart = max(squares / max(degrees, 1), variance / 4)
     return _Noise(float(np.sqrt(variance)) if freedom else None, apart)
 

@@ -73,7 +73,8 @@ class Search(Strict):
     compare_at: Literal["ends", "all"] = "ends"
     """Compare hyperparameters at the smallest and largest shard only, or at every shard."""
     extend: Annotated[int, Field(ge=0, le=2)] = 2
-    """How often a ladder whose edge is best may extend itself."""
+    """How often a ladder whose edge is best may extend itself; of the planner frugal also the list
+    of a numeric hyperparameter, by its own ratio. 0: nothing but what is listed is tried."""
     draws: Count = 8
     """Candidates a shard of the searches that draw them: paper, optuna."""
     sampler: str = "TPESampler"

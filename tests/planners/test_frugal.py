@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter
 from dataclasses import replace
@@ -11,9 +12,9 @@ import numpy as np
 import pytest
 
 import worlds
-from steep.planners import frugal
+from steep.planners import frugal, lattice
 from steep.planners.history import seen
-from steep.records import BestFit, Measurement, Status, Trial
+from steep.records import BestFit, Measurement, Shard, Status, Trial
 from steep.select import select
 from steep.stats.searched import with_size_curves
 
@@ -120,6 +121,131 @@ def test_it_goes_no_lower_than_the_dial() -> None:
     assert min(m.trial.size for m in found) == 1
 
 
+SMALL: dict[str, Any] = {"sizes": (2, 4, 8), "samples": (125, 500, 2000)}
+
+
+def rates(found: list[Measurement]) -> set[float]:
+    return {worlds.rate(m.trial) for m in found}
+
+
+@pytest.mark.parametrize(
+    ("best_rate", "listed", "beyond"),
+    [
+        (1.6, (0.02, 0.06, 0.2), {0.667, 2.22}),
+        (0.002, (0.02, 0.06, 0.2), {0.00667, 0.00222}),
+    ],
+)
+def test_a_list_of_rates_whose_edge_is_best_extends_itself(
+    best_rate: float, listed: tuple[float, ...], beyond: set[float]
+) -> None:
+    """By its own ratio, as often as a ladder may; every trial beyond it says so."""
+    world = worlds.World(worlds.bowl(sigma=60.0, best_rate=best_rate), noise=0.005)
+    p = worlds.problem(rates=listed, **SMALL)
+    found: dict[Trial, Measurement] = {}
+    whys = {}
+    while wanted := frugal.plan(p, list(found.values()), (), None):
+        whys |= {w.trial: w.why for w in wanted}
+        found |= {w.trial: seen(world.measure(w.trial), w.up_to_steps) for w in wanted}
+    assert rates(list(found.values())) - {*listed} == beyond
+    outer = max(beyond, key=lambda r: abs(math.log(r / 0.06)))
+    best = chosen(list(found.values()), p)
+    assert {dict(b.best.hyperparameters)["learning_rate"] for b in best} == {outer}
+    for trial, why in whys.items():
+        assert ("extends learning_rate to" in why) == (worlds.rate(trial) not in listed)
+
+
+def test_a_list_extends_itself_no_further_than_it_is_let_and_not_from_inside() -> None:
+    high = worlds.World(worlds.bowl(sigma=60.0, best_rate=1.6), noise=0.005)
+    found, _ = searched(high, rates=(0.02, 0.06, 0.2), extend=0, **SMALL)
+    assert rates(found) <= {0.02, 0.06, 0.2}
+    inside = worlds.World(worlds.bowl(sigma=60.0, best_rate=0.06), noise=0.005)
+    found, _ = searched(inside, rates=(0.02, 0.06, 0.2), **SMALL)
+    assert rates(found) <= {0.02, 0.06, 0.2}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "listed", "expected"),
+    [
+        ("learning_rate", 0.3, (0.1, 0.3), 0.9),
+        ("learning_rate", 0.9, (0.3, 0.9), 2.7),
+        ("learning_rate", 0.1, (0.3, 0.1), 0.0333),
+        ("learning_rate", 0.1, (0.03, 0.1, 0.3), None),
+        ("batch_size", 128, (32, 64, 128), 256),
+        ("batch_size", 1, (1, 2), None),
+        ("momentum", 0.95, (0.5, 0.95), None),
+        ("weight_decay", 0.01, (0.001, 0.01), 0.1),
+        ("dropout", 0.0, (0.0, 0.2), None),
+        ("dropout", 0.2, (0.0, 0.2), None),
+        ("optimizer", "adam", ("adam", "sgd"), None),
+        ("nesterov", True, (False, True), None),
+        ("learning_rate", 0.1, (0.1,), None),
+    ],
+)
+def test_the_value_beyond_a_list(name: str, value: Any, listed: Any, expected: Any) -> None:
+    found = lattice._following(name, value, listed)
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+# ---------------------------------------------------------------- several workers
+
+
+def timed_search(world: worlds.World, p: Any, workers: int) -> tuple[list[Measurement], float]:
+    """A search with ``workers``, each trial as long as it is dear; and the share of their time in
+    which they train, until only the largest shard is left."""
+    found: dict[Trial, Measurement] = {}
+    running: list[tuple[float, int, Trial, Measurement]] = []
+    now, busy, count, shares = 0.0, 0.0, 0, [1.0]
+    while True:
+        while len(running) < workers:
+            alive = [entry[2] for entry in running]
+            wanted = frugal.plan(p, list(found.values()), alive, None)
+            assert [w.trial for w in wanted[: len(alive)]] == sorted(alive, key=frugal._place)
+            fresh = [w for w in wanted if w.trial not in alive]
+            if not fresh:
+                break
+            m = seen(world.measure(fresh[0].trial), fresh[0].up_to_steps)
+            before = found.get(m.trial)
+            cost = (m.flops or 0.0) - ((before.flops or 0.0) if before else 0.0)
+            count += 1
+            heapq.heappush(running, (now + cost, count, m.trial, m))
+        if not running:
+            return list(found.values()), shares[-1]
+        end, _, trial, m = heapq.heappop(running)
+        busy += (len(running) + 1) * (end - now)
+        now, found[trial] = end, m
+        if trial.samples < p.shards[-1].samples:
+            shares.append(busy / (workers * now))
+
+
+def test_two_workers_are_busy_and_find_what_one_finds() -> None:
+    costs, off = [], []
+    for seed in range(2):
+        world = worlds.World(worlds.bowl(sigma=60.0), seed=seed)
+        p = worlds.problem(sizes=(2, 4, 8, 16), samples=(125, 250, 500, 1000, 2000))
+        alone = list(worlds.search(p, frugal.plan, world).values())
+        found, share = timed_search(world, p, 2)
+        assert share > 0.85
+        costs.append(flops(found) / flops(alone))
+        best = chosen(found, p)
+        assert not any("incomplete" in b.flags for b in best)
+        off += [excess(world, b) for b in best]
+    assert np.mean(costs) < 1.2
+    assert np.mean(off) < 0.02
+
+
+def test_what_runs_is_not_wanted_twice_and_order_does_not_matter() -> None:
+    world, p = worlds.World(worlds.bowl(sigma=60.0)), worlds.problem(**SMALL)
+    known = list(worlds.search(p, frugal.plan, world).values())[:12]
+    running: list[Trial] = []
+    for _ in range(4):
+        wanted = frugal.plan(p, known, running, None)
+        assert wanted == frugal.plan(p, known[::-1] + known[:3], running[::-1] + running, None)
+        fresh = [w.trial for w in wanted if w.trial not in running]
+        assert len(fresh) == 1
+        running += fresh
+    assert len(set(running)) == 4
+
+
 def test_seeds_are_spent_where_candidates_cannot_be_told_apart() -> None:
     """Repeats of anything but the choice come with noise, not without."""
 
@@ -201,6 +327,40 @@ def test_a_budget_of_the_study_is_kept() -> None:
         assert len(found) < len(free)
     smallest = min(m.trial.samples for m in found)
     assert smallest == worlds.SAMPLES[0]
+
+
+@pytest.mark.parametrize("sigma", [30.0, 100.0])
+def test_a_small_budget_covers_every_shard_before_it_refines_any(sigma: float) -> None:
+    """From a fifth of what the search costs without a bound, every shard has a best fit, and what
+    the held-out shard needs is left; below that the smaller shards have one."""
+    world = worlds.World(worlds.bowl(sigma=sigma), seed=1)
+    held = Shard(0, 8000, 8000.0, "items", held_out=True)
+
+    def needed(found: list[Measurement]) -> float:
+        """By the held-out shard, for all seeds of the largest best fit's model."""
+        best = chosen(found, worlds.problem())[-1].best
+        trials = [Trial(0, 8000, 8000.0, best.size, best.hyperparameters, k) for k in (0, 1)]
+        return flops([world.measure(t) for t in trials])
+
+    free, _ = searched(world, extend=0)
+    total = flops(free) + needed(free)
+    for share in (0.05, 0.3, 0.6):
+        p = worlds.problem(extend=0, until={"flops": share * total})
+        p = replace(p, held_out=(held,))
+        found = list(worlds.search(p, frugal.plan, world).values())
+        covered = [b.samples for b in chosen(found, p)]
+        assert covered == list(worlds.SAMPLES[: len(covered)])
+        assert flops(found) <= 1.05 * share * total
+        if share >= 0.3:
+            assert len(covered) == len(worlds.SAMPLES)
+
+
+def test_a_budget_of_the_call_is_what_is_left() -> None:
+    world, p = worlds.World(worlds.bowl(sigma=60.0)), worlds.problem(**SMALL)
+    assert frugal.plan(p, [], (), None) != []
+    found = list(worlds.search(p, frugal.plan, world).values())[:10]
+    assert frugal.plan(p, found, (), 0.0) == []
+    assert frugal.plan(p, found, (), None) != []
 
 
 def test_a_precise_forecast_ends_the_search_and_a_vague_one_goes_on() -> None:

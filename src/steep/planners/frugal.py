@@ -40,6 +40,7 @@ from steep.planners.contract import Problem, Wanted
 from steep.planners.lattice import Lattice
 from steep.records import Measurement, Shard, Status, Trial
 from steep.select import select
+from steep.spec import Until
 from steep.stats import rungs
 from steep.stats.response import Surface, knowledge_gradient
 from steep.stats.searched import Cell, Tried, scored, surface_of
@@ -58,9 +59,8 @@ HARDER = 6
 MOST = 1000
 """Cells that are weighed against each other; of a larger lattice the most promising ones."""
 CHUNK = 400
-KEPT, MOST_ASIDE = 1.3, 0.6
-"""What is kept of a budget, relative to what it is expected to be needed for; and the most of it
-that is kept for the held-out shards."""
+KEPT = 1.3
+"""What is kept of a budget, relative to what it is expected to be needed for."""
 
 
 def plan(
@@ -97,17 +97,19 @@ class _Limits:
     def precision(self) -> float | None:
         return None if self.until is None else self.until.forecast_interval
 
-    def left(self, space: Lattice, known: Sequence[Measurement], cell: Cell, runs: float) -> float:
-        """FLOPs for the search, where what ``runs`` is going to take so many: all that the study
-        may spend, less what the held-out shards need for ``cell`` with all seeds, as long as the
-        search is not left without any."""
+    def left(self, known: Sequence[Measurement], runs: float) -> float:
+        """FLOPs that may be spent, where what ``runs`` is going to take so many."""
         left = math.inf if self.budget is None else self.budget
         if self.until is None or self.until.flops is None:
             return left
-        spent = sum(m.flops or 0.0 for m in known)
+        return min(left, self.until.flops - sum(m.flops or 0.0 for m in known) - runs)
+
+    def held_out_price(self, space: Lattice, known: Sequence[Measurement], cell: Cell) -> float:
+        """What of that the held-out shards are expected to take for ``cell`` with all seeds."""
+        if self.until is None or self.until.flops is None:
+            return 0.0
         each = [lattice.price(space, known, shard.samples, cell) for shard in self.held_out]
-        aside = min(KEPT * space.seeds * sum(each), MOST_ASIDE * self.until.flops)
-        return min(left, self.until.flops - spent - runs - aside)
+        return space.seeds * sum(each)
 
 
 def _place(trial: Trial) -> tuple[float | int | str, ...]:
@@ -124,7 +126,8 @@ def _decide(
 ) -> tuple[Wanted, ...]:
     first = _spread(space, known, pending)
     if not any(map(scored, known)):  # nothing is known of prices
-        return first
+        unbounded = limits.left((), 0.0) == math.inf
+        return first if unbounded else first[:1] if limits.left(known, 0.0) > 0 else ()
     state = _State.of(space, known, pending, limits)
     if wanted := state.affordable(first):
         return wanted
@@ -201,8 +204,15 @@ class _State:
                     runs += float(found.price[index[i, cell]])
             tried.append(here | {cell: (*here.get(cell, ()), *ms) for cell, ms in there.items()})
         made = replace(found, tried=tuple(tried), surface=surface, waiting=bool(pending))
+        made = replace(made, left=limits.left(known, runs))
+        if made.left == math.inf:
+            return made
         _, cell = made.choice(len(space.shards) - 1)
-        return replace(made, left=limits.left(made.space, known, cell, runs))
+        held_out = limits.held_out_price(made.space, known, cell)
+        spare = made.left - sum(made.wanting.values())
+        if held_out > spare:  # cannot be had beside all others: nothing is kept for them
+            return made
+        return replace(made, left=made.left - min(KEPT * held_out, spare))
 
     @cached_property
     def unit(self) -> float:
@@ -210,19 +220,25 @@ class _State:
         return float(self.price[min(self._on(len(self.space.shards) - 1), key=self._mean)])
 
     @cached_property
-    def first(self) -> dict[int, float]:
-        """What the first trial of each shard without a score is expected to cost, as long as what
-        is left pays for it: smaller shards before larger ones."""
+    def wanting(self) -> dict[int, float]:
+        """What the first trial of each shard without a score is expected to cost."""
         needed: dict[int, float] = {}
         for i, here in enumerate(self.tried):
             begun = any(scored(m) or m.status is Status.RUNNING for ms in here.values() for m in ms)
             choice = self.choice(i)
             if not begun and all(m.status is Status.STOPPED for m in self.at(*choice)):
-                price = float(self.price[self.places.index(choice)])
-                if KEPT * sum(needed.values()) + price > self.left:
-                    break
-                needed[i] = price
+                needed[i] = float(self.price[self.places.index(choice)])
         return needed
+
+    @cached_property
+    def first(self) -> dict[int, float]:
+        """The same as far as what is left pays for it: smaller shards before larger ones."""
+        kept: dict[int, float] = {}
+        for i, price in self.wanting.items():
+            if KEPT * sum(kept.values()) + price > self.left:
+                break
+            kept[i] = price
+        return kept
 
     def affordable(self, wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:
         """Those that are paid for by what is left beside what is kept, in order. Where nothing may
@@ -410,13 +426,7 @@ def _want(state: _State, option: _Option, why: str) -> Wanted:
 
 def _why(space: Lattice, cell: Cell, why: str) -> str:
     """With what the trial extends."""
-    combinations = space.listed or space.combinations
-    listed = {name: {dict(c)[name] for c in combinations} for name in space.names}
-    beyond = [
-        f"extends {name} to {value:g}"
-        for name, value in cell.hyperparameters
-        if name in listed and value not in listed[name] and not isinstance(value, str)
-    ]
+    beyond = [f"extends {name} to {value}" for name, value in space.beyond(cell)]
     return f"{why}, {' and '.join(beyond)}" if beyond else why
 
 
@@ -425,7 +435,7 @@ def _confirm(state: _State) -> tuple[Wanted, ...]:
     the smallest such shard: what it shows moves the choices at the larger ones. Then those of the
     models that a study would report, where they are others."""
     rest: list[Wanted] = []
-    for i, shard in enumerate(state.space.shards):
+    for i in range(len(state.space.shards)):
         missing = _missing_seeds(state, i, state.choice(i)[1], "chosen")
         if len(missing) == state.space.seeds:
             # while a trial runs that may move the next choice, seeds of this one are surer
@@ -461,7 +471,8 @@ def _bracket(state: _State) -> tuple[Wanted, ...]:
                 reference = state.reference.get(i)
                 up_to = None if reference is None else rungs.after(0, reference)
                 near = Cell(size, cell.hyperparameters)
-                wanted.append(Wanted(state.space.trial(shard, near, 0), up_to, "neighbour"))
+                trial = state.space.trial(shard, near, 0)
+                wanted.append(Wanted(trial, up_to, _why(state.space, near, "neighbour")))
     return tuple(wanted)
 
 
@@ -470,15 +481,22 @@ def _compare(state: _State) -> tuple[Wanted, ...]:
     its size. Without rungs: a lower learning rate is slower, and may end lower.
 
     One shard after the other. The best values change with data and size alike; where they turn out
-    to have done so, the choices at the larger shards move before anything is compared there."""
+    to have done so, the choices at the larger shards move before anything is compared there. So
+    nothing is compared beside a choice that has no result yet, but runs."""
+    choices = [state.choice(i) for i in range(len(state.space.shards))]
+    if not all(
+        any(m.status is not Status.RUNNING for m in state.at(*choice)) for choice in choices
+    ):
+        return ()
     for i, shard in enumerate(state.space.shards):
         _, cell = state.choice(i)
         near = [Cell(cell.size, v) for v in lattice.beside(state.space, cell.hyperparameters)]
-        seen = [c for here in state.tried[max(i - REACH, 0) : i + REACH + 1] for c in here]
+        seen = {c for here in state.tried[max(i - REACH, 0) : i + REACH + 1] for c in here}
         wanted = [
             Wanted(state.space.trial(shard, c, 0), why=_why(state.space, c, "compared"))
             for c in near
-            if c not in seen
+            # a value beyond the list is tried on every shard where the one before it is best
+            if c not in (state.tried[i] if state.space.beyond(c) else seen)
         ]
         if wanted:
             return tuple(wanted)

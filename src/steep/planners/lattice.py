@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import floor, log, log10
 
@@ -41,6 +41,11 @@ class Lattice:
     def place(self, shard: int, cell: Cell) -> tuple[float, ...]:
         """Coordinates on the surface."""
         return self.coordinates.place(self.shards[shard].samples, cell)
+
+    def beyond(self, cell: Cell) -> list[tuple[str, Value]]:
+        """Hyperparameters with values that the spec does not list."""
+        known = {pair for values in self.listed for pair in values}
+        return [pair for pair in cell.hyperparameters if known and pair not in known]
 
     @property
     def coordinates(self) -> Coordinates:
@@ -114,34 +119,43 @@ momentum, shares of anything) may not."""
 
 
 def extended(space: Lattice, tried: Sequence[Tried]) -> Lattice:
-    """With the next value of each numeric hyperparameter whose largest or smallest value is best.
+    """With the values of numeric hyperparameters that were tried beyond their lists, and the next
+    one where the largest or smallest of them is best.
 
     A value is best where the best cell of a shard, with all its seeds, has it, and is better than
     cells with other values there. The next one follows by the ratio of the last two, on all shards,
-    ``space.extend`` times at most."""
-    listed = space.combinations
-    for _ in range(space.extend):
-        values = {n: sorted({dict(c)[n] for c in space.combinations}, key=str) for n in space.names}
-        more: dict[str, set[Value]] = {}
-        for here in tried:
-            best, rivals = _best(here, space.seeds)
-            for name in space.names if best is not None else ():
-                compared = {dict(c.hyperparameters)[name] for c in rivals}
-                value = dict(best.hyperparameters)[name] if best is not None else 0
-                following = _following(name, value, values[name])
-                if len(compared | {value}) > 1 and following is not None:
-                    more.setdefault(name, set()).add(following)
-        if not more:
-            break
-        grown = [
-            tuple((n, value if n == name else v) for n, v in values_)
-            for name, new in sorted(more.items())
-            for value in sorted(new, key=str)
-            for values_ in space.combinations
-        ]
-        every = tuple(dict.fromkeys([*space.combinations, *grown]))
-        space = replace(space, combinations=every, listed=listed)
-    return space
+    ``space.extend`` times at most to each side."""
+    combinations = space.combinations
+    for name in space.names if space.extend else ():
+        listed = {dict(c)[name] for c in space.combinations}
+        found = {dict(c.hyperparameters)[name] for here in tried for c in here}
+        values, more = listed | found, found - listed
+        for best, rivals in (_best(here, space.seeds) for here in tried):
+            if best is None:
+                continue
+            value = dict(best.hyperparameters)[name]
+            following = _following(name, value, sorted(values, key=str))
+            others = {dict(c.hyperparameters)[name] for c in rivals} - {value}
+            if following is not None and others and _beyond(value, listed) < space.extend:
+                more.add(following)
+        combinations += tuple(
+            tuple((n, new if n == name else v) for n, v in given)
+            for new in sorted(more, key=str)
+            for given in combinations
+        )
+        combinations = tuple(dict.fromkeys(combinations))
+    if combinations == space.combinations:
+        return space
+    return replace(space, combinations=combinations, listed=space.combinations)
+
+
+def _beyond(value: Value, listed: Collection[Value]) -> int:
+    """How many steps of the list's ratio a value lies beyond its end."""
+    numbers = sorted(v for v in listed if not isinstance(v, str))
+    if isinstance(value, str) or numbers[0] <= value <= numbers[-1]:
+        return 0
+    end, inner = (numbers[-1], numbers[-2]) if value > numbers[-1] else numbers[:2]
+    return max(1, round(log(value / end) / log(end / inner)))
 
 
 def _best(here: Tried, seeds: int) -> tuple[Cell | None, list[Cell]]:

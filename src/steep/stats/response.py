@@ -91,7 +91,8 @@ def fit_surface(
     a, b = places - center, cells - center
     shift = float(np.average(values - SLOPE * a[:, 0]))
     residual = values - SLOPE * a[:, 0] - shift
-    covariance = _prior(a, a, table)
+    smooth, of_setting = np.unique(table[:, :4], axis=0, return_inverse=True)
+    covariance = _prior(a, a, smooth)[of_setting.ravel()]  # a setting differs by its noise alone
     diagonal = table[:, 4, None] ** 2 * (1 / counts + ROUGH)[None] + extra[None]
     index = np.arange(len(a))
     covariance[:, index, index] += diagonal

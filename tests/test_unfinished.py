@@ -1,0 +1,231 @@
+"""Searches cut anywhere: what is reported then is the best estimate, or withheld, and said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from steep.analysis import size_laws
+from steep.config import load
+from steep.diagnose import diagnose
+from steep.evidence import examine
+from steep.fit import fit, points_of
+from steep.forecast import forecast
+from steep.planners import frugal
+from steep.planners.contract import Problem
+from steep.planners.history import seen
+from steep.present import numbers, sentences
+from steep.present.drawing import Points
+from steep.present.sizes import error_by_size
+from steep.records import At, BestFit, Fit, Measurement, Shard, Status, Trial, settings
+from steep.select import median_variance, select
+from steep.stats.searched import UNSURE, with_size_curves
+from steep.trainers import replay
+
+STUDIES = Path(__file__).parents[1] / "studies"
+TABLES = Path(__file__).parents[1] / "benchmarks" / "data"
+SHARDS = [Shard(0, m, float(m), "images") for m in (100, 200, 400, 800)]
+
+
+def run(
+    samples: int, size: int, seed: int, error: float | None, rate: float = 0.1, status: str = ""
+) -> Measurement:
+    trial = Trial(0, samples, float(samples), size, settings({"learning_rate": rate}), seed)
+    return Measurement(
+        trial,
+        Status(status or ("complete" if error else "diverged")),
+        validation_error=error,
+        parameters=100 * size**2,
+        parameters_without_embeddings=100 * size**2,
+    )
+
+
+def error_of(samples: int, size: int) -> float:
+    """Error falls with data and size, the larger the better, by a lot."""
+    return 4.0 * samples**-0.3 * (16 / size) ** 0.4
+
+
+def unfinished() -> list[Measurement]:
+    """As a budget left it: two seeds of small models, one of the large ones that are better."""
+    found = []
+    for shard in SHARDS[:3]:
+        m = shard.items
+        for k, luck in enumerate((0.99, 1.01)):
+            found += [run(m, size, k, luck * error_of(m, size)) for size in (2, 4)]
+        found += [run(m, size, 0, error_of(m, size)) for size in (8, 16)]
+    return found
+
+
+def best(found: Sequence[Measurement]) -> tuple[BestFit, ...]:
+    return with_size_curves(select(found, SHARDS, seeds=2), found)
+
+
+def test_the_best_fit_of_an_unfinished_search_is_the_best_model_not_the_one_with_more_seeds() -> (
+    None
+):
+    for b in best(unfinished()):
+        assert b.best.size == 16
+        assert b.best.score == pytest.approx(error_of(int(b.samples), 16))
+        assert "incomplete" in b.flags
+
+
+def test_what_is_diagnosed_of_it_follows_the_same_estimate() -> None:
+    found = [*unfinished(), *(run(m, 16, 0, 1.3 * error_of(m, 16), 0.3) for m in (100, 200, 400))]
+    kinds = {f.kind for f in diagnose(best_fits=best(found), measurements=found)}
+    assert "unfinished" in kinds
+    assert "plateau" not in kinds, "small models with two seeds are worse, not as good"
+    edges = [g for g in examine(best(found), found).grids if g.name == "learning_rate"]
+    assert {g.value for g in edges} == {0.1}
+
+
+@pytest.mark.parametrize(("status", "error"), [("diverged", None), ("stopped", 2.0)])
+def test_a_value_tried_in_vain_beyond_the_best_is_no_edge(status: str, error: float | None) -> None:
+    """Higher rates diverged or were stopped, on this shard or on the next: they were tried."""
+    low = [run(m, 16, 0, 1.3 * error_of(m, 16), 0.03) for m in (100, 200, 400)]
+    found = [*unfinished(), *low]
+    assert {g.value for g in examine(best(found), found).grids} == {0.1}
+    beyond = [run(m, 16, 0, error, 0.3, status) for m in (100, 400)]
+    assert examine(best([*found, *beyond]), [*found, *beyond]).grids == ()
+
+
+def test_the_star_of_error_against_size_is_on_the_best_fit() -> None:
+    found = best(unfinished())
+    drawing = error_by_size(found, numbers.scale("cross_entropy", 1.0))
+    assert drawing is not None
+    (star,) = (p for p in drawing.layers if isinstance(p, Points) and p.marker == "star")
+    assert star.y == tuple(min(c.score for c in b.candidates) for b in found)
+    assert star.legend == "best fit"
+
+
+def test_a_shard_of_which_too_little_is_known_is_withheld() -> None:
+    """One model of many, with nothing to compare: kept and flagged, in no law, with a sentence."""
+    found = [*unfinished(), run(800, 2, 0, error_of(800, 2))]
+    last = best(found)[-1]
+    assert last.samples == 800
+    assert last.withheld
+    assert "withheld" in last.flags
+    assert last.size_curve is not None
+    assert last.size_curve.leftover > UNSURE
+    assert [p.used for p in points_of(best(found))] == [True, True, True, False]
+    assert dict(size_laws([last]))["smallest adequate"].outcome == "not measured"
+    said = [
+        f for f in diagnose(best_fits=best(found), measurements=found) if f.kind == "unfinished"
+    ]
+    assert [f.severity for f in said] == ["serious", "warning"]
+    assert said[0].where == "800 images"
+
+
+def test_one_fixed_model_has_nothing_to_search_and_is_never_withheld() -> None:
+    found = [run(m, 4, 0, error_of(m, 4)) for m in (100, 200, 400, 800)]
+    assert not any(b.withheld for b in with_size_curves(select(found, SHARDS, seeds=2), found, 1))
+    alone = with_size_curves(select(found, SHARDS, seeds=2), found, 12)
+    assert all(b.withheld for b in alone), "one of twelve candidates"
+
+
+def test_the_headline_says_that_the_search_is_unfinished(made_study: object) -> None:
+    analysis = made_study.analysis  # type: ignore[attr-defined]
+    assert sentences.unfinished_sentence(analysis) == ""
+    first, second, _, *rest = analysis.best_fits
+    few = replace(first, flags=("incomplete",))
+    open_ = replace(second, flags=("incomplete", "withheld"), withheld="its search is not finished")
+    said = sentences.unfinished_sentence(replace(analysis, best_fits=(few, open_, *rest)))
+    assert said == (
+        "The search is unfinished: 1 of 6 shards has fewer seeds than asked for; at 250 images too "
+        "little was tried to say which model is best: not in the fit; no model has been trained to "
+        "its end on 500 images."
+    )
+    lines = sentences.study_lines(replace(analysis, best_fits=(few, open_, *rest)))
+    assert lines[1] == said
+
+
+# ---------------------------------------------------------------- the log of a real search, cut
+
+
+@cache
+def table(name: str) -> dict[tuple[float, int, float], tuple[Measurement, ...]]:
+    """The trials of a measured grid, one a seed, by (samples, size, rate)."""
+    path = TABLES / f"{name}.csv.gz"
+    found: dict[tuple[float, int, float], list[Measurement]] = {}
+    for measured in (
+        m for ms in replay.read(path, path.stat().st_mtime).cells.values() for m in ms
+    ):
+        from steep.testing import MemoryHandle
+
+        whole = replay.replayed(measured, measured.trial, MemoryHandle())
+        found.setdefault(place(measured.trial), []).append(whole)
+    return {at: tuple(sorted(ms, key=lambda m: m.trial.seed)) for at, ms in found.items()}
+
+
+def place(trial: Trial) -> tuple[float, int, float]:
+    return trial.samples, trial.size, float(trial.hyperparameter("learning_rate") or 0)
+
+
+def log_of(name: str, seeds: int, shuffling: int) -> tuple[list[Measurement], list[Shard]]:
+    """What a search of the table brings, in order, with the seeds of every cell shuffled."""
+    random = np.random.default_rng(shuffling)
+    cells = {at: [ms[k] for k in random.permutation(len(ms))] for at, ms in table(name).items()}
+    spec = load(STUDIES / f"{name}.yaml").spec
+    changed = {"planner": "frugal", "seeds": seeds, "confirm": 0}
+    spec = spec.model_copy(update={"search": spec.search.model_copy(update=changed)})
+    shards = [Shard(0, round(m), m, "units") for m in sorted({at[0] for at in cells})]
+    known: dict[Trial, Measurement] = {}
+    events = []
+    while wanted := frugal.plan(Problem(spec, tuple(shards)), list(known.values()), (), None):
+        for want in wanted:
+            whole = replace(cells[place(want.trial)][want.trial.seed], trial=want.trial)
+            known[want.trial] = seen(whole, want.up_to_steps)
+            events.append(known[want.trial])
+    return events, shards
+
+
+def answers(
+    events: Sequence[Measurement], shards: Sequence[Shard], seeds: int
+) -> tuple[tuple[BestFit, ...], Fit, tuple[At, ...]]:
+    found = list({m.trial: m for m in events}.values())
+    fits = with_size_curves(select(found, shards, seeds=seeds), found)
+    law = fit(points=points_of(fits), intervals=False)
+    places = [4 * shards[-1].samples, 10 * shards[-1].samples]
+    return fits, law, forecast(law, at=places, level=0.9).at if law.outcome == "ok" else ()
+
+
+@pytest.mark.parametrize(
+    ("name", "seeds", "shuffling"),
+    [
+        ("images-grid", 2, 1),
+        pytest.param("images-grid", 2, 2, marks=pytest.mark.slow),
+        pytest.param("characters-grid", 2, 1, marks=pytest.mark.slow),
+        pytest.param("characters-rhn10-adam", 1, 1, marks=pytest.mark.slow),
+    ],
+)
+def test_a_search_cut_anywhere_reports_what_it_will_report_in_the_end(
+    name: str, seeds: int, shuffling: int
+) -> None:
+    """At every trial: no best fit is worse than the best finished trial of its shard by more than
+    the interval of such a trial and its own. At a few: the law and its forecasts, where there are
+    any, hold what the finished search says."""
+    events, shards = log_of(name, seeds, shuffling)
+    for k in range(1, len(events) + 1):
+        found = list({m.trial: m for m in events[:k]}.values())
+        for b in select(found, shards, seeds=seeds):
+            ended = [m for m in found if m.trial.samples == b.samples and m.status == "complete"]
+            lowest = min(m.validation_error or math.inf for m in ended)
+            own = 0.0 if b.seed_se is None else b.seed_se / b.best.score
+            one = own / math.sqrt(median_variance(len(b.best.seeds)))
+            assert math.log(b.best.score / lowest) <= 1e-9 + 2.6 * math.hypot(own, one)
+    _, whole, told = answers(events, shards, seeds)
+    assert whole.beta_g is not None
+    held = []
+    for k in np.linspace(0.3, 0.95, 6) * len(events):
+        _, law, at = answers(events[: int(k)], shards, seeds)
+        if law.beta_g is not None:
+            g = law.beta_g
+            held.append((g.lower or -9.0) <= (whole.beta_g.value or 0.0) <= (g.upper or 9.0))
+            held += [a.lower <= b.error <= a.upper for a, b in zip(at, told, strict=True)]
+    assert len(held) >= 6
+    assert np.mean(held) >= 0.85
