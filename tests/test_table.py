@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from steep.extras import MissingExtra
 from steep.fit import fit
 from steep.table import Table, TableCurve, TableError, read
 
@@ -101,7 +102,7 @@ def test_parquet_without_pyarrow_is_one_sentence(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1")
-    with pytest.raises(TableError, match=r"needs pyarrow: pip install 'steep\[parquet\]'"):
+    with pytest.raises(MissingExtra, match=r"needs pyarrow: pip install 'steep\[parquet\]'"):
         read(path)
 
 

@@ -21,7 +21,6 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from statistics import median
 
 from steep.desk import Desk
@@ -36,6 +35,7 @@ from steep.metrics import (
     UNBOUNDED,
     made_higher,
 )
+from steep.spelling import did_you_mean
 
 _SETTINGS = {"params", "param", "hparams", "config"}
 _PREFIXES = {*_SETTINGS, "metrics", "summary", "data", "tags", "metric"}
@@ -102,8 +102,7 @@ def find(asked: str, columns: Sequence[str]) -> str | None:
 
 def missing(asked: str, columns: Sequence[str]) -> str:
     """What to say of a column that is not there."""
-    near = get_close_matches(asked, columns, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    hint = did_you_mean(asked, columns) or "."
     return f"no column {asked!r}{hint} The columns are {', '.join(columns)}"
 
 

@@ -24,6 +24,7 @@ from steep.records import (
     Point,
     Region,
 )
+from steep.spelling import no_such
 from steep.stats.curve import Curve, curve_from_columns, curve_from_points
 from steep.stats.draws import joined, regions
 from steep.stats.mixture import systematic
@@ -216,8 +217,10 @@ def _curve(
 def _candidates(laws: Sequence[str] | None) -> list[Law]:
     names = list(LAWS) if laws is None else list(laws)
     unknown = [name for name in names if name not in LAWS]
-    if unknown or not names:
-        raise ValueError(f"unknown law {unknown}; the laws are {list(LAWS)}")
+    if unknown:
+        raise ValueError("; ".join(no_such("law", name, LAWS) for name in unknown))
+    if not names:
+        raise ValueError(f"no law to fit: there are {', '.join(LAWS)}")
     return [LAWS[name] for name in names]
 
 
