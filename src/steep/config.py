@@ -6,7 +6,6 @@ carries every problem found. Nothing is trained, downloaded or written before th
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from steep import plainyaml
 from steep.domains import DOMAINS
 from steep.executors import EXECUTORS
+from steep.extras import named, need
 from steep.models import FAMILIES
 from steep.plainyaml import Lines, Problem
 from steep.planners import PLANNERS
@@ -156,14 +156,15 @@ def _nearest(path: str, lines: Lines) -> int | None:
 
 def member(drawer: Mapping[str, str], name: str) -> Any:
     """The module of a drawer's member: the one place where a name becomes code."""
-    return importlib.import_module(drawer[name])
+    return need(drawer[name])
 
 
 def open_domain(loaded: Loaded) -> Any:
     """The spec's domain, opened; what the study has learnt before is not learnt again."""
     module = member(DOMAINS, loaded.spec.domain.name)
     options = module.Options.model_validate({**loaded.spec.domain.options, **loaded.learnt})
-    return module.open_domain(options, loaded.base)
+    with named():  # soundfile, PIL, ...
+        return module.open_domain(options, loaded.base)
 
 
 # ---------------------------------------------------------------- checks beyond the types
