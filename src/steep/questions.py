@@ -189,9 +189,9 @@ def compare(
             typer.echo(line)
     _draw({name: (fit, None) for name, fit in fits.items()}, plot and not as_json, png)
     if html is not None:
-        from steep.report import comparison_report
+        from steep.reports import write_comparison
 
-        html.write_text(comparison_report(found, fits), encoding="utf-8")
+        write_comparison(found, fits, html)
         typer.echo(f"Wrote {html}", err=as_json)
     answered(pair.outcome == "ok" for pair in found.pairs)
 

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from steep.answers import Source, forecasts_of
 from steep.config import QuestionError
-from steep.records import Analysis, Backtest, Curve, Finding, Fit, Forecast, Measurement
+from steep.records import (
+    Analysis,
+    Backtest,
+    Comparison,
+    Curve,
+    Finding,
+    Fit,
+    Forecast,
+    Measurement,
+)
 
 if TYPE_CHECKING:
     from steep.report import CurvePage
@@ -123,11 +132,10 @@ def comparison_report_of(
 ) -> Written:
     """Write the page that compares several sources."""
     from steep.comparisons import compared
-    from steep.report import comparison_report
 
     found, fits = compared(sources)
     written = [out or Path("comparison.html")]
-    written[0].write_text(comparison_report(found, fits), encoding="utf-8")
+    write_comparison(found, fits, written[0])
     if figures is not None:
         figures.mkdir(parents=True, exist_ok=True)
         from steep.present.learning import learning_curves
@@ -137,6 +145,13 @@ def comparison_report_of(
             (figures / name).write_bytes(data)
             written.append(figures / name)
     return Written(tuple(written), found.notes)
+
+
+def write_comparison(found: Comparison, fits: Mapping[str, Fit], path: Path) -> None:
+    """The page of a comparison as a file."""
+    from steep.report import comparison_report
+
+    path.write_text(comparison_report(found, fits), encoding="utf-8")
 
 
 def _report_study(

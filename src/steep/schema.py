@@ -195,7 +195,7 @@ def _type(about: Mapping[str, Any], values: Mapping[str, Any]) -> str:
             "mapping" if not isinstance(inner, dict) else f"mapping; each: {_type(inner, values)}"
         )
     bounds = [
-        f"{word} {about[key]:.10g}"
+        f"{word} {int(about[key]) if about[key] == int(about[key]) else about[key]}"
         for key, word in (
             ("minimum", "at least"),
             ("exclusiveMinimum", "above"),
