@@ -113,7 +113,7 @@ MUTATIONS = {
     "option of a family without a name": (
         with_("name: none", "depth: 3"), "family.depth", "depth:", "unknown key"),
     "unknown hyperparameter": (
-        with_("learning_rate:", "lr:"), "search.hyperparameters.lr", "lr:", "no such"),
+        with_("learning_rate:", "lr:"), "search.hyperparameters.lr", "lr:", "no hyperparameter of"),
     "hyperparameter both fixed and searched": (
         GOOD + "training:\n  learning_rate : 0.1\n",
         "training.learning_rate", "learning_rate :", "keep one"),
@@ -384,7 +384,7 @@ def test_a_value_that_no_spec_can_hold_is_a_problem_not_a_crash() -> None:
 def test_a_study_from_a_mapping_with_a_bad_metric_names_no_line() -> None:
     values: dict[str, Any] = yaml.safe_load(GOOD)
     values["metric"] = "accuracy"
-    with pytest.raises(SpecError, match=r"^spec: metric: external has no 'accuracy'"):
+    with pytest.raises(SpecError, match=r"^spec: metric: no metric of external named 'accuracy'"):
         Study(values).check()
 
 
@@ -422,3 +422,30 @@ def test_only_more_of_the_same_extends_a_study() -> None:
     assert changed({rates: {"learning_rate": [0.001, 0.1, 1]}}) == [(rates, True)]
     assert changed({rates: {"learning_rate": [0.1]}}) == [(rates, False)]
     assert changed({rates: {}}) == [(rates, False)]
+
+
+ALMOST = {
+    "a section": (GOOD.replace("search:", "serch:"), "serch", "did you mean 'search'?"),
+    "a key of a section": (GOOD.replace("smallest:", "smalest:"), "shards.smalest",
+                           "did you mean 'smallest'?"),
+    "a key two levels down": (GOOD.replace("search:", "search:\n  until: {flop: 1e9}", 1),
+                              "search.until.flop", "did you mean 'flops'?"),
+    "a key of a member's options": (GOOD.replace("name: external", "name: external\n  itms: 5", 1),
+                                    "domain.itms", "did you mean 'items'?"),
+    "sizes are the family's": (GOOD.replace("sizes:", "size:"), "family.size",
+                               "did you mean 'sizes'?"),
+    "another section's key": (GOOD + "seeds: 3\n", "seeds", "belongs under 'search'"),
+    "a trainer": (GOOD.replace("name: synthetic", "name: sythetic"), "trainer.name",
+                  "did you mean 'synthetic'?"),
+    "an executor": (GOOD + "run: {executor: Locale}\n", "run.executor", "did you mean 'local'?"),
+    "nothing like any": (GOOD + "run: {colour: red}\n", "run.colour", "there are: executor"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ALMOST)
+def test_a_key_that_is_almost_right_is_corrected(case: str) -> None:
+    text, path, said = ALMOST[case]
+    with pytest.raises(SpecError) as error:
+        parse(text)
+    messages = {problem.path: problem.message for problem in error.value.problems}
+    assert said in messages[path]

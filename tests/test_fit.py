@@ -232,7 +232,7 @@ def test_wrong_arguments_are_refused() -> None:
         fit(pd.DataFrame({"samples": SIZES, "error": SIZES}), y="y2")
     with pytest.raises(ValueError, match="different lengths"):
         fit(samples=SIZES, error=SIZES[:3])
-    with pytest.raises(ValueError, match="unknown law"):
+    with pytest.raises(ValueError, match="no law named"):
         fit(samples=SIZES, error=SIZES, laws=["linear"])
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from steep.extras import MissingExtra
 from steep.fit import fit
 from steep.table import Table, TableCurve, TableError, read
 
@@ -95,13 +96,58 @@ def test_a_curve_goes_into_fit_as_it_is(tmp_path: Path) -> None:
     assert found.points[0].parameters == pytest.approx(1000)
 
 
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("size,error", "Column 'size' is taken for the training-set sizes."),
+        ("data,loss", "Column 'data' is taken for the training-set sizes."),
+        ("a,b", "Column 'a' grows, and is taken for the sizes; 'b' for errors."),
+        ("b,a", "Column 'b' grows, and is taken for the sizes; 'a' for errors."),
+        ("n,score", "Column 'n' grows, and is taken for the sizes; 'score' for errors."),
+        ("foo,err", "Column 'foo' grows, and is taken for the sizes; 'err' for errors."),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_two_columns_need_no_names(header: str, said: str, turned: bool, tmp_path: Path) -> None:
+    rows = [header, *(f"{1000 * 2**k},{0.3 * 0.8**k:.4f}" for k in range(6))]
+    if turned:
+        rows = [",".join(reversed(row.split(","))) for row in rows]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    (curve,) = read(tmp_path / "t.csv").curves
+    assert curve.columns["samples"] == [1000 * 2**k for k in range(6)]
+    assert curve.columns["error"][0] == 0.3
+    assert said in curve.notes
+
+
+def test_accuracies_by_n_need_no_names(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("n,acc\n1000,69\n2000,75\n4000,80\n")
+    (curve,) = read(tmp_path / "t.csv").curves
+    assert curve.columns["error"] == pytest.approx([0.31, 0.25, 0.2])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "a,b\n1000,1\n2000,2\n4000,3\n",  # both grow
+        "a,b\n4000,0.2\n1000,0.3\n2000,0.25\n",  # neither does
+        "a,b\n0.2,4000\n0.25,2000\n0.3,1000\n",  # what grows is no count
+        "a,b,c\n1000,0.3,1\n2000,0.2,1\n",  # three columns
+        "epoch,accuracy\n1,0.5\n2,0.6\n",  # a training run
+    ],
+)
+def test_columns_that_do_not_tell_are_asked_for(rows: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(rows)
+    with pytest.raises(TableError, match="--x"):
+        read(tmp_path / "t.csv")
+
+
 def test_parquet_without_pyarrow_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1")
-    with pytest.raises(TableError, match=r"needs pyarrow: pip install 'steep\[parquet\]'"):
+    with pytest.raises(MissingExtra, match=r"needs pyarrow: pip install 'steep\[parquet\]'"):
         read(path)
 
 

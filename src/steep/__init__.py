@@ -2,7 +2,8 @@
 
     import steep
     study = steep.Study("study.yaml"); study.run(); study.results()
-    fit = steep.fit(frame); fit.predict([1e6]); fit.samples_for(0.05)
+    fit = steep.fit(frame); fit.predict("10x"); fit.samples_for("5%")
+    steep.report(fit, path="report.html")
 
 Importing steep imports nothing heavy; each name is loaded when first used.
 """
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from steep.forecast import forecast as forecast
     from steep.joint import fit_joint as fit_joint
     from steep.joint import frontier as frontier
-    from steep.report import report as report
+    from steep.reports import report as report
     from steep.study import Study as Study
     from steep.table import read as read
 
@@ -47,7 +48,7 @@ _PLACES = {
     "compare": "steep.compare",
     "diagnose": "steep.diagnose",
     "backtest": "steep.backtest",
-    "report": "steep.report",
+    "report": "steep.reports",
 }
 """Public names, in pipeline order, and where they live."""
 
@@ -65,6 +66,10 @@ def __getattr__(name: str) -> Any:
         return found
     other = _GIVEN[name]
     return update_wrapper(partial(found, **{other: __getattr__(other)}), found)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
 
 
 class _Package(types.ModuleType):

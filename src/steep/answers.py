@@ -11,6 +11,7 @@ from steep.asked import Goal, Place, asked_about, goal_of, place_of
 from steep.config import QuestionError
 from steep.present import sentences
 from steep.records import Backtest, Finding, Fit, Forecast, Frontier, JointFit, SizeLaw
+from steep.spelling import no_such
 
 if TYPE_CHECKING:
     from steep.published import Published
@@ -210,7 +211,7 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
     from steep.laws.surface import SURFACES
 
     if law not in SURFACES:
-        raise QuestionError(f"unknown law {law!r}: {' or '.join(SURFACES)}")
+        raise QuestionError(no_such("law", law, SURFACES))
     if (law == "repeated") != (source.unique is not None):
         raise QuestionError(
             "--law repeated and --unique, the column of distinct samples of each run, go together"

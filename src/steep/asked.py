@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from steep.amounts import SUFFIXES
 from steep.config import QuestionError
 from steep.metrics import ACCURACIES, LOSSES, Higher, higher, is_share, may_be_percent
-from steep.records import Analysis, Curve
+from steep.records import Analysis, Curve, Fit
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,27 @@ def errors_asked(goals: Sequence[Goal | float], metric: str, largest: float = 0.
         else:
             found.append(goal)
     return found
+
+
+def sizes_asked(asked: Any, fit: Fit) -> list[float]:
+    """Sizes in samples, of one or several that are numbers or written like '10x', '1e6', '2M'.
+
+    Raises ValueError for anything else, and for '10x' of a fit without points."""
+    several = asked if isinstance(asked, Iterable) and not isinstance(asked, str) else [asked]
+    sizes = []
+    for one in several:
+        size = place_of(one).samples(fit.reference) if isinstance(one, str) else float(one)
+        if size is None:
+            raise ValueError(f"{one!r} is relative to the largest size used, and none is")
+        sizes.append(size)
+    return sizes
+
+
+def error_asked(asked: float | str, fit: Fit) -> float:
+    """An error in the metric of a fit, of a number or of a text like '0.05', '5%'."""
+    if not isinstance(asked, str):
+        return asked
+    return goal_of(asked, "error").of(fit.metric, max((p.error for p in fit.points), default=0.0))
 
 
 def goal_of(text: str, option: str = "--target") -> Goal:

@@ -9,6 +9,7 @@ from steep.config import Loaded, Problem, member
 from steep.domains.contract import Domain
 from steep.metrics import metric_of
 from steep.models import FAMILIES
+from steep.spelling import no_such
 from steep.trainers import TRAINERS
 
 
@@ -20,8 +21,8 @@ def misfits(
     spec = loaded.spec
     found: list[tuple[str, str | None]] = []
     if metric_of(spec.metric, domain.metrics) not in domain.metrics:
-        known = ", ".join(domain.metrics)
-        found.append(("metric", f"{spec.domain.name} has no {spec.metric!r}; there are: {known}"))
+        kind = f"metric of {spec.domain.name}"
+        found.append(("metric", no_such(kind, str(spec.metric), domain.metrics)))
     engine = spec.trainer.name == "engine"
     if engine:
         found += _of_family(loaded, domain)

@@ -209,6 +209,21 @@ def demo(
     raise typer.Exit(code)
 
 
+@app.command()
+def schema(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="The reference, as in docs/spec.md.")
+    ] = False,
+) -> None:
+    """Every key of a spec, its type, default and meaning: a JSON schema, or a reference."""
+    from steep.schema import reference, schema
+
+    if markdown:
+        typer.echo(reference(), nl=False)
+    else:
+        print_json(schema())
+
+
 app.add_typer(data)
 
 

@@ -2,7 +2,9 @@
 
 Names. A column asked for is matched exactly, else without case, punctuation and the prefixes of
 trackers ('metrics.val_acc', 'params.train_size', 'config/n'). One not asked for is guessed from the
-common spellings below, only when exactly one column fits.
+common spellings below, only when exactly one column fits; for sizes then from words that can mean
+them ('size', 'data'); and of two columns the one that grows in whole numbers holds the sizes, the
+other the errors.
 
 Meaning of the error column:
 - cells or a name with a percent sign (or 'percent', 'pct'): divided by 100;
@@ -21,9 +23,9 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from statistics import median
 
+from steep.amounts import Writing, number
 from steep.desk import Desk
 from steep.metrics import (
     ACCURACIES,
@@ -36,6 +38,7 @@ from steep.metrics import (
     UNBOUNDED,
     made_higher,
 )
+from steep.spelling import did_you_mean
 
 _SETTINGS = {"params", "param", "hparams", "config"}
 _PREFIXES = {*_SETTINGS, "metrics", "summary", "data", "tags", "metric"}
@@ -57,6 +60,13 @@ X_NAMES = {
         for prefix in ("", "num_", "n_", "train_", "training_", "num_train_", "n_train_")
     },
 }  # fmt: skip
+X_PERHAPS = {"size", "sizes", "data", "train", "training", "examples_seen", "x", "rows", "subset",
+             "subset_size", "shard", "shard_size", "data_points", "datapoints"}  # fmt: skip
+"""What training-set sizes may be called where nothing else is called so."""
+NOT_SIZES = {"step", "steps", "epoch", "epochs", "iteration", "iterations", "iter", "time", "index",
+             "seconds", "wall_time", "seed", "run", "id", "rank", "layers", "width",
+             "depth"}  # fmt: skip
+"""What grows in whole numbers and is no training-set size."""
 Y_NAMES = {
     f"{part}_{base}".strip("_")
     for part in _PARTS
@@ -102,8 +112,7 @@ def find(asked: str, columns: Sequence[str]) -> str | None:
 
 def missing(asked: str, columns: Sequence[str]) -> str:
     """What to say of a column that is not there."""
-    near = get_close_matches(asked, columns, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    hint = did_you_mean(asked, columns) or "."
     return f"no column {asked!r}{hint} The columns are {', '.join(columns)}"
 
 
@@ -138,6 +147,7 @@ def choose(
     unique: str | None,
 ) -> Names:
     """Which column is which: as asked, or guessed; what is missing is a problem on the desk."""
+    x, y = _of_two(desk, x, y)
     chosen_x = _needed(desk, "--x", "training-set sizes", x, "samples", set(X_NAMES))
     chosen_y = _needed(desk, "--y", "errors", y, "error", Y_NAMES)
     taken = {chosen_x, chosen_y}
@@ -150,6 +160,36 @@ def choose(
     return Names(chosen_x, chosen_y, chosen_by, chosen_se, chosen_size, _asked(desk, unique))
 
 
+def _of_two(desk: Desk, x: str | None, y: str | None) -> tuple[str | None, str | None]:
+    """What was asked for; of a table of two columns whose names do not tell, the one that grows in
+    whole numbers as the sizes and the other one as the errors."""
+    names = desk.rows.columns
+    told = bool(guess(names, X_PERHAPS | set(X_NAMES))) and bool(guess(names, Y_NAMES))
+    if len(names) != 2 or (x or "samples", y or "error") != ("samples", "error") or told:
+        return x, y
+    growing = [name for name in names if _grows(desk.rows.cells[name])]
+    if len(growing) != 1 or guess(growing, Y_NAMES | NOT_SIZES | PARAMETER_NAMES):
+        return x, y
+    sizes = growing[0]
+    errors = names[1 - names.index(sizes)]
+    if guess([errors], set(X_NAMES)):
+        return x, y
+    desk.notes.append(f"Column {sizes!r} grows, and is taken for the sizes; {errors!r} for errors.")
+    return sizes, errors
+
+
+def _grows(cells: Sequence[object]) -> bool:
+    """Whether these are whole numbers from 1 on, each at least the one before, not all alike."""
+    try:
+        values = [number(cell, Writing(size=True))[0] for cell in cells]
+    except ValueError:
+        return False
+    whole = [v for v in values if v is not None]
+    if len(whole) < 2 or len(whole) < len(values) or any(v < 1 or v % 1 for v in whole):
+        return False
+    return whole == sorted(whole) and whole[0] < whole[-1]
+
+
 def _needed(
     desk: Desk, option: str, what: str, asked: str | None, default: str, known: set[str]
 ) -> str:
@@ -157,6 +197,8 @@ def _needed(
     if asked is not None and (asked != default or asked in names):
         return _asked(desk, asked) or ""
     found = guess(names, known)
+    if not found and option == "--x":
+        found = [c for c in names if normal(c) in X_PERHAPS]
     if not found and option == "--y" and {normal(c) for c in names} >= _SCALARS:
         found = [c for c in names if normal(c) == "value"]
     if len(found) == 1:

@@ -6,21 +6,22 @@ carries every problem found. Nothing is trained, downloaded or written before th
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from steep import plainyaml
 from steep.domains import DOMAINS
 from steep.executors import EXECUTORS
+from steep.extras import named, need
 from steep.models import FAMILIES
 from steep.plainyaml import Lines, Problem
 from steep.planners import PLANNERS
 from steep.spec import Scalar, Spec
+from steep.spelling import did_you_mean, no_such
 from steep.trainers import TRAINERS
 
 
@@ -108,7 +109,7 @@ def _checked(
             spec = Spec.model_validate(values)
         except ValidationError as error:
             told = {problem.path for problem in problems}
-            problems += [p for p in _problems(error, lines) if p.path not in told]
+            problems += [p for p in _problems(error, lines, Spec) if p.path not in told]
         problems += _check_members(values, lines, frozen)
     if spec is not None:
         problems += _check_meaning(spec, lines, frozen)
@@ -155,25 +156,28 @@ def _nearest(path: str, lines: Lines) -> int | None:
 
 def member(drawer: Mapping[str, str], name: str) -> Any:
     """The module of a drawer's member: the one place where a name becomes code."""
-    return importlib.import_module(drawer[name])
+    return need(drawer[name])
 
 
 def open_domain(loaded: Loaded) -> Any:
     """The spec's domain, opened; what the study has learnt before is not learnt again."""
     module = member(DOMAINS, loaded.spec.domain.name)
     options = module.Options.model_validate({**loaded.spec.domain.options, **loaded.learnt})
-    return module.open_domain(options, loaded.base)
+    with named():  # soundfile, PIL, ...
+        return module.open_domain(options, loaded.base)
 
 
 # ---------------------------------------------------------------- checks beyond the types
 
 
-def _problems(error: ValidationError, lines: Lines, prefix: str = "") -> list[Problem]:
+def _problems(
+    error: ValidationError, lines: Lines, schema: type[BaseModel], prefix: str = ""
+) -> list[Problem]:
     """Pydantic's errors at their places. The branches of a union fail together, at one place:
     that is one problem."""
     found: dict[str, Problem] = {}
     for detail in error.errors():
-        problem = _problem(detail, lines, prefix)
+        problem = _problem(detail, lines, schema, prefix)
         if problem.path not in found:
             found[problem.path] = problem
         elif detail["type"] == "bool_type":  # the last branch of Scalar
@@ -183,7 +187,7 @@ def _problems(error: ValidationError, lines: Lines, prefix: str = "") -> list[Pr
     return list(found.values())
 
 
-def _problem(detail: Any, lines: Lines, prefix: str) -> Problem:
+def _problem(detail: Any, lines: Lines, schema: type[BaseModel], prefix: str) -> Problem:
     """A pydantic error at its place in the file; union branches do not belong to the path."""
     parts = [str(part) for part in detail["loc"]]
     path = prefix
@@ -193,11 +197,42 @@ def _problem(detail: Any, lines: Lines, prefix: str) -> Problem:
         if inner in lines or (absent and part == parts[-1]):
             path = inner
     message = _MESSAGES.get(detail["type"], detail["msg"])
+    if detail["type"] == "extra_forbidden":
+        message += _meant(parts, schema, prefix)
     if "input" in detail and not absent and not isinstance(detail["input"], (dict, list)):
         message = f"{message} (is {detail['input']!r})"
     return Problem(path, _nearest(path, lines), message)
 
 
+def _meant(parts: list[str], schema: type[BaseModel], section: str) -> str:
+    """What an unknown key may have been meant for: a key that is spelled much like it in the same
+    section, or one of that very name in another section."""
+    model: type[BaseModel] | None = schema
+    for part in parts[:-1]:
+        model = section_of(model, part) if model is not None else None
+    if model is None:
+        return ""
+    homes = [
+        name
+        for name in Spec.model_fields
+        if (inner := section_of(Spec, name)) is not None and parts[-1] in inner.model_fields
+    ]
+    if len(homes) == 1:
+        return f"; it belongs under {homes[0]!r}"
+    known = [*model.model_fields, *(_MEMBER_KEYS.get(section, ()) if len(parts) == 1 else ())]
+    near = did_you_mean(parts[-1], known)
+    return near or f"; there are: {', '.join(known)}" * bool(known)
+
+
+def section_of(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The model of a section of a spec; None for a key that holds a plain value."""
+    field = model.model_fields.get(key)
+    options = () if field is None else (field.annotation, *get_args(field.annotation))
+    models = (o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+    return next(models, None)
+
+
+_MEMBER_KEYS = {"domain": ("name",), "trainer": ("name",), "family": ("name", "sizes")}
 _MESSAGES = {
     "extra_forbidden": "unknown key",
     "missing": "missing",
@@ -238,8 +273,7 @@ def _check_name(path: str, name: str, drawer: Mapping[str, str], lines: Lines) -
     if name in drawer:
         return []
     kind = path.partition(".")[0] if path.endswith(".name") else path.partition(".")[2]
-    message = f"no {kind} named {name!r}; there are: {', '.join(sorted(drawer))}"
-    return [Problem(path, _nearest(path, lines), message)]
+    return [Problem(path, _nearest(path, lines), no_such(kind, name, sorted(drawer)))]
 
 
 def _check_options(
@@ -248,7 +282,7 @@ def _check_options(
     try:
         module.Options.model_validate(options)
     except ValidationError as error:
-        return _problems(error, lines, section)
+        return _problems(error, lines, module.Options, section)
     return []
 
 
@@ -284,9 +318,12 @@ def _check_hyperparameters(spec: Spec, at: Any) -> list[Problem]:
         return []
     paths = [f"training.{name}" for name in spec.training]
     paths += [f"search.hyperparameters.{name}" for name in spec.search.hyperparameters]
-    message = f"{spec.trainer.name} has no such hyperparameter; there are: "
-    message += ", ".join(sorted(names))
-    problems = [at(path, message) for path in paths if path.rpartition(".")[2] not in names]
+    kind = f"hyperparameter of {spec.trainer.name}"
+    problems = [
+        at(path, no_such(kind, name, sorted(names)))
+        for path in paths
+        if (name := path.rpartition(".")[2]) not in names
+    ]
     return problems or _check_fit(spec, dict(names) | spec.training, at)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 EXTRAS = {
@@ -26,17 +28,27 @@ class MissingExtra(ImportError):
     """A package that is needed and not installed; the message is the pip command that brings it."""
 
 
-def sentence(package: str) -> str:
-    """What to say where ``package``, one of EXTRAS, is missing."""
+def sentence(error: ModuleNotFoundError) -> str | None:
+    """What to say of a missing package; None for one that no extra brings."""
+    package = (error.name or "").partition(".")[0].replace("-", "_")
+    if package not in EXTRAS:
+        return None
     return f"this needs {package}: pip install 'steep[{EXTRAS[package]}]'"
 
 
 def need(module: str) -> Any:
-    """The module. Raises MissingExtra where it belongs to an extra that is not installed."""
-    try:
+    """The module. Raises MissingExtra where it, or one that it imports, is of an extra that is not
+    installed."""
+    with named():
         return importlib.import_module(module)
+
+
+@contextmanager
+def named() -> Iterator[None]:
+    """Work that may import packages of extras: MissingExtra for one that is not installed."""
+    try:
+        yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
+        if (said := sentence(error)) is None:
             raise
-        raise MissingExtra(sentence(package), name=package) from None
+        raise MissingExtra(said, name=error.name) from None

@@ -25,6 +25,7 @@ from steep.records import (
     Point,
     Region,
 )
+from steep.spelling import no_such
 from steep.stats.curve import Curve, curve_from_columns, curve_from_points
 from steep.stats.draws import joined, regions
 from steep.stats.mixture import systematic
@@ -70,6 +71,7 @@ def fit(
     parameters: str | Iterable[float] | None = None,
     level: float = 0.9,
     laws: Sequence[str] | None = None,
+    higher_is_better: bool = False,
     best_guess: float | None = None,
     validation_se: float | None = None,
     robust: bool = False,
@@ -82,7 +84,8 @@ def fit(
     Give a ``frame`` with columns ``x`` and ``y`` (and the columns named by ``se`` and
     ``parameters``), or the arrays ``samples`` and ``error``: they are read by the rules of
     ``steep.read``, which the fit's ``notes`` tell, and what ``steep.read`` gave is taken as it is.
-    Or give ready ``points``. Repeated sizes are replicates. ``se`` is the standard error of each
+    ``higher_is_better`` says that these are accuracies: 1 - those is fitted. Or give ready
+    ``points``. Repeated sizes are replicates. ``se`` is the standard error of each
     error, in its unit; ``best_guess`` the error of a constant guess; ``validation_se`` the relative
     standard error that one shared validation set gives to all points alike. ``robust`` gives points
     far off the trend less weight (it widens their noise, and says so in ``notes``). A curve that
@@ -95,7 +98,7 @@ def fit(
     (TableError names its cells); a curve that cannot be fitted is a ``Fit`` whose ``outcome`` says
     so.
     """
-    curve, told = _curve(frame, samples, error, points, x, y, se, parameters)
+    curve, told = _curve(frame, samples, error, points, x, y, se, parameters, higher_is_better)
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, not {level}")
     candidates = _candidates(laws)
@@ -192,8 +195,13 @@ def _curve(
     y: str,
     se: Any,
     parameters: Any,
+    higher_is_better: bool,
 ) -> tuple[Curve, TableCurve]:
     """The points, and what the table says beside them."""
+    if higher_is_better and (points is not None or isinstance(frame, Table | TableCurve)):
+        raise ValueError(
+            "higher_is_better is for tables: steep.read takes it too; points are errors"
+        )
     if points is not None:
         return curve_from_points(tuple(points)), TableCurve("", {})
     beside = {name: v for name, v in (("se", se), ("parameters", parameters)) if v is not None}
@@ -210,15 +218,17 @@ def _curve(
         if not hasattr(frame, "assign"):
             raise ValueError("se and parameters as arrays belong beside a DataFrame or arrays")
         frame = frame.assign(**{name: list(v) for name, v in arrays.items()})
-    found = curve_of(frame, x=x, y=y, **names)
+    found = curve_of(frame, x=x, y=y, higher_is_better=higher_is_better, **names)
     return curve_from_columns(found.columns), found
 
 
 def _candidates(laws: Sequence[str] | None) -> list[Law]:
     names = list(LAWS) if laws is None else list(laws)
     unknown = [name for name in names if name not in LAWS]
-    if unknown or not names:
-        raise ValueError(f"unknown law {unknown}; the laws are {list(LAWS)}")
+    if unknown:
+        raise ValueError("; ".join(no_such("law", name, LAWS) for name in unknown))
+    if not names:
+        raise ValueError(f"no law to fit: there are {', '.join(LAWS)}")
     return [LAWS[name] for name in names]
 
 

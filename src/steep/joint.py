@@ -10,6 +10,7 @@ import numpy as np
 from steep.laws.law import Array
 from steep.laws.surface import SURFACES, SurfaceLaw
 from steep.records import Frontier, Interval, JointFit
+from steep.spelling import no_such
 from steep.stats.robust import Predict, huber_fit
 
 HUBER = 1e-3
@@ -37,7 +38,7 @@ def fit_joint(
     with a fixed seed. Raises ValueError for unknown laws and values without a logarithm.
     """
     if law not in SURFACES:
-        raise ValueError(f"unknown law {law!r}; the joint laws are {list(SURFACES)}")
+        raise ValueError(no_such("joint law", law, SURFACES))
     if law == "repeated" and unique is None:
         raise ValueError("the law of repeated data needs the number of unique samples")
     surface = SURFACES[law]

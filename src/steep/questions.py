@@ -13,12 +13,13 @@ from steep.options import CURVES, FITS, Columns, Level, reads
 from steep.terminal import Json, answered, fail, print_json, print_record, show, title
 
 if TYPE_CHECKING:
-    from steep.records import Fit, Forecast
+    from steep.records import Fit, Forecast, JointFit
 
 Plot = Annotated[bool, typer.Option("--plot", help="Draw a small curve in the terminal.")]
 Png = Annotated[
     Path | None, typer.Option(help="Draw the figure into this file, .png or .svg.", metavar="FILE")
 ]
+Draws = Annotated[bool, typer.Option("--draws", help="With --json: the draws of each law too.")]
 Place = Annotated[str, typer.Argument(help="A study folder, a CSV/JSON/Parquet file, or -.")]
 
 
@@ -30,9 +31,7 @@ def fit(
     level: Level = 0.9,
     plot: Plot = False,
     png: Png = None,
-    draws: Annotated[
-        bool, typer.Option("--draws", help="With --json: the posterior draws of each law too.")
-    ] = False,
+    draws: Draws = False,
     as_json: Json = False,
 ) -> None:
     """Fit the laws to a learning curve: exponent, regions, what the points support."""
@@ -53,10 +52,9 @@ def fit(
     answered(curve.fit.outcome == "ok" for curve in found)
 
 
-def _plain(fit: Fit, draws: bool) -> dict[str, Any]:
-    """A fit as values; without ``draws`` nothing that only forecasts need."""
-    values = asdict(fit)
-    return values if draws else {k: v for k, v in values.items() if k not in ("draws", "widened")}
+def _plain(fit: Fit | JointFit, draws: bool) -> dict[str, Any]:
+    """A fit as values, with or without the draws that intervals are made from."""
+    return {k: v for k, v in asdict(fit).items() if draws or k != "draws"}
 
 
 def _draw(curves: Mapping[str, tuple[Fit, Forecast | None]], plot: bool, png: Path | None) -> None:
@@ -129,6 +127,7 @@ def joint(
     ] = None,
     columns: Columns,
     level: Level = 0.9,
+    draws: Draws = False,
     as_json: Json = False,
 ) -> None:
     """Error against data and model size together: the law, and the best split of compute."""
@@ -136,7 +135,7 @@ def joint(
 
     found = joint_of(Source(source, **columns), law, flops or [], level)
     if as_json:
-        print_json([asdict(curve) for curve in found])
+        print_json([asdict(curve) | {"fit": _plain(curve.fit, draws)} for curve in found])
         return
     from steep.present.joint import joint_lines
 
@@ -190,9 +189,9 @@ def compare(
             typer.echo(line)
     _draw({name: (fit, None) for name, fit in fits.items()}, plot and not as_json, png)
     if html is not None:
-        from steep.report import comparison_report
+        from steep.reports import write_comparison
 
-        html.write_text(comparison_report(found, fits), encoding="utf-8")
+        write_comparison(found, fits, html)
         typer.echo(f"Wrote {html}", err=as_json)
     answered(pair.outcome == "ok" for pair in found.pairs)
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from steep.answers import ForecastCurve, Source, forecasts_of
+from steep.answers import Source, forecasts_of
 from steep.config import QuestionError
-from steep.records import Analysis, Curve, Finding
+from steep.records import (
+    Analysis,
+    Backtest,
+    Comparison,
+    Curve,
+    Finding,
+    Fit,
+    Forecast,
+    Measurement,
+)
+
+if TYPE_CHECKING:
+    from steep.report import CurvePage
 
 
 @dataclass(frozen=True)
@@ -18,6 +30,53 @@ class Written:
 
     paths: tuple[Path, ...]
     notes: tuple[str, ...] = ()
+
+
+def report(
+    subject: Fit | Mapping[str, Fit] | Analysis,
+    measurements: Sequence[Measurement] = (),
+    backtest: Backtest | None = None,
+    *,
+    path: str | Path | None = None,
+) -> str:
+    """The HTML of a page that opens offline; with ``path`` it is written there too.
+
+    Of a fit, of several by name (one page for all), or of a study's analysis with its
+    ``measurements`` and the ``backtest`` of its first curve. A study in a folder has
+    ``Study.report``."""
+    from steep.report import curves_report
+    from steep.report import report as analysis_report
+
+    if isinstance(subject, Fit):
+        page = _page_of("Learning curve", subject)
+        analysis = _of_table(page.name, page.fit, page.forecast, page.findings)
+        html = analysis_report(analysis, (), page.backtest)
+    elif isinstance(subject, Mapping):
+        if not subject:
+            raise ValueError("a report needs at least one fit")
+        html = curves_report([_page_of(str(n), f) for n, f in subject.items()], "Learning curves")
+    elif isinstance(subject, Analysis):
+        html = analysis_report(subject, measurements, backtest)
+    else:
+        kind = type(subject).__name__
+        raise ValueError(f"a report is of a Fit, of Fits by name or of an Analysis, not of {kind}")
+    if path is not None:
+        Path(path).write_text(html, encoding="utf-8")
+    return html
+
+
+def _page_of(name: str, fit: Fit) -> CurvePage:
+    """A fit with its forecasts, findings and back-test."""
+    from steep.backtest import backtest
+    from steep.diagnose import diagnose
+    from steep.fit import fit as fit_curve
+    from steep.forecast import forecast, without_compute
+    from steep.report import CurvePage
+    from steep.stats.size_law import size_law_of
+
+    at = [] if fit.reference is None else [factor * fit.reference for factor in (2, 4, 10)]
+    made = without_compute(forecast(fit, at=at, size_law=size_law_of(fit.used, fit.level)))
+    return CurvePage(name, fit, made, diagnose(fit), backtest(fit, fit=fit_curve))
 
 
 def report_of(
@@ -41,13 +100,14 @@ def _report_table(source: Source, out: Path | None, figures: Path | None) -> Wri
     from steep.backtest import backtest
     from steep.diagnose import diagnose
     from steep.fit import fit
-    from steep.report import CurvePage, curves_report, report
+    from steep.report import CurvePage, curves_report
+    from steep.report import report as analysis_report
 
     found = forecasts_of(source, ["2x", "4x", "10x"], [])
-    analyses = [_of_table(curve, diagnose(curve.fit)) for curve in found]
+    analyses = [_of_table(c.name, c.fit, c.forecast, diagnose(c.fit)) for c in found]
     tests = [backtest(curve.fit, fit=fit) for curve in found]
     if len(found) == 1:
-        html = report(analyses[0], (), tests[0])
+        html = analysis_report(analyses[0], (), tests[0])
     else:
         html = curves_report(
             [
@@ -72,11 +132,10 @@ def comparison_report_of(
 ) -> Written:
     """Write the page that compares several sources."""
     from steep.comparisons import compared
-    from steep.report import comparison_report
 
     found, fits = compared(sources)
     written = [out or Path("comparison.html")]
-    written[0].write_text(comparison_report(found, fits), encoding="utf-8")
+    write_comparison(found, fits, written[0])
     if figures is not None:
         figures.mkdir(parents=True, exist_ok=True)
         from steep.present.learning import learning_curves
@@ -86,6 +145,13 @@ def comparison_report_of(
             (figures / name).write_bytes(data)
             written.append(figures / name)
     return Written(tuple(written), found.notes)
+
+
+def write_comparison(found: Comparison, fits: Mapping[str, Fit], path: Path) -> None:
+    """The page of a comparison as a file."""
+    from steep.report import comparison_report
+
+    path.write_text(comparison_report(found, fits), encoding="utf-8")
 
 
 def _report_study(
@@ -115,16 +181,16 @@ def _report_study(
     return written
 
 
-def _of_table(curve: ForecastCurve, findings: tuple[Finding, ...]) -> Analysis:
+def _of_table(name: str, fit: Fit, forecast: Forecast, findings: tuple[Finding, ...]) -> Analysis:
     """A curve that somebody else measured, as far as a report needs an analysis."""
-    fitted = Curve(curve.fit.metric, "validation", curve.fit, curve.forecast)
+    fitted = Curve(fit.metric, "validation", fit, forecast)
     return Analysis(
-        curve.name,
+        name,
         "",
         "",
         "",
-        curve.fit.unit,
-        curve.fit.metric,
+        fit.unit,
+        fit.metric,
         (),
         (),
         (),

@@ -277,7 +277,9 @@ def _flattened(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, A
 
 
 def _from_parquet(data: bytes, source: str) -> Rows:
-    parquet = need("pyarrow.parquet")
+    need("pyarrow")
+    from pyarrow import parquet
+
     try:
         columns = parquet.read_table(io.BytesIO(data)).to_pydict()
     except Exception as error:  # pyarrow has its own kinds

@@ -15,14 +15,20 @@ Choices = Annotated[tuple[Scalar, ...], Field(min_length=1, strict=False)]
 class Strict(BaseModel):
     """No unknown keys, no silent conversions, no NaN, frozen."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+    )
 
 
 class Member(Strict):
     """A member of a drawer: its name; the other keys are its own options, checked by it."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow")
     name: str
+    """Which one; the other keys of the section are its own options."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -30,27 +36,41 @@ class Member(Strict):
 
 
 class Family(Member):
+    """The models: a family, its own options, and the ladder of sizes."""
+
     name: str = "none"
+    """A family of models; 'none' for training code of one's own."""
     sizes: tuple[Count, ...] = Field(min_length=1, strict=False)
-    """The ladder: sizes on the family's dial, ascending."""
+    """The ladder of model sizes, ascending: widths, of most families. One size is one fixed
+    model."""
 
 
 class Split(Strict):
     """Parts cut from the pool where the data brings none: a share below 1, or a count."""
 
     validation: Positive | None = None
+    """Validation set: a share below 1 or a number of items. None: the
+    data must bring one."""
     test: Positive | None = None
+    """Test part, which no choice depends on: a share below 1 or a number of items. None: the
+    data's own, or none."""
 
 
 class Shards(Strict):
+    """The nested training subsets: their sizes, in units of the domain."""
+
     smallest: Positive
+    """Size of the smallest shard, in the domain's unit (images, words, hours, ...)."""
     largest: Positive | None = None
-    """None: all the training data."""
+    """Size of the largest shard. None: all the training data."""
     factor: Annotated[float, Field(gt=1, le=10)] = 2.0
+    """Each shard is this many times as large as the one before."""
     held_out: Annotated[int, Field(ge=0)] = 0
     """How many of the largest shards are forecast first, then measured with one model each and made
     part of the fit."""
     permutations: Count = 1
+    """How many random orders of the data shards are drawn from: more than one measures what the
+    draw of the data does to the error."""
 
 
 class Until(Strict):
@@ -64,8 +84,12 @@ class Until(Strict):
 
 
 class Search(Strict):
+    """How the best model of each shard is searched."""
+
     planner: str = "frugal"
+    """Which trials are run, and in which order."""
     seeds: Count = 2
+    """Seeds of each candidate that is compared; its score is their median."""
     confirm: Annotated[int, Field(ge=0)] = 0
     """Of the planner grid: seeds of each shard's best fit, where more than ``seeds``."""
     hyperparameters: dict[str, Choices] = Field(default_factory=dict)
@@ -102,15 +126,20 @@ class Stop(Strict):
 
 
 class Run(Strict):
+    """Where and how trials run; nothing here changes a result."""
+
     executor: str = "local"
+    """Where workers run."""
     workers: Count | None = None
-    """None: one a core that this process may use."""
+    """Worker processes. None: one a core that this process may use."""
     device: str = "auto"
+    """'cpu', 'cuda' or 'cuda:1'; 'auto': a GPU where there is one."""
     lease: Annotated[float, Field(ge=1)] = 90.0
     """Seconds without a sign of life after which a worker counts as dead."""
     checkpoint: Annotated[float, Field(ge=0)] = 30.0
     """Seconds between checkpoints of a trial."""
     max_attempts: Count = 3
+    """How often a trial is tried before it counts as failed."""
     pack: Count = 1
     """Trials alike but for seed and learning rate that a worker trains at once: for GPUs."""
     timeout: Positive | None = None
@@ -119,16 +148,26 @@ class Run(Strict):
 
 class Spec(Strict):
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
+    """The study's name, and that of its folder."""
     domain: Member
+    """The data: what kind it is and where its files are."""
     family: Family
+    """The models that are trained."""
     shards: Shards
+    """The training-set sizes."""
     split: Split = Split()
+    """Validation and test parts, where the data brings none."""
     search: Search = Search()
+    """How the best model of each shard is found."""
     training: dict[str, Scalar] = Field(default_factory=dict)
     """Hyperparameters held fixed; what is left out comes from the family's recipe."""
     stop: Stop = Stop()
+    """When a trial ends."""
     trainer: Member = Member(name="engine")
+    """What trains a model: steep's engine, or code of one's own."""
     metric: str | None = None
-    """Selection metric; None: the domain's first."""
+    """The metric that best models are selected by. None: the domain's first."""
     run: Run = Run()
+    """Workers, devices, checkpoints."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """Of the split and of the order of the data. Trials have seeds of their own, counted from 0."""

@@ -123,6 +123,7 @@ class Study:
         budget: float | None = None,
         seconds: float | None = None,
         observe: Callable[[Any], None] | None = None,
+        progress: bool = True,
         extend: bool = False,
         retry_failed: bool = False,
         take_over: bool = False,
@@ -130,10 +131,26 @@ class Study:
         """Train what is missing, confront the forecast, write results and the report.
 
         ``budget`` bounds the FLOPs and ``seconds`` the time of this call: the search takes what
-        fits, and what the held-out shards need is put aside. ``observe`` gets every event. ``extend`` takes a spec or data that only add; ``retry_failed`` tries failed trials
-        again; ``take_over`` gives up trials of another machine that is gone. Ctrl-C once saves
-        and stops ('drained'), twice stops at once; the same call goes on. Raises SpecError,
-        StoreError or ShardsError before any work, StudyFailed where every trial fails."""
+        fits, and what the held-out shards need is put aside. ``observe`` gets every event in place
+        of the ``progress`` that standard error shows: a bar in a terminal, a line now and then
+        elsewhere. ``extend`` takes a spec or data that only add; ``retry_failed`` tries failed
+        trials again; ``take_over`` gives up trials of another machine that is gone. Ctrl-C once
+        saves and stops ('drained'), twice stops at once; the same call goes on. Raises SpecError,
+        StoreError, ShardsError or MissingExtra before any work, StudyFailed where every trial
+        fails."""
+        if observe is None and progress:
+            from steep.present.progress import Progress
+
+            with Progress(self.remaining, self.metric, quiet=False) as shown:
+                return self.run(
+                    workers=workers,
+                    budget=budget,
+                    seconds=seconds,
+                    observe=shown.observe,
+                    extend=extend,
+                    retry_failed=retry_failed,
+                    take_over=take_over,
+                )
         self.check()
         if self._function is None and (problems := absent(self.loaded)):
             raise self.loaded.error(problems)

@@ -117,7 +117,13 @@ def read(
 
 
 def curve_of(
-    source: Any, *, x: str, y: str, se: str | None = None, parameters: str | None = None
+    source: Any,
+    *,
+    x: str,
+    y: str,
+    se: str | None = None,
+    parameters: str | None = None,
+    higher_is_better: bool = False,
 ) -> TableCurve:
     """The one learning curve of a DataFrame, of columns by name, or of what ``read`` gave.
 
@@ -132,7 +138,9 @@ def curve_of(
         raise ValueError(f"{kind} is no table: give a DataFrame, or what steep.read gave")
     table = source
     if not isinstance(source, Table):
-        table = read(source, x=x, y=y, se=se, parameters=parameters)
+        table = read(
+            source, x=x, y=y, se=se, parameters=parameters, higher_is_better=higher_is_better
+        )
     if len(table.curves) != 1:
         names = ", ".join(repr(c.name) for c in table.curves) or "none"
         raise ValueError(f"one curve is wanted, not {names}: give one of steep.read(...).curves")

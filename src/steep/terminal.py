@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from steep.extras import EXTRAS, sentence
+from steep.extras import sentence
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 PARTIAL, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
@@ -158,8 +158,7 @@ def _for_the_user(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ModuleNotFoundError):
-        package = (error.name or "").partition(".")[0]
-        return sentence(package) if package in EXTRAS else None
+        return sentence(error)
     return None
 
 

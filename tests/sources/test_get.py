@@ -211,7 +211,7 @@ def test_get_from_the_command_line(
 def test_bad_names_are_one_sentence(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     code, out, err = command(capsys, monkeypatch, "get", "nothing", "--to", str(tmp_path / "x"))
     assert (code, out) == (2, "")
-    assert err.startswith("steep: no source is called 'nothing'; there are fashion-mnist, ")
+    assert err.startswith("steep: no source named 'nothing'; there are: fashion-mnist, ")
     assert not (tmp_path / "x").exists()
 
 

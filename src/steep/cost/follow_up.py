@@ -15,6 +15,7 @@ from steep import data
 from steep.config import QuestionError
 from steep.cost.first_order import scaling_by_hand, steps_by_hand
 from steep.records import Claim, Scaling
+from steep.spelling import no_such
 
 ROUNDING = 0.03
 """Relative difference that rounded constants explain."""
@@ -33,7 +34,7 @@ def domains() -> list[str]:
 def domain_scaling(name: str) -> Scaling:
     """A domain's printed laws, at its present data and subbatch. Raises QuestionError."""
     if name not in domains():
-        raise QuestionError(f"unknown domain {name!r}; there are: {', '.join(domains())}")
+        raise QuestionError(no_such("domain", name, domains()))
     known = _data()["domains"][name]
     first, second, third = (known[f"table_{i}"] for i in (1, 2, 3))
     return scaling_by_hand(

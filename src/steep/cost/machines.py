@@ -11,6 +11,7 @@ import numpy as np
 from steep import data
 from steep.config import QuestionError
 from steep.records import Machine
+from steep.spelling import no_such
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 HERE = "cpu"
@@ -45,12 +46,12 @@ def machine(name: str, precision: str | None = None, share: float | None = None)
         return this_computer(share)
     entries = _catalogue()["machines"]
     if key not in entries:
-        raise QuestionError(f"unknown machine {name!r}; there are: {', '.join(names())}")
+        raise QuestionError(no_such("machine", name, names()))
     entry = entries[key]
     known = [p for p in PRECISIONS if p in entry]
     chosen = precision or next(p for p in ("tf32", "fp32", "bf16") if p in known)
     if chosen not in known:
-        raise QuestionError(f"{name} has no rate for {chosen!r}; there are: {', '.join(known)}")
+        raise QuestionError(no_such(f"rate of {name}", chosen, known))
     achievable = _catalogue()["achievable"]
     return Machine(
         name=key,

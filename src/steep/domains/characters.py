@@ -26,6 +26,7 @@ class Options(Strict):
     validation: str | None = None
     """None: cut from ``train`` as ``split`` in the spec says."""
     test: str | None = None
+    """None: cut from ``train`` as ``split`` in the spec says."""
     alphabet: str | None = None
     """The characters to model. None: the most frequent ones of all the files."""
     vocabulary: Count = 98

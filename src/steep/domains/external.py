@@ -23,6 +23,7 @@ class Options(Strict):
     items: Annotated[int, Field(ge=2)]
     """How many items the data holds, numbered from 0."""
     unit: str = "items"
+    """What an item is called in reports: images, rows, ..."""
     metric: str = "error"
     """What the function returns. ``error`` and other error rates are shares from 0 to 1, checked;
     ``loss`` and any other name may be any positive number; ``accuracy``, ``f1``, ``r2``, ``bleu``

@@ -45,10 +45,13 @@ class Options(Strict):
     validation: str | None = None
     """None: cut from ``train`` as ``split`` in the spec says."""
     test: str | None = None
+    """None: cut from ``train`` as ``split`` in the spec says."""
     train_labels: str | None = None
     """IDX only. None: found by the usual name, ...-labels-idx1-ubyte beside ...-images-..."""
     validation_labels: str | None = None
+    """IDX only: the same of ``validation``."""
     test_labels: str | None = None
+    """IDX only: the same of ``test``."""
     means: Count = 1
     """2: replace each 2x2 square by its mean, halving height and width."""
     side: Count | None = None

@@ -57,6 +57,7 @@ class Options(Strict):
     validation: str | None = None
     """None: cut from ``train`` as ``split`` in the spec says."""
     test: str | None = None
+    """None: cut from ``train`` as ``split`` in the spec says."""
     alphabet: str | None = None
     """The characters of the transcripts, the blank among them. None: all that occur."""
     sample_rate: Count | None = None

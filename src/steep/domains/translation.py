@@ -56,6 +56,7 @@ class Options(Strict):
     validation: str | None = None
     """None: cut from ``train`` as ``split`` in the spec says."""
     test: str | None = None
+    """None: cut from ``train`` as ``split`` in the spec says."""
     vocabulary: Count = 2000
     """Word pieces of both languages together, the end and the unknown one included."""
     word_pieces_from: Count | None = None

@@ -36,11 +36,13 @@ class Options(Strict):
     validation: str | None = None
     """None: cut from ``train`` as ``split`` in the spec says."""
     test: str | None = None
+    """None: cut from ``train`` as ``split`` in the spec says."""
     words: str | None = None
     """The words to model, with blanks between. None: the most frequent ones of ``train``."""
     vocabulary: Count = 10_000
     """How many words to model where ``words`` is None; unknown and end of paragraph come on top."""
     lower_case: bool = False
+    """Whether all words are read in lower case."""
     shortest: Count = 1
     """Paragraphs of fewer words are left out."""
     longest: Count = 400

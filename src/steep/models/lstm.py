@@ -24,6 +24,7 @@ State = tuple[Tensor, Tensor]
 
 class Options(Strict):
     layers: Count = 2
+    """LSTM layers, one on the other."""
 
 
 class LSTM(nn.Module):

@@ -32,6 +32,8 @@ class Options(Strict):
     blocks: Count = 1
     """Residual blocks in each stage. Layers in all: 2 * stages * blocks + 2, e.g. 8."""
     stages: Count = 3
+    """Stages of ``blocks`` blocks; each after the first halves height and width and doubles the
+    channels."""
     engine: Literal["auto", "kernel", "torch"] = "auto"
     """'auto': the compiled kernel for widths up to 32 where it can be built (CPU), else torch.
     A trial records which one it ran on, as 'resnet-kernel', 'torch' or 'torch-channels-last'."""

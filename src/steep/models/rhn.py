@@ -38,6 +38,7 @@ ENGINES = {
 
 class Options(Strict):
     depth: Count = 10
+    """Highway sublayers that each step of time passes through."""
     engine: Literal["auto", "kernel", "function", "plain"] = "auto"
     """'auto': the compiled kernel where it can be built (CPU), else the hand-written gradient.
     A trial records which one it ran on, as 'rhn-kernel', ..."""

@@ -41,6 +41,7 @@ WAVELENGTH = 10_000.0
 
 class Options(Strict):
     layers: Count = 4
+    """Blocks of attention and feed-forward layers."""
     heads: Count | None = None
     """At most one per unit of width. None: width // 16, at least one."""
     context: Annotated[int, Field(ge=2)] = 64

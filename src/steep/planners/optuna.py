@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from steep.config import QuestionError
+from steep.extras import need
 from steep.planners import lattice
 from steep.planners.contract import Problem, Wanted
 from steep.planners.lattice import Lattice
@@ -35,7 +36,7 @@ def plan(
 ) -> list[Wanted]:
     """Every trial wanted and not finished; see ``planners/contract.py``.
 
-    Raises QuestionError for a sampler that there is not; ModuleNotFoundError without Optuna."""
+    Raises QuestionError for a sampler that there is not; MissingExtra without Optuna."""
     space, search = lattice.of(problem), problem.spec.search
     ended = list({m.trial: m for m in finished if m.status is not Status.STOPPED}.values())
     wanted: list[Wanted] = []
@@ -58,7 +59,7 @@ def _next(
     space: Lattice, tried: Tried, sampler: str, seed: Sequence[int], draws: int
 ) -> Cell | None:
     """The first suggestion that is not yet measured; None after the last one."""
-    import optuna
+    optuna = need("optuna")
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     choices = _choices(space)

@@ -81,7 +81,7 @@ def _column(value: float, axis: Axis) -> int:
 
 def _framed(grid: list[list[str]], drawing: Drawing, frame: str) -> list[str]:
     """The grid with its axes: ticks at the left and below, as many as have room."""
-    tick, side, corner, floor, foot = frame
+    tick, side, corner, floor, foot = [*frame]
     rows = {
         _row(t, drawing.y): label
         for t, label in zip(drawing.y.ticks, drawing.y.labels, strict=True)

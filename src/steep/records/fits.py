@@ -107,7 +107,7 @@ class Draws:
     """Per draw, which structure of the noise (``stats.noise``) it was made with."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit:
     """A learning curve fitted: the candidate laws, their weights, the region they hold in."""
 
@@ -162,16 +162,23 @@ class Fit:
 
     def predict(self, samples: Any, level: float | None = None, single_run: bool = False) -> Any:
         """A DataFrame ``samples, error, lower, upper``: intervals of a new measurement like the
-        points, or of a ``single_run`` where these are means of several; see forecast.py."""
+        points, or of a ``single_run`` where these are means of several; see forecast.py.
+
+        ``samples`` is one size or several: a number, or '10x' (of the largest size used), '1e6'
+        or '2M' as on the command line. Raises ValueError for anything else."""
+        from steep.asked import sizes_asked
         from steep.forecast import predict_frame
 
-        return predict_frame(self, samples, level, single_run)
+        return predict_frame(self, sizes_asked(samples, self), level, single_run)
 
-    def samples_for(self, error: float, level: float | None = None) -> SamplesFor:
-        """Samples needed for ``error``, with its interval, or why there are none."""
+    def samples_for(self, error: float | str, level: float | None = None) -> SamplesFor:
+        """Samples needed for ``error``, with its interval, or why there are none. ``error`` is a
+        number in the metric of the fit, or '5%' as on the command line. Raises ValueError for
+        anything else."""
+        from steep.asked import error_asked
         from steep.forecast import samples_for
 
-        return samples_for(self, error, level)
+        return samples_for(self, error_asked(error, self), level)
 
     def local_slope(self, samples: float, level: float | None = None) -> Interval:
         """d log error / d log samples at ``samples``, over laws and parameters."""
@@ -190,6 +197,16 @@ class Fit:
         from steep.present.plots import plot_fit
 
         return plot_fit(self, ax)
+
+    def __repr__(self) -> str:
+        from steep.present.notebook import fit_line
+
+        return fit_line(self)
+
+    def _repr_html_(self) -> str:
+        from steep.present.notebook import fit_html
+
+        return fit_html(self)
 
 
 @dataclass(frozen=True)
@@ -210,7 +227,7 @@ class SizeLaw:
     df: float = 0.0
     center: tuple[float, float] | None = None
     """(log samples, log parameters) at the middle of the two-sided points."""
-    draws: tuple[tuple[float, float], ...] = ()
+    draws: tuple[tuple[float, float], ...] = field(default=(), repr=False)
     """Posterior draws (log parameters at the center, beta_p), equally weighted."""
     level: float = 0.9
 
@@ -226,7 +243,7 @@ class JointFit:
     names: tuple[str, ...] = ()
     parameters: tuple[Interval, ...] = ()
     """Estimates with bootstrap percentile intervals, in the order of ``names``."""
-    draws: tuple[tuple[float, ...], ...] = ()
+    draws: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     """Bootstrap estimates (resamples, parameters)."""
     loss: float | None = None
     """Huber loss of log error, summed over runs."""
@@ -300,7 +317,7 @@ class SamplesFor:
     """The smallest size measured, where ``lower`` lies below it: nobody knows how far."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Forecast:
     """What a fit says of sizes not yet trained, and what it cannot say."""
 
@@ -319,3 +336,13 @@ class Forecast:
     runs: int | None = None
     """The intervals of errors are of a mean of so many runs, as many as the largest size has; None:
     of a measurement like the points, which came with standard errors."""
+
+    def __repr__(self) -> str:
+        from steep.present.notebook import forecast_line
+
+        return forecast_line(self)
+
+    def _repr_html_(self) -> str:
+        from steep.present.notebook import forecast_html
+
+        return forecast_html(self)

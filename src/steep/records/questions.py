@@ -68,7 +68,7 @@ class Pair:
     """Verdict, multiplier and crossing in words, then what to hold against them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Two or more learning curves compared, each with each."""
 
@@ -84,6 +84,16 @@ class Comparison:
     def pair(self, first: str, second: str) -> Pair:
         """The comparison of these two, in the order in which they were given."""
         return {(p.first, p.second): p for p in self.pairs}[(first, second)]
+
+    def __repr__(self) -> str:
+        from steep.present.notebook import comparison_line
+
+        return comparison_line(self)
+
+    def _repr_html_(self) -> str:
+        from steep.present.notebook import comparison_html
+
+        return comparison_html(self)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from steep.folder import alone_in
 from steep.sources import SOURCES
 from steep.sources.contract import Counts, Source, SourceError, Tell, Wanted
 from steep.sources.packages import fetch, members, sha256
+from steep.spelling import no_such
 
 Record = dict[str, Any]
 """What SOURCE.json holds."""
@@ -32,7 +33,7 @@ _OURS = {RECORD, DOWNLOADS, MAKING, "SOURCE.new"}
 def source_of(name: str) -> Any:
     """The module of a source. Raises SourceError naming those there are."""
     if name not in SOURCES:
-        raise SourceError(f"no source is called {name!r}; there are {', '.join(SOURCES)}")
+        raise SourceError(no_such("source", name, SOURCES))
     return importlib.import_module(SOURCES[name])
 
 

@@ -50,27 +50,40 @@ class Fault(Strict):
     kind: Literal["nan", "inf", "hang", "die", "raise", "oom", "device oom"]
     """'nan' and 'inf' are errors at ``step``; 'die' ends the process; 'hang' sleeps for ever."""
     step: Count = 1
+    """The step at which it happens."""
     size: int | None = None
+    """Only trials of this model size."""
     items: int | None = None
+    """Only trials on so many items."""
     seed: int | None = None
+    """Only trials of this seed."""
     attempts: int | None = None
     """Only the first so many attempts."""
 
 
 class Options(Strict):
     a: Positive = 4.0
+    """Error of the best-fit model: floor + a * samples**beta_g."""
     beta_g: Annotated[float, Field(lt=0)] = -0.3
+    """Its exponent."""
     floor: NonNegative = 0.0
+    """What no data removes of it."""
     sigma: Positive = 30.0
+    """Parameters of the best-fit model: sigma * samples**beta_p."""
     beta_p: Positive = 0.6
+    """Their exponent."""
     capacity: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    """Share of the reducible error of a best-fit model that its size alone accounts for."""
     excess: Positive = 0.3
+    """Exponent by which the error grows with a model that is too large."""
     best_guess: Positive | None = None
     """No model is worse than this."""
     best_rate: Positive = 0.1
+    """The learning rate that is best for a model of 10,000 parameters."""
     rate_shift: float = 0.0
     """The best learning rate falls as parameters**-rate_shift, from ``best_rate`` at 1e4."""
     valley: NonNegative = 0.1
+    """The error is 1 + valley * log(rate / best rate)**2 times as large at another rate."""
     diverges_above: Positive | None = None
     """Learning rate above which the loss becomes NaN a third of the way through."""
     seed_noise: NonNegative = 0.0
@@ -84,10 +97,12 @@ class Options(Strict):
     steps: Count = 100
     """Steps of a trial at its best evaluation; a few more follow, for the patience."""
     seconds_per_step: NonNegative = 0.0
+    """How long a step sleeps."""
     log: str | None = None
     """A file to which every attempt appends a line before and after: what, trial, attempt,
     process, step."""
     faults: tuple[Fault, ...] = Field(default=(), strict=False)
+    """What goes wrong, and with which trials: for tests."""
 
 
 @dataclass(frozen=True)
