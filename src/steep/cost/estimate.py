@@ -25,7 +25,7 @@ from steep.records import Evaluation, Interval, Measurement, Prediction, Status,
 
 LEVEL = 0.9
 _NORMAL = 1.645
-WORLDS = 12
+WORLDS = 8
 STARTING = 4.0
 """Seconds until workers are up: torch is imported once."""
 ENDING = 4.0
