@@ -72,7 +72,7 @@ A_CLASS = 25
 teach a network less than their nearest neighbours tell."""
 SEEDS = (2, 3, 5)
 """More of them, where the budget allows."""
-PREFER = 2
+PREFER = 1
 """Worlds in which a candidate is played; the proposal itself is estimated in more."""
 OPTIONS = {"words": "\n  vocabulary: 10000          # the most frequent words; fewer train faster"}
 """Of a domain, worth a user's thought: the default, written out."""

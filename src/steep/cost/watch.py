@@ -26,7 +26,7 @@ EVERY = 20.0
 """Seconds between estimates, at least;"""
 SHARE = 0.03
 """and at most this share of the time goes into them."""
-AGAIN = 4
+AGAIN = 2
 """Worlds of an estimate during the run: many, soon after each other, make up for few."""
 OVERRUN = 0.1
 """Share of a time budget by which the held-out shards' trials may exceed it."""
