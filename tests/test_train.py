@@ -481,7 +481,10 @@ def test_where_every_trial_fails_the_error_comes_once_and_early(tmp_path: Path) 
 
 def test_one_that_ends_well_saves_the_study(tmp_path: Path) -> None:
     """All of the smallest shard fail, but for one: the others are told of as before."""
-    faults = [{"kind": "raise", "items": 250, "size": 2}, {"kind": "raise", "items": 250, "seed": 0}]
+    faults = [
+        {"kind": "raise", "items": 250, "size": 2},
+        {"kind": "raise", "items": 250, "seed": 0},
+    ]
     outcome = rehearsal.drive(plainly({"faults": faults}), tmp_path / "study")
     assert (outcome.word, outcome.failed, outcome.complete) == ("partial", 3, 9)
 

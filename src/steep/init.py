@@ -371,7 +371,9 @@ search:
             f" held out: about {duration(took)} on this machine.",
         ]
         if seeds > SEEDS[0]:
-            notes.append(f"{seeds} seeds of each best fit, and {len(study.spec.family.sizes)} sizes.")
+            notes.append(
+                f"{seeds} seeds of each best fit, and {len(study.spec.family.sizes)} sizes."
+            )
         if took > 1.1 * given:
             notes.append(
                 f"That is more than the {duration(given)} you gave: there is no smaller study that"

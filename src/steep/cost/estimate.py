@@ -180,7 +180,9 @@ def _play(
                     busy = {want.trial for _, _, want, _ in running}
                     for want in wanted(now):
                         if want.trial not in busy and not met(want, known.get(want.trial)):
-                            queue.append(_begin(world, key, length, want, known, begun, totals, runs))
+                            queue.append(
+                                _begin(world, key, length, want, known, begun, totals, runs)
+                            )
                     queue.sort(key=lambda entry: entry[0])
                 if not queue:
                     break
