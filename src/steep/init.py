@@ -28,8 +28,8 @@ from steep.trainers.contract import Cost
 IMAGES, TEXTS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"), (".txt", ".txt.gz")
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff")
 MANIFEST = (
-    'a manifest of the audio files, JSON lines such as {"audio": "a.wav", "text": "what is said"} or a CSV '
-    "with these columns"
+    'a manifest of the audio files, JSON lines such as {"audio": "a.wav", "text": "what is said"} '
+    "or a CSV with these columns"
 )
 FAMILIES = {
     "images": ("resnet",),
@@ -357,7 +357,7 @@ search:
         return None if top == rungs else self.smallest * 2**top
 
     def _proposal(self, extent: tuple[Any, ...], took: float, given: float) -> Proposal:
-        smallest, largest, _, seeds = extent
+        _, largest, _, seeds = extent
         study = self.study(*extent)
         fitted = [s for s in study.cut.shards if not s.held_out]
         unit = study.domain.unit

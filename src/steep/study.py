@@ -132,8 +132,9 @@ class Study:
         """Train what is missing, confront the forecast, write results and the report.
 
         ``budget`` bounds the FLOPs and ``seconds`` the time of this call: the search takes what
-        fits, and what the held-out shards need is put aside. ``observe`` gets every event. ``extend`` takes a spec or data that only add; ``retry_failed`` tries failed trials
-        again; ``take_over`` gives up trials of another machine that is gone. Ctrl-C once saves
+        fits, and what the held-out shards need is put aside. ``observe`` gets every event.
+        ``extend`` takes a spec or data that only add; ``retry_failed`` tries failed trials again;
+        ``take_over`` gives up trials of another machine that is gone. Ctrl-C once saves
         and stops ('drained'), twice stops at once; the same call goes on. Raises SpecError,
         StoreError or ShardsError before any work, StudyFailed where every trial fails."""
         self.check()

@@ -149,8 +149,8 @@ def _interval(values: Array) -> Interval:
     squares = float(((of_world - middle) ** 2).sum()) + BETWEEN_DF * BETWEEN**2
     between = squares / (len(of_world) - 1 + BETWEEN_DF)
     spread = math.sqrt(between + float(logs.var(axis=1).mean()))
-    ends = (math.exp(middle + sign * _NORMAL * spread) for sign in (-1, 1))
-    return Interval(math.exp(middle), *ends, LEVEL)
+    low, high = (math.exp(middle + sign * _NORMAL * spread) for sign in (-1, 1))
+    return Interval(math.exp(middle), low, high, LEVEL)
 
 
 def _play(
@@ -257,6 +257,9 @@ def _point(step: int, how: Length, error: float) -> Evaluation:
 def shortened(prediction: Prediction, seconds: float) -> Prediction:
     """The same after ``seconds`` have passed on the clock: what is left never reaches zero."""
     clock = prediction.clock
-    ends = (clock.value, clock.lower, clock.upper)
-    rest = (None if end is None else max(end - seconds, 0.02 * end) for end in ends)
-    return replace(prediction, clock=Interval(*rest, clock.level))
+
+    def rest(end: float | None) -> float | None:
+        return None if end is None else max(end - seconds, 0.02 * end)
+
+    left = Interval(rest(clock.value), rest(clock.lower), rest(clock.upper), clock.level)
+    return replace(prediction, clock=left)

@@ -1,4 +1,4 @@
-"""A run's clock: how much longer it takes, estimated anew as its trials end, and when it must end."""
+"""A run's clock: how much longer it takes, estimated anew as trials end, and when it must end."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ class Watch:
         if ends is None:
             return rest
         most = max(ends - OVERRUN * (self._budget.seconds or 0.0) - time.monotonic(), 1.0)
-        return Interval(*(None if v is None else min(v, most) for v in
-                          (rest.value, rest.lower, rest.upper)), rest.level)  # fmt: skip
+        value, low, high = (min(v or most, most) for v in (rest.value, rest.lower, rest.upper))
+        return Interval(value, low, high, rest.level)
 
     def observe(self, event: Event) -> None:
         """Take an event of the driver, in whose thread this runs, and pass it on."""
