@@ -155,11 +155,11 @@ def run(
 
 @app.command()
 def status(study: Path, as_json: Json = False) -> None:
-    """How far a study is: trials by state, what failed and why."""
+    """How far a study is: best error and forecast so far, time left, what runs, what failed."""
     from steep.study import Study
 
-    with Study.open(study).store() as store:
-        rows = store.rows()
+    standing = Study.open(study).standing()
+    rows = standing.rows
     if as_json:
         print_json(
             [
@@ -172,7 +172,7 @@ def status(study: Path, as_json: Json = False) -> None:
         return
     from steep.present.lines import status_lines
 
-    for line in status_lines(rows):
+    for line in status_lines(standing):
         typer.echo(line)
 
 

@@ -10,23 +10,35 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from steep.config import QuestionError, parse
+from steep.cost import clock
+from steep.cost.calibrate import Pace
+from steep.cost.estimate import WORLDS
 from steep.plainyaml import scalar
 from steep.present.numbers import count, duration, exact
+from steep.select import next_size
 from steep.study import Study
+from steep.trainers.contract import Cost
 
 IMAGES, TEXTS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"), (".txt", ".txt.gz")
-FAMILY = {
-    "images": "resnet",
-    "characters": "rhn",
-    "words": "lstm",
-    "translation": "seq2seq",
-    "speech": "deepspeech2",
+SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff")
+MANIFEST = (
+    'a manifest of the audio files, JSON lines such as {"audio": "a.wav", "text": "what is said"} '
+    "or a CSV with these columns"
+)
+FAMILIES = {
+    "images": ("resnet",),
+    "characters": ("rhn", "lstm", "transformer"),
+    "words": ("lstm", "rhn", "transformer"),
+    "translation": ("seq2seq",),
+    "speech": ("deepspeech2", "attention"),
 }
+"""By domain; the first one is proposed."""
 LADDER = {
     "resnet": (2, 4, 8, 16, 32),
     "rhn": (16, 24, 32, 48, 64, 96, 128),
@@ -47,19 +59,26 @@ RATES = {
 }
 SMALLEST = {
     "images": 100.0,
-    "characters": 4000.0,
+    "characters": 8000.0,
     "words": 16000.0,
     "translation": 16000.0,
     "speech": 0.05,
 }
-"""A first shard below this says little: a few images of each class, a page of text, a speech,
-sentences from which a model learns hardly more than which word pieces are frequent, three minutes
-of speech."""
+"""A first shard below this says little: a hundred images, a few pages of text, a speech, sentences
+from which a model learns hardly more than which word pieces are frequent, three minutes of speech.
+"""
+A_CLASS = 25
+"""Images of each class in the first shard, where there are enough: of ten digits a hundred images
+teach a network less than their nearest neighbours tell."""
+SEEDS = (2, 3, 5)
+"""More of them, where the budget allows."""
+PREFER = 1
+"""Worlds in which a candidate is played; the proposal itself is estimated in more."""
 OPTIONS = {"words": "\n  vocabulary: 10000          # the most frequent words; fewer train faster"}
 """Of a domain, worth a user's thought: the default, written out."""
 ORDERS = 1000.0
 """Largest over smallest shard, at most: three orders of magnitude."""
-FEWEST_FITTED, FEWEST_SIZES = 4, 4
+FEWEST_FITTED, FEWEST_SIZES, MORE_SIZES = 4, 4, 2
 
 
 @dataclass(frozen=True)
@@ -85,25 +104,79 @@ def propose(
     missing = [str(path) for path in data if not path.exists()]
     if missing:
         raise QuestionError(f"no such file: {', '.join(missing)}")
-    domain = domain or guess_domain(data)
-    if domain not in FAMILY:
-        raise QuestionError(f"no proposals for domain {domain!r}; there are: {', '.join(FAMILY)}")
-    family = family or FAMILY[domain]
-    if family not in LADDER:
-        raise QuestionError(f"no proposals for family {family!r}; there are: {', '.join(LADDER)}")
-    draft = Draft(domain, family, place(data, base), base, workers)
-    return draft.fit_to(seconds)
+    if domain is not None and domain not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise QuestionError(f"no proposals for domain {domain!r}; there are: {known}")
+    guess, why = guess_domain(data, domain)
+    families = FAMILIES[guess]
+    if family is not None and family not in families:
+        others = [d for d, names in FAMILIES.items() if family in names]
+        if not others:
+            known = ", ".join(sorted({name for names in FAMILIES.values() for name in names}))
+            raise QuestionError(f"no proposals for family {family!r}; there are: {known}")
+        raise QuestionError(
+            f"{family} models {' and '.join(others)}, and this is read as {guess}{why}: "
+            f"--family {' or '.join(families)}, or --domain {others[0]}"
+        )
+    name = study_name(data, base, guess)
+    draft = Draft(name, guess, family or families[0], place(data, base), base, workers)
+    proposal = draft.fit_to(seconds)
+    other = "words is the other one for text" if guess == "characters" else "names another"
+    chosen = "as you say" if domain else f"guessed{why}; --domain {other}"
+    model = "as you say" if family else "the usual one; --family names another"
+    read = (
+        f"Read as {guess} ({chosen}), in {draft.opened.domain.unit}. Model family: {draft.family} "
+        f"({model}). Models are chosen by {draft.opened.metric.replace('_', '-')}."
+    )
+    return replace(proposal, notes=(read, *proposal.notes))
 
 
-def guess_domain(data: Sequence[Path]) -> str:
-    """By the names of the files: IDX, npz or folders of images; text files."""
-    names = [p.name.lower() for path in data for p in ([path] if path.is_file() else _inside(path))]
-    if any("idx3-ubyte" in n or n.endswith((".npz", *IMAGES)) for n in names):
-        return "images"
+def guess_domain(data: Sequence[Path], named: str | None = None) -> tuple[str, str]:
+    """(domain, why) by the names of the files: IDX, npz or folders of images; text files. ``named``
+    is what the user says; what it cannot be is told all the same. Raises QuestionError."""
+    listed = {path: [path] if path.is_file() else _inside(path) for path in data}
+    for path, inside in listed.items():
+        if not inside:
+            raise QuestionError(f"{path} is empty: there is nothing to read in it")
+    names = [p.name.lower() for inside in listed.values() for p in inside]
+    sounds = sum(name.endswith(SOUNDS) for name in names)
+    pictures = [p for inside in listed.values() for p in inside if p.name.lower().endswith(IMAGES)]
+    if named == "speech" and all(p.is_dir() or p.suffix.lower() in SOUNDS for p in data):
+        raise QuestionError(f"speech is read from {MANIFEST}: name that file")
+    if len(pictures) == 1 and len(names) == 1 and named in (None, "images"):
+        raise QuestionError(
+            f"{pictures[0]} is one image: a learning curve needs some hundred, in one folder a "
+            "class"
+        )
+    if named is not None:
+        return named, ""
+    if any("idx3-ubyte" in n for n in names):
+        return "images", " from the IDX files"
+    if any(n.endswith(".npz") for n in names):
+        return "images", " from the .npz file"
+    if pictures:
+        return "images", f" from {pictures[0].suffix.lower()} files"
     if any(n.endswith(TEXTS) for n in names):
-        return "characters"
-    found = ", ".join(sorted({Path(n).suffix or n for n in names})[:5])
-    raise QuestionError(f"neither images nor text in what you gave ({found}): name the --domain")
+        return "characters", " from .txt files"
+    if sounds:
+        raise QuestionError(f"for speech name {MANIFEST}, with --domain speech")
+    suffixes = ", ".join(sorted({Path(n).suffix or n for n in names})[:5])
+    raise QuestionError(f"neither images nor text in what you gave ({suffixes}): name the --domain")
+
+
+def study_name(data: Sequence[Path], base: Path, domain: str) -> str:
+    """After the folder of the data, or the one file of it; never the name of what is there, for
+    that is where the study's own folder will be."""
+    first = data[0].resolve()
+    words = set(re.split(r"[^a-z0-9]+", first.name.lower()))
+    general = words & ({"train", "training", "data", "images"} | _NAMES["test"])
+    one = len(data) == 1 and not (first.is_file() and general)
+    stem = first.name if first.is_dir() else first.name.split(".")[0]
+    name = stem if one else first.parent.name
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:60]
+    if not name:
+        return f"{domain}-study"
+    return f"{name}-study" if (base / name).exists() else name
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -152,12 +225,22 @@ class Draft:
     """One data set, opened once, under specs of different extent."""
 
     def __init__(
-        self, domain: str, family: str, parts: dict[str, str], base: Path, workers: int | None
+        self,
+        name: str,
+        domain: str,
+        family: str,
+        parts: dict[str, str],
+        base: Path,
+        workers: int | None,
     ) -> None:
+        self.name = name
+        self._costs: dict[int, Cost | None] = {}
         self.domain, self.family, self.parts = domain, family, parts
         self.base, self.workers = base, workers
 
-    def spec(self, smallest: float, largest: float | None, sizes: Sequence[int]) -> str:
+    def spec(
+        self, smallest: float, largest: float | None, sizes: Sequence[int], seeds: int = SEEDS[0]
+    ) -> str:
         """The commented spec."""
         where = "\n".join(f"  {part}: {_yaml(path)}" for part, path in self.parts.items())
         where += OPTIONS.get(self.domain, "")
@@ -167,7 +250,7 @@ class Draft:
         rates = ", ".join(f"{r:g}" for r in RATES[self.family])
         return f"""\
 # Written by steep init; change what you know better. Next: steep plan, then steep run.
-study: {self.domain}-study
+study: {self.name}
 
 domain:
   name: {self.domain}
@@ -183,15 +266,19 @@ shards:                      # nested training sets, each twice the one before
 
 search:
   planner: frugal            # the trials that the answer needs; grid: every one
-  seeds: 2
+  seeds: {seeds}
   hyperparameters:
     learning_rate: [{rates}]
 """
 
-    def study(self, smallest: float, largest: float | None, sizes: Sequence[int]) -> Study:
-        found = Study(parse(self.spec(smallest, largest, sizes), self.base))
+    def study(self, *extent: Any) -> Study:
+        """Of that extent (as in ``spec``), on the data that is open."""
+        found = Study(parse(self.spec(*extent), self.base))
         found.__dict__["domain"] = self.opened.domain
         found.__dict__["items"] = self.opened.items
+        # What models of a size cost is the same in all of them, and counting takes a while.
+        found.prices.costs.update(self._costs)
+        self._costs = found.prices.costs
         return found
 
     @cached_property
@@ -207,30 +294,71 @@ search:
         cut = self.opened.cut
         return float(self.opened.items.size[cut.orders[0]].sum())
 
+    @property
+    def smallest(self) -> float:
+        """Of the shards: where a law can be seen, and no more than three orders of magnitude below
+        the largest."""
+        least = SMALLEST[self.domain]
+        classes = self.opened.domain.shape.get("classes") if self.domain == "images" else None
+        if classes:
+            least = max(least, min(A_CLASS * classes, self.total / 2**4))
+        return float(f"{max(least, self.total / ORDERS):.2g}")
+
+    def seconds(self, *extent: Any, worlds: int = PREFER) -> float:
+        """The expected time of a study of that extent, by the estimator of plan, run and status."""
+        found = self.study(*extent).prediction(self.timing, self.workers, worlds)
+        return math.nan if found is None else found.clock.value or 0.0
+
+    @cached_property
+    def timing(self) -> Pace | None:
+        """This machine's, timed once: the ends and the middle of the whole ladder."""
+        return clock.pace(self.study(self.smallest, None, LADDER[self.family]))
+
     def fit_to(self, seconds: float) -> Proposal:
-        """The largest ladder of shards whose expected time is within ``seconds``."""
-        smallest = max(SMALLEST[self.domain], self.total / ORDERS)
-        smallest = float(f"{smallest:.2g}")
+        """The largest study whose expected time is within ``seconds``: first as many shards as fit
+        with the fewest sizes, then more sizes, then more seeds, then still larger models."""
+        smallest = self.smallest
         rungs = math.floor(math.log2(self.total / smallest)) if self.total > smallest else 0
         if rungs < 2:
             have = f"{exact(self.total)} {self.opened.domain.unit}"
             raise QuestionError(
                 f"{have} to train on are too few: a curve needs about ten times more"
             )
-        ladder, speed = LADDER[self.family], None
-        for top in range(rungs, 1, -1):
-            largest = None if top == rungs else smallest * 2**top
-            for sizes in (ladder[:n] for n in range(len(ladder), FEWEST_SIZES - 1, -1)):
-                study = self.study(smallest, largest, sizes)
-                speed = speed or study.speed()
-                estimate = study.expected_seconds(speed, self.workers)
-                if estimate <= seconds:
-                    return self._proposal(study, smallest, largest, estimate, seconds)
-        return self._proposal(study, smallest, largest, estimate, seconds)
+        whole = LADDER[self.family]
+        sizes, seeds = whole[:FEWEST_SIZES], SEEDS[0]
 
-    def _proposal(
-        self, study: Study, smallest: float, largest: float | None, took: float, given: float
-    ) -> Proposal:
+        def fits(top: int, sizes: Sequence[int], seeds: int) -> bool:
+            return self.seconds(smallest, self.largest(top, rungs), sizes, seeds) <= seconds
+
+        low, high = 2, rungs  # bisection: a larger top takes longer
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(middle, sizes, seeds) else (low, middle - 1)
+        top = low
+        for n in range(FEWEST_SIZES + 1, len(whole) + 1):
+            if not fits(top, whole[:n], seeds):
+                break
+            sizes = whole[:n]
+        if sizes == whole:
+            for more in SEEDS[1:]:
+                if not fits(top, sizes, more):
+                    break
+                seeds = more
+            while seeds == SEEDS[-1] and len(sizes) < len(whole) + MORE_SIZES:
+                larger = (*sizes, next_size(sizes, "high") or 2 * sizes[-1])
+                if not fits(top, larger, seeds):
+                    break
+                sizes = larger
+        extent = (smallest, self.largest(top, rungs), sizes, seeds)
+        return self._proposal(extent, self.seconds(*extent, worlds=WORLDS), seconds)
+
+    def largest(self, top: int, rungs: int) -> float | None:
+        """None for all the data."""
+        return None if top == rungs else self.smallest * 2**top
+
+    def _proposal(self, extent: tuple[Any, ...], took: float, given: float) -> Proposal:
+        _, largest, _, seeds = extent
+        study = self.study(*extent)
         fitted = [s for s in study.cut.shards if not s.held_out]
         unit = study.domain.unit
         notes = [
@@ -242,7 +370,11 @@ search:
             f" {count(fitted[-1].samples)} {unit}, and one of {count(study.cut.shards[-1].samples)}"
             f" held out: about {duration(took)} on this machine.",
         ]
-        if took > given:
+        if seeds > SEEDS[0]:
+            notes.append(
+                f"{seeds} seeds of each best fit, and {len(study.spec.family.sizes)} sizes."
+            )
+        if took > 1.1 * given:
             notes.append(
                 f"That is more than the {duration(given)} you gave: there is no smaller study that"
                 " says anything. Fewer sizes or seeds would shorten it."
@@ -265,4 +397,4 @@ search:
             )
         if largest is not None:
             notes.append(f"The whole data ({count(self.total)} {unit}) would need a larger budget.")
-        return Proposal(self.spec(smallest, largest, sizes), tuple(notes))
+        return Proposal(self.spec(*extent), tuple(notes))

@@ -8,6 +8,7 @@ missing and no more, so that resuming, adding seeds and starting are the same ca
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -25,7 +26,7 @@ from steep.checks import absent, misfits
 from steep.config import Loaded, from_values, load, member, open_domain
 from steep.cost import clock
 from steep.cost.budget import Budget
-from steep.cost.estimate import WORLDS
+from steep.cost.estimate import WORLDS, shortened
 from steep.cost.of_study import scaling_of
 from steep.cost.price import Prices
 from steep.cost.watch import Watch
@@ -45,6 +46,7 @@ from steep.records import (
     Scaling,
     Settings,
     Shard,
+    Standing,
     Status,
     Trial,
     settings,
@@ -141,7 +143,7 @@ class Study:
         if observe is None and progress:
             from steep.present.progress import Progress
 
-            with Progress(self.remaining, self.metric, quiet=False) as shown:
+            with Progress(self.time_left, self.metric, quiet=False) as shown:
                 return self.run(
                     workers=workers,
                     budget=budget,
@@ -286,6 +288,24 @@ class Study:
         finished = self.measurements() if self.begun else []
         timing = timing or clock.pace(self)
         return clock.prediction(self, timing, workers, finished=finished, count=count)
+
+    def standing(self) -> Standing:
+        """How far the study is, from the store alone."""
+        with self.store() as store:
+            rows = store.rows()
+            tried = [r.trial.id for r in rows if r.status == Status.PLANNED and r.attempts]
+            failures = {name: told[-1] for name in tried if (told := store.failures(name))}
+            left = ledger.time_left(store)
+            over = ledger.prediction_and_took(store)[1]
+            analysis = None
+            if any(row.status in SCORED for row in rows):
+                analysis = ledger.analysis(store, self.spec, self.cut)
+        rest = None
+        if left is not None:
+            passed = time.time() - left[1] if any(r.status == Status.RUNNING for r in rows) else 0.0
+            rest = shortened(left[0], passed).clock
+        complete = over is not None and over.complete
+        return Standing(tuple(rows), failures, analysis, rest, complete)
 
     def time_left(self) -> Interval | None:
         """Seconds that the run now going on takes from here; None while nobody can know."""

@@ -100,8 +100,8 @@ def train(
 
     A trial whose expected ``memory`` (bytes) would not fit beside those that run waits for them.
     ``budget`` bounds what this call starts; of trials that are ``held_out`` it has put their part
-    aside. ``observe`` gets every event once it is recorded. Raises StoreError when the store cannot record; what it has
-    recorded stays, and the same call goes on from there."""
+    aside. ``observe`` gets every event once it is recorded. Raises StoreError when the store
+    cannot record; what it has recorded stays, and the same call goes on from there."""
     store.lease = run.lease
     free = free_memory()
     room = Room(None if free is None else SHARE * free, memory)
@@ -309,7 +309,9 @@ class _Driver:
 
     def hopeless(self) -> bool:
         """Whether all trials of the smallest shard have failed, and no other has ended."""
-        return bool(self.first) and not self.succeeded and self.first <= self.failed.keys()
+        if not self.first or self.succeeded:
+            return False
+        return self.first <= self.failed.keys()
 
     def waiting(self) -> bool:
         """Whether something may still come: queued here, or run by another driver."""

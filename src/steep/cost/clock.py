@@ -13,11 +13,12 @@ import numpy as np
 from steep import shards
 from steep.cost.calibrate import Pace, Timed, timed
 from steep.cost.estimate import WORLDS, Ask, predict
-from steep.cost.lengths import Learnt, Lengths, Timed as TimedLengths, timeable
+from steep.cost.lengths import Learnt, Lengths, timeable
+from steep.cost.lengths import Timed as TimedLengths
 from steep.cost.stops import Kind, ended, expected, finished_studies, learnt, place_of
 from steep.planners.contract import Wanted
-from steep.select import select
 from steep.records import Measurement, Prediction, Trial
+from steep.select import select
 
 if TYPE_CHECKING:
     from steep.study import Study

@@ -25,7 +25,13 @@ from steep.records import Evaluation, Interval, Measurement, Prediction, Status,
 
 LEVEL = 0.9
 _NORMAL = 1.645
-WORLDS = 12
+WORLDS = 4
+"""Each takes some seconds: a search decides anew after every trial."""
+DRAWS = 25
+"""Of the lengths of trials in each world, which cost nothing."""
+BETWEEN, BETWEEN_DF = 0.35, 4
+"""Standard deviation from world to world of the logarithm of what a search takes, as seen in
+others, and how many worlds that is worth: four are too few to tell."""
 STARTING = 4.0
 """Seconds until workers are up: torch is imported once."""
 ENDING = 4.0
@@ -50,6 +56,8 @@ class Simulated(Measurement):
 class Played:
     """A study's course in one world."""
 
+    runs: tuple[tuple[Trial, float, float], ...]
+    """(trial, its normal number, share of it that ran): see ``lengths.py``."""
     found: tuple[Measurement, ...]
     """What ran; of trials that had begun before, too."""
     training: float
@@ -83,18 +91,21 @@ def predict(
         begun=begun, count=count,
     )  # fmt: skip
     overhead = ENDING if finished else STARTING + ENDING
-    training = np.array([c.training for c in courses])
     trials = np.array([len(c.found) for c in courses])
-    flops = np.array([c.flops for c in courses])
-    looking = sum(c.looking for c in courses) / max(float(training.sum()), 1e-9)
+    looking = sum(c.looking for c in courses) / max(sum(c.training for c in courses), 1e-9)
+    random = np.random.default_rng(1)
+    draws = [lengths.draw(random) for _ in range(DRAWS)]
+    drawn = np.array([[_retimed(c, draw) for draw in draws] for c in courses])
+    seconds = drawn[:, :, 0]
+    on_clock = np.array([[c.clock / max(c.training, 1e-9)] for c in courses]) * seconds
     return Prediction(
         trials=round(float(np.median(trials))),
         fewest_trials=int(trials.min()),
         most_trials=int(trials.max()),
         workers=workers,
-        training=_interval(training),
-        clock=_interval(np.array([c.clock for c in courses]) + overhead),
-        flops=_interval(flops) if flops.all() else None,
+        training=_interval(seconds),
+        clock=_interval(on_clock + overhead),
+        flops=_interval(drawn[:, :, 1]) if drawn[:, :, 1].all() else None,
         evaluations=looking,
         learnt_from=lengths.trials,
         own_trials=lengths.own,
@@ -123,13 +134,23 @@ def courses_of(
     return found
 
 
+def _retimed(course: Played, length: Callable[[Trial, float], Length]) -> tuple[float, float]:
+    """(seconds, FLOPs) of the same trials, had they other lengths."""
+    found = [(length(trial, normal), share) for trial, normal, share in course.runs]
+    flops = sum((one.flops or 0.0) * share for one, share in found)
+    return sum(one.seconds * share for one, share in found), flops
+
+
 def _interval(values: Array) -> Interval:
-    """By a lognormal: a dozen worlds are too few for quantiles."""
+    """Of what it takes in each world by each draw of lengths (worlds, draws), by a lognormal."""
     logs = np.log(np.maximum(values, 1e-3))
-    middle, spread = float(logs.mean()), float(logs.std(ddof=1)) if len(logs) > 1 else 0.0
-    spread *= 1 + 1 / (2 * len(logs))
-    ends = (math.exp(middle + sign * _NORMAL * spread) for sign in (-1, 1))
-    return Interval(math.exp(middle), *ends, LEVEL)
+    of_world = logs.mean(axis=1)
+    middle = float(of_world.mean())
+    squares = float(((of_world - middle) ** 2).sum()) + BETWEEN_DF * BETWEEN**2
+    between = squares / (len(of_world) - 1 + BETWEEN_DF)
+    spread = math.sqrt(between + float(logs.var(axis=1).mean()))
+    low, high = (math.exp(middle + sign * _NORMAL * spread) for sign in (-1, 1))
+    return Interval(math.exp(middle), low, high, LEVEL)
 
 
 def _play(
@@ -146,6 +167,7 @@ def _play(
     new: dict[Trial, Measurement] = {}
     totals = {"training": 0.0, "looking": 0.0, "flops": 0.0}
     running: list[tuple[float, int, Wanted, Measurement]] = []
+    runs: list[tuple[Trial, float, float]] = []
     started = 0
 
     def run(wanted: Callable[[float], list[Wanted]], now: float) -> float:
@@ -158,7 +180,9 @@ def _play(
                     busy = {want.trial for _, _, want, _ in running}
                     for want in wanted(now):
                         if want.trial not in busy and not met(want, known.get(want.trial)):
-                            queue.append(_begin(world, key, length, want, known, begun, totals))
+                            queue.append(
+                                _begin(world, key, length, want, known, begun, totals, runs)
+                            )
                     queue.sort(key=lambda entry: entry[0])
                 if not queue:
                     break
@@ -177,7 +201,7 @@ def _play(
     over = run(search, 0.0)
     last = [Wanted(trial) for trial in held_out(tuple(known.values()))]
     clock = run(lambda now: last, over)
-    return Played(tuple(new.values()), clock=clock, search=over, **totals)
+    return Played(tuple(runs), tuple(new.values()), clock=clock, search=over, **totals)
 
 
 def _begin(
@@ -188,12 +212,14 @@ def _begin(
     known: Mapping[Trial, Measurement],
     begun: Mapping[Trial, float],
     totals: dict[str, float],
+    runs: list[tuple[Trial, float, float]],
 ) -> tuple[float, float, Wanted, Measurement]:
     """(seconds it takes, FLOPs, the want, what it is going to bring)."""
     trial = want.trial
     parts = [key, trial.items, trial.size, trial.seed, crc32(repr(trial.hyperparameters).encode())]
     random = np.random.default_rng(parts)
-    how = length(trial, float(random.normal()))
+    normal = float(random.normal())
+    how = length(trial, normal)
     error = world.error(trial) * math.exp(world.noise * float(random.normal()))
     whole = Simulated(
         trial,
@@ -214,6 +240,7 @@ def _begin(
     share = before.steps / max(measured.steps, 1) if before else 0.0
     share = min(max(share, begun.get(trial, 0.0) / max(measured.seconds, 1e-9)), 0.95)
     seconds, flops = (1 - share) * measured.seconds, (1 - share) * (measured.flops or 0.0)
+    runs.append((trial, normal, seconds / max(how.seconds, 1e-9)))
     totals["training"] += seconds
     totals["looking"] += seconds * how.looking
     totals["flops"] += flops
@@ -230,6 +257,9 @@ def _point(step: int, how: Length, error: float) -> Evaluation:
 def shortened(prediction: Prediction, seconds: float) -> Prediction:
     """The same after ``seconds`` have passed on the clock: what is left never reaches zero."""
     clock = prediction.clock
-    ends = (clock.value, clock.lower, clock.upper)
-    rest = (None if end is None else max(end - seconds, 0.02 * end) for end in ends)
-    return replace(prediction, clock=Interval(*rest, clock.level))
+
+    def rest(end: float | None) -> float | None:
+        return None if end is None else max(end - seconds, 0.02 * end)
+
+    left = Interval(rest(clock.value), rest(clock.lower), rest(clock.upper), clock.level)
+    return replace(prediction, clock=left)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from steep import shards
@@ -19,12 +18,14 @@ class Prices:
 
     def __init__(self, trainer: Any, loaded: Loaded, domain: Domain, cut: shards.Cut) -> None:
         self._trainer, self._loaded, self._domain, self._cut = trainer, loaded, domain, cut
+        self.costs: dict[int, Cost | None] = {}
+        """Counted by now, by size."""
 
     def cost(self, size: int) -> Cost | None:
         """Of a model on the dial, per unit of m; None where nobody can know before running."""
-        if size not in self._costs:
-            self._costs[size] = self._trainer.cost(self._loaded, self._domain, size)
-        return self._costs[size]
+        if size not in self.costs:
+            self.costs[size] = self._trainer.cost(self._loaded, self._domain, size)
+        return self.costs[size]
 
     def extent(self, trial: Trial) -> tuple[float, float] | None:
         """Fewest and most units of m that the trial can see."""
@@ -64,7 +65,3 @@ class Prices:
         items = shards.trial_items(self._cut, trial).train
         found: float | None = ask(self._loaded, self._domain, trial, items)
         return found
-
-    @cached_property
-    def _costs(self) -> dict[int, Cost | None]:
-        return {}

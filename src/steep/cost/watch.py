@@ -1,4 +1,4 @@
-"""A run's clock: how much longer it takes, estimated anew as its trials end, and when it must end."""
+"""A run's clock: how much longer it takes, estimated anew as trials end, and when it must end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVERY = 20.0
 """Seconds between estimates, at least;"""
 SHARE = 0.03
 """and at most this share of the time goes into them."""
-AGAIN = 6
+AGAIN = 2
 """Worlds of an estimate during the run: many, soon after each other, make up for few."""
 OVERRUN = 0.1
 """Share of a time budget by which the held-out shards' trials may exceed it."""
@@ -86,8 +86,8 @@ class Watch:
         if ends is None:
             return rest
         most = max(ends - OVERRUN * (self._budget.seconds or 0.0) - time.monotonic(), 1.0)
-        return Interval(*(None if v is None else min(v, most) for v in
-                          (rest.value, rest.lower, rest.upper)), rest.level)  # fmt: skip
+        value, low, high = (min(v or most, most) for v in (rest.value, rest.lower, rest.upper))
+        return Interval(value, low, high, rest.level)
 
     def observe(self, event: Event) -> None:
         """Take an event of the driver, in whose thread this runs, and pass it on."""

@@ -7,8 +7,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from steep.plan import Bounds, Plan
-from steep.present.numbers import count, duration, ends, exact, factor, flops, memory, share
-from steep.records import Finding, Prediction, Shard, Status, Took
+from steep.present.numbers import (
+    count,
+    duration,
+    ends,
+    exact,
+    factor,
+    flops,
+    measured,
+    memory,
+    scale,
+    setting,
+    share,
+)
+from steep.present.progress import time_left
+from steep.present.sentences import answer, sentence
+from steep.records import Finding, Prediction, Shard, Standing, Status, Took, Trial
+
+MOST_NAMED = 5
+"""Trials that failed for one reason, named one by one."""
 
 
 def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) -> list[str]:
@@ -21,15 +38,15 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
     if held:
         sizes = ", ".join(exact(s.samples) for s in held)
         lines.append(f"held out, forecast first, then trained and fitted, too: {sizes} {unit}")
-    fewest = len(plan.trials) + plan.held_out_trials
-    most = plan.most_trials + plan.held_out_trials
-    about = "about " if plan.adaptive else ""
-    decided = ", as the results decide" if plan.adaptive else ""
-    lines.append(f"trials: {about}{fewest}" + (f" to {most}" if most > fewest else "") + decided)
+    lines.append(f"trials: {_trials(plan)}")
     if plan.parameters:
         models = ", ".join(f"{size}: {count(parameters)}" for size, parameters in plan.parameters)
         lines.append(f"parameters by size: {models}")
-    lines.append(f"training: {_bounds(plan.flops, flops)}")
+    found = plan.prediction
+    if plan.adaptive and found is not None and found.flops is not None:
+        lines.append(f"training: about {ends(found.flops, flops)}")
+    else:
+        lines.append(f"training: {_bounds(plan.flops, flops)}")
     lines.append(f"disk: about {memory(plan.disk)}")
     if plan.seconds is None:
         lines.append("time: not known before a trial has run")
@@ -37,23 +54,43 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
         each = Bounds(plan.seconds.low / workers, plan.seconds.high / workers)
         lines.append(f"time: {_bounds(each, duration)} with {workers} worker(s) on this machine")
     if plan.prediction is not None:
-        lines[-1:] = prediction_lines(plan.prediction, lines[-1])
+        lines[-1:] = prediction_lines(plan.prediction, lines[-1], plan.adaptive)
     return lines
 
 
-def prediction_lines(found: Prediction, bounds: str) -> list[str]:
-    """The expected time, what it rests on, and between which bounds it must lie."""
+def _trials(plan: Plan) -> str:
+    """Of a search that adapts what it wanted in the worlds in which it was played; else bounds."""
+    found = plan.prediction
+    if plan.adaptive and found is not None:
+        low, high = found.fewest_trials, found.most_trials
+        return f"about {found.trials} ({low} to {high}), as the results decide"
+    fewest = len(plan.trials) + plan.held_out_trials
+    most = plan.most_trials + plan.held_out_trials
+    about = "about " if plan.adaptive else ""
+    decided = ", as the results decide" if plan.adaptive else ""
+    return f"{about}{fewest}" + (f" to {most}" if most > fewest else "") + decided
+
+
+def prediction_lines(found: Prediction, bounds: str, adaptive: bool) -> list[str]:
+    """The expected time and what it rests on; of a fixed list of trials its bounds, too."""
     own = f", and from {found.own_trials} finished trials of this study" if found.own_trials else ""
-    seen = f"{found.learnt_from} finished trials of {found.family}"
+    seen = f"{found.learnt_from} finished trials of {found.family} on such data"
     if not found.learnt_from:
-        seen = f"finished trials of other families (none of {found.family} is known)"
-    return [
+        seen = f"finished trials of other families (none of {found.family} on such data is known)"
+    if found.own_trials and not found.evaluations:
+        seen, own = f"{found.own_trials} finished trials of this study", ""
+    lines = [
         f"time: about {ends(found.clock, duration)} with {found.workers} worker(s), each with a "
         "core of this machine to itself",
         f"  {duration(found.training.value)} of training, {share(found.evaluations)} of it looking "
         f"at validation items; from seconds of training here, from when {seen} stopped{own}",
-        f"  if every trial stopped as early or as late as it can: {bounds.removeprefix('time: ')}",
     ]
+    if not adaptive:
+        lines.append(
+            "  if every trial stopped as early or as late as it can: "
+            f"{bounds.removeprefix('time: ')}"
+        )
+    return lines
 
 
 def took_sentence(found: Prediction, took: Took) -> str:
@@ -82,20 +119,67 @@ def _bounds(bounds: Bounds | None, form: Any) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def status_lines(rows: Sequence[Any]) -> list[str]:
-    """What ``steep status`` prints: states, then everything that did not go well."""
+def status_lines(standing: Standing) -> list[str]:
+    """What ``steep status`` prints: states, best error, forecast and time left, what runs, and
+    everything that did not go well; trials that failed for one reason share a line."""
+    rows, analysis = standing.rows, standing.analysis
     states = Counter(row.status for row in rows)
     told = ", ".join(f"{states[s]} {s.value}" for s in Status if states[s])
     took = sum(row.seconds or 0.0 for row in rows)
     lines = [f"{len(rows)} trials: {told or 'none yet'}; {duration(took)} of training"]
+    if analysis is not None and analysis.curves:
+        best = max(analysis.best_fits, key=lambda b: b.samples)
+        error = measured(best.best.score, scale(analysis.metric))
+        where = f"{exact(best.samples)} {analysis.unit}, size {best.best.size}"
+        lines.append(f"best so far: {error} on {where}")
+        lines.append(f"forecast so far: {sentence(answer(analysis.curves[0].forecast, analysis))}")
+    if standing.complete:
+        lines.append("nothing is left to train")
+    elif standing.left is not None:
+        lines.append(f"time: {time_left(standing.left)} from the last estimate, while it runs")
+    names = _varied([row.trial for row in rows])
     for row in rows:
-        if row.status in (Status.DIVERGED, Status.FAILED, Status.TIMEOUT, Status.RUNNING):
-            trial = row.trial
-            what = f"{exact(trial.samples)} samples, size {trial.size}, seed {trial.seed}"
-            why = f": {row.reason}" if row.reason else ""
-            tries = f", attempt {row.attempts}" if row.attempts > 1 else ""
-            lines.append(f"  {row.status.value}: {what}{tries}{why}")
+        if row.status == Status.RUNNING:
+            lines.append(f"  running for {duration(row.seconds or 0.0)}: {_what(row, names)}")
+    bad: dict[str, list[str]] = {}
+    for row in rows:
+        reason = row.reason or standing.failures.get(row.trial.id)
+        if row.status in (Status.DIVERGED, Status.FAILED, Status.TIMEOUT):
+            head = f"{row.status.value}: {reason or 'no reason given'}"
+        elif row.status == Status.PLANNED and reason:
+            head = f"failed, to be tried again: {reason}"
+        else:
+            continue
+        bad.setdefault(head, []).append(_what(row, names))
+    for head, what in bad.items():
+        lines.append(f"  {len(what)} {head}" if len(what) > 1 else f"  {head}")
+        lines += [f"    {text}" for text in what[:MOST_NAMED]]
+        if len(what) > MOST_NAMED:
+            lines.append(f"    and {len(what) - MOST_NAMED} more")
     return lines
+
+
+def _varied(trials: Sequence[Trial]) -> list[str]:
+    """The hyperparameters in which the trials differ."""
+    values: dict[str, set[object]] = {}
+    for trial in trials:
+        for name, value in trial.hyperparameters:
+            values.setdefault(name, set()).add(value)
+    return [name for name, given in sorted(values.items()) if len(given) > 1]
+
+
+def _what(row: Any, names: Sequence[str]) -> str:
+    """A trial, told apart from every other of its study."""
+    trial = row.trial
+    given = dict(trial.hyperparameters)
+    parts = [f"{exact(trial.samples)} samples", f"size {trial.size}"]
+    parts += [f"{name} {setting(given[name])}" for name in names if name in given]
+    parts.append(f"seed {trial.seed}")
+    if trial.permutation:
+        parts.append(f"draw {trial.permutation + 1} of the data")
+    if row.attempts > 1:
+        parts.append(f"attempt {row.attempts}")
+    return ", ".join(parts)
 
 
 def finding_lines(findings: Sequence[Finding]) -> list[str]:

@@ -54,9 +54,8 @@ class Progress:
         if self._quiet:
             return self
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
+        from rich.progress import BarColumn, ProgressColumn, TextColumn
         from rich.progress import Progress as Bar
-        from rich.progress import ProgressColumn
         from rich.text import Text
 
         progress = self

@@ -5,7 +5,7 @@ A record holds floats, integers, strings, tuples and other records, nothing else
 ``None``, never NaN: NaN is what a broken measurement looks like, and it must not travel.
 """
 
-from steep.records.analysis import Analysis, Confrontation, Curve
+from steep.records.analysis import Analysis, Confrontation, Curve, Standing
 from steep.records.codec import decode, encode
 from steep.records.costs import (
     Claim,
@@ -109,6 +109,7 @@ __all__ = [
     "Shard",
     "SizeCurve",
     "SizeLaw",
+    "Standing",
     "Status",
     "StepCost",
     "Took",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from steep.metrics import LOSSES
 from steep.records.costs import CostReport
-from steep.records.fits import At, Fit, Forecast, SizeLaw
+from steep.records.fits import At, Fit, Forecast, Interval, SizeLaw
 from steep.records.plans import Prediction, Took
 from steep.records.questions import Finding
 from steep.records.trials import BestFit, Settings, Shard
@@ -93,3 +95,18 @@ class Analysis:
         itself (BLEU)."""
         shown = {self.metric, *(curve.metric for curve in self.curves)}
         return tuple(sorted({name for b in self.best_fits for name, _ in b.metrics} - shown))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a study is."""
+
+    rows: tuple[Any, ...]
+    """Of the store: every trial with its status."""
+    failures: Mapping[str, str]
+    """Why the last attempt at a trial failed that is to be tried again, by id."""
+    analysis: Analysis | None
+    """Of what has finished; None before anything has."""
+    left: Interval | None
+    """Seconds on the clock, by the last estimate."""
+    complete: bool

@@ -122,9 +122,7 @@ def fit_law(
         if lowest >= -LOWER * cutoff:
             break
         begin, converged = better[None, :], False
-    names = tuple(
-        name for i, name in enumerate(law.names) if x[i] == lower[i] or x[i] == upper[i]
-    )
+    names = tuple(name for i, name in enumerate(law.names) if x[i] == lower[i] or x[i] == upper[i])
     return Fitted(
         parameters=search.natural(x),
         lower=search.natural(limits[0]),
