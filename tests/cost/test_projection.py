@@ -10,14 +10,17 @@ import pytest
 
 import steep
 from steep.cost.first_order import first_orders, scaling_by_hand, steps_by_hand
+from steep.cost.machines import machine
 from steep.cost.projection import TOO_LARGE, cost, cost_curves
 from steep.cost.scaling import scaling, steps_from_flops
-from steep.present.costs import cost_lines
+from steep.present import numbers
+from steep.present.costs import cost_lines, elsewhere_table
 from steep.records import (
     ALREADY_MET,
     BEYOND_REACH,
     NOT_REACHABLE,
     PERHAPS_NOT,
+    CostReport,
     Interval,
     Machine,
     Projection,
@@ -159,9 +162,9 @@ def test_bad_questions_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=r"positive|alone"):
             cost(law, bad.pop("target"), machine=PLAIN, **bad)  # type: ignore[arg-type]
-    for numbers in ((0.0, -0.2), (1.0, 0.1)):
+    for law_numbers in ((0.0, -0.2), (1.0, 0.1)):
         with pytest.raises(ValueError, match="beta_g"):
-            by_hand(*numbers)
+            by_hand(*law_numbers)
     with pytest.raises(ValueError, match="size law"):
         by_hand(beta_p=-1.0)
 
@@ -335,3 +338,25 @@ def test_first_order_constants_come_back() -> None:
         assert got == pytest.approx([481, 1755, 30784, 11.94])
         assert found.exponent == pytest.approx(1.0)
     assert (small.largest, large.smallest) == (1e6, 1e9)
+
+
+def test_machines_that_are_as_fast_share_a_row_and_why_is_said() -> None:
+    """A small model on a small batch: launching its operations takes all of the time."""
+    plain = steps_by_hand(6.0, lambda_=1e-9, mu=1e-9, delta=16.0, batch=64)
+    steps = [replace(s, size=i + 1, operations=1e4) for i, s in enumerate(plain)]
+    made = scaling_by_hand(
+        10, -0.25, sigma=100, beta_p=0.5, steps=steps, samples=1e4, metric="error"
+    )
+    answers = [cost(made, [0.5], machine=machine(name)) for name in ("v100", "h100")]
+    assert {p.bound for a in answers for p in a.projections} == {"launches"}
+    table = elsewhere_table(CostReport(answers[0], tuple(answers)), numbers.PERCENT)
+    assert len(table.rows) == 1
+    assert " or " in table.rows[0][0]
+    assert "launching takes the time" in table.note
+    shown = "\n".join(cost_lines(answers[1]))
+    assert "launching operations" in shown
+    assert "limited by" not in shown
+    assert "64 samples a step" in shown
+    quick = replace(made, steps=tuple(replace(s, operations=0.0) for s in steps))
+    answers = [cost(quick, [0.5], machine=machine(name)) for name in ("v100", "h100")]
+    assert len(elsewhere_table(CostReport(answers[0], tuple(answers)), numbers.PERCENT).rows) == 2

@@ -137,6 +137,9 @@ def trial_times(measurements: Sequence[Measurement]) -> TrialTimes | None:
     rng = np.random.default_rng(20171201)
     normal = rng.standard_normal((TIME_DRAWS, x.shape[1])) @ spread.T
     draws = found + scatter * normal * np.sqrt(df / rng.chisquare(df, TIME_DRAWS))[:, None]
+    draws[:, 1:] = np.maximum(
+        draws[:, 1:], 0.0
+    )  # no run is shorter for more data or a larger model
     whole = np.concatenate([draws, np.zeros((TIME_DRAWS, 3 - x.shape[1]))], axis=1)
     return TrialTimes(center, tuple(map(tuple, whole.tolist())), len(done), max(shards))
 

@@ -264,8 +264,8 @@ def failure(error: BaseException) -> dict[str, Any]:
     if _out_of_memory(error):
         return {"reason": f"oom: {said}", "cause": "oom", "detail": detail}
     cause = getattr(error, "cause", None)
-    if cause in ("answer", "changed"):  # a sentence for the user
-        return {"reason": str(error), "cause": cause, "detail": detail}
+    if cause in ("answer", "changed"):  # a sentence for the user: where it arose is no news
+        return {"reason": str(error), "cause": cause}
     return {"reason": said, "cause": "error", "detail": detail}
 
 

@@ -77,8 +77,9 @@ def missing_sentence(answer: CostAnswer) -> str:
     if answer.machine is not None or not known:
         return ""
     if all(p.parameters is None for p in known):
+        what = "Model size and compute" if answer.times else "Model size, compute and time"
         return (
-            "Model size, compute and time are not told: nobody said how many parameters the models "
+            f"{what} are not told: nobody said how many parameters the models "
             "have (--parameters names their column; a function returns them)."
         )
     compute = any(p.flops is not None for p in known)
