@@ -19,8 +19,9 @@ A held-out shard is measured with one model, whose size and hyperparameters were
 other shards: it has no optimum of its own, and no search to be lucky in. The surface extends to it
 and tells by how much that model may be worse than the best of all that the study tried anywhere.
 The standard error of its score is this regret, less what the other shards' scores lie above their
-best, and the noise of its seeds. That the score agrees or disagrees with the other shards does not
-enter: a measurement must not weigh less for being a surprise.
+best, and the noise of its seeds. That the score disagrees with the other shards is not held against
+it otherwise: one that is better than expected weighs as much as any, one that is worse leaves open
+that a better model was missed.
 """
 
 from __future__ import annotations
