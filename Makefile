@@ -8,7 +8,7 @@ BIN := .venv/bin
 # Threads of one multiplication wait for each other where other work has a core.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow lint types environment clean characters bench-coverage bench-lcdb bench-fit bench-engine bench-planners
+.PHONY: demo test test-slow test-numerics lint types environment clean characters bench-coverage bench-lcdb bench-fit bench-engine bench-planners
 
 demo: environment
 	$(BIN)/steep demo --out $(OUT)
@@ -18,6 +18,10 @@ test: lint types
 
 test-slow: environment
 	$(BIN)/python -m pytest -m slow
+
+# Minutes: the same numbers with other kernels, vector instructions and threads.
+test-numerics: environment
+	$(BIN)/python tests/environments.py
 
 lint: environment
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import json
 import re
 import shlex
 from pathlib import Path
@@ -83,14 +84,47 @@ def make_results() -> Any:
 RESULTS = make_results()
 AGAIN = "run 'python studies/make_results.py' and read what changed"
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
+DIGITS = 1e-4
+"""Relative: four digits are published, further ones another processor may round otherwise."""
 
 
 def same_text(made: str, committed: str) -> bool:
-    """Equal but for the last digits of numbers, which another processor may round otherwise."""
+    """Equal but for digits of numbers beyond those that are published."""
     if NUMBER.sub("#", made) != NUMBER.sub("#", committed):
         return False
     numbers = [np.array(NUMBER.findall(text), float) for text in (made, committed)]
-    return np.allclose(*numbers, rtol=1e-6, atol=1e-12)
+    return np.allclose(*numbers, rtol=DIGITS, atol=1e-12)
+
+
+def same_json(made: Any, committed: Any, width: float = 0.0) -> bool:
+    """Equal but for digits of numbers beyond those that are published, or below a hundredth of the
+    interval that they belong to (``width``)."""
+    if isinstance(made, dict) and isinstance(committed, dict):
+        ends = [committed.get(name) for name in ("lower", "upper")]
+        if all(isinstance(end, (int, float)) for end in ends):
+            width = ends[1] - ends[0]
+        return made.keys() == committed.keys() and all(
+            same_json(made[name], committed[name], width) for name in made
+        )
+    if isinstance(made, list) and isinstance(committed, list):
+        return len(made) == len(committed) and all(map(same_json, made, committed))
+    if isinstance(made, str) and isinstance(committed, str):
+        return same_text(made, committed)
+    if isinstance(made, float) or isinstance(committed, float):
+        if made is None or committed is None:
+            return False
+        return bool(np.isclose(made, committed, rtol=DIGITS, atol=max(0.01 * width, 1e-12)))
+    return bool(made == committed)
+
+
+def same(file: str, made: bytes, committed: bytes) -> bool:
+    """A file of results: figures have the same shape and nearly the same pixels."""
+    if file.endswith(".png"):
+        a, b = (matplotlib.image.imread(io.BytesIO(data)) for data in (made, committed))
+        return a.shape == b.shape and bool(np.abs(a - b).mean() < 1e-3)
+    if file.endswith(".json"):
+        return same_json(json.loads(made), json.loads(committed))
+    return same_text(made.decode(), committed.decode())
 
 
 @pytest.mark.parametrize("name", RESULTS.names())
@@ -99,12 +133,7 @@ def test_everything_of_a_study_is_made_again(name: str) -> None:
     assert {"best_fit.csv", "fits.json", "forecasts.csv", "learning_curve.png"} <= set(made)
     for file, content in made.items():
         committed = (RESULTS.RESULTS / name / file).read_bytes()
-        if file.endswith(".png"):
-            a, b = (matplotlib.image.imread(io.BytesIO(data)) for data in (content, committed))
-            assert a.shape == b.shape, f"{name}/{file}: {AGAIN}"
-            assert np.abs(a - b).mean() < 1e-3, f"{name}/{file}: {AGAIN}"
-        else:
-            assert same_text(content.decode(), committed.decode()), f"{name}/{file}: {AGAIN}"
+        assert same(file, content, committed), f"{name}/{file}: {AGAIN}"
 
 
 def test_the_page_of_results_is_made_again() -> None:
@@ -115,6 +144,11 @@ def test_a_difference_is_seen() -> None:
     assert same_text("beta_g = -0.0883", "beta_g = -0.0883000001")
     assert not same_text("beta_g = -0.0883", "beta_g = -0.0884")
     assert not same_text("beta_g = -0.0883", "beta_p = -0.0883")
+    one = {"value": 60.0, "lower": 20.0, "upper": 120.0}
+    assert same_json(one, one | {"value": 60.5})
+    assert not same_json(one, one | {"value": 62.0})
+    assert not same_json(one, one | {"upper": None})
+    assert not same_json({"points": [1.0, 2.0]}, {"points": [1.0, 2.001]})
 
 
 def test_every_result_belongs_to_a_spec() -> None:

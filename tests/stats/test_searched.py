@@ -13,7 +13,8 @@ from steep.fit import points_of
 from steep.planners import grid
 from steep.records import BestFit, Measurement, SizeCurve, decode, encode
 from steep.select import select
-from steep.stats.searched import with_size_curves
+from steep.stats.response import Surface
+from steep.stats.searched import _draws, with_size_curves
 
 
 def study(world: worlds.World, **asked: object) -> tuple[tuple[BestFit, ...], list[Measurement]]:
@@ -131,3 +132,15 @@ def test_one_size_or_one_shard_draws_nothing() -> None:
         found, _ = study(worlds.World(worlds.bowl()), **asked)
         assert all(b.size_curve is None for b in found)
         assert all(p.se_log is None or p.se_log > 0 for p in points_of(found))
+
+
+def test_draws_do_not_depend_on_the_last_bits_of_a_covariance() -> None:
+    """Four cells as sure as each other: any directions are eigenvectors, and the draws must not
+    show which."""
+    random = np.random.default_rng(5)
+    noise = random.normal(size=(4, 4))
+    plain, moved = (
+        _draws(Surface(np.zeros(4), c, 0.1), np.arange(4), np.random.default_rng(0))
+        for c in (np.eye(4), np.eye(4) + 1e-13 * (noise + noise.T))
+    )
+    np.testing.assert_allclose(moved, plain, atol=1e-9)

@@ -11,8 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from steep.laws.law import Array
+
+Flags = NDArray[np.bool_]
 
 Residuals = Callable[[Array], Array]
 """(problems, parameters) -> (problems, points)."""
@@ -33,10 +36,10 @@ class Minimum:
     parameters: Array
     squares: Array
     """(problems,), sums of squared residuals."""
-    converged: Array
-    """(problems,) of bool."""
-    determined: Array
-    """(problems,) of bool: whether the points determine all parameters that bounds leave free."""
+    converged: Flags
+    """(problems,)"""
+    determined: Flags
+    """(problems,), whether the points determine all parameters that bounds leave free."""
 
 
 def jacobian(
@@ -64,7 +67,7 @@ def minimise(
     start: Array,
     lower: Array,
     upper: Array,
-    held: Array | None = None,
+    held: Flags | None = None,
     scale: Array | float = 1e-3,
     iterations: int = 300,
     tolerance: float = 1e-11,
@@ -116,7 +119,7 @@ def minimise(
     return Minimum(x, squares, done, least > DETERMINED)
 
 
-def _gain(normal: Array, gradient: Array, fixed: Array) -> tuple[Array, Array]:
+def _gain(normal: Array, gradient: Array, fixed: Flags) -> tuple[Array, Array]:
     """By how much the squares of the linear approximation can fall in directions that are
     determined, and the smallest eigenvalue; both (problems,)."""
     matrix, scale = _correlation_form(normal, fixed)
@@ -127,7 +130,7 @@ def _gain(normal: Array, gradient: Array, fixed: Array) -> tuple[Array, Array]:
 
 
 def _step_within(
-    normal: Array, gradient: Array, fixed: Array, damping: Array, down: Array, up: Array
+    normal: Array, gradient: Array, fixed: Flags, damping: Array, down: Array, up: Array
 ) -> Array:
     """The damped step between ``down`` and ``up`` (problems, parameters): what would cross a bound
     ends there, and the others are stepped anew."""
@@ -160,7 +163,7 @@ def _bent(
     j: Array,
     normal: Array,
     step: Array,
-    fixed: Array,
+    fixed: Flags,
     damping: Array,
 ) -> Array:
     """What curvature adds to ``step``, so that it follows a valley that bends: the geodesic
@@ -177,7 +180,7 @@ def _bent(
     return np.where(small[:, None], bend, 0.0)
 
 
-def _correlation_form(normal: Array, fixed: Array) -> tuple[Array, Array]:
+def _correlation_form(normal: Array, fixed: Flags) -> tuple[Array, Array]:
     """``normal`` with ones on its diagonal, and by what its parameters were divided: alpha and
     beta_g of a power law differ by many orders of magnitude. Rows of what is fixed are those of the
     identity."""

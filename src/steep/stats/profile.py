@@ -159,7 +159,7 @@ def _profile(
     seen = [[(0.0, 0.0, x)] for _ in who]
     lowest, where = 0.0, x
 
-    def look(rows: Array, distance: Array) -> None:
+    def look(rows: NDArray[np.intp], distance: Array) -> None:
         """At ``distance`` (places,) on the sides ``rows``: from the straight line along which a
         parabola would lie, and from the nearest places that were looked at."""
         nonlocal lowest, where
@@ -211,8 +211,8 @@ def _profile(
             elif rise < cutoff and distance < min(reach[i], FARTHEST * se[who[i]]):
                 at[i], stride[i] = distance, 2 * stride[i]
                 further.append(i)
-        walking = np.array(further, int)
-    crossed = np.array([i for i in range(len(who)) if not below(i)], int)
+        walking = np.array(further, np.intp)
+    crossed = np.array([i for i in range(len(who)) if not below(i)], np.intp)
     for width in NEARER:
         if lowest < -LOWER * cutoff or not len(crossed):
             break
