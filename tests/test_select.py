@@ -142,9 +142,10 @@ def test_at_any_moment_the_best_fit_is_not_worse_than_the_best_trial_by_more_tha
     for seed in range(200):
         rng = np.random.default_rng(seed)
         sizes = rng.permutation([2, 4, 8, 16, 32])
+        level = {int(size): 0.3 * math.exp(0.1 * abs(math.log2(size / 8))) for size in sizes}
         every = [
-            run(0.3 * math.exp(0.1 * abs(math.log2(n / 8)) + 0.03 * rng.normal()), int(n), k)
-            for n in sizes
+            run(error * math.exp(0.03 * rng.normal()), size, k)
+            for size, error in level.items()
             for k in (0, 1)
         ]
         rng.shuffle(every)  # type: ignore[arg-type]

@@ -116,7 +116,7 @@ def test_a_plan_that_names_one_trial_at_a_time_keeps_every_worker_busy(
     with store:
         outcome = train(
             store,
-            lambda finished, running: one_more(alike if pack > 1 else trials, finished, running),
+            lambda done, running, left: one_more(alike if pack > 1 else trials, done, running),
             Executor(),
             cost=lambda trial: trial.samples,
             run=loaded.spec.run,

@@ -80,6 +80,7 @@ def test_what_is_diagnosed_of_it_follows_the_same_estimate() -> None:
     kinds = {f.kind for f in diagnose(best_fits=best(found), measurements=found)}
     assert "unfinished" in kinds
     assert "plateau" not in kinds, "small models with two seeds are worse, not as good"
+    assert "edge" not in kinds, "that no larger one was tried is for the search to mend"
     edges = [g for g in examine(best(found), found).grids if g.name == "learning_rate"]
     assert {g.value for g in edges} == {0.1}
 

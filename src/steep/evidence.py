@@ -130,13 +130,16 @@ class Search:
 
 def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -> Search:
     """What best fits and all measurements of a study show. Of a held-out shard, where one model was
-    trained, how that ended and what it measured, and nothing of ladders and grids. A shard whose
-    search is too unfinished to say which model is best shows nothing else."""
+    trained, how that ended and what it measured, and nothing of ladders and grids.
+
+    A shard whose search is too unfinished to say which model is best shows nothing else, and one
+    whose best fit lacks seeds nothing of the ladder: larger sizes may be tried yet."""
     every = sorted(best_fits, key=lambda b: (b.samples, b.permutation))
     settled = [b for b in every if not b.withheld]
     searched = [b for b in settled if not b.held_out]
     ended = [m for m in measurements if m.status not in (Status.PLANNED, Status.RUNNING)]
-    places = tuple(Place(b, b.edge, b.plateau) for b in searched)
+    complete = [b for b in searched if "incomplete" not in b.flags]
+    places = tuple(Place(b, b.edge, b.plateau) for b in complete)
     runs = [(b, _of(b, ended)) for b in settled]
     return Search(
         points=tuple(_point(b) for b in settled if not b.best.capped),
@@ -201,16 +204,15 @@ def _se(b: BestFit, other: Candidate) -> float:
 
 
 def _edges(b: BestFit, ended: Sequence[Measurement]) -> Iterable[Grid]:
-    """Where the best value is the largest or smallest that was tried: on this shard or on one near,
-    with a score or in vain."""
+    """Where the best value is the largest or smallest that was tried."""
     for name, _ in b.best.hyperparameters:
         compared = _compared(b, name)
         values = [v for v, _ in compared]
         best = dict(b.best.hyperparameters)[name]
         if len(values) < 2 or best not in (values[0], values[-1]):
             continue
-        tried = {m.trial.hyperparameter(name) for m in ended if _near(b, m)} - {None}
-        if any(v < best if best == values[0] else v > best for v in tried):  # type: ignore[operator]
+        tried = _tried(b, name, ended)
+        if any(v < best if best == values[0] else v > best for v in tried):
             continue
         following = compared[1][1] if best == values[0] else compared[-2][1]
         gain, se = _log_ratio(following.expected, b.best.expected), _se(b, following)
@@ -218,10 +220,18 @@ def _edges(b: BestFit, ended: Sequence[Measurement]) -> Iterable[Grid]:
             yield Grid(b.samples, b.unit, name, float(best), tuple(values), gain, gain > 3 * se)
 
 
-def _near(b: BestFit, m: Measurement) -> bool:
-    """Whether a trial tells of the hyperparameters of a shard's best fit."""
-    ended = m.validation_error is not None or m.status is Status.DIVERGED
-    return ended and abs(log(m.trial.samples / b.samples)) < log(NEAR)
+def _tried(b: BestFit, name: str, ended: Sequence[Measurement]) -> set[float]:
+    """The values that were tried, with a score or in vain, on the shard of a best fit, or on one
+    near it beside the value that is best here."""
+    found: dict[float, set[float]] = {}
+    for m in ended:
+        value = m.trial.hyperparameter(name)
+        told = m.validation_error is not None or m.status is Status.DIVERGED
+        if told and not isinstance(value, str) and value is not None:
+            found.setdefault(m.trial.samples, set()).add(float(value))
+    best = float(dict(b.best.hyperparameters)[name])
+    near = {s: v for s, v in found.items() if abs(log(s / b.samples)) < log(NEAR) and best in v}
+    return set().union(*near.values(), found.get(b.samples, set()))
 
 
 def _log_ratio(one: float, other: float) -> float:

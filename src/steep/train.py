@@ -225,12 +225,14 @@ class _Driver:
             self.workers += 1
             while len(jobs) < self.run.pack and (want := self.following(jobs)) is not None:
                 self.queue.remove(want)
-                for job in self.claimed(want):
+                claimed = self.claimed(want)
+                for job in claimed:
                     now = lease.now()
                     started = _Running(job.trial, job.attempt, self.workers, now, now, now)
                     self.running[job.trial.id, job.attempt] = started
-                    jobs.append(job)
-                if not self.queue and (self.free() or len(jobs) < self.run.pack):
+                jobs += claimed
+                more = self.free() or len(jobs) < self.run.pack
+                if claimed and not self.queue and more:  # what was refused would be named again
                     self.ask()
             if not jobs:
                 break

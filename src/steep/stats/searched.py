@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import floor, log, log10
+from math import floor, hypot, log, log10
 
 import numpy as np
 
@@ -50,6 +50,12 @@ UNSURE = 0.1
 """Of an unfinished search: expected excess of its choice, in log error, from which on a shard says
 too little to be a point of the learning curve."""
 UNFINISHED = "its search is not finished"
+REACH = 2
+"""Shards to either side of one on which a comparison of hyperparameters is taken to hold."""
+UNCOMPARED = 0.07
+"""Standard error, in log error, that a score has more where nothing within ``REACH`` compares the
+hyperparameters of its model. The surface expects them to do on large shards what they did on small
+ones; on the grid of characters by Adam they do not."""
 
 
 @dataclass(frozen=True)
@@ -206,12 +212,22 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
     random = np.random.default_rng(0)
     draws = [_of_shard(surface, cells, i, tried[i], random) for i in range(len(fitted))]
     score_se = _score_se(fitted, cells, draws)
+    for i, b in enumerate(fitted):
+        near = tried[max(i - REACH, 0) : i + REACH + 1]
+        compared = any(_compared_at(b.best.size, here) for here in near)
+        if _unfinished(b) and not b.held_out and len(every) > 1 and not compared:
+            score_se[i] = hypot(score_se[i], UNCOMPARED)
     curves = []
     for i, b in enumerate(fitted):
         mine = [cell for shard, cell in cells if shard == i]
         chosen = Cell(b.best.size, b.best.hyperparameters)
         curves.append(_size_curve(mine, draws[i], chosen, known, score_se[i], random))
     return curves
+
+
+def _compared_at(size: int, here: Tried) -> bool:
+    """Whether several combinations of hyperparameters were tried with one model size."""
+    return sum(cell.size == size for cell in here) > 1
 
 
 def _of_shard(
