@@ -529,3 +529,95 @@ def test_the_version_of_the_package_is_the_one_installed() -> None:
     import steep
 
     assert steep.__version__ == importlib.metadata.version("steep")
+
+
+# ---------------------------------------------------------------- help, figures, pages
+
+
+def test_help_has_whole_summaries_within_80_columns(steep: Steep) -> None:
+    told = steep("--help").out
+    assert "..." not in told.partition("\n")[2]  # after the usage
+    assert max(map(len, told.splitlines())) <= 80
+    assert steep("-h").out == told
+    for command in ("fit", "run", "report", "data"):
+        assert steep(command, "-h").out == steep(command, "--help").out != ""
+
+
+def test_the_version_is_told_by_command_and_by_module(steep: Steep) -> None:
+    import steep as package
+
+    assert steep("--version").out == f"steep {package.__version__}\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "steep", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"steep {package.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("forcast", "results.csv"), "forecast"),
+        (("forecast", "results.csv", "--targt", "5%"), "--target"),
+        (("fit", "results.csv", "--y", "eror"), "'error'"),
+        (("joint", "results.csv", "--law", "chinchila"), "'chinchilla'"),
+        (
+            (
+                "cost",
+                "--alpha",
+                "3",
+                "--beta-g",
+                "-0.3",
+                "--sigma",
+                "9",
+                "--beta-p",
+                "0.5",
+                "--have",
+                "9e3",
+                "--machine",
+                "h10",
+            ),
+            "'h100'",
+        ),
+        (("data", "get", "fashion-mnst", "--to", "x"), "'fashion-mnist'"),
+    ],
+)
+def test_what_is_almost_right_is_corrected(
+    arguments: tuple[str, ...], meant: str, steep: Steep
+) -> None:
+    said = steep(*arguments)
+    assert said.code == 2
+    assert meant in said.err
+
+
+@pytest.mark.parametrize("command", ["fit", "forecast"])
+def test_a_curve_in_the_terminal_and_as_a_file(command: str, steep: Steep) -> None:
+    pytest.importorskip("matplotlib")
+    plain = steep(command, "results.csv").out
+    said = steep(command, "results.csv", "--plot", "--png", "a.png")
+    assert said.out.startswith(plain)
+    drawn = said.out[len(plain) :]
+    assert drawn.count("●") == 7 + 1  # seven points and the legend
+    assert "training samples" in drawn
+    assert max(map(len, drawn.splitlines())) <= 80
+    assert Path("a.png").read_bytes().startswith(b"\x89PNG")
+    assert steep(command, "results.csv", "--png", "a.jpg").code == 2
+
+
+def test_a_comparison_has_a_figure_and_a_page(steep: Steep) -> None:
+    pytest.importorskip("matplotlib")
+    files = ("--plot", "--png", "c.svg", "--html", "c.html")
+    said = steep("compare", "two.csv", "--by", "model", *files)
+    assert "● a   ◆ b" in said.out
+    assert Path("c.svg").read_text().startswith("<?xml")
+    page = Path("c.html").read_text()
+    assert "have the same exponent" in page
+    assert page.count("<svg class=") >= 2
+    steep("report", "two.csv", "results.csv", "--out", "d.html")
+
+
+def test_json_has_draws_only_where_they_are_asked_for(steep: Steep) -> None:
+    said = steep("fit", "results.csv", "--json")
+    assert "draws" not in said.json[0]
+    assert len(said.out) < 10_000
+    assert steep("fit", "results.csv", "--json", "--draws").json[0]["draws"]
+    assert steep("fit", "results.csv", "--draws").code == 2

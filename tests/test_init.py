@@ -205,9 +205,9 @@ def test_what_there_is_no_proposal_for(tmp_path: Path) -> None:
     path = text(tmp_path / "corpus.txt")
     with pytest.raises(QuestionError, match=r"no such file: .*absent"):
         proposal(tmp_path, tmp_path / "absent")
-    with pytest.raises(QuestionError, match="no proposals for domain 'music'"):
+    with pytest.raises(QuestionError, match="no domain named 'music'"):
         proposal(tmp_path, path, domain="music")
-    with pytest.raises(QuestionError, match="no proposals for family 'mlp'"):
+    with pytest.raises(QuestionError, match="no family named 'mlp'"):
         proposal(tmp_path, path, family="mlp")
     with pytest.raises(QuestionError, match="too few"):
         proposal(tmp_path, text(tmp_path / "short.txt", 40))

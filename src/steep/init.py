@@ -22,6 +22,7 @@ from steep.cost.estimate import WORLDS
 from steep.plainyaml import scalar
 from steep.present.numbers import count, duration, exact
 from steep.select import next_size
+from steep.spelling import no_such
 from steep.study import Study
 from steep.trainers.contract import Cost
 
@@ -105,15 +106,14 @@ def propose(
     if missing:
         raise QuestionError(f"no such file: {', '.join(missing)}")
     if domain is not None and domain not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise QuestionError(f"no proposals for domain {domain!r}; there are: {known}")
+        raise QuestionError(no_such("domain", domain, FAMILIES))
     guess, why = guess_domain(data, domain)
     families = FAMILIES[guess]
     if family is not None and family not in families:
         others = [d for d, names in FAMILIES.items() if family in names]
         if not others:
-            known = ", ".join(sorted({name for names in FAMILIES.values() for name in names}))
-            raise QuestionError(f"no proposals for family {family!r}; there are: {known}")
+            known = sorted({name for names in FAMILIES.values() for name in names})
+            raise QuestionError(no_such("family", family, known))
         raise QuestionError(
             f"{family} models {' and '.join(others)}, and this is read as {guess}{why}: "
             f"--family {' or '.join(families)}, or --domain {others[0]}"

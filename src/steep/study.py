@@ -140,19 +140,8 @@ class Study:
         saves and stops ('drained'), twice stops at once; the same call goes on. Raises SpecError,
         StoreError, ShardsError or MissingExtra before any work, StudyFailed where every trial
         fails."""
-        if observe is None and progress:
-            from steep.present.progress import Progress
+        from steep.present.progress import Progress
 
-            with Progress(self.time_left, self.metric, quiet=False) as shown:
-                return self.run(
-                    workers=workers,
-                    budget=budget,
-                    seconds=seconds,
-                    observe=shown.observe,
-                    extend=extend,
-                    retry_failed=retry_failed,
-                    take_over=take_over,
-                )
         self.check()
         if self._function is None and (problems := absent(self.loaded)):
             raise self.loaded.error(problems)
@@ -161,7 +150,9 @@ class Study:
             self._store(extend, take_over) as store,
             closing(self._executor(workers)) as executor,
             Drain().on_signals() as drain,
+            Progress(self.time_left, self.metric, not progress or observe is not None) as shown,
         ):
+            observe = observe or shown.observe
             measured = store.measurements()
             if retry_failed or all(m.status in FAILED for m in measured):
                 store.forgive()
