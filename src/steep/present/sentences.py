@@ -387,7 +387,8 @@ def study_lines(analysis: Analysis) -> list[str]:
     lines += [*first.fit.notes, ""]
     lines += [best_fit_table(analysis.best_fits, analysis.metric, analysis.measures).text(), ""]
     lines.append(sentence(slope_sentence(first.fit)))
-    lines += [size_sentence(name, law) for name, law in analysis.size_laws[:1]]
+    if not analysis.one_model:
+        lines += [size_sentence(name, law) for name, law in analysis.size_laws[:1]]
     if first.forecast.at or first.forecast.targets:
         lines += ["", forecast_table(first.forecast, first.fit).text(), ""]
     lines += [confrontation_sentence(c, how, analysis.unit) for c in analysis.confrontations]

@@ -81,6 +81,11 @@ class Analysis:
     """What lower errors would take; None where nothing can be projected."""
 
     @property
+    def one_model(self) -> bool:
+        """Whether all that was trained is of one size: there is no ladder to speak of."""
+        return len({c.size for b in self.best_fits for c in b.candidates}) == 1
+
+    @property
     def headline(self) -> Curve:
         """The curve that answers are about: that of the metric by which models were selected, but
         of images the error rate, whatever selected. IndexError where there is no curve."""
