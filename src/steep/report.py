@@ -293,6 +293,8 @@ def _learning(analysis: Analysis) -> Section:
     told = any(finding.kind == "draw of the data" for finding in analysis.findings)
     if _is_study(analysis) and not told:
         lines.append(sentences.unmeasured_sentence(analysis))
+    if _is_study(analysis):
+        lines.append(sentences.baseline_sentence(analysis))
     return Section(
         "learning-curve",
         "Learning curve",
