@@ -19,7 +19,6 @@ from steep.domains.contract import DataError
 from steep.init import Proposal, guess_domain, place, propose, study_name
 from steep.study import Study
 
-
 PACE = Pace([Timed(s, (10, 100), (s / 1e4, s / 1e3), s / 1e2, 0.1) for s in (2, 128)], 100.0)
 
 

@@ -414,7 +414,11 @@ def baseline_sentence(analysis: Analysis) -> str:
     ends = [found.values[0], *found.values[1:][-1:]]
     told = [f"{numbers.measured(v, how)} {how.label} on {numbers.exact(m)}" for m, v in ends]
     guess = dict(analysis.best_guess).get(found.metric)
-    most = "" if guess is None else f"; always the most frequent: {numbers.measured(guess, how)}"
+    most = (
+        ""
+        if guess is None
+        else f"; always the most frequent: {numbers.measured(float(guess), how)}"
+    )
     return sentence(
         f"For comparison, {found.what}, without training: {joined(told)} {analysis.unit}{most}"
     )
