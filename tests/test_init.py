@@ -13,9 +13,13 @@ import soundfile
 
 from steep import init
 from steep.config import QuestionError, parse
+from steep.cost import clock
+from steep.cost.calibrate import Pace, Timed
 from steep.domains.contract import DataError
-from steep.init import Proposal, guess_domain, place, propose
+from steep.init import Proposal, guess_domain, place, propose, study_name
 from steep.study import Study
+
+PACE = Pace([Timed(s, (10, 100), (s / 1e4, s / 1e3), s / 1e2, 0.1) for s in (2, 128)], 100.0)
 
 
 def text(path: Path, paragraphs: int = 1500, seed: int = 0) -> Path:
@@ -40,7 +44,8 @@ def images(path: Path, count: int, side: int = 4) -> Path:
 @pytest.fixture(autouse=True)
 def speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose speed is known: nothing is trained."""
-    monkeypatch.setattr(Study, "speed", lambda self: lambda size: 1e-10)
+    monkeypatch.setattr(clock, "pace", lambda study: PACE)
+    monkeypatch.setattr(init, "WORLDS", 1)
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +59,13 @@ def proposal(base: Path, *data: Path, seconds: float = 1e9, **asked: Any) -> Pro
     return propose(data, seconds=seconds, base=base, **options)
 
 
+def expected(found: Proposal, base: Path) -> float:
+    """Seconds on the clock, as plan would say."""
+    predicted = Study(parse(found.text, base)).prediction(PACE, 2, 1)
+    assert predicted is not None
+    return predicted.clock.value or 0.0
+
+
 def test_a_proposal_is_a_spec_that_runs(tmp_path: Path) -> None:
     found = proposal(tmp_path, text(tmp_path / "corpus.txt"))
     loaded = parse(found.text, tmp_path)
@@ -64,7 +76,6 @@ def test_a_proposal_is_a_spec_that_runs(tmp_path: Path) -> None:
     study = Study(loaded, tmp_path / "study")
     study.check()
     assert [s.held_out for s in study.cut.shards][-2:] == [False, True]
-    assert study.expected_seconds(lambda size: 1e-10, 2) > 0
     assert not (tmp_path / "study").exists()
 
 
@@ -78,16 +89,16 @@ def test_words(family: str, tmp_path: Path) -> None:
     assert (loaded.spec.domain.name, loaded.spec.family.name) == ("words", family)
     assert loaded.spec.domain.options == {"train": "speeches", "vocabulary": 10_000}
     Study(loaded, tmp_path / "study").check()
-    assert "words to train on" in found.notes[0]
+    assert "words to train on" in found.notes[1]
 
 
 def test_a_small_budget_gives_a_smaller_study_and_says_so(tmp_path: Path) -> None:
     path = text(tmp_path / "corpus.txt")
     whole = proposal(tmp_path, path)
-    full = Study(parse(whole.text, tmp_path)).expected_seconds(lambda size: 1e-10, 2)
-    small = proposal(tmp_path, path, seconds=full / 5)
+    full = expected(whole, tmp_path)
+    small = proposal(tmp_path, path, seconds=full / 4)
     study = Study(parse(small.text, tmp_path))
-    assert study.expected_seconds(lambda size: 1e-10, 2) <= full / 5
+    assert expected(small, tmp_path) <= full / 4
     assert len(study.spec.family.sizes) < len(init.LADDER["rhn"])
     assert any("are left out to fit the budget" in note for note in small.notes)
     nothing = proposal(tmp_path, path, seconds=1e-9)
@@ -103,7 +114,7 @@ def test_images_with_a_test_part(tmp_path: Path) -> None:
     spec = parse(found.text, tmp_path).spec
     assert spec.domain.options == {"train": train.name, "test": test.name}
     assert (spec.split.validation, spec.split.test) == (0.1, None)
-    assert "810 images to train on, 90 items to validate, 50 to test" in found.notes[0]
+    assert "810 images to train on, 90 items to validate, 50 to test" in found.notes[1]
 
 
 def test_speech_by_its_manifest(tmp_path: Path) -> None:
@@ -122,7 +133,7 @@ def test_speech_by_its_manifest(tmp_path: Path) -> None:
     study = Study(loaded, tmp_path / "study")
     study.check()
     assert study.cut.shards[0].samples == pytest.approx(0.05, abs=0.01)
-    assert "hours to train on" in found.notes[0]
+    assert "hours to train on" in found.notes[1]
 
 
 def test_a_validation_part_of_its_own(tmp_path: Path) -> None:
@@ -190,15 +201,57 @@ def test_what_cannot_be_placed_is_said(tmp_path: Path) -> None:
 
 def test_domains_by_what_the_files_are_called(tmp_path: Path) -> None:
     (tmp_path / "photos" / "cat").mkdir(parents=True)
-    (tmp_path / "photos" / "cat" / "1.JPG").touch()
+    for name in ("1.JPG", "2.JPG"):
+        (tmp_path / "photos" / "cat" / name).touch()
     (tmp_path / "page.TXT").touch()
     (tmp_path / "sheet.xlsx").touch()
     (tmp_path / "empty").mkdir()
-    assert guess_domain([tmp_path / "photos"]) == "images"
-    assert guess_domain([tmp_path / "page.TXT"]) == "characters"
-    for name in ("sheet.xlsx", "empty"):
-        with pytest.raises(QuestionError, match="neither images nor text"):
-            guess_domain([tmp_path / name])
+    assert guess_domain([tmp_path / "photos"]) == ("images", " from .jpg files")
+    assert guess_domain([tmp_path / "page.TXT"]) == ("characters", " from .txt files")
+    with pytest.raises(QuestionError, match="neither images nor text"):
+        guess_domain([tmp_path / "sheet.xlsx"])
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "sentence"),
+    [
+        ("empty", {}, "is empty: there is nothing to read"),
+        ("empty", {"domain": "images"}, "is empty: there is nothing to read"),
+        ("one", {}, "is one image: a learning curve needs some hundred"),
+        ("sounds", {}, "for speech name a manifest of the audio files"),
+        ("sounds", {"domain": "speech"}, "speech is read from a manifest"),
+        ("page.txt", {"family": "resnet"}, "resnet models images, and this is read as characters"),
+        ("page.txt", {"domain": "images", "family": "lstm"}, "lstm models characters and words"),
+    ],
+)
+def test_what_cannot_be_proposed_is_said(
+    tmp_path: Path, name: str, asked: dict[str, Any], sentence: str
+) -> None:
+    for folder, file in (("one", "a.png"), ("sounds", "a.wav"), ("sounds", "b.wav")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / file).touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "page.txt").write_text("a page")
+    with pytest.raises(QuestionError, match=sentence):
+        proposal(tmp_path, tmp_path / name, **asked)
+
+
+def test_the_study_is_named_after_its_data(tmp_path: Path) -> None:
+    """Never as what is there: its own folder will be made beside it."""
+    away = tmp_path / "specs"
+    away.mkdir()
+    for path, name in (
+        ("birds/cat/1.png", "birds"),
+        ("old news/a.txt", "old-news"),
+        ("speeches.txt.gz", "speeches"),
+        ("fashion/train-images-idx3-ubyte.gz", "fashion"),
+    ):
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        given = file if name in ("speeches", "fashion") else tmp_path / path.split("/")[0]
+        assert study_name([given], away, "images") == name
+    assert study_name([tmp_path / "birds"], tmp_path, "images") == "birds-study"
 
 
 def test_what_there_is_no_proposal_for(tmp_path: Path) -> None:
@@ -217,4 +270,4 @@ def test_what_there_is_no_proposal_for(tmp_path: Path) -> None:
 
 
 def test_every_ladder_has_its_rates() -> None:
-    assert set(init.LADDER) == set(init.RATES) >= set(init.FAMILY.values())
+    assert set(init.LADDER) == set(init.RATES) >= {names[0] for names in init.FAMILIES.values()}

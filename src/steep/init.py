@@ -250,7 +250,7 @@ class Draft:
         rates = ", ".join(f"{r:g}" for r in RATES[self.family])
         return f"""\
 # Written by steep init; change what you know better. Next: steep plan, then steep run.
-study: {self.name}
+study: {_yaml(self.name)}
 
 domain:
   name: {self.domain}
@@ -335,22 +335,24 @@ search:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if fits(middle, sizes, seeds) else (low, middle - 1)
         top = low
-        for n in range(FEWEST_SIZES + 1, len(whole) + 1):
-            if not fits(top, whole[:n], seeds):
-                break
-            sizes = whole[:n]
-        if sizes == whole:
-            for more in SEEDS[1:]:
-                if not fits(top, sizes, more):
-                    break
-                seeds = more
-            while seeds == SEEDS[-1] and len(sizes) < len(whole) + MORE_SIZES:
-                larger = (*sizes, next_size(sizes, "high") or 2 * sizes[-1])
-                if not fits(top, larger, seeds):
-                    break
-                sizes = larger
-        extent = (smallest, self.largest(top, rungs), sizes, seeds)
-        return self._proposal(extent, self.seconds(*extent, worlds=WORLDS), seconds)
+        larger = [*whole]
+        while len(larger) < len(whole) + MORE_SIZES:
+            larger.append(next_size(larger, "high") or 2 * larger[-1])
+        more = [(whole[:n], SEEDS[0]) for n in range(FEWEST_SIZES + 1, len(whole) + 1)]
+        more += [(whole, s) for s in SEEDS[1:]]
+        more += [(tuple(larger[:n]), SEEDS[-1]) for n in range(len(whole) + 1, len(larger) + 1)]
+        low, high = 0, len(more)  # each takes longer than the one before
+        while low < high:
+            middle = (low + high + 1) // 2
+            fit_in = fits(top, *more[middle - 1])
+            low, high = (middle, high) if fit_in else (low, middle - 1)
+        order = [(t, sizes, seeds) for t in range(2, top + 1)] + [(top, *m) for m in more[:low]]
+        while True:  # in more worlds than one it may take longer than it seemed to
+            top, sizes, seeds = order.pop()
+            extent = (smallest, self.largest(top, rungs), sizes, seeds)
+            took = self.seconds(*extent, worlds=WORLDS)
+            if took <= seconds or not order:
+                return self._proposal(extent, took, seconds)
 
     def largest(self, top: int, rungs: int) -> float | None:
         """None for all the data."""
@@ -374,7 +376,7 @@ search:
             notes.append(
                 f"{seeds} seeds of each best fit, and {len(study.spec.family.sizes)} sizes."
             )
-        if took > 1.1 * given:
+        if took > given:
             notes.append(
                 f"That is more than the {duration(given)} you gave: there is no smaller study that"
                 " says anything. Fewer sizes or seeds would shorten it."

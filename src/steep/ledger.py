@@ -18,6 +18,7 @@ from steep.cost.of_study import with_cost
 from steep.folder import StoreError
 from steep.records import (
     Analysis,
+    Baseline,
     Confrontation,
     Measurement,
     Prediction,
@@ -242,7 +243,11 @@ def concluded(
         measurements=measurements,
         confrontations=made.confrontations,
     )
-    return with_findings(made, found)
+    made = with_findings(made, found)
+    if simple := known.get("baseline"):
+        values = tuple((float(size), float(value)) for size, value in simple["values"])
+        made = replace(made, baseline=Baseline(simple["what"], simple["metric"], values))
+    return made
 
 
 def _provenance(

@@ -214,7 +214,7 @@ def _facts(analysis: Analysis, measurements: Sequence[Measurement]) -> list[dict
         slope = sentences.slope_sentence(fit)
         value = numbers.interval(fit.beta_g) if fit.beta_g else "not measured"
         facts.append(_fact("Exponent beta_g", value, slope.partition(": ")[2]))
-    for name, law in analysis.size_laws[:1]:
+    for name, law in () if analysis.one_model else analysis.size_laws[:1]:
         value = numbers.interval(law.beta_p) if law.outcome == "ok" else "not measured"
         facts.append(_fact("Model-size exponent beta_p", value, law.reason or f"by {name} size"))
     for met in analysis.confrontations[:2]:
@@ -293,6 +293,8 @@ def _learning(analysis: Analysis) -> Section:
     told = any(finding.kind == "draw of the data" for finding in analysis.findings)
     if _is_study(analysis) and not told:
         lines.append(sentences.unmeasured_sentence(analysis))
+    if _is_study(analysis):
+        lines.append(sentences.baseline_sentence(analysis))
     return Section(
         "learning-curve",
         "Learning curve",

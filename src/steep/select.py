@@ -66,7 +66,14 @@ def select(
         best_fit = _best_fit(shard, pool, members, noise, seeds, paired)
         if best_fit is not None:
             found.append(best_fit)
+    if len({m.trial.size for ms in trials.values() for m in ms}) == 1:  # one model is no ladder
+        found = [_without_ladder(best_fit) for best_fit in found]
     return tuple(found)
+
+
+def _without_ladder(best_fit: BestFit) -> BestFit:
+    flags = tuple(flag for flag in best_fit.flags if not flag.startswith("edge"))
+    return replace(best_fit, edge="", adequate_edge="", flags=flags)
 
 
 def candidates(measurements: Iterable[Measurement]) -> tuple[Candidate, ...]:

@@ -66,6 +66,8 @@ if TYPE_CHECKING:
 
 SCORED = (Status.COMPLETE, Status.CAPPED)
 FEWEST_FITTED = 3
+MOST_COMPARED = 30_000
+"""Items of a shard, at most, on which a baseline is computed: seconds."""
 
 
 class Study:
@@ -482,7 +484,25 @@ class Study:
             "left_out": self.items.left_out,
             "learnt": sorted(getattr(self.domain, "learnt", ())),
         }
-        ledger.register_facts(store, facts)
+        ledger.register_facts(store, facts | self._baseline(store))
+
+    def _baseline(self, store: Store) -> dict[str, Any]:
+        """What a simple method reaches on each shard, as far as the domain has one: computed once
+        and for shards of up to ``MOST_COMPARED`` items."""
+        known = store.decisions("facts")
+        shards = [s for s in self.cut.shards if s.permutation == 0 and s.items <= MOST_COMPARED]
+        sizes = [s.samples for s in shards]
+        if known and "baseline" in known[-1].payload:
+            made: dict[str, Any] = known[-1].payload["baseline"]
+            if [size for size, _ in made["values"]] == sizes:
+                return {"baseline": made}
+        compute = getattr(self.domain, "baseline", None)
+        if compute is None or not shards:
+            return {}
+        found = [compute(self.cut.orders[0][: s.items], self.cut.validation) for s in shards]
+        what, metric, _ = found[0]
+        values = [[size, value] for size, (*_, value) in zip(sizes, found, strict=True)]
+        return {"baseline": {"what": what, "metric": metric, "values": values}}
 
     def first_choice(self) -> Settings:
         """Some hyperparameters of the search, where any will do: costs do not depend on them."""

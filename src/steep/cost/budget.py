@@ -17,7 +17,7 @@ from steep.planners import lattice
 from steep.planners.contract import Problem
 from steep.records import Measurement, Trial
 from steep.stats.regression import Linear
-from steep.stats.searched import Cell
+from steep.stats.searched import Cell, scored
 
 FINISH = 10.0
 """Seconds kept for the forecast, the results and the report."""
@@ -59,9 +59,13 @@ class Budget:
         self._before = _reported(before)
         """FLOPs of earlier runs."""
         self.began = time.monotonic()
-        self.over = False
-        """Whether anything was left undone for it."""
+        self._length: Callable[[Trial], float] | None = None
         self.update(before)
+
+    def timed_by(self, length: Callable[[Trial], float]) -> None:
+        """Take the expected seconds of trials from ``length``: the machine's pace is known."""
+        self._length = length
+        self.update(self._finished)
 
     @property
     def bounded(self) -> bool:
@@ -79,35 +83,51 @@ class Budget:
                 f"a budget of {self.flops:g} FLOPs cannot be kept: these trials report no FLOPs. "
                 "Give a time such as 15m, or return 'flops' from the training function"
             )
-        first = 0.5 if self._counted else 30.0
-        self._costs = self._law(costly, [m.flops or 1.0 for m in costly], first)
-        self._times = self._law(timed, [m.seconds for m in timed], 30.0)
+        spread = (0.5, 0.2, 0.4) if self._counted else (30.0, 0.2, 0.4)
+        self._costs = self._law(costly, [m.flops or 1.0 for m in costly], self._guess, spread)
+        spread = (30.0, 0.5, 0.7) if self._length is None else (0.7, 0.1, 0.15)
+        self._times = self._law(timed, [m.seconds for m in timed], self._usual_time, spread)
         self._known = bool(costly) or self._counted
-        self._timed = bool(timed)
-        self._rate = self._per_second(timed)
+        self._timed = bool(timed) or self._length is not None
+        self._rate = self._per_second() if self.seconds is not None and self._timed else None
 
-    def _law(self, trials: Sequence[Measurement], values: Sequence[float], first: float) -> Linear:
-        prior = Linear(np.zeros(3), np.diag([first, 0.2, 0.4]) ** 2, 0.3)
+    def _usual_time(self, trial: Trial) -> float:
+        """Seconds, as far as they are known beforehand; else relative to each other."""
+        return trial.samples**0.8 * trial.size if self._length is None else self._length(trial)
+
+    def _law(
+        self,
+        trials: Sequence[Measurement],
+        values: Sequence[float],
+        guess: Callable[[Trial], float],
+        spread: tuple[float, float, float],
+    ) -> Linear:
+        prior = Linear(np.zeros(3), np.diag(spread) ** 2, 0.3)
         if not trials:
             return prior
         x = np.array([self._row(m.trial) for m in trials])
-        return prior.given(x, np.log(values) - np.log([self._guess(m.trial) for m in trials]))
+        return prior.given(x, np.log(values) - np.log([guess(m.trial) for m in trials]))
 
     def _row(self, trial: Trial) -> Array:
         shards, sizes = self._problem.shards, self._problem.spec.family.sizes
         size = math.log(trial.size) - float(np.log(sizes).mean())
         return np.array([1.0, math.log(trial.samples / shards[0].samples), size])
 
-    def _per_second(self, timed: Sequence[Measurement]) -> float | None:
-        """The planner's unit of cost, FLOPs where trials report any, in a second of one worker."""
+    def _per_second(self) -> float:
+        """The planner's unit of cost, FLOPs where trials report any, in a second of one worker: of
+        a trial on each shard, for small models make less of a second than large ones."""
         space = lattice.of(self._problem)
-        at = {shard.samples: i for i, shard in enumerate(space.shards)}
-        timed = [m for m in timed if m.trial.samples in at]
-        if not timed:
-            return None
-        places = [(at[m.trial.samples], Cell(m.trial.size, m.trial.hyperparameters)) for m in timed]
-        whole = lattice.prices(space, self._finished, places)
-        return float(whole.sum()) / sum(m.seconds for m in timed)
+        middle = Cell(space.sizes[len(space.sizes) // 2], space.combinations[0])
+        places = [(i, middle) for i in range(len(space.shards))]
+        for i, shard in enumerate(space.shards):
+            here = lattice.tried_on(shard, self._finished)
+            done = [m for ms in here.values() for m in ms if scored(m)]
+            if done:
+                best = min(done, key=lambda m: m.validation_error or 0.0).trial
+                places[i:] = [(j, Cell(best.size, best.hyperparameters)) for j, _ in places[i:]]
+        prices = lattice.prices(space, self._finished, places)
+        trials = [space.trial(space.shards[i], cell, 0) for i, cell in places]
+        return float(prices.sum()) / sum(self.time(t) or 0.0 for t in trials)
 
     # ------------------------------------------------------------ what trials take
 
@@ -118,10 +138,10 @@ class Budget:
         return self._guess(trial) * math.exp(float(self._row(trial) @ self._costs.mean))
 
     def time(self, trial: Trial) -> float | None:
-        """Expected seconds; None before a trial has finished."""
+        """Expected seconds; None while nobody can know."""
         if not self._timed:
             return None
-        return self._guess(trial) * math.exp(float(self._row(trial) @ self._times.mean))
+        return self._usual_time(trial) * math.exp(float(self._row(trial) @ self._times.mean))
 
     # ------------------------------------------------------------ what is left
 

@@ -46,7 +46,7 @@ Ask = Callable[[Sequence[Measurement], Sequence[Trial], float, float], list[Want
 
 
 class Simulated(Measurement):
-    """A made-up result. Planners keep what they decided by results: a short hash is fast."""
+    """A made-up result. Planners keep decisions by results, and a short hash makes that fast."""
 
     def __hash__(self) -> int:
         return hash((self.trial, self.steps))

@@ -86,6 +86,7 @@ class Timed:
         self.family, self.trials, self.own = spec.family.name, stopping.trials, stopping.own
         self._spec, self._stopping, self._pace = spec, stopping, pace
         self._schedule, self._last_looks, self._cost = schedule, last_looks, cost
+        self._usual: list[tuple[Callable[[Trial, float], Length], float]] | None = None
         self._known: dict[tuple[int, float, int], tuple[Sequence[int], int]] = {}
         first = LOADED if finished else TIMING
         self._middle = np.array([0.0, float(np.mean(_logs(finished))) if finished else 0.0, 0.0])
@@ -123,6 +124,13 @@ class Timed:
             )
 
         return length
+
+    def expected(self, trial: Trial) -> float:
+        """Seconds, about: the mean of some draws."""
+        if self._usual is None:
+            random = np.random.default_rng(2)
+            self._usual = [(self.draw(random), float(random.normal())) for _ in range(9)]
+        return float(np.mean([draw(trial, normal).seconds for draw, normal in self._usual]))
 
     def _grid(self, trial: Trial) -> tuple[Sequence[int], int]:
         batch = trial.hyperparameter("batch_size")

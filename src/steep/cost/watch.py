@@ -14,6 +14,7 @@ from steep.cost import clock
 from steep.cost.budget import Budget
 from steep.cost.calibrate import Pace
 from steep.cost.estimate import WORLDS, shortened
+from steep.cost.lengths import Timed
 from steep.executors.contract import Event, Kind
 from steep.planners.contract import Wanted
 from steep.records import Interval, Measurement, Prediction, Trial
@@ -54,6 +55,9 @@ class Watch:
         self._cost = 0.0
         self._first = not store.decisions("time") and not store.measurements()
         self._timing = ledger.pace(store) or self._measure()
+        usual = None if self._timing is None else clock.lengths(study, self._timing)
+        if isinstance(usual, Timed):
+            budget.timed_by(usual.expected)
         self._estimate(WORLDS)
 
     def _measure(self) -> Pace | None:

@@ -115,6 +115,9 @@ class Domain(Protocol):
         constant per study."""
         ...
 
+    # baseline(items, validation) -> (what, metric, value), optional: the error of a method that
+    # needs no training, on those items; computed once a study, for each of its shards.
+
     def steps_per_epoch(self, items: np.ndarray, hyperparameters: Mapping[str, Any]) -> int:
         """Batches that ``batches`` yields in one epoch over ``items``: the same in each."""
         ...

@@ -73,7 +73,7 @@ def _shard_trials(
     found = _trials(problem, shard, {s: choices(s) for s in sizes}, "grid")
     if not {trial for trial, _ in found} <= {m.trial for m in here}:
         return found
-    for _ in range(problem.spec.search.extend):
+    for _ in range(problem.spec.search.extend if len(sizes) > 1 else 0):  # one size is no ladder
         size = _extension(problem, shard, here, sizes)
         if size is None:
             break

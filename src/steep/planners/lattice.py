@@ -97,7 +97,7 @@ def cells(space: Lattice, tried: Mapping[Cell, Sequence[Measurement]]) -> list[C
         for cell, ms in tried.items()
         if any(scored(m) for m in ms)
     }
-    for _ in range(space.extend):
+    for _ in range(space.extend if len(space.sizes) > 1 else 0):  # one size is no ladder
         if not scores:
             break
         best = min(scores, key=lambda c: (scores[c], c.size)).size

@@ -386,8 +386,11 @@ def study_lines(analysis: Analysis) -> list[str]:
         lines.insert(1, unfinished)
     lines += [*first.fit.notes, ""]
     lines += [best_fit_table(analysis.best_fits, analysis.metric, analysis.measures).text(), ""]
+    if analysis.baseline is not None:
+        lines[-1:] = [baseline_sentence(analysis), ""]
     lines.append(sentence(slope_sentence(first.fit)))
-    lines += [size_sentence(name, law) for name, law in analysis.size_laws[:1]]
+    if not analysis.one_model:
+        lines += [size_sentence(name, law) for name, law in analysis.size_laws[:1]]
     if first.forecast.at or first.forecast.targets:
         lines += ["", forecast_table(first.forecast, first.fit).text(), ""]
     lines += [confrontation_sentence(c, how, analysis.unit) for c in analysis.confrontations]
@@ -400,6 +403,25 @@ def switch_sentence(chosen: str, told: str) -> str:
     """That an answer is about another metric than the one by which models were chosen."""
     by, about = numbers.scale(chosen).label, numbers.scale(told).label
     return f"Models are chosen by {by}; the answer is about their {about}."
+
+
+def baseline_sentence(analysis: Analysis) -> str:
+    """What a simple method reaches on the smallest and the largest shard."""
+    found = analysis.baseline
+    if found is None:
+        return ""
+    how = numbers.scale(found.metric)
+    ends = [found.values[0], *found.values[1:][-1:]]
+    told = [f"{numbers.measured(v, how)} {how.label} on {numbers.exact(m)}" for m, v in ends]
+    guess = dict(analysis.best_guess).get(found.metric)
+    most = (
+        ""
+        if guess is None
+        else f"; always the most frequent: {numbers.measured(float(guess), how)}"
+    )
+    return sentence(
+        f"For comparison, {found.what}, without training: {joined(told)} {analysis.unit}{most}"
+    )
 
 
 def joined(words: Sequence[str]) -> str:

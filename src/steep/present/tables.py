@@ -38,13 +38,14 @@ def best_fit_table(
     unit = best_fits[0].unit if best_fits else "samples"
     draws = len({b.permutation for b in best_fits}) > 1
     searched = _searched(best_fits)
+    laddered = len({c.size for b in best_fits for c in b.candidates}) > 1
     columns = [unit, *(["draw"] if draws else []), how.label, "seed s.e.", "test"]
     scales = {name: numbers.scale(name) for name in measures}
     columns += [
         *(scale.label for scale in scales.values()),
         "size",
         "parameters",
-        "smallest adequate",
+        *(["smallest adequate"] if laddered else []),
         *map(label, searched),
         "seeds",
         "remarks",
@@ -58,7 +59,7 @@ def best_fit_table(
         found = {name: float(value) for name, value in b.metrics if value is not None}
         row += [numbers.measured(found.get(name), scale) for name, scale in scales.items()]
         row += [str(b.best.size)]
-        row += [numbers.count(b.best.parameters), _adequate(b)]
+        row += [numbers.count(b.best.parameters), *([_adequate(b)] if laddered else [])]
         row += [numbers.setting(chosen.get(name, numbers.UNKNOWN)) for name in searched]
         row += [str(len(b.best.seeds)), _remarks(b)]
         rows.append(tuple(row))

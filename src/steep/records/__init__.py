@@ -5,7 +5,7 @@ A record holds floats, integers, strings, tuples and other records, nothing else
 ``None``, never NaN: NaN is what a broken measurement looks like, and it must not travel.
 """
 
-from steep.records.analysis import Analysis, Confrontation, Curve, Standing
+from steep.records.analysis import Analysis, Baseline, Confrontation, Curve, Standing
 from steep.records.codec import decode, encode
 from steep.records.costs import (
     Claim,
@@ -72,6 +72,7 @@ __all__ = [
     "Analysis",
     "At",
     "Backtest",
+    "Baseline",
     "BestFit",
     "Candidate",
     "Claim",

@@ -15,6 +15,16 @@ from steep.records.trials import BestFit, Settings, Shard
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """What a simple method reaches without training."""
+
+    what: str
+    metric: str
+    values: tuple[tuple[float, float], ...]
+    """(samples, error), ascending."""
+
+
+@dataclass(frozen=True)
 class Confrontation:
     """A forecast met by the truth: registered before the held-out shard was trained.
 
@@ -79,6 +89,12 @@ class Analysis:
     took: Took | None = None
     cost: CostReport | None = None
     """What lower errors would take; None where nothing can be projected."""
+    baseline: Baseline | None = None
+
+    @property
+    def one_model(self) -> bool:
+        """Whether all that was trained is of one size: there is no ladder to speak of."""
+        return len({c.size for b in self.best_fits for c in b.candidates}) == 1
 
     @property
     def headline(self) -> Curve:
