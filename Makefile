@@ -1,5 +1,6 @@
 # make demo   a real learning curve on bundled images, about five minutes on two cores
 # make test   lint, types, fast tests
+# make test-faults   kills, full disks, damaged files: what docs/reliability.md promises
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 OUT ?= demo
@@ -8,13 +9,17 @@ BIN := .venv/bin
 # Threads of one multiplication wait for each other where other work has a core.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-numerics lint types environment clean characters bench-coverage bench-lcdb bench-fit bench-engine bench-planners
+.PHONY: demo test test-slow test-numerics test-faults lint types environment clean characters bench-coverage bench-lcdb bench-fit bench-engine bench-planners
 
 demo: environment
 	$(BIN)/steep demo --out $(OUT)
 
 test: lint types
 	$(BIN)/python -m pytest
+
+# Faults injected from outside, through the command line: docs/reliability.md.
+test-faults: environment
+	$(BIN)/python -m pytest -m faults tests/faults
 
 test-slow: environment
 	$(BIN)/python -m pytest -m slow

@@ -320,6 +320,21 @@ def test_a_loss_that_is_no_number_ends_the_trial_as_diverged(
         assert all(point.step < step for point in measured.curve)
 
 
+# ---------------------------------------------------------------- F13: a hang, by default
+
+
+def test_a_trial_that_hangs_meets_a_deadline_nobody_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steep.train._SHORTEST", 1.0)
+    hang = {"kind": "hang", "step": 5, "size": 2, "items": 250, "seed": 0}
+    outcome = rehearsal.drive(rehearsal.spec({"faults": [hang]}), tmp_path / "study")
+    assert (outcome.complete, outcome.timeout) == (11, 1)
+    with Store.open(tmp_path / "study", read_only=True) as store:
+        (reason,) = [row.reason for row in store.rows() if row.status == Status.TIMEOUT]
+    assert "20 times what was predicted; run.timeout sets another" in (reason or "")
+
+
 # ---------------------------------------------------------------- F5: the engine, killed mid-epoch
 
 

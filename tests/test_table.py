@@ -565,3 +565,24 @@ def test_a_dataframe_is_read_by_row() -> None:
         "row 5, column 'err': an error cannot be negative",
     )
     assert str(found.value).startswith("the table: row 1")
+
+
+@pytest.mark.parametrize("n", [1_000, 20_000])
+def test_thousands_of_sizes_become_a_hundred_means_of_one_law(n: int) -> None:
+    m = np.arange(100, 100 + n)
+    rng = np.random.default_rng(0)
+    error = 4 * m**-0.3 * np.exp(0.01 * rng.normal(size=n))
+    (curve,) = read({"samples": m.tolist(), "error": error.tolist()}).curves
+    sizes, errors = (np.array(curve.columns[name]) for name in ("samples", "error"))
+    assert 50 < len(sizes) <= 100
+    assert np.abs(np.log(errors) - np.log(4 * sizes**-0.3)).max() < 0.03
+    assert any(f"{n} different sizes" in note for note in curve.notes)
+    (whole,) = read({"samples": m[:200].tolist(), "error": error[:200].tolist()}).curves
+    assert len(whole.columns["samples"]) == 200
+
+
+def test_every_size_is_kept_for_a_joint_fit() -> None:
+    m = np.arange(100, 1100)
+    columns = {"samples": m.tolist(), "error": (4 * m**-0.3).tolist()}
+    (curve,) = read(columns, every_size=True).curves
+    assert len(curve.columns["samples"]) == 1000

@@ -106,7 +106,7 @@ class Source:
 
         return Study.open(self.path)
 
-    def table(self) -> Table:
+    def table(self, every_size: bool = False) -> Table:
         """Raises TableError with every problem at once."""
         from steep.table import read
 
@@ -123,6 +123,7 @@ class Source:
             higher_is_better=self.higher_is_better,
             validation_items=self.validation_items,
             all_rows=self.all_rows,
+            every_size=every_size,
         )
 
 
@@ -217,7 +218,7 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
             "--law repeated and --unique, the column of distinct samples of each run, go together"
         )
     found = []
-    for curve in replace(source, all_rows=True).table().curves:
+    for curve in replace(source, all_rows=True).table(every_size=True).curves:
         runs = curve.columns
         if "parameters" not in runs:
             raise QuestionError("a joint fit needs the model size of every run: --parameters")

@@ -22,6 +22,7 @@ from steep.terminal import (
     clear_errors,
     duration,
     fail,
+    open_streams,
     print_json,
     results_json,
     run_study,
@@ -46,6 +47,7 @@ def main() -> None:
     # Before numpy is there: threads that wait for each other beside busy workers made a search's
     # decisions seven times as slow.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    open_streams()
     with clear_errors():
         app(prog_name="steep")
 
@@ -181,9 +183,15 @@ def salvage(study: Path, as_json: Json = False) -> None:
     """Rebuild a damaged study from what can still be read; the damaged files are put aside."""
     from steep.store import Store
 
+    whole = Store.damage(study) is None
     trials, measured = Store.restore(study)
     if as_json:
-        print_json({"trials": trials, "measured": measured})
+        print_json({"trials": trials, "measured": measured, "damaged": not whole})
+    elif whole:
+        typer.echo(
+            f"{study} is not damaged: {trials} trials, {measured} with a result; nothing was "
+            "changed."
+        )
     else:
         typer.echo(f"{trials} trials read, {measured} with a result. Next: steep run {study}")
 

@@ -18,6 +18,7 @@ from steep.domains import DOMAINS
 from steep.executors import EXECUTORS
 from steep.extras import named, need
 from steep.models import FAMILIES
+from steep.plainfile import read_file
 from steep.plainyaml import Lines, Problem
 from steep.planners import PLANNERS
 from steep.spec import Scalar, Spec
@@ -65,10 +66,13 @@ def load(path: Path | str, own_trainer: bool = False) -> Loaded:
     trainer is a function in Python, whatever the spec says."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path).decode()
     except FileNotFoundError:
         raise SpecError([Problem("", None, "no such file")], str(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        told = Problem("", None, f"cannot be read: {error.strerror}")
+        raise SpecError([told], str(path)) from None
+    except UnicodeDecodeError as error:
         raise SpecError([Problem("", None, f"cannot be read: {error}")], str(path)) from None
     return parse(text, path.resolve().parent, str(path), own_trainer)
 

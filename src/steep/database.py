@@ -1,7 +1,7 @@
 """Under the store: the schema, opening the file, and noticing that it is damaged.
 
 Three things notice damage: SQLite's own check (structure), a digest over every row of ``trials``
-(a flipped bit inside a value), and the log of ``salvage.py`` (a lost tail).
+and ``decisions`` (a flipped bit inside a value), and the log of ``salvage.py`` (a lost tail).
 """
 
 from __future__ import annotations
@@ -9,19 +9,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from steep import lease
-from steep.folder import StoreError, write_failed
+from steep.folder import StoreError, refuse_links, write_failed
 from steep.records import Status, Trial
 
 DATABASE = "trials.sqlite"
-VERSION = "1"
+VERSION = "2"
+_BEFORE = "1"
+"""The version whose decisions had no digests; opened for writing, it gets them."""
+OTHER_VERSION = "was written by another version of steep"
+_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite's module raises; the latter where a name or a message is no text any more."""
+_SMALLEST = 512
+"""Bytes: a shorter database has not even a header and a page."""
 _PATIENCE = 120.0  # seconds to wait for another driver's transaction
 
 SCHEMA = """
@@ -39,7 +48,8 @@ CREATE TABLE progress (
     trial TEXT NOT NULL, step INTEGER NOT NULL, attempt INTEGER NOT NULL, record TEXT NOT NULL,
     PRIMARY KEY (trial, step));
 CREATE TABLE decisions (
-    number INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, payload TEXT NOT NULL);
+    number INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, payload TEXT NOT NULL,
+    digest TEXT);
 CREATE TABLE notes (
     number INTEGER PRIMARY KEY, at REAL NOT NULL, trial TEXT NOT NULL, attempt INTEGER NOT NULL,
     text TEXT NOT NULL);
@@ -72,25 +82,49 @@ class Decision:
 
 
 def create(folder: Path) -> None:
-    """Make an empty database, over the remains of a creation that was killed half-way."""
+    """Make an empty database, over the remains of a creation that was killed half-way; whoever
+    calls has made sure that nothing else lies there (``holds_trials``)."""
     for left in folder.glob(f"{DATABASE}*"):
         left.unlink()
     try:
         with closing(sqlite3.connect(folder / DATABASE, isolation_level=None)) as db:
             db.execute("PRAGMA journal_mode=WAL")
             db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+            db.execute(f"PRAGMA user_version={VERSION}")
             db.execute("INSERT INTO meta VALUES ('version', ?)", (VERSION,))
     except (sqlite3.Error, OSError) as error:
         raise StoreError(write_failed(folder / DATABASE, error)) from error
 
 
+def holds_trials(folder: Path) -> bool:
+    """Whether there is a database with anything in it, or one that cannot be read: not one whose
+    creation was killed half-way."""
+    path = folder / DATABASE
+    size = path.stat().st_size if path.exists() else 0
+    if size < _SMALLEST and not _has_journal(path):
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+            kept = tables & {"trials", "attempts", "decisions"}
+            return any(db.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in kept)
+    except _ERRORS:
+        return True
+
+
 def connect(folder: Path, read_only: bool) -> sqlite3.Connection:
     """Open the database. A read-only folder is read as it lies, without a lock."""
     path = folder / DATABASE
+    refuse_links(folder, path)
+    if path.exists() and not path.is_file():
+        raise StoreError(damaged(folder, f"{DATABASE} is not a file"))
     mode = "rw"
-    if read_only:
-        still = not os.access(folder, os.W_OK) and not Path(f"{path}-wal").exists()
-        mode = "ro&immutable=1" if still else "ro"
+    if read_only and not os.access(folder, os.W_OK):
+        if _has_journal(path):
+            return _copied(folder)
+        mode = "ro&immutable=1"
+    elif read_only:
+        mode = "ro"
     try:
         db = sqlite3.connect(
             f"{path.resolve().as_uri()}?mode={mode}",
@@ -98,17 +132,40 @@ def connect(folder: Path, read_only: bool) -> sqlite3.Connection:
             isolation_level=None,
             timeout=_PATIENCE,
         )
-    except sqlite3.Error as error:
+    except _ERRORS as error:
         raise StoreError(explain(folder, error)) from error
     db.row_factory = sqlite3.Row
     try:
         if not read_only:
             db.execute("PRAGMA synchronous=FULL")
         db.execute("SELECT count(*) FROM meta").fetchone()
-    except sqlite3.Error as error:
+    except _ERRORS as error:
         db.close()
         raise StoreError(explain(folder, error)) from error
     return db
+
+
+def _has_journal(path: Path) -> bool:
+    journal = Path(f"{path}-wal")
+    return journal.exists() and journal.stat().st_size > 0
+
+
+def _copied(folder: Path) -> sqlite3.Connection:
+    """The database and its journal read into memory: where nothing can be written beside them,
+    SQLite itself cannot read a journal."""
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            for name in (DATABASE, f"{DATABASE}-wal"):
+                shutil.copyfile(folder / name, Path(place) / name)
+            with closing(sqlite3.connect(Path(place) / DATABASE)) as copy:
+                memory = sqlite3.connect(":memory:", isolation_level=None)
+                copy.backup(memory)
+    except _ERRORS as error:
+        raise StoreError(explain(folder, error)) from error
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be read: {error.strerror}") from None
+    memory.row_factory = sqlite3.Row
+    return memory
 
 
 def refuse_network(folder: Path) -> None:
@@ -121,7 +178,7 @@ def refuse_network(folder: Path) -> None:
         )
 
 
-def explain(folder: Path, error: sqlite3.Error) -> str:
+def explain(folder: Path, error: Exception) -> str:
     """An SQLite error as a sentence that says what to do."""
     text = str(error)
     if "disk is full" in text:
@@ -129,7 +186,10 @@ def explain(folder: Path, error: sqlite3.Error) -> str:
     if "locked" in text or "busy" in text:
         return f"{folder} has been busy for {_PATIENCE:g} seconds: is another driver stopped?"
     if "readonly" in text or "unable to open" in text:
-        return f"cannot write to the study in {folder}: {text}"
+        return (
+            f"cannot write to the study in {folder}: {text}; 'steep report {folder} --out FILE' "
+            "only reads it"
+        )
     if "disk I/O error" in text:
         return f"the disk that holds {folder} reports an error (is it full?): {text}"
     return damaged(folder, text)
@@ -138,7 +198,7 @@ def explain(folder: Path, error: sqlite3.Error) -> str:
 def damaged(folder: Path, what: str) -> str:
     return (
         f"the database of {folder} is damaged ({what}); nothing was changed. "
-        "Restore it from a copy, or rebuild it from what can still be read with `Store.restore`"
+        f"Restore it from a copy, or rebuild it from what can still be read: steep salvage {folder}"
     )
 
 
@@ -153,9 +213,25 @@ def digest(values: Mapping[str, Any]) -> str:
 
 def whole(row: sqlite3.Row, folder: Path) -> dict[str, Any]:
     """A row of ``trials`` that passes its digest. Raises StoreError for one that does not."""
-    values = {name: row[name] for name in row.keys()}  # noqa: SIM118 (a Row iterates its values)
+    values = {name: row[name] for name in (*COLUMNS.split(", "), "digest")}
     if digest(values) != values["digest"]:
         raise StoreError(damaged(folder, f"the row of trial {values['id']} fails its checksum"))
+    return values
+
+
+def decision_digest(at: float, kind: str, payload: str) -> str:
+    """Over a row of ``decisions``; ``payload`` is its JSON text."""
+    return hashlib.sha256(json.dumps([at, kind, payload]).encode()).hexdigest()[:16]
+
+
+def whole_decision(row: sqlite3.Row, folder: Path) -> dict[str, Any]:
+    """A row of ``decisions`` that passes its digest, where it has one: an earlier version wrote
+    none. Raises StoreError for one that does not."""
+    values = {name: row[name] for name in row.keys()}  # noqa: SIM118
+    told = values["at"], values["kind"], values["payload"]
+    if values.get("digest") is not None and values["digest"] != decision_digest(*told):
+        what = f"decision {values['number']} ({values['kind']}) fails its checksum"
+        raise StoreError(damaged(folder, what))
     return values
 
 
@@ -171,8 +247,13 @@ class Database:
         self._inside = False
         self._after: list[Callable[[], None]] = []
         self._seen = 0
+        self.version = ""
+        """Of the schema."""
         try:
-            self._seen = self._version()
+            self._seen = self._data_version()
+            self.version = self.meta("version") or ""
+            if self.version == _BEFORE and not read_only:
+                self._upgrade()
         except StoreError:
             self.close()
             raise
@@ -191,7 +272,7 @@ class Database:
             self._db.execute("BEGIN IMMEDIATE")
             yield
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise StoreError(explain(self.folder, error)) from error
         finally:
             self._inside = False
@@ -208,7 +289,7 @@ class Database:
     def query(self, text: str, *values: Any) -> list[sqlite3.Row]:
         try:
             return self._db.execute(text, values).fetchall()
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise StoreError(explain(self.folder, error)) from error
 
     def execute(self, text: str, *values: Any) -> int:
@@ -217,11 +298,55 @@ class Database:
 
     def changed(self) -> bool:
         """Whether another connection has written since the last call."""
-        seen, self._seen = self._seen, self._version()
+        seen, self._seen = self._seen, self._data_version()
         return seen != self._seen
 
-    def _version(self) -> int:
+    def _data_version(self) -> int:
         return int(self.query("PRAGMA data_version")[0][0])
+
+    def settle(self) -> None:
+        """Move what was committed from the journal into the database itself, if nobody reads just
+        now: a journal that is cut off later takes nothing along."""
+        with suppress(*_ERRORS):  # what was committed is safe where it is
+            self._db.execute("PRAGMA busy_timeout=50")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._db.execute(f"PRAGMA busy_timeout={int(1000 * _PATIENCE)}")
+
+    # ------------------------------------------------------------ facts about the database
+
+    def meta(self, key: str) -> str | None:
+        rows = self.query("SELECT value FROM meta WHERE key=?", key)
+        return rows[0]["value"] if rows else None
+
+    def set_meta(self, key: str, value: str) -> None:
+        with self.transaction():
+            self.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", key, value)
+
+    def _upgrade(self) -> None:
+        with self.transaction():
+            self.execute("ALTER TABLE decisions ADD COLUMN digest TEXT")
+            for row in self.query("SELECT number, at, kind, payload FROM decisions"):
+                made = decision_digest(row["at"], row["kind"], row["payload"])
+                self.execute("UPDATE decisions SET digest=? WHERE number=?", made, row["number"])
+            self.execute("UPDATE meta SET value=? WHERE key='version'", VERSION)
+            self.execute(f"PRAGMA user_version={VERSION}")
+        self.version = VERSION
+
+    # ------------------------------------------------------------ rows of ``decisions``
+
+    def decisions(self) -> list[Decision]:
+        """Every decision, oldest first. Raises StoreError where one is damaged."""
+        rows = self.query("SELECT * FROM decisions ORDER BY number")
+        found = [whole_decision(row, self.folder) for row in rows]
+        return [Decision(row["at"], row["kind"], json.loads(row["payload"])) for row in found]
+
+    def decide(self, decision: Decision) -> None:
+        payload = json.dumps(decision.payload, allow_nan=False)
+        self.execute(
+            "INSERT INTO decisions (at, kind, payload, digest) VALUES (?,?,?,?)",
+            *(decision.at, decision.kind, payload),
+            decision_digest(decision.at, decision.kind, payload),
+        )
 
     # ------------------------------------------------------------ rows of ``trials``
 
@@ -256,10 +381,13 @@ class Database:
 
     def check(self) -> None:
         """Raise StoreError where SQLite's own check or a digest finds damage."""
-        version = self.query("SELECT value FROM meta WHERE key='version'")
-        if not version or version[0]["value"] != VERSION:
-            raise StoreError(f"{self.folder} was written by another version of steep")
         found = self.query("PRAGMA integrity_check(1)")[0][0]
         if found != "ok":
             raise StoreError(damaged(self.folder, str(found).splitlines()[-1]))
+        if self.version not in (VERSION, _BEFORE):
+            # Said in two places, so that a flipped bit is told from another version.
+            if self.query("PRAGMA user_version")[0][0] in (0, int(VERSION)):
+                raise StoreError(damaged(self.folder, "its version cannot be read"))
+            raise StoreError(f"{self.folder} {OTHER_VERSION}")
         self.trials()
+        self.decisions()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
+
+_SAVING = "Stopping: running trials save what they have. Once more stops at once."
+_SAME = 1.0
+"""Seconds within which a second SIGTERM or SIGHUP is the same request."""
+_AT_ONCE = "Stopping at once; what was saved before is kept."
 
 
 class Stop(Protocol):
@@ -34,13 +40,30 @@ class Drain:
 
     @contextmanager
     def on_signals(self) -> Iterator[Drain]:
-        """Take Ctrl-C and SIGTERM as requests, inside the ``with`` block. Only the main thread may:
-        in any other one this does nothing."""
+        """Take Ctrl-C, SIGTERM and SIGHUP as requests, inside the ``with`` block, and say on
+        standard error what they do. Only the main thread may: in any other one this does nothing.
+        A SIGHUP that is ignored (nohup) stays so."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        names = (signal.SIGINT, signal.SIGTERM)
-        before = {name: signal.signal(name, lambda *_: self.set()) for name in names}
+        names = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            names.append(signal.SIGHUP)
+
+        last = -1.0
+
+        def hear(number: int, *_: object) -> None:
+            nonlocal last
+            again, last = time.monotonic() - last < _SAME and self.is_set(), time.monotonic()
+            if again and number != signal.SIGINT:
+                return  # a terminal that closes, or systemd, sends several for one
+            self.set()
+            said = _SAVING if not self.now else _AT_ONCE
+            if self.requests <= 2:
+                with suppress(OSError):  # nobody listens any more
+                    os.write(2, f"{said}\n".encode())  # print() may be what was interrupted
+
+        before = {name: signal.signal(name, hear) for name in names}
         try:
             yield self
         finally:

@@ -13,8 +13,8 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,13 @@ import numpy as np
 import yaml
 
 from steep import config, plainyaml
+from steep.plainfile import read_file
 
 SPEC = "study.yaml"
 CHECKPOINTS = "checkpoints"
 ITEMS = "items"
+FAILURES = "failures"
+IN_USE = ".in_use"
 KEPT = 2
 """Checkpoints of a trial that stay: the newest, and the one to fall back on."""
 _MAGIC = b"steep checkpoint 1\n"
@@ -56,20 +59,73 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``, durably, or leave it as it was. Raises StoreError."""
+@contextmanager
+def in_use(folder: Path, alone: bool = False) -> Iterator[None]:
+    """Hold ``folder`` as one of its drivers; ``alone``: as the only one. Raises StoreError where
+    another process has it. The lock dies with its holder, and a copy of the folder has its own."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    path = folder / IN_USE
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise StoreError(write_failed(path, error)) from None
+    try:
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = "being run" if alone else "being recovered"
+            raise StoreError(
+                f"{folder} is {who} by another process; nothing was changed: wait for its end, or "
+                "stop it"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(handle)
+
+
+def has_other_drivers(folder: Path) -> bool:
+    """Whether a process holds ``folder``; ask before holding it."""
+    try:
+        with in_use(folder, alone=True):
+            return False
+    except StoreError:
+        return True
+
+
+def write_atomic(folder: Path, name: str, data: bytes) -> None:
+    """Replace the file ``name`` of a study by ``data``, durably, or leave it as it was. Raises
+    StoreError, also where a symbolic link would lead out of the study."""
+    path = folder / name
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    refuse_links(folder, path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _flush_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise StoreError(write_failed(path, error)) from error
+
+
+def refuse_links(folder: Path, path: Path) -> None:
+    """Raise StoreError where ``path``, or a folder between it and the study's, is a link."""
+    while path != folder and path.is_relative_to(folder):
+        if path.is_symlink():
+            raise StoreError(f"{path} is a symbolic link, which a study does not follow: remove it")
+        path = path.parent
 
 
 def _flush_folder(folder: Path) -> None:
@@ -139,32 +195,69 @@ class Frozen:
     """SHA-256 of each data file, by the name it was read under."""
 
 
+_PUT_BACK = "'steep salvage {}' puts it back as it was"
+
+
+def no_spec(folder: Path) -> str:
+    """What to tell the user of a folder without a frozen spec."""
+    if not holds_results(folder):
+        return f"{folder} holds no study: it has no {SPEC}"
+    return (
+        f"{folder} holds results of a study but no {SPEC}; nothing was changed. Put {SPEC} back "
+        f"from a copy, or let 'steep salvage {folder}' write it anew from what the database keeps"
+    )
+
+
+def holds_results(folder: Path) -> bool:
+    """Whether a folder has what only a study that was begun leaves there."""
+    from steep.database import holds_trials
+
+    log = folder / "acknowledged.log"
+    known = (log.exists() and log.stat().st_size > 0) or holds_trials(folder)
+    return known or any((folder / ITEMS).glob("*.npz"))
+
+
 def read_frozen(folder: Path | str) -> Frozen:
     """The frozen spec of a study. Raises StoreError where there is none or it is damaged."""
     path = Path(folder) / SPEC
     try:
-        values, _, problems = plainyaml.read(path.read_text(encoding="utf-8"))
+        values, _, problems = plainyaml.read(read_file(path).decode())
     except FileNotFoundError:
-        raise StoreError(f"{folder} holds no study: it has no {SPEC}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path} cannot be read: {error}") from None
+        raise StoreError(no_spec(Path(folder))) from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise StoreError(f"{path} is damaged: it is not text; {_PUT_BACK.format(folder)}") from None
     if problems or not isinstance(values, dict) or not isinstance(values.get("spec"), dict):
-        raise StoreError(f"{path} is damaged: {problems[0] if problems else 'it has no spec'}")
+        what = problems[0] if problems else "it has no spec"
+        raise StoreError(f"{path} is damaged: {what}; {_PUT_BACK.format(folder)}")
     try:
         loaded = _reparse(values["spec"], Path(str(values.get("base", folder))))
     except config.SpecError as error:
         raise StoreError(
             f"{path} is not a spec that this version of steep reads:\n{error}"
         ) from None
-    code = {str(k): str(v) for k, v in (values.get("code") or {}).items()}
-    loaded = replace(loaded, learnt=values.get("learnt") or {}, code=code)
-    data: dict[str, Any] = values.get("data") or {}
+    learnt, data, code = (values.get(name) or {} for name in ("learnt", "data", "code"))
+    if not all(isinstance(part, dict) for part in (learnt, data, code)):
+        raise StoreError(f"{path} is damaged; {_PUT_BACK.format(folder)}")
+    loaded = replace(loaded, learnt=learnt, code={str(k): str(v) for k, v in code.items()})
     return Frozen(str(values.get("steep", "")), loaded, {str(k): str(v) for k, v in data.items()})
 
 
 def _reparse(spec: Mapping[str, Any], base: Path) -> config.Loaded:
     text = yaml.dump(dict(spec), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     return config.parse(text, base, SPEC, frozen=True)
+
+
+def frozen_text(folder: Path) -> str:
+    """The text of ``study.yaml``. Raises StoreError where it cannot be read."""
+    path = folder / SPEC
+    try:
+        return read_file(path).decode()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise StoreError(f"{path} is damaged: it is not text; {_PUT_BACK.format(folder)}") from None
 
 
 def read_spec(folder: Path | str) -> config.Loaded:
@@ -194,8 +287,15 @@ def save_checkpoint(folder: Path, trial: str, attempt: int, step: int, state: by
         "bytes": len(state),
         "sha256": hashlib.sha256(state).hexdigest(),
     }
-    path = folder / CHECKPOINTS / trial / f"{attempt:06d}-{step:012d}.checkpoint"
-    write_atomic(path, _MAGIC + json.dumps(header).encode() + b"\n" + state)
+    name = f"{attempt:06d}-{step:012d}.checkpoint"
+    path = folder / CHECKPOINTS / trial / name
+    write_atomic(
+        folder,
+        f"{CHECKPOINTS}/{trial}/{name}",
+        _MAGIC + json.dumps(header).encode() + b"\n" + state,
+    )
+    for suspect in path.parent.glob("*.suspect"):
+        suspect.unlink(missing_ok=True)
     # A worker that was given up and came back must not drop its successor's files.
     own = [other for other in _checkpoints(folder, trial) if other.name <= path.name]
     for old in own[:-KEPT]:
@@ -203,22 +303,26 @@ def save_checkpoint(folder: Path, trial: str, attempt: int, step: int, state: by
     return path
 
 
-def load_checkpoint(folder: Path, trial: str) -> tuple[bytes | None, list[str]]:
-    """The state in the newest checkpoint that is whole, or None; and a note on each damaged one
-    that was passed over."""
+def load_checkpoint(
+    folder: Path, trial: str, without: Collection[str] = ()
+) -> tuple[str, bytes | None, list[str]]:
+    """(file name, state) of the newest checkpoint that is whole and not one of ``without``, or
+    ('', None); and a note on each damaged one that was passed over."""
     notes: list[str] = []
     for path in reversed(_checkpoints(folder, trial)):
+        if path.name in without:
+            continue
         try:
-            return read_checkpoint(path, trial)[1], notes
+            return path.name, read_checkpoint(path, trial)[1], notes
         except StoreError as error:
             notes.append(f"{error}; going back to the one before")
-    return None, notes
+    return "", None, notes
 
 
 def read_checkpoint(path: Path, trial: str) -> tuple[int, bytes]:
     """(step, state) of one checkpoint file. Raises StoreError when it is damaged."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise StoreError(f"checkpoint {path.name} cannot be read: {error.strerror}") from None
     damaged = StoreError(f"checkpoint {path.name} of trial {trial} fails its checksum")
@@ -236,10 +340,17 @@ def read_checkpoint(path: Path, trial: str) -> tuple[int, bytes]:
     return step, state
 
 
+def drop_checkpoint(folder: Path, trial: str, name: str) -> None:
+    """Put one checkpoint aside, so that no attempt loads it again."""
+    path = folder / CHECKPOINTS / trial / name
+    with suppress(OSError):
+        os.replace(path, path.with_suffix(".suspect"))
+
+
 def remove_checkpoints(folder: Path, trial: str) -> None:
     """Drop the checkpoints of a trial that has ended."""
     home = folder / CHECKPOINTS / trial
-    if home.is_dir() and not home.is_symlink():
+    if home.is_dir() and not home.is_symlink() and not home.parent.is_symlink():
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -255,16 +366,28 @@ def write_items(folder: Path, trial: str, arrays: Mapping[str, np.ndarray]) -> N
     """Keep the per-item validation sums and counts of a trial's best step, compressed."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{name: np.asarray(value) for name, value in arrays.items()})  # type: ignore[arg-type]
-    write_atomic(folder / ITEMS / f"{trial}.npz", buffer.getvalue())
+    write_atomic(folder, f"{ITEMS}/{trial}.npz", buffer.getvalue())
 
 
 def read_items(folder: Path, trial: str) -> dict[str, np.ndarray] | None:
     """The arrays that ``write_items`` kept, or None. Raises StoreError on a damaged file."""
     path = folder / ITEMS / f"{trial}.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(read_file(path)), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError:
         return None
     except Exception as error:  # zipfile, zlib and numpy each raise their own kind
-        raise StoreError(f"{path} is damaged: {error}") from None
+        raise StoreError(
+            f"{path} is damaged ({error}): restore it from a copy, or remove it and do without "
+            "this trial in paired comparisons"
+        ) from None
+
+
+def write_failure(folder: Path, trial: str, attempt: int, text: str) -> None:
+    """Keep all that a failed attempt said, where that is too long for the database."""
+    write_atomic(folder, failure_file(trial, attempt), text.encode(errors="replace"))
+
+
+def failure_file(trial: str, attempt: int) -> str:
+    return f"{FAILURES}/{trial}-{attempt}.txt"

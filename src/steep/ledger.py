@@ -35,6 +35,7 @@ from steep.select import next_size, table
 from steep.shards import Cut
 from steep.spec import Spec
 from steep.store import Store
+from steep.zeros import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,6 +83,17 @@ def payload(store: Store) -> dict[str, Any]:
     if not known:
         raise StoreError(f"{store.folder} has trained nothing yet: run it first")
     return known[-1].payload
+
+
+def measured(store: Store, cut: Cut) -> list[Measurement]:
+    """What the study's trials measured, ready for logarithms: see ``zeros``."""
+    return counted(store.measurements(), len(cut.validation), len(cut.test))
+
+
+def items_of(known: Mapping[str, Any]) -> tuple[int, int]:
+    """How many items V and the test part hold, of ``payload``'s facts; 0 where an earlier version
+    did not note it."""
+    return int(known.get("validation_items", 0)), int(known.get("test_items", 0))
 
 
 def dial(sizes: Sequence[int]) -> list[int]:
@@ -181,12 +193,14 @@ def register_forecasts(store: Store, known: Facts) -> list[Confrontation]:
         done = [
             m for m in store.measurements() if (m.trial.permutation, m.trial.samples) in searched
         ]
-        found = analyse(known, done, store.items)
+        found = analyse(known, counted(done, *items_of(payload(store))), store.items)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        tried = {trial.samples for trial in store.tried()}
         for shard in fresh:
             made = confrontation(known, shard, found, LEVEL, now)
             if made is not None:
-                store.decide("forecast", {"confrontation": encode(made)})
+                late = shard.samples in tried
+                store.decide("forecast", {"confrontation": encode(made), "afterwards": late})
     return registered(store)
 
 
@@ -195,8 +209,17 @@ def registered(store: Store) -> list[Confrontation]:
     first: dict[float, Confrontation] = {}
     for decision in store.decisions("forecast"):
         made = decode(Confrontation, decision.payload["confrontation"])
-        first.setdefault(made.samples, made)
+        late = decision.payload.get("afterwards")
+        if late is None:  # an earlier version did not look
+            late = _ended_before(store, made.samples, decision.at)
+        first.setdefault(made.samples, replace(made, afterwards=late))
     return list(first.values())
+
+
+def _ended_before(store: Store, samples: float, at: float) -> bool:
+    """Whether a trial of a shard had ended by then, or nobody knows when it did."""
+    ends = [store.stamp(m.trial.id) for m in store.measurements() if m.trial.samples == samples]
+    return any(end is None or end <= at for end in ends)
 
 
 # ---------------------------------------------------------------- what comes out
@@ -207,7 +230,7 @@ def analysis(store: Store, spec: Spec, cut: Cut, **asked: Any) -> Analysis:
     known = payload(store)
     made = concluded(
         facts_of(known, spec, cut.shards, cut.validation_group),
-        store.measurements(),
+        measured(store, cut),
         registered(store),
         known,
         cut.files,
@@ -290,7 +313,7 @@ def trials(store: Store, spec: Spec, cut: Cut) -> pd.DataFrame:
 def analysis_with_cost(store: Store, spec: Spec, cut: Cut) -> Analysis:
     """The same with what lower errors take: what the report shows."""
     known, made = facts(store, spec, cut), analysis(store, spec, cut)
-    return with_cost(made, known, store.measurements(), steps(store))
+    return with_cost(made, known, measured(store, cut), steps(store))
 
 
 def write_results(store: Store, spec: Spec, cut: Cut) -> None:
@@ -299,7 +322,12 @@ def write_results(store: Store, spec: Spec, cut: Cut) -> None:
     store.write("results/trials.csv", trials(store, spec, cut).to_csv(index=False).encode())
     for name, text in result_files(made).items():
         store.write(f"results/{name}", text.encode())
-    store.write("report.html", report_of(made, store.measurements()).encode())
+    store.write("report.html", report_of(made, measured(store, cut)).encode())
+
+
+def report_text(store: Store, spec: Spec, cut: Cut) -> str:
+    """The report's HTML, of a store that is only read."""
+    return report_of(analysis_with_cost(store, spec, cut), measured(store, cut))
 
 
 def report_of(made: Analysis, measurements: Sequence[Measurement]) -> str:

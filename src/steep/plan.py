@@ -45,6 +45,8 @@ class Plan:
     """What to expect between the bounds; None without a measured speed."""
 
 
+_REPORT = 5_000_000
+"""Bytes of a report, whose figures bring what draws them."""
 Extent = Callable[[Trial], tuple[float, float] | None]
 """Fewest and most units a trial can see."""
 
@@ -79,7 +81,7 @@ def plan(
         tuple((size, c.parameters) for size, c in known.items()),
         flops,
         seconds,
-        disk=trials * (4_000 + 2 * validation_items) + 2 * (workers + 2) * 12 * heaviest,
+        disk=_REPORT + trials * (14_000 + 8 * validation_items) + 2 * (workers + 2) * 12 * heaviest,
         adaptive=adaptive,
     )
 

@@ -31,6 +31,7 @@ from steep.analysis import Facts, paired_by
 from steep.asked import Goal
 from steep.cost.of_study import scaling_of, with_cost
 from steep.folder import StoreError
+from steep.plainfile import read_file
 from steep.records import (
     Analysis,
     Candidate,
@@ -49,6 +50,7 @@ from steep.results import result_files
 from steep.select import Paired
 from steep.shared_items import ItemsBySize, best_items
 from steep.spec import Spec
+from steep.zeros import counted
 
 if TYPE_CHECKING:
     from steep.study import Study
@@ -72,13 +74,13 @@ def tables(study: Study) -> dict[str, bytes]:
         measurements = store.measurements()
         registered = ledger.registered(store)
         timed = ledger.prediction_and_took(store)
-        counted = ledger.steps(store)
+        steps = ledger.steps(store)
         trials = ledger.trials(store, study.spec, study.cut)
         asked: _Pairs = {}
         pairs = _noted(paired_by(known, store.items), asked)
         made = ledger.concluded(
             known,
-            measurements,
+            counted(measurements, *ledger.items_of(payload)),
             registered,
             payload,
             study.cut.files,
@@ -92,7 +94,7 @@ def tables(study: Study) -> dict[str, bytes]:
         "files": dict(study.cut.files),
         "validation": validation_digest(study),
         "registered": [json.loads(encode(c)) for c in registered],
-        "steps": [json.loads(encode(step)) for step in counted],
+        "steps": [json.loads(encode(step)) for step in steps],
         "time": [None if record is None else json.loads(encode(record)) for record in timed],
         "hyperparameters": sorted({n for m in measurements for n, _ in m.trial.hyperparameters}),
     }
@@ -182,7 +184,7 @@ class Published:
         """Raises StoreError where there is none or it cannot be read."""
         place = Path(folder)
         try:
-            found = cls(place, json.loads((place / FILE).read_text(encoding="utf-8")))
+            found = cls(place, json.loads(read_file(place / FILE)))
             found.spec  # noqa: B018 (one that cannot be read is told now)
         except KeyError:
             raise StoreError(f"{place / FILE} is not a published study: it has no spec") from None
@@ -203,7 +205,7 @@ class Published:
         registered = [decode(Confrontation, json.dumps(c)) for c in self.about["registered"]]
         made = ledger.concluded(
             self._facts,
-            self.measurements(),
+            self._counted(),
             registered,
             self.about["facts"],
             self.about["files"],
@@ -218,6 +220,9 @@ class Published:
             took=None if took is None else decode(Took, json.dumps(took)),
         )
 
+    def _counted(self) -> list[Measurement]:
+        return counted(self.measurements(), *ledger.items_of(self.about["facts"]))
+
     @property
     def _facts(self) -> Facts:
         return ledger.facts_of(self.about["facts"], self.spec, self.shards, np.empty(0))
@@ -228,16 +233,16 @@ class Published:
 
     def analyse_with_cost(self) -> Analysis:
         """As ``Study.analyse_with_cost``."""
-        return with_cost(self.analyse(), self._facts, self.measurements(), self._steps)
+        return with_cost(self.analyse(), self._facts, self._counted(), self._steps)
 
     def scaling(self, level: float = 0.9, goals: Sequence[Goal] = ()) -> Scaling:
         """As ``Study.scaling``."""
         made = self.analyse(level=level)
-        return scaling_of(made, self._facts, self.measurements(), self._steps, goals)
+        return scaling_of(made, self._facts, self._counted(), self._steps, goals)
 
     def report(self) -> str:
         """The report's HTML, as a study's."""
-        return ledger.report_of(self.analyse_with_cost(), self.measurements())
+        return ledger.report_of(self.analyse_with_cost(), self._counted())
 
     def measurements(self) -> list[Measurement]:
         """Every ended trial's measurement."""
@@ -283,7 +288,7 @@ class Published:
     def _rows(self, name: str) -> list[dict[str, str]]:
         path = self.folder / name
         try:
-            data = path.read_bytes()
+            data = read_file(path)
             text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
         except (OSError, EOFError, UnicodeDecodeError) as error:
             raise StoreError(f"{path} cannot be read: {error}") from None

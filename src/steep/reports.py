@@ -167,11 +167,11 @@ def _report_study(
         path = out or Path(f"{study.spec.study}-report.html")
         path.write_text(study.report(), encoding="utf-8")
         written.append(path)
+    elif out is not None:  # the study itself is only read
+        out.write_text(study.report_text(), encoding="utf-8")
+        written.append(out)
     else:
         written.append(study.report())
-        if out is not None:
-            out.write_bytes(written.pop().read_bytes())
-            written.append(out)
     if figures is not None:
         written += _write_figures(figures, study.analyse_with_cost(), study.measurements())
     if publish is not None and not isinstance(study, Published):

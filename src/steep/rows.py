@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from steep.extras import need
+from steep.plainfile import is_stream, refuse_special
 
 FORMATS = ("csv", "json", "jsonl", "parquet")
 _SUFFIXES = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+_LARGEST = 1 << 30
+"""Bytes of a table."""
 BEST_FITS = "results/best_fit.csv"
 
 
@@ -66,7 +69,9 @@ def load(source: Any, format: str | None = None) -> Rows:
     if hasattr(source, "columns") and hasattr(source, "iloc"):
         return _from_frame(source, "the table")
     if source == "-":
-        return _from_bytes(sys.stdin.buffer.read(), "standard input", format)
+        if sys.stdin is None:
+            raise TableError(["it is closed"], "standard input")
+        return _from_bytes(_limited(sys.stdin.buffer, "standard input"), "standard input", format)
     path = Path(source)
     if path.is_dir():
         if not (path / BEST_FITS).exists():
@@ -75,12 +80,23 @@ def load(source: Any, format: str | None = None) -> Rows:
             )
         path = path / BEST_FITS
     try:
-        data = path.read_bytes()
+        if not is_stream(path):
+            refuse_special(path)
+        with path.open("rb") as file:
+            data = _limited(file, str(path))
     except FileNotFoundError:
         raise TableError(["no such file"], str(path)) from None
     except OSError as error:
         raise TableError([f"cannot be read: {error.strerror}"], str(path)) from None
     return _from_bytes(data, str(path), format or _SUFFIXES.get(path.suffix.lower()))
+
+
+def _limited(file: Any, source: str) -> bytes:
+    """All of an open file. Raises TableError for one that goes on and on."""
+    data: bytes = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise TableError([f"larger than {_LARGEST >> 20} MiB: is this a table?"], source)
+    return data
 
 
 def _from_bytes(data: bytes, source: str, format: str | None) -> Rows:
@@ -107,8 +123,8 @@ def _sniffed(text: str) -> str:
     if start[0] != "{":
         return "csv"
     try:
-        json.loads(start.splitlines()[0])
-    except ValueError:
+        json.loads(start.partition("\n")[0])
+    except (ValueError, RecursionError):
         return "json"
     return "jsonl"
 
@@ -219,6 +235,8 @@ def _from_json(text: str, source: str) -> Rows:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise TableError([f"{place}: not JSON: {error.msg}"], source) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, a deep nest
+        raise TableError([f"not a table in JSON: {error}"], source) from None
     if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), list):
         inner = next(iter(value.values()))
         value = inner if inner and isinstance(inner[0], dict) else value
@@ -248,6 +266,9 @@ def _from_json_lines(text: str, source: str) -> Rows:
             value = json.loads(content)
         except json.JSONDecodeError as error:
             problems.append(f"line {line}, column {error.colno}: not JSON: {error.msg}")
+            continue
+        except (ValueError, RecursionError) as error:
+            problems.append(f"line {line}: not a table in JSON: {error}")
             continue
         if not isinstance(value, dict):
             problems.append(f"line {line} is no object")

@@ -1,6 +1,6 @@
 """The log beside the database, and what can be read of a study whose database is damaged.
 
-Every plan and every result goes into ``acknowledged.log`` too, after it was committed. SQLite
+Every plan, result and decision goes into ``acknowledged.log`` too, after it was committed. SQLite
 takes a database whose journal was cut for one that never had more; the log knows better.
 """
 
@@ -9,29 +9,46 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steep.database import COLUMNS, DATABASE, Database, connect, create, damaged, whole
-from steep.folder import StoreError, write_failed
+from steep.database import (
+    DATABASE,
+    OTHER_VERSION,
+    Database,
+    Decision,
+    connect,
+    create,
+    damaged,
+    whole,
+    whole_decision,
+)
+from steep.folder import SPEC, StoreError, refuse_links, write_atomic, write_failed
+from steep.plainfile import read_file
 from steep.records import Measurement, Status, Trial, decode, encode
 
 LOG = "acknowledged.log"
+RECOVERED = "salvaged"
+"""Why a trial is in a study that knows it only from the log."""
 
 # ---------------------------------------------------------------- the log
 
 
 @dataclass
 class Logged:
-    """What ``acknowledged.log`` says: the trials planned, and each one's results, oldest first."""
+    """What ``acknowledged.log`` says: the trials planned, each one's results, oldest first, and
+    what was decided."""
 
     planned: dict[str, Trial] = field(default_factory=dict)
     results: dict[str, list[str | None]] = field(default_factory=dict)
     """None where a failure was forgiven."""
+    decisions: list[Decision] = field(default_factory=list)
     torn: int = 0
     """Lines that fail their checksum: the last one, when its writer was killed."""
 
@@ -46,9 +63,14 @@ class Logged:
                 lost.append(key)
         return sorted(set(lost))
 
-    def unlogged(self, rows: Mapping[str, str | None], records: Mapping[str, str]) -> list[Any]:
+    def unlogged(
+        self,
+        rows: Mapping[str, str | None],
+        records: Mapping[str, str],
+        decisions: Sequence[Decision],
+    ) -> list[Any]:
         """Entries that the log lacks, because the driver died between the two writes."""
-        entries: list[Any] = []
+        entries: list[Any] = [entry_of(one) for one in decisions if one not in self.decisions]
         new = [json.loads(records[key]) for key in rows if key not in self.planned]
         if new:
             entries.append({"planned": new})
@@ -65,25 +87,31 @@ def check(db: Database, logged: Logged) -> None:
     lost = logged.missing_from({row["id"]: row["measurement"] for row in db.trials()})
     if lost:
         raise StoreError(damaged(db.folder, f"it has lost {len(lost)} trials"))
+    held = db.decisions()
+    if gone := [one.kind for one in logged.decisions if one not in held]:
+        kinds = ", ".join(sorted(set(gone)))
+        raise StoreError(damaged(db.folder, f"it has lost {len(gone)} decisions: {kinds}"))
 
 
 def make_good(db: Database, logged: Logged) -> None:
     """Log what the log lacks, because a driver died between the two writes."""
     rows = db.trials()
     held = {row["id"]: row["measurement"] for row in rows}
-    unlogged = logged.unlogged(held, {row["id"]: row["record"] for row in rows})
-    if unlogged:
+    records = {row["id"]: row["record"] for row in rows}
+    if unlogged := logged.unlogged(held, records, db.decisions()):
         append_log(db.folder, unlogged)
+
+
+def entry_of(decision: Decision) -> dict[str, Any]:
+    return {"decision": [decision.at, decision.kind, decision.payload]}
 
 
 def append_log(folder: Path, entries: Sequence[Any]) -> None:
     """Add entries, durably: one write to a file opened for appending, so drivers do not mix.
     Raises StoreError; the database already has what could not be logged."""
-    lines = b"\n"  # ends a line that a killed writer left torn
-    for entry in entries:
-        text = json.dumps(entry, separators=(",", ":"))
-        lines += f"{hashlib.sha256(text.encode()).hexdigest()[:16]} {text}\n".encode()
+    lines = b"\n" + _lines(entries)  # the first ends a line that a killed writer left torn
     path = folder / LOG
+    refuse_links(folder, path)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -96,13 +124,23 @@ def append_log(folder: Path, entries: Sequence[Any]) -> None:
         raise StoreError(write_failed(path, error)) from error
 
 
+def _lines(entries: Sequence[Any]) -> bytes:
+    lines = b""
+    for entry in entries:
+        text = json.dumps(entry, separators=(",", ":"))
+        lines += f"{hashlib.sha256(text.encode()).hexdigest()[:16]} {text}\n".encode()
+    return lines
+
+
 def read_log(folder: Path) -> Logged:
     """The log as far as it can be read; lines that fail their checksum are counted, not used."""
     logged = Logged()
     try:
-        data = (folder / LOG).read_bytes()
+        data = read_file(folder / LOG)
     except FileNotFoundError:
         return logged
+    except OSError as error:
+        raise StoreError(f"{folder / LOG} cannot be read: {error.strerror}") from None
     for line in data.split(b"\n"):
         if not line:
             continue
@@ -116,6 +154,11 @@ def read_log(folder: Path) -> Logged:
             logged.planned[trial.id] = trial
         if "trial" in entry:
             logged.results.setdefault(entry["trial"], []).append(entry["measurement"])
+        if (
+            "decision" in entry
+            and (decided := Decision(*entry["decision"])) not in logged.decisions
+        ):
+            logged.decisions.append(decided)
     return logged
 
 
@@ -128,6 +171,9 @@ class Salvaged:
 
     trial: Trial
     measurement: Measurement | None
+    why: str = RECOVERED
+    attempts: int = 0
+    finished: float | None = None
 
 
 def salvage(folder: Path) -> list[Salvaged]:
@@ -138,59 +184,120 @@ def salvage(folder: Path) -> list[Salvaged]:
         results = logged.results.get(key)
         last = results[-1] if results else None
         found[key] = Salvaged(trial, decode(Measurement, last) if last else None)
-    for values in _readable(folder):
+    for values in _readable(folder, "trials"):
         trial = decode(Trial, values["record"])
         measured = values["measurement"]
         known = found.get(trial.id)
-        if known is None or (known.measurement is None and measured):
-            ended = decode(Measurement, measured) if measured else None
-            found[trial.id] = Salvaged(trial, ended)
+        ended = known.measurement if known else None
+        if ended is None and measured and None not in logged.results.get(trial.id, []):
+            ended = decode(Measurement, measured)
+        row = values["why"], values["attempts"], values["finished"]
+        found[trial.id] = Salvaged(trial, ended, *row)
     return list(found.values())
 
 
-def _readable(folder: Path) -> Iterator[dict[str, Any]]:
-    """The rows of ``trials`` that can be read and pass their digests, one by one."""
+def salvaged_decisions(folder: Path) -> list[Decision]:
+    """Every decision that the log or the database still hold whole, in their order. A forecast
+    from a database that had no checksums yet cannot be told from one that was altered, and counts
+    as made afterwards."""
+    found = read_log(folder).decisions
+    for row in _readable(folder, "decisions"):
+        payload = json.loads(row["payload"])
+        if row.get("digest") is None and row["kind"] == "forecast":
+            payload |= {"afterwards": True}
+        decision = Decision(row["at"], row["kind"], payload)
+        if decision not in found:
+            found.append(decision)
+    return sorted(found, key=lambda decision: decision.at)
+
+
+def _readable(folder: Path, table: str) -> Iterator[dict[str, Any]]:
+    """The rows of a table that can be read and pass their digests, one by one."""
     try:
         with closing(connect(folder, read_only=True)) as db:
-            last = db.execute("SELECT max(number) FROM trials").fetchone()[0] or 0
+            last = db.execute(f"SELECT max(number) FROM {table}").fetchone()[0] or 0
             for number in range(1, last + 1):
                 try:
-                    query = f"SELECT {COLUMNS}, digest FROM trials WHERE number=?"
+                    query = f"SELECT * FROM {table} WHERE number=?"
                     row = db.execute(query, (number,)).fetchone()
-                    if row is not None:
+                    if row is not None and table == "trials":
                         yield whole(row, folder)
-                except (sqlite3.Error, StoreError, UnicodeDecodeError):
+                    elif row is not None:
+                        yield whole_decision(row, folder)
+                except (sqlite3.Error, StoreError, UnicodeDecodeError, ValueError):
                     continue
-    except (sqlite3.Error, StoreError):
+    except (sqlite3.Error, StoreError, UnicodeDecodeError):
         return
 
 
-def restore(folder: Path) -> tuple[int, int]:
-    """Put the damaged database aside and build a new one from what ``salvage`` reads.
+def restore(folder: Path, damage: Callable[[], str | None]) -> tuple[int, int]:
+    """Put the damaged files aside and build new ones from what can still be read of them; call
+    it while no driver holds the folder. ``damage`` says what is wrong with the database, None:
+    nothing, once the spec is as it was frozen.
 
-    Returns (trials, those with a measurement). The damaged files stay, renamed."""
-    rows = salvage(folder)
+    Returns (trials, those with a measurement). The damaged files stay, copied into a folder of
+    their own before anything is replaced."""
+    rows, decisions = salvage(folder), salvaged_decisions(folder)
     number = 1 + sum(1 for _ in folder.glob("damaged-*"))
     aside = folder / f"damaged-{number}"
-    aside.mkdir()
-    for path in [*folder.glob(f"{DATABASE}*"), folder / LOG]:
-        if path.exists():
-            os.replace(path, aside / path.name)
-    create(folder)
-    db = Database(folder, read_only=False)
-    with closing(db), db.transaction():
-        for row in rows:
-            ended = row.measurement
-            db.add(
-                {
-                    "id": row.trial.id,
-                    "record": encode(row.trial),
-                    "why": "salvaged",
-                    "status": ended.status if ended else Status.PLANNED,
-                    "attempts": 0,
-                    "reason": ended.reason if ended else None,
-                    "measurement": encode(ended) if ended else None,
-                    "finished": None,
-                }
-            )
+    frozen = [one.payload["text"] for one in decisions if one.kind == "spec"]
+    spec = folder / SPEC
+    if frozen and (not spec.exists() or spec.read_bytes() not in {t.encode() for t in frozen}):
+        _put_aside(aside, [spec])
+        write_atomic(folder, SPEC, frozen[-1].encode())
+    if not spec.exists():
+        raise StoreError(
+            f"{folder} has no {SPEC}, and no copy of it can be read: put one there first"
+        )
+    wrong = damage()
+    if wrong is None:
+        return len(rows), sum(1 for row in rows if row.measurement is not None)
+    if wrong.endswith(OTHER_VERSION):
+        raise StoreError(wrong)
+    held = [*folder.glob(f"{DATABASE}*"), folder / LOG]
+    _put_aside(aside, held)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".recovered-") as place:
+        _build(Path(place), rows, decisions)
+        # The log last: until then the old one has all that can be had.
+        for journal in folder.glob(f"{DATABASE}-*"):
+            journal.unlink()
+        os.replace(Path(place) / DATABASE, folder / DATABASE)
+        os.replace(Path(place) / LOG, folder / LOG)
     return len(rows), sum(1 for row in rows if row.measurement is not None)
+
+
+def _put_aside(aside: Path, paths: Sequence[Path]) -> None:
+    """Copy files before they are replaced. Raises StoreError where that cannot be done."""
+    try:
+        aside.mkdir(exist_ok=True)
+        for path in paths:
+            if path.is_file():
+                shutil.copy2(path, aside / path.name)
+    except OSError as error:
+        raise StoreError(write_failed(aside, error)) from error
+
+
+def _build(place: Path, rows: Sequence[Salvaged], decisions: Sequence[Decision]) -> None:
+    """A database and its log in ``place``, on the disk."""
+    create(place)
+    db = Database(place, read_only=False)
+    with closing(db):
+        with db.transaction():
+            for row in rows:
+                ended = row.measurement
+                db.add(
+                    {
+                        "id": row.trial.id,
+                        "record": encode(row.trial),
+                        "why": row.why,
+                        "status": ended.status if ended else Status.PLANNED,
+                        "attempts": row.attempts,
+                        "reason": ended.reason if ended else None,
+                        "measurement": encode(ended) if ended else None,
+                        "finished": row.finished,
+                    }
+                )
+            for decision in decisions:
+                db.decide(decision)
+        make_good(db, Logged())
+        db.settle()

@@ -17,6 +17,7 @@ import numpy as np
 
 from steep.config import Loaded
 from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, Items
+from steep.plainfile import read_file
 from steep.records import Shard, Trial
 from steep.trainers.contract import ShardItems
 
@@ -45,6 +46,8 @@ class Cut:
     shards: tuple[Shard, ...]
     files: Mapping[str, str]
     removed: int = 0
+    labelled: np.ndarray | None = None
+    """Like ``digests``, of content and label together; None in studies of an earlier version."""
 
 
 def cut(loaded: Loaded, items: Items, unit: str, old: Cut | None = None) -> Cut:
@@ -75,7 +78,29 @@ def cut(loaded: Loaded, items: Items, unit: str, old: Cut | None = None) -> Cut:
         for shard in _ladder(loaded, items.size[order_], unit, draw, old.shards if old else ())
     )
     group = items.group[validation]
-    return Cut(orders, validation, test, items.digest, group, shards, dict(items.files), removed)
+    digests, files = items.digest, dict(items.files)
+    known = with_labels(items)
+    return Cut(orders, validation, test, digests, group, shards, files, removed, known)
+
+
+def with_labels(items: Items) -> np.ndarray:
+    """``items.digest`` with each item's label and size in it, which a trial learns from as well:
+    what finds the same item again."""
+    found = items.digest.astype(np.uint64)
+    for column in (items.label, items.size):
+        if column is not None:
+            bits = np.ascontiguousarray(column.astype(np.float64)).view(np.uint64)
+            found = _scattered(found ^ _scattered(bits))
+    return found
+
+
+def _scattered(numbers: np.ndarray) -> np.ndarray:
+    """Each number by a bijection that changes half of its bits (the finalizer of splitmix64)."""
+    with np.errstate(over="ignore"):
+        numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
+        numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return numbers ^ (numbers >> np.uint64(31))
 
 
 def trial_items(cut: Cut, trial: Trial) -> ShardItems:
@@ -233,15 +258,16 @@ def _plain(total: float) -> str:
 
 def _find_again(old: Cut, items: Items) -> tuple[tuple[IntArray, ...], IntArray, IntArray]:
     """The old parts in the new numbering: the k-th item of a digest stays the k-th of it."""
-    before = _by_occurrence(old.digests)
-    now = {key: row for row, key in enumerate(_by_occurrence(items.digest))}
+    before = _by_occurrence(old.digests if old.labelled is None else old.labelled)
+    known_by = items.digest if old.labelled is None else with_labels(items)
+    now = {key: row for row, key in enumerate(_by_occurrence(known_by))}
     rows = np.array([now.get(key, -1) for key in before], dtype=np.int64)
     used = np.concatenate([*old.orders, old.validation, old.test])
     missing = int((rows[np.unique(used)] < 0).sum())
     if missing:
         raise ShardsError(
-            f"{missing} of the study's {len(np.unique(used))} items are no longer in the data:"
-            " only appended data can extend a study"
+            f"{missing} of the study's {len(np.unique(used))} items are no longer in the data with"
+            " the content and label that they had: only appended data can extend a study"
         )
     return tuple(rows[order] for order in old.orders), rows[old.validation], rows[old.test]
 
@@ -273,6 +299,8 @@ def to_files(cut: Cut) -> dict[str, bytes]:
     arrays = {f"order_{draw}.npy": order for draw, order in enumerate(cut.orders)}
     arrays |= {"validation.npy": cut.validation, "test.npy": cut.test, "digests.npy": cut.digests}
     arrays["validation_group.npy"] = cut.validation_group
+    if cut.labelled is not None:
+        arrays["labelled.npy"] = cut.labelled
     files = {}
     for name, array in arrays.items():
         buffer = io.BytesIO()
@@ -292,9 +320,10 @@ def from_files(folder: Path) -> Cut:
     """Read a study's shards back. Raises ShardsError when a file is missing or altered."""
     place = Path(folder) / FOLDER
     try:
-        manifest = json.loads((place / "manifest.json").read_text())
+        manifest = json.loads(read_file(place / "manifest.json"))
         arrays = {n: _read(place / n, sha) for n, sha in manifest["checksums"].items()}
-        orders = [arrays[f"order_{d}.npy"] for d in range(len(arrays) - 4)]
+        draws = sum(name.startswith("order_") for name in arrays)
+        orders = [arrays[f"order_{d}.npy"] for d in range(draws)]
         return Cut(
             tuple(orders),
             arrays["validation.npy"],
@@ -304,6 +333,7 @@ def from_files(folder: Path) -> Cut:
             tuple(Shard(**values) for values in manifest["shards"]),
             manifest["data"],
             manifest["removed_duplicates"],
+            arrays.get("labelled.npy"),
         )
     except ShardsError:
         raise
@@ -312,7 +342,7 @@ def from_files(folder: Path) -> Cut:
 
 
 def _read(path: Path, checksum: str) -> np.ndarray:
-    data = path.read_bytes()
+    data = read_file(path)
     if hashlib.sha256(data).hexdigest() != checksum:
         raise ShardsError(f"{path}: altered since the study began (checksum differs)")
     array: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)

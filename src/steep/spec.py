@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Few = Annotated[int, Field(ge=1, le=1000)]
+"""What trials or evaluations are multiplied by: more than that is a slip of the pen."""
 Positive = Annotated[float, Field(gt=0)]
 Scalar = float | int | str | bool
 Choices = Annotated[tuple[Scalar, ...], Field(min_length=1, strict=False)]
@@ -63,12 +65,12 @@ class Shards(Strict):
     """Size of the smallest shard, in the domain's unit (images, words, hours, ...)."""
     largest: Positive | None = None
     """Size of the largest shard. None: all the training data."""
-    factor: Annotated[float, Field(gt=1, le=10)] = 2.0
+    factor: Annotated[float, Field(ge=1.01, le=10)] = 2.0
     """Each shard is this many times as large as the one before."""
     held_out: Annotated[int, Field(ge=0)] = 0
     """How many of the largest shards are forecast first, then measured with one model each and made
     part of the fit."""
-    permutations: Count = 1
+    permutations: Few = 1
     """How many random orders of the data shards are drawn from: more than one measures what the
     draw of the data does to the error."""
 
@@ -88,9 +90,9 @@ class Search(Strict):
 
     planner: str = "frugal"
     """Which trials are run, and in which order."""
-    seeds: Count = 2
+    seeds: Few = 2
     """Seeds of each candidate that is compared; its score is their median."""
-    confirm: Annotated[int, Field(ge=0)] = 0
+    confirm: Annotated[int, Field(ge=0, le=1000)] = 0
     """Of the planner grid: seeds of each shard's best fit, where more than ``seeds``."""
     hyperparameters: dict[str, Choices] = Field(default_factory=dict)
     """The grid, e.g. learning_rate: [0.03, 0.1]; single values belong under ``training``."""
@@ -99,7 +101,7 @@ class Search(Strict):
     extend: Annotated[int, Field(ge=0, le=2)] = 2
     """How often a ladder whose edge is best may extend itself; of the planner frugal also the list
     of a numeric hyperparameter, by its own ratio. 0: nothing but what is listed is tried."""
-    draws: Count = 8
+    draws: Few = 8
     """Candidates a shard of the searches that draw them: paper, optuna."""
     sampler: str = "TPESampler"
     """Of the planner optuna, by its name there."""
@@ -110,14 +112,14 @@ class Search(Strict):
 class Stop(Strict):
     """When a trial ends: geometric evaluations, patience, and a cap at twice their number."""
 
-    evaluations: Count = 10
+    evaluations: Few = 10
     """A trial makes at least this many evaluations and at most twice as many."""
-    patience: Count = 3
+    patience: Few = 3
     """Ends when V has not improved for this many evaluations."""
     improvement: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """A lower error counts for patience where it is lower by more than this fraction, for errors
     that creep down within their noise. The score is the lowest all the same."""
-    ratio: Annotated[float, Field(gt=1, le=4)] = 1.35
+    ratio: Annotated[float, Field(ge=1.01, le=4)] = 1.35
     """Steps at one evaluation over steps at the one before."""
     first: Count | None = None
     """Steps before the first evaluation; None: 8 * sqrt(steps in an epoch)."""
@@ -130,7 +132,7 @@ class Run(Strict):
 
     executor: str = "local"
     """Where workers run."""
-    workers: Count | None = None
+    workers: Few | None = None
     """Worker processes. None: one a core that this process may use."""
     device: str = "auto"
     """'cpu', 'cuda' or 'cuda:1'; 'auto': a GPU where there is one."""
@@ -138,12 +140,13 @@ class Run(Strict):
     """Seconds without a sign of life after which a worker counts as dead."""
     checkpoint: Annotated[float, Field(ge=0)] = 30.0
     """Seconds between checkpoints of a trial."""
-    max_attempts: Count = 3
+    max_attempts: Few = 3
     """How often a trial is tried before it counts as failed."""
-    pack: Count = 1
+    pack: Few = 1
     """Trials alike but for seed and learning rate that a worker trains at once: for GPUs."""
     timeout: Positive | None = None
-    """Seconds after which an attempt is killed as hung."""
+    """Seconds after which an attempt is killed as hung. None: 20 times what trials that have ended
+    predict for it, at least 5 minutes; a day before any has ended."""
 
 
 class Spec(Strict):

@@ -13,11 +13,13 @@ its tail is told from one that never had it. Only drivers open the store, never 
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from steep.database import Database, Decision, Row
 from steep.executors.contract import Event, Kind
 from steep.folder import StoreError, StudyExists, compose_study_yaml, read_frozen, read_spec
 from steep.records import Evaluation, Measurement, Status, Trial, decode, encode
+from steep.salvage import RECOVERED
 
 __all__ = [
     "Row",
@@ -58,6 +61,8 @@ class Store:
         self.owner = lease.this_process(session=secrets.token_hex(8))
         """Who claims through this store."""
         self._db = Database(folder, read_only)
+        self._read_only = read_only
+        self._held = ExitStack()
         self._items: dict[tuple[str, int], Mapping[str, np.ndarray]] = {}
         lease.SESSIONS.add(self.owner.session)
 
@@ -75,8 +80,11 @@ class Store:
         with files.alone_in(folder):
             if (folder / files.SPEC).exists():
                 raise StudyExists(f"{folder} already holds a study")
+            if files.holds_results(folder):
+                raise StoreError(files.no_spec(folder))
+            files.refuse_links(folder, folder / database.DATABASE)
             database.create(folder)
-            files.write_atomic(folder / files.SPEC, study_yaml.encode())
+            files.write_atomic(folder, files.SPEC, study_yaml.encode())
         return cls.open(folder)
 
     @classmethod
@@ -87,29 +95,33 @@ class Store:
         ``take_over`` gives up the trials of another machine, for when that machine is gone."""
         folder = Path(folder)
         if not (folder / files.SPEC).exists():
-            raise StoreError(f"{folder} holds no study: it has no {files.SPEC}")
+            raise StoreError(files.no_spec(folder))
         if not (folder / database.DATABASE).exists():
             raise StoreError(database.damaged(folder, f"{database.DATABASE} is gone"))
-        if not read_only:
-            database.refuse_network(folder)
-        logged = salvaging.read_log(folder)  # first: what it holds must be in the database by now
-        store = cls(folder, read_only)
-        try:
+        with ExitStack() as held:
+            alone = False
+            if not read_only:
+                database.refuse_network(folder)
+                alone = not files.has_other_drivers(folder)
+                held.enter_context(files.in_use(folder))
+            logged = salvaging.read_log(folder)  # first: what it holds must be in the database
+            store = cls(folder, read_only)
+            held.callback(store._db.close)
+            held.callback(lease.SESSIONS.discard, store.owner.session)
             salvaging.check(store._db, logged)
+            store._check_spec()
             if not read_only:
                 salvaging.make_good(store._db, logged)
+                store._leave_original(alone)
                 store._refuse_other_machine(take_over)
                 for row in store._db.trials():
                     if row["status"] in _FOR_GOOD:
                         files.remove_checkpoints(folder, row["id"])
-        except BaseException:
-            store.close()
-            raise
+            store._held = held.pop_all()
         return store
 
     def close(self) -> None:
-        lease.SESSIONS.discard(self.owner.session)
-        self._db.close()
+        self._held.close()
 
     def __enter__(self) -> Store:
         return self
@@ -123,11 +135,31 @@ class Store:
         return salvaging.salvage(Path(folder))
 
     @staticmethod
+    def damage(folder: Path | str) -> str | None:
+        """What is wrong with a study, in one sentence; None: nothing."""
+        try:
+            Store.open(folder, read_only=True).close()
+        except StoreError as error:
+            return str(error)
+        return None
+
+    @staticmethod
     def restore(folder: Path | str) -> tuple[int, int]:
-        """Rebuild a damaged study from what ``salvage`` reads, the damaged files put aside.
+        """Rebuild a damaged study from what ``salvage`` reads, the damaged files copied aside; a
+        study that is whole stays as it is. Raises StoreError while a driver runs it.
 
         Returns (trials, those among them with a measurement)."""
-        return salvaging.restore(Path(folder))
+        folder = Path(folder)
+        if not files.holds_results(folder):
+            raise StoreError(f"{folder} holds no study")
+        with files.in_use(folder, alone=True):
+            return salvaging.restore(folder, lambda: Store.damage(folder))
+
+    def freeze(self, study_yaml: str) -> None:
+        """Replace the study's frozen spec. A copy is kept first: it says later whether the file
+        is still what was frozen, and brings it back when it is gone."""
+        self.decide("spec", {"text": study_yaml})
+        files.write_atomic(self.folder, files.SPEC, study_yaml.encode())
 
     # ------------------------------------------------------------ planning and claiming
 
@@ -178,11 +210,11 @@ class Store:
         Attempts of this store's own are left alone: a driver watches its workers itself."""
         mine = self.owner
         gone: list[lease.Reclaimed] = []
-        if not self._db.query("SELECT 1 FROM attempts WHERE state='running' LIMIT 1"):
+        if not self._db.query("SELECT 1 FROM trials WHERE status='running' LIMIT 1"):
             return gone
         with self.batch():
-            for row in self._db.query("SELECT * FROM attempts WHERE state='running'"):
-                owner = lease.Owner(**json.loads(row["owner"]))
+            for row in self._running():
+                owner = row["owner"]
                 reason = (
                     None
                     if owner == mine
@@ -195,6 +227,13 @@ class Store:
                 self._end_attempt(row["trial"], row["number"], "reclaimed", reason)
                 self._db.change(row["trial"], status=self._idle(row["trial"]))
                 gone.append(lease.Reclaimed(row["trial"], row["number"], reason))
+            orphans = (
+                "SELECT id, attempts FROM trials WHERE status='running' AND id NOT IN"
+                " (SELECT trial FROM attempts WHERE state='running')"
+            )
+            for key, attempts in self._db.query(orphans):
+                self._db.change(key, status=self._idle(key))
+                gone.append(lease.Reclaimed(key, attempts, "nobody runs it"))
         return gone
 
     # ------------------------------------------------------------ recording
@@ -242,6 +281,10 @@ class Store:
                 self._db.change(trial, status=self._idle(trial))
             case Kind.FAILURE | Kind.LOST:
                 reason, detail = payload["reason"], payload.get("detail")
+                if whole := payload.get("whole"):
+                    self._db.afterwards(
+                        partial(files.write_failure, self.folder, trial, attempt, whole)
+                    )
                 state = "killed" if payload.get("killed") else "failed"
                 self._end_attempt(trial, attempt, state, reason, detail)
                 if final is None:
@@ -265,6 +308,7 @@ class Store:
             finished=time.time(),
         )
         self._log({"trial": trial, "measurement": text})
+        self._db.afterwards(self._db.settle)
         if measurement.status in _FOR_GOOD:
             self._db.afterwards(lambda: files.remove_checkpoints(self.folder, trial))
 
@@ -296,20 +340,22 @@ class Store:
 
     def decide(self, kind: str, payload: dict[str, Any]) -> None:
         """Log a decision: what was decided, and on what."""
+        # As it will be read back: tuples are lists in JSON.
+        plain = json.loads(json.dumps(payload, allow_nan=False))
+        decision = Decision(time.time(), kind, plain)
         with self.batch():
-            self._db.execute(
-                "INSERT INTO decisions (at, kind, payload) VALUES (?,?,?)",
-                *(time.time(), kind, json.dumps(payload, allow_nan=False)),
-            )
+            self._db.decide(decision)
+            self._log(salvaging.entry_of(decision))
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a file of the study folder, e.g. ``results/trials.csv``, atomically."""
         path = (self.folder / name).resolve()
+        files.refuse_links(self.folder, self.folder / name)
         if not path.is_relative_to(self.folder.resolve()) or path.name.startswith(
             database.DATABASE
         ):
             raise StoreError(f"{name} is not a place for a file of this study")
-        files.write_atomic(self.folder / name, data)
+        files.write_atomic(self.folder, name, data)
 
     # ------------------------------------------------------------ reading
 
@@ -322,25 +368,41 @@ class Store:
 
     def rows(self) -> list[Row]:
         """Every trial, in the order they were planned."""
-        began = {
-            row["trial"]: row["began"]
-            for row in self._db.query("SELECT trial, began FROM attempts WHERE state='running'")
-        }
+        me = self.owner
+        running = {row["trial"]: row for row in self._running()}
         rows = []
         for row in self._db.trials():
-            seconds = None
-            if row["id"] in began:
-                seconds = max(0.0, lease.now() - began[row["id"]])
+            seconds, status, reason = None, Status(row["status"]), row["reason"]
+            attempt = running.get(row["id"])
+            if attempt and lease.forfeited(attempt["owner"], attempt["worker"], math.inf, me):
+                # Until somebody goes on with the study, nothing is written about the end.
+                status = self._idle(row["id"])
+                reason = f"interrupted: its driver (process {attempt['owner'].pid}) is gone"
+            elif attempt:
+                seconds = max(0.0, lease.now() - attempt["began"])
             elif row["measurement"]:
                 seconds = float(json.loads(row["measurement"])["seconds"])
             trial = decode(Trial, row["record"])
-            rows.append(Row(trial, Status(row["status"]), row["attempts"], row["reason"], seconds))
+            rows.append(Row(trial, status, row["attempts"], reason, seconds))
         return rows
 
     def failures(self, trial: str) -> list[str]:
         """The reasons of a trial's failed attempts; drained and reclaimed ones do not count."""
         query = "SELECT reason FROM attempts WHERE trial=? AND state='failed' ORDER BY number"
         return [row["reason"] or "" for row in self._db.query(query, trial)]
+
+    def tried(self) -> list[Trial]:
+        """Trials that an attempt was begun at, or that were recovered from a damaged study, which
+        may have lost its attempts."""
+        begun = {row["trial"] for row in self._db.query("SELECT DISTINCT trial FROM attempts")}
+        return [
+            decode(Trial, row["record"])
+            for row in self._db.trials()
+            if row["id"] in begun
+            or row["attempts"]
+            or row["measurement"]
+            or row["why"] == RECOVERED
+        ]
 
     def attempts(self, trial: str) -> list[dict[str, Any]]:
         """Every attempt at a trial: number, state, reason, detail (a traceback), worker."""
@@ -354,12 +416,7 @@ class Store:
 
     def decisions(self, kind: str | None = None) -> list[Decision]:
         """What was decided, oldest first."""
-        rows = self._db.query("SELECT at, kind, payload FROM decisions ORDER BY number")
-        return [
-            Decision(row["at"], row["kind"], json.loads(row["payload"]))
-            for row in rows
-            if kind in (None, row["kind"])
-        ]
+        return [one for one in self._db.decisions() if kind in (None, one.kind)]
 
     def progress(self, trial: str) -> list[Evaluation]:
         """The training curve of a trial so far."""
@@ -398,16 +455,62 @@ class Store:
         assert row is not None
         return Status.STOPPED if row["measurement"] else Status.PLANNED
 
+    def _check_spec(self) -> None:
+        """Refuse a ``study.yaml`` that is none of those that were frozen. A study that was begun
+        before copies were kept gets one now."""
+        text = files.frozen_text(self.folder)
+        kept = {one.payload["text"] for one in self.decisions("spec")}
+        if not kept and not self._read_only:
+            self.decide("spec", {"text": text})
+        elif kept and text not in kept:
+            raise StoreError(
+                f"{self.folder / files.SPEC} is not what this study was begun with: it was edited "
+                f"or is damaged; 'steep salvage {self.folder}' puts it back as it was"
+            )
+
+    def _leave_original(self, alone: bool) -> None:
+        """Give up the attempts that a copied study brought along: they run in the study that it
+        was copied from, whose workers are not to be touched. ``alone``: no other driver has this
+        folder open; where one has, it is no fresh copy."""
+        stat = (self.folder / database.DATABASE).stat()
+        here = [stat.st_dev, stat.st_ino, self.owner.boot]
+        known = json.loads(self._db.meta("home") or "null")
+        if known == here:
+            return
+        same_boot = known is not None and known[2] == here[2]
+        moved = known is not None and known[not same_boot : 2] != here[not same_boot : 2]
+        if moved and not alone:
+            return
+        with self.batch():
+            self._db.set_meta("home", json.dumps(here))
+            for row in self._running() if moved else ():
+                reason = "it runs in the study that this one is a copy of"
+                self._end_attempt(row["trial"], row["number"], "reclaimed", reason)
+                self._db.change(row["trial"], status=self._idle(row["trial"]))
+
+    def _running(self) -> list[dict[str, Any]]:
+        """Attempts that run somewhere, each with its ``owner`` read."""
+        found = []
+        for row in self._db.query("SELECT * FROM attempts WHERE state='running'"):
+            try:
+                owner = lease.Owner(**json.loads(row["owner"]))
+            except (ValueError, TypeError):
+                what = f"an attempt at trial {row['trial']} cannot be read"
+                raise StoreError(database.damaged(self.folder, what)) from None
+            found.append(dict(row) | {"owner": owner})
+        return found
+
     def _refuse_other_machine(self, take_over: bool) -> None:
         me = self.owner
-        for row in self._db.query("SELECT * FROM attempts WHERE state='running'"):
-            owner = lease.Owner(**json.loads(row["owner"]))
+        for row in self._running():
+            owner = row["owner"]
             if owner.same_machine(me):
                 continue
             if not take_over:
                 raise StoreError(
                     f"{self.folder} is in use by process {owner.pid} on {owner.host}; a study is "
-                    "run from one machine (if that machine is gone, take the study over)"
+                    "run from one machine. If that machine is gone, take the study over: steep run "
+                    f"{self.folder} --take-over"
                 )
             with self.batch():
                 self._end_attempt(row["trial"], row["number"], "reclaimed", "taken over")

@@ -8,6 +8,7 @@ missing and no more, so that resuming, adding seeds and starting are the same ca
 
 from __future__ import annotations
 
+import hashlib
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,7 @@ from steep.cost.price import Prices
 from steep.cost.watch import Watch
 from steep.drain import Deadline, Drain
 from steep.executors.contract import Event, Kind
-from steep.folder import StudyExists, as_begun, compose_study_yaml, read_frozen
+from steep.folder import StoreError, StudyExists, as_begun, compose_study_yaml, read_frozen
 from steep.metrics import metric_of
 from steep.models import FAMILIES
 from steep.plan import Plan, plan
@@ -55,6 +56,7 @@ from steep.store import Store
 from steep.train import FAILED, Outcome, StudyFailed, train
 from steep.trainers import TRAINERS
 from steep.trainers.fingerprint import unknown
+from steep.zeros import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,6 +107,7 @@ class Study:
     def plan(self) -> Plan:
         """The dry run: trials, FLOPs, time, disk. Writes nothing."""
         self.check()
+        self._refuse_absent()
         timing = clock.pace(self)
         found = plan(
             self.problem,
@@ -117,8 +120,13 @@ class Study:
             seconds_per_flop=clock.seconds_per_flop(self, timing),
             adaptive=member(PLANNERS, self.spec.search.planner).ADAPTIVE,
         )
+        kept = 8 * len(self.items.size) * (2 + self.spec.shards.permutations)  # shards/
         finished = self.measurements() if self.begun else []
-        return replace(found, prediction=clock.prediction(self, timing, finished=finished))
+        return replace(
+            found,
+            prediction=clock.prediction(self, timing, finished=finished),
+            disk=found.disk + kept,
+        )
 
     def run(
         self,
@@ -145,8 +153,7 @@ class Study:
         from steep.present.progress import Progress
 
         self.check()
-        if self._function is None and (problems := absent(self.loaded)):
-            raise self.loaded.error(problems)
+        self._refuse_absent()
         fresh = not self.begun
         with (
             self._store(extend, take_over) as store,
@@ -242,18 +249,23 @@ class Study:
             ledger.write_results(store, self.spec, self.cut)
         return self.folder / "report.html"
 
+    def report_text(self) -> str:
+        """The report's HTML; reads the study and writes nothing."""
+        with self.store() as store:
+            return ledger.report_text(store, self.spec, self.cut)
+
     def scaling(self, level: float = 0.9, goals: Sequence[Goal] = ()) -> Scaling:
         """All that ``steep.cost`` needs to know of the study, about its own metric or the one that
         ``goals`` are about. Steps that the store does not hold
         (of a study begun with an older version) are counted now, which needs torch."""
         with self.store() as store:
-            counted = ledger.steps(store)
-            if not counted:
+            steps = ledger.steps(store)
+            if not steps:
                 with suppress(ImportError):
-                    counted = self.prices.steps()
+                    steps = self.prices.steps()
             known = ledger.facts(store, self.spec, self.cut)
             made = ledger.analysis(store, self.spec, self.cut, level=level)
-            return scaling_of(made, known, store.measurements(), counted, goals)
+            return scaling_of(made, known, ledger.measured(store, self.cut), steps, goals)
 
     @property
     def shards(self) -> tuple[Shard, ...]:
@@ -261,7 +273,7 @@ class Study:
         return self.cut.shards
 
     def measurements(self) -> list[Measurement]:
-        """Every ended trial's measurement."""
+        """Every ended trial's measurement, as it was kept."""
         with self.store() as store:
             return store.measurements()
 
@@ -321,6 +333,11 @@ class Study:
         if problems:
             raise self.loaded.error(problems)
         _ = self.cut  # sizes larger than the data, splits that leave nothing
+
+    def _refuse_absent(self) -> None:
+        """Raise SpecError for what the spec asks of this machine and it lacks."""
+        if self._function is None and (problems := absent(self.loaded)):
+            raise self.loaded.error(problems)
 
     # ------------------------------------------------------------ what is being studied
 
@@ -400,13 +417,19 @@ class Study:
                 self.__dict__.pop(name, None)
             self.__dict__["cut"] = extended
         store = Store.open(self.folder, take_over=take_over)
-        if extend or not begun:  # not begun: killed while creating
-            self._write_shards(store)
+        try:
+            if not begun:  # killed while creating, or lost since
+                self._refuse_other_shards(store)
+            if extend or not begun:
+                self._write_shards(store)
+        except BaseException:
+            store.close()
+            raise
         begun_as = read_frozen(self.folder).loaded
         moved = begun_as.base != self.loaded.base.resolve()
         unrecorded = code and not begun_as.code  # begun by a version that kept no digests
         if extend or moved or unrecorded or begun_as.spec.run != self.spec.run:
-            store.write("study.yaml", self._frozen().encode())  # workers must know it, too
+            store.freeze(self._frozen())  # workers must know it, too
         return store
 
     def _frozen(self) -> str:
@@ -423,8 +446,21 @@ class Study:
 
     def _write_shards(self, store: Store) -> None:
         files = shards_.to_files(self.cut)
+        kept = {"manifest": _manifest(files)}
+        if [one.payload for one in store.decisions("shards")][-1:] != [kept]:
+            store.decide("shards", kept)
         for name, data in files.items():  # the manifest is last: it vouches for the others
             store.write(name, data)
+
+    def _refuse_other_shards(self, store: Store) -> None:
+        """Shards that are gone are cut anew where that gives the same ones."""
+        kept = [one.payload["manifest"] for one in store.decisions("shards")]
+        if store.measurements() and kept[-1:] != [_manifest(shards_.to_files(self.cut))]:
+            place = self.folder / shards_.FOLDER
+            raise StoreError(
+                f"{place} is gone, and cutting the data anew gives other shards than those that "
+                "this study was trained on: restore it from a copy"
+            )
 
     def _tell_unknown_code(self, store: Store, observe: Callable[[Any], None] | None) -> None:
         """Say once, when a study begins, of which code nobody can know whether it changes."""
@@ -446,7 +482,8 @@ class Study:
     def _search(
         self, finished: Sequence[Measurement], running: Sequence[Trial], left: float | None
     ) -> list[Wanted]:
-        found: list[Wanted] = self.planner(self.problem, finished, running, left)
+        ready = counted(finished, len(self.cut.validation), len(self.cut.test))
+        found: list[Wanted] = self.planner(self.problem, ready, running, left)
         return found
 
     def _executor(self, workers: int | None) -> Any:
@@ -481,6 +518,8 @@ class Study:
             "best_guess": dict(self.domain.best_guess(order, self.cut.validation)),
             "sizes": {str(s): [c.parameters, c.flops] for s, c in dial.items() if c is not None},
             "removed_duplicates": self.cut.removed,
+            "validation_items": len(self.cut.validation),
+            "test_items": len(self.cut.test),
             "left_out": self.items.left_out,
             "learnt": sorted(getattr(self.domain, "learnt", ())),
         }
@@ -517,6 +556,10 @@ class Study:
             for shard in self._held_out_shards
             for seed in range(self.spec.search.seeds)
         ]
+
+
+def _manifest(files: Mapping[str, bytes]) -> str:
+    return hashlib.sha256(files[f"{shards_.FOLDER}/manifest.json"]).hexdigest()
 
 
 def _missing(wanted: Sequence[Trial]) -> Callable[..., list[Wanted]]:

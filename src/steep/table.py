@@ -27,6 +27,8 @@ from functools import cached_property
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from steep import columns
 from steep.columns import Names, choose, normal
 from steep.desk import Desk
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Table", "TableCurve", "TableError", "curve_of", "read"]
 
+MOST, BINS = 200, 100
+"""Different sizes of a curve that are fitted one by one; of more, the bins that take their place.
+The cost of a fit grows with the third power of their number, and a law has five parameters."""
 NARROW = 2.0
 """Sizes that span less than this factor hardly tell an exponent."""
 _APART = ("curve", "family", "model", "dataset", "task", "study", "domain", "run_group", "split")
@@ -95,13 +100,16 @@ def read(
     format: str | None = None,
     validation_items: float | None = None,
     all_rows: bool = False,
+    every_size: bool = False,
 ) -> Table:
     """The learning curves of a table. ``x``, ``y``, ``se``, ``parameters`` and ``by`` are columns.
 
     ``by`` tells curves apart; ``unique`` is a column of distinct samples, of runs that saw some
     more than once. ``validation_items`` is the size of the validation set, for zero errors.
     ``all_rows`` takes rows of one size for replicates whatever they differ in; without it the best
-    hyperparameters of each size count. Raises TableError with every problem at once.
+    hyperparameters of each size count. ``every_size``: no matter how many there are; without it
+    means of neighbours take the place of more than 200. Raises TableError with every problem at
+    once.
     """
     desk = Desk(load(source, format))
     desk.notes += desk.rows.notes
@@ -111,7 +119,9 @@ def read(
     desk.stop_on_problems()
     groups = _split(desk, names, values)
     desk.stop_on_problems()
-    curves = tuple(_curve(desk, names, values, *group, all_rows) for group in groups.items())
+    curves = tuple(
+        _curve(desk, names, values, *group, all_rows, every_size) for group in groups.items()
+    )
     notes = [note for curve in curves for note in curve.notes] or desk.notes
     return Table(desk.rows.source, curves, tuple(dict.fromkeys(notes)))
 
@@ -226,7 +236,13 @@ def _hint(desk: Desk, names: Names, values: Values) -> None:
 
 
 def _curve(
-    desk: Desk, names: Names, values: Values, name: str, rows: list[int], all_rows: bool
+    desk: Desk,
+    names: Names,
+    values: Values,
+    name: str,
+    rows: list[int],
+    all_rows: bool,
+    every: bool,
 ) -> TableCurve:
     """One curve; what was done to its own rows is said before what was done to the table."""
     notes: tuple[str, ...] = ()
@@ -249,6 +265,12 @@ def _curve(
         numbers = [known.get(i, math.nan) for i in rows]
         if not all(map(math.isnan, numbers)):
             found[column] = numbers
+    if len(sizes) > MOST and not every:
+        found = _binned(found)
+        notes += (
+            f"{len(sizes)} different sizes are more than a fit needs: "
+            f"{len(found['samples'])} means of neighbouring sizes take their place.",
+        )
     unit = columns.X_NAMES.get(normal(names.x), "samples")
     metric = values.meaning.metric
     for column in ("unit", "units"):
@@ -258,6 +280,28 @@ def _curve(
     meant = values.meaning.note(_largest(found["samples"], found["error"]))
     notes += (*desk.notes, *([meant] if meant else []))
     return TableCurve(name, found, unit, metric, notes, values.meaning.accuracy)
+
+
+def _binned(found: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """The same curve by at most ``BINS`` points: geometric means of the rows in bins of equal ratio
+    of sizes. Each bin counts once, as each size does, however many rows it has. A standard error is
+    that of the mean, unless the rows' errors are common to them, which nobody says: the typical
+    one of the rows stays, which is never too small."""
+    log_size = np.log(found["samples"])
+    low, high = log_size.min(), log_size.max()
+    place = np.minimum((BINS * (log_size - low) / (high - low)).astype(int), BINS - 1)
+    used, bin_of = np.unique(place, return_inverse=True)
+    means: dict[str, list[float]] = {}
+    for name, values in found.items():
+        numbers = np.asarray(values, float)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            logs = np.log(numbers)
+        known = np.isfinite(logs)
+        rows = np.bincount(bin_of[known], minlength=len(used))
+        total = np.bincount(bin_of[known], logs[known], minlength=len(used))
+        with np.errstate(invalid="ignore"):
+            means[name] = np.where(rows > 0, np.exp(total / rows), np.nan).tolist()
+    return means
 
 
 def _largest(sizes: Sequence[float], errors: Sequence[float]) -> float:

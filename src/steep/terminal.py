@@ -5,12 +5,14 @@ Imports what is needed where it is needed: ``steep --help`` must not wait for it
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import typer
 
@@ -59,7 +61,11 @@ def run_study(
         typer.echo(f"{left} The same command goes on.", err=True)
     if outcome.failed or outcome.timeout:
         failed = f"{outcome.failed + outcome.timeout} of {outcome.trials} trials failed"
-        typer.echo(f"{failed}: 'steep status {study.folder}' says why.", err=True)
+        typer.echo(
+            f"{failed}: 'steep status {study.folder}' says why. Once that is mended, the same "
+            "command with --retry-failed tries them again.",
+            err=True,
+        )
         return PARTIAL
     return 0
 
@@ -136,17 +142,68 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(BAD_INPUT)
 
 
+class _Tolerant:
+    """A stream for messages: where nobody reads them any more, they are lost and nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def open_streams() -> None:
+    """Make standard streams that can be written to: one that was closed must not become the next
+    file that is opened, and one that nobody reads any more (a closed pipe, a full disk) must not
+    end a run."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+        if getattr(sys, name) is None and name != "stdin":
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files may be no text
+            stream.reconfigure(errors="backslashreplace")
+    sys.stderr = cast("TextIO", _Tolerant(sys.stderr))
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Errors that a user can mend become their own words and exit code 2."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here, where what goes wrong can still be said
+    except BrokenPipeError:  # 'steep ... | head': whoever read has had enough
+        _close_stdout()
+        sys.exit(0)
     except Exception as error:
         said = _for_the_user(error)
         if said is None:
             raise
         print(f"steep: {said}", file=sys.stderr)
+        _close_stdout()
         sys.exit(BAD_INPUT)
+
+
+def _close_stdout() -> None:
+    """Let Python's own last flush go nowhere."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _for_the_user(error: Exception) -> str | None:
@@ -156,12 +213,17 @@ def _for_the_user(error: Exception) -> str | None:
     if any(kind.__name__ in _USER_ERRORS for kind in type(error).__mro__):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in _OF_OUTPUT:
+        return f"the output cannot be written: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"this takes more memory than there is: {error or 'out of memory'}"
     if isinstance(error, ModuleNotFoundError):
         return sentence(error)
     return None
 
 
+_OF_OUTPUT = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
 _USER_ERRORS = {
     "SpecError",
     "DataError",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from steep import lease
 from steep.cost.budget import Budget
 from steep.drain import Stop
 from steep.executors.contract import Event, Executor, Job, Kind
+from steep.folder import failure_file
 from steep.memory import SHARE, Room, free_memory
 from steep.planners.contract import Wanted
 from steep.records import Measurement, Status, Trial, encode
@@ -30,12 +32,32 @@ the search is over."""
 
 FAILED = (Status.FAILED, Status.TIMEOUT)
 _OVER = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED, Kind.LOST)
+_FAILED = (Kind.FAILURE, Kind.LOST)
+_GRACE = 0.1
+"""Seconds that a stop request may come later here than to a worker: what it ends there in the
+meantime has not failed."""
 _POLL = 0.2
 """Seconds between looks at the clock, the drain and the other drivers."""
 _OOM_ATTEMPTS = 2
 """A trial that ran out of memory once may have been crowded out; twice, it is too large."""
 _STARTING = 120.0
 """Seconds that a worker may take to come up: importing torch from a cold disk takes long."""
+_STOOD_STILL = 2.0
+"""Seconds between two looks at the clock above which this process did not run (Ctrl-Z, a suspended
+machine): they count against no trial."""
+_NO_START = 60.0
+"""Seconds without any worker before it is given up to start one."""
+_WIDER = 30.0
+"""Seconds before one worker more is tried, where the machine's limit was met."""
+_GENEROUS, _SHORTEST, _LONGEST = 20.0, 300.0, 86_400.0
+"""A trial that takes so many times what is predicted of it hangs; within the shortest time nobody
+can tell, and before any has ended nothing is predicted."""
+_STEEPER = 1.5
+"""A trial's time may grow as this power of its cost."""
+_CUT = 300
+"""Characters of a failure's reason; the rest is in a file."""
+_DETAIL = 20_000
+"""Characters of its traceback that are kept in the database."""
 _LAST_LINES = 6
 """Of a traceback, told where every trial fails."""
 
@@ -105,10 +127,13 @@ def train(
     store.lease = run.lease
     free = free_memory()
     room = Room(None if free is None else SHARE * free, memory)
-    driver = _Driver(store, plan, executor, cost, room, run, observe or (lambda _: None), budget)
+    stop = drain or threading.Event()
+    driver = _Driver(
+        store, plan, executor, cost, room, run, observe or (lambda _: None), budget, stop
+    )
     driver.held_out = held_out
     try:
-        return driver.loop(drain or threading.Event())
+        return driver.loop()
     except BaseException:
         driver.abandon("its driver stopped")
         raise
@@ -150,7 +175,9 @@ class _Driver:
         run: Run,
         observe: Callable[[Event], None],
         budget: Budget | None,
+        stop: Stop,
     ) -> None:
+        self.stop = stop
         self.store, self.plan, self.executor, self.run = store, plan, executor, run
         self.cost, self.room, self.observe, self.budget = cost, room, observe, budget
         self.queue: list[Wanted] = []
@@ -173,12 +200,20 @@ class _Driver:
         self.watched = lease.now()
         self.elsewhere: set[Trial] = set()
         """Wanted trials that another driver runs."""
+        self.slots = executor.slots
+        """Fewer than the executor's where the machine lets no more start."""
+        self.not_started: list[float] = []
+        """When starting a worker failed, since one last worked."""
+        self.slowest: dict[int, tuple[float, float]] = {}
+        """By size, the longest that an ended trial took: seconds, cost."""
+        for measured in store.measurements():
+            self.learn(measured)
 
-    def loop(self, drain: Stop) -> Outcome:
+    def loop(self) -> Outcome:
         draining = False
         while True:
-            if drain.is_set():
-                if getattr(drain, "now", False):
+            if self.stop.is_set():
+                if getattr(self.stop, "now", False):
                     self.abandon("stopped at once")
                     return self.outcome("drained")
                 if not draining:
@@ -220,6 +255,8 @@ class _Driver:
         what comes next only once it sees the last one run: asked again while it has more."""
         if self.stale:
             self.ask()
+        if self.resting():
+            return
         while self.free():
             jobs: list[Job] = []
             self.workers += 1
@@ -240,7 +277,33 @@ class _Driver:
 
     def free(self) -> bool:
         """Whether a worker could start."""
-        return len({attempt.worker for attempt in self.running.values()}) < self.executor.slots
+        return len({attempt.worker for attempt in self.running.values()}) < self.slots
+
+    def resting(self) -> bool:
+        """Whether to wait before another worker is started: the last could not be."""
+        if not self.not_started:
+            return False
+        since = lease.now() - self.not_started[-1]
+        if self.running:
+            if since > _WIDER:
+                self.slots = min(self.slots + 1, self.executor.slots)
+                self.not_started = []
+            return False
+        return since < min(2.0 ** len(self.not_started) / 4, 10.0)
+
+    def could_not_start(self, event: Event) -> None:
+        """Go on with fewer workers; give up when there has been none for a minute."""
+        reason, now = event.payload["reason"], lease.now()
+        self.slots = max(1, len({attempt.worker for attempt in self.running.values()}))
+        if not self.not_started:
+            text = f"{reason}: trying again, with {self.slots} at a time"
+            self.tell(Event(Kind.NOTE, event.trial, event.attempt, {"text": text}))
+        self.not_started.append(now)
+        if not self.running and now - self.not_started[0] > _NO_START:
+            raise StoreError(
+                f"{reason}, for {_NO_START:g} seconds. No trial has failed for it: raise the limit "
+                "and run the same command"
+            )
 
     def following(self, pack: Sequence[Job]) -> Wanted | None:
         """The first in the queue that has room beside what runs and goes with ``pack``."""
@@ -328,6 +391,8 @@ class _Driver:
         recorded: list[Event] = []
         fenced: list[Event] = []
         over: set[tuple[str, int]] = set()
+        if any(event.kind in (Kind.FAILURE, Kind.LOST) for event in events):
+            time.sleep(_GRACE)
         with self.store.batch():
             for event in events:
                 key = (event.trial, event.attempt)
@@ -335,7 +400,7 @@ class _Driver:
                 if attempt is None or key in over:
                     continue  # a last heartbeat, or of an attempt that was ended here
                 attempt.hear()
-                event = _checked(event, attempt.trial)
+                event = self.charged(_checked(event, attempt.trial))
                 kept = self.store.record(event, self.last_word(event, attempt))
                 (recorded if kept else fenced).append(event)
                 if not kept or event.kind in _OVER:
@@ -348,14 +413,36 @@ class _Driver:
         for event in recorded:
             if event.kind in _OVER:
                 self.settle(event)
+            elif event.kind != Kind.STARTED and self.slots == self.executor.slots:
+                self.not_started = []
             self.observe(event)
+        for event in recorded:
+            cause = (event.payload or {}).get("cause") if event.kind in _FAILED else None
+            if cause == "start":
+                self.could_not_start(event)
+            elif cause == "data":
+                raise StoreError(
+                    f"the data under {self.store.folder} changed during the run, and no trial was "
+                    f"trained on what they are now: {event.payload['reason']}. Put them back and "
+                    "run the same command"
+                )
+
+    def charged(self, event: Event) -> Event:
+        """A failure that is not the trial's own is none of its attempts: nothing could be started,
+        the data are others, or everybody was asked to stop, and it took that for an end."""
+        if event.kind not in _FAILED:
+            return event
+        cause = event.payload.get("cause")
+        if cause in ("start", "data") or (self.stop.is_set() and cause != "timeout"):
+            return replace(event, payload={**event.payload, "killed": True})
+        return event
 
     def settle(self, event: Event) -> None:
         """An attempt is over and recorded: free its slot, queue the trial again if it failed."""
         attempt = self.forget(event)
         if attempt is None:
             return
-        if event.kind in (Kind.FAILURE, Kind.LOST):
+        if event.kind in _FAILED and not event.payload.get("killed"):
             self.retried += 1
             if event.kind == Kind.FAILURE or event.trial in self.given_up:
                 self.failed[event.trial] = event.payload
@@ -363,6 +450,7 @@ class _Driver:
             self.ran += 1
             self.succeeded |= event.payload.status not in FAILED
             self.room.learn(event.payload)
+            self.learn(event.payload)
 
     def forget(self, event: Event) -> _Running | None:
         self.stale = True
@@ -370,7 +458,7 @@ class _Driver:
 
     def last_word(self, event: Event, attempt: _Running) -> Measurement | None:
         """The measurement that ends a trial whose attempt failed, unless it is to be retried."""
-        if event.kind not in (Kind.FAILURE, Kind.LOST) or event.payload.get("killed"):
+        if event.kind not in _FAILED or event.payload.get("killed"):
             return None
         reason = event.payload["reason"]
         status = Status.FAILED
@@ -392,20 +480,45 @@ class _Driver:
             reason = f"{reason} (attempt {tried} of {limit})"
         return Measurement(attempt.trial, status, reason, steps=steps, seconds=seconds, curve=curve)
 
+    def learn(self, measured: Measurement) -> None:
+        """Remember how long trials take, to know one that hangs."""
+        seconds, cost = self.slowest.get(measured.trial.size, (0.0, 0.0))
+        if measured.seconds > seconds:
+            cost = self.cost(measured.trial)
+            self.slowest[measured.trial.size] = (measured.seconds, cost)
+
+    def allowed(self, trial: Trial) -> float:
+        """Seconds after which an attempt hangs: the spec's, or many times what those that have
+        ended predict."""
+        if self.run.timeout is not None:
+            return self.run.timeout
+        cost = self.cost(trial)
+        predicted = [
+            seconds * max(1.0, cost / max(other, 1e-300)) ** _STEEPER
+            for seconds, other in self.slowest.values()
+        ]
+        return max(_SHORTEST, _GENEROUS * max(predicted)) if predicted else _LONGEST
+
     def watch(self) -> None:
         """End attempts that hang or went silent; keep the leases of those still coming up."""
-        if lease.now() - self.watched > self.run.lease / 2:
-            # This process itself stood still (Ctrl-Z, a debugger): what its workers said in the
-            # meantime may not have been read yet, so their silence means nothing.
+        now = lease.now()
+        still = now - self.watched
+        self.watched = now
+        if still > _STOOD_STILL:
+            # What the workers said in the meantime may not have been read yet, so their silence
+            # means nothing, and how long they took cannot be known from here.
             for attempt in self.running.values():
-                attempt.heard = lease.now()
-        self.watched = lease.now()
+                attempt.heard = now
+                attempt.began += still
+            return
         for attempt in list(self.running.values()):
-            now = lease.now()
             silent = now - attempt.heard
             limit = self.run.lease if attempt.up else max(self.run.lease, _STARTING)
-            if self.run.timeout is not None and now - attempt.began > self.run.timeout:
-                reason = f"timeout: not done after {self.run.timeout:g} seconds"
+            if now - attempt.began > (allowed := self.allowed(attempt.trial)):
+                hint = ""
+                if self.run.timeout is None:
+                    hint = f", {_GENEROUS:g} times what was predicted; run.timeout sets another"
+                reason = f"timeout: not done after {round(allowed, 1):g} seconds{hint}"
                 self.end(attempt, Kind.FAILURE, {"reason": reason, "cause": "timeout"})
             elif silent > limit:
                 reason = f"no sign of life for {limit:g} seconds"
@@ -489,7 +602,10 @@ def _left(want: Wanted, measured: Measurement | None) -> bool:
 
 
 def _checked(event: Event, trial: Trial) -> Event:
-    """A result that cannot be recorded is a failure of the trainer, told as one."""
+    """A result that cannot be recorded is a failure of the trainer, told as one; a reason is one
+    that can be printed, with the rest of it beside."""
+    if event.kind in _FAILED:
+        return replace(event, payload=_cut(event, dict(event.payload)))
     if event.kind != Kind.RESULT:
         return event
     problem = None
@@ -502,6 +618,23 @@ def _checked(event: Event, trial: Trial) -> Event:
             encode(event.payload)
         except (ValueError, TypeError) as error:
             problem = f"the trainer returned a measurement that cannot be kept: {error}"
-    if problem is None:
-        return event
-    return replace(event, kind=Kind.FAILURE, payload={"reason": problem})
+    if problem is not None:
+        failed = replace(event, kind=Kind.FAILURE, payload={"reason": problem})
+        return replace(failed, payload=_cut(failed, dict(failed.payload)))
+    if len(event.payload.reason or "") > _CUT:
+        return replace(event, payload=replace(event.payload, reason=event.payload.reason[:_CUT]))
+    return event
+
+
+def _cut(event: Event, payload: dict[str, Any]) -> dict[str, Any]:
+    """A failure's payload with a short reason and detail, and the ``whole`` text where they were
+    longer, which the store keeps in a file."""
+    reason, detail = payload["reason"], payload.get("detail") or ""
+    if len(reason) <= _CUT and len(detail) <= _DETAIL:
+        return payload
+    file = failure_file(event.trial, event.attempt)
+    if len(reason) > _CUT:
+        payload["reason"] = f"{reason[:_CUT]} [...] (whole in {file})"
+    if len(detail) > _DETAIL:
+        payload["detail"] = f"{detail[: _DETAIL // 2]}\n[...]\n{detail[-_DETAIL // 2 :]}"
+    return payload | {"whole": f"{reason}\n{detail}"}

@@ -23,6 +23,7 @@ from steep.amounts import (
 )
 from steep.columns import Meaning, Names
 from steep.desk import Desk
+from steep.zeros import half_an_item
 
 LARGEST, SMALLEST = 1e30, 1e-30
 """Of sizes and errors: forecasts reach far beyond them, and must stay numbers."""
@@ -184,7 +185,7 @@ def _errors(
             desk.bad(i, names.y, "no error lies above 1e30")
         elif error < (ROUNDED if meaning.accuracy else SMALLEST):
             zero.append(i)
-            errors[i] = 0.5 / validation_items if validation_items else 0.0
+            errors[i] = half_an_item(validation_items) if validation_items else 0.0
         else:
             errors[i] = error
     if zero and validation_items:

@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -241,3 +243,20 @@ def test_a_containers_quota_counts(
 def test_signals_are_named() -> None:
     assert local._how(-signal.SIGKILL).endswith("signal 9 (SIGKILL, perhaps out of memory)")
     assert "exit code 7" in local._how(7)
+
+
+def test_a_kill_by_the_kernel_for_memory_is_told_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = [3]
+    monkeypatch.setattr(local, "_oom_kills", lambda: kills[0])
+    executor = local.Local(tmp_path, 1)
+    worker: Any = SimpleNamespace(code=-signal.SIGKILL, no_start="")
+    assert "cause" not in executor._how(worker)  # somebody else's kill
+    kills[0] += 1
+    told = executor._how(worker)
+    assert told["cause"] == "oom"
+    assert "want of memory" in told["reason"]
+    assert "cause" not in executor._how(worker)
+    worker.code = -signal.SIGTERM
+    assert executor._how(worker)["killed"]

@@ -59,6 +59,8 @@ class Metronome:
         self._seconds, self._wait = seconds, until_evaluated
         self.start: float | None = None
 
+    def pass_over(self, why: str) -> None: ...
+
     def draining(self) -> bool:
         now = time.process_time()
         if self.start is None:

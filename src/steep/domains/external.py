@@ -7,6 +7,7 @@ of the user's own tables) and does the rest.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,11 +17,12 @@ from pydantic import Field
 
 from steep.domains.contract import POOL, DataError, Items
 from steep.metrics import as_error
+from steep.plainfile import read_file
 from steep.spec import Strict
 
 
 class Options(Strict):
-    items: Annotated[int, Field(ge=2)]
+    items: Annotated[int, Field(ge=2, le=10**8)]
     """How many items the data holds, numbered from 0."""
     unit: str = "items"
     """What an item is called in reports: images, rows, ..."""
@@ -75,8 +77,8 @@ def _labels(options: Options, base: Path) -> tuple[np.ndarray | None, dict[str, 
         return None, {}
     path = base / options.labels
     try:
-        data = path.read_bytes()
-        labels = np.load(path, allow_pickle=False)
+        data = read_file(path)
+        labels = np.load(io.BytesIO(data), allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: cannot be read as .npy: {error}") from None
     if not isinstance(labels, np.ndarray):

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import zlib
 from pathlib import Path
 
 from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, DataError
+from steep.plainfile import read_file
+
+RATIO, UNPACKED = 100, 1 << 30
+"""What a packed file may unpack to: so many times its size, or so many bytes. Text and pixels
+shrink to a tenth; a file made to fill the memory, to a thousandth."""
 
 
 def by_part(train: str, validation: str | None, test: str | None) -> dict[int, str]:
@@ -20,7 +26,7 @@ def by_part(train: str, validation: str | None, test: str | None) -> dict[int, s
 def content(path: Path) -> bytes:
     """The whole file, as it lies there. Raises DataError."""
     try:
-        return path.read_bytes()
+        return read_file(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
@@ -30,7 +36,14 @@ def content(path: Path) -> bytes:
 def unzipped(path: Path, data: bytes) -> bytes:
     """``data``, the content of ``path``, without gzip where it has it. Raises DataError."""
     try:
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        if data[:2] != b"\x1f\x8b":
+            return data
+        most = max(UNPACKED, RATIO * len(data))
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+            found = packed.read(most + 1)
+        if len(found) > most:
+            raise DataError(f"{path}: unpacks to more than {RATIO} times its size")
+        return found
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: truncated or damaged: {error}") from None
 

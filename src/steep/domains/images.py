@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,7 @@ from steep.domains.contract import (
     Scores,
     epochs,
 )
-from steep.domains.files import by_part, content, digest_of, unzipped
+from steep.domains.files import RATIO, UNPACKED, by_part, content, digest_of, unzipped
 from steep.spec import Count, Strict
 
 if TYPE_CHECKING:
@@ -282,10 +283,15 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
     try:
         # From memory: numpy leaves a damaged file open.
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            unpacked = sum(part.file_size for part in arrays.zip.infolist())
+            if unpacked > max(UNPACKED, RATIO * len(data)):
+                raise DataError(f"{path}: unpacks to more than {RATIO} times its size")
             images, labels = arrays["images"], arrays["labels"]
     except KeyError as error:
         raise DataError(f"{path}: needs arrays 'images' and 'labels': {error}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DataError:
+        raise
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: truncated or not an npz file: {error}") from None
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise DataError(f"{path}: 'images' must be uint8 [N, H, W] or [N, H, W, C]")
@@ -303,11 +309,13 @@ def _read_folders(path: Path, options: Options) -> tuple[np.ndarray, np.ndarray,
     digest = hashlib.sha256()
     for file in files:
         data = content(file)
-        digest.update(f"{file.relative_to(path)}\n".encode() + hashlib.sha256(data).digest())
+        digest.update(os.fsencode(f"{file.relative_to(path)}\n") + hashlib.sha256(data).digest())
         try:
-            with Image.open(file) as opened:
+            with Image.open(io.BytesIO(data)) as opened:
                 image = opened.convert("L" if options.grey else "RGB")
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise DataError(f"{file}: not an image that can be read: {error}") from None
+        except (OSError, SyntaxError, ValueError, MemoryError) as error:
             raise DataError(f"{file}: not an image that can be read: {error}") from None
         if options.side:
             image = image.resize((options.side, options.side), Image.Resampling.BOX)

@@ -17,8 +17,21 @@ def choose_device(wanted: str) -> str:
     """'auto' is the first CUDA device where there is one. Raises ValueError for one that is not."""
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if torch.device(wanted).type == "cuda" and not torch.cuda.is_available():
+    try:
+        kind = torch.device(wanted).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda", "mps", "xpu"):
+        raise ValueError(f"there is no device {wanted!r}: cpu, cuda, mps, xpu or auto")
+    if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {wanted!r} was asked for, but torch finds no CUDA device")
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        told = str(error).partition("\n")[0]
+        raise ValueError(
+            f"device {wanted!r} was asked for, but torch cannot use it: {told}"
+        ) from None
     return wanted
 
 

@@ -156,8 +156,7 @@ def training(setup: Setup, trial: Trial, shard: ShardItems, handle: Handle) -> T
     values = {**setup.hyperparameters, **dict(trial.hyperparameters)}
     steps_per_epoch = setup.domain.steps_per_epoch(shard.train, values)
     schedule = evaluation_steps(setup.stop, steps_per_epoch)
-    run = _begin(setup, trial, values)
-    _resume(run, trial, handle.load())
+    run = _resumed(setup, trial, values, handle)
     status, reason = yield from _advance(setup, run, trial, shard, handle, values, schedule)
     return _measure(setup, run, trial, shard, handle, status, reason)
 
@@ -308,11 +307,22 @@ def _snapshot(run: Run, trial: Trial) -> bytes:
     return checkpoint.pack(tensors, metadata)
 
 
-def _resume(run: Run, trial: Trial, data: bytes | None) -> None:
+def _resumed(setup: Setup, trial: Trial, values: Mapping[str, Any], handle: Handle) -> Run:
+    """The run as the newest checkpoint that can be read left it, else from its start."""
+    while (data := handle.load()) is not None:
+        run = _begin(setup, trial, values)
+        try:
+            _resume(run, trial, data)
+        except Exception as error:  # its bytes are what was written, but not what is expected
+            handle.pass_over(f"{type(error).__name__}: {error}")
+            continue
+        return run
+    return _begin(setup, trial, values)
+
+
+def _resume(run: Run, trial: Trial, data: bytes) -> None:
     """Continue where ``data`` left off. Another engine's or torch's run is begun afresh:
     going on would mix two roundings in one trial, which no record could tell."""
-    if data is None:
-        return
     tensors, saved = checkpoint.unpack(data)
     if saved["trial"] != trial.id:
         raise checkpoint.CheckpointError(f"checkpoint of trial {saved['trial']}, not {trial.id}")

@@ -7,6 +7,7 @@ cannot say how a worker ended; and it lets workers live on when the driver is ki
 The driver holds one end of a socket and writes requests of 16 bytes; the answers are lines:
 
     b"fork" + number, with two descriptors (the worker's line, its output) -> forked <number> <pid>
+                                              or, where it cannot -> failed <number> <errno>
     b"kill" + number                                                       -> exited <number> <n>
 
 ``exited`` comes for every worker once, however it ended, with its exit code or minus the signal.
@@ -32,6 +33,10 @@ from pathlib import Path
 from steep.executors import worker
 
 REQUEST = 16
+NO_START = 75
+"""Exit code of a worker that could not begin (EX_TEMPFAIL)."""
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask a run to stop."""
 
 
 def request(verb: str, number: int) -> bytes:
@@ -41,7 +46,11 @@ def request(verb: str, number: int) -> bytes:
 def serve(control: int, folder: str, preload: Sequence[str]) -> None:
     """The server's whole life. ``control`` is its end of the socket."""
     line = socket.socket(fileno=control)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
+    # The driver decides what a stop request means: systemd, Slurm and the like send theirs to
+    # every process. They were blocked while Python started; see local.py.
+    for stop in STOPS:
+        signal.signal(stop, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     # The domain's data is read here once, and shared by every worker until it writes to it. What
     # goes wrong goes wrong again in the worker, which can tell the driver.
     with contextlib.suppress(Exception):
@@ -80,7 +89,13 @@ def _step(line: socket.socket, wake: int, children: dict[int, int]) -> bool:
         return False
     verb, number = data[:4], int(data[4:])
     if verb == b"fork":
-        pid = _fork(line, descriptors)
+        try:
+            pid = _fork(line, descriptors)
+        except OSError as error:  # no process, or no memory for one, to be had just now
+            for descriptor in descriptors:
+                os.close(descriptor)
+            _answer(line, f"failed {number} {error.errno}")
+            return True
         children[pid] = number
         _answer(line, f"forked {number} {pid}")
     else:
@@ -141,6 +156,8 @@ def _fork(line: socket.socket, descriptors: Sequence[int]) -> int:
         line.close()
         _child(*descriptors)
         code = 0
+    except RuntimeError as error:  # no thread to be had just now
+        code = NO_START if "can't start new thread" in str(error) else 1
     except (BrokenPipeError, ConnectionError, EOFError):
         code = 0  # the driver is gone, or gave this attempt up before it began
     finally:
@@ -160,6 +177,9 @@ def _child(conversation: int, output: int) -> None:
     connection = Connection(conversation)
     jobs = connection.recv()
     draining = threading.Event()
+    # A stop request to this worker alone: its trial is saved, and goes on in another one.
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, lambda *_: draining.set())
     threading.Thread(target=_listen, args=(connection, draining), daemon=True).start()
     sending = threading.Lock()
 

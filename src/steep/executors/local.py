@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from steep.config import member
 from steep.executors.contract import Event, Job, Kind
-from steep.executors.forkserver import request
+from steep.executors.forkserver import NO_START, STOPS, request
 from steep.folder import StoreError, read_spec
 from steep.spec import Run
 from steep.trainers import TRAINERS
@@ -35,6 +35,10 @@ _MALLOC = {"MALLOC_MMAP_THRESHOLD_": 1 << 25, "MALLOC_TRIM_THRESHOLD_": 1 << 30}
 _OVER = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED)
 _TAIL = 4000
 """Bytes of a worker's output that are kept when it fails."""
+
+
+class NoStart(Exception):
+    """No process or thread is to be had just now."""
 
 
 def open_executor(folder: Path, run: Run, trainer: Trainer | None = None) -> Local:
@@ -102,7 +106,14 @@ class _Worker:
     """Attempts of which it has said how they ended."""
     given_up: set[tuple[str, int]] = field(default_factory=set)
     code: int | None = None
+    no_start: str = ""
+    """Why it could not be started."""
     gone: threading.Event = field(default_factory=threading.Event)
+
+    def close(self) -> None:
+        self.line.close()
+        self.ours.close()
+        self.output.close()
 
     @property
     def attempts(self) -> list[tuple[str, int]]:
@@ -119,14 +130,26 @@ class Local:
         self._events: queue.Queue[Event] = queue.Queue()
         self._workers: dict[int, _Worker] = {}
         self._numbers = itertools.count(1)
+        self._oom_kills = _oom_kills()
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
     def warm(self) -> None:
         """Start the server now: it imports while the driver still plans."""
-        self._served()
+        with contextlib.suppress(NoStart, OSError):  # told when a worker is wanted
+            self._served()
 
     def start(self, *jobs: Job) -> None:
+        """Where nothing can be started, the events say so, with the cause 'start'."""
+        try:
+            self._start(*jobs)
+        except (NoStart, OSError) as error:
+            for job in jobs:
+                reason = f"no worker could be started: {_said(error)}"
+                payload = {"reason": reason, "cause": "start"}
+                self._events.put(Event(Kind.LOST, job.trial.id, job.attempt, payload))
+
+    def _start(self, *jobs: Job) -> None:
         control = self._served()
         ours, theirs = socket.socketpair()
         line = Connection(os.dup(ours.fileno()))
@@ -134,12 +157,18 @@ class Local:
         worker = _Worker(jobs, control, ours, line, output)
         number = next(self._numbers)
         self._workers[number] = worker
+        try:
+            threading.Thread(target=self._hear, args=(number, worker), daemon=True).start()
+        except RuntimeError as error:
+            del self._workers[number]
+            theirs.close()
+            worker.close()
+            raise NoStart(str(error)) from None
         worker.line.send(jobs)
         descriptors = [theirs.fileno(), worker.output.fileno()]
         with contextlib.suppress(OSError):  # a server that is gone: its listener tells
             socket.send_fds(control, [request("fork", number)], descriptors)
         theirs.close()
-        threading.Thread(target=self._hear, args=(number, worker), daemon=True).start()
 
     def poll(self, timeout: float) -> list[Event]:
         events = []
@@ -191,6 +220,7 @@ class Local:
         if self._server is not None:  # it has closed its line: its process is about to end
             self._server.kill()
             self._server.wait()
+            self._server = None
         ours, theirs = socket.socketpair()
         path = [entry or os.getcwd() for entry in sys.path]
         code = (
@@ -199,16 +229,28 @@ class Local:
         )
         threads = {f"{name}_NUM_THREADS": "1" for name in _THREADS}
         malloc = {name: str(value) for name, value in _MALLOC.items()}
-        self._server = subprocess.Popen(
-            [sys.executable, "-c", code],
-            env={**malloc, **os.environ, **threads},
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        theirs.close()
+        # Blocked until it can say what a stop request means to it, which it inherits.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        try:
+            self._server = subprocess.Popen(
+                [sys.executable, "-c", code],
+                env={**malloc, **os.environ, **threads},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            threading.Thread(target=self._attend, args=(ours,), daemon=True).start()
+        except (RuntimeError, OSError) as error:
+            ours.close()
+            if self._server is not None:
+                self._server.kill()
+                self._server.wait()
+                self._server = None
+            raise NoStart(_said(error)) from None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            theirs.close()
         self._control = ours
-        threading.Thread(target=self._attend, args=(ours,), daemon=True).start()
         return ours
 
     def _attend(self, control: socket.socket) -> None:
@@ -218,6 +260,10 @@ class Local:
                 verb, number, value = answer.split()
                 if verb == "exited":
                     self._ended(int(number), int(value))
+                elif verb == "failed":
+                    if int(number) in self._workers:
+                        self._workers[int(number)].no_start = os.strerror(int(value))
+                    self._ended(int(number), None)
         # Before its workers are told lost: a server may have closed its line and not yet be a
         # process that has ended, and who starts the next worker must not be sent to it.
         if self._control is control:
@@ -255,15 +301,33 @@ class Local:
             garbled = f"what the worker sent cannot be read: {error}"
             self._end(number, worker)
             worker.gone.wait()
-        payload: dict[str, Any] = {"reason": garbled or _how(worker.code)}
+        payload: dict[str, Any] = {"reason": garbled} if garbled else self._how(worker)
         if worker.given_up:
             payload = {"reason": "another trial of its pack was ended", "killed": True}
         for trial, attempt in worker.attempts:
             if (trial, attempt) not in worker.ended:
                 self._pass_on(worker, Event(Kind.LOST, trial, attempt, payload))
-        worker.line.close()
-        worker.ours.close()
-        worker.output.close()
+        worker.close()
+
+    def _how(self, worker: _Worker) -> dict[str, Any]:
+        """The payload of a worker that ended without a word."""
+        code = worker.code
+        if worker.no_start or code == NO_START:
+            why = worker.no_start or "no thread could be started"
+            return {"reason": f"no worker could be started: {why}", "cause": "start"}
+        if code is None:
+            reason = "the worker died with the process that starts workers"
+            return {"reason": reason, "cause": "start"}
+        reason = _how(code)
+        if -code in STOPS:
+            return {"reason": reason, "killed": True}
+        if -code == signal.SIGKILL and (kills := _oom_kills()) > self._oom_kills:
+            self._oom_kills = kills
+            return {
+                "reason": f"oom: the kernel ended it for want of memory ({reason})",
+                "cause": "oom",
+            }
+        return {"reason": reason}
 
     def _pass_on(self, worker: _Worker, event: Event) -> None:
         if (event.trial, event.attempt) in worker.given_up:
@@ -283,11 +347,23 @@ def _with_output(payload: dict[str, Any], output: IO[bytes]) -> dict[str, Any]:
     return {**payload, "detail": f"{detail}\nThe end of what it printed:\n{said}".strip()}
 
 
-def _how(code: int | None) -> str:
-    if code is None:
-        return "the worker died with the process that starts workers"
-    if code < 0:
-        name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else ""
-        hint = ", perhaps out of memory" if -code == signal.SIGKILL else ""
-        return f"the worker was killed by signal {-code} ({name}{hint})"
-    return f"the worker ended without a word, exit code {code}"
+def _said(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _how(code: int) -> str:
+    """How a worker ended that did not say so itself."""
+    if code >= 0:
+        return f"the worker ended without a word, exit code {code}"
+    name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else ""
+    hint = ", perhaps out of memory" if -code == signal.SIGKILL else ""
+    return f"the worker was killed by signal {-code} ({name}{hint})"
+
+
+def _oom_kills() -> int:
+    """How often the kernel has ended a process for want of memory since it started; 0: unknown."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

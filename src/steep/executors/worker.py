@@ -7,12 +7,13 @@ opens the store.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -20,14 +21,28 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from steep.changes import changed_files
 from steep.config import Loaded, member, open_domain
-from steep.domains.contract import Domain
+from steep.domains.contract import DataError, Domain
 from steep.executors.contract import Event, Job, Kind
-from steep.folder import SPEC, StoreError, load_checkpoint, read_spec, save_checkpoint
+from steep.folder import (
+    SPEC,
+    Frozen,
+    StoreError,
+    drop_checkpoint,
+    load_checkpoint,
+    read_frozen,
+    save_checkpoint,
+)
 from steep.records import Evaluation, Measurement, Status
 from steep.shards import items_of
 from steep.trainers import TRAINERS
 from steep.trainers.contract import Diverged, Drained, Ended, PackedTrainer, Trainer
+
+
+class DataChanged(Exception):
+    """The data are not those that the study was begun with: no trial may be trained on them."""
+
 
 Send = Callable[[Event], None]
 Tell = Callable[[Kind, Any], None]
@@ -96,7 +111,10 @@ def _last_word(line: Line, end: Ended) -> tuple[Kind, Any]:
     except Drained:
         return Kind.DRAINED, {"step": line.step}
     except BaseException as error:  # one of a pack, perhaps: the others go on
-        return Kind.FAILURE, failure(error)
+        payload = failure(error)
+        if payload["cause"] == "error":
+            line.suspect()
+        return Kind.FAILURE, payload
     return Kind.RESULT, measured
 
 
@@ -118,6 +136,8 @@ class Opened:
     loaded: Loaded
     domain: Domain
     mark: tuple[Path, int, int]
+    files: Mapping[Path, tuple[int, int, int] | None]
+    """Each data file's size, time of change and number, as they were when it was read."""
     _trainer: Trainer | None = None
 
     def trainer(self) -> Trainer:
@@ -150,9 +170,32 @@ def opened(folder: Path) -> Opened:
         raise StoreError(f"{folder / SPEC} cannot be read: {error.strerror}") from None
     mark = (folder.resolve(), stat.st_mtime_ns, stat.st_ino)
     if not _last or _last[0].mark != mark:
-        loaded = read_spec(folder)
-        _last[:] = [Opened(loaded, open_domain(loaded), mark)]
+        _last[:] = [_open(read_frozen(folder), mark)]
+    elif any(_stamp(path) != stamp for path, stamp in _last[0].files.items()):
+        _open(read_frozen(folder), mark)  # raises where they hold something else
+        _last[0].files = {path: _stamp(path) for path in _last[0].files}
     return _last[0]
+
+
+def _open(frozen: Frozen, mark: tuple[Path, int, int]) -> Opened:
+    """Raises DataChanged where the files do not hold what the study was begun with."""
+    paths = [frozen.loaded.base / name for name in frozen.data]
+    stamps = {path: stamp for path in paths if (stamp := _stamp(path)) is not None}
+    try:
+        domain = open_domain(frozen.loaded)
+    except DataError as error:
+        raise DataChanged(str(error)) from None
+    if found := changed_files(frozen.data, domain.items().files):
+        raise DataChanged("; ".join(map(str, found)))
+    return Opened(frozen.loaded, domain, mark, stamps)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 # ---------------------------------------------------------------- the trial's line
@@ -169,10 +212,14 @@ class Line:
         self.tell = tell
         self._job, self._commands, self._every = job, commands, every
         self._curve: list[Evaluation] = []
+        self._loaded = ""
+        """The checkpoint that this attempt began with and has not come further than."""
+        self._passed_over: set[str] = set()
         self._began = self._saved = time.monotonic()
 
     def progress(self, evaluation: Evaluation) -> None:
         self.step = evaluation.step
+        self._loaded = ""
         for name in ("validation_error", "validation_loss", "train_loss"):
             value = getattr(evaluation, name)
             if value is not None and not math.isfinite(value):
@@ -185,6 +232,7 @@ class Line:
         and the trial may well end before it is needed."""
         self._saved = time.monotonic()
         self.step = step
+        self._loaded = ""
         try:
             path = save_checkpoint(
                 self._job.folder, self._job.trial.id, self._job.attempt, step, state
@@ -195,10 +243,24 @@ class Line:
         self.tell(Kind.CHECKPOINT, {"step": step, "file": path.name})
 
     def load(self) -> bytes | None:
-        state, notes = load_checkpoint(self._job.folder, self._job.trial.id)
+        name, state, notes = load_checkpoint(
+            self._job.folder, self._job.trial.id, self._passed_over
+        )
         for note in notes:
             self.tell(Kind.NOTE, {"text": note})
+        self._loaded = name
         return state
+
+    def pass_over(self, why: str) -> None:
+        self._passed_over.add(self._loaded)
+        text = f"checkpoint {self._loaded} cannot be read ({why}); going back to the one before"
+        self.tell(Kind.NOTE, {"text": text})
+
+    def suspect(self) -> None:
+        """After a failure: if nothing came of the checkpoint that was loaded, the next attempt
+        begins with the one before it, lest one that cannot be read fails the trial for ever."""
+        if self._loaded:
+            drop_checkpoint(self._job.folder, self._job.trial.id, self._loaded)
 
     def due(self) -> bool:
         return time.monotonic() - self._saved >= self._every
@@ -258,15 +320,33 @@ def _good(value: Any) -> bool:
 
 def failure(error: BaseException) -> dict[str, Any]:
     """A FAILURE's payload: a reason in one line, its cause, the traceback for the record."""
-    detail = "".join(traceback.format_exception(error))
-    text = str(error).strip().splitlines()
+    text = str(error)[:_LONGEST].strip().splitlines()
     said = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    if isinstance(error, DataChanged):
+        return {"reason": said.partition(": ")[2], "cause": "data"}
+    detail = "".join(traceback.format_exception(error))
+    if len(detail) > _LONGEST:
+        half = _LONGEST // 2
+        detail = f"{detail[:half]}\n[...]\n{detail[-half:]}"
+    cause = "error"
     if _out_of_memory(error):
-        return {"reason": f"oom: {said}", "cause": "oom", "detail": detail}
-    cause = getattr(error, "cause", None)
-    if cause in ("answer", "changed"):  # a sentence for the user: where it arose is no news
-        return {"reason": str(error), "cause": cause}
-    return {"reason": said, "cause": "error", "detail": detail}
+        said, cause = f"oom: {said}", "oom"
+    elif _out_of_processes(error):
+        cause = "start"
+    elif isinstance(told := getattr(error, "cause", None), str) and told in ("answer", "changed"):
+        return {"reason": str(error), "cause": told}  # a sentence: where it arose is no news
+    return {"reason": said, "cause": cause, "detail": detail}
+
+
+_LONGEST = 1_000_000
+"""Characters of a failure's text that leave the worker."""
+
+
+def _out_of_processes(error: BaseException) -> bool:
+    """No thread or process could be started here: the machine's limit, not the trial's fault."""
+    if isinstance(error, OSError):
+        return error.errno == errno.EAGAIN
+    return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -127,6 +127,9 @@ def status_lines(standing: Standing) -> list[str]:
     told = ", ".join(f"{states[s]} {s.value}" for s in Status if states[s])
     took = sum(row.seconds or 0.0 for row in rows)
     lines = [f"{len(rows)} trials: {told or 'none yet'}; {duration(took)} of training"]
+    interrupted = sum(1 for row in rows if (row.reason or "").startswith("interrupted:"))
+    if interrupted:
+        lines.append(f"  {interrupted} interrupted: their driver is gone, the same command goes on")
     if analysis is not None and analysis.curves:
         best = max(analysis.best_fits, key=lambda b: b.samples)
         error = measured(best.best.score, scale(analysis.metric))

@@ -135,4 +135,6 @@ class Progress:
             self._say(f"{text}, {self.eta()}; {self._last}")
 
     def _say(self, text: str) -> None:
-        (self._bar.console if self._bar is not None else self._console).print(text, markup=False)
+        (self._bar.console if self._bar is not None else self._console).print(
+            text, markup=False, highlight=False
+        )

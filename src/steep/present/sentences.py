@@ -346,7 +346,8 @@ def confrontation_sentence(found: Confrontation, how: Scale, unit: str) -> str:
     place = f"{numbers.exact(found.samples)} {unit}"
     at = found.forecast
     expected = numbers.estimate(at.error, at.lower, at.upper, how)
-    text = f"Forecast for the held-out {place}: {expected}"
+    when = ", made after its training had begun" if found.afterwards else ""
+    text = f"Forecast for the held-out {place}{when}: {expected}"
     if found.error is None:
         return f"{text}; not yet measured{f' ({found.remark})' if found.remark else ''}."
     verdict = VERDICTS[found.inside] or found.remark

@@ -221,7 +221,7 @@ def confrontation_table(found: Sequence[Confrontation], how: Scale, unit: str) -
             numbers.measured(c.test_error, how),
             f"{c.size} ({numbers.count(c.parameters)})" if c.parameters else str(c.size),
             c.size_reason,
-            numbers.moment(c.registered),
+            numbers.moment(c.registered) + (" (afterwards)" if c.afterwards else ""),
         )
         for c in found
     )
@@ -230,6 +230,11 @@ def confrontation_table(found: Sequence[Confrontation], how: Scale, unit: str) -
         "Made: when the forecast was written down, before the held-out shard was trained (UTC). "
         "Measured: the one model trained to meet it. All other forecasts here use the measurement."
     )
+    if any(c.afterwards for c in found):
+        note += (
+            " Afterwards: nothing proves that it was written down before; it is no test of the "
+            "forecast."
+        )
     return Table("Forecast against truth", columns, rows, align, note)
 
 

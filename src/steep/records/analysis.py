@@ -26,7 +26,8 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Confrontation:
-    """A forecast met by the truth: registered before the held-out shard was trained.
+    """A forecast met by the truth: registered before the held-out shard was trained, or else made
+    ``afterwards``.
 
     What is measured is the one model that was trained to meet it, on the first draw of the data;
     where the study has grown beyond the shard and searched it, its best fit may be better."""
@@ -48,6 +49,9 @@ class Confrontation:
     """Whether the measured error lies within the forecast's interval; None where that is open."""
     remark: str = ""
     """What is missing: seeds, or a run that did not meet the cap on steps."""
+    afterwards: bool = False
+    """Nothing proves that it was written down before its shard was trained: the one that was is
+    lost, say."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,9 @@ class MemoryHandle:
     def load(self) -> bytes | None:
         return self.checkpoint
 
+    def pass_over(self, why: str) -> None:
+        self.checkpoint = None
+
     def due(self) -> bool:
         self.asked += 1
         return self.save_every is not None and self.asked % self.save_every == 0

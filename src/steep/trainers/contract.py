@@ -77,6 +77,10 @@ class Handle(Protocol):
         """The newest checkpoint that passes its checksum, or None for a fresh start."""
         ...
 
+    def pass_over(self, why: str) -> None:
+        """What ``load`` gave cannot be read, whatever its checksum: it gives the one before."""
+        ...
+
     def due(self) -> bool:
         """Whether it is time to save (by the clock, so call it as often as you like)."""
         ...

@@ -204,7 +204,7 @@ def _train(
     truth: Truth, stop: StopRule, metric: str, trial: Trial, shard: ShardItems, handle: Handle
 ) -> Measurement:
     options = truth.options
-    run = _resumed(trial, handle.load())
+    run = _resumed(trial, handle)
     _log(options, trial, handle, "begins", run.step)
     steps = evaluation_steps(options.steps, stop)
     target, errors = _errors(truth, trial, len(shard.validation))
@@ -254,12 +254,15 @@ def _evaluation(trial: Trial, run: _Run, error: float, steps: int) -> Evaluation
     return Evaluation(run.step, seen, run.seconds, 0.9 * error, error, error)
 
 
-def _resumed(trial: Trial, data: bytes | None) -> _Run:
-    if data is None:
-        return _Run(state=trial.id)
-    saved = json.loads(data)
-    saved["curve"] = [Evaluation(**point) for point in saved["curve"]]
-    return _Run(**saved)
+def _resumed(trial: Trial, handle: Handle) -> _Run:
+    while (data := handle.load()) is not None:
+        try:
+            saved = json.loads(data)
+            saved["curve"] = [Evaluation(**point) for point in saved["curve"]]
+            return _Run(**saved)
+        except (ValueError, TypeError, KeyError) as error:
+            handle.pass_over(str(error))
+    return _Run(state=trial.id)
 
 
 def _state(run: _Run) -> bytes:

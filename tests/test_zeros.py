@@ -1,0 +1,70 @@
+"""An error of zero counts as half an item, everywhere."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import steep
+from steep.folder import StoreError
+from steep.records import Evaluation, Measurement, Status, Trial
+from steep.study import Study
+from steep.zeros import counted, half_an_item
+
+TRIAL = Trial(0, 10, 10.0, 2, (), 0)
+
+
+def test_a_zero_is_half_an_item_and_nothing_else_changes() -> None:
+    point = Evaluation(1, 10.0, 0.1, None, 0.0, 0.0)
+    zero = Measurement(
+        TRIAL, Status.COMPLETE, validation_error=0.0, validation_error_se=0.0, test_error=0.0,
+        metrics=(("cross_entropy", 0.3), ("error", 0.0)), curve=(point,),
+    )  # fmt: skip
+    (found,) = counted([zero], 200, 50)
+    assert (found.validation_error, found.test_error) == (0.5 / 200, 0.5 / 50)
+    assert found.validation_error_se == pytest.approx(math.sqrt(0.0025 * 0.9975 / 200))
+    assert dict(found.metrics) == {"cross_entropy": 0.3, "error": 0.0025}
+    assert found.curve[0].validation_error == half_an_item(200)
+    other = Measurement(TRIAL, Status.COMPLETE, validation_error=0.1, validation_error_se=0.01)
+    assert counted([other], 200, 50) == [other]
+    assert counted([zero], 0, 0) == [zero]
+
+
+@pytest.mark.parametrize("planner", ["grid", "frugal"])
+@pytest.mark.parametrize("zero_from", [0, 200, 800])
+def test_a_study_with_errors_of_zero_is_answered(
+    tmp_path: Path, planner: str, zero_from: int
+) -> None:
+    spec: dict[str, Any] = {
+        "study": "easy",
+        "domain": {"name": "external", "items": 2000},
+        "family": {"name": "none", "sizes": [2, 4]},
+        "shards": {"smallest": 50, "largest": 1600},
+        "split": {"validation": 100, "test": 100},
+        "search": {"planner": planner, "seeds": 2, "extend": 0},
+    }
+
+    def train(shard: Any, size: int, seed: int) -> dict[str, float]:
+        m = len(shard.train)
+        error = 0.0 if m >= zero_from else 2 * m**-0.7 * (1 + 0.01 * seed) / size**0.1
+        return {"validation_error": error, "test_error": error, "parameters": 100 * size**2}
+
+    study = Study(spec, tmp_path / "study", trainer=train)
+    outcome = study.run()
+    assert outcome.word == "complete"
+    analysis = study.analyse()
+    zeros = [b for b in analysis.best_fits if b.samples >= zero_from]
+    assert zeros
+    assert all(b.best.score == 0.5 / 100 for b in zeros)
+    assert (study.results().validation_error == 0).any()  # the table has what was measured
+    assert (tmp_path / "study/report.html").exists()
+    study.report()
+    if zero_from:
+        study.scaling()
+    else:  # nothing falls: said in a sentence
+        with pytest.raises(StoreError, match="nothing to project from"):
+            study.scaling()
+    assert steep.diagnose(study.analyse().curves[0].fit) is not None
