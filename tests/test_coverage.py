@@ -46,8 +46,8 @@ def test_well_specified_truths(simulation: ModuleType, kind: str) -> None:
 def test_medians_lean_to_neither_side(simulation: ModuleType, kind: str) -> None:
     """7 sizes, 2 % noise, 100 curves with or without a floor: the truth lies below the median about
     as often as above it (0.4 to 0.6, give or take two Monte Carlo errors), at every reach, and so
-    does the size that an error takes. A vote for each law with a floor made that 87 to 95 % on curves
-    that have none."""
+    does the size that an error takes. A vote for each law with a floor made that 87 to 95 % on
+    curves that have none."""
     m = 1000 * 2.0 ** np.arange(7)
     at = m[-1] * np.array([4.0, 10.0, 100.0])
     below = []

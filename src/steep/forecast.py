@@ -257,8 +257,8 @@ def _caveat(fit: Fit, reach: float | None, targets: Iterable[SamplesFor]) -> str
         return "These points do not show whether a target lies below the floor."
     if BEYOND_REACH in outcomes or (reach is not None and reach > 10 * TRUSTED):
         return (
-            f"This extrapolates more than {int(10 * TRUSTED)}x beyond the data and assumes that the "
-            "curve does not bend there."
+            f"This extrapolates more than {int(10 * TRUSTED)}x beyond the data and assumes that "
+            "the curve does not bend there."
         )
     if len(fit.used) < 5 or (reach is not None and reach > TRUSTED):
         return fit.supports
