@@ -261,11 +261,13 @@ def test_code_that_cannot_be_known_is_said_once(tmp_path: Path) -> None:
     assert "The content of G cannot be compared" in notes[0]
 
 
-def test_a_study_begun_by_a_version_without_digests_gets_them(tmp_path: Path) -> None:
-    Study(SPEC, tmp_path / "study", trainer=notebook(CELL)).run()
-    path = tmp_path / "study" / "study.yaml"
-    lines = path.read_text().split("code:\n")
-    path.write_text(lines[0] + lines[1][lines[1].index("spec:") :])
+def test_a_study_begun_by_a_version_without_digests_gets_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Study, "_code", {})
+        Study(SPEC, tmp_path / "study", trainer=notebook(CELL)).run()
+    assert "code:" not in (tmp_path / "study" / "study.yaml").read_text()
     Study(SPEC, tmp_path / "study", trainer=notebook(CELL)).run()
     with pytest.raises(SpecError, match="other training code"):
         Study(SPEC, tmp_path / "study", trainer=notebook(CELL.replace("0.9", "0.5"))).run()
