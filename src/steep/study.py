@@ -168,16 +168,7 @@ class Study:
             if fresh:
                 self._tell_unknown_code(store, observe)
             self._register_facts(store)
-            spending = Budget(
-                self.problem,
-                self.prices.flops,
-                counted=self.prices.cost(min(self.spec.family.sizes)) is not None,
-                workers=executor.slots,
-                held_out=lambda done: clock.held_out(self, done),
-                before=measured,
-                flops=budget,
-                seconds=seconds,
-            )
+            spending = self._spending(measured, executor.slots, budget, seconds)
             watch = self._watch = Watch(self, store, spending, executor.slots, observe)
             go = partial(
                 train,
@@ -205,6 +196,25 @@ class Study:
                 ledger.register_steps(store, self.prices.steps)
                 ledger.write_results(store, self.spec, self.cut)
         return outcome
+
+    def _spending(
+        self,
+        measured: Sequence[Measurement],
+        workers: int,
+        flops: float | None,
+        seconds: float | None,
+    ) -> Budget:
+        """What a run may spend beyond what was ``measured`` before it."""
+        return Budget(
+            self.problem,
+            self.prices.flops,
+            counted=self.prices.cost(min(self.spec.family.sizes)) is not None,
+            workers=workers,
+            held_out=lambda done: clock.held_out(self, done),
+            before=measured,
+            flops=flops,
+            seconds=seconds,
+        )
 
     def _unfinished(self, store: Store) -> bool:
         """Whether the search wants more than a budget has let it train."""

@@ -45,13 +45,6 @@ Ask = Callable[[Sequence[Measurement], Sequence[Trial], float, float], list[Want
 """(finished, running, seconds on the clock, FLOPs spent) -> the trials wanted."""
 
 
-class Simulated(Measurement):
-    """A made-up result. Planners keep decisions by results, and a short hash makes that fast."""
-
-    def __hash__(self) -> int:
-        return hash((self.trial, self.steps))
-
-
 @dataclass(frozen=True)
 class Played:
     """A study's course in one world."""
@@ -221,7 +214,7 @@ def _begin(
     normal = float(random.normal())
     how = length(trial, normal)
     error = world.error(trial) * math.exp(world.noise * float(random.normal()))
-    whole = Simulated(
+    whole = Measurement(
         trial,
         Status.COMPLETE,
         validation_error=error,

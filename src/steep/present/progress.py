@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -37,6 +38,16 @@ def coarse(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+@dataclass(frozen=True)
+class _Text:
+    """Made anew at every look: the bar counts down between events, too."""
+
+    make: Callable[[], str]
+
+    def __str__(self) -> str:
+        return self.make()
+
+
 class Progress:
     """A bar on standard error; one line now and then where there is no terminal."""
 
@@ -54,29 +65,22 @@ class Progress:
         if self._quiet:
             return self
         from rich.console import Console
-        from rich.progress import BarColumn, ProgressColumn, TextColumn
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
-        from rich.text import Text
-
-        progress = self
-
-        class Left(ProgressColumn):
-            """Counts down between events, too."""
-
-            def render(self, task: Any) -> Text:
-                return Text(progress.eta())
 
         console = Console(stderr=True)
         if console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),
-                Left(),
+                TextColumn("{task.fields[left]}"),
                 TextColumn("{task.fields[last]}"),
             )
             self._bar = Bar(*columns, console=console, transient=True)
             self._bar.start()
-            self._task = self._bar.add_task("starting workers", total=1.0, last="")
+            self._task = self._bar.add_task(
+                "starting workers", total=1.0, left=_Text(self.eta), last=""
+            )
         else:
             self._console = console
         return self
