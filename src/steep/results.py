@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from math import floor, isfinite, log10
 from typing import Any
 
 import pandas as pd
@@ -30,7 +31,7 @@ def _rounded(value: Any) -> Any:
         return [_rounded(each) for each in value]
     if not isinstance(value, float) or value.is_integer():
         return value
-    return float(f"{value:.6g}")
+    return round(value, 5 - floor(log10(abs(value)))) if isfinite(value) else value
 
 
 def best_fit_table(analysis: Analysis) -> pd.DataFrame:

@@ -156,50 +156,17 @@ def _profile(
     who = np.repeat(np.arange(count), 2)
     side = np.tile([-1.0, 1.0], count)
     reach = np.where(side < 0, x[who] - lower[who], upper[who] - x[who])
-    seen = [[(0.0, 0.0, x)] for _ in who]
-    lowest, where = 0.0, x
-
-    def look(rows: NDArray[np.intp], distance: Array) -> None:
-        """At ``distance`` (places,) on the sides ``rows``: from the straight line along which a
-        parabola would lie, and from the nearest places that were looked at."""
-        nonlocal lowest, where
-        owner = who[rows]
-        moved = np.clip(x[owner] + side[rows] * distance, lower[owner], upper[owner])
-        line = x[None, :] + slope[:, owner].T * (moved - x[owner])[:, None]
-        near = [_beside(seen[i], d) for i, d in zip(rows, distance, strict=True)]
-        start = np.stack([line, *(np.array(each) for each in zip(*near, strict=True))])
-        start[:, np.arange(len(rows)), owner] = moved
-        held = np.zeros(start.shape, bool)
-        held[:, np.arange(len(rows)), owner] = True
-        flat = (-1, count)
-        found = minimise(
-            residuals,
-            start.reshape(flat),
-            lower,
-            upper,
-            held.reshape(flat),
-            scale=1.0,
-            iterations=100,
-            tolerance=1e-9,
-            noise=noise,
-        )
-        rise = found.squares.reshape(len(start), -1) - squares
-        best = rise.argmin(axis=0)
-        ends = found.parameters.reshape(start.shape)
-        for k, i in enumerate(rows):
-            seen[i].append((float(distance[k]), float(rise[best[k], k]), ends[best[k], k]))
-            seen[i].sort(key=lambda place: place[0])
-            if rise[best[k], k] < lowest:
-                lowest, where = float(rise[best[k], k]), ends[best[k], k]
+    sides = _Sides(residuals, x, squares, lower, upper, noise, slope, who, side)
+    seen = sides.seen
 
     def below(i: int) -> bool:
         return all(rise < cutoff for _, rise, _ in seen[i])
 
     walking = np.flatnonzero(reach > 0)
     at, stride, shorter = np.zeros(len(who)), se[who].copy(), np.zeros(len(who), int)
-    while len(walking) and lowest >= -LOWER * cutoff:
+    while len(walking) and sides.lowest >= -LOWER * cutoff:
         to = np.minimum(at[walking] + stride[walking], reach[walking])
-        look(walking, to)
+        sides.look(walking, to)
         further = []
         for i, distance in zip(walking, to, strict=True):
             rise = next(rise for d, rise, _ in seen[i] if d == distance)
@@ -214,17 +181,71 @@ def _profile(
         walking = np.array(further, np.intp)
     crossed = np.array([i for i in range(len(who)) if not below(i)], np.intp)
     for width in NEARER:
-        if lowest < -LOWER * cutoff or not len(crossed):
+        if sides.lowest < -LOWER * cutoff or not len(crossed):
             break
         near = np.array([_crossing(seen[i], cutoff) for i in crossed])
         both = np.concatenate([near * (1 - width), near * (1 + width)])
         rows = np.tile(crossed, 2)
-        look(rows, np.minimum(both, reach[rows]))
+        sides.look(rows, np.minimum(both, reach[rows]))
     near = np.array([np.inf if below(i) else _crossing(seen[i], cutoff) for i in range(len(who))])
     # a profile that never rises ends at the bound where there is one, else nowhere
     limit = np.clip(x[who] + side * near, lower[who], upper[who])
     limit = np.where(np.isfinite(limit), limit, np.nan)
-    return limit.reshape(count, 2).T, lowest, where
+    return limit.reshape(count, 2).T, sides.lowest, sides.where
+
+
+@dataclass
+class _Sides:
+    """Both sides of every parameter, and the places that were looked at."""
+
+    residuals: Residuals
+    x: Array
+    squares: float
+    lower: Array
+    upper: Array
+    noise: float
+    slope: Array
+    """(parameters, parameters): how the others go along with one, for a parabola."""
+    who: NDArray[np.intp]
+    side: Array
+
+    def __post_init__(self) -> None:
+        self.seen = [[(0.0, 0.0, self.x)] for _ in self.who]
+        """Of each side (distance, rise, parameters), by distance."""
+        self.lowest, self.where = 0.0, self.x
+
+    def look(self, rows: NDArray[np.intp], distance: Array) -> None:
+        """At ``distance`` (places,) on the sides ``rows``: from the straight line along which a
+        parabola would lie, and from the nearest places that were looked at."""
+        owner, index = self.who[rows], np.arange(len(rows))
+        moved = self.x[owner] + self.side[rows] * distance
+        moved = np.clip(moved, self.lower[owner], self.upper[owner])
+        line = self.x[None, :] + self.slope[:, owner].T * (moved - self.x[owner])[:, None]
+        near = [_beside(self.seen[i], d) for i, d in zip(rows, distance, strict=True)]
+        start = np.stack([line, *(np.array(each) for each in zip(*near, strict=True))])
+        start[:, index, owner] = moved
+        held = np.zeros(start.shape, bool)
+        held[:, index, owner] = True
+        found = minimise(
+            self.residuals,
+            start.reshape(-1, len(self.x)),
+            self.lower,
+            self.upper,
+            held.reshape(-1, len(self.x)),
+            scale=1.0,
+            iterations=100,
+            tolerance=1e-9,
+            noise=self.noise,
+        )
+        rise = found.squares.reshape(len(start), -1) - self.squares
+        best = rise.argmin(axis=0)
+        ends = found.parameters.reshape(start.shape)
+        for k, i in enumerate(rows):
+            here = float(rise[best[k], k])
+            self.seen[i].append((float(distance[k]), here, ends[best[k], k]))
+            self.seen[i].sort(key=lambda place: place[0])
+            if here < self.lowest:
+                self.lowest, self.where = here, ends[best[k], k]
 
 
 def _beside(seen: list[tuple[float, float, Array]], distance: float) -> tuple[Array, Array]:
