@@ -345,7 +345,7 @@ def test_no_code_parses_an_id() -> None:
     assert not offenders
 
 
-LONGEST = 600
+LONGEST = 650
 """A smell detector, not a goal."""
 
 
