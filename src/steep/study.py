@@ -180,7 +180,7 @@ class Study:
                 run=self.spec.run,
                 budget=spending,
             )
-            outcome = go(self._search, drain=Deadline(drain, watch.search_ends))
+            outcome = go(self.search, drain=Deadline(drain, watch.search_ends))
             if outcome.word == "failed":
                 raise StudyFailed(outcome.error)
             if not drain.is_set() and outcome.word != "partial" and self._unfinished(store):
@@ -218,7 +218,7 @@ class Study:
 
     def _unfinished(self, store: Store) -> bool:
         """Whether the search wants more than a budget has let it train."""
-        return bool(self.planner(self.problem, store.measurements(), (), None))
+        return bool(self.search(store.measurements(), (), None))
 
     def _enough(self, store: Store) -> bool:
         """Whether what was searched bears a forecast: of three fitted shards, or of all."""
@@ -489,9 +489,11 @@ class Study:
 
     # ------------------------------------------------------------ training
 
-    def _search(
+    def search(
         self, finished: Sequence[Measurement], running: Sequence[Trial], left: float | None
     ) -> list[Wanted]:
+        """The trials that the search wants, of what has finished and what runs; errors of zero
+        count as half an item."""
         ready = counted(finished, len(self.cut.validation), len(self.cut.test))
         found: list[Wanted] = self.planner(self.problem, ready, running, left)
         return found
