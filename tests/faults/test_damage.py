@@ -158,7 +158,7 @@ def test_a_forecast_that_was_altered_is_refused_and_recovery_keeps_the_one_that_
     local: Driven,
 ) -> None:
     local.spec({"seconds_per_step": 0.0}, **HELD_OUT)
-    said = [line for line in local.steep().out.splitlines() if "held-out" in line]
+    said = [line for line in local.steep().out.splitlines() if "Forecast for the held-out" in line]
     assert len(said) == 1
     data = bytearray((local.folder / "trials.sqlite").read_bytes())
     mark = b'\\"error\\":0.'
@@ -167,7 +167,9 @@ def test_a_forecast_that_was_altered_is_refused_and_recovery_keeps_the_one_that_
     (local.folder / "trials.sqlite").write_bytes(data)
     assert local.steep("report", "st").code == 2
     assert local.steep("salvage", "st").code == 0
-    assert [line for line in local.steep().out.splitlines() if "held-out" in line] == said
+    assert [
+        line for line in local.steep().out.splitlines() if "Forecast for the held-out" in line
+    ] == said
 
 
 def test_a_forecast_whose_time_nothing_proves_is_said_to_be_made_afterwards(local: Driven) -> None:
@@ -182,7 +184,7 @@ def test_a_forecast_whose_time_nothing_proves_is_said_to_be_made_afterwards(loca
     data[data.index(mark) + len(mark)] ^= 1
     path.write_bytes(data)
     assert local.steep("salvage", "st").code == 0
-    said = [line for line in local.steep().out.splitlines() if "held-out" in line]
+    said = [line for line in local.steep().out.splitlines() if "Forecast for the held-out" in line]
     assert "made after its training had begun" in said[0]
 
 
