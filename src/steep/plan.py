@@ -9,7 +9,7 @@ that adapts to its results they show about what to expect.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -119,6 +119,7 @@ def worlds(problem: Problem, planner: Planner) -> tuple[list[Trial], list[Trial]
 def rehearse(problem: Problem, planner: Planner, error: Callable[[Trial], float]) -> list[Trial]:
     """Every trial the planner comes to want in a world where ``error`` is the truth."""
     finished: list[Measurement] = []
+    problem = replace(problem, rehearsed=True)
     while wanted := planner(problem, finished, (), None):
         finished += [
             Measurement(

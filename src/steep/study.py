@@ -490,12 +490,17 @@ class Study:
     # ------------------------------------------------------------ training
 
     def search(
-        self, finished: Sequence[Measurement], running: Sequence[Trial], left: float | None
+        self,
+        finished: Sequence[Measurement],
+        running: Sequence[Trial],
+        left: float | None,
+        rehearsed: bool = False,
     ) -> list[Wanted]:
         """The trials that the search wants, of what has finished and what runs; errors of zero
-        count as half an item."""
+        count as half an item. ``rehearsed``: of results that are made up."""
         ready = counted(finished, len(self.cut.validation), len(self.cut.test))
-        found: list[Wanted] = self.planner(self.problem, ready, running, left)
+        problem = replace(self.problem, rehearsed=rehearsed)
+        found: list[Wanted] = self.planner(problem, ready, running, left)
         return found
 
     def _executor(self, workers: int | None) -> Any:

@@ -144,7 +144,7 @@ def prediction(
     def unbounded(
         done: Sequence[Measurement], running: Sequence[Trial], now: float, spent: float
     ) -> list[Wanted]:
-        wanted: list[Wanted] = study.search(done, running, None)
+        wanted: list[Wanted] = study.search(done, running, None, rehearsed=True)
         return wanted
 
     return predict(

@@ -155,7 +155,7 @@ class Watch:
             rest = None if left is None else left - spent
             if rest is not None and rest <= 0:
                 return []
-            wanted: list[Wanted] = study.search(done, running, rest)
+            wanted: list[Wanted] = study.search(done, running, rest, rehearsed=True)
             return wanted
 
         started = time.thread_time()

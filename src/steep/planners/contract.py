@@ -24,6 +24,8 @@ class Problem:
     held_out: tuple[Shard, ...] = ()
     """Trained once the search is over, each with all seeds: ``search.until.flops`` is for them,
     too."""
+    rehearsed: bool = False
+    """Results are made up, to see how many trials a search takes: it may weigh less finely."""
 
 
 @dataclass(frozen=True)

@@ -330,7 +330,7 @@ def _surface(
         return rungs.foretold(m, reference[shard]) if shard in reference else None
 
     samples = [shard.samples for shard in space.shards]
-    return surface_of(samples, tried, space.coordinates, places, foretold)
+    return surface_of(samples, tried, space.coordinates, places, foretold, coarse=space.rehearsed)
 
 
 def _promising(

@@ -33,6 +33,8 @@ class Lattice:
     smallest: int
     listed: tuple[Settings, ...] = ()
     """The combinations that the spec asks for, where ``combinations`` are more."""
+    rehearsed: bool = False
+    """Decisions are by a coarse surface: the results are made up."""
 
     def trial(self, shard: Shard, cell: Cell, seed: int) -> Trial:
         place = (shard.permutation, shard.items, shard.samples)
@@ -67,6 +69,7 @@ def of(problem: Problem) -> Lattice:
         search.seeds,
         search.extend,
         problem.smallest,
+        rehearsed=problem.rehearsed,
     )
 
 

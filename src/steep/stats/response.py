@@ -75,18 +75,23 @@ def fit_surface(
     extra: Array,
     within: tuple[float, float],
     cells: Array,
+    coarse: bool = False,
 ) -> Surface:
     """The surface at ``cells`` (cells, dims) from measurements at ``places`` (n, dims).
 
     Columns are log m, log size (relative to what the prior of the size law expects), then the
     hyperparameters. ``values`` (n,) are means of log error over ``counts`` seeds, ``extra`` (n,)
     their further variance; ``within`` the variance of one seed that repeats tell, and its degrees
-    of freedom (``seeds.py``)."""
+    of freedom (``seeds.py``). ``coarse`` weighs six settings of the lattice in place of 270:
+    enough to rehearse a search on made-up results, where a decision is wanted in milliseconds."""
     variance, df = within
     squares = variance * df
     noise = np.sqrt((squares + NOISE_DF * NOISE**2) / (df + NOISE_DF))
     noises = noise * np.array(NOISES)
-    table = np.array(list(product(AMPLITUDES, ALONG_DATA, ALONG_SIZE, ALONG_OTHERS, noises)))
+    lattice = (AMPLITUDES, ALONG_DATA, ALONG_SIZE, ALONG_OTHERS, noises)
+    if coarse:
+        lattice = (AMPLITUDES[:2], ALONG_DATA[1:], ALONG_SIZE[1:2], ALONG_OTHERS[1:2], noises[1:4])
+    table = np.array(list(product(*lattice)))
     center = np.array([places[:, 0].mean(), *places[:, 1:].mean(axis=0)])
     a, b = places - center, cells - center
     shift = float(np.average(values - SLOPE * a[:, 0]))

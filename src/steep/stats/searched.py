@@ -117,6 +117,7 @@ def surface_of(
     cells: Sequence[tuple[int, Cell]],
     foretold: Foretold = lambda shard, m: None,
     worse: float = 0.0,
+    coarse: bool = False,
 ) -> Surface:
     """The surface at ``cells`` (shard, cell) from what was ``tried`` on each shard: of a cell its
     whole trials, else what a stopped one foretells. ``worse`` is the noise of a seed that a cell
@@ -144,7 +145,8 @@ def surface_of(
         [np.array(v) for cell, v in logs.items() if v and not any(map(lost, here[cell]))]
         for here, logs in zip(tried, known, strict=True)
     )
-    return fit_surface(at, values, counts, extra, seed_noise(repeated, worse), places)
+    within = seed_noise(repeated, worse)
+    return fit_surface(at, values, counts, extra, within, places, coarse=coarse)
 
 
 def _logs(measured: Sequence[Measurement]) -> list[float]:
