@@ -497,3 +497,41 @@ def test_every_command_gives_the_same_numbers_and_they_are_the_trials(
 def test_a_study_and_its_published_tables_are_the_same_curve(doors: tuple[str, str]) -> None:
     (pair,) = comparison_of([Source(path) for path in doors]).pairs
     assert pair.difference.value == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_search_that_goes_on_after_its_budget_chooses_the_held_out_model_anew(
+    tmp_path: Path,
+) -> None:
+    """Where a budget ended the search early, the forecast was registered with the model that was
+    best by then. The finished study trains the one that an uninterrupted study trains, too, and its
+    held-out point is that one's; the registered forecast stays."""
+
+    def train(shard: Any, size: int, seed: int) -> dict[str, float]:
+        m, p = len(shard.train), 1000 * size
+        error = 1.5 * m**-0.35 * (1 + 0.3 * math.log(p / (20 * m**0.7)) ** 2)
+        return {
+            "validation_error": error * (1 + 1e-3 * math.sin(37 * seed + size + m)),
+            "parameters": p,
+            "flops": 6.0 * p * m,
+        }
+
+    spec = {
+        "study": "budget",
+        "domain": {"name": "external", "items": 20_000},
+        "family": {"sizes": [1, 2, 4, 8, 16]},
+        "shards": {"smallest": 250, "largest": 16_000, "held_out": 1},
+        "split": {"validation": 2000},
+    }
+    whole = Study(spec, tmp_path / "whole", trainer=train)
+    assert whole.run(progress=False).word == "complete"
+    cut = Study(spec, tmp_path / "cut", trainer=train)
+    assert cut.run(budget=1.2e9, progress=False).word == "budget"
+    first = cut.analyse().confrontations[0]
+    again = Study(spec, tmp_path / "cut", trainer=train)
+    assert again.run(progress=False).word == "complete"
+    point = {b.samples: b.best for b in again.analyse().best_fits}[16_000]
+    expected = {b.samples: b.best for b in whole.analyse().best_fits}[16_000]
+    assert point.score <= expected.score * 1.01
+    later = again.analyse().confrontations[0]
+    assert (later.forecast, later.size) == (first.forecast, first.size)
+    assert Study(spec, tmp_path / "cut", trainer=train).run(progress=False).ran == 0

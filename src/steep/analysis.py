@@ -349,10 +349,12 @@ def _forecast(
 
 
 def smallest_adequate(fitted: Sequence[BestFit]) -> float:
-    """Parameters of the smallest adequate model on the largest shard; 0 where nobody knows."""
-    if not fitted:
+    """Parameters of the smallest adequate model on the largest shard that was searched; 0 where
+    nobody knows. On a held-out one a single size was trained, perhaps far from the smallest."""
+    searched = [b for b in fitted if b.searched]
+    if not searched:
         return 0.0
-    return float(max(fitted, key=lambda b: b.samples).adequate.parameters)
+    return float(max(searched, key=lambda b: b.samples).adequate.parameters)
 
 
 def compute_of(

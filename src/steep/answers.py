@@ -87,7 +87,7 @@ class Source:
     @property
     def is_study(self) -> bool:
         place = Path(self.path)
-        known = ("study.yaml", "study.json")
+        known = ("study.yaml", "study.json", "trials.sqlite")
         return self.path != "-" and any((place / name).exists() for name in known)
 
     def study(self) -> Study | Published:
@@ -234,7 +234,7 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
         wanted = flops or [
             FLOPS_PER_PARAMETER_SAMPLE * largest * times for times in (1.0, 10.0, 100.0)
         ]
-        known = law == "chinchilla" and made.outcome != "too few points"
+        known = law == "chinchilla" and bool(made.parameters)
         found.append(
             JointCurve(
                 *(curve.name, curve.unit, curve.metric, made),

@@ -160,9 +160,14 @@ def sizes_asked(asked: Any, fit: Fit) -> list[float]:
 
 
 def error_asked(asked: float | str, fit: Fit) -> float:
-    """An error in the metric of a fit, of a number or of a text like '0.05', '5%'."""
+    """An error, of a number or of a text like '0.05', '5%' in the metric of a fit: 0.97 of an
+    accuracy is an error of 0.03. Raises ValueError for what the metric cannot be."""
+    if isinstance(asked, bool) or not isinstance(asked, (str, int, float)):
+        raise ValueError(f"a target is a number or a text such as '5%', not {asked!r}")
     if not isinstance(asked, str):
-        return asked
+        if not 0 < asked < math.inf:
+            raise ValueError(f"a target must be a positive number, not {asked}")
+        asked = repr(float(asked))
     return goal_of(asked, "error").of(fit.metric, max((p.error for p in fit.points), default=0.0))
 
 

@@ -99,6 +99,7 @@ def init(
         workers=workers,
         base=out.resolve().parent,
     )
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(found.text, encoding="utf-8")
     if as_json:
         print_json({"spec": str(out), "notes": list(found.notes)})

@@ -16,6 +16,9 @@ from steep.stats.robust import Predict, huber_fit
 HUBER = 1e-3
 """Width of the quadratic part of the loss, in log error (Hoffmann et al. 2022)."""
 RESAMPLES = 200
+APART = 0.15
+"""Standard deviation of the runs about the best line through log N and log D below which the two
+are one: a ladder with so many samples a parameter, or the best fits of a study."""
 FLOPS_PER_PARAMETER_SAMPLE = 6.0
 
 
@@ -52,6 +55,13 @@ def fit_joint(
     if len(e) <= count or len(np.unique(n)) < 2 or len(np.unique(d)) < 2:
         reason = f"{count} parameters need more runs, over several sizes of data and of model"
         return JointFit("too few points", law, surface.formula, reason=reason, runs=len(e))
+    apart = np.stack([np.log(n) - np.log(n).mean(), np.log(d) - np.log(d).mean()])
+    if np.linalg.svd(apart, compute_uv=False)[-1] / len(e) ** 0.5 < APART:
+        reason = (
+            "model size and data grow together in these runs, so that their effects cannot be told "
+            "apart: vary one while the other stays"
+        )
+        return JointFit("not identifiable", law, surface.formula, reason=reason, runs=len(e))
     logs = (np.log(n), np.log(d), np.log(np.minimum(u, d)))
 
     def predict(search: Array) -> Array:

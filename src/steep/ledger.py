@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -186,22 +186,39 @@ def register_forecasts(store: Store, known: Facts) -> list[Confrontation]:
     It is made from the searched shards alone, also where another held-out shard is measured by now:
     what was registered together stands on the same."""
     told = {c.samples for c in registered(store)}
-    held_out = [s for s in known.shards if s.held_out and s.permutation == 0]
-    fresh = [s for s in held_out if s.samples not in told]
-    if fresh:
-        searched = {(s.permutation, s.samples) for s in known.shards if not s.held_out}
-        done = [
-            m for m in store.measurements() if (m.trial.permutation, m.trial.samples) in searched
-        ]
-        found = analyse(known, counted(done, *items_of(payload(store))), store.items)
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        tried = {trial.samples for trial in store.tried()}
-        for shard in fresh:
-            made = confrontation(known, shard, found, LEVEL, now)
-            if made is not None:
-                late = shard.samples in tried
-                store.decide("forecast", {"confrontation": encode(made), "afterwards": late})
+    tried = {trial.samples for trial in store.tried()}
+    for made in _forecasts_now(store, known, told):
+        late = made.samples in tried
+        store.decide("forecast", {"confrontation": encode(made), "afterwards": late})
     return registered(store)
+
+
+def chosen_since(store: Store, known: Facts, told: Collection[float]) -> list[Confrontation]:
+    """What a finished search would train on the held-out shards of sizes ``told``, where that is
+    another model than the one whose forecast was registered: a budget had ended the search before
+    it knew. The registered forecast and its model stay; these are trained beside them, so that the
+    shard's point is not of a model that nobody would choose."""
+    before = {(c.samples, c.size, c.hyperparameters) for c in registered(store)}
+    others = {s.samples for s in known.shards} - set(told)
+    return [
+        c
+        for c in _forecasts_now(store, known, others)
+        if (c.samples, c.size, c.hyperparameters) not in before
+    ]
+
+
+def _forecasts_now(store: Store, known: Facts, told: Collection[float]) -> list[Confrontation]:
+    """Forecasts of the held-out shards but those ``told``, by what the searched shards say now."""
+    wanted = [s for s in known.shards if s.held_out and s.permutation == 0]
+    wanted = [s for s in wanted if s.samples not in told]
+    if not wanted:
+        return []
+    searched = {(s.permutation, s.samples) for s in known.shards if not s.held_out}
+    done = [m for m in store.measurements() if (m.trial.permutation, m.trial.samples) in searched]
+    found = analyse(known, counted(done, *items_of(payload(store))), store.items)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    made = [confrontation(known, shard, found, LEVEL, now) for shard in wanted]
+    return [c for c in made if c is not None]
 
 
 def registered(store: Store) -> list[Confrontation]:

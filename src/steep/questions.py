@@ -136,16 +136,16 @@ def joint(
     found = joint_of(Source(source, **columns), law, flops or [], level)
     if as_json:
         print_json([asdict(curve) | {"fit": _plain(curve.fit, draws)} for curve in found])
-        return
     from steep.present.joint import joint_lines
 
-    for curve in found:
+    for curve in () if as_json else found:
         title(curve.name, len(found))
         for line in (
             *curve.notes,
             *joint_lines(curve.fit, curve.frontier, curve.unit, curve.metric),
         ):
             typer.echo(line)
+    answered(curve.fit.outcome == "ok" for curve in found)
 
 
 @reads(*CURVES, "best_guess")

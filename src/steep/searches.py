@@ -102,7 +102,10 @@ def _ends(search: Search) -> list[Finding]:
     if search.capped:
         evidence = "The best-fit model met the cap on steps while improving: an upper bound."
         severity = SERIOUS if 2 * len(search.capped) > search.shards else WARNING
-        step = "Raise stop.max_steps; capped best fits stay out of the fit."
+        step = (
+            "Raise stop.evaluations (a trial may take twice as many), or stop.max_steps where it "
+            "is set; capped best fits stay out of the fit."
+        )
         found.append(Finding("capped", severity, _shards(search.capped), evidence, step))
     if search.improving:
         gain = float(np.median([gain for _, gain in search.improving]))

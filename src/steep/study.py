@@ -187,7 +187,11 @@ class Study:
                 outcome = replace(outcome, word="budget")
             if not drain.is_set() and self._held_out_shards and self._enough(store):
                 facts = ledger.facts(store, self.spec, self.cut)
-                wanted = held_out_trials(ledger.register_forecasts(store, facts), facts)
+                earlier = {c.samples for c in ledger.registered(store)}
+                models = ledger.register_forecasts(store, facts)
+                if earlier and outcome.word != "budget":
+                    models += ledger.chosen_since(store, facts, earlier)
+                wanted = held_out_trials(models, facts)
                 follow = go(_missing(wanted), held_out=True, drain=Deadline(drain, watch.all_ends))
                 outcome = outcome.then(follow, cut_short=not drain.is_set())
             watch.close()

@@ -115,3 +115,16 @@ def test_few_points_say_nothing() -> None:
     assert rises(X[:5], X[:5]) == ()
     assert roughness(X[:2], X[:2]) == 0.0
     assert bend(X[:4], X[:4]) is None
+
+
+def test_no_point_is_surer_than_what_is_known_of_the_points() -> None:
+    """Five errors that scatter by 15 % about m**-0.4, as their known variances say. Of such curves
+    a law with three parameters now and then passes by four points exactly, and the fifth would lie
+    any number of its standard errors off."""
+    x = np.log(60 * 2.0 ** np.arange(5))
+    laws = [(LAWS["power+floor"], (5.0, -0.5, 0.01)), (LAWS["shifted power"], (5.0, -0.5, 10.0))]
+    known = np.full(5, 0.15**2)
+    for seed in range(40):
+        y = -0.4 * x + np.random.default_rng(seed).normal(0, 0.15, 5)
+        for found in off_trend(x, y, known, laws):
+            assert abs(found.t) <= abs(found.excess) / 0.15 * 1.001

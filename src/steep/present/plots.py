@@ -88,6 +88,7 @@ def save(drawing: Drawing, path: Path) -> None:
     content = {f".{name.rpartition('.')[2]}": data for name, data in export(drawing)}
     if path.suffix.lower() not in content:
         raise ValueError(f"{path}: a figure is a .png or .svg file")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content[path.suffix.lower()])
 
 

@@ -237,7 +237,7 @@ class JointFit:
     """A law of data and model size together, fitted to single runs."""
 
     outcome: str
-    """'ok', 'too few points' or 'not converged'."""
+    """'ok', 'too few points', 'not identifiable' or 'not converged'."""
     law: str
     formula: str = ""
     names: tuple[str, ...] = ()

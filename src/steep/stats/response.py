@@ -12,6 +12,7 @@ summed over shards.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -88,6 +89,7 @@ def fit_surface(
     squares = variance * df
     noise = np.sqrt((squares + NOISE_DF * NOISE**2) / (df + NOISE_DF))
     noises = noise * np.array(NOISES)
+    lattice: tuple[Sequence[float] | Array, ...]
     lattice = (AMPLITUDES, ALONG_DATA, ALONG_SIZE, ALONG_OTHERS, noises)
     if coarse:
         lattice = (AMPLITUDES[:2], ALONG_DATA[1:], ALONG_SIZE[1:2], ALONG_OTHERS[1:2], noises[1:4])

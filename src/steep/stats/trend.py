@@ -8,7 +8,7 @@ Weisberg 1982).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import fdtr, stdtr
@@ -19,6 +19,8 @@ from steep.stats.line import fit_line, weights
 from steep.stats.noise import GIVEN_DF, SCATTERS
 from steep.stats.profile import fit_law
 
+SPARE = 3
+"""Points beyond its parameters that a law needs to have a word on another point."""
 MEDIAN_OF_SQUARES = 0.4549
 """Of a normal deviate."""
 
@@ -47,8 +49,10 @@ def off_trend(
     """Per point of ``y`` at log sizes ``x`` (n,): its distance from the law fitted without it.
 
     Tested against a straight line and against each of ``laws`` (with fitted parameters to start
-    from) that has points to spare; the law with the least variance about the other points has the
-    word. Empty with fewer than five points.
+    from) that has three points to spare; the law with the least variance about the other points has
+    the word, and its p allows for the choice among them. No variance is below what is ``known`` of
+    the points: a curved law can pass by a few of them as if there were no noise. Empty with fewer
+    than five points.
     """
     if len(x) < 5:
         return ()
@@ -57,10 +61,11 @@ def off_trend(
         rest = np.arange(len(x)) != i
         tried = [_from_line(i, rest, x, y, known)]
         for law, start in laws:
-            if len(x) - 1 - len(law.names) >= 2:
+            if len(x) - 1 - len(law.names) >= SPARE:
                 told = _from_law(i, rest, x, y, known, law, start)
                 tried += [] if told is None else [told]
-        found.append(min(tried, key=lambda each: each[0])[1])
+        closest = min(tried, key=lambda each: each[0])[1]
+        found.append(replace(closest, p=min(1.0, closest.p * len(tried))))
     return tuple(found)
 
 
@@ -70,6 +75,8 @@ def _from_line(
     """Variance about the line through the rest, and the deviation from it."""
     line = fit_line(x[rest], y[rest], None if known is None else known[rest])
     expected, variance = line.at(float(x[i]))
+    if known is not None:
+        variance = max(variance, float(known[i]))
     return line.variance, _deviation(i, expected, float(y[i]), variance, line.df)
 
 
@@ -102,8 +109,11 @@ def _from_law(
     squares = float(fitted.squares)
     normal = gradient[rest].T @ (weight[:, None] * gradient[rest])
     leverage = float(gradient[i] @ np.linalg.pinv(normal, hermitian=True) @ gradient[i])
-    variance = squares / df
-    total = variance * (1.0 + leverage)
+    variance = own = squares / df
+    if known is not None:
+        variance = max(variance, float(np.mean(weight * known[rest])))
+        own = max(variance, float(known[i]))
+    total = variance * leverage + own
     return variance, _deviation(i, float(curve(value)[i]), float(y[i]), total, df)
 
 
