@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import tiny
-from conftest import MadeStudy
 from steep.analysis import (
     WHOLE_SURFACE,
     Facts,
@@ -270,7 +269,7 @@ def test_a_confrontation_of_a_shard_that_is_gone_stays_as_it_was() -> None:
     assert analyse(facts(), measurements(), nothing, [lost]).confrontations == (lost,)
 
 
-def test_the_whole_surface_tells_how_the_best_model_grows(made_study: MadeStudy) -> None:
+def test_the_whole_surface_tells_how_the_best_model_grows(made_study: Any) -> None:
     """The made study's best size is 40 * m**0.75 parameters, on a ladder of five sizes."""
     law = dict(size_laws(made_study.analysis.best_fits))[WHOLE_SURFACE]
     assert law.outcome == "ok"

@@ -107,6 +107,6 @@ def test_a_table_keeps_its_metric_and_its_rules() -> None:
     points = curve(2)
     table = pd.DataFrame({"words": SIZES, "accuracy": [1 - p.error for p in points]})
     found = backtest(table, fit=fit)
-    assert (found.unit, found.metric) == ("words", "error")
+    assert (found.unit, found.metric) == ("words", "1 - accuracy")
     expected = backtest(points, fit=fit)
     assert found.log_error == pytest.approx(expected.log_error, rel=1e-6)

@@ -129,7 +129,9 @@ def test_what_was_done_to_a_table_is_said_in_words_and_in_json(command: str, ste
     said = steep(name, "sweep.csv", *options)
     assert said.code == 0, said.err
     in_json = steep(name, "sweep.csv", *options, "--json").out
-    wanted = ["Column 'val_acc' is an accuracy in percent (values lie above 1): 1 - accuracy"]
+    wanted = [
+        "Column 'val_acc' is an accuracy in percent (values lie above 1): the error, 1 - accuracy"
+    ]
     if "--by" not in options:
         wanted.append("Rows of one size differ in 'lr': the best of each size counts.")
     for note in wanted:
@@ -375,7 +377,7 @@ BAD = [
     (("diagnose", "loss.csv", "--validation-items", "9"), "error rates, from 0 to 1, and 3.75"),
     (("backtest", "absent.csv"), "absent.csv"),
     (("report", "absent.csv"), "absent.csv"),
-    (("report", "results.csv", "--out", "no/such/folder/r.html"), "no/such/folder/r.html"),
+    (("report", "results.csv", "--out", "results.csv/r.html"), "results.csv: File exists"),
     (("report", "tiny", "--out", "r.html"), "tiny"),
     (("report", "results.csv", "--figures", "results.csv"), "results.csv"),
     (("run", "spec.yaml", "--budget", "lots"), "--budget"),

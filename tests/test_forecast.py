@@ -72,10 +72,13 @@ def test_a_target_above_the_last_point_is_already_reached() -> None:
 def test_a_target_above_the_first_point_is_met_at_the_smallest_size() -> None:
     """5 * 100^-0.4 = 0.79: where the law was above that nobody measured."""
     fitted = curve()
-    for target in (0.9, 1.5, 20.0):
-        found = fitted.samples_for(target)
+    loss = fit(samples=SIZES, error=5 * SIZES**-0.4, metric="loss")
+    for made, target in ((fitted, 0.9), (loss, 1.5), (loss, 20.0)):
+        found = made.samples_for(target)
         assert (found.outcome, found.samples, found.smallest) == (ALREADY_MET, 100, 100)
         assert found.lower is None
+    with pytest.raises(ValueError, match="at the most 100 %"):
+        fitted.samples_for(1.5)
     inside = fitted.samples_for(0.6)
     assert inside.outcome == "already reached"
     assert 100 < inside.lower < inside.samples < inside.upper
@@ -307,11 +310,11 @@ def test_how_runs_differ_is_not_told_by_standard_errors() -> None:
     assert wide > narrow
 
 
-@pytest.mark.parametrize("size", [-1, 0, [0, np.nan], np.inf, "10x"])
+@pytest.mark.parametrize("size", [-1, 0, [0, np.nan], np.inf, "ten times"])
 def test_sizes_that_are_none_are_refused(size: object) -> None:
     fitted = fit(samples=SIZES, error=5 * SIZES**-0.3)
     for ask in (fitted.predict, fitted.local_slope, lambda m: forecast(fitted, at=m)):
-        with pytest.raises(ValueError, match=r"sizes must be positive numbers|could not convert"):
+        with pytest.raises(ValueError, match=r"sizes must be positive|could not convert|write"):
             ask(size)  # type: ignore[arg-type]
 
 

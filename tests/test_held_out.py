@@ -370,6 +370,7 @@ def test_a_forecast_is_registered_from_the_searched_shards_alone(tmp_path: Path)
         def __init__(self, store: Any) -> None:
             self.told = store.decisions("forecast")[:1]
             self.store, self.items, self.measurements = store, store.items, store.measurements
+            self.tried = store.tried
 
         def decisions(self, kind: str) -> list[Any]:
             return self.told

@@ -41,7 +41,7 @@ def test_the_page_is_made_from_the_schema() -> None:
 
 def test_types_and_defaults_are_those_of_the_models() -> None:
     made = schema.reference()
-    assert "| `factor` | number, above 1, at most 10 | `2.0` | " in made
+    assert "| `factor` | number, at least 1.01, at most 10 | `2.0` | " in made
     assert "| `smallest` | number, above 0 | required | " in made
     assert "| `compare_at` | `ends` or `all` | `ends` | " in made
     assert "at most 4294967295" in made

@@ -50,6 +50,7 @@ from steep.records import (
     Standing,
     Status,
     Trial,
+    TrialStanding,
     settings,
 )
 from steep.store import Store
@@ -313,7 +314,7 @@ class Study:
         with self.store() as store:
             rows = store.rows()
             tried = [r.trial.id for r in rows if r.status == Status.PLANNED and r.attempts]
-            failures = {name: told[-1] for name in tried if (told := store.failures(name))}
+            why = {name: told[-1] for name in tried if (told := store.failures(name))}
             left = ledger.time_left(store)
             over = ledger.prediction_and_took(store)[1]
             analysis = None
@@ -324,7 +325,11 @@ class Study:
             passed = time.time() - left[1] if any(r.status == Status.RUNNING for r in rows) else 0.0
             rest = shortened(left[0], passed).clock
         complete = over is not None and over.complete
-        return Standing(tuple(rows), failures, analysis, rest, complete)
+        standings = tuple(
+            TrialStanding(r.trial, r.status, r.attempts, r.reason or why.get(r.trial.id), r.seconds)
+            for r in rows
+        )
+        return Standing(standings, analysis, rest, complete)
 
     def time_left(self) -> Interval | None:
         """Seconds that the run now going on takes from here; None while nobody can know."""

@@ -228,7 +228,6 @@ def test_a_machine_that_cannot_be_timed_stops_no_run(
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(clock, "pace", broken)
-    assert clock.expectation(small) is None
     untimed = Study(small.loaded, tmp_path / "untimed")
     assert untimed.run(budget=1.0).word == "budget"
     with untimed.store() as store:
@@ -289,7 +288,6 @@ def test_a_trainer_that_counts_nothing_has_assumptions(tmp_path: Path) -> None:
     study = Study(tiny.spec(), tmp_path / "study")
     study.run()
     with study.store() as store:
-        assert ledger.prediction_and_took(store)[0] is None
         assert ledger.steps(store) == ()
     told = said(f"cost {study.folder} --machine h100")
     assert "Assumed: Of a step only FLOPs are known" in told

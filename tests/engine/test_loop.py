@@ -245,15 +245,19 @@ def test_neither_padding_nor_batch_size_changes_a_loss(kind: str) -> None:
     assert sum(part[1] for part in parts) == count
 
 
-def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_a_foreign_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    """And no byte of it is executed: the trial begins afresh and ends as one without."""
     run = setup(pixels(), resnet.FAMILY, resnet.Options(stages=2))
     handle = MemoryHandle(up_to_steps=2)
     loop.train(run, trial(), shard(), handle)
-    other = MemoryHandle(checkpoint=handle.checkpoint)
-    with pytest.raises(checkpoint.CheckpointError, match="checkpoint of trial"):
-        loop.train(run, trial(seed=1), shard(), other)
+    clean = loop.train(run, trial(seed=1), shard(), MemoryHandle())
+    for foreign in (handle.checkpoint, b"\x80\x04pickle"):
+        other = MemoryHandle(checkpoint=foreign)
+        found = loop.train(run, trial(seed=1), shard(), other)
+        assert found.weights_hash == clean.weights_hash
+        assert found.steps == clean.steps
     with pytest.raises(checkpoint.CheckpointError, match="not a checkpoint"):
-        loop.train(run, trial(), shard(), MemoryHandle(checkpoint=b"\x80\x04pickle"))
+        checkpoint.unpack(b"\x80\x04pickle")
 
 
 def test_what_a_model_writes_is_scored_once_and_chooses_nothing(monkeypatch) -> None:

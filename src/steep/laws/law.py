@@ -85,9 +85,10 @@ class Law:
         return np.log(np.maximum(self.curve(ratio, *natural), 1e-300))
 
     def guess(self, samples: Array, error: Array) -> tuple[float, ...]:
-        """Starting values: the prior's centre through the last point."""
+        """Starting values: the prior's centre through the last point; of a shape that may be none,
+        the centre of what it is where it is there."""
         last = int(np.argmax(samples))
-        centre = [float(s.value(np.zeros(1))[0]) for s in self.shape]
+        centre = [float(s.value(ndtri(np.array([0.5 * (1 + s.none)])))[0]) for s in self.shape]
         values = self.natural(float(error[last]), float(samples[last]), *centre)
         return tuple(float(v) for v in values)
 

@@ -22,7 +22,7 @@ from steep.present.numbers import (
 )
 from steep.present.progress import time_left
 from steep.present.sentences import answer, sentence
-from steep.records import Finding, Prediction, Shard, Standing, Status, Took, Trial
+from steep.records import Finding, Prediction, Shard, Standing, Status, Took, Trial, TrialStanding
 
 MOST_NAMED = 5
 """Trials that failed for one reason, named one by one."""
@@ -146,7 +146,7 @@ def status_lines(standing: Standing) -> list[str]:
             lines.append(f"  running for {duration(row.seconds or 0.0)}: {_what(row, names)}")
     bad: dict[str, list[str]] = {}
     for row in rows:
-        reason = row.reason or standing.failures.get(row.trial.id)
+        reason = row.reason
         if row.status in (Status.DIVERGED, Status.FAILED, Status.TIMEOUT):
             head = f"{row.status.value}: {reason or 'no reason given'}"
         elif row.status == Status.PLANNED and reason:
@@ -171,7 +171,7 @@ def _varied(trials: Sequence[Trial]) -> list[str]:
     return [name for name, given in sorted(values.items()) if len(given) > 1]
 
 
-def _what(row: Any, names: Sequence[str]) -> str:
+def _what(row: TrialStanding, names: Sequence[str]) -> str:
     """A trial, told apart from every other of its study."""
     trial = row.trial
     given = dict(trial.hyperparameters)

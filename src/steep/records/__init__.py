@@ -5,7 +5,7 @@ A record holds floats, integers, strings, tuples and other records, nothing else
 ``None``, never NaN: NaN is what a broken measurement looks like, and it must not travel.
 """
 
-from steep.records.analysis import Analysis, Baseline, Confrontation, Curve, Standing
+from steep.records.analysis import Analysis, Baseline, Confrontation, Curve, Standing, TrialStanding
 from steep.records.codec import decode, encode
 from steep.records.costs import (
     Claim,
@@ -115,6 +115,7 @@ __all__ = [
     "StepCost",
     "Took",
     "Trial",
+    "TrialStanding",
     "TrialTimes",
     "Value",
     "decode",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from steep.metrics import LOSSES
 from steep.records.costs import CostReport
 from steep.records.fits import At, Fit, Forecast, Interval, SizeLaw
 from steep.records.plans import Prediction, Took
 from steep.records.questions import Finding
-from steep.records.trials import BestFit, Settings, Shard
+from steep.records.trials import BestFit, Settings, Shard, Status, Trial
 
 
 @dataclass(frozen=True)
@@ -118,13 +116,23 @@ class Analysis:
 
 
 @dataclass(frozen=True)
+class TrialStanding:
+    """How far a trial is."""
+
+    trial: Trial
+    status: Status
+    attempts: int
+    reason: str | None
+    """Why it ended as it did; of one that is to be tried again, why the last attempt failed."""
+    seconds: float | None
+    """What the ended trial took, or the running attempt has taken so far."""
+
+
+@dataclass(frozen=True)
 class Standing:
     """How far a study is."""
 
-    rows: tuple[Any, ...]
-    """Of the store: every trial with its status."""
-    failures: Mapping[str, str]
-    """Why the last attempt at a trial failed that is to be tried again, by id."""
+    rows: tuple[TrialStanding, ...]
     analysis: Analysis | None
     """Of what has finished; None before anything has."""
     left: Interval | None
