@@ -15,7 +15,7 @@ demo: environment
 	$(BIN)/steep demo --out $(OUT)
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Faults injected from outside, through the command line: docs/reliability.md.
 test-faults: environment
