@@ -623,3 +623,16 @@ def test_json_has_draws_only_where_they_are_asked_for(steep: Steep) -> None:
     assert len(said.out) < 10_000
     assert steep("fit", "results.csv", "--json", "--draws").json[0]["draws"]
     assert steep("fit", "results.csv", "--draws").code == 2
+
+
+def test_a_study_whose_trials_all_diverge_gives_no_answer(steep: Steep) -> None:
+    Path("nothing.py").write_text(
+        "def train(shard, size, seed):\n"
+        "    return {'validation_error': float('nan'), 'parameters': 100 * size}\n"
+    )
+    trainer = {"name": "function", "function": "nothing.py:train"}
+    values = tiny.spec(search={"seeds": 1}, family={"sizes": [1, 2]})
+    Path("spec.yaml").write_text(json.dumps(values | {"trainer": trainer}))
+    said = steep("run", "spec.yaml", "--out", "diverged", "--quiet")
+    assert said.code == 3
+    assert "All 12 trials diverged" in said.err

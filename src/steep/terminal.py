@@ -57,8 +57,10 @@ def run_study(
             typer.echo(line)
         typer.echo(f"Report: {study.folder / 'report.html'}")
     if outcome.word == "budget":
-        left = f"Stopped at the budget, {outcome.unfinished} trials begun or planned are left."
-        typer.echo(f"{left} The same command goes on.", err=True)
+        left = "what the search wants next does not fit in what is left"
+        if outcome.unfinished:
+            left = f"{outcome.unfinished} trials begun or planned are left"
+        typer.echo(f"Stopped at the budget: {left}. The same command goes on.", err=True)
     if outcome.failed or outcome.timeout:
         failed = f"{outcome.failed + outcome.timeout} of {outcome.trials} trials failed"
         typer.echo(
@@ -67,6 +69,10 @@ def run_study(
             err=True,
         )
         return PARTIAL
+    if outcome.diverged and not outcome.complete + outcome.capped + outcome.stopped:
+        what = f"All {outcome.diverged} trials diverged: no error that they reported is a number"
+        typer.echo(f"{what}; 'steep status {study.folder}' lists them.", err=True)
+        return NO_ANSWER
     return 0
 
 
