@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from steep import lease
 from steep.folder import StoreError, refuse_links, write_failed
-from steep.records import Status, Trial
 
 DATABASE = "trials.sqlite"
 VERSION = "2"
@@ -56,17 +55,6 @@ CREATE TABLE notes (
 """
 COLUMNS = "id, record, why, status, attempts, reason, measurement, finished"
 """Of ``trials``: what a row's digest covers."""
-
-
-class Row(NamedTuple):
-    """One trial as ``steep status`` shows it."""
-
-    trial: Trial
-    status: Status
-    attempts: int
-    reason: str | None
-    seconds: float | None
-    """What the ended trial took, or the running attempt has taken so far."""
 
 
 @dataclass(frozen=True)

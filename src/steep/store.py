@@ -28,14 +28,13 @@ import numpy as np
 from steep import database, lease
 from steep import folder as files
 from steep import salvage as salvaging
-from steep.database import Database, Decision, Row
+from steep.database import Database, Decision
 from steep.executors.contract import Event, Kind
 from steep.folder import StoreError, StudyExists, compose_study_yaml, read_frozen, read_spec
-from steep.records import Evaluation, Measurement, Status, Trial, decode, encode
+from steep.records import Evaluation, Measurement, Status, Trial, TrialStanding, decode, encode
 from steep.salvage import RECOVERED
 
 __all__ = [
-    "Row",
     "Store",
     "StoreError",
     "StudyExists",
@@ -366,7 +365,7 @@ class Store:
         held = [row["measurement"] for row in self._db.trials()]
         return [decode(Measurement, text) for text in held if text]
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TrialStanding]:
         """Every trial, in the order they were planned."""
         me = self.owner
         running = {row["trial"]: row for row in self._running()}
@@ -383,7 +382,7 @@ class Store:
             elif row["measurement"]:
                 seconds = float(json.loads(row["measurement"])["seconds"])
             trial = decode(Trial, row["record"])
-            rows.append(Row(trial, status, row["attempts"], reason, seconds))
+            rows.append(TrialStanding(trial, status, row["attempts"], reason, seconds))
         return rows
 
     def failures(self, trial: str) -> list[str]:

@@ -50,7 +50,6 @@ from steep.records import (
     Standing,
     Status,
     Trial,
-    TrialStanding,
     settings,
 )
 from steep.store import Store
@@ -325,10 +324,7 @@ class Study:
             passed = time.time() - left[1] if any(r.status == Status.RUNNING for r in rows) else 0.0
             rest = shortened(left[0], passed).clock
         complete = over is not None and over.complete
-        standings = tuple(
-            TrialStanding(r.trial, r.status, r.attempts, r.reason or why.get(r.trial.id), r.seconds)
-            for r in rows
-        )
+        standings = tuple(replace(r, reason=r.reason or why.get(r.trial.id)) for r in rows)
         return Standing(standings, analysis, rest, complete)
 
     def time_left(self) -> Interval | None:

@@ -14,7 +14,7 @@ def test_evidence_and_moments_of_a_normal_likelihood() -> None:
     def log_likelihood(z: Array) -> Array:
         return np.asarray(-0.5 * (((x - z) / s) ** 2).sum(axis=1))
 
-    z, log_weight = sample(log_likelihood, 3, first=1000, later=(1000, 1000, 1000))
+    z, _, log_weight = sample(log_likelihood, 3, first=1000, later=(1000, 1000, 1000))
     top = log_weight.max()
     evidence = top + np.log(np.exp(log_weight - top).sum())
     expected = np.sum(0.5 * np.log(s**2 / (1 + s**2)) - 0.5 * x**2 / (1 + s**2))
@@ -28,6 +28,6 @@ def test_evidence_and_moments_of_a_normal_likelihood() -> None:
 
 
 def test_the_same_draws_every_time() -> None:
-    one, _ = sample(lambda z: -(z**2).sum(axis=1), 2, first=100, later=(50, 50))
-    other, _ = sample(lambda z: -(z**2).sum(axis=1), 2, first=100, later=(50, 50))
+    one, _, _ = sample(lambda z: -(z**2).sum(axis=1), 2, first=100, later=(50, 50))
+    other, _, _ = sample(lambda z: -(z**2).sum(axis=1), 2, first=100, later=(50, 50))
     assert np.array_equal(one, other)

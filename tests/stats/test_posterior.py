@@ -12,9 +12,10 @@ from scipy import stats
 from steep.laws import LAWS
 from steep.records import Point
 from steep.stats.curve import curve_from_columns, curve_from_points
+from steep.stats.importance import cover
 from steep.stats.mixture import quantiles, systematic
 from steep.stats.noise import FADE, REVERSION, departures, noise_model, slope_reversion, walk
-from steep.stats.posterior import cover, likelihood, sample_law
+from steep.stats.posterior import likelihood, sample_law
 from steep.stats.robust import huber, huber_fit
 
 SIZES = 1000 * 2.0 ** np.arange(8)

@@ -18,8 +18,8 @@ from scipy.special import gammaincinv, log_ndtr
 
 from steep.laws.law import Array
 from steep.records import Interval, Point, SizeLaw
+from steep.stats.importance import cover
 from steep.stats.mixture import systematic
-from steep.stats.posterior import cover
 
 FEWEST_TWO_SIDED = 4
 COVER = 4096

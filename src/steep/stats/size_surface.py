@@ -95,7 +95,7 @@ def size_law_of_surface(places: Sequence[Place], level: float = 0.9) -> SizeLaw:
         ]
     )
     target = partial(_log_likelihood, prior, x - center, s, y, variance, of_shard)
-    z, log_weight = sample(target, len(prior) + 1, first=4096, later=(1024,) * 6)
+    z, _, log_weight = sample(target, len(prior) + 1, first=4096, later=(1024,) * 6)
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
     a, beta_p, _, _, log_tau = _parameters(prior, z[:, :5]).T
