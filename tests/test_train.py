@@ -511,7 +511,8 @@ def failing(*args: Any) -> Measurement:
 
 
 def test_where_every_trial_fails_the_error_comes_once_and_early(tmp_path: Path) -> None:
-    """After one attempt at each of the four trials of the smallest shard, and no more."""
+    """After one attempt at each of the four trials of the smallest shard, and the two others that
+    one of them has: perhaps it was a passing trouble."""
     tried: list[str] = []
 
     def observe(event: Event) -> None:
@@ -522,13 +523,15 @@ def test_where_every_trial_fails_the_error_comes_once_and_early(tmp_path: Path) 
     outcome = rehearsal.drive(plainly(), folder, observe, trainer=failing)
     assert outcome.word == "failed"
     assert len(set(tried)) <= 5
-    assert len(tried) <= 5
+    assert len(tried) <= 7
     assert outcome.error is not None
     first, *rest = outcome.error.splitlines()
     assert first.startswith("every trial failed, ")
     assert first.endswith("ValueError: no such column: 'label'")
     assert any("in failing" in line for line in rest)
-    # once the cause is mended, the same command goes on
+    # once the cause is mended, the same command goes on: where all have failed, it tries all again
+    with Store.open(folder) as store:
+        store.forgive()
     assert rehearsal.drive(plainly(), folder).word == "complete"
 
 

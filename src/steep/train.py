@@ -191,6 +191,8 @@ class _Driver:
         self.first: set[str] | None = None
         """The trials of the smallest shard that were wanted first."""
         self.failed: dict[str, dict[str, Any]] = {}
+        self.lost: set[str] = set()
+        """Trials of this run that failed in every attempt they have."""
         """How trials failed in this run, by id."""
         self.given_up: set[str] = set()
         """Those that are not tried again."""
@@ -362,7 +364,7 @@ class _Driver:
         scarce = left is not None and sum(price.values()) > left
         self.queue.sort(key=lambda want: price[want.trial] * (1 if scarce else -1))
         if self.failed and not self.succeeded:  # what has not been tried yet, smallest shard first
-            self.queue.sort(key=lambda w: (w.trial.id in self.failed, w.trial.samples))
+            self.queue.sort(key=self.doubtful)
         self.over_budget = False
         self.elsewhere = {row.trial for row in rows if row.status == Status.RUNNING} - mine
         self.elsewhere &= {want.trial for want in missing}
@@ -373,10 +375,17 @@ class _Driver:
         return self.cost(trial) if known is None else known
 
     def hopeless(self) -> bool:
-        """Whether all trials of the smallest shard have failed, and no other has ended."""
+        """Whether all trials of the smallest shard have failed, one of them in every attempt that
+        it has, and no other has ended: a failure that goes away when it is tried again is none."""
         if not self.first or self.succeeded:
             return False
-        return self.first <= self.failed.keys()
+        return self.first <= self.failed.keys() and bool(self.lost & self.first)
+
+    def doubtful(self, want: Wanted) -> tuple[bool, bool, float]:
+        """Order while nothing has ended well: the smallest shard before others, there each trial
+        once, then one of them again until it has no attempt left."""
+        name = want.trial.id
+        return name not in (self.first or ()), name in self.failed, want.trial.samples
 
     def waiting(self) -> bool:
         """Whether something may still come: queued here, or run by another driver."""
@@ -401,7 +410,10 @@ class _Driver:
                     continue  # a last heartbeat, or of an attempt that was ended here
                 attempt.hear()
                 event = self.charged(_checked(event, attempt.trial))
-                kept = self.store.record(event, self.last_word(event, attempt))
+                word = self.last_word(event, attempt)
+                if word is not None:
+                    self.lost.add(event.trial)
+                kept = self.store.record(event, word)
                 (recorded if kept else fenced).append(event)
                 if not kept or event.kind in _OVER:
                     over.add(key)
