@@ -382,8 +382,7 @@ class _Driver:
         return self.first <= self.failed.keys() and bool(self.lost & self.first)
 
     def doubtful(self, want: Wanted) -> tuple[bool, bool, float]:
-        """Order while nothing has ended well: the smallest shard before others, there each trial
-        once, then one of them again until it has no attempt left."""
+        """Order while nothing has ended well: the smallest shard's trials once, then again."""
         name = want.trial.id
         return name not in (self.first or ()), name in self.failed, want.trial.samples
 
@@ -410,8 +409,7 @@ class _Driver:
                     continue  # a last heartbeat, or of an attempt that was ended here
                 attempt.hear()
                 event = self.charged(_checked(event, attempt.trial))
-                word = self.last_word(event, attempt)
-                if word is not None:
+                if (word := self.last_word(event, attempt)) is not None:
                     self.lost.add(event.trial)
                 kept = self.store.record(event, word)
                 (recorded if kept else fenced).append(event)
