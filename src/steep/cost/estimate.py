@@ -79,10 +79,11 @@ def predict(
     """What is left of a study of which these have ``finished`` and those ``begun`` (seconds ago).
 
     ``held_out`` gives the trials that confront the forecast, once the search is over."""
-    courses = courses_of(
-        problem, lengths, ask, workers=workers, held_out=held_out, finished=finished,
-        begun=begun, count=count,
-    )  # fmt: skip
+    random = np.random.default_rng(0)
+    courses = [
+        _play(world, k, lengths.draw(random), ask, workers, held_out, finished, begun or {})
+        for k, world in enumerate(worlds(problem, finished, count))
+    ]
     overhead = ENDING if finished else STARTING + ENDING
     trials = np.array([len(c.found) for c in courses])
     looking = sum(c.looking for c in courses) / max(sum(c.training for c in courses), 1e-9)
@@ -105,26 +106,6 @@ def predict(
         family=lengths.family,
         made=made,
     )
-
-
-def courses_of(
-    problem: Problem,
-    lengths: Lengths,
-    ask: Ask,
-    *,
-    workers: int,
-    held_out: Callable[[Sequence[Measurement]], Sequence[Trial]] = lambda found: (),
-    finished: Sequence[Measurement] = (),
-    begun: Mapping[Trial, float] | None = None,
-    count: int = WORLDS,
-) -> list[Played]:
-    """The study's course in ``count`` worlds."""
-    random = np.random.default_rng(0)
-    found = []
-    for k, world in enumerate(worlds(problem, finished, count)):
-        length = lengths.draw(random)
-        found.append(_play(world, k, length, ask, workers, held_out, finished, begun or {}))
-    return found
 
 
 def _retimed(course: Played, length: Callable[[Trial, float], Length]) -> tuple[float, float]:

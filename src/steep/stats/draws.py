@@ -34,6 +34,15 @@ def quantile_interval(values: Array, level: float) -> Interval:
     return Interval(middle, lower, upper, level)
 
 
+def weighted_interval(values: Array, weight: Array, level: float) -> Interval:
+    """Median and limits of ``values`` (draws,) by normalised ``weight`` (draws,)."""
+    order = np.argsort(values)
+    middles = np.cumsum(weight[order]) - 0.5 * weight[order]
+    ends = [0.5, 0.5 - level / 2, 0.5 + level / 2]
+    middle, lower, upper = np.interp(ends, middles, values[order]).tolist()
+    return Interval(middle, lower, upper, level)
+
+
 def regions(draws: Sequence[Draws], samples: Array, level: float) -> tuple[Region, ...]:
     """Small-data, power-law and irreducible parts of the curve over ``samples`` (n,), sorted.
 

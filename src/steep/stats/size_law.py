@@ -17,7 +17,8 @@ import numpy as np
 from scipy.special import gammaincinv, log_ndtr
 
 from steep.laws.law import Array
-from steep.records import Interval, Point, SizeLaw
+from steep.records import Point, SizeLaw
+from steep.stats.draws import weighted_interval
 from steep.stats.importance import cover
 from steep.stats.mixture import systematic
 
@@ -67,8 +68,8 @@ def fit_size_law(
     kept = draws[systematic(weight, DRAWS)]
     return SizeLaw(
         outcome="ok",
-        beta_p=_interval(draws[:, 1], weight, level),
-        sigma=_interval(np.exp(draws[:, 0] - draws[:, 1] * center), weight, level),
+        beta_p=weighted_interval(draws[:, 1], weight, level),
+        sigma=weighted_interval(np.exp(draws[:, 0] - draws[:, 1] * center), weight, level),
         scatter=float(np.exp(weight @ np.log(sigma))),
         two_sided=two_sided,
         censored=censored,
@@ -122,11 +123,3 @@ def _draws(
         beyond += log_ndtr(sign * (expected - y[None, chosen]) / sigma[:, None]).sum(axis=1)
     weight = np.exp(beyond - beyond.max())
     return draws, weight / weight.sum(), sigma, df
-
-
-def _interval(values: Array, weight: Array, level: float) -> Interval:
-    order = np.argsort(values)
-    middles = np.cumsum(weight[order]) - 0.5 * weight[order]
-    ends = [0.5, 0.5 - level / 2, 0.5 + level / 2]
-    middle, lower, upper = np.interp(ends, middles, values[order]).tolist()
-    return Interval(middle, lower, upper, level)

@@ -31,6 +31,7 @@ from scipy.special import log_ndtr, ndtr
 
 from steep.laws.law import Array
 from steep.records import Interval, SizeLaw
+from steep.stats.draws import weighted_interval
 from steep.stats.importance import sample
 from steep.stats.mixture import systematic
 
@@ -162,13 +163,11 @@ def _log_likelihood(
 def _interval(
     values: Array, weight: Array, level: float, prior: tuple[float, float] | Array
 ) -> Interval:
-    order = np.argsort(values)
-    middles = np.cumsum(weight[order]) - 0.5 * weight[order]
-    ends = [0.5, 0.5 - level / 2, 0.5 + level / 2]
-    middle, lower, upper = np.interp(ends, middles, values[order]).tolist()
+    found = weighted_interval(values, weight, level)
+    lower, upper = found.lower or 0.0, found.upper or 0.0
     margin = EDGE * (prior[1] - prior[0])
     return Interval(
-        middle,
+        found.value,
         lower if lower > prior[0] + margin else None,
         upper if upper < prior[1] - margin else None,
         level,
@@ -178,13 +177,11 @@ def _interval(
 def _sigma(log_sigma: Array, weight: Array, level: float, prior: Array, a: Array) -> Interval:
     """Of s(1) = sigma; open where the best size at the mean log m is."""
     bounds = _interval(a, weight, level, prior)
-    order = np.argsort(log_sigma)
-    middles = np.cumsum(weight[order]) - 0.5 * weight[order]
-    ends = [0.5, 0.5 - level / 2, 0.5 + level / 2]
-    middle, lower, upper = np.exp(np.interp(ends, middles, log_sigma[order])).tolist()
+    found = weighted_interval(log_sigma, weight, level)
+    middle, lower, upper = np.exp([found.value or 0.0, found.lower or 0.0, found.upper or 0.0])
     return Interval(
-        middle,
-        lower if bounds.lower is not None else None,
-        upper if bounds.upper is not None else None,
+        float(middle),
+        float(lower) if bounds.lower is not None else None,
+        float(upper) if bounds.upper is not None else None,
         level,
     )
