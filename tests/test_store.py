@@ -661,18 +661,6 @@ def test_a_creation_that_was_killed_is_begun_again(folder: Path, tmp_path: Path)
 # ---------------------------------------------------------------- a full disk
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte. Needs the right to mount."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("may not mount a small disk here")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 def test_a_full_disk_loses_nothing_that_was_acknowledged(small_disk: Path) -> None:
     home = small_disk / "study"
     text = compose_study_yaml(config.parse(SPEC, Path("/")), {})

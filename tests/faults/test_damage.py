@@ -8,9 +8,6 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +29,6 @@ def _killed_half_way(study: Driven) -> None:
     process = study.start()
     study.wait_done(4)
     study.kill_all(process)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("may not mount a small disk here")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_f8_a_full_disk_is_said_and_costs_nothing(small_disk: Path) -> None:
