@@ -112,10 +112,12 @@ def init(
 @app.command()
 def plan(spec: Path, out: Out = None, as_json: Json = False) -> None:
     """Dry run: trials, FLOPs, disk and estimated time. Writes nothing."""
+    from steep.present.work import Work
     from steep.study import Study
 
     study = Study(spec, out)
-    found = study.plan()
+    with Work(quiet=as_json) as work:
+        found = study.plan(work.tell)
     if as_json:
         print_json(asdict(found) | {"trials": [asdict(t) for t in found.trials]})
         return

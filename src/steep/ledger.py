@@ -126,7 +126,8 @@ def pace(store: Store) -> Pace | None:
     kept = [d.payload["pace"] for d in store.decisions("time") if d.payload.get("pace")]
     if not kept or kept[0]["rows"] is None:
         return None
-    return Pace([decode(Timed, row) for row in kept[0]["rows"]], kept[0]["validation"])
+    rows = tuple(decode(Timed, row) for row in kept[0]["rows"])
+    return Pace(rows, kept[0]["validation"])
 
 
 def register_time_left(store: Store, made: Prediction) -> None:

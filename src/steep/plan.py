@@ -2,8 +2,9 @@
 
 Nothing here guesses the search: the planner itself is asked again and again, against two made-up
 worlds, one in which every optimum lies inside the ladder and one in which bigger is always
-better. What it wants in them are the fewest and the most trials that a grid can want; of a search
-that adapts to its results they show about what to expect.
+better. What it wants in them are the fewest and the most trials that a grid can want. Of a search
+that adapts to its results the first world shows what it may want; how much it is expected to
+take is played in other worlds (``cost/estimate.py``).
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def plan(
 ) -> Plan:
     """Bounds on trials, FLOPs, time and disk. ``held_out`` are the trials that would confront
     the forecast, at the largest size; ``seconds_per_flop`` maps a size to its measured speed."""
-    fewest, most = worlds(problem, planner)
+    fewest = rehearse(problem, planner, usual(problem))
+    most = fewest if adaptive else rehearse(problem, planner, lambda trial: 1 + 1 / trial.size)
     dial = sorted({t.size for t in (*fewest, *most, *held_out)})
     known = {size: c for size in dial if (c := cost(size))}
     flops = _flops(fewest, most, held_out, known, extent)
@@ -107,13 +109,6 @@ def usual(problem: Problem) -> Callable[[Trial], float]:
         return float(trial.samples**-0.3 * np.exp(0.05 * off**2 + 0.1 * np.square(turns).sum()))
 
     return error
-
-
-def worlds(problem: Problem, planner: Planner) -> tuple[list[Trial], list[Trial]]:
-    """The trials that the planner wants in two worlds: as one expects it, every optimum inside the
-    ladder, and bigger always better."""
-    fewest = rehearse(problem, planner, usual(problem))
-    return fewest, rehearse(problem, planner, lambda trial: 1 + 1 / trial.size)
 
 
 def rehearse(problem: Problem, planner: Planner, error: Callable[[Trial], float]) -> list[Trial]:

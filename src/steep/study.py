@@ -104,11 +104,13 @@ class Study:
 
     # ------------------------------------------------------------ the pipeline
 
-    def plan(self) -> Plan:
-        """The dry run: trials, FLOPs, time, disk. Writes nothing."""
+    def plan(self, tell: Callable[[str, float], None] = lambda what, done: None) -> Plan:
+        """The dry run: trials, FLOPs, time, disk. Writes nothing; ``tell`` is told what is being
+        done, and the share of that which is."""
         self.check()
         self._refuse_absent()
-        timing = clock.pace(self)
+        timing = clock.pace(self, tell)
+        tell("Playing the search", 0.0)
         found = plan(
             self.problem,
             self.planner,

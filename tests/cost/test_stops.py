@@ -234,16 +234,19 @@ def test_slow_steps_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(handle.steps) == enough
         assert handle.evaluation is None
     slow = Timed(1, (60.0, 120.0), (60.0, 120.0), None, 0.0)
-    assert Pace([slow], 30.0).evaluation(1) == pytest.approx(30 / 3)  # a third of 30 s of steps
+    assert Pace((slow,), 30.0).evaluation(1) == pytest.approx(30 / 3)  # a third of 30 s of steps
 
 
 def test_between_sizes_and_batches() -> None:
-    rows = [Timed(4, (10, 40), (1.0, 2.0), 3.0, 0.5), Timed(16, (10, 40), (4.0, 8.0), 12.0, 0.5)]
+    rows = (Timed(4, (10, 40), (1.0, 2.0), 3.0, 0.5), Timed(16, (10, 40), (4.0, 8.0), 12.0, 0.5))
     pace = Pace(rows, 100.0)
     assert pace.step(8, 40) == pytest.approx(4.0)
     assert pace.step(4, 25) == pytest.approx(1.5)
     assert pace.evaluation(8) == pytest.approx(6.0)
-    assert pace.step(64, 40) == pytest.approx(8.0)  # not beyond what was timed
+    assert pace.step(64, 40) == pytest.approx(32.0)  # as the last two sizes do
+    assert pace.step(2, 40) == pytest.approx(2.0)  # small ones cost at least what overheads do
+    cubic = (Timed(4, (10, 40), (1.0, 1.0), 3.0, 0.5), Timed(8, (10, 40), (8.0, 8.0), 3.0, 0.5))
+    assert Pace(cubic, 100.0).step(16, 40) == pytest.approx(32.0)  # no more than FLOPs grow
 
 
 # ---------------------------------------------------------------- a whole study
@@ -252,7 +255,7 @@ def test_between_sizes_and_batches() -> None:
 def steady(step: float = 0.01, spread: float = 1e-3, between: float = 1e-6) -> TimedLengths:
     """Every trial's best evaluation is the fourth, at 80 steps: over at 320, with 6 evaluations."""
     plane = Linear(np.array([math.log(8), 0.0, 0.0, 0.0]), np.diag([between, 0, 0, 0]), spread)
-    times = Pace([Timed(8, (10, 100), (step, step), 0.2, 0.5)], 100.0)
+    times = Pace((Timed(8, (10, 100), (step, step), 0.2, 0.5),), 100.0)
     return TimedLengths(
         spec((8,)),
         Stopping(KIND, plane, 50),

@@ -355,6 +355,27 @@ def test_a_small_budget_covers_every_shard_before_it_refines_any(sigma: float) -
             assert len(covered) == len(worlds.SAMPLES)
 
 
+@pytest.mark.parametrize("share", [0.01, 0.03, 0.1, 0.3])
+def test_where_large_models_are_best_a_budget_buys_a_whole_curve_of_smaller_ones(
+    share: float,
+) -> None:
+    """Not the beginning of a curve of the best ones: every shard has a best fit, and a trial of
+    the largest shard's model on the held-out one is left."""
+    world, p = worlds.World(worlds.bowl(sigma=3000.0)), worlds.problem(extend=0)
+    p = replace(p, held_out=(Shard(0, 8000, 8000.0, "items", held_out=True),))
+    free, _ = searched(world, extend=0)
+    budget = share * flops(free)
+    found: dict[Trial, Measurement] = {}
+    while wanted := frugal.plan(p, list(found.values()), (), budget - flops(found.values())):
+        found[wanted[0].trial] = seen(world.measure(wanted[0].trial), wanted[0].up_to_steps)
+    best = chosen(list(found.values()), p)
+    assert [b.samples for b in best] == list(worlds.SAMPLES)
+    last = best[-1].best
+    held = world.measure(Trial(0, 8000, 8000.0, last.size, last.hyperparameters, 0))
+    assert 0.3 * budget < flops([*found.values(), held]) <= 1.15 * budget
+    assert last.size < worlds.SIZES[-1] or share >= 0.3
+
+
 def test_a_budget_of_the_call_is_what_is_left() -> None:
     world, p = worlds.World(worlds.bowl(sigma=60.0)), worlds.problem(**SMALL)
     assert frugal.plan(p, [], (), None) != []

@@ -1,7 +1,8 @@
-"""What a run may still spend: FLOPs, or time, with what the held-out shards take put aside.
+"""What a run may still spend: FLOPs, or time, the held-out shards included.
 
-FLOPs are those that trials report. A time is turned into FLOPs by what the study's own trials have
-made of a second, so that a planner, which knows no clock, plans what the time can buy.
+FLOPs are those that trials report. A time is turned into FLOPs by what the trials that it can pay
+for are expected to make of a second, so that a planner, which knows no clock, plans what the time
+can buy.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -89,7 +91,6 @@ class Budget:
         self._times = self._law(timed, [m.seconds for m in timed], self._usual_time, spread)
         self._known = bool(costly) or self._counted
         self._timed = bool(timed) or self._length is not None
-        self._rate = self._per_second() if self.seconds is not None and self._timed else None
 
     def _usual_time(self, trial: Trial) -> float:
         """Seconds, as far as they are known beforehand; else relative to each other."""
@@ -113,20 +114,32 @@ class Budget:
         size = math.log(trial.size) - float(np.log(sizes).mean())
         return np.array([1.0, math.log(trial.samples / shards[0].samples), size])
 
-    def _per_second(self) -> float:
-        """The planner's unit of cost, FLOPs where trials report any, in a second of one worker: of
-        a trial on each shard, for small models make less of a second than large ones."""
+    def _per_second(self, seconds: float) -> float:
+        """The planner's unit of cost, FLOPs where trials report any, in a second of one worker.
+
+        Small models make less of a second than large ones, so it is that of a trial on each shard
+        and held-out shard: of the best model on those that have a result, and elsewhere of the
+        largest size that can be had on all of them in so many ``seconds``."""
         space = lattice.of(self._problem)
-        middle = Cell(space.sizes[len(space.sizes) // 2], space.combinations[0])
-        places = [(i, middle) for i in range(len(space.shards))]
+        covered, missing = [], []
         for i, shard in enumerate(space.shards):
             here = lattice.tried_on(shard, self._finished)
             done = [m for ms in here.values() for m in ms if scored(m)]
             if done:
                 best = min(done, key=lambda m: m.validation_error or 0.0).trial
-                places[i:] = [(j, Cell(best.size, best.hyperparameters)) for j, _ in places[i:]]
+                covered.append((i, Cell(best.size, best.hyperparameters)))
+            else:
+                missing.append(i)
+        values = covered[-1][1].hyperparameters if covered else space.combinations[0]
+        for size in sorted(space.sizes, reverse=True):
+            places = [(i, Cell(size, values)) for i in missing]
+            trials = [space.trial(space.shards[i], cell, 0) for i, cell in places]
+            last = [replace(t, size=size) for t in self._last if t.seed == 0]
+            if sum(self.time(t) or 0.0 for t in (*trials, *last)) <= seconds:
+                break
+        if not missing:
+            places, trials = covered, [space.trial(space.shards[i], cell, 0) for i, cell in covered]
         prices = lattice.prices(space, self._finished, places)
-        trials = [space.trial(space.shards[i], cell, 0) for i, cell in places]
         return float(prices.sum()) / sum(self.time(t) or 0.0 for t in trials)
 
     # ------------------------------------------------------------ what trials take
@@ -146,25 +159,29 @@ class Budget:
     # ------------------------------------------------------------ what is left
 
     def left(self, running: Mapping[Trial, float]) -> float | None:
-        """FLOPs that the search may still start, beside what is ``running`` (seconds so far)."""
+        """FLOPs that may still be spent, beside what is ``running`` (seconds so far)."""
         bounds = [b for b in (self.flops_left(running), self._time_left(running)) if b is not None]
         return max(min(bounds), 0.0) if bounds else None
 
     def flops_left(self, running: Iterable[Trial] = ()) -> float | None:
-        """Of a budget of FLOPs, less what the held-out shards need."""
+        """Of a budget of FLOPs."""
         if self.flops is None:
             return None
         spent = _reported(self._finished) - self._before
-        going = sum(self.cost(t) or 0.0 for t in running)
-        aside = min(sum(self.cost(t) or 0.0 for t in self._last), MOST_ASIDE * self.flops)
-        return self.flops - spent - going - aside
+        return self.flops - spent - sum(self.cost(t) or 0.0 for t in running)
 
     def _time_left(self, running: Mapping[Trial, float]) -> float | None:
-        if self.seconds is None or self._rate is None:
+        if self.seconds is None or not self._timed:
             return None
-        ends = self.search_ends() - time.monotonic()
+        ends = self.began + self.seconds - self._finish - time.monotonic()
         going = sum(max((self.time(t) or 0.0) - so_far, 0.0) for t, so_far in running.items())
-        return (ends * self._workers * BUSY - going) * self._rate
+        left = max(ends * self._workers * BUSY - going, 0.0)
+        return left * self._per_second(left)
+
+    @property
+    def _finish(self) -> float:
+        """Seconds kept for the report."""
+        return min(FINISH, 0.1 * (self.seconds or 0.0))
 
     def search_ends(self) -> float:
         """On the monotonic clock: when the held-out shards' trials must start."""
@@ -174,16 +191,18 @@ class Budget:
     def _aside(self) -> float:
         """Seconds kept for the held-out shards and the report."""
         assert self.seconds is not None
-        trials = self._last
-        finish = min(FINISH, 0.1 * self.seconds)
-        if not trials:
-            return finish
-        each = [self.time(t) for t in trials]
+        each = [self.time(t) for t in self._last if t.seed == 0]
+        if not each:
+            return self._finish
         known = [e for e in each if e is not None]
         if not known:
             return ASIDE * self.seconds
-        rounds = math.ceil(len(trials) / self._workers)
-        return min(MARGIN * rounds * max(known) + finish, MOST_ASIDE * self.seconds)
+        rounds = math.ceil(len(each) / self._workers)
+        covered = {m.trial.samples for m in self._finished if scored(m)}
+        # Which model is best where there is most data, and what it takes, is not known before.
+        settled = all(shard.samples in covered for shard in self._problem.shards)
+        most = (MOST_ASIDE if settled else ASIDE) * self.seconds
+        return min(MARGIN * rounds * max(known) + self._finish, most)
 
     def affords(self, trial: Trial, running: Mapping[Trial, float], held_out: bool = False) -> bool:
         """Whether a trial may start now. One whose cost nobody knows yet starts alone."""
@@ -193,13 +212,15 @@ class Budget:
                 return not running
             spent = _reported(self._finished) - self._before
             going = sum(self.cost(t) or 0.0 for t in running)
-            left = self.flops - spent - going if held_out else self.flops_left(running)
-            if left is None or price > left:
+            aside = 0.0 if held_out else sum(self.cost(t) or 0.0 for t in self._last if t.seed == 0)
+            if price > self.flops - spent - going - min(aside, MOST_ASIDE * self.flops):
                 return False
-        if self.seconds is not None and not held_out:
-            takes = self.time(trial) or 0.0
-            return time.monotonic() + takes <= self.search_ends() + 0.05 * self.seconds
-        return True
+        if self.seconds is None:
+            return True
+        ends = time.monotonic() + (self.time(trial) or 0.0)
+        if held_out:  # one seed is tried in any case
+            return trial.seed == 0 or ends <= self.began + self.seconds
+        return ends <= self.search_ends() + 0.05 * self.seconds
 
 
 def _reported(measurements: Sequence[Measurement]) -> float:

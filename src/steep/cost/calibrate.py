@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steep.records import Evaluation, Trial
+from steep.records import Evaluation, Measurement, Status, Trial
 from steep.trainers.contract import Drained, ShardItems, Trainer
 
 WARM_UP = 2
@@ -121,13 +121,55 @@ def timed(
     )
 
 
-class Pace:
-    """Seconds of steps and evaluations of any size, log-interpolated between those timed."""
+class OnItsOwn(Metronome):
+    """A handle of a trial that runs to its end, or until it has taken so many seconds of the
+    processor, and keeps its evaluations."""
 
-    def __init__(self, rows: Sequence[Timed], validation_units: float) -> None:
-        self.rows = sorted(rows, key=lambda r: r.size)
-        self._logs = [math.log(r.size) for r in self.rows]
-        self.validation = validation_units
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds, until_evaluated=False)
+        self.curve: list[Evaluation] = []
+
+    def draining(self) -> bool:
+        return time.process_time() - self._opened > self._seconds
+
+    def progress(self, evaluation: Evaluation) -> None:
+        self.curve.append(evaluation)
+
+
+def whole(trainer: Trainer, trial: Trial, items: ShardItems, seconds: float) -> Measurement | None:
+    """A trial to its end, or as far as so many ``seconds`` of the processor bring it.
+
+    None where its last evaluation was its best: nobody can know when it would have stopped."""
+    handle = OnItsOwn(seconds)
+    with suppress(Drained):
+        return trainer(trial, items, handle)
+    errors = [point.validation_error for point in handle.curve]
+    if not errors or min(errors) == errors[-1]:
+        return None
+    best, last = handle.curve[errors.index(min(errors))], handle.curve[-1]
+    return Measurement(
+        trial,
+        Status.CAPPED,
+        validation_error=best.validation_error,
+        best_step=best.step,
+        steps=last.step,
+        samples_seen=last.samples_seen,
+        seconds=last.seconds,
+        curve=tuple(handle.curve),
+    )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of steps and evaluations of any size: straight lines in the logs between those timed,
+    and the last of them continued, at most as FLOPs grow, beyond."""
+
+    rows: tuple[Timed, ...]
+    """By size, ascending."""
+    validation: float
+    """Units of m in V."""
+    pilot: tuple[Measurement, ...] = ()
+    """Trials that showed when trials stop on this data, and which models are good."""
 
     def step(self, size: int, units: float) -> float:
         """Seconds of a step on ``units`` of m."""
@@ -148,8 +190,14 @@ class Pace:
         return self._between(size, [r.start for r in self.rows])
 
     def _between(self, size: int, values: Sequence[float]) -> float:
+        at, sizes = math.log(size), [math.log(row.size) for row in self.rows]
         logs = [math.log(max(v, 1e-9)) for v in values]
-        return float(np.exp(np.interp(math.log(size), self._logs, logs)))
+        inside = float(np.interp(at, sizes, logs))
+        beyond = at - sizes[-1]
+        if beyond > 0 and len(logs) > 1:
+            slope = (logs[-1] - logs[-2]) / (sizes[-1] - sizes[-2])
+            inside += beyond * min(max(slope, 0.0), 2.0)
+        return math.exp(inside)
 
 
 def _at(row: Timed, units: float) -> float:

@@ -25,7 +25,7 @@ from steep.records import Evaluation, Interval, Measurement, Prediction, Status,
 
 LEVEL = 0.9
 _NORMAL = 1.645
-WORLDS = 4
+WORLDS = 3
 """Each takes some seconds: a search decides anew after every trial."""
 DRAWS = 25
 """Of the lengths of trials in each world, which cost nothing."""
@@ -36,6 +36,8 @@ STARTING = 4.0
 """Seconds until workers are up: torch is imported once."""
 ENDING = 4.0
 """Seconds in which the forecast is written down, and results and report are."""
+GOES_ON = 0.25
+"""A trial that has run for longer than it was expected to runs on for such a share of that."""
 MOST = 20_000
 """Trials after which a search that does not end is broken off."""
 RISES, FALLS = 0.02, 0.2
@@ -72,17 +74,19 @@ def predict(
     workers: int,
     held_out: Callable[[Sequence[Measurement]], Sequence[Trial]] = lambda found: (),
     finished: Sequence[Measurement] = (),
+    shown: Sequence[Measurement] = (),
     begun: Mapping[Trial, float] | None = None,
     count: int = WORLDS,
     made: str = "",
 ) -> Prediction:
     """What is left of a study of which these have ``finished`` and those ``begun`` (seconds ago).
 
-    ``held_out`` gives the trials that confront the forecast, once the search is over."""
+    The worlds agree with what is ``shown``. ``held_out`` gives the trials that confront the
+    forecast, once the search is over."""
     random = np.random.default_rng(0)
     courses = [
         _play(world, k, lengths.draw(random), ask, workers, held_out, finished, begun or {})
-        for k, world in enumerate(worlds(problem, finished, count))
+        for k, world in enumerate(worlds(problem, shown, count))
     ]
     overhead = ENDING if finished else STARTING + ENDING
     trials = np.array([len(c.found) for c in courses])
@@ -211,9 +215,11 @@ def _begin(
     )
     measured = seen(whole, want.up_to_steps)
     before = known.get(trial)
-    share = before.steps / max(measured.steps, 1) if before else 0.0
-    share = min(max(share, begun.get(trial, 0.0) / max(measured.seconds, 1e-9)), 0.95)
-    seconds, flops = (1 - share) * measured.seconds, (1 - share) * (measured.flops or 0.0)
+    done = before.steps / max(measured.steps, 1) if before else 0.0
+    ran = begun.get(trial, 0.0)
+    rest = max((1 - min(done, 0.95)) * measured.seconds - ran, GOES_ON * ran)
+    share = rest / max(measured.seconds, 1e-9)
+    seconds, flops = rest, min(share, 1.0) * (measured.flops or 0.0)
     runs.append((trial, normal, seconds / max(how.seconds, 1e-9)))
     totals["training"] += seconds
     totals["looking"] += seconds * how.looking

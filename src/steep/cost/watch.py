@@ -29,6 +29,8 @@ SHARE = 0.03
 """and at most this share of the time goes into them."""
 AGAIN = 2
 """Worlds of an estimate during the run: many, soon after each other, make up for few."""
+ABOUT = 15
+"""Seconds that timing takes."""
 OVERRUN = 0.1
 """Share of a time budget by which the held-out shards' trials may exceed it."""
 
@@ -62,6 +64,9 @@ class Watch:
 
     def _measure(self) -> Pace | None:
         """None where timing fails: what is wrong with a trial is told when it runs."""
+        if self._observer is not None:
+            text = f"{clock.TIMING_STEPS}: some {ABOUT} seconds"
+            self._observer(Event(Kind.NOTE, "", 0, {"text": text}))
         with suppress(Exception):
             return clock.pace(self._study)
         return None
@@ -99,7 +104,7 @@ class Watch:
             self._begun[event.trial] = time.monotonic()
         elif event.kind in (Kind.RESULT, Kind.FAILURE, Kind.LOST, Kind.DRAINED):
             self._begun.pop(event.trial, None)
-        if event.kind == Kind.RESULT and time.monotonic() > self._next:
+        if time.monotonic() > self._next:
             self._estimate(AGAIN)
         self._register()
         if self._observer is not None:
@@ -155,7 +160,7 @@ class Watch:
             rest = None if left is None else left - spent
             if rest is not None and rest <= 0:
                 return []
-            wanted: list[Wanted] = study.search(done, running, rest, rehearsed=True)
+            wanted: list[Wanted] = study.search(done, running, rest, rehearsed=count < WORLDS)
             return wanted
 
         started = time.thread_time()

@@ -22,8 +22,8 @@ class Problem:
     recipe: Settings = ()
     smallest: int = 1
     held_out: tuple[Shard, ...] = ()
-    """Trained once the search is over, each with all seeds: ``search.until.flops`` is for them,
-    too."""
+    """Trained once the search is over, each with all seeds as far as a budget allows: it is for
+    them, too."""
     rehearsed: bool = False
     """Results are made up, to see how many trials a search takes: it may weigh less finely."""
 
@@ -43,5 +43,5 @@ Planner = Callable[[Problem, Sequence[Measurement], Sequence[Trial], float | Non
 running ones included, in a stable order; [] when the search is over. One that adapts to its
 results may name the next trial alone, and name another when asked again with that one ``running``;
 nothing beyond ``running`` means that it waits for those. Pure in the *sets* of results and of
-running trials: order of arrival and repeats of a call cannot matter. ``budget`` is what the search
-may still spend, in FLOPs, beside what ``running`` trials and the held-out shards take."""
+running trials: order of arrival and repeats of a call cannot matter. ``budget`` is what may still
+be spent, in FLOPs, beside what ``running`` trials take; the held-out shards are paid from it."""

@@ -18,8 +18,12 @@ STOPPED while they are hopeless (``stats/rungs.py``). A ladder whose edge is bes
 and so does the list of a numeric hyperparameter.
 
 One decision is one trial, by all results there are. While trials run, the next decision takes them
-for measured, with the results that are expected, so that other workers need not wait. Of a budget
-as much is kept as the first trial on every shard without any is expected to take.
+for measured, with the results that are expected, so that other workers need not wait.
+
+A budget covers before it refines: as much is kept of it as the first trial on every shard without
+any, and one on every held-out shard, are expected to take. Where that is too much at the sizes
+that are best, the largest size is chosen that can be had on all of them: a whole curve of smaller
+models says more than the beginning of one of larger models.
 """
 
 from __future__ import annotations
@@ -61,7 +65,12 @@ REACH = 1
 five of sixteen searches of characters by Adam kept a learning rate that is right for little data at
 the largest shards, with one 1 of 16, for a sixth more (docs/decisions/searching.md)."""
 CHUNK = 400
-KEPT = 1.3
+SHARED = 0.3
+"""Share of what a budget leaves beyond a trial on every shard that is kept for further seeds on the
+held-out ones."""
+BEGIN = 0.05
+"""Share of what is left that one of the cells with which a search begins may take."""
+KEPT = 2.5
 """What is kept of a budget, relative to what it is expected to be needed for."""
 
 
@@ -107,11 +116,8 @@ class _Limits:
         return min(left, self.until.flops - sum(m.flops or 0.0 for m in known) - runs)
 
     def held_out_price(self, space: Lattice, known: Sequence[Measurement], cell: Cell) -> float:
-        """What of that the held-out shards are expected to take for ``cell`` with all seeds."""
-        if self.until is None or self.until.flops is None:
-            return 0.0
-        each = [lattice.price(space, known, shard.samples, cell) for shard in self.held_out]
-        return space.seeds * sum(each)
+        """What of that the held-out shards are expected to take for a trial of ``cell`` on each."""
+        return sum(lattice.price(space, known, shard.samples, cell) for shard in self.held_out)
 
 
 def _place(trial: Trial) -> tuple[float | int | str, ...]:
@@ -128,11 +134,11 @@ def _decide(
 ) -> tuple[Wanted, ...]:
     first = _spread(space, known, pending)
     if not any(map(scored, known)):  # nothing is known of prices
-        unbounded = limits.left((), 0.0) == math.inf
-        return first if unbounded else first[:1] if limits.left(known, 0.0) > 0 else ()
+        return first[:1] if limits.left(known, 0.0) > 0 else ()
     state = _State.of(space, known, pending, limits)
-    if wanted := state.affordable(first):
-        return wanted
+    few = [w for w in first if state.left == math.inf or state.cost(w)[1] < BEGIN * state.left]
+    if wanted := state.affordable(few):
+        return wanted[:1]
     precision = limits.precision
     if precision is not None and _precise(state, known, precision):
         return ()
@@ -182,6 +188,8 @@ class _State:
     """Some trials run."""
     left: float
     """FLOPs that the search may still spend beside what runs."""
+    largest: float = math.inf
+    """Of the sizes that are chosen on shards without a result: what is left pays for no larger."""
 
     @classmethod
     def of(
@@ -209,26 +217,36 @@ class _State:
         made = replace(made, left=limits.left(known, runs))
         if made.left == math.inf:
             return made
-        _, cell = made.choice(len(space.shards) - 1)
-        held_out = limits.held_out_price(made.space, known, cell)
-        spare = made.left - sum(made.wanting.values())
-        if held_out > spare:  # cannot be had beside all others: nothing is kept for them
-            return made
-        return replace(made, left=made.left - min(KEPT * held_out, spare))
+        return made._within(limits, known)
+
+    def _within(self, limits: _Limits, known: Sequence[Measurement]) -> _State:
+        """The same where what is left bounds the sizes that are chosen, and what the held-out
+        shards take is not in it any more: all their seeds if they leave room, one at least."""
+        last = len(self.space.shards) - 1
+        made = self
+        for largest in sorted(self.space.sizes, reverse=True):
+            made = replace(self, largest=largest)
+            one = limits.held_out_price(made.space, known, made.choice(last)[1])
+            needed = sum(made.wanting.values()) + one
+            if KEPT * needed <= self.left:
+                spare = self.left - KEPT * needed
+                share = 1.0 if limits.budget is None else SHARED  # no driver leaves out seeds then
+                kept = min(KEPT * one * made.space.seeds, KEPT * one + share * spare)
+                return replace(made, left=self.left - kept)
+        return made  # not even the smallest can be had on all: nothing is kept for the last ones
 
     @cached_property
     def unit(self) -> float:
         """The price of the best cell at the largest shard."""
-        return float(self.price[min(self._on(len(self.space.shards) - 1), key=self._mean)])
+        return float(self.price[min(self._open(len(self.space.shards) - 1), key=self._mean)])
 
     @cached_property
     def wanting(self) -> dict[int, float]:
         """What the first trial of each shard without a score is expected to cost."""
         needed: dict[int, float] = {}
-        for i, here in enumerate(self.tried):
-            begun = any(scored(m) or m.status is Status.RUNNING for ms in here.values() for m in ms)
+        for i in range(len(self.tried)):
             choice = self.choice(i)
-            if not begun and all(m.status is Status.STOPPED for m in self.at(*choice)):
+            if not self._covered(i) and all(m.status is Status.STOPPED for m in self.at(*choice)):
                 needed[i] = float(self.price[self.places.index(choice)])
         return needed
 
@@ -284,7 +302,20 @@ class _State:
             missing, one = self._to_confirm(k)
             return self._mean(k) + each * (missing + SMALLER * one), k
 
-        return self.places[min(self._on(shard), key=weighed)]
+        return self.places[min(self._open(shard), key=weighed)]
+
+    def _open(self, shard: int) -> list[int]:
+        """Places of a shard from which one is chosen: those that can be paid for."""
+        here = self._on(shard)
+        if self._covered(shard):
+            return here
+        return [k for k in here if self.places[k][1].size <= self.largest] or here
+
+    def _covered(self, shard: int) -> bool:
+        """Whether a trial of it has a result, or runs."""
+        return any(
+            scored(m) or m.status is Status.RUNNING for ms in self.tried[shard].values() for m in ms
+        )
 
     def _on(self, shard: int) -> list[int]:
         return [k for k, (i, _) in enumerate(self.places) if i == shard]

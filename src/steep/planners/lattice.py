@@ -15,6 +15,9 @@ from steep.records import Measurement, Settings, Shard, Trial, Value
 from steep.select import next_size
 from steep.stats.searched import SIZE_EXPONENT, Cell, Coordinates, Tried, by_cell, lost, scored
 
+BY_SAMPLES = 0.8
+"""Power of the samples with which a trial's cost is expected to grow."""
+
 
 @dataclass(frozen=True)
 class Lattice:
@@ -194,11 +197,16 @@ def _following(name: str, value: Value, listed: Sequence[Value]) -> Value | None
 
 
 def spread(space: Lattice, count: int) -> list[Cell]:
-    """``count`` cells far apart from each other, the middle one first (maximin).
+    """``count`` cells far apart from each other (maximin), the cheapest first: soon there is
+    something to see, and from what it took the prices of the others are known.
 
-    Of sizes up to half of the largest, which cost a quarter of it, where there are three such."""
-    sizes = [size for size in space.sizes if 2 * size <= space.sizes[-1]]
-    sizes = sizes if len(sizes) >= 3 else list(space.sizes)
+    Of sizes up to half of the largest, which cost a quarter of it, that cost no more on the first
+    shard than the middle one does on the largest, where there are three such."""
+    middle = space.sizes[len(space.sizes) // 2]
+    growth = space.shards[-1].samples / space.shards[0].samples
+    dearest = middle * growth ** (0.5 * BY_SAMPLES)
+    sizes = [s for s in space.sizes if 2 * s <= space.sizes[-1] and s <= dearest]
+    sizes = sizes if len(sizes) >= 3 else list(space.sizes)[:3]
     every = [Cell(size, values) for size in sizes for values in space.combinations]
     at = np.array([space.place(0, cell)[1:] for cell in every])
     width = np.ptp(at, axis=0)
@@ -207,7 +215,7 @@ def spread(space: Lattice, count: int) -> list[Cell]:
     while len(chosen) < min(count, len(every)):
         apart = ((at[:, None] - at[chosen][None]) ** 2).sum(axis=2).min(axis=1)
         chosen.append(int(np.argmax(apart)))
-    return [every[k] for k in chosen]
+    return sorted((every[k] for k in chosen), key=lambda cell: cell.size)
 
 
 def beside(space: Lattice, values: Settings) -> list[Settings]:
@@ -237,7 +245,7 @@ def prices(
     """What a trial of each place is expected to cost, in the unit in which costs are told.
 
     A law in the logs of data, size and hyperparameters, by least squares with a prior (cost as
-    m**0.8 * size**2)."""
+    m**BY_SAMPLES * size**2)."""
     law = _price_law(space, known)
     rows = [_price_row(space, space.shards[i].samples, cell) for i, cell in places]
     return np.exp(np.array(rows) @ law)
@@ -254,7 +262,7 @@ def _price_row(space: Lattice, samples: float, cell: Cell) -> Array:
 
 
 def _price_law(space: Lattice, known: Sequence[Measurement]) -> Array:
-    prior = np.array([0.0, 0.8, 2.0, *[0.0] * len(space.names)])
+    prior = np.array([0.0, BY_SAMPLES, 2.0, *[0.0] * len(space.names)])
     sd = np.array([30.0, 0.3, 0.5, *[0.3] * len(space.names)])
     samples = [s.samples for s in space.shards]
     rows, costs = [], []
