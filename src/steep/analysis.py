@@ -41,6 +41,7 @@ from steep.spec import Spec
 from steep.stats.response import NOISE
 from steep.stats.searched import with_size_curves
 from steep.stats.size_surface import Place, size_law_of_surface
+from steep.stats.tuning import certificate
 
 WHOLE_SURFACE = "whole surface"
 """The size law from errors of all sizes, beside those from single optima."""
@@ -112,6 +113,7 @@ def analyse(
         confronted,
         (),
         provenance,
+        tuning=certificate([b for b in best_fits if not b.best.capped]),
     )
 
 

@@ -11,8 +11,9 @@ from math import log
 
 import numpy as np
 
-from steep.records import BestFit, Candidate, Measurement, Point, Status
+from steep.records import BestFit, Candidate, Measurement, Point, Status, Tuning
 from steep.select import median_variance
+from steep.stats.tuning import certificate
 
 FALLBACK_SE = 0.02
 """Standard error of log error where no seeds tell: 2 %."""
@@ -57,6 +58,7 @@ class Search:
     too_small: bool = False
     """The two largest shards, or most of them, want a larger model than was tried."""
     grids: tuple[Grid, ...] = ()
+    tuning: Tuning | None = None
     inconsistent: tuple[tuple[str, tuple[float, ...]], ...] = ()
     """Hyperparameters whose best value goes back and forth beyond noise: name, best values."""
     capped: tuple[BestFit, ...] = ()
@@ -150,6 +152,7 @@ def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -
         ladder=places,
         too_small=_too_small(places),
         grids=tuple(g for b in searched for g in _edges(b, ended)),
+        tuning=certificate([b for b in searched if not b.best.capped]),
         inconsistent=tuple(_inconsistent(searched)),
         capped=tuple(b for b in settled if b.best.capped),
         improving=tuple((b, gain) for b, found in runs if (gain := _gain(found)) > IMPROVING),

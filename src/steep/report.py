@@ -294,7 +294,7 @@ def _learning(analysis: Analysis) -> Section:
     if _is_study(analysis) and not told:
         lines.append(sentences.unmeasured_sentence(analysis))
     if _is_study(analysis):
-        lines.append(sentences.baseline_sentence(analysis))
+        lines += [sentences.tuning_sentence(analysis), sentences.baseline_sentence(analysis)]
     return Section(
         "learning-curve",
         "Learning curve",

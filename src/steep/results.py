@@ -73,6 +73,8 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "minimum_parameters_upper": minimum[2],
         "leftover": None if curve is None else curve.leftover,
         "score_se": None if curve is None else curve.score_se,
+        "excess": None if curve is None else curve.excess,
+        "excess_sd": None if curve is None else curve.excess_sd,
         "flags": "; ".join(b.flags),
     }
     row |= {name: dict(b.metrics).get(name) for name in analysis.measures if name not in row}
@@ -108,7 +110,8 @@ def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
 
 
 def fits(analysis: Analysis) -> dict[str, Any]:
-    """Every fit, size law, confrontation and finding, without the draws behind the intervals."""
+    """Every fit, size law, confrontation and finding, and how well the points are tuned, without the
+    draws behind the intervals."""
 
     def fit_of(curve: Any) -> dict[str, Any]:
         values = asdict(curve.fit)
@@ -129,5 +132,6 @@ def fits(analysis: Analysis) -> dict[str, Any]:
         "size_laws": {name: law_of(law) for name, law in analysis.size_laws},
         "confrontations": [asdict(c) for c in analysis.confrontations],
         "findings": [asdict(f) for f in analysis.findings],
+        "tuning": None if analysis.tuning is None else asdict(analysis.tuning),
         "provenance": dict(analysis.provenance),
     }

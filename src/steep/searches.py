@@ -16,12 +16,14 @@ from steep.present.numbers import relative
 from steep.records import BestFit, Finding
 from steep.stats.searched import UNSURE
 
+UNEVEN = 0.05
+"""Share of the slope that a difference in tuning is worth a word from."""
 SERIOUS, WARNING, NOTE = "serious", "warning", "note"
 
 
 def faults(search: Search) -> list[Finding]:
     """Findings about ladders, grids, how trials ended and what they ran on."""
-    parts = (_unfinished, _ladder, _grids, _ends, _engines)
+    parts = (_unfinished, _ladder, _grids, _uneven, _ends, _engines)
     return [finding for part in parts for finding in part(search)]
 
 
@@ -95,6 +97,27 @@ def _grids(search: Search) -> list[Finding]:
         step = "An optimum that jumps is not found yet: compare the values at more shards or seeds."
         found.append(Finding("undertuned", WARNING, name, evidence, step))
     return found
+
+
+def _uneven(search: Search) -> list[Finding]:
+    """One end of the curve is worse tuned than the other: its slope is of the tuning, too."""
+    found = search.tuning
+    if found is None or found.beta_g.value is None:
+        return []
+    low, high = found.beta_g.lower or 0.0, found.beta_g.upper or 0.0
+    steep = np.polyfit(np.log([p.samples for p in search.points]),
+                       np.log([p.error for p in search.points]), 1)[0]  # fmt: skip
+    if low * high <= 0 or abs(found.beta_g.value) < UNEVEN * abs(steep):
+        return []
+    worse, flatter = (0, "less steep") if found.beta_g.value > 0 else (-1, "steeper")
+    where = f"{numbers.exact(found.samples[worse])} {search.unit}"
+    evidence = (
+        f"A better model would take {numbers.share(found.below[worse])} off the error there and "
+        f"{numbers.share(found.below[-1 - worse])} at the other end, so the curve of best models is "
+        f"{flatter}, by {numbers.interval(found.beta_g)} in beta_g."
+    )
+    step = "Try more values of the hyperparameters, or more seeds, at the worse end."
+    return [Finding("uneven tuning", WARNING, where, evidence, step)]
 
 
 def _ends(search: Search) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import floor, log, log10
+from math import log
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from steep.planners.grid import combinations
 from steep.records import Measurement, Settings, Shard, Trial, Value
 from steep.select import next_size
 from steep.stats.searched import SIZE_EXPONENT, Cell, Coordinates, Tried, by_cell, lost, scored
+from steep.stats.tuning import following
 
 BY_SAMPLES = 0.8
 """Power of the samples with which a trial's cost is expected to grow."""
@@ -119,11 +120,6 @@ def cells(space: Lattice, tried: Mapping[Cell, Sequence[Measurement]]) -> list[C
     return [Cell(size, values) for size in sizes for values in space.combinations]
 
 
-RATES = {"learning_rate", "lr", "max_lr", "peak_lr", "base_lr", "initial_lr"}
-"""Names of hyperparameters that may pass 1 where all values listed are below it: others (dropout,
-momentum, shares of anything) may not."""
-
-
 def extended(space: Lattice, tried: Sequence[Tried]) -> Lattice:
     """With the values of numeric hyperparameters that were tried beyond their lists, and the next
     one where the largest or smallest of them is best.
@@ -140,7 +136,7 @@ def extended(space: Lattice, tried: Sequence[Tried]) -> Lattice:
             if best is None:
                 continue
             value = dict(best.hyperparameters)[name]
-            following = _following(name, value, sorted(values, key=str))
+            following = following(name, value, sorted(values, key=str))
             others = {dict(c.hyperparameters)[name] for c in rivals} - {value}
             if following is not None and others and _beyond(value, listed) < space.extend:
                 more.add(following)
@@ -176,24 +172,6 @@ def _best(here: Tried, seeds: int) -> tuple[Cell | None, list[Cell]]:
         return None, []
     bad = [cell for cell in here if cell not in scores or scores[cell] > scores[best]]
     return best, bad
-
-
-def _following(name: str, value: Value, listed: Sequence[Value]) -> Value | None:
-    """The value beyond ``value`` at an end of those ``listed``, by their own ratio; None inside
-    them, and where there is none: of words, of numbers that are not positive, of a share of 1."""
-    numbers = sorted(v for v in listed if not isinstance(v, (str, bool)))
-    if len(numbers) < 2 or len(numbers) < len(listed) or value not in (numbers[0], numbers[-1]):
-        return None
-    end, beside_ = (numbers[-1], numbers[-2]) if value == numbers[-1] else numbers[:2]
-    if end <= 0 or beside_ <= 0:
-        return None
-    following = end * end / beside_
-    if all(isinstance(v, int) for v in numbers):
-        whole = max(round(following), end + 1) if end > beside_ else min(round(following), end - 1)
-        return whole if whole >= 1 else None
-    if name not in RATES and numbers[-1] < 1 <= following:
-        return None
-    return round(following, 2 - floor(log10(following)))
 
 
 def spread(space: Lattice, count: int) -> list[Cell]:

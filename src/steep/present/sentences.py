@@ -400,6 +400,24 @@ def study_lines(analysis: Analysis) -> list[str]:
     return lines
 
 
+def tuning_sentence(analysis: Analysis) -> str:
+    """How far the points may be above those of the best models, and what that does to beta_g."""
+    found = analysis.tuning
+    if found is None:
+        return ""
+    ends = [
+        f"{numbers.share(found.below[k])} (at most {numbers.share(found.at_most[k])}) off the error on "
+        f"{numbers.exact(found.samples[k])} {analysis.unit}"
+        for k in (0, -1)
+    ]
+    moved = numbers.interval(found.beta_g)
+    return (
+        "Tuning: of the sizes and hyperparameters that were tried, and a step beyond where the best "
+        f"is the last of a list, a better model would take {ends[0]} and {ends[1]}. That would add "
+        f"{moved} to beta_g; it is in its interval."
+    )
+
+
 def switch_sentence(chosen: str, told: str) -> str:
     """That an answer is about another metric than the one by which models were chosen."""
     by, about = numbers.scale(chosen).label, numbers.scale(told).label

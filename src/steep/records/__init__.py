@@ -5,7 +5,15 @@ A record holds floats, integers, strings, tuples and other records, nothing else
 ``None``, never NaN: NaN is what a broken measurement looks like, and it must not travel.
 """
 
-from steep.records.analysis import Analysis, Baseline, Confrontation, Curve, Standing, TrialStanding
+from steep.records.analysis import (
+    Analysis,
+    Baseline,
+    Confrontation,
+    Curve,
+    Standing,
+    TrialStanding,
+    Tuning,
+)
 from steep.records.codec import decode, encode
 from steep.records.costs import (
     Claim,
@@ -117,6 +125,7 @@ __all__ = [
     "Trial",
     "TrialStanding",
     "TrialTimes",
+    "Tuning",
     "Value",
     "decode",
     "encode",

@@ -64,6 +64,19 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """How far the best fits may still be below what the search found (``stats/tuning.py``)."""
+
+    samples: tuple[float, ...]
+    below: tuple[float, ...]
+    """By shard, the fraction of its error that a better model is expected to take off,"""
+    at_most: tuple[float, ...]
+    """and the most, with 95 % probability."""
+    beta_g: Interval
+    """What that adds to the exponent: above 0 where the curve of best models is less steep."""
+
+
+@dataclass(frozen=True)
 class Analysis:
     """All that a study says: what the report draws and ``results/`` holds."""
 
@@ -92,6 +105,8 @@ class Analysis:
     cost: CostReport | None = None
     """What lower errors would take; None where nothing can be projected."""
     baseline: Baseline | None = None
+    tuning: Tuning | None = None
+    """How well the points are tuned; None where the trials do not tell."""
 
     @property
     def one_model(self) -> bool:

@@ -190,8 +190,13 @@ class SizeCurve:
     in log error."""
     score_se: float
     """Standard error of the score as the error of the best model that was to be found, in logs:
-    noise of seeds, luck of the chosen ones, and the search's leftover; without what all shards
+    noise of seeds, luck of the chosen ones, and what the search missed; without what all shards
     have of it in common, which no exponent sees."""
+    excess: float = 0.0
+    """Expected excess of the chosen candidate, in log error, over the best of what was tried and,
+    where the best value of a hyperparameter is at an end of those tried, of one step beyond;"""
+    excess_sd: float = 0.0
+    """and its standard deviation."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ All trials of one draw of the data make one surface (``response.py``); of each s
   expected opportunity cost of Chick & Inoue 2001 (Operations Research 49:732) with squared loss. It
   shrinks as candidates are tried and repeated;
 - the standard error of the shard's score: the root mean square, over draws, of log score - min f,
-  less its mean over shards. The choice is off by the leftover, and its score by the noise of its
+  less its mean over shards. Where the lowest cell of a draw has a hyperparameter at the end of its
+  list, the one a step beyond counts as well, for it might be better still: nobody tried
+  (``tuning.py``). The choice is off by what the search missed, and its score by the noise of its
   seeds; but of many candidates as good as each other the luckiest has a score that is low on every
   shard, and varies less than one candidate's. So it is less than the sum of the two, and it is what
   a point of the learning curve weighs by.
@@ -36,6 +38,7 @@ from steep.laws.law import Array
 from steep.records import BestFit, Measurement, Settings, SizeCurve, Status, Value
 from steep.stats.response import BEND, Surface, fit_surface, squash, unsquash
 from steep.stats.seeds import WORSE, seed_noise
+from steep.stats.tuning import following
 
 LOST = (Status.DIVERGED, Status.FAILED, Status.TIMEOUT)
 SIZE_EXPONENT = 0.3
@@ -202,29 +205,78 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
         return []
     every = {cell.hyperparameters for here in tried for cell in here}
     coordinates = Coordinates(samples[0], min(sizes), _compared(tried))
-    cells = []
+    cells, listed = [], []
     for i, (b, here) in enumerate(zip(fitted, tried, strict=True)):
         # an unfinished search may yet choose what it has tried on other shards alone
         values = every if b.held_out or _unfinished(b) else {c.hyperparameters for c in here}
-        cells += [(i, Cell(size, v)) for size in sorted(sizes) for v in sorted(values, key=str)]
+        more = {new for v in values for new in _beyond(v, coordinates.choices)} - values
+        for known_values in (values, more):
+            mine = [(i, Cell(z, v)) for z in sorted(sizes) for v in sorted(known_values, key=str)]
+            cells += mine
+            listed += [known_values is values] * len(mine)
     surface = surface_of(samples, tried, coordinates, cells, worse=WORSE)
     if surface.noise > BEND:  # what is squashed has less noise than its seeds
         return []
     known = {m.trial.size: float(m.parameters or 0) for m in measurements if scored(m)}
     random = np.random.default_rng(0)
-    draws = [_of_shard(surface, cells, i, tried[i], random) for i in range(len(fitted))]
-    score_se = _score_se(fitted, cells, draws)
+    shards = []
+    for i, b in enumerate(fitted):
+        draws = _of_shard(surface, cells, i, tried[i], random)
+        mine = [cell for shard, cell in cells if shard == i]
+        count = sum(shard == i and inside for (shard, _), inside in zip(cells, listed, strict=True))
+        lowest = _lowest(mine, draws, count, coordinates.choices)
+        chosen = draws[:, mine.index(Cell(b.best.size, b.best.hyperparameters))]
+        shards.append(_Shard(tuple(mine[:count]), draws[:, :count], chosen, lowest))
+    score_se = _score_se(fitted, shards)
     for i, b in enumerate(fitted):
         near = tried[max(i - REACH, 0) : i + REACH + 1]
         compared = any(_compared_at(b.best.size, here) for here in near)
         if _unfinished(b) and not b.held_out and len(every) > 1 and not compared:
             score_se[i] = hypot(score_se[i], UNCOMPARED)
-    curves = []
-    for i, b in enumerate(fitted):
-        mine = [cell for shard, cell in cells if shard == i]
-        chosen = Cell(b.best.size, b.best.hyperparameters)
-        curves.append(_size_curve(mine, draws[i], chosen, known, score_se[i], random))
-    return curves
+    return [_size_curve(here, known, score_se[i], random) for i, here in enumerate(shards)]
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """Draws of the log error of one shard's cells."""
+
+    cells: tuple[Cell, ...]
+    draws: Array
+    """(draws, cells)"""
+    chosen: Array
+    """(draws,) of the cell that was chosen,"""
+    lowest: Array
+    """and of the best one, a step beyond the lists included."""
+
+
+def _beyond(
+    values: Settings, choices: Sequence[tuple[str, tuple[Value, ...]]]
+) -> Iterable[Settings]:
+    """The combinations a step beyond ``values``, where one of these is at an end of its list."""
+    given = dict(values)
+    for name, listed in choices:
+        new = following(name, given[name], listed) if name in given else None
+        if new is not None:
+            yield tuple((n, new if n == name else v) for n, v in values)
+
+
+def _lowest(
+    cells: Sequence[Cell],
+    draws: Array,
+    listed: int,
+    choices: Sequence[tuple[str, tuple[Value, ...]]],
+) -> Array:
+    """Of each draw (draws, cells) the lowest log error of the first ``listed`` cells, or of those a
+    step beyond that one."""
+    best = draws[:, :listed].argmin(axis=1)
+    found = draws[np.arange(len(draws)), best]
+    index = {cell: k for k, cell in enumerate(cells)}
+    for k in set(best.tolist()):
+        beside = [Cell(cells[k].size, v) for v in _beyond(cells[k].hyperparameters, choices)]
+        for at in (index[cell] for cell in beside if cell in index):
+            mine = best == k
+            found[mine] = np.minimum(found[mine], draws[mine, at])
+    return found
 
 
 def _compared_at(size: int, here: Tried) -> bool:
@@ -245,20 +297,16 @@ def _of_shard(
     return lowest + unsquash(_draws(surface, here, random) - lowest)
 
 
-def _score_se(
-    fitted: Sequence[BestFit], cells: Sequence[tuple[int, Cell]], draws: Sequence[Array]
-) -> list[float]:
-    """Of each shard's log score; ``draws`` (draws, cells of the shard) of log error."""
-    off = [log(b.best.score) - d.min(axis=1) for b, d in zip(fitted, draws, strict=True)]
+def _score_se(fitted: Sequence[BestFit], shards: Sequence[_Shard]) -> list[float]:
+    """Of each shard's log score."""
+    off = [log(b.best.score) - here.lowest for b, here in zip(fitted, shards, strict=True)]
     searched = [gap.mean() for b, gap in zip(fitted, off, strict=True) if not b.held_out]
     common = float(np.mean(searched))
     found = []
-    for i, (b, gap) in enumerate(zip(fitted, off, strict=True)):
+    for b, here, gap in zip(fitted, shards, off, strict=True):
         seeds = 0.0
         if b.held_out:
-            mine = [cell for shard, cell in cells if shard == i]
-            chosen = mine.index(Cell(b.best.size, b.best.hyperparameters))
-            gap = draws[i][:, chosen] - draws[i].min(axis=1)
+            gap = here.chosen - here.lowest
             seeds = (b.seed_se or 0.0) / b.best.score
         found.append(_told(float(np.sqrt(((gap - common) ** 2).mean() + seeds**2))))
     return found
@@ -291,15 +339,11 @@ def _draws(surface: Surface, here: Array, random: np.random.Generator) -> Array:
 
 
 def _size_curve(
-    cells: Sequence[Cell],
-    draws: Array,
-    chosen: Cell,
-    known: Mapping[int, float],
-    score_se: float,
-    random: np.random.Generator,
+    shard: _Shard, known: Mapping[int, float], score_se: float, random: np.random.Generator
 ) -> SizeCurve:
-    """``draws`` (draws, cells) of log error; ``known`` the parameters by size."""
-    regret = draws[:, cells.index(chosen)] - draws.min(axis=1)
+    """``known`` are the parameters by size."""
+    cells, draws = shard.cells, shard.draws
+    regret, excess = shard.chosen - draws.min(axis=1), shard.chosen - shard.lowest
     sizes = sorted({cell.size for cell in cells})
     of_size = np.array([cell.size for cell in cells])
     lowest = np.stack([draws[:, of_size == size].min(axis=1) for size in sizes], axis=1)
@@ -324,6 +368,8 @@ def _size_curve(
         minimum_size=(_told(mid), _told(low), _told(high)),
         leftover=_told(float(np.sqrt((regret**2).mean()))),
         score_se=score_se,
+        excess=_told(float(excess.mean())),
+        excess_sd=_told(float(excess.std())),
     )
 
 
