@@ -110,8 +110,8 @@ def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
 
 
 def fits(analysis: Analysis) -> dict[str, Any]:
-    """Every fit, size law, confrontation and finding, and how well the points are tuned, without the
-    draws behind the intervals."""
+    """Every fit, size law, confrontation and finding, and how well the points are tuned, without
+    the draws behind the intervals."""
 
     def fit_of(curve: Any) -> dict[str, Any]:
         values = asdict(curve.fit)

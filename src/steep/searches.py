@@ -113,8 +113,8 @@ def _uneven(search: Search) -> list[Finding]:
     where = f"{numbers.exact(found.samples[worse])} {search.unit}"
     evidence = (
         f"A better model would take {numbers.share(found.below[worse])} off the error there and "
-        f"{numbers.share(found.below[-1 - worse])} at the other end, so the curve of best models is "
-        f"{flatter}, by {numbers.interval(found.beta_g)} in beta_g."
+        f"{numbers.share(found.below[-1 - worse])} at the other end, so the curve of best models "
+        f"is {flatter}, by {numbers.interval(found.beta_g)} in beta_g."
     )
     step = "Try more values of the hyperparameters, or more seeds, at the worse end."
     return [Finding("uneven tuning", WARNING, where, evidence, step)]

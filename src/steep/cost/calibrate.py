@@ -121,26 +121,40 @@ def timed(
     )
 
 
-class OnItsOwn(Metronome):
+class Stopwatch:
     """A handle of a trial that runs to its end, or until it has taken so many seconds of the
     processor, and keeps its evaluations."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(seconds, until_evaluated=False)
+        self.up_to_steps: int | None = None
+        self.attempt = 1
         self.curve: list[Evaluation] = []
+        self._ends = time.process_time() + seconds
+
+    def pass_over(self, why: str) -> None: ...
 
     def draining(self) -> bool:
-        return time.process_time() - self._opened > self._seconds
+        return time.process_time() > self._ends
 
     def progress(self, evaluation: Evaluation) -> None:
         self.curve.append(evaluation)
+
+    def save(self, step: int, state: bytes) -> None: ...
+
+    def load(self) -> bytes | None:
+        return None
+
+    def due(self) -> bool:
+        return False
+
+    def items(self, errors: dict[str, np.ndarray]) -> None: ...
 
 
 def whole(trainer: Trainer, trial: Trial, items: ShardItems, seconds: float) -> Measurement | None:
     """A trial to its end, or as far as so many ``seconds`` of the processor bring it.
 
     None where its last evaluation was its best: nobody can know when it would have stopped."""
-    handle = OnItsOwn(seconds)
+    handle = Stopwatch(seconds)
     with suppress(Drained):
         return trainer(trial, items, handle)
     errors = [point.validation_error for point in handle.curve]

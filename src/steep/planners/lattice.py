@@ -136,10 +136,10 @@ def extended(space: Lattice, tried: Sequence[Tried]) -> Lattice:
             if best is None:
                 continue
             value = dict(best.hyperparameters)[name]
-            following = following(name, value, sorted(values, key=str))
+            new = following(name, value, sorted(values, key=str))
             others = {dict(c.hyperparameters)[name] for c in rivals} - {value}
-            if following is not None and others and _beyond(value, listed) < space.extend:
-                more.add(following)
+            if new is not None and others and _beyond(value, listed) < space.extend:
+                more.add(new)
         combinations += tuple(
             tuple((n, new if n == name else v) for n, v in given)
             for new in sorted(more, key=str)

@@ -406,15 +406,17 @@ def tuning_sentence(analysis: Analysis) -> str:
     if found is None:
         return ""
     ends = [
-        f"{numbers.share(found.below[k])} (at most {numbers.share(found.at_most[k])}) off the error on "
-        f"{numbers.exact(found.samples[k])} {analysis.unit}"
-        for k in (0, -1)
+        f"{numbers.share(below)} (at most {numbers.share(most)}) off the error on "
+        f"{numbers.exact(samples)} {analysis.unit}"
+        for samples, below, most in list(
+            zip(found.samples, found.below, found.at_most, strict=True)
+        )[:: len(found.samples) - 1]
     ]
     moved = numbers.interval(found.beta_g)
     return (
-        "Tuning: of the sizes and hyperparameters that were tried, and a step beyond where the best "
-        f"is the last of a list, a better model would take {ends[0]} and {ends[1]}. That would add "
-        f"{moved} to beta_g; it is in its interval."
+        "Tuning: of the sizes and hyperparameters that were tried, and a step beyond where the "
+        f"best is the last of a list, a better model would take {ends[0]} and {ends[1]}. That "
+        f"would add {moved} to beta_g; it is in its interval."
     )
 
 

@@ -222,18 +222,18 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
     shards = []
     for i, b in enumerate(fitted):
         draws = _of_shard(surface, cells, i, tried[i], random)
-        mine = [cell for shard, cell in cells if shard == i]
+        own = [cell for shard, cell in cells if shard == i]
         count = sum(shard == i and inside for (shard, _), inside in zip(cells, listed, strict=True))
-        lowest = _lowest(mine, draws, count, coordinates.choices)
-        chosen = draws[:, mine.index(Cell(b.best.size, b.best.hyperparameters))]
-        shards.append(_Shard(tuple(mine[:count]), draws[:, :count], chosen, lowest))
+        lowest = _lowest(own, draws, count, coordinates.choices)
+        chosen = np.asarray(draws[:, own.index(Cell(b.best.size, b.best.hyperparameters))])
+        shards.append(_Shard(tuple(own[:count]), np.asarray(draws[:, :count]), chosen, lowest))
     score_se = _score_se(fitted, shards)
     for i, b in enumerate(fitted):
         near = tried[max(i - REACH, 0) : i + REACH + 1]
         compared = any(_compared_at(b.best.size, here) for here in near)
         if _unfinished(b) and not b.held_out and len(every) > 1 and not compared:
             score_se[i] = hypot(score_se[i], UNCOMPARED)
-    return [_size_curve(here, known, score_se[i], random) for i, here in enumerate(shards)]
+    return [_size_curve(shard, known, score_se[i], random) for i, shard in enumerate(shards)]
 
 
 @dataclass(frozen=True)
