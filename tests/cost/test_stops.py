@@ -153,7 +153,9 @@ def foretold(one: Seen, shown: int = 0) -> tuple[float, float, float]:
     trials = ended(study.measurements())
     small = min(m.trial.samples for m in trials)
     sizes = sorted({m.trial.size for m in trials})
-    first = [m for m in trials if m.trial.samples == small and m.trial.size == sizes[len(sizes) // 2]]
+    first = [
+        m for m in trials if m.trial.samples == small and m.trial.size == sizes[len(sizes) // 2]
+    ]
     first.sort(key=lambda m: (m.trial.seed, str(m.trial.hyperparameters)))
     stopping = expected(one.kind, others)
     stopping = learnt(stopping, place_of(study.spec, first[:shown]), first[:shown])
