@@ -345,10 +345,9 @@ class _Driver:
         rows = self.store.rows()
         finished = self.store.measurements()
         self.succeeded |= any(m.status not in FAILED for m in finished)
-        left = None
         if self.budget is not None:
             self.budget.update(finished)
-            left = self.budget.left(self.going())
+        left = None if self.budget is None else self.budget.left(self.going())
         running = [row.trial for row in rows if row.status == Status.RUNNING]
         wanted = self.plan(finished, running, left)
         done = {m.trial: m for m in finished}
@@ -362,7 +361,8 @@ class _Driver:
         self.queue = [want for want in missing if want.trial not in mine]
         price = {want.trial: self.price(want.trial) for want in self.queue}
         scarce = left is not None and sum(price.values()) > left
-        self.queue.sort(key=lambda want: price[want.trial] * (1 if scarce else -1))
+        # Shortest first at the beginning, too: what fails, and how fast it is, shows soon.
+        self.queue.sort(key=lambda w: price[w.trial] * (1 if scarce or not self.succeeded else -1))
         if self.failed and not self.succeeded:  # what has not been tried yet, smallest shard first
             self.queue.sort(key=self.doubtful)
         self.over_budget = False

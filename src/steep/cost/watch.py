@@ -64,12 +64,14 @@ class Watch:
 
     def _measure(self) -> Pace | None:
         """None where timing fails: what is wrong with a trial is told when it runs."""
-        if self._observer is not None:
-            text = f"{clock.TIMING_STEPS}: some {ABOUT} seconds"
-            self._observer(Event(Kind.NOTE, "", 0, {"text": text}))
         with suppress(Exception):
-            return clock.pace(self._study)
+            return clock.pace(self._study, self._tell)
         return None
+
+    def _tell(self, what: str, done: float) -> None:
+        if self._observer is not None and not done:
+            text = f"{what}: some {ABOUT} seconds"
+            self._observer(Event(Kind.NOTE, "", 0, {"text": text}))
 
     # ------------------------------------------------------------ when it must end
 

@@ -134,7 +134,8 @@ def _decide(
 ) -> tuple[Wanted, ...]:
     first = _spread(space, known, pending)
     if not any(map(scored, known)):  # nothing is known of prices
-        return first[:1] if limits.left(known, 0.0) > 0 else ()
+        unbounded = limits.left((), 0.0) == math.inf
+        return first if unbounded else first[:1] if limits.left(known, 0.0) > 0 else ()
     state = _State.of(space, known, pending, limits)
     few = [w for w in first if state.left == math.inf or state.cost(w)[1] < BEGIN * state.left]
     if wanted := state.affordable(few):
