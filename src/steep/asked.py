@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from steep.amounts import SUFFIXES
+from steep.amounts import Writing, number
 from steep.config import QuestionError
 from steep.metrics import ACCURACIES, LOSSES, Higher, higher, is_share, may_be_percent
 from steep.records import Analysis, Curve, Fit
@@ -30,18 +30,18 @@ class Place:
 
 
 def place_of(text: str) -> Place:
-    """'10x', '1e6' or '2M'. Raises QuestionError for anything else."""
-    match = re.fullmatch(rf"\s*([0-9.]+(?:[eE][-+]?\d+)?)\s*([xX{''.join(SUFFIXES)}])?\s*", text)
+    """'10x', '1e6', '2M' or '1,000,000'. Raises QuestionError for anything else."""
+    plain = text.strip()
+    relative = plain[-1:] in ("x", "X")
     try:
-        value = float(match.group(1)) if match else 0.0
+        value, percent = number(plain[:-1] if relative else plain, Writing(size=True))
     except ValueError:
-        value = 0.0
-    if match is None or not 0 < value < math.inf:
-        raise QuestionError(f"--at {text!r}: write 10x (of the largest size used), 1e6 or 2M")
-    suffix = match.group(2) or ""
-    if suffix in ("x", "X"):
-        return Place(value, True)
-    return Place(value * SUFFIXES.get(suffix, 1.0), False)
+        value, percent = None, False
+    if value is None or percent or not 0 < value < math.inf:
+        raise QuestionError(
+            f"--at {text!r}: write 10x (of the largest size used), 1e6, 2M or 1,000,000"
+        )
+    return Place(value, relative)
 
 
 @dataclass(frozen=True)
