@@ -409,15 +409,17 @@ def predicted_size(
     large costs nothing on a plateau, one that is too small costs error."""
     law = laws["smallest adequate"]
     known = max(fitted, key=lambda b: b.samples).best.size
+    if len({c.size for b in fitted for c in b.candidates}) == 1:
+        return known, "the one size of this study"
+    largest = "the best size of the largest searched shard"
     if law.outcome != "ok" or law.sigma is None or law.beta_p is None:
-        reason = f"the size law is not measured ({law.reason})"
-        return known, f"{reason}: the size of the largest fitted shard's best fit"
+        return known, f"{largest}: the size law is not measured ({law.reason})"
     if not facts.sizes:
-        return known, "the trainer cannot say what sizes cost: the largest best fit"
+        return known, f"{largest}: the trainer cannot say how many parameters a size has"
     wanted = float(law.sigma.value or 0) * samples ** float(law.beta_p.value or 0)
     size = min(facts.sizes, key=lambda s: abs(np.log(facts.sizes[s][0] / wanted)))
     if size <= known:
-        return known, "the largest fitted shard's best fit: the size law asks for no larger one"
+        return known, f"{largest}: the size law asks for no larger one"
     return size, "the size on the dial nearest to the size law"
 
 
@@ -454,7 +456,7 @@ def _confront(
     return replace(
         registered,
         error=error,
-        parameters=found.parameters,
+        parameters=found.parameters or None,
         test_error=float(np.median(tests)) if tests else None,
         inside=inside,
         remark="capped: an upper bound" if found.capped else "",

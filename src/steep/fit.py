@@ -174,7 +174,7 @@ def points_of(best_fits: Iterable[BestFit]) -> tuple[Point, ...]:
                 samples=best.samples,
                 error=best.best.score,
                 se_log=se or None,
-                parameters=float(best.best.parameters),
+                parameters=float(best.best.parameters) or None,
                 used=not reason,
                 reason=reason,
                 held_out=best.held_out,

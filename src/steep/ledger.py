@@ -29,6 +29,7 @@ from steep.records import (
     decode,
     encode,
     settings,
+    total_flops,
 )
 from steep.results import result_files
 from steep.select import next_size, table
@@ -298,6 +299,7 @@ def _provenance(
 ) -> Settings:
     versions = {n: str(v) for m in measurements for n, v in m.versions}
     engines = sorted({m.engine for m in measurements if m.engine})
+    flops = total_flops(measurements)
     return settings(
         {
             "machine": known["machine"],
@@ -305,11 +307,11 @@ def _provenance(
             "engine": ", ".join(engines),
             "trials": len(measurements),
             "seconds": sum(m.seconds for m in measurements),
-            "flops": sum(m.flops or 0.0 for m in measurements),
             "duplicates removed from training": int(known["removed_duplicates"]),
             "left out by the domain's options": int(known.get("left_out", 0)),
             "seed": spec.seed,
         }
+        | ({} if flops is None else {"flops": flops})
         | {f"{n}: learnt once, known to every shard": "yes" for n in known.get("learnt", ())}
         | {f"version of {n}": v for n, v in versions.items()}
         | {f"sha256 of {n}": digest for n, digest in files.items()}

@@ -34,6 +34,7 @@ from steep.records import (
     Forecast,
     Measurement,
     Status,
+    total_flops,
 )
 
 
@@ -227,8 +228,9 @@ def _facts(analysis: Analysis, measurements: Sequence[Measurement]) -> list[dict
         facts.append(_fact(f"Held out: {place}", found, f"forecast {span}{verdict}"))
     if measurements:
         spent = numbers.duration(sum(m.seconds for m in measurements))
-        work = numbers.flops(sum(m.flops or 0.0 for m in measurements))
-        facts.append(_fact("Cost", f"{len(measurements)} trials", f"{spent} of training, {work}"))
+        work = numbers.flops(total_flops(measurements))
+        known = f", {work}" if work != numbers.UNKNOWN else ""
+        facts.append(_fact("Cost", f"{len(measurements)} trials", f"{spent} of training{known}"))
     return facts
 
 
@@ -371,7 +373,7 @@ def _tables(analysis: Analysis, how: Scale) -> list[Table]:
         found.append(tables.forecast_table(first.forecast, first.fit))
     if analysis.confrontations:
         found.append(tables.confrontation_table(analysis.confrontations, how, analysis.unit))
-    found.append(tables.best_fit_table(analysis.best_fits, analysis.metric, analysis.measures))
+    found.append(tables.study_table(analysis))
     if analysis.curves:
         found.append(tables.law_table(analysis.headline.fit))
     if analysis.curves and _is_study(analysis):
@@ -428,7 +430,7 @@ def _cost_table(analysis: Analysis, measurements: Sequence[Measurement]) -> Tabl
                 analysis.unit: numbers.exact(samples),
                 "trials": len(mine),
                 "seconds": sum(m.seconds for m in mine),
-                "flops": sum(m.flops or 0.0 for m in mine),
+                "flops": total_flops(mine),
                 "not complete": ends or "none",
             }
         )

@@ -44,7 +44,8 @@ def best_fit_table(analysis: Analysis) -> pd.DataFrame:
 def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
     curve = b.size_curve
     # a held-out shard has one size, and the others' U-curve at most: no minimum of its own
-    minimum = (None,) * 3 if curve is None or b.held_out else curve.minimum
+    known = curve is not None and min(curve.parameters) > 0 and not b.held_out
+    minimum = curve.minimum if curve is not None and known else (None,) * 3
     used = {p.samples for p in analysis.curves[0].fit.used} if analysis.curves else set()
     row = {
         "study": analysis.study,
@@ -61,10 +62,10 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "validation_se": b.validation_se,
         "test_error": b.test_error,
         "size": b.best.size,
-        "parameters": b.best.parameters,
-        "parameters_without_embeddings": b.best.parameters_without_embeddings,
+        "parameters": b.best.parameters or None,
+        "parameters_without_embeddings": b.best.parameters_without_embeddings or None,
         "adequate_size": b.adequate.size,
-        "adequate_parameters": b.adequate.parameters,
+        "adequate_parameters": b.adequate.parameters or None,
         "edge": b.edge,
         "adequate_edge": b.adequate_edge,
         "plateau": b.plateau,

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from steep.present import numbers
 from steep.present.numbers import PERCENT, Scale
-from steep.present.tables import best_fit_table, forecast_table
+from steep.present.tables import forecast_table, study_table
 from steep.records import (
     ALREADY_MET,
     ALREADY_REACHED,
@@ -332,7 +332,9 @@ def size_sentence(name: str, law: SizeLaw) -> str:
     """beta_p by one definition of the best-fit size, or why it is not measured."""
     if law.outcome != "ok":
         return sentence(f"beta_p ({name}) is not measured: {law.reason}")
-    points = f"{law.two_sided} optima inside the ladder, {law.censored} at its edge"
+    points = f"{law.two_sided} shards where that size lies inside the ladder"
+    if law.censored:
+        points += f" and {law.censored} where it is at an edge"
     if law.places:
         points = f"the errors of {law.places} places (model size, training-set size)"
     return f"beta_p ({name}) = {numbers.interval(law.beta_p)}, from {points}."
@@ -386,7 +388,7 @@ def study_lines(analysis: Analysis) -> list[str]:
     if unfinished := unfinished_sentence(analysis):
         lines.insert(1, unfinished)
     lines += [*first.fit.notes, ""]
-    lines += [best_fit_table(analysis.best_fits, analysis.metric, analysis.measures).text(), ""]
+    lines += [study_table(analysis).text(), ""]
     if analysis.baseline is not None:
         lines[-1:] = [baseline_sentence(analysis), ""]
     lines.append(sentence(slope_sentence(first.fit)))

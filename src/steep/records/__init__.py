@@ -58,6 +58,7 @@ from steep.records.trials import (
     Trial,
     Value,
     settings,
+    total_flops,
 )
 
 __all__ = [
@@ -121,4 +122,5 @@ __all__ = [
     "decode",
     "encode",
     "settings",
+    "total_flops",
 ]
