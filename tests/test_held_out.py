@@ -36,6 +36,7 @@ from steep.records import (
     settings,
 )
 from steep.reports import report_of
+from steep.results import best_fit_table
 
 SPEC = from_values(tiny.spec(family={"sizes": [2, 4, 8, 16]})).spec
 SAMPLES = (125, 250, 500, 1000, 2000, 4000)
@@ -252,6 +253,45 @@ def test_a_curve_that_flattens_at_a_held_out_shard_alone_is_not_called_a_floor()
     late = [*straight[:-2], 1.05 * straight[-2], 1.2 * straight[-1]]
     assert kinds(late) == {"bend: floor, capacity or tuning"}
     assert kinds([e + 0.1 for e in straight]) == {"bend: floor"}
+
+
+def test_images_chosen_by_cross_entropy_are_forecast_and_confronted_in_error_rates() -> None:
+    """One answer is in one metric: what was chosen by, and a switch, are said in words."""
+    domain = SPEC.domain.model_copy(update={"name": "images"})
+    images = SPEC.model_copy(update={"domain": domain})
+    known = replace(
+        facts(), spec=images, metric="cross_entropy", metrics=("cross_entropy", "error")
+    )
+
+    def both(m: Measurement) -> Measurement:
+        error = m.validation_error or 0.0
+        return replace(m, metrics=settings({"cross_entropy": error, "error": 0.4 * error}))
+
+    done = [both(m) for m in searched(known)]
+    (written,) = told = registered(known, done)
+    assert written.told is not None
+    assert written.told.error == pytest.approx(0.4 * written.forecast.error, rel=0.02)
+    waiting = analyse(known, done, nothing, told)
+    last = sentences.study_lines(waiting)[-1]
+    assert "%" in last
+    assert last.endswith("; not yet measured.")
+    assert "nats" not in last
+    done += [both(measured(t)) for t in held_out_trials(told, known)]
+    analysis = analyse(known, done, nothing, told)
+    ((metric, met),) = analysis.told_confrontations
+    (chosen,) = analysis.confrontations
+    assert (metric, met.inside, chosen.inside) == ("error", True, True)
+    assert met.error == pytest.approx(0.4 * (chosen.error or 0.0))
+    lines = sentences.study_lines(analysis)
+    switch = "Models are chosen by cross-entropy; the answer is about their error rate."
+    assert switch in lines
+    (table,) = [block for block in lines if " nats" in block]
+    assert table.startswith("items  error rate  chosen by cross-entropy")
+    best = best_fit_table(analysis)
+    assert best["error_rate"].tolist() == pytest.approx((0.4 * best["error"]).tolist())
+    old = replace(chosen, told=None, told_error=None)  # registered by an earlier version
+    (said,) = sentences.confrontation_sentences(replace(analysis, confrontations=(old,)))
+    assert said.startswith("Of cross-entropy: Forecast for the held-out 8,000 items")
 
 
 # ---------------------------------------------------------------- not all of it measured

@@ -16,6 +16,7 @@ from steep.asked import Goal, errors_asked
 from steep.domains.contract import Scores
 from steep.fit import fit, fit_size_law, points_of
 from steep.forecast import forecast, without_compute
+from steep.metrics import answered_metric
 from steep.present import numbers
 from steep.records import (
     Analysis,
@@ -94,7 +95,9 @@ def analyse(
     best_fits = with_size_curves(best_fits, measurements, _cells(facts.spec))
     laws = size_laws(best_fits, level)
     curves = _curves(facts, best_fits, measurements, laws, at, times, targets, level)
-    confronted = tuple(_confront(c, measurements, facts.spec.search.seeds) for c in registered)
+    told = answered_metric(facts.spec.domain.name, facts.metric, facts.metrics)
+    seeds = facts.spec.search.seeds
+    confronted = tuple(_confront(c, measurements, seeds, told) for c in registered)
     notes = _held_out_notes(facts, curves, confronted)
     curves = tuple(_noted(c, notes) for c in curves)
     return Analysis(
@@ -396,7 +399,10 @@ def confrontation(
         return None
     size, reason = predicted_size(facts, shard.samples, fitted, dict(analysis.size_laws))
     values = max(fitted, key=lambda b: b.samples).best.hyperparameters
-    return Confrontation(shard.samples, place[0], level, size, reason, values, now)
+    first = analysis.headline
+    others = () if first is analysis.curves[0] else first.forecast.at
+    told = next((a for a in others if a.samples == shard.samples), None)
+    return Confrontation(shard.samples, place[0], level, size, reason, values, now, told=told)
 
 
 def predicted_size(
@@ -435,7 +441,7 @@ def held_out_trials(confrontations: Sequence[Confrontation], facts: Facts) -> li
 
 
 def _confront(
-    registered: Confrontation, measurements: Sequence[Measurement], seeds: int
+    registered: Confrontation, measurements: Sequence[Measurement], seeds: int, told: str
 ) -> Confrontation:
     """The forecast beside the truth, where that is known by now: of the model that was trained to
     meet it, which a study that has grown beyond the shard still holds."""
@@ -445,11 +451,13 @@ def _confront(
     diverged = sum(m.status is Status.DIVERGED for m in mine)
     ended = diverged + (0 if found is None else len(found.seeds))
     if found is None or ended < seeds:
-        told = f"{ended} of {seeds} seeds so far" if ended < seeds else ""
-        told = ", ".join(filter(None, [told, f"{diverged} diverged" if diverged else ""]))
-        return replace(registered, remark=told if mine else "")
+        so_far = f"{ended} of {seeds} seeds so far" if ended < seeds else ""
+        lost = f"{diverged} diverged" if diverged else ""
+        remark = ", ".join(filter(None, [so_far, lost])) if mine else ""
+        return replace(registered, remark=remark)
     at, error = registered.forecast, found.score
     tests = [m.test_error for m in mine if m.test_error is not None]
+    metrics = [float(v) for m in mine for name, v in m.metrics if name == told]
     inside: bool | None = at.lower <= error <= at.upper
     if found.capped and error >= at.lower:  # it may be lower still
         inside = None
@@ -460,6 +468,7 @@ def _confront(
         test_error=float(np.median(tests)) if tests else None,
         inside=inside,
         remark="capped: an upper bound" if found.capped else "",
+        told_error=float(np.median(metrics)) if registered.told and metrics else None,
     )
 
 

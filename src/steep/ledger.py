@@ -355,5 +355,5 @@ def report_of(made: Analysis, measurements: Sequence[Measurement]) -> str:
     from steep.fit import fit
     from steep.report import report  # jinja2 is slow to import
 
-    tested = backtest(made.curves[0].fit, fit=fit) if made.curves else None
+    tested = backtest(made.headline.fit, fit=fit) if made.curves else None
     return report(made, measurements, tested)

@@ -109,6 +109,12 @@ def metric_of(asked: str | None, metrics: Sequence[str]) -> str:
     return as_error(asked) if as_error(asked) in metrics else asked
 
 
+def answered_metric(domain: str, selects: str, metrics: Sequence[str]) -> str:
+    """The metric that answers of a study are about: the one that ``selects``, but of images the
+    error rate, whatever selects."""
+    return "error" if domain == "images" and selects in LOSSES and "error" in metrics else selects
+
+
 def is_share(metric: str) -> bool:
     """Whether no error of this metric can lie above 1."""
     made_of = higher(metric)

@@ -218,14 +218,15 @@ def _facts(analysis: Analysis, measurements: Sequence[Measurement]) -> list[dict
     for name, law in () if analysis.one_model else analysis.size_laws[:1]:
         value = numbers.interval(law.beta_p) if law.outcome == "ok" else "not measured"
         facts.append(_fact("Model-size exponent beta_p", value, law.reason or f"by {name} size"))
-    for met in analysis.confrontations[:2]:
-        how = _scale(analysis)
+    for metric, met in analysis.told_confrontations[:2]:
+        how = _scale(analysis, metric)
         found = numbers.measured(met.error, how) if met.error is not None else "not yet measured"
         span = numbers.span(met.forecast.lower, met.forecast.upper, how)
         verdict = {True: ", inside", False: ", outside", None: ""}[met.inside]
         verdict = verdict or (f", {met.remark}" if met.remark else "")
         place = f"{numbers.exact(met.samples)} {analysis.unit}"
-        facts.append(_fact(f"Held out: {place}", found, f"forecast {span}{verdict}"))
+        of = "" if metric == analysis.headline.metric else f", {how.label}"
+        facts.append(_fact(f"Held out: {place}{of}", found, f"forecast {span}{verdict}"))
     if measurements:
         spent = numbers.duration(sum(m.seconds for m in measurements))
         work = numbers.flops(total_flops(measurements))
@@ -238,11 +239,11 @@ def _fact(name: str, value: str, about: str = "") -> dict[str, str]:
     return {"name": name, "value": value, "about": about}
 
 
-def _scale(analysis: Analysis) -> Scale:
-    if not analysis.curves:
-        return numbers.scale(analysis.metric)
-    first = analysis.curves[0]
-    return numbers.forecast_scale(first.forecast, first.fit)
+def _scale(analysis: Analysis, metric: str = "") -> Scale:
+    """Of a metric of the study, by default the one that selects."""
+    metric = metric or analysis.metric
+    curve = next((c for c in analysis.curves if c.metric == metric), None)
+    return numbers.forecast_scale(curve.forecast, curve.fit) if curve else numbers.scale(metric)
 
 
 # ---------------------------------------------------------------- sections
@@ -269,7 +270,12 @@ def _sections(
             training_curves(measurements, fits, how, analysis.unit),
         ),
         _all_tables(analysis, how),
-        Section("flagged", "Flagged", findings=_ranked(analysis.findings)),
+        Section(
+            "flagged",
+            "Flagged",
+            lines=_about_findings(analysis),
+            findings=_ranked(analysis.findings),
+        ),
         _backtest(backtest) if backtest is not None else None,
         _provenance(analysis, measurements),
     ]
@@ -291,7 +297,7 @@ def _learning(analysis: Analysis) -> Section:
     lines = sentences.fit_lines(first.fit)
     if first is not chosen:  # the figure of what was said first goes before that of what selects
         lines.insert(0, sentences.switch_sentence(chosen.metric, first.metric))
-        main, rest = _other_curve(first), [main, *rest]
+        main, rest = _other_curve(first, analysis), [main, *rest]
     told = any(finding.kind == "draw of the data" for finding in analysis.findings)
     if _is_study(analysis) and not told:
         lines.append(sentences.unmeasured_sentence(analysis))
@@ -307,9 +313,17 @@ def _learning(analysis: Analysis) -> Section:
     )
 
 
-def _other_curve(curve: Curve) -> Drawing:
-    name = f"learning_curve_{curve.metric}_{curve.part}"
-    return learning_curve(curve.fit, curve.forecast, part=curve.part, points=COMPOSITE, name=name)
+def _other_curve(curve: Curve, analysis: Analysis | None = None) -> Drawing:
+    """A curve of another metric than the one that selects; of the headline with ``analysis``."""
+    told = () if analysis is None else analysis.told_confrontations
+    return learning_curve(
+        curve.fit,
+        curve.forecast,
+        confrontations=[c for metric, c in told if metric == curve.metric],
+        part=curve.part,
+        points=COMPOSITE,
+        name=f"learning_curve_{curve.metric}_{curve.part}",
+    )
 
 
 def _cost(analysis: Analysis) -> Section | None:
@@ -372,6 +386,10 @@ def _tables(analysis: Analysis, how: Scale) -> list[Table]:
         first = analysis.headline
         found.append(tables.forecast_table(first.forecast, first.fit))
     if analysis.confrontations:
+        told = analysis.told_confrontations
+        if any(metric != analysis.metric for metric, _ in told):
+            scale = _scale(analysis, told[0][0])
+            found.append(tables.confrontation_table([c for _, c in told], scale, analysis.unit))
         found.append(tables.confrontation_table(analysis.confrontations, how, analysis.unit))
     found.append(tables.study_table(analysis))
     if analysis.curves:
@@ -387,6 +405,13 @@ def _tables(analysis: Analysis, how: Scale) -> list[Table]:
 def _ranked(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     order = {"serious": 0, "warning": 1, "note": 2}
     return tuple(sorted(findings, key=lambda f: order.get(f.severity, 3)))
+
+
+def _about_findings(analysis: Analysis) -> tuple[str, ...]:
+    """Of which metric they are, where the page is about another."""
+    if not analysis.curves or analysis.headline.metric == analysis.metric or not analysis.findings:
+        return ()
+    return (sentences.findings_sentence(analysis.metric),)
 
 
 def _backtest(found: Backtest) -> Section:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from steep.records import Analysis, BestFit, Interval
+from steep.records import Analysis, BestFit, Confrontation, Interval
 from steep.select import beside
 
 
@@ -77,6 +77,8 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "flags": "; ".join(b.flags),
     }
     row |= {name: dict(b.metrics).get(name) for name in analysis.measures if name not in row}
+    if analysis.curves and analysis.headline.metric != analysis.metric:  # what answers are about
+        row |= {"error_rate": dict(b.metrics).get(analysis.headline.metric)}
     return row | beside(b.best.hyperparameters, row)
 
 
@@ -100,6 +102,12 @@ def forecast_table(analysis: Analysis) -> pd.DataFrame:
                 | {"outcome": goal.outcome}
             )
     return pd.DataFrame(rows)
+
+
+def _confrontation(found: Confrontation) -> dict[str, Any]:
+    """Without the forecast of another metric, where there is none."""
+    names = ("told", "told_error") if found.told is None else ()
+    return {name: value for name, value in asdict(found).items() if name not in names}
 
 
 def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
@@ -128,7 +136,7 @@ def fits(analysis: Analysis) -> dict[str, Any]:
         "best_guess": dict(analysis.best_guess),
         "curves": [fit_of(curve) for curve in analysis.curves],
         "size_laws": {name: law_of(law) for name, law in analysis.size_laws},
-        "confrontations": [asdict(c) for c in analysis.confrontations],
+        "confrontations": [_confrontation(c) for c in analysis.confrontations],
         "findings": [asdict(f) for f in analysis.findings],
         "provenance": dict(analysis.provenance),
     }

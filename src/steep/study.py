@@ -34,7 +34,7 @@ from steep.cost.watch import Watch
 from steep.drain import Deadline, Drain
 from steep.executors.contract import Event, Kind
 from steep.folder import StoreError, StudyExists, as_begun, compose_study_yaml, read_frozen
-from steep.metrics import metric_of
+from steep.metrics import answered_metric, metric_of
 from steep.models import FAMILIES
 from steep.plan import Plan, plan
 from steep.planners import PLANNERS
@@ -159,7 +159,9 @@ class Study:
             self._store(extend, take_over) as store,
             closing(self._executor(workers)) as executor,
             Drain().on_signals() as drain,
-            Progress(self.time_left, self.metric, not progress or observe is not None) as shown,
+            Progress(
+                self.time_left, self.answered_metric, not progress or observe is not None
+            ) as shown,
         ):
             observe = observe or shown.observe
             measured = store.measurements()
@@ -375,6 +377,11 @@ class Study:
     @property
     def metric(self) -> str:
         return metric_of(self.spec.metric, self.domain.metrics)
+
+    @property
+    def answered_metric(self) -> str:
+        """The metric that answers are about."""
+        return answered_metric(self.spec.domain.name, self.metric, self.domain.metrics)
 
     @cached_property
     def problem(self) -> Problem:

@@ -38,7 +38,7 @@ def run_study(
     flops, seconds = _budget(budget)
     study.check()
     try:
-        with Progress(study.time_left, study.metric, quiet) as progress:
+        with Progress(study.time_left, study.answered_metric, quiet) as progress:
             outcome = study.run(
                 workers=workers,
                 budget=flops,

@@ -93,9 +93,7 @@ def test_the_metric_of_the_headline_comes_first_and_a_switch_is_said(made_study)
         for b in analysis.best_fits
     )
     loss, rate = analysis.curves[2], analysis.curves[0]
-    made = replace(
-        analysis, metric="cross_entropy", best_fits=best_fits, curves=(loss, rate, loss)
-    )
+    made = replace(analysis, metric="cross_entropy", best_fits=best_fits, curves=(loss, rate, loss))
     table = tables.study_table(made)
     assert table.columns[1:5] == (
         "error rate",

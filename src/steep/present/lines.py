@@ -21,7 +21,7 @@ from steep.present.numbers import (
     share,
 )
 from steep.present.progress import time_left
-from steep.present.sentences import answer, sentence
+from steep.present.sentences import answer, sentence, switch_sentence
 from steep.records import Finding, Prediction, Shard, Standing, Status, Took, Trial, TrialStanding
 
 MOST_NAMED = 5
@@ -132,10 +132,15 @@ def status_lines(standing: Standing) -> list[str]:
         lines.append(f"  {interrupted} interrupted: their driver is gone, the same command goes on")
     if analysis is not None and analysis.curves:
         best = max(analysis.best_fits, key=lambda b: b.samples)
-        error = measured(best.best.score, scale(analysis.metric))
+        first = analysis.headline
+        told = best.best.score
+        if first.metric != analysis.metric:
+            told = float(dict(best.metrics)[first.metric])
         where = f"{exact(best.samples)} {analysis.unit}, size {best.best.size}"
-        lines.append(f"best so far: {error} on {where}")
-        lines.append(f"forecast so far: {sentence(answer(analysis.curves[0].forecast, analysis))}")
+        lines.append(f"best so far: {measured(told, scale(first.metric, told))} on {where}")
+        lines.append(f"forecast so far: {sentence(answer(first.forecast, analysis))}")
+        if first is not analysis.curves[0]:
+            lines.append(switch_sentence(analysis.metric, first.metric))
     if standing.complete:
         lines.append("nothing is left to train")
     elif standing.left is not None:

@@ -116,7 +116,8 @@ class Progress:
         how = scale(self._metric)
         trial = found.trial
         place = f"{exact(trial.samples)} samples, size {trial.size}, seed {trial.seed}"
-        return f"{place}: {measured(found.validation_error, how)}"
+        error = dict(found.metrics).get(self._metric, found.validation_error)
+        return f"{place}: {measured(error, how)}"
 
     def eta(self) -> str:
         """How much longer it takes, as far as that is known."""

@@ -356,6 +356,21 @@ def confrontation_sentence(found: Confrontation, how: Scale, unit: str) -> str:
     return f"{text}; measured: {numbers.measured(found.error, how)}, {verdict}."
 
 
+def confrontation_sentences(analysis: Analysis) -> list[str]:
+    """The same of all held-out shards of a study; another metric than that of the headline is
+    named."""
+    if not analysis.curves:
+        return []
+    scales = {c.metric: numbers.forecast_scale(c.forecast, c.fit) for c in analysis.curves[::-1]}
+    told = []
+    for metric, found in analysis.told_confrontations:
+        text = confrontation_sentence(found, scales[metric], analysis.unit)
+        if metric != analysis.headline.metric:
+            text = f"Of {scales[metric].label}: {text}"
+        told.append(text)
+    return told
+
+
 def unmeasured_sentence(analysis: Analysis) -> str:
     """Which part of the noise a study with one draw of the data cannot know."""
     if any(shard.permutation > 0 for shard in analysis.shards):
@@ -381,7 +396,6 @@ def study_lines(analysis: Analysis) -> list[str]:
     if not analysis.curves:
         return ["No forecast: no shard has a finished model yet."]
     first, chosen = analysis.headline, analysis.curves[0]
-    how = numbers.forecast_scale(chosen.forecast, chosen.fit)
     lines = [sentence(answer(first.forecast, analysis)), caveat(first.forecast)]
     if first is not chosen:
         lines.append(switch_sentence(analysis.metric, first.metric))
@@ -396,8 +410,10 @@ def study_lines(analysis: Analysis) -> list[str]:
         lines += [size_sentence(name, law) for name, law in analysis.size_laws[:1]]
     if first.forecast.at or first.forecast.targets:
         lines += ["", forecast_table(first.forecast, first.fit).text(), ""]
-    lines += [confrontation_sentence(c, how, analysis.unit) for c in analysis.confrontations]
+    lines += confrontation_sentences(analysis)
     flagged = [f for f in analysis.findings if f.severity != "note"]
+    if flagged and first is not chosen:
+        lines.append(findings_sentence(analysis.metric))
     lines += [sentence(f"{f.severity} ({f.kind}): {f.where}: {f.evidence}") for f in flagged]
     return lines
 
@@ -406,6 +422,11 @@ def switch_sentence(chosen: str, told: str) -> str:
     """That an answer is about another metric than the one by which models were chosen."""
     by, about = numbers.scale(chosen).label, numbers.scale(told).label
     return f"Models are chosen by {by}; the answer is about their {about}."
+
+
+def findings_sentence(chosen: str) -> str:
+    """That findings are about the metric that selects, where answers are about another one."""
+    return f"Findings are about {numbers.scale(chosen).label}, by which models are chosen."
 
 
 def baseline_sentence(analysis: Analysis) -> str:

@@ -69,6 +69,18 @@ def trimmed(table: Table) -> Table:
     return Table(table.title, table.columns[:-1], rows, table.sides[:-1], table.note)
 
 
+def trimmed_of_unknown(table: Table, name: str) -> Table:
+    """Without the column ``name`` where all of it is unknown."""
+    at = table.columns.index(name)
+    if any(row[at] != numbers.UNKNOWN for row in table.rows):
+        return table
+    rows = tuple((*row[:at], *row[at + 1 :]) for row in table.rows)
+    columns = (*table.columns[:at], *table.columns[at + 1 :])
+    return Table(
+        table.title, columns, rows, (*table.sides[:at], *table.sides[at + 1 :]), table.note
+    )
+
+
 # ---------------------------------------------------------------- any named columns
 
 

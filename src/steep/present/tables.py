@@ -8,7 +8,7 @@ from typing import Any
 
 from steep.present import numbers
 from steep.present.numbers import PERCENT, Scale
-from steep.present.table import LEFT, RIGHT, Table, label, trimmed
+from steep.present.table import LEFT, RIGHT, Table, label, trimmed, trimmed_of_unknown
 from steep.records import (
     ALREADY_MET,
     NOT_REACHABLE,
@@ -277,7 +277,8 @@ def confrontation_table(found: Sequence[Confrontation], how: Scale, unit: str) -
             " Afterwards: nothing proves that it was written down before; it is no test of the "
             "forecast."
         )
-    return Table("Forecast against truth", columns, rows, align, note)
+    title = f"Forecast against truth, {how.label}"
+    return trimmed_of_unknown(Table(title, columns, rows, align, note), "test")
 
 
 def backtest_table(found: Backtest) -> Table:
