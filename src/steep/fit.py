@@ -43,11 +43,6 @@ __all__ = ["fit", "fit_size_law", "points_of"]
 
 DRAWS = 400
 """Posterior draws kept in a fit, over all laws: enough for 5 % and 95 % quantiles to 1 %."""
-LOOK_AT = {
-    RISES: "No law here rises: check whether the column is an accuracy, and whether the larger "
-    "training sets hold worse data.",
-    FLAT: "A wider range of sizes, or more seeds at each, may show a decrease.",
-}
 OFF, RARE = 1e4, 3.0
 """Of a robust fit: what the variance of a point off the trend is multiplied by, and the log of the
 odds against a point being off."""
@@ -143,7 +138,8 @@ def fit(
         notes=notes,
     )
     if why := no_fall(line, log_error, scale, df):
-        return replace(known, outcome="not a power law", beta_g_reason=why, supports=LOOK_AT[why])
+        reason, step = _about_no_fall(why, empty.metric)
+        return replace(known, outcome="not a power law", beta_g_reason=reason, supports=step)
     singles = law_fits(found, weights, m, log_error, noise, level if intervals else None)
     parts = regions(draws, m, level)
     beta_g, reason = _beta_g(m, log_error, curve, parts, level, factor, line)
@@ -407,6 +403,21 @@ def _noise_parts(curve: Curve, scale: Array, validation_se: float | None) -> Noi
         given=all(p.se_log is not None for p in curve.used),
         validation=validation_se,
     )
+
+
+def _about_no_fall(why: str, metric: str) -> tuple[str, str]:
+    """Why no law was fitted, and what to look at, in the metric that was measured."""
+    how = numbers.scale(metric)
+    data = "and whether the larger training sets hold worse data"
+    if why == RISES and how.higher:
+        step = f"No law here falls: check whether lower values are the better ones, {data}."
+        return f"the {how.label} falls with more samples", step
+    if why == RISES:
+        return why, f"No law here rises: check whether the column is an accuracy, {data}."
+    step = "A wider range of sizes, or more seeds at each, may show"
+    if how.higher:
+        return f"the points show no significant increase of {how.label}", f"{step} an increase."
+    return why, f"{step} a decrease."
 
 
 def _supports(fits: Sequence[LawFit], n: int) -> str:

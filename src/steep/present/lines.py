@@ -133,11 +133,11 @@ def status_lines(standing: Standing) -> list[str]:
     if analysis is not None and analysis.curves:
         best = max(analysis.best_fits, key=lambda b: b.samples)
         first = analysis.headline
-        told = best.best.score
+        error = best.best.score
         if first.metric != analysis.metric:
-            told = float(dict(best.metrics)[first.metric])
+            error = float(dict(best.metrics)[first.metric])
         where = f"{exact(best.samples)} {analysis.unit}, size {best.best.size}"
-        lines.append(f"best so far: {measured(told, scale(first.metric, told))} on {where}")
+        lines.append(f"best so far: {measured(error, scale(first.metric, error))} on {where}")
         lines.append(f"forecast so far: {sentence(answer(first.forecast, analysis))}")
         if first is not analysis.curves[0]:
             lines.append(switch_sentence(analysis.metric, first.metric))

@@ -228,9 +228,15 @@ def weights_sentence(fit: Fit) -> str:
     """Which laws carry the evidence, '' where the points are too few for any."""
     if len(fit.used) <= 3:
         return ""
-    heavy = [law for law in fit.laws if law.weight >= 0.005 and law.outcome != "too few points"]
-    weights = ", ".join(f"{law.law} {numbers.share(law.weight)}" for law in heavy)
-    return f"Evidence among the laws: {weights}"
+    heavy = [law for law in fit.laws if law.weight >= 0.005]
+    weights = [f"{law.law} {numbers.share(law.weight)}" for law in heavy]
+    rest = sum(law.weight for law in fit.laws if law not in heavy)
+    weights += [f"the other laws {numbers.share(rest)}"] if rest >= 0.005 else []
+    text = f"Evidence among the laws: {', '.join(weights)}"
+    untested = [law.law for law in heavy if law.outcome == "too few points"]
+    if untested:
+        text += f" (that of {joined(untested)} mostly its prior: the points are too few to test it)"
+    return text
 
 
 def points_sentence(fit: Fit) -> str:

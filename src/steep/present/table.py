@@ -74,11 +74,12 @@ def trimmed_of_unknown(table: Table, name: str) -> Table:
     at = table.columns.index(name)
     if any(row[at] != numbers.UNKNOWN for row in table.rows):
         return table
-    rows = tuple((*row[:at], *row[at + 1 :]) for row in table.rows)
-    columns = (*table.columns[:at], *table.columns[at + 1 :])
-    return Table(
-        table.title, columns, rows, (*table.sides[:at], *table.sides[at + 1 :]), table.note
-    )
+
+    def without(cells: tuple[str, ...]) -> tuple[str, ...]:
+        return cells[:at] + cells[at + 1 :]
+
+    rows = tuple(map(without, table.rows))
+    return Table(table.title, without(table.columns), rows, without(table.sides), table.note)
 
 
 # ---------------------------------------------------------------- any named columns
