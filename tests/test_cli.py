@@ -206,7 +206,12 @@ def test_no_answer_is_said_before_any_number_and_by_the_exit_code(
         assert said.out.startswith("No "), said.out
         assert why in said.out
         assert steep(command, "none.csv", "--json").code == 3
-    assert steep("forecast", "results.csv").code == 0
+    said = steep("cost", "none.csv", "--target", "5%")
+    assert (said.code, why in said.err) == (3, True)
+    if why.startswith("2 sizes"):
+        assert steep("backtest", "none.csv").code == steep("backtest", "none.csv", "--json").code == 3
+    for command in ("forecast", "backtest", "cost"):
+        assert steep(command, "results.csv").code == 0
 
 
 def test_curves_that_cannot_be_compared_are_no_answer(steep: Steep) -> None:
