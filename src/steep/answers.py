@@ -8,15 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steep.asked import Goal, Place, asked_about, goal_of, place_of
-from steep.config import QuestionError
+from steep.config import NoAnswer, QuestionError
+from steep.folder import inside_a_study
 from steep.present import sentences
-from steep.records import Backtest, Finding, Fit, Forecast, Frontier, JointFit, SizeLaw
+from steep.records import (
+    Backtest,
+    Candidate,
+    Finding,
+    Fit,
+    Forecast,
+    Frontier,
+    JointFit,
+    SizeLaw,
+)
 from steep.spelling import no_such
 
 if TYPE_CHECKING:
     from steep.published import Published
     from steep.study import Study
-    from steep.table import Table
+    from steep.table import Table, TableCurve
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,8 @@ class Source:
         """Raises TableError with every problem at once."""
         from steep.table import read
 
+        if self.path != "-" and (inside := inside_a_study(Path(self.path))):
+            raise QuestionError(inside)
         if self.validation_items is not None and self.validation_items < 1:
             raise QuestionError(f"--validation-items {self.validation_items}: at least 1")
         return read(
@@ -217,8 +229,12 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
         raise QuestionError(
             "--law repeated and --unique, the column of distinct samples of each run, go together"
         )
+    if source.is_study and flops:
+        raise QuestionError(f"--flops: what compute buys is asked of 'steep cost {source.path}'")
     found = []
-    for curve in replace(source, all_rows=True).table(every_size=True).curves:
+    every = replace(source, all_rows=True)
+    curves = (_runs_of(source),) if source.is_study else every.table(every_size=True).curves
+    for curve in curves:
         runs = curve.columns
         if "parameters" not in runs:
             raise QuestionError("a joint fit needs the model size of every run: --parameters")
@@ -234,7 +250,7 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
         wanted = flops or [
             FLOPS_PER_PARAMETER_SAMPLE * largest * times for times in (1.0, 10.0, 100.0)
         ]
-        known = law == "chinchilla" and bool(made.parameters)
+        known = law == "chinchilla" and bool(made.parameters) and not source.is_study
         found.append(
             JointCurve(
                 *(curve.name, curve.unit, curve.metric, made),
@@ -243,6 +259,36 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
             )
         )
     return found
+
+
+def _runs_of(source: Source) -> TableCurve:
+    """Every model size of a study on every shard, at its best hyperparameters.
+
+    Raises NoAnswer where nobody knows how large the models are."""
+    from steep.table import TableCurve
+
+    analysis = source.study().analyse()
+    best: dict[tuple[int, float, int], Candidate] = {}
+    for b in analysis.best_fits:
+        for c in b.candidates:
+            place = (b.permutation, b.samples, c.size)
+            if place not in best or c.expected < best[place].expected:
+                best[place] = c
+    if not all(c.parameters for c in best.values()):
+        raise NoAnswer(
+            f"{analysis.study}: its trainer does not say how many parameters models have"
+        )
+    columns = {
+        "samples": [samples for _, samples, _ in best],
+        "parameters": [float(c.parameters) for c in best.values()],
+        "error": [c.score for c in best.values()],
+    }
+    notes = (
+        f"Fitted to {len(best)} pairs of shard and model size, each at its best hyperparameters. The "
+        "data are those of the shard, however often a run passed over them.",
+        f"'steep cost {source.path}' says what compute buys.",
+    )
+    return TableCurve(analysis.study, columns, analysis.unit, analysis.metric, notes)
 
 
 def _of_study(

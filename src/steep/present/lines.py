@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from steep.plan import Bounds, Plan
@@ -56,6 +57,19 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
     if plan.prediction is not None:
         lines[-1:] = prediction_lines(plan.prediction, lines[-1], plan.adaptive)
     return lines
+
+
+def begun_sentence(standing: Standing, folder: Path) -> str:
+    """What to know of the plan of a study that has begun: how much of it is done."""
+    if standing.complete:
+        return (
+            f"{folder} is complete: {standing.ended} trials have ended and nothing is left to "
+            "train; a spec that asks for more, with --extend, adds to it."
+        )
+    return (
+        f"{folder} has begun: {standing.ended} trials have ended. The plan is of all of it, the "
+        "time of what is left."
+    )
 
 
 def _trials(plan: Plan) -> str:
@@ -185,7 +199,7 @@ def _what(row: TrialStanding, names: Sequence[str]) -> str:
     parts.append(f"seed {trial.seed}")
     if trial.permutation:
         parts.append(f"draw {trial.permutation + 1} of the data")
-    if row.attempts > 1:
+    if row.attempts is not None and row.attempts > 1:
         parts.append(f"attempt {row.attempts}")
     return ", ".join(parts)
 

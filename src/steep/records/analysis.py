@@ -9,7 +9,7 @@ from steep.records.costs import CostReport
 from steep.records.fits import At, Fit, Forecast, Interval, SizeLaw
 from steep.records.plans import Prediction, Took
 from steep.records.questions import Finding
-from steep.records.trials import BestFit, Settings, Shard, Status, Trial
+from steep.records.trials import ENDED, BestFit, Settings, Shard, Status, Trial
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,8 @@ class TrialStanding:
 
     trial: Trial
     status: Status
-    attempts: int
+    attempts: int | None
+    """None: nobody wrote that down."""
     reason: str | None
     """Why it ended as it did; of one that is to be tried again, why the last attempt failed."""
     seconds: float | None
@@ -157,3 +158,7 @@ class Standing:
     left: Interval | None
     """Seconds on the clock, by the last estimate."""
     complete: bool
+
+    @property
+    def ended(self) -> int:
+        return sum(row.status in ENDED for row in self.rows)
