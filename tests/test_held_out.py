@@ -328,7 +328,10 @@ def test_a_capped_one_is_an_upper_bound() -> None:
     assert (met.inside, met.remark) == (None, "capped: an upper bound")
     assert fit.reference == 4000
     assert fit.at_hand == 8000, "the data are there"
-    assert "The held-out 8,000 items are not in the fit: capped: an upper bound." in fit.notes
+    note = "The held-out 8,000 items were capped: an upper bound of the error, no point of the fit."
+    assert note in fit.notes
+    (at,) = [a for a in found.curves[0].forecast.at if a.factor == 2.0]
+    assert at.upper <= met.error, "more data is no worse"
     low = [replace(m, validation_error=0.5 * told[0].forecast.lower) for m in late]
     (met,) = analyse(known, [*done, *low], nothing, told).confrontations
     assert met.inside is False, "below the interval already"

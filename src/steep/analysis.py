@@ -502,10 +502,14 @@ def _held_out_notes(
     why = {c.samples: c.remark for c in confronted}
     for m in held:
         if m not in used:
+            place = f"The held-out {numbers.exact(m)} {facts.unit}"
             reason = why.get(m) or "not measured yet"
-            notes.append(
-                f"The held-out {numbers.exact(m)} {facts.unit} are not in the fit: {reason}."
-            )
+            if m in {p.samples for p in curves[0].fit.bounds}:
+                notes.append(
+                    f"{place} were capped: an upper bound of the error, no point of the fit."
+                )
+            else:
+                notes.append(f"{place} are not in the fit: {reason}.")
     return tuple(notes)
 
 

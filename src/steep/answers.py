@@ -275,17 +275,15 @@ def _runs_of(source: Source) -> TableCurve:
             if place not in best or c.expected < best[place].expected:
                 best[place] = c
     if not all(c.parameters for c in best.values()):
-        raise NoAnswer(
-            f"{analysis.study}: its trainer does not say how many parameters models have"
-        )
+        raise NoAnswer(f"{analysis.study}: its trainer does not say how large its models are")
     columns = {
         "samples": [samples for _, samples, _ in best],
         "parameters": [float(c.parameters) for c in best.values()],
         "error": [c.score for c in best.values()],
     }
     notes = (
-        f"Fitted to {len(best)} pairs of shard and model size, each at its best hyperparameters. The "
-        "data are those of the shard, however often a run passed over them.",
+        f"Fitted to {len(best)} pairs of shard and model size, each at its best hyperparameters. "
+        "The data are those of the shard, however often a run passed over them.",
         f"'steep cost {source.path}' says what compute buys.",
     )
     return TableCurve(analysis.study, columns, analysis.unit, analysis.metric, notes)

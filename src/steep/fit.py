@@ -30,6 +30,7 @@ from steep.stats.curve import Curve, curve_from_columns, curve_from_points
 from steep.stats.draws import joined, regions
 from steep.stats.mixture import systematic
 from steep.stats.noise import Noise, noise_model
+from steep.stats.predictive import bounds_likelihood
 from steep.stats.posterior import Sample, sample_law
 from steep.stats.single import law_fits
 from steep.stats.size_law import fit_size_law
@@ -43,6 +44,8 @@ __all__ = ["fit", "fit_size_law", "points_of"]
 
 DRAWS = 400
 """Posterior draws kept in a fit, over all laws: enough for 5 % and 95 % quantiles to 1 %."""
+BOUNDED = 8
+"""Times as many draws are made where upper bounds choose among them."""
 OFF, RARE = 1e4, 3.0
 """Of a robust fit: what the variance of a point off the trend is multiplied by, and the log of the
 odds against a point being off."""
@@ -126,7 +129,7 @@ def fit(
         for size in m[factor > 1]
     )
     df = float(noise.df + len(used) - 1)
-    draws = _draws(found, weights, noise, df)
+    draws = _draws(found, weights, noise, df, DRAWS * (BOUNDED if empty.bounds else 1))
     scale, line = joined(draws, "scale"), slope(np.log(m), log_error, noise)
     known = replace(
         empty,
@@ -140,6 +143,9 @@ def fit(
     if why := no_fall(line, log_error, scale, df):
         reason, step = _about_no_fall(why, empty.metric)
         return replace(known, outcome="not a power law", beta_g_reason=reason, supports=step)
+    if known.bounds:
+        known, weights = _bounded(known, [sample.law.name for sample in found], weights)
+        draws = known.draws
     singles = law_fits(found, weights, m, log_error, noise, level if intervals else None)
     parts = regions(draws, m, level)
     beta_g, reason = _beta_g(m, log_error, curve, parts, level, factor, line)
@@ -314,15 +320,46 @@ def _farthest(mixed: _Mixture, m: Array, log_error: Array) -> list[int]:
     return np.argsort(-residual)[: min(3, int(np.sum(mixed.factor == 1)))].tolist()
 
 
-def _draws(found: Sequence[Sample], weights: Array, noise: Noise, df: float) -> tuple[Draws, ...]:
-    """``DRAWS`` equally weighted draws over laws, shapes and structures of the noise."""
+def _bounded(known: Fit, laws: Sequence[str], weights: Array) -> tuple[Fit, Array]:
+    """A fit with ``DRAWS`` of its draws, and its laws with their weights, by how well they agree
+    with errors that are upper bounds: a capped model's is a measurement censored from above."""
+    agree = bounds_likelihood(known)
+    ends = np.cumsum([len(d.level) for d in known.draws])
+    shares = {
+        d.law: float(agree[end - len(d.level) : end].mean())
+        for d, end in zip(known.draws, ends, strict=True)
+    }
+    weights = weights * np.array([shares.get(law, float(agree.mean())) for law in laws])
+    chosen = systematic(agree, DRAWS)
+    kept = []
+    for draws, end in zip(known.draws, ends, strict=True):
+        mine = chosen[(chosen < end) & (chosen >= end - len(draws.level))] - (
+            end - len(draws.level)
+        )
+        if len(mine):
+            kept.append(
+                Draws(
+                    draws.law,
+                    *(
+                        tuple(getattr(draws, field)[i] for i in mine)
+                        for field in ("shape", "level", "scale", "structure")
+                    ),
+                )
+            )
+    return replace(known, draws=tuple(kept)), weights / weights.sum()
+
+
+def _draws(
+    found: Sequence[Sample], weights: Array, noise: Noise, df: float, count: int
+) -> tuple[Draws, ...]:
+    """``count`` equally weighted draws over laws, shapes and structures of the noise."""
     flat = np.concatenate(
         [
             w * np.exp(s.log_weight - s.log_evidence).ravel()
             for s, w in zip(found, weights, strict=True)
         ]
     )
-    chosen = systematic(flat, DRAWS)
+    chosen = systematic(flat, count)
     ends = np.cumsum([s.log_weight.size for s in found])
     result = []
     for sample, end in zip(found, ends, strict=True):

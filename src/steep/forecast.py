@@ -187,6 +187,9 @@ def _errors(fit: Fit, m: Array, level: float, single_run: bool = False) -> Array
         variance = variance + _beside_the_mean(fit)
     ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
     found = np.exp(quantiles(centre.T, np.sqrt(variance).T, fit.df, ends))
+    for bound in fit.bounds:  # who would train for longer there measures no more than that
+        beyond = m >= bound.samples * (1 - 1e-9)
+        found[beyond] = np.minimum(found[beyond], bound.error)
     share = is_share(fit.metric) and all(p.error <= 1 for p in fit.points)
     return np.minimum(found, 1.0) if share else found
 

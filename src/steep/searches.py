@@ -104,7 +104,7 @@ def _ends(search: Search) -> list[Finding]:
         severity = SERIOUS if 2 * len(search.capped) > search.shards else WARNING
         step = (
             "Raise stop.evaluations (a trial may take twice as many), or stop.max_steps where it "
-            "is set; capped best fits stay out of the fit."
+            "is set; of capped best fits the fit knows that the error is no higher."
         )
         found.append(Finding("capped", severity, _shards(search.capped), evidence, step))
     if search.improving:

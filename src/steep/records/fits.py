@@ -144,6 +144,11 @@ class Fit:
         return tuple(point for point in self.points if point.used)
 
     @property
+    def bounds(self) -> tuple[Point, ...]:
+        """Upper bounds of the error, from their sizes on: models that met the cap on steps."""
+        return tuple(point for point in self.points if point.reason == CAPPED)
+
+    @property
     def at_hand(self) -> float | None:
         """The data: the largest size measured, in the fit or (capped) not. '10x the data' is ten
         times this. A held-out shard belongs to it as soon as it is measured, one that is still
