@@ -378,10 +378,13 @@ def test_an_upper_bound_far_above_the_curve_says_nothing(above: float) -> None:
         assert other.upper == pytest.approx(one.upper, rel=0.1)
 
 
-def test_bounds_change_the_weights_of_laws_by_how_they_agree() -> None:
-    """Far below what a floor allows, the law with a floor loses weight; shares still sum to 1."""
-    free, low = fit(points=capped_at(0.2).used), capped_at(0.5 * 3 * 8000**-0.3)
-    for made in (free, low):
+def test_laws_gain_and_lose_weight_by_how_they_agree_with_a_bound() -> None:
+    """A bound where the power law goes on speaks against a floor, one above it for a floor."""
+    truth = 3 * 8000**-0.3
+    free, on, above = fit(points=capped_at(1.0).used), capped_at(truth), capped_at(1.15 * truth)
+    for made in (free, on, above):
         assert sum(law.weight for law in made.laws) == pytest.approx(1.0)
         assert sum(len(d.level) for d in made.draws) == 400
-    assert low.law("power+floor").weight < free.law("power+floor").weight
+    weights = [made.law("power+floor").weight for made in (on, free, above)]
+    assert weights == sorted(weights)
+    assert on.law("power").weight > free.law("power").weight > above.law("power").weight

@@ -30,11 +30,11 @@ from steep.stats.curve import Curve, curve_from_columns, curve_from_points
 from steep.stats.draws import joined, regions
 from steep.stats.mixture import systematic
 from steep.stats.noise import Noise, noise_model
-from steep.stats.predictive import bounds_likelihood
 from steep.stats.posterior import Sample, sample_law
+from steep.stats.predictive import bounds_likelihood
 from steep.stats.single import law_fits
 from steep.stats.size_law import fit_size_law
-from steep.stats.slope import FLAT, RISES, Slope, no_fall, slope
+from steep.stats.slope import RISES, Slope, no_fall, slope
 from steep.table import Table, TableCurve, curve_of
 
 if TYPE_CHECKING:
@@ -324,28 +324,17 @@ def _bounded(known: Fit, laws: Sequence[str], weights: Array) -> tuple[Fit, Arra
     """A fit with ``DRAWS`` of its draws, and its laws with their weights, by how well they agree
     with errors that are upper bounds: a capped model's is a measurement censored from above."""
     agree = bounds_likelihood(known)
-    ends = np.cumsum([len(d.level) for d in known.draws])
-    shares = {
-        d.law: float(agree[end - len(d.level) : end].mean())
-        for d, end in zip(known.draws, ends, strict=True)
-    }
-    weights = weights * np.array([shares.get(law, float(agree.mean())) for law in laws])
     chosen = systematic(agree, DRAWS)
-    kept = []
-    for draws, end in zip(known.draws, ends, strict=True):
-        mine = chosen[(chosen < end) & (chosen >= end - len(draws.level))] - (
-            end - len(draws.level)
-        )
+    share, kept, start = {}, [], 0
+    for draws in known.draws:
+        end = start + len(draws.level)
+        share[draws.law] = float(agree[start:end].mean())
+        mine = chosen[(chosen >= start) & (chosen < end)] - start
+        start = end
+        fields = (draws.shape, draws.level, draws.scale, draws.structure)
         if len(mine):
-            kept.append(
-                Draws(
-                    draws.law,
-                    *(
-                        tuple(getattr(draws, field)[i] for i in mine)
-                        for field in ("shape", "level", "scale", "structure")
-                    ),
-                )
-            )
+            kept.append(Draws(draws.law, *(tuple(values[i] for i in mine) for values in fields)))
+    weights = weights * np.array([share.get(law, float(agree.mean())) for law in laws])
     return replace(known, draws=tuple(kept)), weights / weights.sum()
 
 

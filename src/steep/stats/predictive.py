@@ -11,7 +11,6 @@ from steep.stats.draws import joined, log_curves
 from steep.stats.inverse import FARTHEST, meets
 from steep.stats.noise import Noise, departures, noise_model
 
-
 EXCESS = (0.05, 0.5)
 """How far a run that meets its cap may lie above the error without one, on average, in logs."""
 NEAR = 1e-9
