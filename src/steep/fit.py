@@ -143,11 +143,9 @@ def fit(
     if why := no_fall(line, log_error, scale, df):
         reason, step = _about_no_fall(why, empty.metric)
         return replace(known, outcome="not a power law", beta_g_reason=reason, supports=step)
-    if known.bounds:
-        known, weights = _bounded(known, [sample.law.name for sample in found], weights)
-        draws = known.draws
+    known, weights = _bounded(known, found, weights)
     singles = law_fits(found, weights, m, log_error, noise, level if intervals else None)
-    parts = regions(draws, m, level)
+    parts = regions(known.draws, m, level)
     beta_g, reason = _beta_g(m, log_error, curve, parts, level, factor, line)
     return replace(
         known,
@@ -320,9 +318,11 @@ def _farthest(mixed: _Mixture, m: Array, log_error: Array) -> list[int]:
     return np.argsort(-residual)[: min(3, int(np.sum(mixed.factor == 1)))].tolist()
 
 
-def _bounded(known: Fit, laws: Sequence[str], weights: Array) -> tuple[Fit, Array]:
+def _bounded(known: Fit, found: Sequence[Sample], weights: Array) -> tuple[Fit, Array]:
     """A fit with ``DRAWS`` of its draws, and its laws with their weights, by how well they agree
     with errors that are upper bounds: a capped model's is a measurement censored from above."""
+    if not known.bounds:
+        return known, weights
     agree = bounds_likelihood(known)
     chosen = systematic(agree, DRAWS)
     share, kept, start = {}, [], 0
@@ -331,10 +331,11 @@ def _bounded(known: Fit, laws: Sequence[str], weights: Array) -> tuple[Fit, Arra
         share[draws.law] = float(agree[start:end].mean())
         mine = chosen[(chosen >= start) & (chosen < end)] - start
         start = end
-        fields = (draws.shape, draws.level, draws.scale, draws.structure)
         if len(mine):
-            kept.append(Draws(draws.law, *(tuple(values[i] for i in mine) for values in fields)))
-    weights = weights * np.array([share.get(law, float(agree.mean())) for law in laws])
+            names = ("shape", "level", "scale", "structure")
+            fields: Any = {n: tuple(getattr(draws, n)[i] for i in mine) for n in names}
+            kept.append(replace(draws, **fields))
+    weights = weights * np.array([share.get(s.law.name, float(agree.mean())) for s in found])
     return replace(known, draws=tuple(kept)), weights / weights.sum()
 
 
