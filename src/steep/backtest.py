@@ -92,7 +92,7 @@ def _points(curve: Any, x: str, y: str) -> tuple[tuple[Point, ...], dict[str, An
 
 
 def _scores(fit: Fit, seen: Sequence[Point], hidden: Sequence[Point], level: float) -> list[Score]:
-    frame = fit.predict([p.samples for p in hidden], level)
+    frame = fit.predict([p.samples for p in hidden], level, as_error=True)
     last = seen[-1]
     scores = []
     for point, row in zip(hidden, frame.itertuples(), strict=True):

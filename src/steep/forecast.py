@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steep.laws.law import Array
-from steep.metrics import is_share
+from steep.metrics import higher, is_share
 from steep.records import (
     BEYOND_REACH,
     NOT_REACHABLE,
@@ -109,6 +109,16 @@ def predict_frame(
     found = _errors(fit, m, _level(fit, level), single_run)
     columns = {"samples": m, "error": found[:, 1], "lower": found[:, 0], "upper": found[:, 2]}
     return pd.DataFrame(columns)
+
+
+def as_measured(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Errors in the metric that they were made of, where higher is better: 'accuracy'."""
+    made_of = higher(metric)
+    if made_of is None:
+        return frame
+    columns = {"samples": frame["samples"], made_of.name: made_of.value(frame["error"])}
+    ends = {"lower": made_of.value(frame["upper"]), "upper": made_of.value(frame["lower"])}
+    return type(frame)(columns | ends)
 
 
 def samples_for(

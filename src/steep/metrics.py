@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 PLAIN = ("error", "err")
 """Names that may be an error rate or any other error; where values lie above 1, they are none."""
@@ -66,7 +67,8 @@ class Higher:
     def error(self, value: float) -> float:
         return 1.0 - value / self.divisor
 
-    def value(self, error: float) -> float:
+    def value(self, error: Any) -> Any:
+        """The metric, of an error or of many."""
         return (1.0 - error) * self.divisor
 
 

@@ -141,7 +141,7 @@ def _law(fit: Fit, how: Scale, reach: Sequence[float]) -> list[Layer]:
     inside = np.geomspace(first, fit.reference, GRID // 2)
     beyond = np.geomspace(fit.reference, last, GRID // 2)
     grid = np.concatenate([inside, beyond[1:]]) if last > fit.reference else inside
-    frame = fit.predict(grid)
+    frame = fit.predict(grid, as_error=True)
     x = tuple(float(v) for v in grid)
     errors = [tuple(float(v) for v in frame[c]) for c in ("error", "lower", "upper")]
     hover = tuple(
