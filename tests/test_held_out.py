@@ -22,9 +22,11 @@ from steep.cost.answers import Law, Where, cost_of
 from steep.diagnose import diagnose
 from steep.present import sentences
 from steep.present.costs import cost_lines
+from steep.present.tables import forecast_text
 from steep.published import Published
 from steep.records import (
     HELD_OUT,
+    ONE_SIZE,
     Analysis,
     Confrontation,
     Finding,
@@ -579,3 +581,44 @@ def test_a_search_that_goes_on_after_its_budget_chooses_the_held_out_model_anew(
     later = again.analyse().confrontations[0]
     assert (later.forecast, later.size) == (first.forecast, first.size)
     assert Study(spec, tmp_path / "cut", trainer=train).run(progress=False).ran == 0
+
+
+def test_one_fixed_model_has_no_ladder_in_any_answer(tmp_path: Path) -> None:
+    """Its size is known: no interval about it, no exponent, nothing of edges or larger models."""
+    study = Study(tiny.spec(family={"sizes": [8]}), tmp_path / "one")
+    study.run()
+    analysis = study.analyse()
+    law = dict(analysis.size_laws)["smallest adequate"]
+    assert (law.outcome, law.reason, law.beta_p) == ("ok", ONE_SIZE, None)
+    (forecast,) = forecasts_of(Source(str(study.folder)), ["2x", "10x"], [])[:1]
+    sizes = {a.parameters for a in forecast.forecast.at}
+    (size,) = sizes
+    assert size is not None
+    assert size.lower == size.value == size.upper == pytest.approx(6400)
+    text = forecast_text(forecast.forecast, forecast.fit)
+    assert "6.4k" in text
+    assert "6.4k [" not in text
+    (cost,) = cost_of(Source(str(study.folder)), Law(), ["0.2"], Where())
+    assert "a model of 6.4k parameters" in "\n".join(cost_lines(cost))
+    assert not any("size law" in text for text in cost.assumptions)
+    page = study.report().read_text()
+    said = " ".join(
+        [
+            page,
+            *sentences.study_lines(analysis),
+            *forecast.notes,
+            *(f.evidence for f in analysis.findings),
+        ]
+    ).lower()
+    for word in (
+        "ladder",
+        "beta_p",
+        "adequate",
+        "size law",
+        "model-size",
+        "larger models",
+        "thin line",
+    ):
+        assert word not in said, word
+    (met,) = analysis.confrontations
+    assert met.size_reason == ONE_SIZE

@@ -19,6 +19,7 @@ from steep.forecast import forecast, without_compute
 from steep.metrics import answered_metric
 from steep.present import numbers
 from steep.records import (
+    ONE_SIZE,
     Analysis,
     BestFit,
     Candidate,
@@ -174,8 +175,11 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
     the lowest score's size is an accident of noise, so its edge is 'high' (the optimum could be any
     larger size) in the law of lowest scores."""
     fitted = [b for b in best_fits if b.searched]
+    one_size = len({c.size for b in best_fits for c in b.candidates}) == 1
 
     def law(which: str, count: str) -> SizeLaw:
+        if one_size:
+            return _fixed_size(fitted, count, level)
         chosen = [b.adequate if which == "adequate" else b.best for b in fitted]
         edges = [b.adequate_edge if which == "adequate" else b.edge for b in fitted]
         parameters = [float(getattr(c, count)) for c in chosen]
@@ -183,6 +187,10 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
             return SizeLaw("not measured", "the trainer does not say how many parameters there are")
         steps = [_step(b, size, count) for b, size in zip(fitted, parameters, strict=True)]
         found = fit_size_law([b.samples for b in fitted], parameters, edges, level, steps)
+        few = sum("incomplete" in b.flags for b in fitted)
+        if few and found.outcome != "ok":  # where it ends, nobody knows yet
+            why = f"the search of {few} of {len(fitted)} shards is unfinished"
+            return replace(found, reason=why)
         if found.beta_p is not None and (found.beta_p.upper or 0.0) <= 0:
             reason = "best-fit sizes shrink as data grows: plateaus or noise decide them here"
             return replace(found, outcome="not measured", reason=reason, beta_p=None, sigma=None)
@@ -191,10 +199,19 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
     return (
         ("smallest adequate", law("adequate", "parameters")),
         ("lowest score", law("best", "parameters")),
-        ("fitted minimum", _law_of_minima(fitted, level)),
+        ("fitted minimum", law("", "parameters") if one_size else _law_of_minima(fitted, level)),
         ("smallest adequate, without embeddings", law("adequate", "parameters_without_embeddings")),
         (WHOLE_SURFACE, size_law_of_surface(_places(fitted), level)),
     )
+
+
+def _fixed_size(fitted: Sequence[BestFit], count: str, level: float) -> SizeLaw:
+    """Of one fixed model: it is kept at any size of the data, and no exponent was measured."""
+    known = {float(getattr(b.best, count)) for b in fitted} - {0.0}
+    if len(known) != 1:
+        return SizeLaw("not measured", ONE_SIZE, level=level)
+    center = (float(np.log(fitted[-1].samples)), float(np.log(known.pop())))
+    return SizeLaw("ok", ONE_SIZE, center=center, draws=((center[1], 0.0),), level=level)
 
 
 def _places(fitted: Sequence[BestFit]) -> list[Place]:
@@ -415,8 +432,8 @@ def predicted_size(
     large costs nothing on a plateau, one that is too small costs error."""
     law = laws["smallest adequate"]
     known = max(fitted, key=lambda b: b.samples).best.size
-    if len({c.size for b in fitted for c in b.candidates}) == 1:
-        return known, "the one size of this study"
+    if laws["smallest adequate"].reason == ONE_SIZE:
+        return known, ONE_SIZE
     largest = "the best size of the largest searched shard"
     if law.outcome != "ok" or law.sigma is None or law.beta_p is None:
         return known, f"{largest}: the size law is not measured ({law.reason})"

@@ -12,6 +12,7 @@ from steep.config import NoAnswer, QuestionError
 from steep.folder import inside_a_study
 from steep.present import sentences
 from steep.records import (
+    ONE_SIZE,
     Backtest,
     Candidate,
     Finding,
@@ -205,7 +206,7 @@ def forecasts_of(
 
 def _about_sizes(law: SizeLaw | None) -> tuple[str, ...]:
     """Why a forecast has no model sizes, where it might have had."""
-    if law is None or law.outcome == "ok":
+    if law is None or law.outcome == "ok" or law.reason == ONE_SIZE:
         return ()
     return (f"Model sizes are not forecast: {law.reason}.",)
 

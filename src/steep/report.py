@@ -187,7 +187,7 @@ def _about(analysis: Analysis) -> str:
     sizes = sorted({shard.samples for shard in analysis.shards})
     draws = len({shard.permutation for shard in analysis.shards})
     ends = " to ".join(numbers.exact(m) for m in (sizes[0], sizes[-1]))
-    how = numbers.scale(analysis.metric).label
+    how = _scale(analysis).label
     family = "" if analysis.family == "none" else f"{analysis.family} on "
     shards = f"{len(sizes)} shards, {ends} {analysis.unit}"
     shards += f", {draws} draws" if draws > 1 else ""
@@ -257,13 +257,7 @@ def _sections(
     sections = [
         _learning(analysis) if analysis.curves else None,
         _cost(analysis),
-        _drawn(
-            "model-size",
-            "Model-size curve",
-            model_size_curve(fits, analysis.size_laws, analysis.confrontations),
-            [sentences.size_sentence(name, law) for name, law in analysis.size_laws],
-        ),
-        _drawn("error-by-size", "Error against model size", error_by_size(fits, how)),
+        *(() if analysis.one_model else _ladder(analysis, how)),
         _drawn(
             "training",
             "Training curves",
@@ -280,6 +274,18 @@ def _sections(
         _provenance(analysis, measurements),
     ]
     return [section for section in sections if section is not None]
+
+
+def _ladder(analysis: Analysis, how: Scale) -> list[Section | None]:
+    """What model sizes bring."""
+    fits, laws = analysis.best_fits, analysis.size_laws
+    told = [sentences.size_sentence(name, law) for name, law in laws]
+    drawing = model_size_curve(fits, laws, analysis.confrontations)
+    by_size = error_by_size(fits, how)
+    return [
+        _drawn("model-size", "Model-size curve", drawing, told),
+        _drawn("error-by-size", "Error against model size", by_size),
+    ]
 
 
 def _learning(analysis: Analysis) -> Section:
@@ -398,7 +404,8 @@ def _tables(analysis: Analysis, how: Scale) -> list[Table]:
         found.append(tables.slope_table(analysis))
         if len(analysis.curves) > 1 and analysis.curves[0].forecast.at:
             found.append(tables.curves_table(analysis.curves))
-    found.append(tables.size_law_table(analysis))
+    if not analysis.one_model:
+        found.append(tables.size_law_table(analysis))
     return [table for table in found if table.rows]
 
 

@@ -14,10 +14,10 @@ from steep.present.numbers import (
     ends,
     exact,
     factor,
+    fit_scale,
     flops,
     measured,
     memory,
-    scale,
     setting,
     share,
 )
@@ -151,7 +151,7 @@ def status_lines(standing: Standing) -> list[str]:
         if first.metric != analysis.metric:
             error = float(dict(best.metrics)[first.metric])
         where = f"{exact(best.samples)} {analysis.unit}, size {best.best.size}"
-        lines.append(f"best so far: {measured(error, scale(first.metric, error))} on {where}")
+        lines.append(f"best so far: {measured(error, fit_scale(first.fit))} on {where}")
         lines.append(f"forecast so far: {sentence(answer(first.forecast, analysis))}")
         if first is not analysis.curves[0]:
             lines.append(switch_sentence(analysis.metric, first.metric))

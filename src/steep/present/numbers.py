@@ -306,7 +306,7 @@ def counts(found: Interval | None, smallest: float | None = None) -> str:
     if found is None or found.value is None:
         return UNKNOWN
     low, high = found.lower, found.upper
-    if low is None and high is None:
+    if low == high and low in (None, found.value):
         return count(found.value)
     digits = 3 if low and high and high / low < 1.5 else 2
     least = UNKNOWN if low is None else count(low, digits)
@@ -344,7 +344,7 @@ def _in_one_unit(
     from it to be read there, all in exponents of the plain unit."""
     if found is None or found.value is None:
         return UNKNOWN
-    if found.lower is None and found.upper is None:
+    if found.lower == found.upper and found.lower in (None, found.value):
         return alone(found.value)
     known = [v for v in (found.value, found.lower, found.upper) if v]
     size, prefix = next(((s, p) for s, p in units if found.value >= s), (1.0, " "))

@@ -223,6 +223,10 @@ class Fit:
         return fit_html(self)
 
 
+ONE_SIZE = "the one model size of this study"
+"""Why a size law has no exponent where no other size was trained."""
+
+
 @dataclass(frozen=True)
 class SizeLaw:
     """The best-fit model's size s(m) = sigma * m**beta_p, or why it is not measured."""
