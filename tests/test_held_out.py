@@ -22,7 +22,7 @@ from steep.cost.answers import Law, Where, cost_of
 from steep.diagnose import diagnose
 from steep.present import sentences
 from steep.present.costs import cost_lines
-from steep.present.tables import forecast_text
+from steep.present.tables import backtest_table, forecast_text
 from steep.published import Published
 from steep.records import (
     HELD_OUT,
@@ -622,3 +622,22 @@ def test_one_fixed_model_has_no_ladder_in_any_answer(tmp_path: Path) -> None:
         assert word not in said, word
     (met,) = analysis.confrontations
     assert met.size_reason == ONE_SIZE
+
+
+def test_a_back_test_scores_the_registered_forecast_as_it_was(doors: tuple[str, str]) -> None:
+    """One question, one answer: what was forecast for the held-out shard before it was trained."""
+    for path in doors:
+        analysis = (Published if path == doors[1] else Study).open(path).analyse()
+        (met,) = analysis.confrontations
+        tested = backtests_of(Source(path))[0].backtest
+        (score,) = [s for s in tested.scores if s.registered]
+        assert (score.samples, score.points) == (8000, 6)
+        at = met.forecast
+        assert (score.forecast, score.lower, score.upper) == (at.error, at.lower, at.upper)
+        assert score.inside == met.inside
+        table = backtest_table(tested)
+        assert [row[0] for row in table.rows if "registered" in row[0]] == ["2x (registered)"]
+        assert "as written down before that size was trained" in table.note
+        others = backtests_of(Source(path))[1].backtest
+        assert not any(s.registered for s in others.scores), "of the test part none was written"
+        assert not any(s.registered for s in backtests_of(Source(path), 0.8)[0].backtest.scores)

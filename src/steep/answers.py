@@ -13,8 +13,10 @@ from steep.folder import inside_a_study
 from steep.present import sentences
 from steep.records import (
     ONE_SIZE,
+    Analysis,
     Backtest,
     Candidate,
+    Curve,
     Finding,
     Fit,
     Forecast,
@@ -144,11 +146,7 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
     """Each curve of a source, fitted with the same defaults whatever the source."""
     if source.is_study:
         analysis = source.study().analyse(level=level)
-        if not analysis.curves:
-            return []
-        first = analysis.headline
-        curves = [first, *(c for c in analysis.curves if c is not first)]
-        return [FittedCurve(f"{c.metric} ({c.part})", c.fit) for c in curves]
+        return [FittedCurve(f"{c.metric} ({c.part})", c.fit) for c in _headline_first(analysis)]
     from steep.fit import fit
 
     guess = None if source.best_guess is None else goal_of(source.best_guess, "--best-guess")
@@ -159,6 +157,13 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
         made = fit(curve, level=level, best_guess=told, robust=source.robust)
         found.append(FittedCurve(curve.name, made))
     return found
+
+
+def _headline_first(analysis: Analysis) -> list[Curve]:
+    if not analysis.curves:
+        return []
+    first = analysis.headline
+    return [first, *(c for c in analysis.curves if c is not first)]
 
 
 def forecasts_of(
@@ -339,10 +344,20 @@ def findings_of(source: Source) -> list[DiagnosedCurve]:
 
 
 def backtests_of(source: Source, level: float = 0.9) -> list[BacktestedCurve]:
-    """A back-test of each curve."""
+    """A back-test of each curve; of a study's the registered forecasts are those of its report."""
     from steep.backtest import backtest
     from steep.fit import fit
 
+    if source.is_study:
+        analysis = source.study().analyse(level=level)
+        return [
+            BacktestedCurve(
+                f"{c.metric} ({c.part})",
+                backtest(c.fit, fit=fit, registered=analysis.registered_of(c)),
+                c.fit.notes,
+            )
+            for c in _headline_first(analysis)
+        ]
     return [
         BacktestedCurve(c.name, backtest(c.fit, fit=fit), c.fit.notes)
         for c in fits_of(source, level)

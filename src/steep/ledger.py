@@ -355,5 +355,8 @@ def report_of(made: Analysis, measurements: Sequence[Measurement]) -> str:
     from steep.fit import fit
     from steep.report import report  # jinja2 is slow to import
 
-    tested = backtest(made.headline.fit, fit=fit) if made.curves else None
+    tested = None
+    if made.curves:
+        first = made.headline
+        tested = backtest(first.fit, fit=fit, registered=made.registered_of(first))
     return report(made, measurements, tested)

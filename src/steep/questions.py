@@ -240,7 +240,8 @@ def backtest(
         for line in (curve.backtest.sentence, *curve.notes):
             typer.echo(line)
         if curve.backtest.scores:
-            typer.echo(backtest_table(curve.backtest).text())
+            table = backtest_table(curve.backtest)
+            typer.echo(f"{table.text()}\n{table.note}")
     answered(curve.backtest.outcome == "ok" for curve in found)
 
 

@@ -211,10 +211,7 @@ def _facts(analysis: Analysis, measurements: Sequence[Measurement]) -> list[dict
     """The few numbers that a reader looks for first."""
     facts = []
     if analysis.curves:
-        fit = analysis.headline.fit
-        slope = sentences.slope_sentence(fit)
-        value = numbers.interval(fit.beta_g) if fit.beta_g else "not measured"
-        facts.append(_fact("Exponent beta_g", value, slope.partition(": ")[2]))
+        facts += _slope_facts(analysis.headline)
     for name, law in () if analysis.one_model else analysis.size_laws[:1]:
         value = numbers.interval(law.beta_p) if law.outcome == "ok" else "not measured"
         facts.append(_fact("Model-size exponent beta_p", value, law.reason or f"by {name} size"))
@@ -232,6 +229,23 @@ def _facts(analysis: Analysis, measurements: Sequence[Measurement]) -> list[dict
         work = numbers.flops(total_flops(measurements))
         known = f", {work}" if work != numbers.UNKNOWN else ""
         facts.append(_fact("Cost", f"{len(measurements)} trials", f"{spent} of training{known}"))
+    return facts
+
+
+def _slope_facts(curve: Curve) -> list[dict[str, str]]:
+    """The slope of what was measured, and what the next doubling brings: a curve may bend."""
+    fit, how = curve.fit, numbers.forecast_scale(curve.forecast, curve.fit)
+    if fit.beta_g is None:
+        reason = sentences.slope_sentence(fit).partition(": ")[2]
+        return [_fact("Exponent beta_g", "not measured", reason)]
+    over = sentences.power_law_sentence(fit) or f"{len(fit.used)} points"
+    value = numbers.interval(fit.beta_g)
+    facts = [_fact("Exponent beta_g", value, f"of what was measured; {over}")]
+    doubled = [a for a in curve.forecast.at if abs(a.factor - 2) < 0.01]
+    if doubled and fit.used:
+        at, now = doubled[0], numbers.measured(fit.used[-1].error, how)
+        there = numbers.estimate(at.error, at.lower, at.upper, how)
+        facts.append(_fact("The next doubling", there, f"forecast for 2x the data, {now} now"))
     return facts
 
 

@@ -295,7 +295,7 @@ def backtest_table(found: Backtest) -> Table:
     )
     rows = tuple(
         (
-            numbers.factor(s.factor),
+            numbers.factor(s.factor) + (" (registered)" if s.registered else ""),
             f"{s.points} points",
             numbers.exact(s.samples),
             numbers.estimate(s.forecast, s.lower, s.upper, how),
@@ -307,6 +307,11 @@ def backtest_table(found: Backtest) -> Table:
     )
     align = (RIGHT, RIGHT, RIGHT, RIGHT, RIGHT, LEFT, RIGHT)
     note = f"In brackets: {numbers.level(found.level)} intervals."
+    if any(s.registered for s in found.scores):
+        note += (
+            " Registered: as written down before that size was trained; the others are made now, "
+            "when more is known of the noise."
+        )
     note += f" Off by: as a share of the error, {found.metric}." if how.higher else ""
     return Table("Hidden sizes, forecast and measured", columns, rows, align, note)
 

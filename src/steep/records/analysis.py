@@ -120,6 +120,16 @@ class Analysis:
         wanted = answered_metric(self.domain, first.metric, [c.metric for c in self.curves])
         return next(c for c in self.curves if c.metric == wanted)
 
+    def registered_of(self, curve: Curve) -> tuple[Confrontation, ...]:
+        """The forecasts of held-out shards that were written down for a curve before training."""
+        pairs = [(self.metric, c) for c in self.confrontations]
+        pairs += [pair for pair in self.told_confrontations if pair[0] != self.metric]
+        return tuple(
+            c
+            for metric, c in pairs
+            if (metric, "validation") == (curve.metric, curve.part) and not c.afterwards
+        )
+
     @property
     def told_confrontations(self) -> tuple[tuple[str, Confrontation], ...]:
         """Each confrontation with its metric: that of the headline where it was forecast, too."""
