@@ -187,10 +187,9 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
             return SizeLaw("not measured", "the trainer does not say how many parameters there are")
         steps = [_step(b, size, count) for b, size in zip(fitted, parameters, strict=True)]
         found = fit_size_law([b.samples for b in fitted], parameters, edges, level, steps)
-        few = sum("incomplete" in b.flags for b in fitted)
+        few = any("incomplete" in b.flags for b in fitted)
         if few and found.outcome != "ok":  # where it ends, nobody knows yet
-            why = f"the search of {few} of {len(fitted)} shards is unfinished"
-            return replace(found, reason=why)
+            return replace(found, reason="the search is unfinished")
         if found.beta_p is not None and (found.beta_p.upper or 0.0) <= 0:
             reason = "best-fit sizes shrink as data grows: plateaus or noise decide them here"
             return replace(found, outcome="not measured", reason=reason, beta_p=None, sigma=None)

@@ -245,10 +245,13 @@ def points_sentence(fit: Fit) -> str:
     if not used:
         return f"None of the {len(fit.points)} points could be used"
     first, last = (numbers.exact(p.samples) for p in (used[0], used[-1]))
-    text = f"{len(used)} of {len(fit.points)} points used, {first} to {last} {fit.unit}"
+    place = first if len(used) == 1 else f"{first} to {last}"
+    text = f"{len(used)} of {len(fit.points)} points used, {place} {fit.unit}"
     reasons = Counter(p.reason for p in fit.points if not p.used)
     if reasons:
-        text += "; left out: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+        text += "; left out: " + ", ".join(
+            f"{n} ({reason})" if " " in reason else f"{n} {reason}" for reason, n in reasons.items()
+        )
     return text
 
 
