@@ -22,7 +22,7 @@ from steep.cost.answers import Law, Where, cost_of
 from steep.diagnose import diagnose
 from steep.present import sentences
 from steep.present.costs import cost_lines
-from steep.present.tables import backtest_table, forecast_text
+from steep.present.tables import backtest_table, forecast_text, study_table
 from steep.published import Published
 from steep.records import (
     HELD_OUT,
@@ -641,3 +641,20 @@ def test_a_back_test_scores_the_registered_forecast_as_it_was(doors: tuple[str, 
         others = backtests_of(Source(path))[1].backtest
         assert not any(s.registered for s in others.scores), "of the test part none was written"
         assert not any(s.registered for s in backtests_of(Source(path), 0.8)[0].backtest.scores)
+
+
+def test_a_search_under_way_has_no_edge_to_speak_of() -> None:
+    """Best fits at the largest size tried: with all seeds an edge, before that nobody knows."""
+    small = [m for m in searched(facts()) if m.trial.size <= 4]
+    under_way = analyse(facts(), [m for m in small if m.trial.seed == 0], nothing)
+    finished = analyse(facts(), small, nothing)
+    told = []
+    for found in (under_way, finished):
+        assert all(b.adequate_edge == "high" for b in found.best_fits if b.samples > 500)
+        law = dict(found.size_laws)["smallest adequate"]
+        assert law.outcome == "not measured"
+        remarks = {row[-1] for row in study_table(found).rows}
+        told.append((law.reason == "the search is unfinished", "fewer seeds than asked" in remarks))
+        at_edge = any("best at the largest size tried" in remark for remark in remarks)
+        assert at_edge == (found is finished)
+    assert told == [(True, True), (False, False)]

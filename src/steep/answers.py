@@ -328,6 +328,8 @@ def findings_of(source: Source) -> list[DiagnosedCurve]:
     if source.is_study:
         analysis = source.study().analyse()
         notes = analysis.curves[0].fit.notes if analysis.curves else ()
+        if analysis.curves and analysis.headline.metric != analysis.metric:
+            notes = (sentences.findings_sentence(analysis.metric), *notes)
         return [DiagnosedCurve(Path(source.path).name, analysis.findings, notes)]
     from steep.diagnose import diagnose
 
