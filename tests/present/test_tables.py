@@ -13,6 +13,7 @@ from steep.present import tables
 from steep.records import (
     ALREADY_MET,
     PERHAPS_NOT,
+    UNFINISHED,
     At,
     Backtest,
     Fit,
@@ -67,7 +68,7 @@ def test_remarks_say_where_a_ladder_ends_and_why_a_row_is_no_point_of_the_fit(ma
     at_end = replace(inside, edge="high", adequate_edge="high", flags=("edge high",))
     flat = replace(inside, plateau=True, edge="high", flags=("plateau", "edge high"))
     few = replace(at_end, flags=("incomplete", "edge high"))
-    open_ = replace(at_end, flags=("incomplete", "edge high", "withheld"), withheld="unsure")
+    open_ = replace(at_end, flags=("incomplete", "edge high", "withheld"), withheld=UNFINISHED)
     capped = replace(inside, best=replace(best.best, capped=True), flags=("capped",))
     small = replace(inside, samples=7.0)
     fit = Fit("ok", (Point(7.0, 0.9, used=False, reason="small-data"), Point(best.samples, 0.4)))
@@ -79,7 +80,7 @@ def test_remarks_say_where_a_ladder_ends_and_why_a_row_is_no_point_of_the_fit(ma
         "best at the largest size tried",
         "plateau",  # its smallest adequate size lies inside
         "fewer seeds than asked",  # larger sizes may be tried yet
-        "fewer seeds than asked, not in the fit: search unfinished",
+        "fewer seeds than asked, not in the fit: its search is not finished",
         "not in the fit: capped, an upper bound",
         "not in the fit: small-data",
     ]

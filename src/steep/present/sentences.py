@@ -15,6 +15,7 @@ from steep.records import (
     ALREADY_REACHED,
     BEYOND_REACH,
     NOT_REACHABLE,
+    ONE_SEED,
     PERHAPS_NOT,
     Analysis,
     At,
@@ -82,7 +83,8 @@ def unfinished_sentence(analysis: Analysis) -> str:
     fits = {(b.permutation, b.samples): b for b in analysis.best_fits}
     found = [(s, fits.get((s.permutation, s.samples))) for s in shards]
     few = [s for s, b in found if b and "incomplete" in b.flags and not b.withheld]
-    open_ = [s for s, b in found if b and b.withheld]
+    open_ = [s for s, b in found if b and b.withheld and b.withheld != ONE_SEED]
+    once = [s for s, b in found if b and b.withheld == ONE_SEED]
     none = [s for s, b in found if b is None]
 
     def which(some: Sequence[Shard]) -> str:
@@ -99,7 +101,10 @@ def unfinished_sentence(analysis: Analysis) -> str:
         )
     if none:
         parts.append(f"no model has been trained to its end on {which(none)}")
-    return f"The search is unfinished: {'; '.join(parts)}." if parts else ""
+    text = f"The search is unfinished: {'; '.join(parts)}." if parts else ""
+    if once:
+        text += f" At {which(once)} one seed does not say which model is best: not in the fit."
+    return text.strip()
 
 
 def _fit(subject: Analysis | Fit | None) -> Fit | None:

@@ -134,7 +134,7 @@ def _left_out(best: BestFit, fit: Fit | None) -> str:
     if best.best.capped:
         return "capped, an upper bound"
     if best.withheld:
-        return "search unfinished"
+        return best.withheld
     if best.waits:
         return "seeds are missing"
     points = () if fit is None else fit.points

@@ -48,6 +48,8 @@ from steep.records.plans import Prediction, Took
 from steep.records.questions import Backtest, Comparison, Crossing, Finding, Pair, Score
 from steep.records.trials import (
     ENDED,
+    ONE_SEED,
+    UNFINISHED,
     BestFit,
     Candidate,
     Evaluation,
@@ -70,8 +72,10 @@ __all__ = [
     "ENDED",
     "HELD_OUT",
     "NOT_REACHABLE",
+    "ONE_SEED",
     "ONE_SIZE",
     "PERHAPS_NOT",
+    "UNFINISHED",
     "Analysis",
     "At",
     "Backtest",

@@ -201,6 +201,11 @@ class SizeCurve:
     have of it in common, which no exponent sees."""
 
 
+UNFINISHED = "its search is not finished"
+ONE_SEED = "one seed does not say which model is best"
+"""Why a shard is withheld."""
+
+
 @dataclass(frozen=True)
 class BestFit:
     """The best-fit model of one shard, with what the search can and cannot say about it."""
