@@ -388,3 +388,18 @@ def test_laws_gain_and_lose_weight_by_how_they_agree_with_a_bound() -> None:
     weights = [made.law("power+floor").weight for made in (on, free, above)]
     assert weights == sorted(weights)
     assert on.law("power").weight > free.law("power").weight > above.law("power").weight
+
+
+def test_a_bound_between_noisy_points_leaves_the_forecast_with_the_measurements() -> None:
+    """Digits chosen by cross-entropy: scattered error rates, the one at 800 images capped."""
+    measured = [(100, 0.125), (200, 0.103), (400, 0.0417), (1437, 0.0139)]
+    points = [Point(float(m), e) for m, e in measured]
+    free = fit(points=points)
+    bounded = fit(points=[*points, Point(800.0, 0.025, used=False, reason=CAPPED)])
+    for factor in (1.0, 2.0, 4.0):
+        (one,), (other,) = (forecast(f, [1437 * factor]).at for f in (free, bounded))
+        assert other.error == pytest.approx(one.error, rel=0.25)
+        assert other.error < 0.0139 * 1.15
+    needed = samples_for(bounded, 0.02)
+    assert needed.outcome == ALREADY_REACHED
+    assert needed.samples < 1437

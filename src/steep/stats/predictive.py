@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import stdtr
+from scipy.special import log_ndtr
 
 from steep.laws.law import Array
 from steep.records import Fit
@@ -46,19 +46,24 @@ def expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
 
 
 def bounds_likelihood(fit: Fit) -> Array:
-    """Per draw, the likelihood of those errors that are only upper bounds, each by itself: of what
-    a measurement without a cap would be, plus an excess that is exponential with one of the means
-    ``EXCESS``: usually small, sometimes not. Were every excess as likely as another, a bound would
-    pull forecasts far below it."""
+    """Per draw, the likelihood, up to a factor, of those errors that are only upper bounds, each by
+    itself: of what a measurement without a cap would be, plus an excess that is exponential with
+    one of the means ``EXCESS``: usually small, sometimes not. Were every excess as likely as
+    another, a bound would pull forecasts far below it."""
     at = np.log([p.samples / fit.used[-1].samples for p in fit.bounds])
     centre, variance = _unbounded(fit, at)
     spread = np.sqrt(joined(fit.draws, "scale") ** 2 + variance)
     above = np.log([p.error for p in fit.bounds])[:, None] - centre
-    likelihood = np.zeros_like(centre)
-    for mean in EXCESS:  # a normal plus an exponential deviate, with the t's heavier tail
-        falling = np.minimum(0.5 * (spread / mean) ** 2 - above / mean, 50.0)
-        likelihood += np.exp(falling) / mean * stdtr(fit.df, above / spread - spread / mean)
-    return np.asarray(likelihood.prod(axis=0))
+    # a normal plus an exponential deviate
+    of_mean = [
+        0.5 * (spread / mean) ** 2
+        - above / mean
+        - np.log(mean)
+        + log_ndtr(above / spread - spread / mean)
+        for mean in EXCESS
+    ]
+    log_likelihood = np.logaddexp(*of_mean).sum(axis=0)
+    return np.asarray(np.exp(log_likelihood - log_likelihood.max()))
 
 
 def _unbounded(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
