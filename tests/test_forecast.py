@@ -370,12 +370,12 @@ def test_no_forecast_lies_above_a_measured_upper_bound() -> None:
 
 
 @pytest.mark.parametrize("above", [1.3, 3.0])
-def test_an_upper_bound_far_above_the_curve_says_nothing(above: float) -> None:
+def test_an_upper_bound_far_above_the_curve_says_little(above: float) -> None:
     free, high = fit(points=capped_at(0.2).used), capped_at(above * 3 * 8000**-0.3)
     for m in (8000.0, 80_000.0):
         (one,), (other,) = forecast(free, [m]).at, forecast(high, [m]).at
         assert other.error == pytest.approx(one.error, rel=0.02)
-        assert other.upper == pytest.approx(one.upper, rel=0.1)
+        assert other.upper == pytest.approx(one.upper, rel=0.2)
 
 
 def test_laws_gain_and_lose_weight_by_how_they_agree_with_a_bound() -> None:

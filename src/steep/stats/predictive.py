@@ -11,8 +11,9 @@ from steep.stats.draws import joined, log_curves
 from steep.stats.inverse import FARTHEST, meets
 from steep.stats.noise import Noise, departures, noise_model
 
-EXCESS = (0.05, 0.5)
-"""How far a run that meets its cap may lie above the error without one, on average, in logs."""
+EXCESS = {0.03: 0.9, 0.3: 0.1}
+"""How far a run that meets its cap may lie above the error without one, on average, in logs, and
+how likely each is."""
 NEAR = 1e-9
 """Difference of log sizes below which they are the same."""
 
@@ -56,13 +57,13 @@ def bounds_likelihood(fit: Fit) -> Array:
     above = np.log([p.error for p in fit.bounds])[:, None] - centre
     # a normal plus an exponential deviate
     of_mean = [
-        0.5 * (spread / mean) ** 2
+        np.log(weight / mean)
+        + 0.5 * (spread / mean) ** 2
         - above / mean
-        - np.log(mean)
         + log_ndtr(above / spread - spread / mean)
-        for mean in EXCESS
+        for mean, weight in EXCESS.items()
     ]
-    log_likelihood = np.logaddexp(*of_mean).sum(axis=0)
+    log_likelihood = np.logaddexp.reduce(of_mean).sum(axis=0)
     return np.asarray(np.exp(log_likelihood - log_likelihood.max()))
 
 
