@@ -44,6 +44,42 @@ def test_accuracies_are_fitted_as_their_errors(fit: Fit) -> None:
         steep.fit(points=fit.points, higher_is_better=True)
 
 
+def test_an_accuracy_is_asked_for_and_answered_as_one(fit: Fit) -> None:
+    told = steep.fit({"samples": SIZES, "accuracy": [1 - e for e in ERRORS]}, y="accuracy")
+    errors = told.predict(["2x", 320_000], as_error=True)
+    frame = told.predict(["2x", 320_000])
+    assert list(frame.columns) == ["samples", "accuracy", "lower", "upper"]
+    assert frame.accuracy.tolist() == pytest.approx((1 - errors.error).tolist())
+    assert frame.lower.tolist() == pytest.approx((1 - errors.upper).tolist())
+    assert (frame.lower <= frame.accuracy).all()
+    assert list(fit.predict("2x").columns) == ["samples", "error", "lower", "upper"]
+    (goal,) = steep.forecast(told, target=0.97).targets
+    assert goal == told.samples_for(0.97) == steep.forecast(told, target=["97%"]).targets[0]
+    assert goal.target == pytest.approx(0.03)
+    assert goal.samples == pytest.approx((0.03 / 3) ** (1 / -0.3), rel=0.1)
+    with pytest.raises(ValueError, match="at the most 100 %"):
+        steep.forecast(told, target="103%")
+
+
+def test_a_forecast_takes_one_value_or_several_as_on_the_command_line(fit: Fit) -> None:
+    at = steep.forecast(fit, at=["10x", "1,000,000", 500], target="5%").at
+    assert [a.samples for a in at] == [320_000, 1e6, 500]
+    assert steep.forecast(fit, at="10x").at == steep.forecast(fit, at=320_000).at == at[:1]
+    assert steep.forecast(fit).at == ()
+    with pytest.raises(ValueError, match="10x"):
+        steep.forecast(fit, at="ten")
+
+
+def test_accuracies_are_compared_with_error_rates(fit: Fit) -> None:
+    told = steep.fit({"samples": SIZES, "accuracy": [1 - e for e in ERRORS]}, y="accuracy")
+    found = steep.compare({"error": fit, "accuracy": told})
+    assert found.metric == "error"
+    assert found.pairs[0].verdict == "same exponent"
+    loss = steep.fit(samples=SIZES, error=ERRORS, metric="cross_entropy")
+    with pytest.raises(ValueError, match="different metrics"):
+        steep.compare({"loss": loss, "accuracy": told})
+
+
 def test_reprs_are_short_and_say_what_is_in_it(fit: Fit) -> None:
     forecast = steep.forecast(fit, at=[320_000], target=[0.05])
     comparison = steep.compare({"a": fit, "b": fit})

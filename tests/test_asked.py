@@ -25,6 +25,10 @@ from steep.records import Analysis, Curve, Fit, Forecast
         ("1T", (1e12, False)),
         (" 500 ", (500.0, False)),
         ("2e3 k", (2e6, False)),
+        ("1,000,000", (1e6, False)),
+        ("12,500", (12_500.0, False)),
+        ("1 000", (1e3, False)),
+        ("1,000x", (1e3, True)),
     ],
 )
 def test_places_as_people_write_them(written: str, place: tuple[float, bool]) -> None:
@@ -32,7 +36,7 @@ def test_places_as_people_write_them(written: str, place: tuple[float, bool]) ->
 
 
 @pytest.mark.parametrize(
-    "written", ["", "x", "ten", "-1", "0", "0x", "1.2.3", "1e999", "nan", "10xx", "5%", "1 000"]
+    "written", ["", "x", "ten", "-1", "0", "0x", "1.2.3", "1e999", "nan", "10xx", "5%", "3 4"]
 )
 def test_what_is_no_place(written: str) -> None:
     with pytest.raises(QuestionError, match="write 10x"):

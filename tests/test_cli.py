@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -76,6 +77,17 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "study"
     Study(tiny.spec(family={"sizes": [2, 4, 8]}), folder).run()
     return folder
+
+
+@pytest.fixture(scope="module")
+def published(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tables of the same study."""
+    from steep.answers import Source
+    from steep.reports import report_of
+
+    place = tmp_path_factory.mktemp("tables") / "study"
+    report_of(Source(str(study)), place.parent / "report.html", None, place)
+    return place
 
 
 def write_spec(path: str = "spec.yaml", **sections: Any) -> str:
@@ -206,7 +218,14 @@ def test_no_answer_is_said_before_any_number_and_by_the_exit_code(
         assert said.out.startswith("No "), said.out
         assert why in said.out
         assert steep(command, "none.csv", "--json").code == 3
-    assert steep("forecast", "results.csv").code == 0
+    said = steep("cost", "none.csv", "--target", "5%")
+    assert (said.code, why in said.err) == (3, True)
+    if why.startswith("2 sizes"):
+        assert (
+            steep("backtest", "none.csv").code == steep("backtest", "none.csv", "--json").code == 3
+        )
+    for command in ("forecast", "backtest", "cost"):
+        assert steep(command, "results.csv").code == 0
 
 
 def test_curves_that_cannot_be_compared_are_no_answer(steep: Steep) -> None:
@@ -231,11 +250,49 @@ def test_help_tells_the_exit_codes(steep: Steep) -> None:
     assert "3 no answer" in " ".join(steep("--help").out.split())
 
 
-@pytest.mark.parametrize("command", ["fit", "forecast", "diagnose", "backtest", "status"])
-def test_every_question_of_a_study(command: str, steep: Steep, study: Path) -> None:
-    said = steep(command, str(study))
-    assert (said.code, bool(said.out.strip())) == (0, True), said.err
-    assert steep(command, str(study), "--json").json
+QUESTIONS = ["fit", "forecast", "diagnose", "backtest", "joint", "cost", "status"]
+
+
+@pytest.mark.parametrize("command", QUESTIONS)
+def test_every_question_of_a_study_and_of_its_published_tables(
+    command: str, steep: Steep, study: Path, published: Path
+) -> None:
+    told = []
+    for path in (study, published):
+        said = steep(command, str(path))
+        assert (said.code, bool(said.out.strip())) == (0, True), said.err
+        assert steep(command, str(path), "--json").json
+        told.append(said.out.replace(str(path), "STUDY"))
+    lines = [{line for line in text.splitlines() if "nothing is left" not in line} for text in told]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "salvage"])
+def test_what_trains_says_what_published_tables_lack(
+    command: str, steep: Steep, published: Path
+) -> None:
+    said = steep(command, str(published))
+    assert said.code == 2
+    assert "holds the tables of a published study, without its data" in said.err
+
+
+def test_a_folder_within_a_study_is_no_table(steep: Steep, study: Path) -> None:
+    for command in ("fit", "forecast", "report", "status", "plan"):
+        said = steep(command, str(study / "results"))
+        assert said.code == 2
+        assert f"part of a study: name the study's own folder, {study}" in said.err
+    assert steep("compare", str(study / "results"), "results.csv").code == 2
+    assert steep("fit", str(study / "results" / "best_fit.csv")).code == 0
+
+
+def test_error_against_data_and_model_size_of_a_study(steep: Steep, study: Path) -> None:
+    """Every size on every shard at its best hyperparameters, as the trials' table has them."""
+    (found,) = steep("joint", str(study), "--json").json
+    trials = pd.read_csv(study / "results" / "trials.csv")
+    assert found["fit"]["runs"] == len(trials.groupby(["samples", "size"]))
+    assert found["frontier"] == []
+    said = steep("joint", str(study), "--flops", "1e12")
+    assert (said.code, "steep cost" in said.err) == (2, True)
 
 
 def test_runs_over_data_and_model_size(steep: Steep) -> None:
@@ -326,6 +383,12 @@ def test_plan_run_status_and_run_again(steep: Steep) -> None:
     trials = steep("status", "tiny", "--json").json
     assert len(trials) >= 16
     assert {t["status"] for t in trials} == {"complete"}
+    done = f"tiny is complete: {len(trials)} trials have ended"
+    assert steep("plan", "tiny").out.startswith(done)
+    assert steep("plan", "tiny", "--json").json["ended"] == len(trials)
+    begun = steep("plan", write_spec(search={"planner": "grid", "seeds": 3})).out
+    assert begun.startswith(done)
+    assert "shards to fit" in begun, "what the larger spec asks for"
     assert steep("run", "tiny", "--quiet").code == 0
     assert len(steep("status", "tiny", "--json").json) == len(trials)
     extended = steep(

@@ -364,3 +364,15 @@ def test_best_fits_alone_are_a_curve() -> None:
 def test_the_most_serious_comes_first() -> None:
     order = [f.severity for f in findings(1, widths=(2, 3), change=capped)]
     assert order == sorted(order, key=["serious", "warning", "note"].index)
+
+
+def test_an_accuracy_that_falls_is_not_called_an_error_that_rises() -> None:
+    frame = pd.DataFrame(
+        {"samples": [100, 200, 400, 800, 1600], "accuracy": [0.90, 0.85, 0.80, 0.76, 0.70]}
+    )
+    curve = fit(frame, y="accuracy")
+    found = {f.kind: f for f in diagnose(curve)}["not monotone"]
+    assert found.evidence.startswith("The accuracy falls with more samples: the slope is ")
+    level = fit(frame.assign(accuracy=0.9), y="accuracy")
+    found = {f.kind: f for f in diagnose(level)}["flat"]
+    assert found.evidence == "The accuracy is 90.0 % at every size."

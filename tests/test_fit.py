@@ -434,3 +434,18 @@ def test_the_common_effect_of_one_validation_set_moves_the_level_only() -> None:
     assert alone.beta_g == common.beta_g
     narrow, wide = (f.predict([m[-1] * 2]).iloc[0] for f in (alone, common))
     assert wide.upper / wide.lower > 1.2 * narrow.upper / narrow.lower
+
+
+def test_no_change_is_told_in_the_metric_that_was_measured():
+    """An accuracy should increase: that it does not is no missing 'decrease'."""
+    flat = pd.DataFrame(
+        {"n": [100, 200, 400, 800, 1600], "accuracy": [0.700, 0.702, 0.699, 0.701, 0.700]}
+    )
+    found = fit(flat, x="n", y="accuracy")
+    assert found.outcome == "not a power law"
+    assert found.beta_g_reason == "the points show no significant increase of accuracy"
+    assert "may show an increase" in found.supports
+    falling = flat.assign(accuracy=[0.90, 0.85, 0.80, 0.75, 0.70])
+    found = fit(falling, x="n", y="accuracy")
+    assert found.beta_g_reason == "the accuracy falls with more samples"
+    assert "No law here falls" in found.supports

@@ -7,9 +7,11 @@ import pytest
 from scipy.special import stdtrit
 
 from steep.fit import fit, fit_size_law
-from steep.forecast import forecast
+from steep.forecast import forecast, samples_for
 from steep.records import (
     ALREADY_MET,
+    ALREADY_REACHED,
+    CAPPED,
     NOT_REACHABLE,
     PERHAPS_NOT,
     Draws,
@@ -336,3 +338,68 @@ def test_levels_that_are_none_are_refused(level: float) -> None:
 def test_targets_that_are_none_are_refused(target: float) -> None:
     with pytest.raises(ValueError, match="must be a positive number"):
         fit(samples=SIZES, error=5 * SIZES**-0.3).samples_for(target)
+
+
+# ---------------------------------------------------------------- upper bounds
+
+
+def capped_at(error: float, samples: float = 8000.0) -> Fit:
+    """Six exact points of 3 m**-0.3 with 2 % of noise by hand, and a capped one."""
+    luck = (1.01, 0.98, 1.02, 0.99, 1.01, 0.99)
+    points = [Point(125.0 * 2**i, 3 * (125.0 * 2**i) ** -0.3 * off) for i, off in enumerate(luck)]
+    return fit(points=[*points, Point(samples, error, used=False, reason=CAPPED)])
+
+
+def test_no_forecast_lies_above_a_measured_upper_bound() -> None:
+    """A capped model's error is reached: what is asked for above it is reached there, too."""
+    truth = 3 * 8000**-0.3
+    free, low = fit(points=capped_at(truth).used), capped_at(0.93 * truth)
+    assert low.at_hand == 8000
+    assert low.used == free.used, "it is no point"
+    (at,) = forecast(free, [16_000.0]).at
+    (bounded,) = forecast(low, [16_000.0]).at
+    assert at.upper > 0.93 * truth > bounded.upper * (1 - 1e-9)
+    assert bounded.error < at.error
+    target = 0.95 * truth
+    needed = samples_for(low, target)
+    assert needed.outcome == ALREADY_REACHED
+    assert needed.upper <= 8000 * (1 + 1e-6)
+    assert samples_for(free, target).upper > 8000
+    before = forecast(free, [4000.0]).at[0], forecast(low, [4000.0]).at[0]
+    assert before[1].error == pytest.approx(before[0].error, rel=0.01), "it says nothing of less"
+
+
+@pytest.mark.parametrize("above", [1.3, 3.0])
+def test_an_upper_bound_far_above_the_curve_says_little(above: float) -> None:
+    free, high = fit(points=capped_at(0.2).used), capped_at(above * 3 * 8000**-0.3)
+    for m in (8000.0, 80_000.0):
+        (one,), (other,) = forecast(free, [m]).at, forecast(high, [m]).at
+        assert other.error == pytest.approx(one.error, rel=0.02)
+        assert other.upper == pytest.approx(one.upper, rel=0.2)
+
+
+def test_laws_gain_and_lose_weight_by_how_they_agree_with_a_bound() -> None:
+    """A bound where the power law goes on speaks against a floor, one above it for a floor."""
+    truth = 3 * 8000**-0.3
+    free, on, above = fit(points=capped_at(1.0).used), capped_at(truth), capped_at(1.15 * truth)
+    for made in (free, on, above):
+        assert sum(law.weight for law in made.laws) == pytest.approx(1.0)
+        assert sum(len(d.level) for d in made.draws) == 400
+    weights = [made.law("power+floor").weight for made in (on, free, above)]
+    assert weights == sorted(weights)
+    assert on.law("power").weight > free.law("power").weight > above.law("power").weight
+
+
+def test_a_bound_between_noisy_points_leaves_the_forecast_with_the_measurements() -> None:
+    """Digits chosen by cross-entropy: scattered error rates, the one at 800 images capped."""
+    measured = [(100, 0.125), (200, 0.103), (400, 0.0417), (1437, 0.0139)]
+    points = [Point(float(m), e) for m, e in measured]
+    free = fit(points=points)
+    bounded = fit(points=[*points, Point(800.0, 0.025, used=False, reason=CAPPED)])
+    for factor in (1.0, 2.0, 4.0):
+        (one,), (other,) = (forecast(f, [1437 * factor]).at for f in (free, bounded))
+        assert other.error == pytest.approx(one.error, rel=0.25)
+        assert other.error < 0.0139 * 1.15
+    needed = samples_for(bounded, 0.02)
+    assert needed.outcome == ALREADY_REACHED
+    assert needed.samples < 1437

@@ -22,9 +22,11 @@ from steep.cost.answers import Law, Where, cost_of
 from steep.diagnose import diagnose
 from steep.present import sentences
 from steep.present.costs import cost_lines
+from steep.present.tables import backtest_table, forecast_text, study_table
 from steep.published import Published
 from steep.records import (
     HELD_OUT,
+    ONE_SIZE,
     Analysis,
     Confrontation,
     Finding,
@@ -36,6 +38,7 @@ from steep.records import (
     settings,
 )
 from steep.reports import report_of
+from steep.results import best_fit_table
 
 SPEC = from_values(tiny.spec(family={"sizes": [2, 4, 8, 16]})).spec
 SAMPLES = (125, 250, 500, 1000, 2000, 4000)
@@ -254,6 +257,45 @@ def test_a_curve_that_flattens_at_a_held_out_shard_alone_is_not_called_a_floor()
     assert kinds([e + 0.1 for e in straight]) == {"bend: floor"}
 
 
+def test_images_chosen_by_cross_entropy_are_forecast_and_confronted_in_error_rates() -> None:
+    """One answer is in one metric: what was chosen by, and a switch, are said in words."""
+    domain = SPEC.domain.model_copy(update={"name": "images"})
+    images = SPEC.model_copy(update={"domain": domain})
+    known = replace(
+        facts(), spec=images, metric="cross_entropy", metrics=("cross_entropy", "error")
+    )
+
+    def both(m: Measurement) -> Measurement:
+        error = m.validation_error or 0.0
+        return replace(m, metrics=settings({"cross_entropy": error, "error": 0.4 * error}))
+
+    done = [both(m) for m in searched(known)]
+    (written,) = told = registered(known, done)
+    assert written.told is not None
+    assert written.told.error == pytest.approx(0.4 * written.forecast.error, rel=0.02)
+    waiting = analyse(known, done, nothing, told)
+    last = sentences.study_lines(waiting)[-1]
+    assert "%" in last
+    assert last.endswith("; not yet measured.")
+    assert "nats" not in last
+    done += [both(measured(t)) for t in held_out_trials(told, known)]
+    analysis = analyse(known, done, nothing, told)
+    ((metric, met),) = analysis.told_confrontations
+    (chosen,) = analysis.confrontations
+    assert (metric, met.inside, chosen.inside) == ("error", True, True)
+    assert met.error == pytest.approx(0.4 * (chosen.error or 0.0))
+    lines = sentences.study_lines(analysis)
+    switch = "Models are chosen by cross-entropy; the answer is about their error rate."
+    assert switch in lines
+    (table,) = [block for block in lines if " nats" in block]
+    assert table.startswith("items  error rate  chosen by cross-entropy")
+    best = best_fit_table(analysis)
+    assert best["error_rate"].tolist() == pytest.approx((0.4 * best["error"]).tolist())
+    old = replace(chosen, told=None, told_error=None)  # registered by an earlier version
+    (said,) = sentences.confrontation_sentences(replace(analysis, confrontations=(old,)))
+    assert said.startswith("Of cross-entropy: Forecast for the held-out 8,000 items")
+
+
 # ---------------------------------------------------------------- not all of it measured
 
 
@@ -288,7 +330,10 @@ def test_a_capped_one_is_an_upper_bound() -> None:
     assert (met.inside, met.remark) == (None, "capped: an upper bound")
     assert fit.reference == 4000
     assert fit.at_hand == 8000, "the data are there"
-    assert "The held-out 8,000 items are not in the fit: capped: an upper bound." in fit.notes
+    note = "The held-out 8,000 items were capped: an upper bound of the error, no point of the fit."
+    assert note in fit.notes
+    (at,) = [a for a in found.curves[0].forecast.at if a.factor == 2.0]
+    assert at.upper <= met.error, "more data is no worse"
     low = [replace(m, validation_error=0.5 * told[0].forecast.lower) for m in late]
     (met,) = analyse(known, [*done, *low], nothing, told).confrontations
     assert met.inside is False, "below the interval already"
@@ -536,3 +581,80 @@ def test_a_search_that_goes_on_after_its_budget_chooses_the_held_out_model_anew(
     later = again.analyse().confrontations[0]
     assert (later.forecast, later.size) == (first.forecast, first.size)
     assert Study(spec, tmp_path / "cut", trainer=train).run(progress=False).ran == 0
+
+
+def test_one_fixed_model_has_no_ladder_in_any_answer(tmp_path: Path) -> None:
+    """Its size is known: no interval about it, no exponent, nothing of edges or larger models."""
+    study = Study(tiny.spec(family={"sizes": [8]}), tmp_path / "one")
+    study.run()
+    analysis = study.analyse()
+    law = dict(analysis.size_laws)["smallest adequate"]
+    assert (law.outcome, law.reason, law.beta_p) == ("ok", ONE_SIZE, None)
+    (forecast,) = forecasts_of(Source(str(study.folder)), ["2x", "10x"], [])[:1]
+    sizes = {a.parameters for a in forecast.forecast.at}
+    (size,) = sizes
+    assert size is not None
+    assert size.lower == size.value == size.upper == pytest.approx(6400)
+    text = forecast_text(forecast.forecast, forecast.fit)
+    assert "6.4k" in text
+    assert "6.4k [" not in text
+    (cost,) = cost_of(Source(str(study.folder)), Law(), ["0.2"], Where())
+    assert "a model of 6.4k parameters" in "\n".join(cost_lines(cost))
+    assert not any("size law" in text for text in cost.assumptions)
+    page = study.report().read_text()
+    said = " ".join(
+        [
+            page,
+            *sentences.study_lines(analysis),
+            *forecast.notes,
+            *(f.evidence for f in analysis.findings),
+        ]
+    ).lower()
+    for word in (
+        "ladder",
+        "beta_p",
+        "adequate",
+        "size law",
+        "model-size",
+        "larger models",
+        "thin line",
+    ):
+        assert word not in said, word
+    (met,) = analysis.confrontations
+    assert met.size_reason == ONE_SIZE
+
+
+def test_a_back_test_scores_the_registered_forecast_as_it_was(doors: tuple[str, str]) -> None:
+    """One question, one answer: what was forecast for the held-out shard before it was trained."""
+    for path in doors:
+        analysis = (Published if path == doors[1] else Study).open(path).analyse()
+        (met,) = analysis.confrontations
+        tested = backtests_of(Source(path))[0].backtest
+        (score,) = [s for s in tested.scores if s.registered]
+        assert (score.samples, score.points) == (8000, 6)
+        at = met.forecast
+        assert (score.forecast, score.lower, score.upper) == (at.error, at.lower, at.upper)
+        assert score.inside == met.inside
+        table = backtest_table(tested)
+        assert [row[0] for row in table.rows if "registered" in row[0]] == ["2x (registered)"]
+        assert "as written down before that size was trained" in table.note
+        others = backtests_of(Source(path))[1].backtest
+        assert not any(s.registered for s in others.scores), "of the test part none was written"
+        assert not any(s.registered for s in backtests_of(Source(path), 0.8)[0].backtest.scores)
+
+
+def test_a_search_under_way_has_no_edge_to_speak_of() -> None:
+    """Best fits at the largest size tried: with all seeds an edge, before that nobody knows."""
+    small = [m for m in searched(facts()) if m.trial.size <= 4]
+    under_way = analyse(facts(), [m for m in small if m.trial.seed == 0], nothing)
+    finished = analyse(facts(), small, nothing)
+    told = []
+    for found in (under_way, finished):
+        assert all(b.adequate_edge == "high" for b in found.best_fits if b.samples > 500)
+        law = dict(found.size_laws)["smallest adequate"]
+        assert law.outcome == "not measured"
+        remarks = {row[-1] for row in study_table(found).rows}
+        told.append((law.reason == "the search is unfinished", "fewer seeds than asked" in remarks))
+        at_edge = any("best at the largest size tried" in remark for remark in remarks)
+        assert at_edge == (found is finished)
+    assert told == [(True, True), (False, False)]

@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from steep.present import numbers
 from steep.records import Analysis, Backtest, Finding, Score
-from steep.report import export_figures, report
+from steep.report import _facts, export_figures, report
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +144,16 @@ def test_every_figure_is_exported_as_png_and_svg(made_study):
     }
     assert all(data.startswith(b"\x89PNG") for name, data in files.items() if name[-3:] == "png")
     assert all(b"<svg" in data for name, data in files.items() if name[-3:] == "svg")
+
+
+def test_the_exponent_is_of_what_was_measured_and_the_next_doubling_is_the_forecast(made_study):
+    """A curve may bend: what twice the data brings is the forecast's answer, not the slope's."""
+    first = made_study.analysis.headline
+    facts = {f["name"]: f for f in _facts(made_study.analysis, made_study.measurements)}
+    assert facts["Exponent beta_g"]["about"].startswith("of what was measured; power-law region")
+    (twice,) = [a for a in first.forecast.at if a.factor == 2.0]
+    how = numbers.fit_scale(first.fit)
+    told = facts["The next doubling"]
+    assert told["value"] == numbers.estimate(twice.error, twice.lower, twice.upper, how)
+    now = numbers.measured(first.fit.used[-1].error, how)
+    assert told["about"] == f"forecast for 2x the data, {now} now"

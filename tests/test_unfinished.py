@@ -23,7 +23,7 @@ from steep.planners.history import seen
 from steep.present import numbers, sentences
 from steep.present.drawing import Points
 from steep.present.sizes import error_by_size
-from steep.records import At, BestFit, Fit, Measurement, Shard, Status, Trial, settings
+from steep.records import ONE_SEED, At, BestFit, Fit, Measurement, Shard, Status, Trial, settings
 from steep.select import median_variance, select
 from steep.stats.searched import UNSURE, with_size_curves
 from steep.trainers import replay
@@ -122,6 +122,18 @@ def test_a_shard_of_which_too_little_is_known_is_withheld() -> None:
     assert said[0].where == "800 images"
 
 
+def test_where_one_seed_is_all_that_is_wanted_it_is_the_seed_that_does_not_say() -> None:
+    """A search that has come to its end is not called unfinished: nothing is left to run."""
+    found = [*unfinished(), run(800, 2, 0, error_of(800, 2))]
+    wanted = with_size_curves(select(found, SHARDS, seeds=1), found)
+    (last,) = [b for b in wanted if b.withheld]
+    assert (last.samples, last.withheld) == (800, ONE_SEED)
+    (said,) = [f for f in diagnose(best_fits=wanted, measurements=found) if f.kind == "one seed"]
+    assert said.evidence.startswith("Each model was trained once: which model is best there is not")
+    assert said.next_step.startswith("search.seeds: 2 or more")
+    assert not any(f.kind == "unfinished" for f in diagnose(best_fits=wanted, measurements=found))
+
+
 def test_one_fixed_model_has_nothing_to_search_and_is_never_withheld() -> None:
     found = [run(m, 4, 0, error_of(m, 4)) for m in (100, 200, 400, 800)]
     assert not any(b.withheld for b in with_size_curves(select(found, SHARDS, seeds=2), found, 1))
@@ -143,6 +155,11 @@ def test_the_headline_says_that_the_search_is_unfinished(made_study: object) -> 
     )
     lines = sentences.study_lines(replace(analysis, best_fits=(few, open_, *rest)))
     assert lines[1] == said
+    once = replace(second, flags=("withheld",), withheld=ONE_SEED)
+    made = replace(analysis, best_fits=(first, once, *analysis.best_fits[2:]))
+    assert sentences.unfinished_sentence(made) == (
+        "At 250 images one seed does not say which model is best: not in the fit."
+    )
 
 
 # ---------------------------------------------------------------- the log of a real search, cut

@@ -17,6 +17,7 @@ from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from steep.asked import forecast as forecast
     from steep.backtest import backtest as backtest
     from steep.compare import compare as compare
     from steep.cost.machines import machine as machine
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from steep.diagnose import diagnose as diagnose
     from steep.fit import fit as fit
     from steep.fit import fit_size_law as fit_size_law
-    from steep.forecast import forecast as forecast
     from steep.joint import fit_joint as fit_joint
     from steep.joint import frontier as frontier
     from steep.reports import report as report
@@ -39,7 +39,7 @@ _PLACES = {
     "read": "steep.table",
     "fit": "steep.fit",
     "fit_size_law": "steep.fit",
-    "forecast": "steep.forecast",
+    "forecast": "steep.asked",
     "fit_joint": "steep.joint",
     "frontier": "steep.joint",
     "scaling": "steep.cost.scaling",

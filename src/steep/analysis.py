@@ -16,8 +16,10 @@ from steep.asked import Goal, errors_asked
 from steep.domains.contract import Scores
 from steep.fit import fit, fit_size_law, points_of
 from steep.forecast import forecast, without_compute
+from steep.metrics import answered_metric
 from steep.present import numbers
 from steep.records import (
+    ONE_SIZE,
     Analysis,
     BestFit,
     Candidate,
@@ -95,7 +97,9 @@ def analyse(
     best_fits = with_size_curves(best_fits, measurements, _cells(facts.spec))
     laws = size_laws(best_fits, level)
     curves = _curves(facts, best_fits, measurements, laws, at, times, targets, level)
-    confronted = tuple(_confront(c, measurements, facts.spec.search.seeds) for c in registered)
+    told = answered_metric(facts.spec.domain.name, facts.metric, facts.metrics)
+    seeds = facts.spec.search.seeds
+    confronted = tuple(_confront(c, measurements, seeds, told) for c in registered)
     notes = _held_out_notes(facts, curves, confronted)
     curves = tuple(_noted(c, notes) for c in curves)
     return Analysis(
@@ -173,8 +177,11 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
     the lowest score's size is an accident of noise, so its edge is 'high' (the optimum could be any
     larger size) in the law of lowest scores."""
     fitted = [b for b in best_fits if b.searched]
+    one_size = len({c.size for b in best_fits for c in b.candidates}) == 1
 
     def law(which: str, count: str) -> SizeLaw:
+        if one_size:
+            return _fixed_size(fitted, count, level)
         chosen = [b.adequate if which == "adequate" else b.best for b in fitted]
         edges = [b.adequate_edge if which == "adequate" else b.edge for b in fitted]
         parameters = [float(getattr(c, count)) for c in chosen]
@@ -182,6 +189,9 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
             return SizeLaw("not measured", "the trainer does not say how many parameters there are")
         steps = [_step(b, size, count) for b, size in zip(fitted, parameters, strict=True)]
         found = fit_size_law([b.samples for b in fitted], parameters, edges, level, steps)
+        few = any("incomplete" in b.flags for b in fitted)
+        if few and found.outcome != "ok":  # where it ends, nobody knows yet
+            return replace(found, reason="the search is unfinished")
         if found.beta_p is not None and (found.beta_p.upper or 0.0) <= 0:
             reason = "best-fit sizes shrink as data grows: plateaus or noise decide them here"
             return replace(found, outcome="not measured", reason=reason, beta_p=None, sigma=None)
@@ -190,10 +200,19 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
     return (
         ("smallest adequate", law("adequate", "parameters")),
         ("lowest score", law("best", "parameters")),
-        ("fitted minimum", _law_of_minima(fitted, level)),
+        ("fitted minimum", law("", "parameters") if one_size else _law_of_minima(fitted, level)),
         ("smallest adequate, without embeddings", law("adequate", "parameters_without_embeddings")),
         (WHOLE_SURFACE, size_law_of_surface(_places(fitted), level)),
     )
+
+
+def _fixed_size(fitted: Sequence[BestFit], count: str, level: float) -> SizeLaw:
+    """Of one fixed model: it is kept at any size of the data, and no exponent was measured."""
+    known = {float(getattr(b.best, count)) for b in fitted} - {0.0}
+    if len(known) != 1:
+        return SizeLaw("not measured", ONE_SIZE, level=level)
+    center = (float(np.log(fitted[-1].samples)), float(np.log(known.pop())))
+    return SizeLaw("ok", ONE_SIZE, center=center, draws=((center[1], 0.0),), level=level)
 
 
 def _places(fitted: Sequence[BestFit]) -> list[Place]:
@@ -398,7 +417,10 @@ def confrontation(
         return None
     size, reason = predicted_size(facts, shard.samples, fitted, dict(analysis.size_laws))
     values = max(fitted, key=lambda b: b.samples).best.hyperparameters
-    return Confrontation(shard.samples, place[0], level, size, reason, values, now)
+    first = analysis.headline
+    others = () if first is analysis.curves[0] else first.forecast.at
+    told = next((a for a in others if a.samples == shard.samples), None)
+    return Confrontation(shard.samples, place[0], level, size, reason, values, now, told=told)
 
 
 def predicted_size(
@@ -411,15 +433,17 @@ def predicted_size(
     large costs nothing on a plateau, one that is too small costs error."""
     law = laws["smallest adequate"]
     known = max(fitted, key=lambda b: b.samples).best.size
+    if laws["smallest adequate"].reason == ONE_SIZE:
+        return known, ONE_SIZE
+    largest = "the best size of the largest searched shard"
     if law.outcome != "ok" or law.sigma is None or law.beta_p is None:
-        reason = f"the size law is not measured ({law.reason})"
-        return known, f"{reason}: the size of the largest fitted shard's best fit"
+        return known, f"{largest}: the size law is not measured ({law.reason})"
     if not facts.sizes:
-        return known, "the trainer cannot say what sizes cost: the largest best fit"
+        return known, f"{largest}: the trainer cannot say how many parameters a size has"
     wanted = float(law.sigma.value or 0) * samples ** float(law.beta_p.value or 0)
     size = min(facts.sizes, key=lambda s: abs(np.log(facts.sizes[s][0] / wanted)))
     if size <= known:
-        return known, "the largest fitted shard's best fit: the size law asks for no larger one"
+        return known, f"{largest}: the size law asks for no larger one"
     return size, "the size on the dial nearest to the size law"
 
 
@@ -435,7 +459,7 @@ def held_out_trials(confrontations: Sequence[Confrontation], facts: Facts) -> li
 
 
 def _confront(
-    registered: Confrontation, measurements: Sequence[Measurement], seeds: int
+    registered: Confrontation, measurements: Sequence[Measurement], seeds: int, told: str
 ) -> Confrontation:
     """The forecast beside the truth, where that is known by now: of the model that was trained to
     meet it, which a study that has grown beyond the shard still holds."""
@@ -445,21 +469,24 @@ def _confront(
     diverged = sum(m.status is Status.DIVERGED for m in mine)
     ended = diverged + (0 if found is None else len(found.seeds))
     if found is None or ended < seeds:
-        told = f"{ended} of {seeds} seeds so far" if ended < seeds else ""
-        told = ", ".join(filter(None, [told, f"{diverged} diverged" if diverged else ""]))
-        return replace(registered, remark=told if mine else "")
+        so_far = f"{ended} of {seeds} seeds so far" if ended < seeds else ""
+        lost = f"{diverged} diverged" if diverged else ""
+        remark = ", ".join(filter(None, [so_far, lost])) if mine else ""
+        return replace(registered, remark=remark)
     at, error = registered.forecast, found.score
     tests = [m.test_error for m in mine if m.test_error is not None]
+    metrics = [float(v) for m in mine for name, v in m.metrics if name == told]
     inside: bool | None = at.lower <= error <= at.upper
     if found.capped and error >= at.lower:  # it may be lower still
         inside = None
     return replace(
         registered,
         error=error,
-        parameters=found.parameters,
+        parameters=found.parameters or None,
         test_error=float(np.median(tests)) if tests else None,
         inside=inside,
         remark="capped: an upper bound" if found.capped else "",
+        told_error=float(np.median(metrics)) if registered.told and metrics else None,
     )
 
 
@@ -493,10 +520,14 @@ def _held_out_notes(
     why = {c.samples: c.remark for c in confronted}
     for m in held:
         if m not in used:
+            place = f"The held-out {numbers.exact(m)} {facts.unit}"
             reason = why.get(m) or "not measured yet"
-            notes.append(
-                f"The held-out {numbers.exact(m)} {facts.unit} are not in the fit: {reason}."
-            )
+            if m in {p.samples for p in curves[0].fit.bounds}:
+                notes.append(
+                    f"{place} were capped: an upper bound of the error, no point of the fit."
+                )
+            else:
+                notes.append(f"{place} are not in the fit: {reason}.")
     return tuple(notes)
 
 

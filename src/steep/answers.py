@@ -8,15 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steep.asked import Goal, Place, asked_about, goal_of, place_of
-from steep.config import QuestionError
+from steep.config import NoAnswer, QuestionError
+from steep.folder import inside_a_study
 from steep.present import sentences
-from steep.records import Backtest, Finding, Fit, Forecast, Frontier, JointFit, SizeLaw
+from steep.records import (
+    ONE_SIZE,
+    Analysis,
+    Backtest,
+    Candidate,
+    Curve,
+    Finding,
+    Fit,
+    Forecast,
+    Frontier,
+    JointFit,
+    SizeLaw,
+)
 from steep.spelling import no_such
 
 if TYPE_CHECKING:
     from steep.published import Published
     from steep.study import Study
-    from steep.table import Table
+    from steep.table import Table, TableCurve
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,8 @@ class Source:
         """Raises TableError with every problem at once."""
         from steep.table import read
 
+        if self.path != "-" and (inside := inside_a_study(Path(self.path))):
+            raise QuestionError(inside)
         if self.validation_items is not None and self.validation_items < 1:
             raise QuestionError(f"--validation-items {self.validation_items}: at least 1")
         return read(
@@ -131,11 +146,7 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
     """Each curve of a source, fitted with the same defaults whatever the source."""
     if source.is_study:
         analysis = source.study().analyse(level=level)
-        if not analysis.curves:
-            return []
-        first = analysis.headline
-        curves = [first, *(c for c in analysis.curves if c is not first)]
-        return [FittedCurve(f"{c.metric} ({c.part})", c.fit) for c in curves]
+        return [FittedCurve(f"{c.metric} ({c.part})", c.fit) for c in _headline_first(analysis)]
     from steep.fit import fit
 
     guess = None if source.best_guess is None else goal_of(source.best_guess, "--best-guess")
@@ -146,6 +157,13 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
         made = fit(curve, level=level, best_guess=told, robust=source.robust)
         found.append(FittedCurve(curve.name, made))
     return found
+
+
+def _headline_first(analysis: Analysis) -> list[Curve]:
+    if not analysis.curves:
+        return []
+    first = analysis.headline
+    return [first, *(c for c in analysis.curves if c is not first)]
 
 
 def forecasts_of(
@@ -193,7 +211,7 @@ def forecasts_of(
 
 def _about_sizes(law: SizeLaw | None) -> tuple[str, ...]:
     """Why a forecast has no model sizes, where it might have had."""
-    if law is None or law.outcome == "ok":
+    if law is None or law.outcome == "ok" or law.reason == ONE_SIZE:
         return ()
     return (f"Model sizes are not forecast: {law.reason}.",)
 
@@ -217,8 +235,12 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
         raise QuestionError(
             "--law repeated and --unique, the column of distinct samples of each run, go together"
         )
+    if source.is_study and flops:
+        raise QuestionError(f"--flops: what compute buys is asked of 'steep cost {source.path}'")
     found = []
-    for curve in replace(source, all_rows=True).table(every_size=True).curves:
+    every = replace(source, all_rows=True)
+    curves = (_runs_of(source),) if source.is_study else every.table(every_size=True).curves
+    for curve in curves:
         runs = curve.columns
         if "parameters" not in runs:
             raise QuestionError("a joint fit needs the model size of every run: --parameters")
@@ -234,7 +256,7 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
         wanted = flops or [
             FLOPS_PER_PARAMETER_SAMPLE * largest * times for times in (1.0, 10.0, 100.0)
         ]
-        known = law == "chinchilla" and bool(made.parameters)
+        known = law == "chinchilla" and bool(made.parameters) and not source.is_study
         found.append(
             JointCurve(
                 *(curve.name, curve.unit, curve.metric, made),
@@ -243,6 +265,34 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
             )
         )
     return found
+
+
+def _runs_of(source: Source) -> TableCurve:
+    """Every model size of a study on every shard, at its best hyperparameters.
+
+    Raises NoAnswer where nobody knows how large the models are."""
+    from steep.table import TableCurve
+
+    analysis = source.study().analyse()
+    best: dict[tuple[int, float, int], Candidate] = {}
+    for b in analysis.best_fits:
+        for c in b.candidates:
+            place = (b.permutation, b.samples, c.size)
+            if place not in best or c.expected < best[place].expected:
+                best[place] = c
+    if not all(c.parameters for c in best.values()):
+        raise NoAnswer(f"{analysis.study}: its trainer does not say how large its models are")
+    columns = {
+        "samples": [samples for _, samples, _ in best],
+        "parameters": [float(c.parameters) for c in best.values()],
+        "error": [c.score for c in best.values()],
+    }
+    notes = (
+        f"Fitted to {len(best)} pairs of shard and model size, each at its best hyperparameters. "
+        "The data are those of the shard, however often a run passed over them.",
+        f"'steep cost {source.path}' says what compute buys.",
+    )
+    return TableCurve(analysis.study, columns, analysis.unit, analysis.metric, notes)
 
 
 def _of_study(
@@ -278,6 +328,8 @@ def findings_of(source: Source) -> list[DiagnosedCurve]:
     if source.is_study:
         analysis = source.study().analyse()
         notes = analysis.curves[0].fit.notes if analysis.curves else ()
+        if analysis.curves and analysis.headline.metric != analysis.metric:
+            notes = (sentences.findings_sentence(analysis.metric), *notes)
         return [DiagnosedCurve(Path(source.path).name, analysis.findings, notes)]
     from steep.diagnose import diagnose
 
@@ -294,10 +346,20 @@ def findings_of(source: Source) -> list[DiagnosedCurve]:
 
 
 def backtests_of(source: Source, level: float = 0.9) -> list[BacktestedCurve]:
-    """A back-test of each curve."""
+    """A back-test of each curve; of a study's the registered forecasts are those of its report."""
     from steep.backtest import backtest
     from steep.fit import fit
 
+    if source.is_study:
+        analysis = source.study().analyse(level=level)
+        return [
+            BacktestedCurve(
+                f"{c.metric} ({c.part})",
+                backtest(c.fit, fit=fit, registered=analysis.registered_of(c)),
+                c.fit.notes,
+            )
+            for c in _headline_first(analysis)
+        ]
     return [
         BacktestedCurve(c.name, backtest(c.fit, fit=fit), c.fit.notes)
         for c in fits_of(source, level)

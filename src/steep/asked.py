@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from steep.amounts import SUFFIXES
+from steep.amounts import Writing, number
 from steep.config import QuestionError
 from steep.metrics import ACCURACIES, LOSSES, Higher, higher, is_share, may_be_percent
-from steep.records import Analysis, Curve, Fit
+from steep.records import Analysis, Curve, Fit, Forecast
 
 
 @dataclass(frozen=True)
@@ -30,18 +29,18 @@ class Place:
 
 
 def place_of(text: str) -> Place:
-    """'10x', '1e6' or '2M'. Raises QuestionError for anything else."""
-    match = re.fullmatch(rf"\s*([0-9.]+(?:[eE][-+]?\d+)?)\s*([xX{''.join(SUFFIXES)}])?\s*", text)
+    """'10x', '1e6', '2M' or '1,000,000'. Raises QuestionError for anything else."""
+    plain = text.strip()
+    relative = plain[-1:] in ("x", "X")
     try:
-        value = float(match.group(1)) if match else 0.0
+        value, percent = number(plain[:-1] if relative else plain, Writing(size=True))
     except ValueError:
-        value = 0.0
-    if match is None or not 0 < value < math.inf:
-        raise QuestionError(f"--at {text!r}: write 10x (of the largest size used), 1e6 or 2M")
-    suffix = match.group(2) or ""
-    if suffix in ("x", "X"):
-        return Place(value, True)
-    return Place(value * SUFFIXES.get(suffix, 1.0), False)
+        value, percent = None, False
+    if value is None or percent or not 0 < value < math.inf:
+        raise QuestionError(
+            f"--at {text!r}: write 10x (of the largest size used), 1e6, 2M or 1,000,000"
+        )
+    return Place(value, relative)
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,31 @@ def _curve_of(analysis: Analysis, goal: Goal) -> Curve:
     return first
 
 
+def forecast(
+    fit: Fit,
+    at: float | str | Iterable[float | str] = (),
+    target: float | str | Iterable[float | str] = (),
+    level: float | None = None,
+    **options: Any,
+) -> Forecast:
+    """Errors at the sizes ``at``, and the samples that each ``target`` needs, with intervals.
+
+    Both are one value or several: sizes are numbers or '10x' (of the data), '1e6', '2M'; targets
+    are in the metric of the fit, so that 0.97 or '97%' of an accuracy is one. ``options`` are
+    ``size_law``, ``smallest``, ``epochs``, ``flops_per_parameter_sample`` and ``single_run``, as in
+    forecast.py. Raises ValueError for anything else."""
+    from steep.forecast import forecast as forecast_errors
+
+    goals = [error_asked(one, fit) for one in _several(target)]
+    return forecast_errors(fit, sizes_asked(at, fit), goals, level, **options)
+
+
+def _several(asked: Any) -> list[Any]:
+    """One value or several, as a list."""
+    one = isinstance(asked, str) or not isinstance(asked, Iterable)
+    return [asked] if one else list(asked)
+
+
 def errors_asked(goals: Sequence[Goal | float], metric: str, largest: float = 0.0) -> list[float]:
     """Those of ``goals`` that a curve of ``metric`` with errors up to ``largest`` can have, as
     errors; numbers are errors."""
@@ -149,12 +173,11 @@ def sizes_asked(asked: Any, fit: Fit) -> list[float]:
     """Sizes in samples, of one or several that are numbers or written like '10x', '1e6', '2M'.
 
     Raises ValueError for anything else, and for '10x' of a fit without points."""
-    several = asked if isinstance(asked, Iterable) and not isinstance(asked, str) else [asked]
     sizes = []
-    for one in several:
-        size = place_of(one).samples(fit.reference) if isinstance(one, str) else float(one)
+    for one in _several(asked):
+        size = place_of(one).samples(fit.at_hand) if isinstance(one, str) else float(one)
         if size is None:
-            raise ValueError(f"{one!r} is relative to the largest size used, and none is")
+            raise ValueError(f"{one!r} is relative to the largest size measured, and none is")
         sizes.append(size)
     return sizes
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steep.present import backtesting
-from steep.records import Backtest, Fit, Point, Score
+from steep.records import Backtest, Confrontation, Fit, Point, Score
 from steep.stats.curve import curve_from_columns, curve_from_points
 from steep.table import curve_of
 
@@ -31,6 +31,7 @@ def backtest(
     fit: Callable[..., Fit] | None = None,
     level: float | None = None,
     fewest: int = FEWEST,
+    registered: Sequence[Confrontation] = (),
     x: str = "samples",
     y: str = "error",
     **options: Any,
@@ -39,7 +40,9 @@ def backtest(
 
     ``curve`` is a fit (its used points), a table with columns ``x`` and ``y``, or points. ``fit``
     (``steep.fit`` by default) is called as ``fit(points=..., level=..., **options)``; a fit's own
-    options (best guess, validation noise, robust) are passed on. A curve of fewer than ``fewest``
+    options (best guess, validation noise, robust) are passed on. ``registered`` are forecasts of
+    held-out sizes that were written down before these were trained: they are scored as they were,
+    in place of ones made now, when more is known of the noise. A curve of fewer than ``fewest``
     + 1 sizes has no back-test: the outcome says so. Deterministic.
 
     Raises ValueError for what is no curve.
@@ -54,7 +57,7 @@ def backtest(
     for keep in range(len(points) - 1, fewest - 1, -1):
         found = fit(points=points[:keep], level=level, **options)
         if found.draws:
-            scores += _scores(found, points[:keep], points[keep:], level)
+            scores += _scores(found, points[:keep], points[keep:], level, registered)
     scores.sort(key=lambda s: (s.factor, -s.points))
     if not scores:
         empty = Backtest("too few points", level, **terms)
@@ -91,26 +94,36 @@ def _points(curve: Any, x: str, y: str) -> tuple[tuple[Point, ...], dict[str, An
     return curve_from_columns(table.columns).used, known
 
 
-def _scores(fit: Fit, seen: Sequence[Point], hidden: Sequence[Point], level: float) -> list[Score]:
-    frame = fit.predict([p.samples for p in hidden], level)
+def _scores(
+    fit: Fit,
+    seen: Sequence[Point],
+    hidden: Sequence[Point],
+    level: float,
+    registered: Sequence[Confrontation],
+) -> list[Score]:
+    frame = fit.predict([p.samples for p in hidden], level, as_error=True)
     last = seen[-1]
+    asked = all(p.held_out for p in hidden) and not any(p.held_out for p in seen)
+    written = {c.samples: c.forecast for c in registered if asked and c.level == level}
     scores = []
     for point, row in zip(hidden, frame.itertuples(), strict=True):
-        truth, middle = np.log(point.error), np.log(row.error)
-        lower, upper = np.log(row.lower), np.log(row.upper)
+        at = written.get(point.samples, row)
+        truth, middle = np.log(point.error), np.log(at.error)
+        lower, upper = np.log(at.lower), np.log(at.upper)
         scores.append(
             Score(
                 samples=point.samples,
                 last=last.samples,
                 points=len(seen),
                 error=point.error,
-                forecast=float(row.error),
-                lower=float(row.lower),
-                upper=float(row.upper),
+                forecast=float(at.error),
+                lower=float(at.lower),
+                upper=float(at.upper),
                 log_error=float(abs(middle - truth)),
                 inside=bool(lower <= truth <= upper),
                 interval_score=interval_score(lower, upper, truth, level),
                 last_value=float(abs(np.log(last.error) - truth)),
+                registered=point.samples in written,
             )
         )
     return scores

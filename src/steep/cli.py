@@ -110,20 +110,34 @@ def init(
 
 
 @app.command()
-def plan(spec: Path, out: Out = None, as_json: Json = False) -> None:
-    """Dry run: trials, FLOPs, disk and estimated time. Writes nothing."""
+def plan(
+    spec: Annotated[Path, typer.Argument(help="A spec, or the folder of a study begun before.")],
+    out: Out = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Dry run: trials, FLOPs, disk and estimated time, of a study begun what is left. Writes
+    nothing."""
     from steep.present.work import Work
     from steep.study import Study
 
-    study = Study(spec, out)
+    study = Study.open(spec) if spec.is_dir() else Study(spec, out)
+    standing = study.standing() if study.begun else None
+    workers = workers or study.worker_count()
     with Work(quiet=as_json) as work:
-        found = study.plan(work.tell)
+        found = study.plan(workers=workers, tell=work.tell)
     if as_json:
-        print_json(asdict(found) | {"trials": [asdict(t) for t in found.trials]})
+        ended = 0 if standing is None else standing.ended
+        trials = [asdict(trial) for trial in found.trials]
+        print_json(asdict(found) | {"trials": trials, "ended": ended})
         return
-    from steep.present.lines import plan_lines
+    from steep.present.lines import begun_sentence, plan_lines
 
-    for line in plan_lines(study.spec.study, study.cut.shards, found, study.worker_count()):
+    if standing is not None:
+        typer.echo(begun_sentence(standing, study.folder))
+        if standing.complete and spec.is_dir():
+            return
+    for line in plan_lines(study.spec.study, study.cut.shards, found, workers):
         typer.echo(line)
 
 
@@ -161,9 +175,10 @@ def run(
 @app.command()
 def status(study: Path, as_json: Json = False) -> None:
     """How far a study is: best error and forecast so far, time left, what runs, what failed."""
+    from steep.published import Published, is_published
     from steep.study import Study
 
-    standing = Study.open(study).standing()
+    standing = (Published if is_published(study) else Study).open(study).standing()
     rows = standing.rows
     if as_json:
         print_json(

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.special import nctdtr, stdtr, stdtrit
 
 from steep.laws.law import Array
+from steep.metrics import SHARES
 from steep.present import comparing
 from steep.records import Comparison, Crossing, Fit, Interval, Pair, Point
 from steep.stats.curve import curve_from_columns, curve_from_points
@@ -81,7 +82,7 @@ def compare(
 
     Raises ValueError for fewer than two curves, unequal units or metrics, or bad numbers.
     """
-    named = _read(_named(curves, names), x, y)
+    named = in_one_metric(_read(_named(curves, names), x, y))
     if not 0 < margin < 1 or not 0 < level < 1:
         raise ValueError("margin and level must lie between 0 and 1")
     if error is not None and not error > 0:
@@ -153,6 +154,18 @@ def _read(named: Mapping[str, Any], x: str, y: str) -> dict[str, Any]:
     """Tables read; fits and points as they are."""
     as_it_is = Fit, list, tuple
     return {n: c if isinstance(c, as_it_is) else curve_of(c, x=x, y=y) for n, c in named.items()}
+
+
+def in_one_metric(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Accuracies beside error rates are compared as errors."""
+    metrics = {c.metric for c in named.values() if isinstance(c, Fit | TableCurve)}
+    rates = {metric for metric in metrics if metric in SHARES or metric == "1 - accuracy"}
+    if len(metrics) < 2 or rates != metrics or "1 - accuracy" not in metrics:
+        return dict(named)
+    return {
+        name: replace(c, metric="error") if isinstance(c, Fit | TableCurve) else c
+        for name, c in named.items()
+    }
 
 
 def _common_terms(named: Mapping[str, Any]) -> tuple[str, str]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from steep.answers import Source, fits_of
 from steep.asked import Goal, goal_of
 from steep.config import QuestionError
-from steep.metrics import SHARES
 from steep.records import Comparison, Fit
 
 
@@ -28,7 +26,7 @@ def compared(
     Of a study its first curve counts. ``error`` is written like '0.05' or '5%'. Studies are paired
     by size, and share the noise of V, only where they share data and split: same files, same
     validation items. Tables do not say; ``paired=False`` says that theirs are not the same."""
-    from steep.compare import compare
+    from steep.compare import compare, in_one_metric
 
     if not 0 < margin < 1:
         raise QuestionError("--margin: a share of the slope between 0 and 1")
@@ -41,7 +39,7 @@ def compared(
             curves[_unused(name, curves, source)] = curve.fit
     if len(curves) < 2:
         raise QuestionError("one curve cannot be compared: give another source, or split with --by")
-    curves = _in_one_metric(curves)
+    curves = in_one_metric(curves)
     at = None if goal is None else _error(goal, curves)
     shared: dict[str, Any] = {"paired": paired}
     if all(source.is_study for source in sources):
@@ -70,15 +68,6 @@ def _error(goal: Goal, curves: Mapping[str, Fit]) -> float:
         for fit in curves.values()
     }
     return asked.pop()
-
-
-def _in_one_metric(curves: Mapping[str, Fit]) -> dict[str, Fit]:
-    """Accuracies beside error rates are compared as errors."""
-    metrics = {fit.metric for fit in curves.values()}
-    rates = {m for m in metrics if m in SHARES or m == "1 - accuracy"}
-    if len(metrics) > 1 and rates == metrics and "1 - accuracy" in metrics:
-        return {name: replace(fit, metric="error") for name, fit in curves.items()}
-    return dict(curves)
 
 
 def _unused(name: str, curves: dict[str, Fit], source: Source) -> str:

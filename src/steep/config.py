@@ -39,6 +39,10 @@ class QuestionError(ValueError):
     """A question that cannot be read or answered as asked: '--at ten', files of no domain."""
 
 
+class NoAnswer(QuestionError):
+    """A question that was understood, and to which these points have no answer."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     spec: Spec

@@ -110,6 +110,16 @@ class _About:
     def where(self, i: int) -> str:
         return f"{numbers.exact(self.points[i].samples)} {self.unit}"
 
+    @property
+    def name(self) -> str:
+        """What ``error`` tells: 'error', or a metric of which higher is better."""
+        how = numbers.scale(self.metric)
+        return how.label if how.higher else "error"
+
+    @property
+    def worsens(self) -> str:
+        return f"The {self.name} {'rises' if self.name == 'error' else 'falls'}"
+
     def error(self, i: int) -> str:
         return self.measured(self.points[i].error)
 
@@ -246,7 +256,7 @@ def _rises(about: _About) -> list[Finding]:
         visible = line.slope * float(about.x[-1] - about.x[0]) > VISIBLE
         if visible and float(stdtr(line.df, -_t(line))) < SURE:
             slope = numbers.estimate(line.slope, *_ends(line))
-            evidence = f"The error rises with more {about.unit}: the slope is {slope}."
+            evidence = f"{about.worsens} with more {about.unit}: the slope is {slope}."
             step = (
                 "Is it an accuracy (--higher-is-better), and are these the sizes of the training "
                 "sets? No law here is of an error that rises."
@@ -259,7 +269,7 @@ def _rises(about: _About) -> list[Finding]:
         first, last = (about.points[i].samples for i in (rise.start, rise.end))
         by = "by the scatter of the other sizes" if about.known is None else "of that difference"
         evidence = (
-            f"The error rises from {about.error(rise.start)} to {about.error(rise.end)}, "
+            f"{about.worsens} from {about.error(rise.start)} to {about.error(rise.end)}, "
             f"{numbers.number(rise.t, 2)} standard errors {by}."
         )
         found.append(
@@ -303,7 +313,7 @@ def _noise(about: _About) -> list[Finding]:
     if len(about.points) < 4:
         return []
     if float(np.ptp(about.y)) < ROUNDING:
-        return [_flat(f"The error is {about.error(0)} at every size.")]
+        return [_flat(f"The {about.name} is {about.error(0)} at every size.")]
     line = fit_line(about.x, about.y, about.known)
     scatter = min(trend.roughness(about.x, about.y), line.variance**0.5)
     known = 0.0 if about.known is None else float(np.mean(about.known)) ** 0.5
@@ -311,7 +321,7 @@ def _noise(about: _About) -> list[Finding]:
     noise = scatter if unexplained else known
     steepest, shallowest = _ends(line)
     if shallowest >= 0 and not 0 < 3 * known < (about.y[0] - about.y[-1]) / 2**0.5:
-        return [_no_fall(line.slope, steepest, shallowest)]
+        return [_no_fall(about, line.slope, steepest, shallowest)]
     fall = -line.slope * float(np.median(np.diff(about.x)))
     if noise < fall or fall <= 0:
         return []
@@ -326,13 +336,14 @@ def _noise(about: _About) -> list[Finding]:
     return [Finding("noise", WARNING, "the whole curve", evidence, step)]
 
 
-def _no_fall(slope: float, steepest: float, shallowest: float) -> Finding:
+def _no_fall(about: _About, slope: float, steepest: float, shallowest: float) -> Finding:
     """Nothing shows that the error falls: because it is flat, or because it is noisy."""
     said = f"The slope is {numbers.estimate(slope, steepest, shallowest)}: "
     if steepest > -FLAT and shallowest < FLAT:
         gain = relative(steepest * float(np.log(2)))
         return _flat(f"{said}twice the data takes {gain} off the error at the most.")
-    evidence = f"{said}the points do not show that the error falls at all."
+    better = "falls" if about.name == "error" else "rises"
+    evidence = f"{said}the points do not show that the {about.name} {better} at all."
     step = "More seeds per size, or sizes over a wider range: noise hides the trend."
     return Finding("noise", SERIOUS, "the whole curve", evidence, step)
 

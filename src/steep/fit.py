@@ -31,9 +31,10 @@ from steep.stats.draws import joined, regions
 from steep.stats.mixture import systematic
 from steep.stats.noise import Noise, noise_model
 from steep.stats.posterior import Sample, sample_law
+from steep.stats.predictive import bounds_likelihood
 from steep.stats.single import law_fits
 from steep.stats.size_law import fit_size_law
-from steep.stats.slope import FLAT, RISES, Slope, no_fall, slope
+from steep.stats.slope import RISES, Slope, no_fall, slope
 from steep.table import Table, TableCurve, curve_of
 
 if TYPE_CHECKING:
@@ -43,11 +44,8 @@ __all__ = ["fit", "fit_size_law", "points_of"]
 
 DRAWS = 400
 """Posterior draws kept in a fit, over all laws: enough for 5 % and 95 % quantiles to 1 %."""
-LOOK_AT = {
-    RISES: "No law here rises: check whether the column is an accuracy, and whether the larger "
-    "training sets hold worse data.",
-    FLAT: "A wider range of sizes, or more seeds at each, may show a decrease.",
-}
+BOUNDED = 8
+"""Times as many draws are made where upper bounds choose among them."""
 OFF, RARE = 1e4, 3.0
 """Of a robust fit: what the variance of a point off the trend is multiplied by, and the log of the
 odds against a point being off."""
@@ -131,7 +129,7 @@ def fit(
         for size in m[factor > 1]
     )
     df = float(noise.df + len(used) - 1)
-    draws = _draws(found, weights, noise, df)
+    draws = _draws(found, weights, noise, df, DRAWS * (BOUNDED if empty.bounds else 1))
     scale, line = joined(draws, "scale"), slope(np.log(m), log_error, noise)
     known = replace(
         empty,
@@ -143,9 +141,11 @@ def fit(
         notes=notes,
     )
     if why := no_fall(line, log_error, scale, df):
-        return replace(known, outcome="not a power law", beta_g_reason=why, supports=LOOK_AT[why])
+        reason, step = _about_no_fall(why, empty.metric)
+        return replace(known, outcome="not a power law", beta_g_reason=reason, supports=step)
+    known, weights = _bounded(known, found, weights)
     singles = law_fits(found, weights, m, log_error, noise, level if intervals else None)
-    parts = regions(draws, m, level)
+    parts = regions(known.draws, m, level)
     beta_g, reason = _beta_g(m, log_error, curve, parts, level, factor, line)
     return replace(
         known,
@@ -174,7 +174,7 @@ def points_of(best_fits: Iterable[BestFit]) -> tuple[Point, ...]:
                 samples=best.samples,
                 error=best.best.score,
                 se_log=se or None,
-                parameters=float(best.best.parameters),
+                parameters=float(best.best.parameters) or None,
                 used=not reason,
                 reason=reason,
                 held_out=best.held_out,
@@ -318,15 +318,38 @@ def _farthest(mixed: _Mixture, m: Array, log_error: Array) -> list[int]:
     return np.argsort(-residual)[: min(3, int(np.sum(mixed.factor == 1)))].tolist()
 
 
-def _draws(found: Sequence[Sample], weights: Array, noise: Noise, df: float) -> tuple[Draws, ...]:
-    """``DRAWS`` equally weighted draws over laws, shapes and structures of the noise."""
+def _bounded(known: Fit, found: Sequence[Sample], weights: Array) -> tuple[Fit, Array]:
+    """A fit with ``DRAWS`` of its draws, and its laws with their weights, by how well they agree
+    with errors that are upper bounds: a capped model's is a measurement censored from above."""
+    if not known.bounds:
+        return known, weights
+    agree = bounds_likelihood(known)
+    chosen = systematic(agree, DRAWS)
+    share, kept, start = {}, [], 0
+    for draws in known.draws:
+        end = start + len(draws.level)
+        share[draws.law] = float(agree[start:end].mean())
+        mine = chosen[(chosen >= start) & (chosen < end)] - start
+        start = end
+        if len(mine):
+            names = ("shape", "level", "scale", "structure")
+            fields: Any = {n: tuple(getattr(draws, n)[i] for i in mine) for n in names}
+            kept.append(replace(draws, **fields))
+    weights = weights * np.array([share.get(s.law.name, float(agree.mean())) for s in found])
+    return replace(known, draws=tuple(kept)), weights / weights.sum()
+
+
+def _draws(
+    found: Sequence[Sample], weights: Array, noise: Noise, df: float, count: int
+) -> tuple[Draws, ...]:
+    """``count`` equally weighted draws over laws, shapes and structures of the noise."""
     flat = np.concatenate(
         [
             w * np.exp(s.log_weight - s.log_evidence).ravel()
             for s, w in zip(found, weights, strict=True)
         ]
     )
-    chosen = systematic(flat, DRAWS)
+    chosen = systematic(flat, count)
     ends = np.cumsum([s.log_weight.size for s in found])
     result = []
     for sample, end in zip(found, ends, strict=True):
@@ -407,6 +430,21 @@ def _noise_parts(curve: Curve, scale: Array, validation_se: float | None) -> Noi
         given=all(p.se_log is not None for p in curve.used),
         validation=validation_se,
     )
+
+
+def _about_no_fall(why: str, metric: str) -> tuple[str, str]:
+    """Why no law was fitted, and what to look at, in the metric that was measured."""
+    how = numbers.scale(metric)
+    data = "and whether the larger training sets hold worse data"
+    if why == RISES and how.higher:
+        step = f"No law here falls: check whether lower values are the better ones, {data}."
+        return f"the {how.label} falls with more samples", step
+    if why == RISES:
+        return why, f"No law here rises: check whether the column is an accuracy, {data}."
+    step = "A wider range of sizes, or more seeds at each, may show"
+    if how.higher:
+        return f"the points show no significant increase of {how.label}", f"{step} an increase."
+    return why, f"{step} a decrease."
 
 
 def _supports(fits: Sequence[LawFit], n: int) -> str:

@@ -26,6 +26,8 @@ from steep import config, plainyaml
 from steep.plainfile import read_file
 
 SPEC = "study.yaml"
+PUBLISHED = "study.json"
+"""What a folder of published tables holds in its place."""
 CHECKPOINTS = "checkpoints"
 ITEMS = "items"
 FAILURES = "failures"
@@ -200,12 +202,29 @@ _PUT_BACK = "'steep salvage {}' puts it back as it was"
 
 def no_spec(folder: Path) -> str:
     """What to tell the user of a folder without a frozen spec."""
+    if (folder / PUBLISHED).exists():
+        return (
+            f"{folder} holds the tables of a published study, without its data and models: fit, "
+            "forecast, cost, joint, compare, diagnose, backtest, status and report answer from "
+            "them; plan and run need a spec and its data"
+        )
+    if inside := inside_a_study(folder):
+        return inside
     if not holds_results(folder):
         return f"{folder} holds no study: it has no {SPEC}"
     return (
         f"{folder} holds results of a study but no {SPEC}; nothing was changed. Put {SPEC} back "
         f"from a copy, or let 'steep salvage {folder}' write it anew from what the database keeps"
     )
+
+
+def inside_a_study(folder: Path) -> str:
+    """That a folder is a part of a study, whose own folder is meant; '' where it is none."""
+    above = folder.resolve().parent
+    if folder.is_dir() and (above / SPEC).exists() and holds_results(above):
+        own = folder.parent if folder.name not in ("", "..") else above
+        return f"{folder} is a part of a study: name the study's own folder, {own}"
+    return ""
 
 
 def holds_results(folder: Path) -> bool:

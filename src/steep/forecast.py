@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steep.laws.law import Array
-from steep.metrics import is_share
+from steep.metrics import higher, is_share
 from steep.records import (
     BEYOND_REACH,
     NOT_REACHABLE,
@@ -111,6 +111,16 @@ def predict_frame(
     return pd.DataFrame(columns)
 
 
+def as_measured(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Errors in the metric that they were made of, where higher is better: 'accuracy'."""
+    made_of = higher(metric)
+    if made_of is None:
+        return frame
+    columns = {"samples": frame["samples"], made_of.name: made_of.value(frame["error"])}
+    ends = {"lower": made_of.value(frame["upper"]), "upper": made_of.value(frame["lower"])}
+    return type(frame)(columns | ends)
+
+
 def samples_for(
     fit: Fit,
     error: float,
@@ -187,6 +197,9 @@ def _errors(fit: Fit, m: Array, level: float, single_run: bool = False) -> Array
         variance = variance + _beside_the_mean(fit)
     ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
     found = np.exp(quantiles(centre.T, np.sqrt(variance).T, fit.df, ends))
+    for bound in fit.bounds:  # who would train for longer there measures no more than that
+        beyond = m >= bound.samples * (1 - 1e-9)
+        found[beyond] = np.minimum(found[beyond], bound.error)
     share = is_share(fit.metric) and all(p.error <= 1 for p in fit.points)
     return np.minimum(found, 1.0) if share else found
 

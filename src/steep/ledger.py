@@ -29,6 +29,7 @@ from steep.records import (
     decode,
     encode,
     settings,
+    total_flops,
 )
 from steep.results import result_files
 from steep.select import next_size, table
@@ -299,6 +300,7 @@ def _provenance(
 ) -> Settings:
     versions = {n: str(v) for m in measurements for n, v in m.versions}
     engines = sorted({m.engine for m in measurements if m.engine})
+    flops = total_flops(measurements)
     return settings(
         {
             "machine": known["machine"],
@@ -306,11 +308,11 @@ def _provenance(
             "engine": ", ".join(engines),
             "trials": len(measurements),
             "seconds": sum(m.seconds for m in measurements),
-            "flops": sum(m.flops or 0.0 for m in measurements),
             "duplicates removed from training": int(known["removed_duplicates"]),
             "left out by the domain's options": int(known.get("left_out", 0)),
             "seed": spec.seed,
         }
+        | ({} if flops is None else {"flops": flops})
         | {f"{n}: learnt once, known to every shard": "yes" for n in known.get("learnt", ())}
         | {f"version of {n}": v for n, v in versions.items()}
         | {f"sha256 of {n}": digest for n, digest in files.items()}
@@ -354,5 +356,8 @@ def report_of(made: Analysis, measurements: Sequence[Measurement]) -> str:
     from steep.fit import fit
     from steep.report import report  # jinja2 is slow to import
 
-    tested = backtest(made.curves[0].fit, fit=fit) if made.curves else None
+    tested = None
+    if made.curves:
+        first = made.headline
+        tested = backtest(first.fit, fit=fit, registered=made.registered_of(first))
     return report(made, measurements, tested)

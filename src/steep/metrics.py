@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 PLAIN = ("error", "err")
 """Names that may be an error rate or any other error; where values lie above 1, they are none."""
@@ -66,7 +67,8 @@ class Higher:
     def error(self, value: float) -> float:
         return 1.0 - value / self.divisor
 
-    def value(self, error: float) -> float:
+    def value(self, error: Any) -> Any:
+        """The metric, of an error or of many."""
         return (1.0 - error) * self.divisor
 
 
@@ -107,6 +109,12 @@ def metric_of(asked: str | None, metrics: Sequence[str]) -> str:
     if asked is None:
         return metrics[0]
     return as_error(asked) if as_error(asked) in metrics else asked
+
+
+def answered_metric(domain: str, selects: str, metrics: Sequence[str]) -> str:
+    """The metric that answers of a study are about: the one that ``selects``, but of images the
+    error rate, whatever selects."""
+    return "error" if domain == "images" and selects in LOSSES and "error" in metrics else selects
 
 
 def is_share(metric: str) -> bool:

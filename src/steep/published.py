@@ -30,7 +30,7 @@ from steep import ledger
 from steep.analysis import Facts, paired_by
 from steep.asked import Goal
 from steep.cost.of_study import scaling_of, with_cost
-from steep.folder import StoreError
+from steep.folder import PUBLISHED, StoreError
 from steep.plainfile import read_file
 from steep.records import (
     Analysis,
@@ -40,8 +40,10 @@ from steep.records import (
     Prediction,
     Scaling,
     Shard,
+    Standing,
     StepCost,
     Took,
+    TrialStanding,
     Value,
     decode,
     encode,
@@ -55,7 +57,7 @@ from steep.zeros import counted
 if TYPE_CHECKING:
     from steep.study import Study
 
-FILE = "study.json"
+FILE = PUBLISHED
 _Pairs = dict[tuple[int, float, int, str, int, str], float]
 
 
@@ -239,6 +241,15 @@ class Published:
         """As ``Study.scaling``."""
         made = self.analyse(level=level)
         return scaling_of(made, self._facts, self._counted(), self._steps, goals)
+
+    def standing(self) -> Standing:
+        """As ``Study.standing``: how each trial ended. How often one was tried is not published."""
+        made = self.analyse() if self._measurements else None
+        rows = tuple(
+            TrialStanding(m.trial, m.status, None, m.reason, m.seconds) for m in self._measurements
+        )
+        over = made is not None and made.took is not None and made.took.complete
+        return Standing(rows, made, None, over)
 
     def report(self) -> str:
         """The report's HTML, as a study's."""

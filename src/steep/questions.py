@@ -233,15 +233,16 @@ def backtest(
     found = backtests_of(Source(source, **columns), level)
     if as_json:
         print_json([{"curve": c.name, "notes": c.notes} | asdict(c.backtest) for c in found])
-        return
     from steep.present.tables import backtest_table
 
-    for curve in found:
+    for curve in () if as_json else found:
         title(curve.name, len(found))
         for line in (curve.backtest.sentence, *curve.notes):
             typer.echo(line)
         if curve.backtest.scores:
-            typer.echo(backtest_table(curve.backtest).text())
+            table = backtest_table(curve.backtest)
+            typer.echo(f"{table.text()}\n{table.note}")
+    answered(curve.backtest.outcome == "ok" for curve in found)
 
 
 @reads(*FITS, "robust")

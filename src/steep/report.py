@@ -34,6 +34,7 @@ from steep.records import (
     Forecast,
     Measurement,
     Status,
+    total_flops,
 )
 
 
@@ -186,7 +187,7 @@ def _about(analysis: Analysis) -> str:
     sizes = sorted({shard.samples for shard in analysis.shards})
     draws = len({shard.permutation for shard in analysis.shards})
     ends = " to ".join(numbers.exact(m) for m in (sizes[0], sizes[-1]))
-    how = numbers.scale(analysis.metric).label
+    how = _scale(analysis).label
     family = "" if analysis.family == "none" else f"{analysis.family} on "
     shards = f"{len(sizes)} shards, {ends} {analysis.unit}"
     shards += f", {draws} draws" if draws > 1 else ""
@@ -210,25 +211,41 @@ def _facts(analysis: Analysis, measurements: Sequence[Measurement]) -> list[dict
     """The few numbers that a reader looks for first."""
     facts = []
     if analysis.curves:
-        fit = analysis.headline.fit
-        slope = sentences.slope_sentence(fit)
-        value = numbers.interval(fit.beta_g) if fit.beta_g else "not measured"
-        facts.append(_fact("Exponent beta_g", value, slope.partition(": ")[2]))
+        facts += _slope_facts(analysis.headline)
     for name, law in () if analysis.one_model else analysis.size_laws[:1]:
         value = numbers.interval(law.beta_p) if law.outcome == "ok" else "not measured"
         facts.append(_fact("Model-size exponent beta_p", value, law.reason or f"by {name} size"))
-    for met in analysis.confrontations[:2]:
-        how = _scale(analysis)
+    for metric, met in analysis.told_confrontations[:2]:
+        how = _scale(analysis, metric)
         found = numbers.measured(met.error, how) if met.error is not None else "not yet measured"
         span = numbers.span(met.forecast.lower, met.forecast.upper, how)
         verdict = {True: ", inside", False: ", outside", None: ""}[met.inside]
         verdict = verdict or (f", {met.remark}" if met.remark else "")
         place = f"{numbers.exact(met.samples)} {analysis.unit}"
-        facts.append(_fact(f"Held out: {place}", found, f"forecast {span}{verdict}"))
+        of = "" if metric == analysis.headline.metric else f", {how.label}"
+        facts.append(_fact(f"Held out: {place}{of}", found, f"forecast {span}{verdict}"))
     if measurements:
         spent = numbers.duration(sum(m.seconds for m in measurements))
-        work = numbers.flops(sum(m.flops or 0.0 for m in measurements))
-        facts.append(_fact("Cost", f"{len(measurements)} trials", f"{spent} of training, {work}"))
+        work = numbers.flops(total_flops(measurements))
+        known = f", {work}" if work != numbers.UNKNOWN else ""
+        facts.append(_fact("Cost", f"{len(measurements)} trials", f"{spent} of training{known}"))
+    return facts
+
+
+def _slope_facts(curve: Curve) -> list[dict[str, str]]:
+    """The slope of what was measured, and what the next doubling brings: a curve may bend."""
+    fit, how = curve.fit, numbers.forecast_scale(curve.forecast, curve.fit)
+    if fit.beta_g is None:
+        reason = sentences.slope_sentence(fit).partition(": ")[2]
+        return [_fact("Exponent beta_g", "not measured", reason)]
+    over = sentences.power_law_sentence(fit) or f"{len(fit.used)} points"
+    value = numbers.interval(fit.beta_g)
+    facts = [_fact("Exponent beta_g", value, f"of what was measured; {over}")]
+    doubled = [a for a in curve.forecast.at if abs(a.factor - 2) < 0.01]
+    if doubled and fit.used:
+        at, now = doubled[0], numbers.measured(fit.used[-1].error, how)
+        there = numbers.estimate(at.error, at.lower, at.upper, how)
+        facts.append(_fact("The next doubling", there, f"forecast for 2x the data, {now} now"))
     return facts
 
 
@@ -236,11 +253,11 @@ def _fact(name: str, value: str, about: str = "") -> dict[str, str]:
     return {"name": name, "value": value, "about": about}
 
 
-def _scale(analysis: Analysis) -> Scale:
-    if not analysis.curves:
-        return numbers.scale(analysis.metric)
-    first = analysis.curves[0]
-    return numbers.forecast_scale(first.forecast, first.fit)
+def _scale(analysis: Analysis, metric: str = "") -> Scale:
+    """Of a metric of the study, by default the one that selects."""
+    metric = metric or analysis.metric
+    curve = next((c for c in analysis.curves if c.metric == metric), None)
+    return numbers.forecast_scale(curve.forecast, curve.fit) if curve else numbers.scale(metric)
 
 
 # ---------------------------------------------------------------- sections
@@ -254,24 +271,35 @@ def _sections(
     sections = [
         _learning(analysis) if analysis.curves else None,
         _cost(analysis),
-        _drawn(
-            "model-size",
-            "Model-size curve",
-            model_size_curve(fits, analysis.size_laws, analysis.confrontations),
-            [sentences.size_sentence(name, law) for name, law in analysis.size_laws],
-        ),
-        _drawn("error-by-size", "Error against model size", error_by_size(fits, how)),
+        *(() if analysis.one_model else _ladder(analysis, how)),
         _drawn(
             "training",
             "Training curves",
             training_curves(measurements, fits, how, analysis.unit),
         ),
         _all_tables(analysis, how),
-        Section("flagged", "Flagged", findings=_ranked(analysis.findings)),
+        Section(
+            "flagged",
+            "Flagged",
+            lines=_about_findings(analysis),
+            findings=_ranked(analysis.findings),
+        ),
         _backtest(backtest) if backtest is not None else None,
         _provenance(analysis, measurements),
     ]
     return [section for section in sections if section is not None]
+
+
+def _ladder(analysis: Analysis, how: Scale) -> list[Section | None]:
+    """What model sizes bring."""
+    fits, laws = analysis.best_fits, analysis.size_laws
+    told = [sentences.size_sentence(name, law) for name, law in laws]
+    drawing = model_size_curve(fits, laws, analysis.confrontations)
+    by_size = error_by_size(fits, how)
+    return [
+        _drawn("model-size", "Model-size curve", drawing, told),
+        _drawn("error-by-size", "Error against model size", by_size),
+    ]
 
 
 def _learning(analysis: Analysis) -> Section:
@@ -289,7 +317,7 @@ def _learning(analysis: Analysis) -> Section:
     lines = sentences.fit_lines(first.fit)
     if first is not chosen:  # the figure of what was said first goes before that of what selects
         lines.insert(0, sentences.switch_sentence(chosen.metric, first.metric))
-        main, rest = _other_curve(first), [main, *rest]
+        main, rest = _other_curve(first, analysis), [main, *rest]
     told = any(finding.kind == "draw of the data" for finding in analysis.findings)
     if _is_study(analysis) and not told:
         lines.append(sentences.unmeasured_sentence(analysis))
@@ -305,9 +333,17 @@ def _learning(analysis: Analysis) -> Section:
     )
 
 
-def _other_curve(curve: Curve) -> Drawing:
-    name = f"learning_curve_{curve.metric}_{curve.part}"
-    return learning_curve(curve.fit, curve.forecast, part=curve.part, points=COMPOSITE, name=name)
+def _other_curve(curve: Curve, analysis: Analysis | None = None) -> Drawing:
+    """A curve of another metric than the one that selects; of the headline with ``analysis``."""
+    told = () if analysis is None else analysis.told_confrontations
+    return learning_curve(
+        curve.fit,
+        curve.forecast,
+        confrontations=[c for metric, c in told if metric == curve.metric],
+        part=curve.part,
+        points=COMPOSITE,
+        name=f"learning_curve_{curve.metric}_{curve.part}",
+    )
 
 
 def _cost(analysis: Analysis) -> Section | None:
@@ -370,21 +406,33 @@ def _tables(analysis: Analysis, how: Scale) -> list[Table]:
         first = analysis.headline
         found.append(tables.forecast_table(first.forecast, first.fit))
     if analysis.confrontations:
+        told = analysis.told_confrontations
+        if any(metric != analysis.metric for metric, _ in told):
+            scale = _scale(analysis, told[0][0])
+            found.append(tables.confrontation_table([c for _, c in told], scale, analysis.unit))
         found.append(tables.confrontation_table(analysis.confrontations, how, analysis.unit))
-    found.append(tables.best_fit_table(analysis.best_fits, analysis.metric, analysis.measures))
+    found.append(tables.study_table(analysis))
     if analysis.curves:
         found.append(tables.law_table(analysis.headline.fit))
     if analysis.curves and _is_study(analysis):
         found.append(tables.slope_table(analysis))
         if len(analysis.curves) > 1 and analysis.curves[0].forecast.at:
             found.append(tables.curves_table(analysis.curves))
-    found.append(tables.size_law_table(analysis))
+    if not analysis.one_model:
+        found.append(tables.size_law_table(analysis))
     return [table for table in found if table.rows]
 
 
 def _ranked(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     order = {"serious": 0, "warning": 1, "note": 2}
     return tuple(sorted(findings, key=lambda f: order.get(f.severity, 3)))
+
+
+def _about_findings(analysis: Analysis) -> tuple[str, ...]:
+    """Of which metric they are, where the page is about another."""
+    if not analysis.curves or analysis.headline.metric == analysis.metric or not analysis.findings:
+        return ()
+    return (sentences.findings_sentence(analysis.metric),)
 
 
 def _backtest(found: Backtest) -> Section:
@@ -428,7 +476,7 @@ def _cost_table(analysis: Analysis, measurements: Sequence[Measurement]) -> Tabl
                 analysis.unit: numbers.exact(samples),
                 "trials": len(mine),
                 "seconds": sum(m.seconds for m in mine),
-                "flops": sum(m.flops or 0.0 for m in mine),
+                "flops": total_flops(mine),
                 "not complete": ends or "none",
             }
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from steep.records import Analysis, BestFit, Interval
+from steep.records import Analysis, BestFit, Confrontation, Interval
 from steep.select import beside
 
 
@@ -44,7 +44,8 @@ def best_fit_table(analysis: Analysis) -> pd.DataFrame:
 def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
     curve = b.size_curve
     # a held-out shard has one size, and the others' U-curve at most: no minimum of its own
-    minimum = (None,) * 3 if curve is None or b.held_out else curve.minimum
+    known = curve is not None and min(curve.parameters) > 0 and not b.held_out
+    minimum = curve.minimum if curve is not None and known else (None,) * 3
     used = {p.samples for p in analysis.curves[0].fit.used} if analysis.curves else set()
     row = {
         "study": analysis.study,
@@ -61,10 +62,10 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "validation_se": b.validation_se,
         "test_error": b.test_error,
         "size": b.best.size,
-        "parameters": b.best.parameters,
-        "parameters_without_embeddings": b.best.parameters_without_embeddings,
+        "parameters": b.best.parameters or None,
+        "parameters_without_embeddings": b.best.parameters_without_embeddings or None,
         "adequate_size": b.adequate.size,
-        "adequate_parameters": b.adequate.parameters,
+        "adequate_parameters": b.adequate.parameters or None,
         "edge": b.edge,
         "adequate_edge": b.adequate_edge,
         "plateau": b.plateau,
@@ -78,6 +79,8 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "flags": "; ".join(b.flags),
     }
     row |= {name: dict(b.metrics).get(name) for name in analysis.measures if name not in row}
+    if analysis.curves and analysis.headline.metric != analysis.metric:  # what answers are about
+        row |= {"error_rate": dict(b.metrics).get(analysis.headline.metric)}
     return row | beside(b.best.hyperparameters, row)
 
 
@@ -101,6 +104,12 @@ def forecast_table(analysis: Analysis) -> pd.DataFrame:
                 | {"outcome": goal.outcome}
             )
     return pd.DataFrame(rows)
+
+
+def _confrontation(found: Confrontation) -> dict[str, Any]:
+    """Without the forecast of another metric, where there is none."""
+    names = ("told", "told_error") if found.told is None else ()
+    return {name: value for name, value in asdict(found).items() if name not in names}
 
 
 def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
@@ -130,7 +139,7 @@ def fits(analysis: Analysis) -> dict[str, Any]:
         "best_guess": dict(analysis.best_guess),
         "curves": [fit_of(curve) for curve in analysis.curves],
         "size_laws": {name: law_of(law) for name, law in analysis.size_laws},
-        "confrontations": [asdict(c) for c in analysis.confrontations],
+        "confrontations": [_confrontation(c) for c in analysis.confrontations],
         "findings": [asdict(f) for f in analysis.findings],
         "tuning": None if analysis.tuning is None else asdict(analysis.tuning),
         "provenance": dict(analysis.provenance),

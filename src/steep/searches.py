@@ -13,7 +13,7 @@ import numpy as np
 from steep.evidence import Search
 from steep.present import numbers
 from steep.present.numbers import relative
-from steep.records import BestFit, Finding
+from steep.records import ONE_SEED, BestFit, Finding
 from steep.stats.searched import UNSURE
 
 UNEVEN = 0.05
@@ -36,13 +36,21 @@ def _shards(best_fits: Sequence[BestFit]) -> str:
 
 def _unfinished(search: Search) -> list[Finding]:
     found = []
-    if search.withheld:
-        evidence = (
-            "Its search is not finished: which model is best there is not known to within "
-            f"{relative(UNSURE).lstrip('+')}, so it is not in the fit."
+    within = relative(UNSURE).lstrip("+")
+    unsure = f"which model is best there is not known to within {within}, so it is not in the fit."
+    once = [b for b in search.withheld if b.withheld == ONE_SEED]
+    if once:
+        step = (
+            "search.seeds: 2 or more, with --extend; a search that was stopped goes on with the "
+            "same command."
         )
+        evidence = f"Each model was trained once: {unsure}"
+        found.append(Finding("one seed", SERIOUS, _shards(once), evidence, step))
+    open_ = [b for b in search.withheld if b.withheld != ONE_SEED]
+    if open_:
         step = "Run the study on: the same command goes on where it stopped."
-        found.append(Finding("unfinished", SERIOUS, _shards(search.withheld), evidence, step))
+        evidence = f"Its search is not finished: {unsure}"
+        found.append(Finding("unfinished", SERIOUS, _shards(open_), evidence, step))
     few = [b for b in search.incomplete if not b.withheld]
     if few:
         evidence = "The best model so far has fewer seeds than asked for: its score is less sure."
@@ -127,7 +135,7 @@ def _ends(search: Search) -> list[Finding]:
         severity = SERIOUS if 2 * len(search.capped) > search.shards else WARNING
         step = (
             "Raise stop.evaluations (a trial may take twice as many), or stop.max_steps where it "
-            "is set; capped best fits stay out of the fit."
+            "is set; of capped best fits the fit knows that the error is no higher."
         )
         found.append(Finding("capped", severity, _shards(search.capped), evidence, step))
     if search.improving:

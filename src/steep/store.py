@@ -150,7 +150,7 @@ class Store:
         Returns (trials, those among them with a measurement)."""
         folder = Path(folder)
         if not files.holds_results(folder):
-            raise StoreError(f"{folder} holds no study")
+            raise StoreError(files.no_spec(folder))
         with files.in_use(folder, alone=True):
             return salvaging.restore(folder, lambda: Store.damage(folder))
 

@@ -34,7 +34,7 @@ from steep.cost.watch import Watch
 from steep.drain import Deadline, Drain
 from steep.executors.contract import Event, Kind
 from steep.folder import StoreError, StudyExists, as_begun, compose_study_yaml, read_frozen
-from steep.metrics import metric_of
+from steep.metrics import answered_metric, metric_of
 from steep.models import FAMILIES
 from steep.plan import Plan, plan
 from steep.planners import PLANNERS
@@ -104,9 +104,14 @@ class Study:
 
     # ------------------------------------------------------------ the pipeline
 
-    def plan(self, tell: Callable[[str, float], None] = lambda what, done: None) -> Plan:
-        """The dry run: trials, FLOPs, time, disk. Writes nothing; ``tell`` is told what is being
-        done, and the share of that which is."""
+    def plan(
+        self,
+        *,
+        workers: int | None = None,
+        tell: Callable[[str, float], None] = lambda what, done: None,
+    ) -> Plan:
+        """The dry run: trials, FLOPs, time, disk, with so many ``workers`` (one a core). Writes
+        nothing; ``tell`` is told what is being done, and the share of that which is."""
         self.check()
         self._refuse_absent()
         timing = clock.pace(self, tell)
@@ -118,7 +123,7 @@ class Study:
             extent=self.prices.extent,
             validation_items=len(self.cut.validation),
             held_out=self.held_out_at_most(),
-            workers=self.spec.run.workers or 1,
+            workers=workers or self.spec.run.workers or 1,
             seconds_per_flop=clock.seconds_per_flop(self, timing),
             adaptive=member(PLANNERS, self.spec.search.planner).ADAPTIVE,
         )
@@ -126,7 +131,7 @@ class Study:
         finished = self.measurements() if self.begun else []
         return replace(
             found,
-            prediction=clock.prediction(self, timing, finished=finished),
+            prediction=clock.prediction(self, timing, workers, finished=finished),
             disk=found.disk + kept,
         )
 
@@ -161,7 +166,9 @@ class Study:
             self._store(extend, take_over) as store,
             closing(self._executor(workers)) as executor,
             Drain().on_signals() as drain,
-            Progress(self.time_left, self.metric, not progress or observe is not None) as shown,
+            Progress(
+                self.time_left, self.answered_metric, not progress or observe is not None
+            ) as shown,
         ):
             observe = observe or shown.observe
             measured = store.measurements()
@@ -377,6 +384,11 @@ class Study:
     @property
     def metric(self) -> str:
         return metric_of(self.spec.metric, self.domain.metrics)
+
+    @property
+    def answered_metric(self) -> str:
+        """The metric that answers are about."""
+        return answered_metric(self.spec.domain.name, self.metric, self.domain.metrics)
 
     @cached_property
     def problem(self) -> Problem:

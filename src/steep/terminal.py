@@ -38,7 +38,7 @@ def run_study(
     flops, seconds = _budget(budget)
     study.check()
     try:
-        with Progress(study.time_left, study.metric, quiet) as progress:
+        with Progress(study.time_left, study.answered_metric, quiet) as progress:
             outcome = study.run(
                 workers=workers,
                 budget=flops,
@@ -201,7 +201,8 @@ def clear_errors() -> Iterator[None]:
             raise
         print(f"steep: {said}", file=sys.stderr)
         _close_stdout()
-        sys.exit(BAD_INPUT)
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        sys.exit(NO_ANSWER if "NoAnswer" in kinds else BAD_INPUT)
 
 
 def _close_stdout() -> None:

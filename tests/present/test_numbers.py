@@ -48,7 +48,8 @@ def test_counts_have_suffixes(value, text):
         ((5.59e281, 4.57e281, 6.64e281), numbers.PLAIN, "5.6e281 [4.6e281, 6.6e281]"),
         ((1.2345e8, 1.2344e8, 1.2346e8), numbers.PLAIN, "1.2345e8 [1.2344e8, 1.2346e8]"),
         ((1.2e-4, 0.0, 2.0e14), numbers.PLAIN, "1.2e-4 [0, 2.0e14]"),
-        ((5.0, 1e-8, 3e9), numbers.PLAIN, "5.0e0 [1.0e-8, 3.0e9]"),
+        ((0.38, 2.2e-14, 0.82), numbers.PERCENT, "38 % [2.2e-12, 82]"),
+        ((5.0, 1e-8, 3e9), numbers.PLAIN, "5 [1.0e-8, 3.0e9]"),
         ((5.0, 3e-5, 900.0), numbers.PLAIN, "5 [0.00003, 900]"),
         ((-0.003, -3.0, 0.0), numbers.PLAIN, "0.0 [-3.0, 0]"),
     ],
@@ -123,6 +124,7 @@ def test_memory_flops_factors_and_shares():
     assert numbers.factor(2.5) == "2.5x"
     assert numbers.factor(1000.0) == "1,000x"
     assert numbers.factor(59_009.2) == "59,000x"
+    assert numbers.factor(6.25e29) == "6.2e29x"
     assert numbers.exact(8e20) == "8.000e20"
     assert numbers.count(3.2e21) == "3.20e21"
     assert numbers.share(0.004) == "<1 %"

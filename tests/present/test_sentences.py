@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from steep.present import sentences
+from steep.present.fits import law_lines
 from steep.records import (
     ALREADY_MET,
     PERHAPS_NOT,
@@ -14,6 +15,7 @@ from steep.records import (
     Fit,
     Forecast,
     Interval,
+    LawFit,
     NoiseParts,
     Point,
     Region,
@@ -217,3 +219,23 @@ def test_a_study_for_a_terminal(made_study):
     text = "\n".join(lines)
     for part in ("beta_g = ", "beta_p (", "10x the data", "held-out 8,000", "diverged"):
         assert part in text
+
+
+def test_the_shares_of_all_laws_are_told_and_those_of_untested_ones_explained():
+    """A law without parameters, and one that the points cannot test, have a share, too."""
+    used = tuple(Point(m, 0.5 * m**-0.3) for m in (1e3, 2e3, 4e3, 8e3))
+    laws = (
+        LawFit("power", "ok", weight=0.4),
+        LawFit("plateau+power", "too few points", weight=0.35, reason="4 parameters, 4 sizes"),
+        LawFit("M4", "ok", weight=0.247, reason="too light to matter"),
+        LawFit("broken power", "ok", weight=0.003),
+    )
+    fit = Fit("ok", used, laws)
+    text = sentences.weights_sentence(fit)
+    assert text == (
+        "Evidence among the laws: power 40 %, plateau+power 35 %, M4 25 % (that of plateau+power "
+        "mostly its prior: the points are too few to test it)"
+    )
+    lines = law_lines(fit).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["40", "–", "25", "<1"]
+    assert "M4             (too light to matter)" in lines[3]

@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from steep.fit import points_of
 from steep.present import table as plain
 from steep.present import tables
 from steep.records import (
     ALREADY_MET,
     PERHAPS_NOT,
+    UNFINISHED,
     At,
     Backtest,
     Fit,
@@ -58,6 +60,71 @@ def test_what_has_no_curve_has_a_column(made_study):
     column = table.columns.index("BLEU")
     assert [row[column] for row in table.rows] == ["12.3"] * (len(scored) - 1) + ["–"]
     assert best_fit_csv(analysis)["bleu"].tolist()[:-1] == [12.34] * (len(scored) - 1)
+
+
+def test_remarks_say_where_a_ladder_ends_and_why_a_row_is_no_point_of_the_fit(made_study):
+    best = made_study.analysis.best_fits[2]
+    inside = replace(best, plateau=False, edge="", adequate_edge="", flags=())
+    at_end = replace(inside, edge="high", adequate_edge="high", flags=("edge high",))
+    flat = replace(inside, plateau=True, edge="high", flags=("plateau", "edge high"))
+    few = replace(at_end, flags=("incomplete", "edge high"))
+    open_ = replace(at_end, flags=("incomplete", "edge high", "withheld"), withheld=UNFINISHED)
+    capped = replace(inside, best=replace(best.best, capped=True), flags=("capped",))
+    small = replace(inside, samples=7.0)
+    fit = Fit("ok", (Point(7.0, 0.9, used=False, reason="small-data"), Point(best.samples, 0.4)))
+    rows = tables.best_fit_table(
+        [inside, at_end, flat, few, open_, capped, small], "error", fit=fit
+    ).rows
+    assert [row[-1] for row in rows] == [
+        "",
+        "best at the largest size tried",
+        "plateau",  # its smallest adequate size lies inside
+        "fewer seeds than asked",  # larger sizes may be tried yet
+        "fewer seeds than asked, not in the fit: its search is not finished",
+        "not in the fit: capped, an upper bound",
+        "not in the fit: small-data",
+    ]
+
+
+def test_the_metric_of_the_headline_comes_first_and_a_switch_is_said(made_study):
+    """Images are answered by their error rate, also where cross-entropy chose the models."""
+    analysis = made_study.analysis
+    best_fits = tuple(
+        replace(b, metrics=(("cross_entropy", b.best.score), ("error", 0.5)))
+        for b in analysis.best_fits
+    )
+    loss, rate = analysis.curves[2], analysis.curves[0]
+    made = replace(analysis, metric="cross_entropy", best_fits=best_fits, curves=(loss, rate, loss))
+    table = tables.study_table(made)
+    assert table.columns[1:5] == (
+        "error rate",
+        "chosen by cross-entropy",
+        "its cross-entropy seed s.e.",
+        "its cross-entropy test",
+    )
+    assert {row[1] for row in table.rows} == {"50.0 %"}
+    assert all(row[2].endswith("nats") for row in table.rows)
+    assert tables.study_table(analysis).columns[1] == "error rate"  # chosen by it: no switch
+
+
+def test_what_a_trainer_does_not_say_is_unknown_and_not_zero(made_study):
+    analysis = made_study.analysis
+    mute = [
+        replace(
+            b,
+            best=replace(b.best, parameters=0, parameters_without_embeddings=0),
+            adequate=replace(b.adequate, size=1, parameters=0, parameters_without_embeddings=0),
+            size_curve=None,
+        )
+        for b in analysis.best_fits
+    ]
+    table = tables.best_fit_table(mute, "error")
+    column = table.columns.index("parameters")
+    assert {row[column] for row in table.rows} == {"–"}
+    assert {row[column + 1] for row in table.rows} == {"1", "–"}
+    csv = best_fit_csv(replace(analysis, best_fits=tuple(mute)))
+    assert csv[["parameters", "adequate_parameters"]].isna().all(axis=None)
+    assert all(p.parameters is None for p in points_of(mute))
 
 
 def test_forecasts(made_study):

@@ -8,7 +8,7 @@ from typing import Any
 
 from steep.answers import Source, error_asked, fits_of
 from steep.asked import Goal, goal_of
-from steep.config import QuestionError
+from steep.config import NoAnswer, QuestionError
 from steep.cost.first_order import scaling_by_hand
 from steep.cost.machines import machine
 from steep.cost.of_study import ONLY_FLOPS, machine_of, usual_targets
@@ -176,7 +176,7 @@ def _of_source(
                 name=curve.name,
             )
         except ValueError as error:
-            raise QuestionError(f"{curve.name}: {error}") from None
+            raise NoAnswer(f"{curve.name}: {error}") from None
         found.append((made, None))
     return found
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from steep.analysis import Facts, compute_of, smallest_adequate
 from steep.asked import Goal, asked_about
+from steep.config import NoAnswer
 from steep.cost.machines import machine
 from steep.cost.projection import cost, cost_curves
 from steep.cost.scaling import scaling, steps_from_flops
-from steep.folder import StoreError
 from steep.records import (
     Analysis,
     CostReport,
@@ -49,11 +49,11 @@ def scaling_of(
 ) -> Scaling:
     """The study's learning curve that ``goals`` are about, its size law and step costs as one; of
     the user's own code what its trials reported and how long they took.
-    Raises StoreError where nothing can be projected, with the reason, and QuestionError for goals
+    Raises NoAnswer where nothing can be projected, with the reason, and QuestionError for goals
     of no curve. Of a study that counted FLOPs alone, these are taken."""
     fitted = [b for b in made.best_fits if not b.waits and not b.withheld]
     if not made.curves or not fitted:
-        raise StoreError(f"{made.study} has no finished models to project from")
+        raise NoAnswer(f"{made.study} has no finished models to project from")
     compute = compute_of(known, fitted, measurements)
     steps: Sequence[StepCost] | None = counted or steps_from_flops(known.sizes) or None
     epochs = None if compute is None else compute[1]
@@ -70,7 +70,7 @@ def scaling_of(
             name=made.study,
         )
     except ValueError as error:
-        raise StoreError(f"{made.study}: {error}") from None
+        raise NoAnswer(f"{made.study}: {error}") from None
     if counted:
         return scale
     if known.sizes:
@@ -156,7 +156,7 @@ def with_cost(
         return made
     try:
         scale = scaling_of(made, known, measurements, counted)
-    except StoreError:
+    except NoAnswer:
         return made
     return replace(made, cost=cost_report(scale, machine_of(measurements), bool(counted)))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from steep.cost.first_order import steps_by_hand
 from steep.records import Fit, Scaling, SizeLaw, StepCost
-from steep.stats.predictive import curve_draws
+from steep.stats.predictive import curve_draws, with_bounds
 
 ASSUMED_BETA_P = (0.5, 1.0)
 """Where the size law is not measured: the range that Hestness et al. 2017 found in every domain."""
@@ -42,6 +42,7 @@ def scaling(
     assumptions: list[str] = []
     guesses: tuple[str, ...] = ()
     grid = np.log(fit.reference) + np.linspace(np.log(NEAREST), np.log(FARTHEST), PLACES)
+    grid = with_bounds(fit, grid)
     center, sizes = _sizes(fit, size_law, parameters, fixed, assumptions)
     if steps is not None and not steps:
         steps, guesses = dense_steps(), dense_guesses(epochs=epochs)

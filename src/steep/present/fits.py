@@ -31,13 +31,16 @@ def law_lines(fit: Fit) -> str:
         said = [parameters_text(law)]
         if law.outcome != "ok":
             said.append(f"({law.outcome}{': ' + law.reason if law.reason else ''})")
-        lines += textwrap.wrap(
+        elif law.reason:
+            said.append(f"({law.reason})")
+        wrapped = textwrap.wrap(
             tight(" ".join(part for part in said if part)),
             WIDTH,
             initial_indent=start,
             subsequent_indent=" " * len(start),
             break_on_hyphens=False,
         )
+        lines += wrapped or [start.rstrip()]
     return "\n".join(lines).replace("\u00a0", " ")
 
 

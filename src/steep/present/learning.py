@@ -141,7 +141,7 @@ def _law(fit: Fit, how: Scale, reach: Sequence[float]) -> list[Layer]:
     inside = np.geomspace(first, fit.reference, GRID // 2)
     beyond = np.geomspace(fit.reference, last, GRID // 2)
     grid = np.concatenate([inside, beyond[1:]]) if last > fit.reference else inside
-    frame = fit.predict(grid)
+    frame = fit.predict(grid, as_error=True)
     x = tuple(float(v) for v in grid)
     errors = [tuple(float(v) for v in frame[c]) for c in ("error", "lower", "upper")]
     hover = tuple(
@@ -170,6 +170,8 @@ def _single_models(best_fits: Sequence[BestFit], how: Scale, unit: str) -> list[
     parameters = {c.size: c.parameters for b in shards for c in b.candidates}
     colours = size_colours(c.size for b in best_fits for c in b.candidates)
     layers: list[Layer] = []
+    if len(parameters) == 1:  # the curve itself
+        return []
     for size in sorted(parameters):
         found = _lowest_scores(shards, size)
         label = size_label(size, parameters[size])
@@ -351,7 +353,7 @@ def _caption(fit: Fit, how: Scale, best_fits: Sequence[BestFit]) -> str:
         parts.append("A new measurement is, as the points are, a median over seeds.")
     if any(p.se_log for p in fit.points):
         parts.append("Error bars: one standard error.")
-    if best_fits:
+    if len({c.size for b in best_fits for c in b.candidates}) > 1:
         parts.append(
             "Thin lines: one model size each (parameters in brackets), at its best hyperparameters."
         )

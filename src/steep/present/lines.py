@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from steep.plan import Bounds, Plan
@@ -13,15 +14,15 @@ from steep.present.numbers import (
     ends,
     exact,
     factor,
+    fit_scale,
     flops,
     measured,
     memory,
-    scale,
     setting,
     share,
 )
 from steep.present.progress import time_left
-from steep.present.sentences import answer, sentence
+from steep.present.sentences import answer, sentence, switch_sentence
 from steep.records import Finding, Prediction, Shard, Standing, Status, Took, Trial, TrialStanding
 
 MOST_NAMED = 5
@@ -56,6 +57,19 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
     if plan.prediction is not None:
         lines[-1:] = prediction_lines(plan.prediction, lines[-1], plan.adaptive)
     return lines
+
+
+def begun_sentence(standing: Standing, folder: Path) -> str:
+    """What to know of the plan of a study that has begun: how much of it is done."""
+    if standing.complete:
+        return (
+            f"{folder} is complete: {standing.ended} trials have ended and nothing is left to "
+            "train; a spec that asks for more, with --extend, adds to it."
+        )
+    return (
+        f"{folder} has begun: {standing.ended} trials have ended. The plan is of all of it, the "
+        "time of what is left."
+    )
 
 
 def _trials(plan: Plan) -> str:
@@ -132,10 +146,15 @@ def status_lines(standing: Standing) -> list[str]:
         lines.append(f"  {interrupted} interrupted: their driver is gone, the same command goes on")
     if analysis is not None and analysis.curves:
         best = max(analysis.best_fits, key=lambda b: b.samples)
-        error = measured(best.best.score, scale(analysis.metric))
+        first = analysis.headline
+        error = best.best.score
+        if first.metric != analysis.metric:
+            error = float(dict(best.metrics)[first.metric])
         where = f"{exact(best.samples)} {analysis.unit}, size {best.best.size}"
-        lines.append(f"best so far: {error} on {where}")
-        lines.append(f"forecast so far: {sentence(answer(analysis.curves[0].forecast, analysis))}")
+        lines.append(f"best so far: {measured(error, fit_scale(first.fit))} on {where}")
+        lines.append(f"forecast so far: {sentence(answer(first.forecast, analysis))}")
+        if first is not analysis.curves[0]:
+            lines.append(switch_sentence(analysis.metric, first.metric))
     if standing.complete:
         lines.append("nothing is left to train")
     elif standing.left is not None:
@@ -180,7 +199,7 @@ def _what(row: TrialStanding, names: Sequence[str]) -> str:
     parts.append(f"seed {trial.seed}")
     if trial.permutation:
         parts.append(f"draw {trial.permutation + 1} of the data")
-    if row.attempts > 1:
+    if row.attempts is not None and row.attempts > 1:
         parts.append(f"attempt {row.attempts}")
     return ", ".join(parts)
 

@@ -14,7 +14,7 @@ from steep import metrics
 from steep.records import Fit, Forecast, Interval
 
 SMALLEST, LARGEST = 1e-6, 1e7
-"""An interval that reaches beyond these is told in exponents, all of it."""
+"""Where an interval reaches beyond these, what is hard to read in it is told in exponents."""
 OPEN = "no limit"
 """The end of an interval that has none."""
 UNCOUNTABLE = 1e15
@@ -198,7 +198,9 @@ def exact(value: float | None) -> str:
 
 
 def factor(value: float) -> str:
-    """How many times: 10x, 2.5x, 1,000x, 59,000x."""
+    """How many times: 10x, 2.5x, 1,000x, 59,000x, 6.2e29x."""
+    if value >= 1e9:
+        return f"{_exponent(value, 2)}x"
     near = round(value) if value < 1000 else float(f"{value:.3g}")
     if near >= 1 and abs(value - near) < 0.01 * near:
         return f"{near:,.0f}x"
@@ -304,7 +306,7 @@ def counts(found: Interval | None, smallest: float | None = None) -> str:
     if found is None or found.value is None:
         return UNKNOWN
     low, high = found.lower, found.upper
-    if low is None and high is None:
+    if low == high and low in (None, found.value):
         return count(found.value)
     digits = 3 if low and high and high / low < 1.5 else 2
     least = UNKNOWN if low is None else count(low, digits)
@@ -342,7 +344,7 @@ def _in_one_unit(
     from it to be read there, all in exponents of the plain unit."""
     if found is None or found.value is None:
         return UNKNOWN
-    if found.lower is None and found.upper is None:
+    if found.lower == found.upper and found.lower in (None, found.value):
         return alone(found.value)
     known = [v for v in (found.value, found.lower, found.upper) if v]
     size, prefix = next(((s, p) for s, p in units if found.value >= s), (1.0, " "))
@@ -394,7 +396,8 @@ def _aligned(
             return "0"
         magnitude = math.floor(math.log10(abs(v * factor)))
         digits = 2 if wide or not plain else 3
-        if not plain:
+        readable = 1e-3 <= abs(v * factor) < LARGEST and places is None
+        if not plain and not readable:
             common = 0 if places is None else magnitude + 1 + places
             return _exponent(v * factor, max(digits, common))
         if places is None:

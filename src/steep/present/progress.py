@@ -116,7 +116,8 @@ class Progress:
         how = scale(self._metric)
         trial = found.trial
         place = f"{exact(trial.samples)} samples, size {trial.size}, seed {trial.seed}"
-        return f"{place}: {measured(found.validation_error, how)}"
+        error = dict(found.metrics).get(self._metric, found.validation_error)
+        return f"{place}: {how.label} {measured(error, how)}"
 
     def eta(self) -> str:
         """How much longer it takes, as far as that is known."""
@@ -131,7 +132,7 @@ class Progress:
         return 0.0 if left is None else elapsed / (elapsed + max(left.value or 0.0, 1.0))
 
     def _draw(self) -> None:
-        text = f"{len(self._done)} trials done"
+        text = f"{len(self._done)} {'trial' if len(self._done) == 1 else 'trials'} done"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._share(), description=text, last=self._last)
         elif time.monotonic() - self._said > _EVERY and self._done:
@@ -140,5 +141,5 @@ class Progress:
 
     def _say(self, text: str) -> None:
         (self._bar.console if self._bar is not None else self._console).print(
-            text, markup=False, highlight=False
+            text, markup=False, highlight=False, soft_wrap=True
         )

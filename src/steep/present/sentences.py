@@ -9,12 +9,13 @@ from dataclasses import replace
 
 from steep.present import numbers
 from steep.present.numbers import PERCENT, Scale
-from steep.present.tables import best_fit_table, forecast_table
+from steep.present.tables import forecast_table, study_table
 from steep.records import (
     ALREADY_MET,
     ALREADY_REACHED,
     BEYOND_REACH,
     NOT_REACHABLE,
+    ONE_SEED,
     PERHAPS_NOT,
     Analysis,
     At,
@@ -82,7 +83,8 @@ def unfinished_sentence(analysis: Analysis) -> str:
     fits = {(b.permutation, b.samples): b for b in analysis.best_fits}
     found = [(s, fits.get((s.permutation, s.samples))) for s in shards]
     few = [s for s, b in found if b and "incomplete" in b.flags and not b.withheld]
-    open_ = [s for s, b in found if b and b.withheld]
+    open_ = [s for s, b in found if b and b.withheld and b.withheld != ONE_SEED]
+    once = [s for s, b in found if b and b.withheld == ONE_SEED]
     none = [s for s, b in found if b is None]
 
     def which(some: Sequence[Shard]) -> str:
@@ -99,7 +101,10 @@ def unfinished_sentence(analysis: Analysis) -> str:
         )
     if none:
         parts.append(f"no model has been trained to its end on {which(none)}")
-    return f"The search is unfinished: {'; '.join(parts)}." if parts else ""
+    text = f"The search is unfinished: {'; '.join(parts)}." if parts else ""
+    if once:
+        text += f" At {which(once)} one seed does not say which model is best: not in the fit."
+    return text.strip()
 
 
 def _fit(subject: Analysis | Fit | None) -> Fit | None:
@@ -228,9 +233,15 @@ def weights_sentence(fit: Fit) -> str:
     """Which laws carry the evidence, '' where the points are too few for any."""
     if len(fit.used) <= 3:
         return ""
-    heavy = [law for law in fit.laws if law.weight >= 0.005 and law.outcome != "too few points"]
-    weights = ", ".join(f"{law.law} {numbers.share(law.weight)}" for law in heavy)
-    return f"Evidence among the laws: {weights}"
+    heavy = [law for law in fit.laws if law.weight >= 0.005]
+    weights = [f"{law.law} {numbers.share(law.weight)}" for law in heavy]
+    rest = sum(law.weight for law in fit.laws if law not in heavy)
+    weights += [f"the other laws {numbers.share(rest)}"] if rest >= 0.005 else []
+    text = f"Evidence among the laws: {', '.join(weights)}"
+    untested = [law.law for law in heavy if law.outcome == "too few points"]
+    if untested:
+        text += f" (that of {joined(untested)} mostly its prior: the points are too few to test it)"
+    return text
 
 
 def points_sentence(fit: Fit) -> str:
@@ -239,10 +250,13 @@ def points_sentence(fit: Fit) -> str:
     if not used:
         return f"None of the {len(fit.points)} points could be used"
     first, last = (numbers.exact(p.samples) for p in (used[0], used[-1]))
-    text = f"{len(used)} of {len(fit.points)} points used, {first} to {last} {fit.unit}"
+    place = first if len(used) == 1 else f"{first} to {last}"
+    text = f"{len(used)} of {len(fit.points)} points used, {place} {fit.unit}"
     reasons = Counter(p.reason for p in fit.points if not p.used)
     if reasons:
-        text += "; left out: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+        text += "; left out: " + ", ".join(
+            f"{n} ({reason})" if " " in reason else f"{n} {reason}" for reason, n in reasons.items()
+        )
     return text
 
 
@@ -332,7 +346,9 @@ def size_sentence(name: str, law: SizeLaw) -> str:
     """beta_p by one definition of the best-fit size, or why it is not measured."""
     if law.outcome != "ok":
         return sentence(f"beta_p ({name}) is not measured: {law.reason}")
-    points = f"{law.two_sided} optima inside the ladder, {law.censored} at its edge"
+    points = f"{law.two_sided} shards where that size lies inside the ladder"
+    if law.censored:
+        points += f" and {law.censored} where it is at an edge"
     if law.places:
         points = f"the errors of {law.places} places (model size, training-set size)"
     return f"beta_p ({name}) = {numbers.interval(law.beta_p)}, from {points}."
@@ -352,6 +368,21 @@ def confrontation_sentence(found: Confrontation, how: Scale, unit: str) -> str:
         return f"{text}; not yet measured{f' ({found.remark})' if found.remark else ''}."
     verdict = VERDICTS[found.inside] or found.remark
     return f"{text}; measured: {numbers.measured(found.error, how)}, {verdict}."
+
+
+def confrontation_sentences(analysis: Analysis) -> list[str]:
+    """The same of all held-out shards of a study; another metric than that of the headline is
+    named."""
+    if not analysis.curves:
+        return []
+    scales = {c.metric: numbers.forecast_scale(c.forecast, c.fit) for c in analysis.curves[::-1]}
+    told = []
+    for metric, found in analysis.told_confrontations:
+        text = confrontation_sentence(found, scales[metric], analysis.unit)
+        if metric != analysis.headline.metric:
+            text = f"Of {scales[metric].label}: {text}"
+        told.append(text)
+    return told
 
 
 def unmeasured_sentence(analysis: Analysis) -> str:
@@ -379,14 +410,13 @@ def study_lines(analysis: Analysis) -> list[str]:
     if not analysis.curves:
         return ["No forecast: no shard has a finished model yet."]
     first, chosen = analysis.headline, analysis.curves[0]
-    how = numbers.forecast_scale(chosen.forecast, chosen.fit)
     lines = [sentence(answer(first.forecast, analysis)), caveat(first.forecast)]
     if first is not chosen:
         lines.append(switch_sentence(analysis.metric, first.metric))
     if unfinished := unfinished_sentence(analysis):
         lines.insert(1, unfinished)
     lines += [*first.fit.notes, ""]
-    lines += [best_fit_table(analysis.best_fits, analysis.metric, analysis.measures).text(), ""]
+    lines += [study_table(analysis).text(), ""]
     if analysis.baseline is not None:
         lines[-1:] = [baseline_sentence(analysis), ""]
     lines.append(sentence(slope_sentence(first.fit)))
@@ -394,8 +424,10 @@ def study_lines(analysis: Analysis) -> list[str]:
         lines += [size_sentence(name, law) for name, law in analysis.size_laws[:1]]
     if first.forecast.at or first.forecast.targets:
         lines += ["", forecast_table(first.forecast, first.fit).text(), ""]
-    lines += [confrontation_sentence(c, how, analysis.unit) for c in analysis.confrontations]
+    lines += confrontation_sentences(analysis)
     flagged = [f for f in analysis.findings if f.severity != "note"]
+    if flagged and first is not chosen:
+        lines.append(findings_sentence(analysis.metric))
     lines += [sentence(f"{f.severity} ({f.kind}): {f.where}: {f.evidence}") for f in flagged]
     return lines
 
@@ -424,6 +456,11 @@ def switch_sentence(chosen: str, told: str) -> str:
     """That an answer is about another metric than the one by which models were chosen."""
     by, about = numbers.scale(chosen).label, numbers.scale(told).label
     return f"Models are chosen by {by}; the answer is about their {about}."
+
+
+def findings_sentence(chosen: str) -> str:
+    """That findings are about the metric that selects, where answers are about another one."""
+    return f"Findings are about {numbers.scale(chosen).label}, by which models are chosen."
 
 
 def baseline_sentence(analysis: Analysis) -> str:

@@ -69,6 +69,19 @@ def trimmed(table: Table) -> Table:
     return Table(table.title, table.columns[:-1], rows, table.sides[:-1], table.note)
 
 
+def trimmed_of_unknown(table: Table, name: str) -> Table:
+    """Without the column ``name`` where all of it is unknown."""
+    at = table.columns.index(name)
+    if any(row[at] != numbers.UNKNOWN for row in table.rows):
+        return table
+
+    def without(cells: tuple[str, ...]) -> tuple[str, ...]:
+        return cells[:at] + cells[at + 1 :]
+
+    rows = tuple(map(without, table.rows))
+    return Table(table.title, without(table.columns), rows, without(table.sides), table.note)
+
+
 # ---------------------------------------------------------------- any named columns
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from steep.present import numbers
 from steep.present.numbers import PERCENT, Scale
-from steep.present.table import LEFT, RIGHT, Table, label, trimmed
+from steep.present.table import LEFT, RIGHT, Table, label, trimmed, trimmed_of_unknown
 from steep.records import (
     ALREADY_MET,
     NOT_REACHABLE,
@@ -29,20 +29,37 @@ from steep.records import (
 # ---------------------------------------------------------------- best fits
 
 
+def study_table(analysis: Analysis) -> Table:
+    """The best-fit models of a study, in the metric of its headline first."""
+    if not analysis.curves:
+        return best_fit_table(analysis.best_fits, analysis.metric, analysis.measures)
+    first, fit = analysis.headline.metric, analysis.curves[0].fit
+    told = first if first != analysis.metric else ""
+    return best_fit_table(analysis.best_fits, analysis.metric, analysis.measures, fit, told)
+
+
 def best_fit_table(
-    best_fits: Sequence[BestFit], metric: str, measures: Sequence[str] = ()
+    best_fits: Sequence[BestFit],
+    metric: str,
+    measures: Sequence[str] = (),
+    fit: Fit | None = None,
+    told: str = "",
 ) -> Table:
     """The best-fit model of each shard, with what the search says about it, and other
-    ``measures`` among its metrics."""
+    ``measures`` among its metrics. ``fit`` is of these and knows which it does not use; ``told``
+    is the metric that answers are about, where ``metric`` only chose the models."""
     how = numbers.scale(metric, max((b.best.score for b in best_fits), default=None))
     unit = best_fits[0].unit if best_fits else "samples"
     draws = len({b.permutation for b in best_fits}) > 1
     searched = _searched(best_fits)
     laddered = len({c.size for b in best_fits for c in b.candidates}) > 1
-    columns = [unit, *(["draw"] if draws else []), how.label, "seed s.e.", "test"]
-    scales = {name: numbers.scale(name) for name in measures}
+    scales = {name: numbers.scale(name) for name in ((told,) if told else ())}
+    columns = [unit, *(["draw"] if draws else []), *(scale.label for scale in scales.values())]
+    of = f"its {how.label} " if told else ""
+    columns += [f"chosen by {how.label}" if told else how.label, f"{of}seed s.e.", f"{of}test"]
+    others = {name: numbers.scale(name) for name in measures if name != told}
     columns += [
-        *(scale.label for scale in scales.values()),
+        *(scale.label for scale in others.values()),
         "size",
         "parameters",
         *(["smallest adequate"] if laddered else []),
@@ -53,15 +70,16 @@ def best_fit_table(
     rows = []
     for b in best_fits:
         chosen = dict(b.best.hyperparameters)
+        found = {name: float(value) for name, value in b.metrics if value is not None}
         row = [numbers.exact(b.samples), *([str(b.permutation)] if draws else [])]
+        row += [numbers.measured(found.get(name), scale) for name, scale in scales.items()]
         row += [numbers.measured(b.best.score, how), numbers.measured(b.seed_se, how.spread, 2)]
         row += [numbers.measured(b.test_error, how)]
-        found = {name: float(value) for name, value in b.metrics if value is not None}
-        row += [numbers.measured(found.get(name), scale) for name, scale in scales.items()]
+        row += [numbers.measured(found.get(name), scale) for name, scale in others.items()]
         row += [str(b.best.size)]
-        row += [numbers.count(b.best.parameters), *([_adequate(b)] if laddered else [])]
+        row += [numbers.count(b.best.parameters or None), *([_adequate(b)] if laddered else [])]
         row += [numbers.setting(chosen.get(name, numbers.UNKNOWN)) for name in searched]
-        row += [str(len(b.best.seeds)), _remarks(b)]
+        row += [str(len(b.best.seeds)), _remarks(b, fit)]
         rows.append(tuple(row))
     align = tuple(RIGHT for _ in columns[:-1])
     return trimmed(Table("Best-fit models", tuple(columns), tuple(rows), (*align, LEFT)))
@@ -82,21 +100,45 @@ def _adequate(best: BestFit) -> str:
         return numbers.UNKNOWN
     if best.adequate.size == best.best.size:
         return "the same"
+    if not best.adequate.parameters:
+        return str(best.adequate.size)
     return f"{best.adequate.size} ({numbers.count(best.adequate.parameters)})"
 
 
-def _remarks(best: BestFit) -> str:
-    words = {
-        "edge high": "upper edge",
-        "edge low": "lower edge",
-        "incomplete": "fewer seeds than asked",
-        "withheld": "not in the fit: search unfinished",
-    }
-    if best.held_out:
-        edges = ("edge high", "edge low")
-        shown = [words.get(flag, flag) for flag in best.flags if flag not in edges]
-        return ", ".join(["held out", *shown])
-    return ", ".join(words.get(flag, flag) for flag in best.flags)
+_EDGES = {
+    "high": "best at the largest size tried",
+    "low": "the smallest size tried is adequate",
+}
+
+
+def _remarks(best: BestFit, fit: Fit | None) -> str:
+    """What to know of a row. Of the edges of the ladder that of the smallest adequate size counts,
+    as in the size law, and none where larger or smaller sizes may be tried yet."""
+    unfinished = bool(best.withheld) or "incomplete" in best.flags
+    words = {"incomplete": "fewer seeds than asked"}
+    shown = ["held out"] if best.held_out else []
+    shown += [
+        words.get(flag, flag)
+        for flag in best.flags
+        if not flag.startswith("edge") and flag not in ("withheld", "capped")
+    ]
+    if best.adequate_edge and not (best.held_out or unfinished):
+        shown.append(_EDGES[best.adequate_edge])
+    if why := _left_out(best, fit):
+        shown.append(f"not in the fit: {why}")
+    return ", ".join(shown)
+
+
+def _left_out(best: BestFit, fit: Fit | None) -> str:
+    """Why a best fit is no point of the fit; '' where it is one."""
+    if best.best.capped:
+        return "capped, an upper bound"
+    if best.withheld:
+        return best.withheld
+    if best.waits:
+        return "seeds are missing"
+    points = () if fit is None else fit.points
+    return next((p.reason for p in points if p.samples == best.samples and not p.used), "")
 
 
 # ---------------------------------------------------------------- several curves
@@ -235,7 +277,8 @@ def confrontation_table(found: Sequence[Confrontation], how: Scale, unit: str) -
             " Afterwards: nothing proves that it was written down before; it is no test of the "
             "forecast."
         )
-    return Table("Forecast against truth", columns, rows, align, note)
+    title = f"Forecast against truth, {how.label}"
+    return trimmed_of_unknown(Table(title, columns, rows, align, note), "test")
 
 
 def backtest_table(found: Backtest) -> Table:
@@ -252,7 +295,7 @@ def backtest_table(found: Backtest) -> Table:
     )
     rows = tuple(
         (
-            numbers.factor(s.factor),
+            numbers.factor(s.factor) + (" (registered)" if s.registered else ""),
             f"{s.points} points",
             numbers.exact(s.samples),
             numbers.estimate(s.forecast, s.lower, s.upper, how),
@@ -264,6 +307,11 @@ def backtest_table(found: Backtest) -> Table:
     )
     align = (RIGHT, RIGHT, RIGHT, RIGHT, RIGHT, LEFT, RIGHT)
     note = f"In brackets: {numbers.level(found.level)} intervals."
+    if any(s.registered for s in found.scores):
+        note += (
+            " Registered: as written down before that size was trained; the others are made now, "
+            "when more is known of the noise."
+        )
     note += f" Off by: as a share of the error, {found.metric}." if how.higher else ""
     return Table("Hidden sizes, forecast and measured", columns, rows, align, note)
 

@@ -36,6 +36,7 @@ from steep.records.fits import (
     CAPPED,
     HELD_OUT,
     NOT_REACHABLE,
+    ONE_SIZE,
     PERHAPS_NOT,
     At,
     Draws,
@@ -55,6 +56,8 @@ from steep.records.plans import Prediction, Took
 from steep.records.questions import Backtest, Comparison, Crossing, Finding, Pair, Score
 from steep.records.trials import (
     ENDED,
+    ONE_SEED,
+    UNFINISHED,
     BestFit,
     Candidate,
     Evaluation,
@@ -66,6 +69,7 @@ from steep.records.trials import (
     Trial,
     Value,
     settings,
+    total_flops,
 )
 
 __all__ = [
@@ -76,7 +80,10 @@ __all__ = [
     "ENDED",
     "HELD_OUT",
     "NOT_REACHABLE",
+    "ONE_SEED",
+    "ONE_SIZE",
     "PERHAPS_NOT",
+    "UNFINISHED",
     "Analysis",
     "At",
     "Backtest",
@@ -130,4 +137,5 @@ __all__ = [
     "decode",
     "encode",
     "settings",
+    "total_flops",
 ]

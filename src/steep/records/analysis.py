@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from steep.metrics import LOSSES
+from steep.metrics import answered_metric
 from steep.records.costs import CostReport
 from steep.records.fits import At, Fit, Forecast, Interval, SizeLaw
 from steep.records.plans import Prediction, Took
 from steep.records.questions import Finding
-from steep.records.trials import BestFit, Settings, Shard, Status, Trial
+from steep.records.trials import ENDED, BestFit, Settings, Shard, Status, Trial
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,20 @@ class Confrontation:
     afterwards: bool = False
     """Nothing proves that it was written down before its shard was trained: the one that was is
     lost, say."""
+    told: At | None = None
+    """The forecast of the metric that answers are about, where another one selects."""
+    told_error: float | None = None
+    """That metric of the model, measured: median over seeds."""
+
+    @property
+    def as_told(self) -> Confrontation:
+        """In the metric that answers are about; as it is where no such forecast was made."""
+        if self.told is None:
+            return self
+        error, inside = self.told_error, None
+        if error is not None and not self.remark:
+            inside = self.told.lower <= error <= self.told.upper
+        return replace(self, forecast=self.told, error=error, test_error=None, inside=inside)
 
 
 @dataclass(frozen=True)
@@ -118,9 +132,24 @@ class Analysis:
         """The curve that answers are about: that of the metric by which models were selected, but
         of images the error rate, whatever selected. IndexError where there is no curve."""
         first = self.curves[0]
-        if self.domain != "images" or first.metric not in LOSSES:
-            return first
-        return next((c for c in self.curves if c.metric == "error"), first)
+        wanted = answered_metric(self.domain, first.metric, [c.metric for c in self.curves])
+        return next(c for c in self.curves if c.metric == wanted)
+
+    def registered_of(self, curve: Curve) -> tuple[Confrontation, ...]:
+        """The forecasts of held-out shards that were written down for a curve before training."""
+        pairs = [(self.metric, c) for c in self.confrontations]
+        pairs += [pair for pair in self.told_confrontations if pair[0] != self.metric]
+        return tuple(
+            c
+            for metric, c in pairs
+            if (metric, "validation") == (curve.metric, curve.part) and not c.afterwards
+        )
+
+    @property
+    def told_confrontations(self) -> tuple[tuple[str, Confrontation], ...]:
+        """Each confrontation with its metric: that of the headline where it was forecast, too."""
+        told = self.headline.metric if self.curves else self.metric
+        return tuple((told if c.told else self.metric, c.as_told) for c in self.confrontations)
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -136,7 +165,8 @@ class TrialStanding:
 
     trial: Trial
     status: Status
-    attempts: int
+    attempts: int | None
+    """None: nobody wrote that down."""
     reason: str | None
     """Why it ended as it did; of one that is to be tried again, why the last attempt failed."""
     seconds: float | None
@@ -153,3 +183,7 @@ class Standing:
     left: Interval | None
     """Seconds on the clock, by the last estimate."""
     complete: bool
+
+    @property
+    def ended(self) -> int:
+        return sum(row.status in ENDED for row in self.rows)

@@ -144,6 +144,11 @@ class Fit:
         return tuple(point for point in self.points if point.used)
 
     @property
+    def bounds(self) -> tuple[Point, ...]:
+        """Upper bounds of the error, from their sizes on: models that met the cap on steps."""
+        return tuple(point for point in self.points if point.reason == CAPPED)
+
+    @property
     def at_hand(self) -> float | None:
         """The data: the largest size measured, in the fit or (capped) not. '10x the data' is ten
         times this. A held-out shard belongs to it as soon as it is measured, one that is still
@@ -160,16 +165,25 @@ class Fit:
         """The fit of the law called ``name``. KeyError when it was not a candidate."""
         return {fit.law: fit for fit in self.laws}[name]
 
-    def predict(self, samples: Any, level: float | None = None, single_run: bool = False) -> Any:
+    def predict(
+        self,
+        samples: Any,
+        level: float | None = None,
+        single_run: bool = False,
+        as_error: bool = False,
+    ) -> Any:
         """A DataFrame ``samples, error, lower, upper``: intervals of a new measurement like the
         points, or of a ``single_run`` where these are means of several; see forecast.py.
 
-        ``samples`` is one size or several: a number, or '10x' (of the largest size used), '1e6'
-        or '2M' as on the command line. Raises ValueError for anything else."""
+        Of a metric of which higher is better the second column is that metric, by its name
+        ('accuracy'), unless ``as_error``. ``samples`` is one size or several: a number, or '10x'
+        (of the data), '1e6' or '2M' as on the command line. Raises ValueError for anything
+        else."""
         from steep.asked import sizes_asked
-        from steep.forecast import predict_frame
+        from steep.forecast import as_measured, predict_frame
 
-        return predict_frame(self, sizes_asked(samples, self), level, single_run)
+        found = predict_frame(self, sizes_asked(samples, self), level, single_run)
+        return found if as_error else as_measured(found, self.metric)
 
     def samples_for(self, error: float | str, level: float | None = None) -> SamplesFor:
         """Samples needed for ``error``, with its interval, or why there are none. ``error`` is a
@@ -207,6 +221,10 @@ class Fit:
         from steep.present.notebook import fit_html
 
         return fit_html(self)
+
+
+ONE_SIZE = "the one model size of this study"
+"""Why a size law has no exponent where no other size was trained."""
 
 
 @dataclass(frozen=True)

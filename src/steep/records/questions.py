@@ -117,6 +117,8 @@ class Score:
     """Of the interval of log error (Gneiting & Raftery 2007): width plus fines; less is better."""
     last_value: float
     """|log error| of the plainest forecast: the error stays what it was at ``last``."""
+    registered: bool = False
+    """The forecast that was written down before this size was trained."""
 
     @property
     def factor(self) -> float:

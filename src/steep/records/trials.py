@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -141,6 +141,12 @@ class Measurement:
         return len(self.curve)
 
 
+def total_flops(measurements: Iterable[Measurement]) -> float | None:
+    """Of those trials that say; None where none does."""
+    known = [m.flops for m in measurements if m.flops is not None]
+    return sum(known) if known else None
+
+
 # ---------------------------------------------------------------- the search, decided
 
 
@@ -156,6 +162,7 @@ class Candidate:
     score: float
     """Median over seeds of the minimum validation error."""
     parameters: int
+    """0 where the trainer does not say."""
     parameters_without_embeddings: int
     capped: bool = False
     diverged: int = 0
@@ -197,6 +204,11 @@ class SizeCurve:
     where the best value of a hyperparameter is at an end of those tried, of one step beyond;"""
     excess_sd: float = 0.0
     """and its standard deviation."""
+
+
+UNFINISHED = "its search is not finished"
+ONE_SEED = "one seed does not say which model is best"
+"""Why a shard is withheld."""
 
 
 @dataclass(frozen=True)

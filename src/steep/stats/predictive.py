@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import log_ndtr
 
 from steep.laws.law import Array
 from steep.records import Fit
 from steep.stats.draws import joined, log_curves
 from steep.stats.inverse import FARTHEST, meets
 from steep.stats.noise import Noise, departures, noise_model
+
+EXCESS = {0.03: 0.9, 0.3: 0.1}
+"""How far a run that meets its cap may lie above the error without one, on average, in logs, and
+how likely each is."""
+NEAR = 1e-9
+"""Difference of log sizes below which they are the same."""
 
 
 def curve_draws(fit: Fit, log_samples: Array) -> Array:
@@ -30,8 +37,38 @@ def expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
     """Each draw's log error, departure included, given the points, and its variance.
 
     Both (sizes, draws). Among the points a draw follows them. Beyond, it leaves with their slope
-    and returns to its law's.
+    and returns to its law's. From a point on that is an upper bound none is above it.
     """
+    centre, variance = _unbounded(fit, log_ratio)
+    for bound in fit.bounds:
+        beyond = log_ratio >= np.log(bound.samples / fit.used[-1].samples) - NEAR
+        centre[beyond] = np.minimum(centre[beyond], np.log(bound.error))
+    return centre, variance
+
+
+def bounds_likelihood(fit: Fit) -> Array:
+    """Per draw, the likelihood, up to a factor, of those errors that are only upper bounds, each by
+    itself: of what a measurement without a cap would be, plus an excess that is exponential with
+    one of the means ``EXCESS``: usually small, sometimes not. Were every excess as likely as
+    another, a bound would pull forecasts far below it."""
+    at = np.log([p.samples / fit.used[-1].samples for p in fit.bounds])
+    centre, variance = _unbounded(fit, at)
+    spread = np.sqrt(joined(fit.draws, "scale") ** 2 + variance)
+    above = np.log([p.error for p in fit.bounds])[:, None] - centre
+    # a normal plus an exponential deviate
+    of_mean = [
+        np.log(weight / mean)
+        + 0.5 * (spread / mean) ** 2
+        - above / mean
+        + log_ndtr(above / spread - spread / mean)
+        for mean, weight in EXCESS.items()
+    ]
+    log_likelihood = np.logaddexp.reduce(of_mean).sum(axis=0)
+    return np.asarray(np.exp(log_likelihood - log_likelihood.max()))
+
+
+def _unbounded(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
+    """``expected`` by the points of the fit alone."""
     used, noise = fit.used, noise_of(fit)
     at = np.log([p.samples / used[-1].samples for p in used])
     residual = np.log([p.error for p in used])[:, None] - log_curves(fit.draws, at)
@@ -51,8 +88,15 @@ def expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
     return centre, variance
 
 
+def with_bounds(fit: Fit, log_samples: Array) -> Array:
+    """Places (log m, ascending) with those at which an upper bound begins: curves step down."""
+    starts = np.log([p.samples for p in fit.bounds])
+    return np.union1d(log_samples, [*(starts - 2 * NEAR), *starts])
+
+
 def crossings(fit: Fit, error: float) -> Array:
     """Per draw, log samples at which its curve falls to ``error``; inf: never."""
     assert fit.reference is not None
     log_m = np.log(fit.reference) + np.linspace(np.log(1e-4), np.log(FARTHEST * 1e6), 400)
+    log_m = with_bounds(fit, log_m)
     return meets(curve_draws(fit, log_m), log_m, error, fit.used[0].samples)

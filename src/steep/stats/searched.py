@@ -35,7 +35,16 @@ from math import floor, hypot, log, log10
 import numpy as np
 
 from steep.laws.law import Array
-from steep.records import BestFit, Measurement, Settings, SizeCurve, Status, Value
+from steep.records import (
+    ONE_SEED,
+    UNFINISHED,
+    BestFit,
+    Measurement,
+    Settings,
+    SizeCurve,
+    Status,
+    Value,
+)
 from steep.stats.response import BEND, Surface, fit_surface, squash, unsquash
 from steep.stats.seeds import WORSE, seed_noise
 from steep.stats.tuning import following
@@ -52,7 +61,6 @@ DRAWS = 400
 UNSURE = 0.1
 """Of an unfinished search: expected excess of its choice, in log error, from which on a shard says
 too little to be a point of the learning curve."""
-UNFINISHED = "its search is not finished"
 REACH = 2
 """Shards to either side of one on which a comparison of hyperparameters is taken to hold."""
 UNCOMPARED = 0.07
@@ -178,7 +186,7 @@ def with_size_curves(
         cells = len({(c.size, c.hyperparameters) for b in best_fits for c in b.candidates})
     drawn = [replace(b, size_curve=found.get((b.permutation, b.samples))) for b in best_fits]
     return tuple(
-        replace(b, withheld=UNFINISHED, flags=(*b.flags, "withheld")) if _withheld(b, cells) else b
+        replace(b, withheld=_why(b), flags=(*b.flags, "withheld")) if _withheld(b, cells) else b
         for b in drawn
     )
 
@@ -187,6 +195,10 @@ def _unfinished(b: BestFit) -> bool:
     """Whether its choice may not be the last word: where one seed is all that is wanted, nothing
     shows that a search has come back to its choice to confirm it."""
     return "incomplete" in b.flags or len(b.best.seeds) == 1
+
+
+def _why(b: BestFit) -> str:
+    return UNFINISHED if "incomplete" in b.flags else ONE_SEED
 
 
 def _withheld(b: BestFit, cells: int) -> bool:
