@@ -104,7 +104,10 @@ def _report_table(source: Source, out: Path | None, figures: Path | None) -> Wri
     from steep.report import report as analysis_report
 
     found = forecasts_of(source, ["2x", "4x", "10x"], [])
-    analyses = [_of_table(c.name, c.fit, c.forecast, diagnose(c.fit)) for c in found]
+    items = source.validation_items
+    analyses = [
+        _of_table(c.name, c.fit, c.forecast, diagnose(c.fit, validation_items=items)) for c in found
+    ]
     tests = [backtest(curve.fit, fit=fit) for curve in found]
     if len(found) == 1:
         html = analysis_report(analyses[0], (), tests[0])

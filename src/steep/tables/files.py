@@ -1,0 +1,470 @@
+"""Where results come from: files, streams and frames as tables that remember their lines.
+
+Nothing here knows what a column means. Text is CSV with any common delimiter, a Markdown table, JSON
+or JSON lines, in UTF-8 or what Windows writes; all of it may be compressed. Parquet and zstandard
+need ``steep[parquet]``, workbooks ``steep[excel]``.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gc
+import gzip
+import io
+import json
+import lzma
+import re
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from steep.extras import need
+from steep.plainfile import is_stream, refuse_special
+from steep.tables.layouts import rows_of_json
+from steep.tables.raw import Array, RawTable, TableError, column_of, table_of, table_of_rows
+from steep.tables.trackers import from_database, from_folder
+
+FORMATS = ("csv", "markdown", "json", "jsonl", "parquet", "excel")
+_SUFFIXES = {
+    ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet",
+    ".xlsx": "excel", ".xlsm": "excel", ".csv": "csv", ".tsv": "csv", ".md": "markdown",
+}  # fmt: skip
+_DELIMITERS = (",", "\t", ";", "|")
+_LARGEST = 1 << 30
+"""Bytes of a table."""
+_CHUNK, _MANY = 50_000, 20_000
+"""Rows that are turned at once, and from how many on columns of plain numbers lose their text."""
+_WINDOWS = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f\x81\x8d\x8f\x90\x9d]")
+"""Bytes that no text in Windows-1252 has."""
+
+
+def load(source: Any, format: str | None = None) -> RawTable:
+    """The table of a path, '-' (standard input), a folder, a DataFrame or columns by name.
+
+    Raises TableError."""
+    if format is not None and format not in FORMATS:
+        raise TableError([f"unknown format {format!r}: it is one of {', '.join(FORMATS)}"])
+    if isinstance(source, Mapping):
+        return rows_of_json({str(k): _plain(v) for k, v in source.items()}, "the table")
+    if hasattr(source, "columns") and hasattr(source, "iloc"):
+        return _from_frame(source, "the table")
+    if source == "-":
+        if sys.stdin is None:
+            raise TableError(["it is closed"], "standard input")
+        return _from_bytes(_limited(sys.stdin.buffer, "standard input"), "standard input", format)
+    path = Path(source)
+    if path.is_dir():
+        return from_folder(path, load)
+    try:
+        if not is_stream(path):
+            refuse_special(path)
+        with path.open("rb") as file:
+            data = _limited(file, str(path))
+    except FileNotFoundError:
+        raise TableError(["no such file"], str(path)) from None
+    except OSError as error:
+        raise TableError([f"cannot be read: {error.strerror}"], str(path)) from None
+    if data[:15] == b"SQLite format 3":
+        return from_database(path)
+    suffixes = [s.lower() for s in path.suffixes]
+    named = next((_SUFFIXES[s] for s in reversed(suffixes) if s in _SUFFIXES), None)
+    return _from_bytes(data, str(path), format or named)
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and series as lists; arrays of two dimensions as lists of lists."""
+    return value.tolist() if hasattr(value, "tolist") else list(value)
+
+
+def _limited(file: Any, source: str) -> bytes:
+    """All of an open file. Raises TableError for one that goes on and on."""
+    data: bytes = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise TableError([f"larger than {_LARGEST >> 20} MiB: is this a table?"], source)
+    return data
+
+
+def _from_bytes(data: bytes, source: str, format: str | None) -> RawTable:
+    data = _decompressed(data, source)
+    if data[:4] == b"PAR1":
+        return _from_parquet(data, source)
+    if data[:4] == b"PK\x03\x04":
+        return _from_archive(data, source)
+    if format == "parquet":
+        raise TableError(["not Parquet: it does not begin like one"], source)
+    text, notes = _decoded(data, source)
+    if not text.strip():
+        raise TableError(["it is empty"], source)
+    kind = format if format in ("json", "jsonl") else _sniffed(text)
+    if kind == "json":
+        found = _from_json(text, source)
+    elif kind == "jsonl":
+        found = _from_json_lines(text, source)
+    else:
+        found = _from_markdown(text, source) if kind == "markdown" else _from_csv(text, source)
+    return RawTable(
+        found.source, found.cells, found.lines, found.place, found.delimiter, notes + found.notes
+    )
+
+
+def _decompressed(data: bytes, source: str) -> bytes:
+    try:
+        if data[:2] == b"\x1f\x8b":
+            return _limited(gzip.GzipFile(fileobj=io.BytesIO(data)), source)
+        if data[:6] == b"\xfd7zXZ\x00":
+            return _limited(lzma.LZMAFile(io.BytesIO(data)), source)
+        if data[:3] == b"BZh":
+            return _limited(bz2.BZ2File(io.BytesIO(data)), source)
+        if data[:4] == b"\x28\xb5\x2f\xfd":
+            arrow = need("pyarrow")
+            return _limited(arrow.input_stream(arrow.BufferReader(data), "zstd"), source)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise TableError([f"its compression is damaged: {error}"], source) from None
+    return data
+
+
+def _decoded(data: bytes, source: str) -> tuple[str, tuple[str, ...]]:
+    try:
+        encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        return data.decode(encoding), ()
+    except UnicodeDecodeError as error:
+        if _WINDOWS.search(data) is None:
+            said = "It is not UTF-8 and was read as Windows-1252, which spreadsheets write."
+            return data.decode("cp1252"), (said,)
+        line = data[: error.start].count(b"\n") + 1
+        raise TableError([f"line {line} is not text in UTF-8"], source) from None
+
+
+def _sniffed(text: str) -> str:
+    """JSON starts with a bracket; JSON lines with an object that ends on its own line; Markdown has
+    a line of dashes and bars."""
+    start = text.lstrip()
+    if re.match(r"\[\s*[\[{\d\]]", start):
+        return "json"
+    if start[0] != "{":
+        return "markdown" if _RULE.search(text) else "csv"
+    try:
+        json.loads(start.partition("\n")[0])
+    except (ValueError, RecursionError):
+        return "json"
+    return "jsonl" if len(start.splitlines()) > 1 else "json"
+
+
+# ---------------------------------------------------------------- CSV
+
+
+def _from_csv(text: str, source: str) -> RawTable:
+    delimiter = _delimiter(text)
+    rows = _csv_rows(text, delimiter)
+    comments: list[list[str]] = []
+    try:
+        first = next(_data(rows, comments), None)
+        if first is None:
+            raise TableError(["it holds nothing but comments"], source)
+        line, names = first
+        names, notes, rows = _title_left_out(line, names, rows)
+        if all(_is_number(cell) for cell in names if cell):
+            names, said = _without_header(names, comments, source)
+            notes, rows = notes + said, _chained(first, rows)
+        twice = sorted({name for name in names if name and names.count(name) > 1})
+        if twice:
+            raise TableError([f"two columns are called {name!r}" for name in twice], source)
+        plain = delimiter != ";" and (("," if delimiter != "," else '"') not in text)
+        columns, lines, problems = _columns(_data(rows, comments), len(names), plain)
+    except csv.Error as error:
+        raise TableError([f"not CSV: {error}"], source) from None
+    if problems and len(problems) == len(lines) and all(n == len(names) + 1 for _, n in problems):
+        # R writes the names of its rows without a header
+        rows = _data(_csv_rows(text, delimiter), [])
+        columns, lines, problems = _columns(islice(rows, 1, None), len(names) + 1, plain)
+        names = ["row", *names]
+    if problems:
+        told = [
+            f"line {line} has {count} cell{'s' * (count != 1)} where the header has {len(names)}"
+            for line, count in problems
+        ]
+        raise TableError(told, source)
+    cells = {name or f"column {i + 1}": c for i, (name, c) in enumerate(zip(names, columns, strict=True))}
+    return RawTable(source, cells, lines, delimiter=delimiter, notes=notes)
+
+
+def _csv_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """(first line, cells) of every row that is not blank."""
+    if delimiter == " ":
+        for line, content in enumerate(text.splitlines(), 1):
+            if content.strip():
+                yield line, content.split()
+        return
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    before = 0
+    for row in reader:
+        line, before = before + 1, reader.line_num
+        if row and (row[0] or any(cell.strip() for cell in row)):
+            yield line, row
+
+
+def _data(
+    rows: Iterable[tuple[int, list[str]]], comments: list[list[str]]
+) -> Iterator[tuple[int, list[str]]]:
+    """Rows that are no comments; those are collected."""
+    for line, row in rows:
+        if row[0].startswith("#"):
+            comments.append([cell.lstrip("# ").strip() for cell in row])
+        else:
+            yield line, row
+
+
+def _chained(
+    first: tuple[int, list[str]], rows: Iterator[tuple[int, list[str]]]
+) -> Iterator[tuple[int, list[str]]]:
+    yield first
+    yield from rows
+
+
+def _title_left_out(
+    line: int, names: list[str], rows: Iterator[tuple[int, list[str]]]
+) -> tuple[list[str], tuple[str, ...], Iterator[tuple[int, list[str]]]]:
+    """The header; a first line of one cell above rows of several is a title."""
+    names = [name.strip() for name in names]
+    second = next(rows, None)
+    if second is None:
+        return names, (), iter(())
+    if sum(map(bool, names)) == 1 and sum(bool(c.strip()) for c in second[1]) > 1:
+        said = f"Line {line} is taken for a title: {names[0]!r}."
+        return [name.strip() for name in second[1]], (said,), rows
+    return names, (), _chained(second, rows)
+
+
+def _columns(
+    rows: Iterable[tuple[int, list[str]]], width: int, plain: bool
+) -> tuple[list[Array], Sequence[int], list[tuple[int, int]]]:
+    """Columns, the line of each row, and (line, number of cells) of rows of another length.
+
+    Where ``plain`` no number can be meant otherwise than Python reads it, and those of a long table
+    are kept as numbers alone."""
+    parts: list[list[Array]] = [[] for _ in range(width)]
+    lines: list[Array] = []
+    odd: list[tuple[int, int]] = []
+    collecting = gc.isenabled()
+    gc.disable()  # millions of lists that are all still needed
+    try:
+        rows = iter(rows)
+        while chunk := list(islice(rows, _CHUNK)):
+            odd += [(line, len(row)) for line, row in chunk if len(row) != width]
+            lines.append(np.array([line for line, _ in chunk]))
+            if odd:
+                continue
+            many = plain and len(chunk) > _MANY
+            for part, cells in zip(parts, zip(*(row for _, row in chunk), strict=True), strict=True):
+                part.append(_numbers_alone(cells) if many else _texts(cells))
+    finally:
+        if collecting:
+            gc.enable()
+    empty = np.empty(0, object)
+    columns = [np.concatenate(part) if part else empty for part in parts]
+    return columns, np.concatenate(lines) if lines else (), odd
+
+
+def _texts(cells: Sequence[str]) -> Array:
+    return column_of(cell.strip() for cell in cells)
+
+
+def _numbers_alone(cells: Sequence[str]) -> Array:
+    try:
+        return np.array([cell or "nan" for cell in cells], float)
+    except ValueError:
+        return _texts(cells)
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter that splits most of the first lines into equally many cells, more than one."""
+    lines = (line for line in text[:1_000_000].splitlines() if line.strip())
+    sample = "\n".join(islice(lines, 30))
+    best, best_score = "", (0.0, 0)
+    for delimiter in (*_DELIMITERS, " "):
+        try:
+            rows = [row for _, row in _csv_rows(sample, delimiter) if not row[0].startswith("#")]
+        except csv.Error:
+            continue
+        width = max((len(row) for row in rows[:2]), default=0)
+        if width < 2:
+            continue
+        agree = sum(len(row) == width for row in rows) / len(rows)
+        if (agree, width) > best_score and not (delimiter == " " and best):
+            best, best_score = delimiter, (agree, width)
+    return best or ","
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.rstrip("%"))
+    except ValueError:
+        return False
+    return True
+
+
+def _without_header(
+    first: Sequence[str], comments: Sequence[Sequence[str]], source: str
+) -> tuple[list[str], tuple[str, ...]]:
+    """Names from the comment above the numbers, or for two bare columns."""
+    for names in reversed(comments):
+        if len(names) == len(first):
+            return list(names), ()
+    if len(first) == 2:
+        return ["samples", "error"], ("There is no header: the columns are samples and error.",)
+    names_of = f"the names of {len(first)} columns" if len(first) > 1 else "the name of a column"
+    raise TableError([f"line 1 holds numbers where {names_of} should be"], source)
+
+
+# ---------------------------------------------------------------- Markdown
+
+_RULE = re.compile(r"(?m)^[ \t]*[|+]?[ \t]*:?[-=]{2,}:?[ \t]*([|+][ \t]*:?[-=]{2,}:?[ \t]*)+[|+]?[ \t]*$")
+"""The line below a header."""
+
+
+def _from_markdown(text: str, source: str) -> RawTable:
+    """The one table of a text: rows between bars, with a rule below their header."""
+    blocks: list[list[tuple[int, list[str]]]] = []
+    inside = False
+    for line, content in enumerate(text.splitlines(), 1):
+        if "|" not in content and not _RULE.match(content):
+            inside = False
+            continue
+        if not inside:
+            blocks.append([])
+            inside = True
+        if not _RULE.match(content):
+            bare = re.sub(r"^\s*\||\|\s*$", "", content)
+            cells = [c.strip().strip("*`_ ") for c in re.split(r"(?<!\\)\|", bare)]
+            blocks[-1].append((line, cells))
+    tables = [b for b in blocks if len(b) > 1]
+    if len(tables) != 1:
+        places = ", ".join(str(b[0][0]) for b in tables) or "none"
+        raise TableError(
+            [f"{len(tables)} tables (they begin at lines {places}): keep the one that is meant"], source
+        )
+    (_, names), *rows = tables[0]
+    columns, lines, odd = _columns(rows, len(names), plain=False)
+    if odd:
+        told = [f"line {line} has {n} cells where the header has {len(names)}" for line, n in odd]
+        raise TableError(told, source)
+    cells = {name or f"column {i + 1}": c for i, (name, c) in enumerate(zip(names, columns, strict=True))}
+    return RawTable(source, cells, lines)
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def _from_json(text: str, source: str) -> RawTable:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise TableError([f"{place}: not JSON: {error.msg}"], source) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, a deep nest
+        raise TableError([f"not a table in JSON: {error}"], source) from None
+    return rows_of_json(value, source)
+
+
+def _from_json_lines(text: str, source: str) -> RawTable:
+    objects, lines, problems = [], [], []
+    for line, content in enumerate(text.splitlines(), 1):
+        if not content.strip():
+            continue
+        try:
+            value = json.loads(content)
+        except json.JSONDecodeError as error:
+            problems.append(f"line {line}, column {error.colno}: not JSON: {error.msg}")
+            continue
+        except (ValueError, RecursionError) as error:
+            problems.append(f"line {line}: not a table in JSON: {error}")
+            continue
+        if not isinstance(value, dict):
+            problems.append(f"line {line} is no object")
+            continue
+        objects.append(value)
+        lines.append(line)
+    if problems:
+        raise TableError(problems, source)
+    found = rows_of_json(objects, source)
+    return RawTable(source, found.cells, lines, "line", notes=found.notes)
+
+
+# ---------------------------------------------------------------- Parquet, workbooks, frames
+
+
+def _from_parquet(data: bytes, source: str) -> RawTable:
+    need("pyarrow")
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(io.BytesIO(data))
+        columns = {
+            str(name): table.column(i).to_numpy()
+            for i, name in enumerate(table.column_names)
+            if not str(name).startswith("__index_level_")
+        }
+    except Exception as error:  # pyarrow has its own kinds
+        raise TableError([f"not Parquet: {error}"], source) from None
+    cells = {name: _cells(column) for name, column in columns.items()}
+    return RawTable(source, cells, range(1, table.num_rows + 1), "row")
+
+
+def _cells(column: Array) -> Array:
+    """Numbers as floats, anything else as objects."""
+    if column.dtype.kind in "iuf":
+        return column.astype(float)
+    return column_of(column.tolist() if column.dtype != object else column)
+
+
+def _from_archive(data: bytes, source: str) -> RawTable:
+    """A workbook, or arrays that numpy saved."""
+    try:
+        names = zipfile.ZipFile(io.BytesIO(data)).namelist()
+    except zipfile.BadZipFile as error:
+        raise TableError([f"not a workbook: {error}"], source) from None
+    if all(name.endswith(".npy") for name in names):
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return rows_of_json({name: arrays[name].tolist() for name in arrays}, source)
+    if "[Content_Types].xml" not in names:
+        raise TableError([f"an archive of {', '.join(names[:5])}: unpack it first"], source)
+    need("openpyxl")
+    from openpyxl import load_workbook
+
+    book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+    sheets = {s.title: [r for r in s.iter_rows(values_only=True)] for s in book.worksheets}
+    filled = {n: rows for n, rows in sheets.items() if sum(any(c is not None for c in r) for r in rows) > 1}
+    if not filled:
+        raise TableError(["no sheet holds a table"], source)
+    name, rows = next(iter(filled.items()))
+    notes = (f"Of the sheets {', '.join(filled)} the first is read.",) if len(filled) > 1 else ()
+    numbered = [(i, row) for i, row in enumerate(rows, 1) if any(c is not None for c in row)]
+    while len(numbered) > 2 and sum(c is not None for c in numbered[0][1]) < 2:
+        numbered = numbered[1:]  # a title
+    header = [f"column {i + 1}" if c is None else str(c).strip() for i, c in enumerate(numbered[0][1])]
+    used = [i for i in range(len(header)) if any(row[i] is not None for _, row in numbered)]
+    cells = {header[i]: column_of(row[i] for _, row in numbered[1:]) for i in used}
+    return RawTable(source, cells, [line for line, _ in numbered[1:]], "row", notes=notes)
+
+
+def _from_frame(frame: Any, source: str) -> RawTable:
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()
+    names = [str(name) for name in frame.columns]
+    if len(set(names)) < len(names):
+        raise TableError(["two of its columns have the same name"], source)
+    cells: dict[str, Array] = {}
+    for i, name in enumerate(names):
+        column = frame.iloc[:, i]
+        kind = getattr(column.dtype, "kind", "O")
+        cells[name] = (
+            column.to_numpy(dtype=float, na_value=np.nan) if kind in "iuf" else column_of(column.tolist())
+        )
+    return RawTable(source, cells, range(1, len(frame) + 1), "row")
