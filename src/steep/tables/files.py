@@ -19,16 +19,16 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from steep.extras import need
 from steep.plainfile import is_stream, refuse_special
 from steep.tables.layouts import rows_of_json
-from steep.tables.raw import Array, RawTable, TableError, column_of, table_of, table_of_rows
+from steep.tables.raw import Array, RawTable, TableError, column_of
 from steep.tables.trackers import from_database, from_folder
 
 FORMATS = ("csv", "markdown", "json", "jsonl", "parquet", "excel")
@@ -162,114 +162,110 @@ def _sniffed(text: str) -> str:
 
 def _from_csv(text: str, source: str) -> RawTable:
     delimiter = _delimiter(text)
-    rows = _csv_rows(text, delimiter)
     comments: list[list[str]] = []
+    collecting = gc.isenabled()
+    gc.disable()  # millions of lists that are all still needed
     try:
-        first = next(_data(rows, comments), None)
-        if first is None:
-            raise TableError(["it holds nothing but comments"], source)
-        line, names = first
-        names, notes, rows = _title_left_out(line, names, rows)
-        if all(_is_number(cell) for cell in names if cell):
-            names, said = _without_header(names, comments, source)
-            notes, rows = notes + said, _chained(first, rows)
-        twice = sorted({name for name in names if name and names.count(name) > 1})
-        if twice:
-            raise TableError([f"two columns are called {name!r}" for name in twice], source)
-        plain = delimiter != ";" and (("," if delimiter != "," else '"') not in text)
-        columns, lines, problems = _columns(_data(rows, comments), len(names), plain)
+        return _from_chunks(_chunks(text, delimiter, comments), comments, text, delimiter, source)
     except csv.Error as error:
         raise TableError([f"not CSV: {error}"], source) from None
-    if problems and len(problems) == len(lines) and all(n == len(names) + 1 for _, n in problems):
-        # R writes the names of its rows without a header
-        rows = _data(_csv_rows(text, delimiter), [])
-        columns, lines, problems = _columns(islice(rows, 1, None), len(names) + 1, plain)
-        names = ["row", *names]
-    if problems:
-        told = [
-            f"line {line} has {count} cell{'s' * (count != 1)} where the header has {len(names)}"
-            for line, count in problems
-        ]
-        raise TableError(told, source)
-    cells = {name or f"column {i + 1}": c for i, (name, c) in enumerate(zip(names, columns, strict=True))}
-    return RawTable(source, cells, lines, delimiter=delimiter, notes=notes)
+    finally:
+        if collecting:
+            gc.enable()
 
 
-def _csv_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(first line, cells) of every row that is not blank."""
+Chunk: TypeAlias = tuple[Sequence[int], list[list[str]]]
+"""Lines of rows, and their cells."""
+
+
+def _from_chunks(
+    chunks: Iterator[Chunk], comments: list[list[str]], text: str, delimiter: str, source: str
+) -> RawTable:
+    lines, rows = next(chunks, ((), []))
+    if not rows:
+        raise TableError(["it holds nothing but comments"], source)
+    names, notes = [name.strip() for name in rows[0]], ()
+    start = 1
+    if len(rows) > 1 and sum(map(bool, names)) == 1 and sum(bool(c.strip()) for c in rows[1]) > 1:
+        notes = (f"Line {lines[0]} is taken for a title: {names[0]!r}.",)
+        names, start = [name.strip() for name in rows[1]], 2
+    if all(_is_number(cell) for cell in names if cell):
+        names, said = _without_header(names, comments, source)
+        notes, start = (*notes, *said), start - 1
+    if len(rows) > start and {*map(len, rows[start:])} == {len(names) + 1}:
+        names = ["row", *names]  # R writes the names of its rows without a header
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise TableError([f"two columns are called {name!r}" for name in twice], source)
+    plain = delimiter != ";" and (("," if delimiter != "," else '"') not in text)
+    first = (lines[start:], rows[start:])
+    columns, every = _columns(chain([first], chunks), len(names), plain, source)
+    cells = dict(zip((n or f"column {i + 1}" for i, n in enumerate(names)), columns, strict=True))
+    return RawTable(source, cells, every, delimiter=delimiter, notes=notes)
+
+
+def _chunks(text: str, delimiter: str, comments: list[list[str]]) -> Iterator[Chunk]:
+    """Rows that are neither blank nor comments, many at once; comments are collected."""
     if delimiter == " ":
-        for line, content in enumerate(text.splitlines(), 1):
-            if content.strip():
-                yield line, content.split()
-        return
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    before = 0
-    for row in reader:
-        line, before = before + 1, reader.line_num
-        if row and (row[0] or any(cell.strip() for cell in row)):
-            yield line, row
-
-
-def _data(
-    rows: Iterable[tuple[int, list[str]]], comments: list[list[str]]
-) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are no comments; those are collected."""
-    for line, row in rows:
-        if row[0].startswith("#"):
-            comments.append([cell.lstrip("# ").strip() for cell in row])
+        reader: Any = (line.split() for line in text.splitlines())
+    else:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    line = 1
+    while True:
+        rows, lines = [], []
+        if delimiter != " " and '"' in text:  # a cell may hold line breaks
+            for row in islice(reader, _CHUNK):
+                rows.append(row)
+                lines.append(line)
+                line = reader.line_num + 1
         else:
-            yield line, row
-
-
-def _chained(
-    first: tuple[int, list[str]], rows: Iterator[tuple[int, list[str]]]
-) -> Iterator[tuple[int, list[str]]]:
-    yield first
-    yield from rows
-
-
-def _title_left_out(
-    line: int, names: list[str], rows: Iterator[tuple[int, list[str]]]
-) -> tuple[list[str], tuple[str, ...], Iterator[tuple[int, list[str]]]]:
-    """The header; a first line of one cell above rows of several is a title."""
-    names = [name.strip() for name in names]
-    second = next(rows, None)
-    if second is None:
-        return names, (), iter(())
-    if sum(map(bool, names)) == 1 and sum(bool(c.strip()) for c in second[1]) > 1:
-        said = f"Line {line} is taken for a title: {names[0]!r}."
-        return [name.strip() for name in second[1]], (said,), rows
-    return names, (), _chained(second, rows)
+            rows = list(islice(reader, _CHUNK))
+            lines = range(line, line + len(rows))
+            line += len(rows)
+        if not rows:
+            return
+        odd = [i for i, row in enumerate(rows) if not row or not row[0] or row[0][0] == "#"]
+        left_out = set()
+        for i in odd:
+            comment = bool(rows[i]) and rows[i][0].startswith("#")
+            if comment:
+                comments.append([cell.lstrip("# ").strip() for cell in rows[i]])
+            if comment or not any(cell.strip() for cell in rows[i]):
+                left_out.add(i)
+        if left_out:
+            lines = [k for i, k in enumerate(lines) if i not in left_out]
+            rows = [row for i, row in enumerate(rows) if i not in left_out]
+        yield lines, rows
 
 
 def _columns(
-    rows: Iterable[tuple[int, list[str]]], width: int, plain: bool
-) -> tuple[list[Array], Sequence[int], list[tuple[int, int]]]:
-    """Columns, the line of each row, and (line, number of cells) of rows of another length.
+    chunks: Iterable[Chunk], width: int, plain: bool, source: str
+) -> tuple[list[Array], Array]:
+    """Columns, and the line of each row. Raises TableError for rows of another length.
 
     Where ``plain`` no number can be meant otherwise than Python reads it, and those of a long table
     are kept as numbers alone."""
     parts: list[list[Array]] = [[] for _ in range(width)]
-    lines: list[Array] = []
-    odd: list[tuple[int, int]] = []
-    collecting = gc.isenabled()
-    gc.disable()  # millions of lists that are all still needed
-    try:
-        rows = iter(rows)
-        while chunk := list(islice(rows, _CHUNK)):
-            odd += [(line, len(row)) for line, row in chunk if len(row) != width]
-            lines.append(np.array([line for line, _ in chunk]))
-            if odd:
-                continue
-            many = plain and len(chunk) > _MANY
-            for part, cells in zip(parts, zip(*(row for _, row in chunk), strict=True), strict=True):
-                part.append(_numbers_alone(cells) if many else _texts(cells))
-    finally:
-        if collecting:
-            gc.enable()
+    every: list[Array] = [np.empty(0, int)]
+    odd: list[str] = []
+    many = False
+    for lines, rows in chunks:
+        if {*map(len, rows)} - {width}:
+            odd += [
+                f"line {line} has {len(row)} cell{'s' * (len(row) != 1)} where the header has {width}"
+                for line, row in zip(lines, rows, strict=True)
+                if len(row) != width
+            ]
+        every.append(np.array(lines, int))
+        if odd:
+            continue
+        many = many or (plain and len(rows) > _MANY)
+        for part, cells in zip(parts, zip(*rows, strict=True), strict=False):
+            part.append(_numbers_alone(cells) if many else _texts(cells))
+    if odd:
+        raise TableError(odd, source)
     empty = np.empty(0, object)
-    columns = [np.concatenate(part) if part else empty for part in parts]
-    return columns, np.concatenate(lines) if lines else (), odd
+    return [np.concatenate(part) if part else empty for part in parts], np.concatenate(every)
 
 
 def _texts(cells: Sequence[str]) -> Array:
@@ -277,10 +273,12 @@ def _texts(cells: Sequence[str]) -> Array:
 
 
 def _numbers_alone(cells: Sequence[str]) -> Array:
-    try:
-        return np.array([cell or "nan" for cell in cells], float)
-    except ValueError:
-        return _texts(cells)
+    for texts in (cells, [cell or "nan" for cell in cells]):
+        try:
+            return np.array(texts, float)
+        except ValueError:
+            continue
+    return _texts(cells)
 
 
 def _delimiter(text: str) -> str:
@@ -290,7 +288,7 @@ def _delimiter(text: str) -> str:
     best, best_score = "", (0.0, 0)
     for delimiter in (*_DELIMITERS, " "):
         try:
-            rows = [row for _, row in _csv_rows(sample, delimiter) if not row[0].startswith("#")]
+            rows = [row for _, rows in _chunks(sample, delimiter, []) for row in rows]
         except csv.Error:
             continue
         width = max((len(row) for row in rows[:2]), default=0)
@@ -351,11 +349,9 @@ def _from_markdown(text: str, source: str) -> RawTable:
             [f"{len(tables)} tables (they begin at lines {places}): keep the one that is meant"], source
         )
     (_, names), *rows = tables[0]
-    columns, lines, odd = _columns(rows, len(names), plain=False)
-    if odd:
-        told = [f"line {line} has {n} cells where the header has {len(names)}" for line, n in odd]
-        raise TableError(told, source)
-    cells = {name or f"column {i + 1}": c for i, (name, c) in enumerate(zip(names, columns, strict=True))}
+    chunk = [line for line, _ in rows], [row for _, row in rows]
+    columns, lines = _columns([chunk], len(names), False, source)
+    cells = dict(zip((n or f"column {i + 1}" for i, n in enumerate(names)), columns, strict=True))
     return RawTable(source, cells, lines)
 
 

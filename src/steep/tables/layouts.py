@@ -16,6 +16,8 @@ from steep.tables.raw import Array, RawTable, TableError, column_of, table_of, t
 
 _DEPTH = 3
 """Levels of JSON below which no rows are looked for."""
+_LOOK = 1000
+"""First cells of a column that tell whether it holds spreads."""
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -375,6 +377,8 @@ def with_spreads_apart(table: RawTable, called: Callable[[str], str]) -> RawTabl
     notes = table.notes
     for name, column in table.cells.items():
         if column.dtype != object:
+            continue
+        if not any(with_spread(cell) for cell in column[:_LOOK]):
             continue
         parts = [with_spread(cell) for cell in column]
         found = [p for p in parts if p is not None]

@@ -91,13 +91,18 @@ def codes(cells: Array) -> tuple[Array, list[Any]]:
 
     Cells that mean the same are one value: 0.1 and '0.10', None and ''."""
     if cells.dtype != object:
-        values, first, place = np.unique(cells, return_index=True, return_inverse=True)
+        values = np.unique(cells)
+        values = values[~np.isnan(values)]
+        place = np.minimum(np.searchsorted(values, cells), max(len(values) - 1, 0))
+        first = np.zeros(len(values), int)
+        known = np.flatnonzero(~np.isnan(cells))[::-1]
+        first[place[known]] = known  # the first one is written last
         order = np.argsort(first)
         rank = np.empty(len(order), int)
         rank[order] = np.arange(len(order))
-        found, names = rank[place], [float(v) for v in values[order]]
+        found = rank[place] if len(values) else place
         found[np.isnan(cells)] = -1
-        return found, [n for n in names if n == n]
+        return found, values[order].tolist()
     known: dict[Any, int] = {}
     labels: dict[Any, int] = {}
     names = []

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -58,10 +59,23 @@ class Rows:
     parameters: str | None = None
     """The column of model sizes, whatever its name."""
 
+    @cached_property
+    def place(self) -> Array:
+        """Which of the different sizes each row has."""
+        return np.unique(self.size, return_inverse=True)[1]
+
+    @cached_property
+    def _codes(self) -> dict[str, tuple[Array, list[object]]]:
+        return {}
+
     def codes(self, column: str) -> tuple[Array, list[object]]:
-        return codes(self.cells[column][self.rows])
+        if column not in self._codes:
+            self._codes[column] = codes(self.cells[column][self.rows])
+        return self._codes[column]
 
     def only(self, kept: Array) -> Rows:
+        if len(kept) == len(self.rows):
+            return self
         return replace(self, rows=self.rows[kept], size=self.size[kept], error=self.error[kept])
 
 
@@ -71,7 +85,7 @@ class Rows:
 def factors(given: Rows) -> dict[str, list[object]]:
     """Columns that tell several curves apart, and their values."""
     found: dict[str, list[object]] = {}
-    sizes = np.unique(given.size, return_inverse=True)[1]
+    sizes = given.place
     for column in given.cells:
         if _is_no_factor(column, given):
             continue
@@ -225,7 +239,7 @@ def _together(given: Rows, columns: Sequence[str]) -> Array:
 
 def _differing(given: Rows, columns: Sequence[str]) -> list[str]:
     """Columns in which rows of one size differ."""
-    sizes = np.unique(given.size, return_inverse=True)[1]
+    sizes = given.place
     count = sizes.max(initial=-1) + 1
     found = []
     for column in columns:
@@ -243,8 +257,7 @@ def _lowest(
 ) -> Array:
     """Of the rows of one size and equal in ``together``, those whose values of ``apart`` have the
     lowest typical error; of equal ones the first."""
-    size = np.unique(given.size, return_inverse=True)[1]
-    group = _coded(size, _together(given, together))
+    group = _coded(given.place, _together(given, together))
     inner = _coded(group, _together(given, apart))
     _, first = np.unique(inner, return_index=True)
     level = typical(inner, given.error)
