@@ -87,11 +87,10 @@ def apart(asked: Asked, columns: Sequence[str]) -> Asked:
 
 
 def known_columns(columns: Sequence[str], asked: Asked) -> list[str]:
-    """Columns that are asked for or whose names say that they hold sizes or errors."""
+    """Columns that are asked for."""
     asked = apart(asked, columns)
     named = [asked.x, *asked.y, *asked.by, asked.se, asked.sd, *asked.ci]
-    chosen = [c for c in columns if any(n and find(n, columns) == c for n in named)]
-    return chosen or [c for c in columns if words.size_rank(c) == 2]
+    return [c for c in columns if any(n and find(n, columns) == c for n in named)]
 
 
 def choose(desk: Issues, asked: Asked) -> Names:

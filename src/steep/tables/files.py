@@ -193,7 +193,7 @@ def _from_chunks(
         names, said = _without_header(names, comments, source)
         notes, start = (*notes, *said), start - 1
     if len(rows) > start and {*map(len, rows[start:])} == {len(names) + 1}:
-        names = ["row", *names]  # R writes the names of its rows without a header
+        names = ["row name", *names]  # R writes the names of its rows without a header
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise TableError([f"two columns are called {name!r}" for name in twice], source)

@@ -96,7 +96,8 @@ def _read(value: Any, depth: int) -> dict[str, _Found]:
     for key, inner in value.items():
         if isinstance(inner, dict | list):
             for path, table in _read(inner, depth - 1).items():
-                below[f"{key}.{path}" if path else str(key)] = table
+                if len(table.columns) > 1:
+                    below[f"{key}.{path}" if path else str(key)] = table
     several = {k: f for k, f in below.items() if f.rows > 1}
     return several or below
 
@@ -315,11 +316,11 @@ def _lists(column: Array) -> list[list[Any]] | None:
 # ---------------------------------------------------------------- sizes or replicates in columns
 
 
-def long(table: RawTable, known: Sequence[str]) -> RawTable:
+def long(table: RawTable, known: Sequence[str], sizes_known: bool) -> RawTable:
     """A row a measurement, where sizes ('1000', 'acc_1k') or replicates ('seed_0', 'fold 1') are
-    columns. Columns that are ``known`` by their names to somebody stay as they are."""
+    columns. Columns that are ``known`` stay as they are; ``sizes_known``: one of them holds sizes."""
     names = [n for n in table.columns if n not in known]
-    has_sizes = any(words.size_unit(n) for n in table.columns) or len(known) > 0
+    has_sizes = sizes_known or any(words.size_unit(n) for n in table.columns)
     parts = sorted((p for n in names if (p := _numbered(n)) is not None), key=lambda p: (p[0], p[2]))
     for (before, after), group in groupby(parts, key=lambda p: (p[0], p[2])):
         found = [(number, name) for _, number, _, name in group]

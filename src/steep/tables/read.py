@@ -163,7 +163,7 @@ def _several(names: str | Sequence[str] | None) -> tuple[str, ...]:
 def _laid_out(table: RawTable, asked: Asked) -> RawTable:
     """One row a measurement, spreads in columns of their own."""
     table = exploded(table)
-    table = long(table, columns.known_columns(table.columns, asked))
+    table = long(table, columns.known_columns(table.columns, asked), asked.x is not None)
     return with_spreads_apart(table, in_cells)
 
 

@@ -80,7 +80,7 @@ NOT_SIZES = {*_STEPS, "steps", "epochs", "iterations", "iters", "updates", "time
 """What grows in whole numbers and is no training-set size."""
 RUNS = {"seed", "run", "run_id", "run_name", "name", "id", "trial", "trial_id", "replicate",
         "replica", "repeat", "repetition", "rep", "random_state", "replication", "bootstrap",
-        "resample", "attempt", "init", "number", "row", "index", "trial_number", "reps",
+        "resample", "attempt", "init", "number", "row_name", "index", "trial_number", "reps",
         "repeats", "seeds", "iteration_id", "try", "draw_id"}  # fmt: skip
 DRAWS = {"permutation", "fold", "draw", "data_seed", "split_seed", "subset_seed", "cv_fold", "cv",
          "fold_id", "folds", "shuffle"}  # fmt: skip
@@ -108,7 +108,7 @@ def tokens(name: str) -> list[str]:
     found = list(_words(name))
     while len(found) > 1 and found[0] in _PREFIXES and not _is_multiple(found):
         found = found[1:]
-    return [t for t in found if t not in PERCENT] or found
+    return [t for t in found if t not in PERCENT] or found or [name.lower()]
 
 
 def _is_multiple(found: list[str]) -> bool:
