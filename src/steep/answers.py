@@ -97,7 +97,11 @@ class Source:
         """Raises StoreError where it cannot be read, QuestionError for a table's options."""
         from steep.published import Published, is_published
 
-        told = [f"--{f.name.replace('_', '-')}" for f in fields(self) if f.name != "path" and getattr(self, f.name)]
+        told = [
+            f"--{f.name.replace('_', '-')}"
+            for f in fields(self)
+            if f.name != "path" and getattr(self, f.name)
+        ]
         if told:
             raise QuestionError(
                 f"{' and '.join(told)}: for tables only. A study knows its own columns and counts, and "

@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from steep.tables.amounts import SUFFIXES
 from steep.config import QuestionError
 from steep.metrics import ACCURACIES, LOSSES, Higher, higher, is_share, may_be_percent
 from steep.records import Analysis, Curve, Fit
+from steep.tables.amounts import SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from steep.metrics import check_items
 from steep.evidence import Search, examine
 from steep.laws import LAWS
 from steep.laws.law import Array
+from steep.metrics import check_items
 from steep.present import numbers
 from steep.present.numbers import relative
 from steep.present.sentences import few_sizes
@@ -71,7 +71,9 @@ def diagnose(
     search = examine([b for b in best_fits if not b.waits], measurements)
     about = _curve(given, search, x, y)
     if validation_items is not None:
-        check_items(validation_items, about.metric, max((p.error for p in about.points), default=0.0))
+        check_items(
+            validation_items, about.metric, max((p.error for p in about.points), default=0.0)
+        )
     mixed = _mixed_rows(about)
     if mixed:  # what they differ by is no noise
         about = replace(about, known=None)

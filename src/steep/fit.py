@@ -32,8 +32,8 @@ from steep.stats.curve import Curve, curve_from_columns, curve_from_points
 from steep.stats.draws import joined, regions
 from steep.stats.mixture import systematic
 from steep.stats.noise import Noise, noise_model
-from steep.stats.predictive import doubling
 from steep.stats.posterior import Sample, sample_law
+from steep.stats.predictive import doubling
 from steep.stats.single import law_fits
 from steep.stats.size_law import fit_size_law
 from steep.stats.slope import FLAT, RISES, Slope, no_fall, slope
@@ -109,8 +109,8 @@ def fit(
     candidates = _candidates(laws)
     curve = _without_best_guess(curve, best_guess)
     empty = Fit(
-        outcome="too few points",
-        points=curve.points,
+        "too few points",
+        curve.points,
         unit=unit or told.unit,
         metric=metric or told.metric,
         level=level,
@@ -142,7 +142,7 @@ def fit(
     scale, line = joined(draws, "scale"), slope(np.log(m), log_error, noise)
     known = replace(
         empty,
-        noise=_noise_parts(curve, scale, shares[-1] if validation_se is None and shares else validation_se),
+        noise=_noise_parts(curve, scale, (validation_se, *shares[-1:])[-1]),
         reference=float(m[-1]),
         df=df,
         draws=draws,
@@ -154,13 +154,11 @@ def fit(
     singles = law_fits(found, weights, m, log_error, noise, level if intervals else None)
     parts = regions(draws, m, level)
     beta_g, reason = _beta_g(m, log_error, curve, parts, level, factor, line)
-    if beta_g is not None and shares:
-        beta_g = _widened(beta_g, np.array(shares), np.log(m))
     return replace(
         known,
         outcome="ok",
         laws=singles,
-        beta_g=beta_g,
+        beta_g=_widened(beta_g, shares, m),
         beta_g_reason=reason,
         regions=_with_best_guess(parts, curve),
         doubling=doubling(known, level),
@@ -433,11 +431,13 @@ def _validation_shares(
     return tuple(max(0.0, (1 - p.error) / (p.error * items)) ** 0.5 for p in used)
 
 
-def _widened(beta_g: Interval, shares: Array, log_m: Array) -> Interval:
+def _widened(beta_g: Interval | None, shares: Sequence[float], m: Array) -> Interval | None:
     """With what the validation set does to a slope: what is missed at a larger size was missed at the
     smaller ones, too, so that between the ends the variances of log error differ, and that
     difference does not cancel."""
-    extra = max(shares[-1] ** 2 - shares[0] ** 2, 0.0) ** 0.5 / float(log_m[-1] - log_m[0])
+    if beta_g is None or not shares:
+        return beta_g
+    extra = max(shares[-1] ** 2 - shares[0] ** 2, 0.0) ** 0.5 / float(np.log(m[-1] / m[0]))
     half = extra * float(ndtri(0.5 + beta_g.level / 2))
     value = beta_g.value or 0.0
     low, high = (value if end is None else end for end in (beta_g.lower, beta_g.upper))

@@ -257,7 +257,9 @@ def _below_the_data(fit: Fit, at: Iterable[float]) -> tuple[str, ...]:
     return (BELOW,)
 
 
-def _caveat(fit: Fit, at: Iterable[float], reach: float | None, targets: Iterable[SamplesFor]) -> str:
+def _caveat(
+    fit: Fit, at: Iterable[float], reach: float | None, targets: Iterable[SamplesFor]
+) -> str:
     """The largest caveat, one sentence without numbers (those are in the record)."""
     if fit.warnings:
         return fit.warnings[0]

@@ -23,15 +23,11 @@ _HOW: dict[str, Any] = {
         typer.Option("--by", help="Column that tells curves apart; repeat it, or A,B."),
     ],
     "se": Annotated[str | None, typer.Option(help="Column of standard errors.")],
-    "sd": Annotated[
-        str | None, typer.Option(help="Column of standard deviations; with --runs.")
-    ],
+    "sd": Annotated[str | None, typer.Option(help="Column of standard deviations; with --runs.")],
     "runs": Annotated[
         str | None, typer.Option(help="Of --sd: over how many runs, a number or a column.")
     ],
-    "ci": Annotated[
-        str | None, typer.Option(help="Two columns of confidence bounds: LOW,HIGH.")
-    ],
+    "ci": Annotated[str | None, typer.Option(help="Two columns of confidence bounds: LOW,HIGH.")],
     "x_scale": Annotated[
         str | None,
         typer.Option(

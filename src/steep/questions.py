@@ -18,7 +18,6 @@ from steep.terminal import (
     print_record,
     show,
     title,
-    write_text,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +50,9 @@ def read(
         fail(f"{source} is a study: steep report {source} --publish FOLDER writes its tables")
     table = given.table()
     if out is not None:
-        write_text(out, tidy(table))
+        from steep.reports import write_file
+
+        write_file(out, tidy(table))
     if as_json:
         print_json(asdict(table))
         return
@@ -147,7 +148,13 @@ def forecast(
         for curve in found:
             title(curve.name, len(found))
             first = answer(curve.forecast, curve.fit, curve.asked)
-            lines = [*curve.fit.warnings, first, caveat(curve.forecast), *curve.fit.notes, *curve.notes]
+            lines = [
+                *curve.fit.warnings,
+                first,
+                caveat(curve.forecast),
+                *curve.fit.notes,
+                *curve.notes,
+            ]
             lines = list(dict.fromkeys(lines))
             for line in (*lines, forecast_text(curve.forecast, curve.fit)):
                 if line:

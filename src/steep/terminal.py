@@ -133,12 +133,6 @@ def show(drawing: Any, plot: bool, png: Path | None) -> None:
         typer.echo(f"Wrote {png}", err=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """A file that was asked for by name, and the folder it belongs to where there is none yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
 def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, allow_nan=False, default=str))
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from steep.tables.amounts import BOTH, COMMA, POINT, AmbiguousError, Writing, decimal_mark, marks, number
+from steep.tables.amounts import (
+    BOTH,
+    COMMA,
+    POINT,
+    AmbiguousError,
+    Writing,
+    decimal_mark,
+    marks,
+    number,
+)
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,10 @@ def huggingface(place: Path) -> Path:
         ]
         state = {"global_step": 30, "log_history": history, "best_metric": e}
         put(place / f"run-{n}" / "checkpoint-30" / "trainer_state.json", state)
-        put(place / f"run-{n}" / "checkpoint-10" / "trainer_state.json", {"log_history": history[:1]})
+        put(
+            place / f"run-{n}" / "checkpoint-10" / "trainer_state.json",
+            {"log_history": history[:1]},
+        )
         put(place / f"run-{n}" / "all_results.json", {"train_samples": n, "train_loss": 9.0})
     return place
 
@@ -357,7 +360,10 @@ def test_a_refusal_names_columns_and_the_way_on(content: str, said: str, tmp_pat
         ({"a": ROWS, "b": [{"x": 1, "y": 2}, {"x": 2, "y": 3}]}, r"jq '\.a' FILE \| steep read -"),
         ({"settings": {"lr": [0.1]}, "log": "text"}, "Its keys: 'settings'"),
         ({"n": SIZES, "error": ERRORS[:3]}, "different lengths: n 5, error 3"),
-        ({"global_step": 5, "log_history": [{"step": 1, "eval_loss": 2.0}]}, "history of one training run"),
+        (
+            {"global_step": 5, "log_history": [{"step": 1, "eval_loss": 2.0}]},
+            "history of one training run",
+        ),
     ],
 )
 def test_json_that_is_no_table_names_its_keys(value: Any, said: str, tmp_path: Path) -> None:
@@ -393,7 +399,13 @@ def test_a_long_table_is_read_like_a_short_one(rows: int, tmp_path: Path) -> Non
 def test_a_table_read_and_written_tidy_reads_the_same(tmp_path: Path) -> None:
     from steep.present.reading import tidy
 
-    content = csv("model,log10_tokens,acc,acc_se", ["a"] * 5 + ["b"] * 5, np.log10(SIZES * 2).tolist(), ACCURACIES * 2, [0.01] * 10)
+    content = csv(
+        "model,log10_tokens,acc,acc_se",
+        ["a"] * 5 + ["b"] * 5,
+        np.log10(SIZES * 2).tolist(),
+        ACCURACIES * 2,
+        [0.01] * 10,
+    )
     table: Table = read(text(content)(tmp_path), by="model")
     again = read(text(tidy(table), "tidy.csv")(tmp_path))
     assert [c.columns for c in again.curves] == [c.columns for c in table.curves]

@@ -44,7 +44,11 @@ def _curve_row(curve: TableCurve) -> dict[str, str]:
 
 def tidy(table: Table) -> str:
     """All curves below each other as CSV, in steep's own columns."""
-    used = [c for c in TIDY if c in ("curve", "unit", "metric") or any(c in k.columns for k in table.curves)]
+    used = [
+        c
+        for c in TIDY
+        if c in ("curve", "unit", "metric") or any(c in k.columns for k in table.curves)
+    ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(used)

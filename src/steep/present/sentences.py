@@ -212,7 +212,11 @@ def slope_sentence(fit: Fit) -> str:
 def _where_it_holds(fit: Fit) -> str:
     """The region of an exponent that is not that of all points."""
     power = next((r for r in shown_regions(fit) if r.name == "power-law"), None)
-    ends = [b.value if power and b and b.value else None for b in (power.start, power.end)] if power else [None, None]
+    ends = (
+        [b.value if power and b and b.value else None for b in (power.start, power.end)]
+        if power
+        else [None, None]
+    )
     inside = [p for p in fit.used if (ends[0] or 0.0) <= p.samples <= (ends[1] or p.samples)]
     if not inside or len(inside) == len(fit.used):
         return ""

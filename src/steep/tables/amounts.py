@@ -126,9 +126,7 @@ def suffixed(cell: object) -> bool:
 def with_spread(cell: object) -> tuple[str, str, bool] | None:
     """Texts of the value and of the spread beside it, and whether that is half of an interval
     whose ends were given; None for a cell that holds one number."""
-    if not isinstance(cell, str) or not any(
-        mark in cell for mark in ("±", "+", "(", "[", "\\pm")
-    ):
+    if not isinstance(cell, str) or not any(mark in cell for mark in ("±", "+", "(", "[", "\\pm")):
         return None
     found = _SPREAD.fullmatch(cell.translate(_MATH).strip().replace("+/-", "±"))
     if found is None:

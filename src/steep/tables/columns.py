@@ -9,6 +9,7 @@ where nothing looks like errors, the numbers that are left are: one column, or a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -110,7 +111,11 @@ def choose(desk: Issues, asked: Asked) -> Names:
     taken = {x, *errors}
     size = _asked(desk, asked.parameters) if asked.parameters else chinchilla and chinchilla[0]
     if not asked.parameters and not size:
-        size = _only(desk, [c for c in table.columns if words.is_parameters(c) and c not in taken], "model sizes")
+        size = _only(
+            desk,
+            [c for c in table.columns if words.is_parameters(c) and c not in taken],
+            "model sizes",
+        )
     runs = asked.runs if asked.runs and _is_count(asked.runs) else _asked(desk, asked.runs)
     names = Names(
         x or "",
@@ -136,7 +141,7 @@ def choose(desk: Issues, asked: Asked) -> Names:
 
 
 def _is_count(text: str) -> bool:
-    return text.replace(".", "", 1).isdigit()
+    return re.fullmatch(r"\d+(\.\d*)?", text) is not None
 
 
 def _asked(desk: Issues, asked: str | None) -> str | None:
@@ -251,7 +256,9 @@ def _varying(desk: Issues, found: list[str]) -> list[str]:
     if len(found) < 2:
         return found
     values = {c: _numeric(desk.table.cells[c]) for c in found}
-    kept = [c for c, v in values.items() if v is not None and len(v) and np.nanmin(v) < np.nanmax(v)]
+    kept = [
+        c for c, v in values.items() if v is not None and len(v) and np.nanmin(v) < np.nanmax(v)
+    ]
     first: list[str] = []
     for c in kept or found:
         same = (f for f in first if values[c] is not None and values[f] is not None)
@@ -298,7 +305,12 @@ def _errors(desk: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
             desk.notes.append(f"Column {found[0]!r} is taken for the errors.")
         return (found[0],)
     runs = [words.run_of(c) for c in found]
-    if found and all(runs) and len({*runs}) == len(runs) and len({words.normal(c) for c in found}) == 1:
+    if (
+        found
+        and all(runs)
+        and len({*runs}) == len(runs)
+        and len({words.normal(c) for c in found}) == 1
+    ):
         desk.notes.append(f"Columns {_listed(found)} are a curve each.")
         return tuple(found)
     if found:
@@ -321,7 +333,9 @@ def _wide(desk: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
         desk.notes.append(f"Column {only!r} is taken for the errors: no other one can hold them.")
         return (only,)
     if x is not None and len(values) > 1 and len(left) == len(values) and _alike(values.values()):
-        desk.notes.append(f"No column looks like errors; {_listed([*values])} are taken as a curve each.")
+        desk.notes.append(
+            f"No column looks like errors; {_listed([*values])} are taken as a curve each."
+        )
         return tuple(values)
     desk.problems.append(
         f"no column looks like errors: name it with --y. The columns are {_listed(names)}{_example(desk)}"
@@ -353,7 +367,9 @@ def _bounds(desk: Issues, asked: Asked, errors: Sequence[str]) -> tuple[str, str
     if asked.ci:
         ends = [e for name in asked.ci if (e := _asked(desk, name))]
         if len(asked.ci) != 2:
-            desk.problems.append("--ci takes two columns, the lower and the upper bound: --ci LOW,HIGH")
+            desk.problems.append(
+                "--ci takes two columns, the lower and the upper bound: --ci LOW,HIGH"
+            )
         return (ends[0], ends[1]) if len(ends) == 2 else None
     return None
 

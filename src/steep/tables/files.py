@@ -209,7 +209,9 @@ def _chunks(text: str, delimiter: str, comments: list[list[str]]) -> Iterator[Ch
     if delimiter == " ":
         reader: Any = (line.split() for line in text.splitlines())
     else:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+        reader = csv.reader(
+            io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True
+        )
     line = 1
     while True:
         rows, lines = [], []
@@ -323,7 +325,9 @@ def _without_header(
 
 # ---------------------------------------------------------------- Markdown
 
-_RULE = re.compile(r"(?m)^[ \t]*[|+]?[ \t]*:?[-=]{2,}:?[ \t]*([|+][ \t]*:?[-=]{2,}:?[ \t]*)+[|+]?[ \t]*$")
+_RULE = re.compile(
+    r"(?m)^[ \t]*[|+]?[ \t]*:?[-=]{2,}:?[ \t]*([|+][ \t]*:?[-=]{2,}:?[ \t]*)+[|+]?[ \t]*$"
+)
 """The line below a header."""
 
 
@@ -346,7 +350,8 @@ def _from_markdown(text: str, source: str) -> RawTable:
     if len(tables) != 1:
         places = ", ".join(str(b[0][0]) for b in tables) or "none"
         raise TableError(
-            [f"{len(tables)} tables (they begin at lines {places}): keep the one that is meant"], source
+            [f"{len(tables)} tables (they begin at lines {places}): keep the one that is meant"],
+            source,
         )
     (_, names), *rows = tables[0]
     chunk = [line for line, _ in rows], [row for _, row in rows]
@@ -436,7 +441,11 @@ def _from_archive(data: bytes, source: str) -> RawTable:
 
     book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
     sheets = {s.title: [r for r in s.iter_rows(values_only=True)] for s in book.worksheets}
-    filled = {n: rows for n, rows in sheets.items() if sum(any(c is not None for c in r) for r in rows) > 1}
+    filled = {
+        n: rows
+        for n, rows in sheets.items()
+        if sum(any(c is not None for c in r) for r in rows) > 1
+    }
     if not filled:
         raise TableError(["no sheet holds a table"], source)
     name, rows = next(iter(filled.items()))
@@ -444,7 +453,9 @@ def _from_archive(data: bytes, source: str) -> RawTable:
     numbered = [(i, row) for i, row in enumerate(rows, 1) if any(c is not None for c in row)]
     while len(numbered) > 2 and sum(c is not None for c in numbered[0][1]) < 2:
         numbered = numbered[1:]  # a title
-    header = [f"column {i + 1}" if c is None else str(c).strip() for i, c in enumerate(numbered[0][1])]
+    header = [
+        f"column {i + 1}" if c is None else str(c).strip() for i, c in enumerate(numbered[0][1])
+    ]
     used = [i for i in range(len(header)) if any(row[i] is not None for _, row in numbered)]
     cells = {header[i]: column_of(row[i] for _, row in numbered[1:]) for i in used}
     return RawTable(source, cells, [line for line, _ in numbered[1:]], "row", notes=notes)
@@ -461,6 +472,8 @@ def _from_frame(frame: Any, source: str) -> RawTable:
         column = frame.iloc[:, i]
         kind = getattr(column.dtype, "kind", "O")
         cells[name] = (
-            column.to_numpy(dtype=float, na_value=np.nan) if kind in "iuf" else column_of(column.tolist())
+            column.to_numpy(dtype=float, na_value=np.nan)
+            if kind in "iuf"
+            else column_of(column.tolist())
         )
     return RawTable(source, cells, range(1, len(frame) + 1), "row")

@@ -54,14 +54,21 @@ def rows_of_json(value: Any, source: str) -> RawTable:
         path = next(iter(found))
         notes = (f"Read from {path!r}.", *made.notes) if path else made.notes
         return table_of(source, made.columns, notes=notes)
-    if not found and isinstance(value, dict) and value and not _scalars_of(value).keys() ^ _flat(value).keys():
+    if (
+        not found
+        and isinstance(value, dict)
+        and value
+        and not _scalars_of(value).keys() ^ _flat(value).keys()
+    ):
         return table_of_rows(source, [_flat(value)])
     raise TableError([_unread(value, found)], source)
 
 
 def _unread(value: Any, found: dict[str, _Found]) -> str:
     if found:
-        places = ", ".join(f"{k!r} ({f.rows} rows: {', '.join(f.columns)})" for k, f in found.items())
+        places = ", ".join(
+            f"{k!r} ({f.rows} rows: {', '.join(f.columns)})" for k, f in found.items()
+        )
         first = next(iter(found))
         return (
             f"several tables are in it: {places}. Choose one, for example: "
@@ -122,7 +129,9 @@ def _from_list(value: list[Any]) -> _Found | None:
     if not value[0] or not all(isinstance(cell, _SCALARS) for row in value for cell in row):
         return None
     if all(isinstance(cell, str) for cell in value[0]) and len(value) > 1:
-        return _Found({name: list(c) for name, c in zip(value[0], zip(*value[1:], strict=True), strict=True)})
+        return _Found(
+            {name: list(c) for name, c in zip(value[0], zip(*value[1:], strict=True), strict=True)}
+        )
     if len(value[0]) == 2:
         samples, error = zip(*value, strict=True)
         said = "Pairs without names: they are taken for samples and error."
@@ -258,7 +267,9 @@ def _lm_eval(value: Any) -> list[dict[str, Any]] | None:
     if not {"config", "configs", "versions"} & set(value):
         return None
     config = value.get("config") if isinstance(value.get("config"), dict) else {}
-    shared = {f"config.{k}": v for k, v in _flat(config or {}).items() if isinstance(v, int | float | str)}
+    shared = {
+        f"config.{k}": v for k, v in _flat(config or {}).items() if isinstance(v, int | float | str)
+    }
     rows = []
     for task, metrics in value["results"].items():
         if isinstance(metrics, dict):
@@ -321,7 +332,9 @@ def long(table: RawTable, known: Sequence[str], sizes_known: bool) -> RawTable:
     columns. Columns that are ``known`` stay as they are; ``sizes_known``: one of them holds sizes."""
     names = [n for n in table.columns if n not in known]
     has_sizes = sizes_known or any(words.size_unit(n) for n in table.columns)
-    parts = sorted((p for n in names if (p := _numbered(n)) is not None), key=lambda p: (p[0], p[2]))
+    parts = sorted(
+        (p for n in names if (p := _numbered(n)) is not None), key=lambda p: (p[0], p[2])
+    )
     for (before, after), group in groupby(parts, key=lambda p: (p[0], p[2])):
         found = [(number, name) for _, number, _, name in group]
         if len(found) < 3:
@@ -331,7 +344,9 @@ def long(table: RawTable, known: Sequence[str], sizes_known: bool) -> RawTable:
         values = [words.number_in(number) or 0.0 for number, _ in found]
         consecutive = sorted(values) in ([*range(len(values))], [*range(1, len(values) + 1)])
         replicates = consecutive and (words.is_replicate(before) or bool(metric))
-        sizes = not has_sizes and not consecutive and (not kind or metric or words.size_unit(before))
+        sizes = (
+            not has_sizes and not consecutive and (not kind or metric or words.size_unit(before))
+        )
         if replicates:
             said = f"Columns {found[0][1]!r} to {found[-1][1]!r} are taken for replicates."
             return _melted(table, found, "replicate", _label(kind), said)
@@ -350,7 +365,9 @@ def _label(kind: str) -> str:
 
 def _numbered(name: str) -> tuple[str, str, str, str] | None:
     """'split0_test_score' as ('split', '0', 'test_score', name)."""
-    found = re.fullmatch(r"(.*?)[\s_=@:-]*(\d[\d.,]*(?:e\d+)?[kKmMbB]?)(?![a-zA-Z\d])[\s_:-]*(.*)", name.strip())
+    found = re.fullmatch(
+        r"(.*?)[\s_=@:-]*(\d[\d.,]*(?:e\d+)?[kKmMbB]?)(?![a-zA-Z\d])[\s_:-]*(.*)", name.strip()
+    )
     return None if found is None else (found[1], found[2], found[3], name)
 
 
@@ -386,7 +403,9 @@ def with_spreads_apart(table: RawTable, called: Callable[[str], str]) -> RawTabl
         filled = sum(isinstance(c, str) and bool(c.strip()) for c in column)
         if not found or 2 * len(found) < filled:
             continue
-        cells[name] = column_of(c if p is None else p[0] for c, p in zip(column, parts, strict=True))
+        cells[name] = column_of(
+            c if p is None else p[0] for c, p in zip(column, parts, strict=True)
+        )
         cells[called(name)] = column_of(
             "" if p is None else _half(p[1]) if p[2] else p[1] for p in parts
         )

@@ -51,7 +51,12 @@ class Sizes:
 
 
 def sizes_of(
-    column: str, values: Array, percent: Array, suffixed: bool, asked: str | None, shares: bool = True
+    column: str,
+    values: Array,
+    percent: Array,
+    suffixed: bool,
+    asked: str | None,
+    shares: bool = True,
 ) -> Sizes | str:
     """The scale of a column of sizes, or what must be asked. ``shares``: they may be some."""
     scale = SCALES[asked] if asked else words.scale_of(column)[1]
@@ -82,7 +87,9 @@ def sizes_of(
                 "its name says: say --x-scale plain or, where they are, "
                 f"--x-scale {_letter(scale.times)}"
             )
-        return Sizes(scale, unit, f"{what} is multiplied by {scale.times:g} ({scale.told or asked}).")
+        return Sizes(
+            scale, unit, f"{what} is multiplied by {scale.times:g} ({scale.told or asked})."
+        )
     if not shares:
         return Sizes(Scale(), unit)
     if scale.kind == "share":
@@ -201,7 +208,7 @@ def meaning(
     accuracy = higher_is_better or kind == "higher"
     if not accuracy and kind in ("rising", "") and asked != "plain":
         direction = rank_correlation(sizes, values)
-        within = 0.0 <= values.min() and values.max() <= 100.0
+        within = values.min() >= 0.0 and values.max() <= 100.0
         if kind == "rising":
             accuracy = direction > 0 and within
             how = "rises with the data, and is an accuracy" if accuracy else "is taken for an error"
@@ -211,10 +218,14 @@ def meaning(
                 "it rises with the size, as no error does: say --higher-is-better for an accuracy or "
                 "a score (or --y-scale plain, where it is an error)"
             )
-    return _in_percent(Meaning(column, name, accuracy=accuracy, said=said), values, percent, scale, asked)
+    return _in_percent(
+        Meaning(column, name, accuracy=accuracy, said=said), values, percent, scale, asked
+    )
 
 
-def _turned(column: str, values: Array, scale: Scale, kind: str, asked: str | None) -> Meaning | str:
+def _turned(
+    column: str, values: Array, scale: Scale, kind: str, asked: str | None
+) -> Meaning | str:
     """Numbers that are no error as they stand; '' for those that are."""
     found = words.tokens(column)
     if asked == "plain":
@@ -224,7 +235,9 @@ def _turned(column: str, values: Array, scale: Scale, kind: str, asked: str | No
     if kind == "negated" and values.max() <= 0:
         plain = "_".join(t for t in found if t not in ("neg", "negative"))
         return Meaning(column, words.metric_label(plain) or "error", turned="negated")
-    if scale.kind == "log" and (values.min() < 0 or not {"loss", "likelihood", "prob", "ppl", "perplexity"} & {*found}):
+    if scale.kind == "log" and (
+        values.min() < 0 or not {"loss", "likelihood", "prob", "ppl", "perplexity"} & {*found}
+    ):
         return "it holds logarithms by its name, but of which base? Say --y-scale log10 or ln (or plain)"
     if scale.kind in ("log10", "ln", "log2"):
         rest = "_".join(words.scale_of(column)[0])
@@ -237,14 +250,20 @@ def _turned(column: str, values: Array, scale: Scale, kind: str, asked: str | No
 def _in_percent(
     found: Meaning, values: Array, percent: Array, scale: Scale, asked: str | None
 ) -> Meaning | str:
-    said = bool(percent.all()) or scale.kind == "share" and scale.times != 1.0 or scale.times == 100.0
+    said = (
+        bool(percent.all())
+        or (scale.kind == "share" and scale.times != 1.0)
+        or scale.times == 100.0
+    )
     why = "it says so"
     if asked:
         said = asked == "percent"
     elif not said and found.accuracy:
         small, large = values[values <= 1], values[values > 1]
         if len(small) and len(large) and large.min() > 20 * max(small.max(), 0.0):
-            return "fractions and percentages in one column: some values lie above 1, some far below"
+            return (
+                "fractions and percentages in one column: some values lie above 1, some far below"
+            )
         said, why = bool(len(large)), "values lie above 1"
     elif not said and found.name in RATES:
         said, why = bool(np.median(values) > 1), "most values lie above 1"
@@ -253,7 +272,9 @@ def _in_percent(
     unbounded = found.name in UNBOUNDED or (low < 0 < high)
     if found.accuracy and (high > 1 or (low < 0 and not unbounded)):
         return "higher is better, but only values from 0 to 1 (or 100 %) become errors by 1 - value"
-    return Meaning(found.column, found.name, divisor, found.accuracy, why if said else "", said=found.said)
+    return Meaning(
+        found.column, found.name, divisor, found.accuracy, why if said else "", said=found.said
+    )
 
 
 def rank_correlation(sizes: Array, values: Array) -> float:

@@ -149,7 +149,9 @@ class Issues:
         told = [*map(str, lines[:5]), *(["..."] if len(lines) > 5 else [])]
         return f"{self.table.place}{'s' * (len(lines) > 1)} {', '.join(told)}"
 
-    def bad(self, rows: Sequence[int] | Array, column: str, what: str | Callable[[int], str]) -> None:
+    def bad(
+        self, rows: Sequence[int] | Array, column: str, what: str | Callable[[int], str]
+    ) -> None:
         """Cells of a column that cannot be what they should; ``what`` may depend on the row."""
         if len(rows):
             say: Callable[[int], str] = what if callable(what) else lambda _: what

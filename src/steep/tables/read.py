@@ -148,8 +148,14 @@ def read(
         desk.stop_on_problems()
         every = all_rows or every_size
         for name, places in groups.items():
-            called = (f"{name}, {_short(y_name, names.y)}" if name else _short(y_name, names.y)) if len(names.y) > 1 else name
-            made.append(_curve(desk, names, values, called or table.source, places, every, every_size))
+            called = (
+                (f"{name}, {_short(y_name, names.y)}" if name else _short(y_name, names.y))
+                if len(names.y) > 1
+                else name
+            )
+            made.append(
+                _curve(desk, names, values, called or table.source, places, every, every_size)
+            )
     notes = dict.fromkeys(note for curve in made for note in (*curve.warnings, *curve.notes))
     return Table(table.source, tuple(made), tuple(notes) or common, _roles(names))
 
@@ -303,7 +309,12 @@ def _label(cells: Array, column: str) -> list[str]:
 
 
 def _check_one_curve_each(
-    desk: Issues, names: Names, values: Values, groups: Mapping[str, Array], every: bool, all_rows: bool
+    desk: Issues,
+    names: Names,
+    values: Values,
+    groups: Mapping[str, Array],
+    every: bool,
+    all_rows: bool,
 ) -> None:
     """That no curve pools several, and none is the history of a run."""
     cells = desk.table.cells
@@ -311,12 +322,16 @@ def _check_one_curve_each(
     steps = {c: v for c, v in beside.items() if words.is_history(c)}
     several: dict[str, list[object]] = {}
     for places in groups.values():
-        rows = Rows(values.rows[places], values.size[places], values.error[places], beside, names.parameters)
+        rows = Rows(
+            values.rows[places], values.size[places], values.error[places], beside, names.parameters
+        )
         several |= {c: v for c, v in factors(rows).items() if len(v) > len(several.get(c, []))}
         if every and not all_rows:
             continue  # runs of every size and length, for a joint fit
         sure, why = history(rows, names.x, steps)
-        said = f"{why}: a learning curve is made of runs on different amounts of data, each to its end"
+        said = (
+            f"{why}: a learning curve is made of runs on different amounts of data, each to its end"
+        )
         if sure and not all_rows:
             desk.problems.append(
                 f"this looks like the history of one training run, not like a learning curve: {said}. "
@@ -325,7 +340,9 @@ def _check_one_curve_each(
         elif why:
             desk.warnings.append(f"Perhaps no learning curve: {said}.")
     if several and all_rows:
-        desk.notes.append(f"Rows that differ in {_with_values(several)} are pooled as one curve (--all-rows).")
+        desk.notes.append(
+            f"Rows that differ in {_with_values(several)} are pooled as one curve (--all-rows)."
+        )
     elif several:
         columns_of = ",".join((*names.by, *several))
         desk.problems.append(
@@ -343,13 +360,23 @@ def _with_values(several: Mapping[str, list[object]]) -> str:
 
 
 def _curve(
-    desk: Issues, names: Names, values: Values, name: str, places: Array, every: bool, every_size: bool
+    desk: Issues,
+    names: Names,
+    values: Values,
+    name: str,
+    places: Array,
+    every: bool,
+    every_size: bool,
 ) -> TableCurve:
     """One curve; what was done to its own rows is said before what was done to the table."""
     notes: tuple[str, ...] = ()
     rows = values.rows[places]
     if not every:
-        cells = {c: v for c, v in desk.table.cells.items() if c not in names.read or c == names.parameters}
+        cells = {
+            c: v
+            for c, v in desk.table.cells.items()
+            if c not in names.read or c == names.parameters
+        }
         given = Rows(rows, values.size[places], values.error[places], cells, names.parameters)
         kept, notes = best_fits(given)
         places, rows = places[kept], rows[kept]

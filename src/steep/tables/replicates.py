@@ -108,7 +108,9 @@ def _is_no_factor(column: str, given: Rows) -> bool:
         return True
     if {*words.tokens(column)} & _LABELS or words.time_or_rank(column):
         return True
-    return bool(words.metric_kind(column) or words.spread_kind(column) or words.size_rank(column) == 2)
+    return bool(
+        words.metric_kind(column) or words.spread_kind(column) or words.size_rank(column) == 2
+    )
 
 
 def _tells_curves_apart(name: str, text: bool, value: Array, sizes: Array, count: int) -> bool:
@@ -154,7 +156,10 @@ def history(given: Rows, x: str, steps: Mapping[str, Array]) -> tuple[bool, str]
     if words.is_steps(x):
         return count >= FEW and equal, f"{x!r} counts steps or time of a run by its name"
     if equal and count >= MANY:
-        return False, f"{x!r} grows in {count} equal steps, one row each, as the history of one run does"
+        return (
+            False,
+            f"{x!r} grows in {count} equal steps, one row each, as the history of one run does",
+        )
     return False, ""
 
 
@@ -162,7 +167,9 @@ def words_as_numbers(cells: Array) -> Array:
     """Cells as floats, NaN for what is none."""
     if cells.dtype != object:
         return cells
-    return np.array([v if (v := words.number_in(str(c))) is not None else np.nan for c in cells], float)
+    return np.array(
+        [v if (v := words.number_in(str(c))) is not None else np.nan for c in cells], float
+    )
 
 
 def _equally_spaced(sizes: Array) -> bool:

@@ -39,7 +39,9 @@ def from_folder(path: Path, load: Loader) -> RawTable:
     if rows := _mlflow_folder(path):
         return table_of_rows(str(path), rows, notes=(_runs_read(len(rows), "MLflow"),))
     if rows := _run_folders(path):
-        return _with_sizes(table_of_rows(str(path), rows, notes=(_runs_read(len(rows), "folders"),)))
+        return _with_sizes(
+            table_of_rows(str(path), rows, notes=(_runs_read(len(rows), "folders"),))
+        )
     files = [p for p in sorted(path.iterdir()) if p.suffix in _FILES and p.is_file()][:_MOST]
     if not files:
         seen = ", ".join(sorted(p.name for p in path.iterdir())[:10]) or "nothing"
@@ -85,14 +87,20 @@ def _with_sizes(table: RawTable) -> RawTable:
     if not numbers or len({*map(len, numbers)}) > 1:
         return table
     differing = [c for c in zip(*numbers, strict=True) if len({*c}) > 1]
-    named = [re.search(r"(?:^|[^a-z])(?:n|size|train|samples)[-_=]?(\d+(?:\.\d+)?[kKmM]?)", n) for n in names]
+    named = [
+        re.search(r"(?:^|[^a-z])(?:n|size|train|samples)[-_=]?(\d+(?:\.\d+)?[kKmM]?)", n)
+        for n in names
+    ]
     sizes = differing[0] if len(differing) == 1 else None
     if all(named):
         sizes = tuple(found[1] for found in named if found)
     if sizes is None:
         return table
     said = "The sizes are taken from the names of the runs."
-    bare = [re.sub(re.escape(s), "", n, count=1).strip("-_= ") for s, n in zip(sizes, names, strict=True)]
+    bare = [
+        re.sub(re.escape(s), "", n, count=1).strip("-_= ")
+        for s, n in zip(sizes, names, strict=True)
+    ]
     cells = {**table.cells, "samples": column_of(sizes)}
     if label == "curve":
         cells[label] = column_of(bare)
@@ -172,7 +180,10 @@ def _final(file: Path) -> dict[str, Any]:
         kept = {k: v for k, v in _scalars(state).items() if k == "num_input_tokens_seen" and v}
     else:
         with file.open(newline="", encoding="utf-8") as lines:
-            history = [{k: float(v) for k, v in row.items() if k and _is_number(v)} for row in csv.DictReader(lines)]
+            history = [
+                {k: float(v) for k, v in row.items() if k and _is_number(v)}
+                for row in csv.DictReader(lines)
+            ]
         kept = {}
     metrics = dict.fromkeys(k for entry in history for k in entry if not words.is_history(k))
     judged = [k for k in metrics if words.metric_kind(k) and words.tokens(k)[:1] != ["train"]]
@@ -180,7 +191,11 @@ def _final(file: Path) -> dict[str, Any]:
     best = losses or judged
     if best:
         entries = [e for e in history if best[0] in e]
-        chosen = min(entries, key=lambda e: e[best[0]]) if losses else max(entries, key=lambda e: e[best[0]])
+        chosen = (
+            min(entries, key=lambda e: e[best[0]])
+            if losses
+            else max(entries, key=lambda e: e[best[0]])
+        )
         return kept | {k: v for k, v in chosen.items() if k in metrics}
     return kept | {k: v for entry in history for k, v in entry.items() if k in metrics}
 
@@ -196,7 +211,12 @@ def _is_number(text: str | None) -> bool:
 def _mlflow_folder(path: Path) -> list[dict[str, Any]]:
     """mlruns/<experiment>/<run>/{metrics,params}/<name>: metrics are lines 'time value step'."""
     rows = []
-    runs = [p.parent for depth in ("*", "*/*", "*/*/*") for p in path.glob(f"{depth}/metrics") if p.is_dir()]
+    runs = [
+        p.parent
+        for depth in ("*", "*/*", "*/*/*")
+        for p in path.glob(f"{depth}/metrics")
+        if p.is_dir()
+    ]
     for run in sorted(runs)[:_MOST]:
         if not (run / "meta.yaml").exists():
             continue
@@ -221,7 +241,12 @@ def from_database(path: Path) -> RawTable:
     """The runs of an SQLite file of MLflow or Optuna. Raises TableError for another one."""
     try:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
-            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            tables = {
+                name
+                for (name,) in database.execute(
+                    "SELECT name FROM sqlite_master WHERE type = 'table'"
+                )
+            }
             if {"trials", "trial_values", "trial_params"} <= tables:
                 rows, tool = _optuna(database), "Optuna"
             elif {"runs", "params", "metrics"} <= tables:

@@ -87,9 +87,7 @@ def values_of(desk: Issues, names: Names, y: str, kept: Array, how: How) -> Valu
     if sizes is None:
         return None
     size, scale = sizes
-    found = meaning(
-        y, e.values[place], e.percent[place], size, how.higher_is_better, how.y_scale
-    )
+    found = meaning(y, e.values[place], e.percent[place], size, how.higher_is_better, how.y_scale)
     if isinstance(found, str):
         odd = place[~e.percent[place]] if e.percent[place].any() else place
         desk.problems.append(f"column {y!r}: {found} ({desk.where(kept[odd])})")
@@ -107,7 +105,9 @@ def values_of(desk: Issues, names: Names, y: str, kept: Array, how: How) -> Valu
         meaning=found,
         unit=scale.unit,
         se=_spreads(desk, names, read, place, rows, found, e.values[place]),
-        parameters=_beside(desk, names.parameters, read.get("parameters"), place, rows, "a model size"),
+        parameters=_beside(
+            desk, names.parameters, read.get("parameters"), place, rows, "a model size"
+        ),
         unique=_beside(desk, names.unique, read.get("unique"), place, rows, "a number of samples"),
     )
 
@@ -131,7 +131,9 @@ def _columns(desk: Issues, names: Names, y: str, kept: Array) -> dict[str, Numbe
         how = Writing(decimal, own[role], size, desk.table.delimiter == ";")
         numbers = found[role] = numbers_of(column, how)
         name = asked[role] or ""
-        desk.bad(kept[numbers.bad], name, lambda i, n=name: f"{desk.table.cells[n][i]!r} is not a number")  # type: ignore[misc]
+        desk.bad(
+            kept[numbers.bad], name, lambda i, n=name: f"{desk.table.cells[n][i]!r} is not a number"
+        )  # type: ignore[misc]
         if len(numbers.unclear):
             why = "decimal commas and decimal points in one column"
             if how.own != BOTH:
@@ -207,7 +209,11 @@ def _errors(
     high."""
     # 1 - accuracy leaves some hundredths of the last digit
     zero = np.abs(error) < (ROUNDED if found.accuracy else SMALLEST)
-    wrong = "a perplexity is at least 1" if found.turned == "perplexity" else "an error cannot be negative"
+    wrong = (
+        "a perplexity is at least 1"
+        if found.turned == "perplexity"
+        else "an error cannot be negative"
+    )
     desk.bad(rows[(error < 0) & ~zero], y, wrong)
     desk.bad(rows[error > LARGEST], y, "no error lies above 1e30")
     counts = np.ones(len(error), bool)
@@ -216,9 +222,15 @@ def _errors(
         desk.note(rows[zero], "Zero errors count as half an error of the validation set")
     elif zero.any():
         groups = group_codes(desk, names.by, rows)
-        place = np.unique(np.stack([groups.astype(float), size]), axis=1, return_inverse=True)[1].ravel()
+        place = np.unique(np.stack([groups.astype(float), size]), axis=1, return_inverse=True)[
+            1
+        ].ravel()
         counts = ~np.isin(place, place[zero])
-        others = "" if counts.sum() + zero.sum() == len(error) else ", with the other rows of their sizes"
+        others = (
+            ""
+            if counts.sum() + zero.sum() == len(error)
+            else ", with the other rows of their sizes"
+        )
         desk.note(
             rows[zero],
             f"Zero errors have no logarithm and are left out{others}; with --validation-items they "
@@ -261,8 +273,14 @@ def _spreads(
         column, spread = names.ci[0], (high - low) / (2 * NormalDist().inv_cdf(0.5 + level / 2))
     elif names.sd is not None:
         column, spread = names.sd, read["sd"].values[place]
-        runs = read["runs"].values[place] if "runs" in read else np.full(len(place), float(names.runs or 1))
-        desk.bad(rows[~(runs >= 1)], names.runs or "", "a standard deviation is that of at least 1 run")
+        runs = (
+            read["runs"].values[place]
+            if "runs" in read
+            else np.full(len(place), float(names.runs or 1))
+        )
+        desk.bad(
+            rows[~(runs >= 1)], names.runs or "", "a standard deviation is that of at least 1 run"
+        )
         spread = spread / np.sqrt(runs)
     elif names.se is not None:
         column, spread = names.se, read["se"].values[place]

@@ -113,7 +113,7 @@ def tokens(name: str) -> list[str]:
 
 def _is_multiple(found: list[str]) -> bool:
     """'params_M' is no setting called M."""
-    return found[0] == "params" and found[1] in {*"kmbgt", *_TIMES, "in"}
+    return found[0] in ("params", "data") and found[1] in {*"kmbgt", *_TIMES, "in"}
 
 
 def normal(name: str) -> str:
@@ -144,7 +144,12 @@ def number_in(text: str) -> float | None:
 def is_replicate(name: str) -> bool:
     """Whether a column tells repeated measurements apart."""
     joined = normal(name)
-    return joined in RUNS or joined in DRAWS or joined.endswith(("seed", "split")) or joined in ("s", "k")
+    return (
+        joined in RUNS
+        or joined in DRAWS
+        or joined.endswith(("seed", "split"))
+        or joined in ("s", "k")
+    )
 
 
 def is_history(name: str) -> bool:
@@ -209,7 +214,9 @@ def scale_of(name: str) -> tuple[list[str], Scale]:
     if power := _POWER.search(name.lower()):
         exponent = power[1] or power[2]
         times = 10.0 ** int(exponent) if exponent else float(re.sub(r"[,.]", "", power[3]))
-        return [t for t in found if not re.search(r"\d", t)] or found, Scale("times", times, power[0])
+        return [t for t in found if not re.search(r"\d", t)] or found, Scale(
+            "times", times, power[0]
+        )
     if {*_words(name)} & PERCENT or "%" in name:
         kept = [t for t in found if t not in {*SHARES, *PERCENT}]
         return kept or ["share"], Scale("share", 0.01, "percent")
@@ -330,7 +337,13 @@ def metric_kind(name: str) -> str:
 
 def on_training_data(name: str) -> bool:
     """Whether a metric was measured on what a model was trained on."""
-    return bool({*tokens(name)} & _TRAINED) and not {*tokens(name)} & {"val", "valid", "validation", "test", "dev"}
+    return bool({*tokens(name)} & _TRAINED) and not {*tokens(name)} & {
+        "val",
+        "valid",
+        "validation",
+        "test",
+        "dev",
+    }
 
 
 def metric_base(name: str) -> str:
@@ -341,7 +354,11 @@ def metric_base(name: str) -> str:
     while len(found) > 1 and found[-1] in _PARTS:
         found = found[:-1]
     joined = "_".join(found)
-    return "error" if joined in ("errors", "errs") else {"r_squared": "r2", "rsquared": "r2"}.get(joined, joined)
+    return (
+        "error"
+        if joined in ("errors", "errs")
+        else {"r_squared": "r2", "rsquared": "r2"}.get(joined, joined)
+    )
 
 
 def metric_label(name: str) -> str:
@@ -364,7 +381,18 @@ def time_or_rank(name: str) -> bool:
     return bool({*tokens(name)} & _TIMES_OR_RANKS)
 
 
-_OF_SPREAD = {*_SE, *_SD, *_OTHER_SPREAD, "err", "standard", "deviation", "bootstrap", "95", "90", "99"}
+_OF_SPREAD = {
+    *_SE,
+    *_SD,
+    *_OTHER_SPREAD,
+    "err",
+    "standard",
+    "deviation",
+    "bootstrap",
+    "95",
+    "90",
+    "99",
+}
 
 
 def belongs(spread: str, metric: str) -> bool:
