@@ -67,7 +67,8 @@ class Source:
     """Where curves come from: a study's folder, the tables of a published one, a table of results.
 
     All but ``path`` ('-' is standard input) are a table's, as ``steep.read`` has them; beside those
-    the error of a constant guess ('0.9' or '90%'), and whether points far off the trend weigh less."""
+    the error of a constant guess ('0.9' or '90%'), and whether points far off the trend weigh
+    less."""
 
     path: str
     x: str | None = None
@@ -104,8 +105,8 @@ class Source:
         ]
         if told:
             raise QuestionError(
-                f"{' and '.join(told)}: for tables only. A study knows its own columns and counts, and "
-                f"steep diagnose {self.path} says which points are off"
+                f"{' and '.join(told)}: for tables only. A study knows its own columns and counts, "
+                f"and steep diagnose {self.path} says which points are off"
             )
         if is_published(self.path):
             return Published.open(self.path)

@@ -44,8 +44,8 @@ Out = Annotated[
 
 
 class OnceEach(TyperCommand):
-    """A subcommand whose options may be given once, unless they take several values: the last of two
-    would win in silence."""
+    """A subcommand whose options may be given once, unless they take several values: the last of
+    two would win in silence."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _, _, given = self.make_parser(ctx).parse_args(args=list(args))
@@ -254,7 +254,8 @@ app.add_typer(data)
 
 
 def _finish(group: typer.Typer) -> None:
-    """Every subcommand takes an option once, and ``--help`` shows the first line of each docstring, however long: by itself it cuts them."""
+    """Every subcommand takes an option once, and ``--help`` shows the first line of each docstring,
+    however long: by itself it cuts them."""
     for one in group.registered_commands:
         one.cls = OnceEach
         one.short_help = (getattr(one.callback, "__doc__", None) or "").partition("\n")[0]

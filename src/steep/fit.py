@@ -432,8 +432,8 @@ def _validation_shares(
 
 
 def _widened(beta_g: Interval | None, shares: Sequence[float], m: Array) -> Interval | None:
-    """With what the validation set does to a slope: what is missed at a larger size was missed at the
-    smaller ones, too, so that between the ends the variances of log error differ, and that
+    """With what the validation set does to a slope: what is missed at a larger size was missed at
+    the smaller ones, too, so that between the ends the variances of log error differ, and that
     difference does not cancel."""
     if beta_g is None or not shares:
         return beta_g

@@ -68,28 +68,91 @@ ONE: dict[str, tuple[Written, dict[str, Any]]] = {
     "names of rows of R": (text(csv("n error", range(1, 6), SIZES, ERRORS, sep=" ")), {}),  # type: ignore[arg-type]
     "an index of pandas": (text(csv(",n_train,error", range(5), SIZES, ERRORS)), {}),  # type: ignore[arg-type]
     "windows": (
-        lambda p: (p / "t.csv").write_bytes(
-            csv("n,val_error,note", SIZES, ERRORS, ["é"] * 5).encode("cp1252")) and p / "t.csv", {}),
+        lambda p: (
+            (p / "t.csv").write_bytes(
+                csv("n,val_error,note", SIZES, ERRORS, ["é"] * 5).encode("cp1252")
+            )
+            and p / "t.csv"
+        ),
+        {},
+    ),
     "markdown": (
-        text("# Results\n\nAs measured:\n\n| examples | test error (%) |\n|---:|:---:|\n" + "".join(
-            f"| {n // 1000}K | {100 * e:.5g} |\n" for n, e in zip(SIZES, ERRORS, strict=True)
-        ) + "| 32K | — |\n\nThe end.\n", "README.md"), {}),
+        text(
+            "# Results\n\nAs measured:\n\n| examples | test error (%) |\n|---:|:---:|\n"
+            + "".join(
+                f"| {n // 1000}K | {100 * e:.5g} |\n" for n, e in zip(SIZES, ERRORS, strict=True)
+            )
+            + "| 32K | — |\n\nThe end.\n",
+            "README.md",
+        ),
+        {},
+    ),
     "a drawn table": (
-        text("+---+---+\n| n | error |\n+---+---+\n" + "".join(
-            f"| {n} | {e} |\n" for n, e in zip(SIZES, ERRORS, strict=True)) + "+---+---+\n", "t.txt"), {}),
+        text(
+            "+---+---+\n| n | error |\n+---+---+\n"
+            + "".join(f"| {n} | {e} |\n" for n, e in zip(SIZES, ERRORS, strict=True))
+            + "+---+---+\n",
+            "t.txt",
+        ),
+        {},
+    ),
     # spellings
-    **{f"x {x}": (text(csv(f"{x},error", SIZES, ERRORS)), {}) for x in (
-        "seen_examples", "samples_seen", "train_rows", "rows", "train_sizes", "tr_size",
-        "n_per_class", "num_samples", "nTrain", "# training examples", "n_labeled", "dataset size")},
-    **{f"y {y}": (text(csv(f"n,{y}", SIZES, ERRORS)), {}) for y in (
-        "cv_error", "mean_error", "best_val_loss", "test_error_rate", "final_test_err",
-        "eval/CrossEntropyLoss", "validation_rmse", "mean_test_loss")},
-    **{f"accuracy {y}": (text(csv(f"n,{y}", SIZES, ACCURACIES)), {}) for y in (
-        "acc", "mean_roc_auc", "Test R2", "test/f1_macro", "las", "score", "bleu", "mAP", "mean_iou",
-        "recall@10", "precision", "cv_mean_score", "R²", "balanced_accuracy", "AUROC", "top1")},
+    **{
+        f"x {x}": (text(csv(f"{x},error", SIZES, ERRORS)), {})
+        for x in (
+            "seen_examples",
+            "samples_seen",
+            "train_rows",
+            "rows",
+            "train_sizes",
+            "tr_size",
+            "n_per_class",
+            "num_samples",
+            "nTrain",
+            "# training examples",
+            "n_labeled",
+            "dataset size",
+        )
+    },
+    **{
+        f"y {y}": (text(csv(f"n,{y}", SIZES, ERRORS)), {})
+        for y in (
+            "cv_error",
+            "mean_error",
+            "best_val_loss",
+            "test_error_rate",
+            "final_test_err",
+            "eval/CrossEntropyLoss",
+            "validation_rmse",
+            "mean_test_loss",
+        )
+    },
+    **{
+        f"accuracy {y}": (text(csv(f"n,{y}", SIZES, ACCURACIES)), {})
+        for y in (
+            "acc",
+            "mean_roc_auc",
+            "Test R2",
+            "test/f1_macro",
+            "las",
+            "score",
+            "bleu",
+            "mAP",
+            "mean_iou",
+            "recall@10",
+            "precision",
+            "cv_mean_score",
+            "R²",
+            "balanced_accuracy",
+            "AUROC",
+            "top1",
+        )
+    },
     "accuracy in percent": (text(csv("n,Top-1 acc", SIZES, [100 * a for a in ACCURACIES])), {}),
     "an accuracy that nobody knows": (
-        text(csv("n,quality_index", SIZES, ACCURACIES)), {"higher_is_better": True}),
+        text(csv("n,quality_index", SIZES, ACCURACIES)),
+        {"higher_is_better": True},
+    ),
     "negated": (text(csv("n,neg_mean_squared_error", SIZES, [-e for e in ERRORS])), {}),
     "perplexity": (text(csv("n,val_ppl", SIZES, np.exp(ERRORS).tolist())), {}),
     "logarithms of errors": (text(csv("n,log10_error", SIZES, np.log10(ERRORS).tolist())), {}),
@@ -109,27 +172,86 @@ ONE: dict[str, tuple[Written, dict[str, Any]]] = {
     "rows two levels down": (as_json({"meta": {"by": "me"}, "out": {"runs": ROWS}}), {}),
     "keys are sizes": (as_json(dict(zip(map(str, SIZES), ERRORS, strict=True))), {}),
     "keys are sizes of objects": (
-        as_json({str(r["n"]): {"error": r["val_error"], "t": 3} for r in ROWS}), {}),
+        as_json({str(r["n"]): {"error": r["val_error"], "t": 3} for r in ROWS}),
+        {},
+    ),
     "pairs": (as_json([[n, e] for n, e in zip(SIZES, ERRORS, strict=True)]), {}),
     "a header and rows": (as_json([["n", "err"], *zip(SIZES, ERRORS, strict=True)]), {}),
-    "split": (as_json({"columns": ["n", "err"], "data": list(zip(SIZES, ERRORS, strict=True))}), {}),
+    "split": (
+        as_json({"columns": ["n", "err"], "data": list(zip(SIZES, ERRORS, strict=True))}),
+        {},
+    ),
     "columns of pandas": (as_json(json.loads(pd.DataFrame(ROWS).to_json())), {}),
     "a run a name": (as_json({f"run{i}": row for i, row in enumerate(ROWS)}), {}),
     # columns that are sizes
-    "sizes as columns": (text("model,1000,2000,4000,8000,16000\na," + ",".join(map(str, ERRORS)) + "\n"), {}),
+    "sizes as columns": (
+        text("model,1000,2000,4000,8000,16000\na," + ",".join(map(str, ERRORS)) + "\n"),
+        {},
+    ),
     "sizes in names": (
-        text(",".join(f"error_{n}" for n in SIZES) + "\n" + ",".join(map(str, ERRORS)) + "\n"), {}),
+        text(",".join(f"error_{n}" for n in SIZES) + "\n" + ",".join(map(str, ERRORS)) + "\n"),
+        {},
+    ),
     # spreads
-    "spread in the cells": (text(csv("n,accuracy", SIZES, [f"{100 * a:.4f} ± 0.5" for a in ACCURACIES])), {}),
+    "spread in the cells": (
+        text(csv("n,accuracy", SIZES, [f"{100 * a:.4f} ± 0.5" for a in ACCURACIES])),
+        {},
+    ),
     "spread in brackets": (text(csv("n,accuracy", SIZES, [f"{a} (0.01)" for a in ACCURACIES])), {}),
     "bounds": (
-        text(csv("n,error,ci_lower,ci_upper", SIZES, ERRORS, [0.9 * e for e in ERRORS], [1.1 * e for e in ERRORS])), {}),
+        text(
+            csv(
+                "n,error,ci_lower,ci_upper",
+                SIZES,
+                ERRORS,
+                [0.9 * e for e in ERRORS],
+                [1.1 * e for e in ERRORS],
+            )
+        ),
+        {},
+    ),
     # trackers
-    "optuna": (text(csv("number,value,params_lr,user_attrs_n,state", range(5), ERRORS, [0.1] * 5, SIZES, ["COMPLETE"] * 5)), {}),  # type: ignore[arg-type]
-    "a chart of W&B": (text(csv("train/n,a - val/loss,a - val/loss__MIN,a - val/loss__MAX", SIZES, ERRORS, ERRORS, ERRORS)), {}),
+    "optuna": (
+        text(
+            csv(
+                "number,value,params_lr,user_attrs_n,state",
+                range(5),
+                ERRORS,
+                [0.1] * 5,
+                SIZES,
+                ["COMPLETE"] * 5,
+            )
+        ),
+        {},
+    ),  # type: ignore[arg-type]
+    "a chart of W&B": (
+        text(
+            csv(
+                "train/n,a - val/loss,a - val/loss__MIN,a - val/loss__MAX",
+                SIZES,
+                ERRORS,
+                ERRORS,
+                ERRORS,
+            )
+        ),
+        {},
+    ),
     "runs of W&B": (
-        text(csv("Name,State,Runtime,n_train,val_acc,train_acc,_step", list("abcde"), ["finished"] * 5, [9] * 5, SIZES, ACCURACIES, [1] * 5, [7, 8, 9, 10, 11])), {}),
-}  # fmt: skip
+        text(
+            csv(
+                "Name,State,Runtime,n_train,val_acc,train_acc,_step",
+                list("abcde"),
+                ["finished"] * 5,
+                [9] * 5,
+                SIZES,
+                ACCURACIES,
+                [1] * 5,
+                [7, 8, 9, 10, 11],
+            )
+        ),
+        {},
+    ),
+}
 
 
 @pytest.mark.parametrize("shape", ONE)
@@ -143,28 +265,62 @@ def test_one_curve(shape: str, tmp_path: Path) -> None:
 SEVERAL: dict[str, tuple[Written, dict[str, Any]]] = {
     "a column a model": (text(csv("n,resnet,vit", SIZES, ERRORS, OTHER)), {}),
     "columns asked for": (
-        text(csv("n,val_loss,test_loss", SIZES, ERRORS, OTHER)), {"y": ["val_loss", "test_loss"]}),
+        text(csv("n,val_loss,test_loss", SIZES, ERRORS, OTHER)),
+        {"y": ["val_loss", "test_loss"]},
+    ),
     "charts of W&B": (
-        text(csv("Step,resnet - val/loss,vit - val/loss", SIZES, ERRORS, OTHER)), {"x": "Step"}),
+        text(csv("Step,resnet - val/loss,vit - val/loss", SIZES, ERRORS, OTHER)),
+        {"x": "Step"},
+    ),
     "by": (
-        text(csv("model,n,error", ["a"] * 5 + ["b"] * 5, SIZES * 2, ERRORS + OTHER)), {"by": "model"}),
+        text(csv("model,n,error", ["a"] * 5 + ["b"] * 5, SIZES * 2, ERRORS + OTHER)),
+        {"by": "model"},
+    ),
     "by two": (
-        text(csv("model,set,n,error", ["a"] * 5 + ["b"] * 5, ["s"] * 10, SIZES * 2, ERRORS + OTHER)),
-        {"by": "model,set"}),
+        text(
+            csv("model,set,n,error", ["a"] * 5 + ["b"] * 5, ["s"] * 10, SIZES * 2, ERRORS + OTHER)
+        ),
+        {"by": "model,set"},
+    ),
     "lists by name": (
-        as_json({"a": {"n": SIZES, "acc": ACCURACIES}, "b": {"n": SIZES, "acc": [1 - e for e in OTHER]}}), {}),
+        as_json(
+            {"a": {"n": SIZES, "acc": ACCURACIES}, "b": {"n": SIZES, "acc": [1 - e for e in OTHER]}}
+        ),
+        {},
+    ),
     "rows by name": (
-        as_json({"a": ROWS, "b": [{**r, "val_error": 1.5 * r["val_error"]} for r in ROWS]}), {}),
+        as_json({"a": ROWS, "b": [{**r, "val_error": 1.5 * r["val_error"]} for r in ROWS]}),
+        {},
+    ),
     "sizes by name": (
-        as_json({"a": dict(zip(map(str, SIZES), ERRORS, strict=True)),
-                 "b": dict(zip(map(str, SIZES), OTHER, strict=True))}), {}),
+        as_json(
+            {
+                "a": dict(zip(map(str, SIZES), ERRORS, strict=True)),
+                "b": dict(zip(map(str, SIZES), OTHER, strict=True)),
+            }
+        ),
+        {},
+    ),
     "a curve a row": (
-        as_json([{"model": "a", "n": SIZES, "acc": ACCURACIES},
-                 {"model": "b", "n": SIZES, "acc": [1 - e for e in OTHER]}]), {"by": "model"}),
+        as_json(
+            [
+                {"model": "a", "n": SIZES, "acc": ACCURACIES},
+                {"model": "b", "n": SIZES, "acc": [1 - e for e in OTHER]},
+            ]
+        ),
+        {"by": "model"},
+    ),
     "sizes as columns": (
-        text("model,1k,2k,4k,8k,16k\na," + ",".join(map(str, ERRORS)) + "\nb," + ",".join(map(str, OTHER)) + "\n"),
-        {"by": "model"}),
-}  # fmt: skip
+        text(
+            "model,1k,2k,4k,8k,16k\na,"
+            + ",".join(map(str, ERRORS))
+            + "\nb,"
+            + ",".join(map(str, OTHER))
+            + "\n"
+        ),
+        {"by": "model"},
+    ),
+}
 
 
 @pytest.mark.parametrize("shape", SEVERAL)
@@ -183,14 +339,29 @@ REPLICATED: dict[str, tuple[Any, dict[str, Any]]] = {
     "folds first": ({"samples": SIZES, "error": FOLDS.T}, {}),
     "scikit-learn": ({"train_sizes": SIZES, "test_scores": 1 - FOLDS}, {"higher_is_better": True}),
     "lists in JSON": (as_json({"n": SIZES, "errors": FOLDS.tolist()}), {}),
-    "lists in cells": (text(csv("n;error", SIZES, [str(row.tolist()) for row in FOLDS], sep=";")), {}),
+    "lists in cells": (
+        text(csv("n;error", SIZES, [str(row.tolist()) for row in FOLDS], sep=";")),
+        {},
+    ),
     "folds as columns": (text(csv("n,fold_0,fold_1,fold_2", SIZES, *FOLDS.T.tolist())), {}),
     "splits of scikit-learn": (
-        text(csv("param_n_train,split0_test_error,split1_test_error,split2_test_error", SIZES, *FOLDS.T.tolist())),
-        {"x": "param_n_train"}),
+        text(
+            csv(
+                "param_n_train,split0_test_error,split1_test_error,split2_test_error",
+                SIZES,
+                *FOLDS.T.tolist(),
+            )
+        ),
+        {"x": "param_n_train"},
+    ),
     "numbered errors": (text(csv("n,error_1,error_2,error_3", SIZES, *FOLDS.T.tolist())), {}),
-    "seeds": (text(csv("n,seed,error", np.repeat(SIZES, 3).tolist(), [0, 1, 2] * 5, FOLDS.ravel().tolist())), {}),
-}  # fmt: skip
+    "seeds": (
+        text(
+            csv("n,seed,error", np.repeat(SIZES, 3).tolist(), [0, 1, 2] * 5, FOLDS.ravel().tolist())
+        ),
+        {},
+    ),
+}
 
 
 @pytest.mark.parametrize("shape", REPLICATED)
@@ -342,9 +513,12 @@ REFUSED = [
     (csv("log_n,error", [3, 4, 5], ERRORS[:3]), "--x-scale log10 or ln"),
     (csv("params_M,tokens_M,loss", SIZES, [1e9, 2e9, 3e9, 4e9, 5e9], ERRORS), "--x-scale plain"),
     (csv("epoch,val_loss", [1, 2, 3, 4, 5], ERRORS), "--x epoch"),
-    (csv("n,val_loss,val_acc", SIZES, ERRORS, ACCURACIES), "'val_loss' or 'val_acc': choose with --y"),
+    (
+        csv("n,val_loss,val_acc", SIZES, ERRORS, ACCURACIES),
+        "'val_loss' or 'val_acc': choose with --y",
+    ),
     (csv("n,result,why", SIZES, ACCURACIES, ["u"] * 5), "--higher-is-better"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("content", "said"), REFUSED)

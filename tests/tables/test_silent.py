@@ -30,7 +30,11 @@ def write(path: Path, **columns: Any) -> str:
 
 def steep(*options: str) -> tuple[int, str, str]:
     ended = CliRunner().invoke(app, list(options))
-    said = str(ended.exception) if ended.exception and not isinstance(ended.exception, SystemExit) else ""
+    said = (
+        str(ended.exception)
+        if ended.exception and not isinstance(ended.exception, SystemExit)
+        else ""
+    )
     return ended.exit_code, ended.stdout, ended.stderr + said
 
 
@@ -58,11 +62,17 @@ def test_rows_of_several_curves_are_not_averaged(tmp_path: Path) -> None:
     for by in ("dataset,method", ("dataset", "method")):
         curves = read(frame, by=by).curves
         assert [c.name for c in curves] == ["a, tree", "a, net", "b, tree", "b, net"]
-        slopes = [np.polyfit(np.log(c.columns["samples"]), np.log(c.columns["error"]), 1)[0] for c in curves]
+        slopes = [
+            np.polyfit(np.log(c.columns["samples"]), np.log(c.columns["error"]), 1)[0]
+            for c in curves
+        ]
         assert slopes == pytest.approx([-0.1, -0.2, -0.3, -0.4])
     (pooled,) = read(frame, all_rows=True).curves
     assert len(pooled.columns["error"]) == 40
-    assert any(n.startswith("Rows that differ in 'dataset' (a, b) and 'method' (tree, net) are pooled") for n in pooled.notes)
+    assert any(
+        n.startswith("Rows that differ in 'dataset' (a, b) and 'method' (tree, net) are pooled")
+        for n in pooled.notes
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +104,11 @@ def test_curves_at_sizes_of_their_own_are_not_one(tmp_path: Path) -> None:
     table = {"n": [1, 2, 4, 8, 3, 5, 7, 9], "error": [0.5] * 8, "kind": ["a"] * 4 + ["b"] * 4}
     with pytest.raises(TableError, match="--by kind"):
         read(table)
-    stages = {"n": [1, 2, 4, 8], "error": [0.5, 0.4, 0.3, 0.2], "stage": ["early"] * 2 + ["late"] * 2}
+    stages = {
+        "n": [1, 2, 4, 8],
+        "error": [0.5, 0.4, 0.3, 0.2],
+        "stage": ["early"] * 2 + ["late"] * 2,
+    }
     assert len(read(stages).curves) == 1
 
 
@@ -119,7 +133,10 @@ def test_a_scale_in_the_name_is_applied_and_said(name: str, values: Any, unit: s
     (curve,) = read({name: values, "error": ERRORS}).curves
     assert curve.columns["samples"] == pytest.approx(SIZES)
     assert curve.unit == unit
-    assert any(note.startswith(f"Column {name!r} ") and ("logarithms" in note or "multiplied" in note) for note in curve.notes)
+    assert any(
+        note.startswith(f"Column {name!r} ") and ("logarithms" in note or "multiplied" in note)
+        for note in curve.notes
+    )
     (plain,) = read({name: values, "error": ERRORS}, x_scale="plain").curves
     assert plain.columns["samples"] == pytest.approx(list(values))
 
@@ -152,7 +169,8 @@ def test_shares_are_multiples_of_the_data_set(name: str, values: list[Any], tmp_
 
 def test_logarithms_of_errors_and_perplexities() -> None:
     for name, values in (
-        ("log10_loss", np.log10(ERRORS)), ("ln_error", np.log(ERRORS)), ("perplexity", np.exp(ERRORS)),
+        ("log10_loss", np.log10(ERRORS)), ("ln_error", np.log(ERRORS)),
+        ("perplexity", np.exp(ERRORS)),
         ("val ppl", np.exp(ERRORS)),
     ):  # fmt: skip
         assert read({"n": SIZES, name: values}).curves[0].columns["error"] == pytest.approx(ERRORS)
@@ -166,7 +184,8 @@ def test_logarithms_of_errors_and_perplexities() -> None:
 
 
 def test_standard_errors_follow_their_errors_to_another_scale() -> None:
-    """d log10 e = de / (e ln 10), and a perplexity's relative error is its logarithm's absolute one."""
+    """d log10 e = de / (e ln 10), and a perplexity's relative error is its logarithm's absolute
+    one."""
     se = [0.01 * e for e in ERRORS]
     for name, values, given in (
         ("log10_error", np.log10(ERRORS), [0.01 / np.log(10)] * 5),
@@ -214,13 +233,21 @@ def test_what_may_be_a_history_is_said_before_the_answer(tmp_path: Path) -> None
 
 def test_what_rises_by_the_name_of_an_accuracy_is_one() -> None:
     accuracies = [1 - e for e in ERRORS]
-    for name in ("mean_roc_auc", "las", "score", "mAP", "test recall@5", "avg_precision", "mean IoU"):
+    for name in (
+        "mean_roc_auc",
+        "las",
+        "score",
+        "mAP",
+        "test recall@5",
+        "avg_precision",
+        "mean IoU",
+    ):
         (curve,) = read({"n": SIZES, name: accuracies}).curves
         assert curve.columns["error"] == pytest.approx(ERRORS), name
         assert curve.metric.startswith("1 - ")
     for name in ("score", "map", "las"):
         assert read({"n": SIZES, name: ERRORS}).curves[0].columns["error"] == ERRORS, "it falls"
-    with pytest.raises(TableError, match="it rises with the size.*--higher-is-better"):
+    with pytest.raises(TableError, match=r"it rises with the size.*--higher-is-better"):
         read({"n": SIZES, "outcome": accuracies})
 
 
@@ -240,7 +267,9 @@ def test_a_standard_deviation_is_no_standard_error() -> None:
     for name in ("std_error", "error_std", "sd", "STD", "test_stdev"):
         table = {"n": SIZES, "test_error": ERRORS, name: [0.03] * 5}
         (curve,) = read(table, y="test_error").curves
-        assert "se" not in curve.columns or name == "std_error", "that one is a standard error's name"
+        assert "se" not in curve.columns or name == "std_error", (
+            "that one is a standard error's name"
+        )
         (curve,) = read(table, y="test_error", sd=name, runs=9).curves
         assert curve.columns["se"] == pytest.approx([0.01] * 5)
         (curve,) = read(table, y="test_error", se=name).curves
@@ -269,7 +298,9 @@ def test_a_spread_of_zero_is_a_gap() -> None:
     table = {"n": SIZES, "error": ERRORS, "se": [0.01 * e for e in ERRORS[:4]] + [0.0]}
     (curve,) = read(table).curves
     assert curve.columns["se"] == pytest.approx([0.01 * e for e in ERRORS])
-    assert any("A spread of zero in 'se' is that of one run, a gap (row 5)" in n for n in curve.notes)
+    assert any(
+        "A spread of zero in 'se' is that of one run, a gap (row 5)" in n for n in curve.notes
+    )
 
 
 def test_a_mean_and_its_spread_in_one_cell() -> None:
@@ -292,7 +323,11 @@ def test_a_mean_and_its_spread_in_one_cell() -> None:
 
 def test_a_repeated_option_never_wins_in_silence(tmp_path: Path) -> None:
     path = write(tmp_path, n=SIZES, a_loss=ERRORS, b_loss=[1.5 * e for e in ERRORS])
-    for options in (("--x", "n", "--x", "m"), ("--se", "a", "--se", "b"), ("--level", "0.8", "--level", "0.9")):
+    for options in (
+        ("--x", "n", "--x", "m"),
+        ("--se", "a", "--se", "b"),
+        ("--level", "0.8", "--level", "0.9"),
+    ):
         code, _, err = steep("fit", path, "--y", "a_loss", *options)
         assert code == 2
         assert f"{options[0]} was given 2 times" in err
@@ -306,9 +341,20 @@ def test_a_repeated_option_never_wins_in_silence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "told",
-    [{"x": "n"}, {"y": ("e",)}, {"by": "m"}, {"se": "s"}, {"sd": "s"}, {"x_scale": "k"}, {"parameters": "p"},
-     {"higher_is_better": True}, {"all_rows": True}, {"robust": True}, {"validation_items": 5}],
-)  # fmt: skip
+    [
+        {"x": "n"},
+        {"y": ("e",)},
+        {"by": "m"},
+        {"se": "s"},
+        {"sd": "s"},
+        {"x_scale": "k"},
+        {"parameters": "p"},
+        {"higher_is_better": True},
+        {"all_rows": True},
+        {"robust": True},
+        {"validation_items": 5},
+    ],
+)
 def test_a_study_refuses_the_options_of_a_table(told: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text("study: s\n")
     with pytest.raises(QuestionError, match="for tables only"):
@@ -324,7 +370,7 @@ def test_below_the_smallest_size_is_an_extrapolation() -> None:
     assert not any("below the smallest" in note for note in (inside.caveat, *inside.notes))
 
 
-# ---------------------------------------------------------------- 8: the headline is about the future
+# ---------------------------------------------------------------- 8: what the headline says
 
 
 def test_twice_the_data_is_told_from_the_largest_size_on() -> None:

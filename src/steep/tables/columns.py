@@ -3,8 +3,8 @@
 A column asked for is matched exactly, else without case, punctuation and the prefixes of trackers
 ('metrics.val_acc', 'params.train_size', 'config/n'). One not asked for is guessed from its words
 (``words.py``), only when exactly one fits; for sizes then from words that can mean them ('size',
-'data'); of two columns the one that grows in whole numbers holds the sizes, the other the errors; and
-where nothing looks like errors, the numbers that are left are: one column, or a curve each.
+'data'); of two columns the one that grows in whole numbers holds the sizes, the other the errors;
+and where nothing looks like errors, the numbers that are left are: one column, or a curve each.
 """
 
 from __future__ import annotations
@@ -245,8 +245,8 @@ def _sizes(desk: Issues, asked: Asked) -> str | None:
         )
         return None
     desk.problems.append(
-        f"no column looks like training-set sizes: name it with --x. The columns are {_listed(names)}"
-        f"{_example(desk)}"
+        "no column looks like training-set sizes: name it with --x. The columns are "
+        f"{_listed(names)}{_example(desk)}"
     )
     return None
 
@@ -261,8 +261,9 @@ def _varying(desk: Issues, found: list[str]) -> list[str]:
     ]
     first: list[str] = []
     for c in kept or found:
-        same = (f for f in first if values[c] is not None and values[f] is not None)
-        if not any(np.array_equal(values[c], values[f], equal_nan=True) for f in same):
+        own = values[c]
+        others = (v for f in first if (v := values[f]) is not None)
+        if own is None or not any(np.array_equal(own, v, equal_nan=True) for v in others):
             first.append(c)
     return first
 
@@ -288,9 +289,9 @@ def _quoted(name: str) -> str:
 def _errors(desk: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
     names = desk.table.columns
     if asked.y and (asked.y != ("error",) or "error" in names):
-        found = [_asked(desk, name) for name in asked.y]
-        return tuple(dict.fromkeys(f for f in found if f))
-    own = [c for c in FIRST if c in names and c not in (x, "samples")]
+        chosen = [_asked(desk, name) for name in asked.y]
+        return tuple(dict.fromkeys(c for c in chosen if c))
+    own: list[str] = [c for c in FIRST if c in names and c not in (x, "samples")]
     taken = {x, *asked.by, asked.se, asked.sd, *asked.ci}
     found = own[:1] or [c for c in names if words.metric_kind(c) and c not in taken]
     found = [c for c in found if not words.on_training_data(c)] or found
@@ -332,13 +333,19 @@ def _wide(desk: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
         (only,) = values
         desk.notes.append(f"Column {only!r} is taken for the errors: no other one can hold them.")
         return (only,)
-    if x is not None and len(values) > 1 and len(left) == len(values) and _alike(values.values()):
+    if (
+        x is not None
+        and len(values) > 1
+        and len(left) == len(values)
+        and _alike([*values.values()])
+    ):
         desk.notes.append(
             f"No column looks like errors; {_listed([*values])} are taken as a curve each."
         )
         return tuple(values)
     desk.problems.append(
-        f"no column looks like errors: name it with --y. The columns are {_listed(names)}{_example(desk)}"
+        "no column looks like errors: name it with --y. The columns are "
+        f"{_listed(names)}{_example(desk)}"
     )
     return ()
 
@@ -360,7 +367,8 @@ def in_cells(y: str) -> str:
 def _spread_in_cells(desk: Issues, asked: str, errors: Sequence[str]) -> str | None:
     """The column of standard deviations; the errors' own column means the spread in its cells."""
     found = _asked(desk, asked)
-    return in_cells(found) if found in errors and in_cells(found) in desk.table.cells else found
+    beside = in_cells(found or "")
+    return beside if found in errors and beside in desk.table.cells else found
 
 
 def _bounds(desk: Issues, asked: Asked, errors: Sequence[str]) -> tuple[str, str] | None:
@@ -387,8 +395,8 @@ def _spread_guessed(desk: Issues, names: Names) -> Names:
     of = {k: [c for c, kind in kinds.items() if kind == k] for k in ("se", "sd", "low", "high")}
     if in_cells(y) in desk.table.cells and desk.table.cells[in_cells(y)].any():
         said = (
-            f"The spread in the cells of {y!r} is taken for a standard error; of standard deviations "
-            f"over N runs say --sd {_quoted(y)} --runs N."
+            f"The spread in the cells of {y!r} is taken for a standard error; of standard "
+            f"deviations over N runs say --sd {_quoted(y)} --runs N."
         )
         desk.notes.append(said)
         return replace(names, se=in_cells(y))

@@ -1,8 +1,8 @@
 """Where results come from: files, streams and frames as tables that remember their lines.
 
-Nothing here knows what a column means. Text is CSV with any common delimiter, a Markdown table, JSON
-or JSON lines, in UTF-8 or what Windows writes; all of it may be compressed. Parquet and zstandard
-need ``steep[parquet]``, workbooks ``steep[excel]``.
+Nothing here knows what a column means. Text is CSV with any common delimiter, a Markdown table,
+JSON or JSON lines, in UTF-8 or what Windows writes; all of it may be compressed. Parquet and
+zstandard need ``steep[parquet]``, workbooks ``steep[excel]``.
 """
 
 from __future__ import annotations
@@ -184,7 +184,8 @@ def _from_chunks(
     lines, rows = next(chunks, ((), []))
     if not rows:
         raise TableError(["it holds nothing but comments"], source)
-    names, notes = [name.strip() for name in rows[0]], ()
+    names = [name.strip() for name in rows[0]]
+    notes: tuple[str, ...] = ()
     start = 1
     if len(rows) > 1 and sum(map(bool, names)) == 1 and sum(bool(c.strip()) for c in rows[1]) > 1:
         notes = (f"Line {lines[0]} is taken for a title: {names[0]!r}.",)
@@ -214,12 +215,15 @@ def _chunks(text: str, delimiter: str, comments: list[list[str]]) -> Iterator[Ch
         )
     line = 1
     while True:
-        rows, lines = [], []
+        rows: list[list[str]] = []
+        lines: list[int] | range = []
         if delimiter != " " and '"' in text:  # a cell may hold line breaks
+            firsts = []
             for row in islice(reader, _CHUNK):
                 rows.append(row)
-                lines.append(line)
+                firsts.append(line)
                 line = reader.line_num + 1
+            lines = firsts
         else:
             rows = list(islice(reader, _CHUNK))
             lines = range(line, line + len(rows))
@@ -254,7 +258,8 @@ def _columns(
     for lines, rows in chunks:
         if {*map(len, rows)} - {width}:
             odd += [
-                f"line {line} has {len(row)} cell{'s' * (len(row) != 1)} where the header has {width}"
+                f"line {line} has {len(row)} cell{'s' * (len(row) != 1)} where the header has "
+                f"{width}"
                 for line, row in zip(lines, rows, strict=True)
                 if len(row) != width
             ]
@@ -356,8 +361,8 @@ def _from_markdown(text: str, source: str) -> RawTable:
     (_, names), *rows = tables[0]
     chunk = [line for line, _ in rows], [row for _, row in rows]
     columns, lines = _columns([chunk], len(names), False, source)
-    cells = dict(zip((n or f"column {i + 1}" for i, n in enumerate(names)), columns, strict=True))
-    return RawTable(source, cells, lines)
+    named = (n or f"column {i + 1}" for i, n in enumerate(names))
+    return RawTable(source, dict(zip(named, columns, strict=True)), lines)
 
 
 # ---------------------------------------------------------------- JSON
@@ -440,7 +445,7 @@ def _from_archive(data: bytes, source: str) -> RawTable:
     from openpyxl import load_workbook
 
     book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
-    sheets = {s.title: [r for r in s.iter_rows(values_only=True)] for s in book.worksheets}
+    sheets = {s.title: list(s.iter_rows(values_only=True)) for s in book.worksheets}
     filled = {
         n: rows
         for n, rows in sheets.items()
@@ -448,7 +453,7 @@ def _from_archive(data: bytes, source: str) -> RawTable:
     }
     if not filled:
         raise TableError(["no sheet holds a table"], source)
-    name, rows = next(iter(filled.items()))
+    rows = next(iter(filled.values()))
     notes = (f"Of the sheets {', '.join(filled)} the first is read.",) if len(filled) > 1 else ()
     numbered = [(i, row) for i, row in enumerate(rows, 1) if any(c is not None for c in row)]
     while len(numbered) > 2 and sum(c is not None for c in numbered[0][1]) < 2:

@@ -329,7 +329,8 @@ def _lists(column: Array) -> list[list[Any]] | None:
 
 def long(table: RawTable, known: Sequence[str], sizes_known: bool) -> RawTable:
     """A row a measurement, where sizes ('1000', 'acc_1k') or replicates ('seed_0', 'fold 1') are
-    columns. Columns that are ``known`` stay as they are; ``sizes_known``: one of them holds sizes."""
+    columns. Columns that are ``known`` stay as they are; ``sizes_known``: one of them holds
+    sizes."""
     names = [n for n in table.columns if n not in known]
     has_sizes = sizes_known or any(words.size_unit(n) for n in table.columns)
     parts = sorted(

@@ -1,13 +1,14 @@
 """What the numbers of a column mean: scales of sizes, percentages, logarithms, accuracies.
 
-Sizes: a name says logarithms ('log10_tokens'), multiples ('params_M', 'tokens (B)', 'n_thousands') or
-shares of the data set ('fraction', 'pct', cells like '5%'); ``--x-scale`` does where it does not.
+Sizes: a name says logarithms ('log10_tokens'), multiples ('params_M', 'tokens (B)', 'n_thousands')
+or shares of the data set ('fraction', 'pct', cells like '5%'); ``--x-scale`` does where it does
+not.
 
 Errors:
 - cells or a name with a percent sign (or 'percent', 'pct'): divided by 100;
-- an accuracy by a word of its name ('acc', 'auc', 'f1', 'r2', ...), or ``higher_is_better``: 1 - value
-  is the error, and values above 1 make the whole column percent. Words that may be either ('score',
-  'map', 'recall') are accuracies where they rise with the data;
+- an accuracy by a word of its name ('acc', 'auc', 'f1', 'r2', ...), or ``higher_is_better``: 1 -
+  value is the error, and values above 1 make the whole column percent. Words that may be either
+  ('score', 'map', 'recall') are accuracies where they rise with the data;
 - a rate by its name ('wer', 'cer', 'error_rate', ...) whose median is above 1: percent;
 - a perplexity: its logarithm; a logarithm: undone; a negated error ('neg_mse'): its negative;
 - anything else is taken as it is: a column 'error' above 1 is a loss, not a percentage.
@@ -72,8 +73,8 @@ def sizes_of(
         return Sizes(scale, unit)
     if scale.kind == "log":
         return (
-            f"{what} holds logarithms by its name, but of which base? Say --x-scale log10 or ln (or "
-            "plain, where it holds sizes)"
+            f"{what} holds logarithms by its name, but of which base? Say --x-scale log10 or ln "
+            "(or plain, where it holds sizes)"
         )
     if scale.kind in ("log10", "log2", "ln"):
         base = {"log10": "10", "log2": "2", "ln": "e"}[scale.kind]
@@ -83,8 +84,8 @@ def sizes_of(
             return f"{what}: its name says a scale and so do cells like '4K'; say --x-scale plain"
         if not asked and low >= _ABSURD.get(scale.times, math.inf):
             return (
-                f"{what} holds values from {low:g} on, too many to be multiples of {scale.times:g} as "
-                "its name says: say --x-scale plain or, where they are, "
+                f"{what} holds values from {low:g} on, too many to be multiples of "
+                f"{scale.times:g} as its name says: say --x-scale plain or, where they are, "
                 f"--x-scale {_letter(scale.times)}"
             )
         return Sizes(
@@ -122,7 +123,8 @@ class Meaning:
     why: str = ""
     """Of percentages: what says so."""
     turned: str = ""
-    """'perplexity', 'negated', 'log10', 'ln' or 'log2' of numbers that are no error as they stand."""
+    """'perplexity', 'negated', 'log10', 'ln' or 'log2' of numbers that are no error as they
+    stand."""
     said: str = ""
     """What else is said of the column."""
 
@@ -215,8 +217,8 @@ def meaning(
             said = said or f"{column!r} {how}."
         elif direction >= RISES and len(np.unique(sizes)) > 3:
             return (
-                "it rises with the size, as no error does: say --higher-is-better for an accuracy or "
-                "a score (or --y-scale plain, where it is an error)"
+                "it rises with the size, as no error does: say --higher-is-better for an accuracy "
+                "or a score (or --y-scale plain, where it is an error)"
             )
     return _in_percent(
         Meaning(column, name, accuracy=accuracy, said=said), values, percent, scale, asked
@@ -238,7 +240,10 @@ def _turned(
     if scale.kind == "log" and (
         values.min() < 0 or not {"loss", "likelihood", "prob", "ppl", "perplexity"} & {*found}
     ):
-        return "it holds logarithms by its name, but of which base? Say --y-scale log10 or ln (or plain)"
+        return (
+            "it holds logarithms by its name, but of which base? Say --y-scale log10 or ln (or "
+            "plain)"
+        )
     if scale.kind in ("log10", "ln", "log2"):
         rest = "_".join(words.scale_of(column)[0])
         return Meaning(column, words.metric_label(rest), turned=scale.kind)

@@ -5,7 +5,7 @@ A column is an array of floats (NaN is an empty cell) or of the cells as the sou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeAlias
@@ -38,7 +38,7 @@ class TableError(ValueError):
 class RawTable:
     source: str
     cells: dict[str, Array]
-    lines: Sequence[int]
+    lines: Sequence[int] | Array
     place: str = "line"
     """What ``lines`` counts: 'line' of a text, 'row' of a table."""
     delimiter: str = ""
@@ -58,7 +58,10 @@ def column_of(cells: Iterable[Any]) -> Array:
 
 
 def table_of(
-    source: str, columns: dict[str, Iterable[Any]], place: str = "row", notes: tuple[str, ...] = ()
+    source: str,
+    columns: Mapping[str, Iterable[Any]],
+    place: str = "row",
+    notes: tuple[str, ...] = (),
 ) -> RawTable:
     """A table of columns that are equally long, its rows counted from 1."""
     cells = {name: column_of(cells) for name, cells in columns.items()}
@@ -95,8 +98,8 @@ def codes(cells: Array) -> tuple[Array, list[Any]]:
         values = values[~np.isnan(values)]
         place = np.minimum(np.searchsorted(values, cells), max(len(values) - 1, 0))
         first = np.zeros(len(values), int)
-        known = np.flatnonzero(~np.isnan(cells))[::-1]
-        first[place[known]] = known  # the first one is written last
+        filled = np.flatnonzero(~np.isnan(cells))[::-1]
+        first[place[filled]] = filled  # the first one is written last
         order = np.argsort(first)
         rank = np.empty(len(order), int)
         rank[order] = np.arange(len(order))
@@ -105,7 +108,7 @@ def codes(cells: Array) -> tuple[Array, list[Any]]:
         return found, values[order].tolist()
     known: dict[Any, int] = {}
     labels: dict[Any, int] = {}
-    names = []
+    names: list[Any] = []
     made = np.empty(len(cells), int)
     for i, cell in enumerate(cells):
         key = cell if isinstance(cell, str) else repr(cell)

@@ -1,9 +1,10 @@
 """Results that somebody already has, as learning curves: the door for a stranger's table.
 
-``read`` takes CSV (any common delimiter), Markdown, JSON, JSON lines, Parquet, workbooks, compressed
-or not, standard input ('-'), a study folder, folders and databases of trackers, a DataFrame or columns
-by name. ``columns.py`` states how names are guessed, ``meaning.py`` what numbers mean, ``amounts.py``
-how they are written, ``replicates.py`` which rows of one size are replicates.
+``read`` takes CSV (any common delimiter), Markdown, JSON, JSON lines, Parquet, workbooks,
+compressed or not, standard input ('-'), a study folder, folders and databases of trackers, a
+DataFrame or columns by name. ``columns.py`` states how names are guessed, ``meaning.py`` what
+numbers mean, ``amounts.py`` how they are written, ``replicates.py`` which rows of one size are
+replicates.
 
 Bad values:
 - a cell that is no number, a negative error, a size that is not positive, sizes or errors above
@@ -11,8 +12,8 @@ Bad values:
 - an empty or NaN or infinite size or error: the row is left out, and that is said;
 - a zero error has no logarithm: with ``validation_items`` it counts as half an error among them,
   without them its size is left out, and that is said;
-- a missing or zero standard error, where most rows have one: the typical one of the others, and that
-  is said; where most rows have none, none is used;
+- a missing or zero standard error, where most rows have one: the typical one of the others, and
+  that is said; where most rows have none, none is used;
 - held-out rows and unfinished trials (columns 'held_out', 'status', 'State'): left out, and said;
 - different units or metrics (columns 'unit', 'metric') within one curve, rows of different curves
   without ``by``, and the history of one run in place of a learning curve: a problem.
@@ -113,15 +114,16 @@ def read(
 ) -> Table:
     """The learning curves of a table. ``x``, ``y``, ``by``, ``se`` and the like are columns.
 
-    Several ``y`` are a curve each; ``by`` tells curves apart by one or several columns. ``se`` holds
-    standard errors, ``sd`` standard deviations over ``runs`` runs (a number or a column), ``ci`` is a
-    pair of columns with confidence bounds; ``unique`` a column of distinct samples, of runs that saw
-    some more than once. ``x_scale`` and ``y_scale`` say what names do not: 'log10', 'ln', 'k', 'M',
-    'B', 'percent', 'share' or 'plain'. ``validation_items`` is the size of the validation set, for
-    zero errors. ``all_rows`` takes every row as one measurement of one curve, rows of one size for
-    replicates whatever they differ in; without it the best hyperparameters of each size count.
-    ``every_size``: runs of all sizes and settings, for joint fits; without it means of neighbours take
-    the place of more than 200. Raises TableError with the problems, at most twenty at once.
+    Several ``y`` are a curve each; ``by`` tells curves apart by one or several columns. ``se``
+    holds standard errors, ``sd`` standard deviations over ``runs`` runs (a number or a column),
+    ``ci`` is a pair of columns with confidence bounds; ``unique`` a column of distinct samples, of
+    runs that saw some more than once. ``x_scale`` and ``y_scale`` say what names do not: 'log10',
+    'ln', 'k', 'M', 'B', 'percent', 'share' or 'plain'. ``validation_items`` is the size of the
+    validation set, for zero errors. ``all_rows`` takes every row as one measurement of one curve,
+    rows of one size for replicates whatever they differ in; without it the best hyperparameters of
+    each size count. ``every_size``: runs of all sizes and settings, for joint fits; without it
+    means of neighbours take the place of more than 200. Raises TableError with the problems, at
+    most twenty at once.
     """
     asked = Asked(
         x, _several(y), _several(by), se, sd, _several(ci), None if runs is None else str(runs),
@@ -334,8 +336,8 @@ def _check_one_curve_each(
         )
         if sure and not all_rows:
             desk.problems.append(
-                f"this looks like the history of one training run, not like a learning curve: {said}. "
-                "Where each row is a run of its own, say --all-rows"
+                "this looks like the history of one training run, not like a learning curve: "
+                f"{said}. Where each row is a run of its own, say --all-rows"
             )
         elif why:
             desk.warnings.append(f"Perhaps no learning curve: {said}.")

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -34,10 +35,11 @@ CURVES = {"curve", "family", "model", "dataset", "task", "study", "domain", "run
           "arch", "architecture", "algorithm", "backbone", "network", "system", "features", "lang",
           "language", "estimator", "classifier", "approach", "variant", "condition"}  # fmt: skip
 """Columns that tell curves apart wherever they hold several values."""
-_LABELS = {"id", "pid", "port", "rank", "job", "time", "timestamp", "date", "version", "device", "host",
-           "hostname", "machine", "node", "user", "path", "file", "filename", "commit", "hash", "sha",
-           "url", "note", "notes", "comment", "tags", "git", "gpu", "status", "state", "unit", "units",
-           "metric", "held", "used", "created", "reason", "flags", "engine", "checkpoint"}  # fmt: skip
+_LABELS = {"id", "pid", "port", "rank", "job", "time", "timestamp", "date", "version", "device",
+           "host", "hostname", "machine", "node", "user", "path", "file", "filename", "commit",
+           "hash", "sha", "url", "note", "notes", "comment", "tags", "git", "gpu", "status",
+           "state", "unit", "units", "metric", "held", "used", "created", "reason", "flags",
+           "engine", "checkpoint"}  # fmt: skip
 """Words in the names of what neither measures nor tells curves apart."""
 _MOST_VALUES = 40
 """Values of a column that may tell curves apart."""
@@ -49,8 +51,8 @@ FEW, MANY = 5, 20
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one curve: their places in the table, sizes and errors, and columns that may tell runs
-    apart."""
+    """Rows of one curve: their places in the table, sizes and errors, and columns that may tell
+    runs apart."""
 
     rows: Array
     size: Array
@@ -141,7 +143,7 @@ def history(given: Rows, x: str, steps: Mapping[str, Array]) -> tuple[bool, str]
     order = np.lexsort((given.size, group))
     size, group = given.size[order], group[order]
     bounds = np.flatnonzero(np.r_[True, np.diff(group) != 0, True])
-    parts = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    parts = [slice(a, b) for a, b in pairwise(bounds)]
     rising = [p for p in parts if p.stop - p.start >= 3 and (np.diff(size[p]) > 0).all()]
     if not rising or 2 * sum(p.stop - p.start for p in rising) < len(size):
         return False, ""
@@ -151,10 +153,10 @@ def history(given: Rows, x: str, steps: Mapping[str, Array]) -> tuple[bool, str]
     for column, cells in steps.items():
         step = words_as_numbers(cells[given.rows][order])[longest]
         if np.isfinite(step).all() and (np.diff(step) > 0).all():
-            sure = count >= FEW and (equal or count >= MANY)
+            sure = bool(count >= FEW and (equal or count >= MANY))
             return sure, f"{x!r} grows with {column!r} within one run"
     if words.is_steps(x):
-        return count >= FEW and equal, f"{x!r} counts steps or time of a run by its name"
+        return bool(count >= FEW and equal), f"{x!r} counts steps or time of a run by its name"
     if equal and count >= MANY:
         return (
             False,

@@ -1,8 +1,8 @@
-"""What trackers and trainers leave behind, as a table of runs: one row a run, with its final or best
-values and its configuration, never its history.
+"""What trackers and trainers leave behind, as a table of runs: one row a run, with its final or
+best values and its configuration, never its history.
 
-Folders of MLflow, W&B, Lightning and the Hugging Face trainer, a file a run in a folder, databases of
-MLflow and Optuna.
+Folders of MLflow, W&B, Lightning and the Hugging Face trainer, a file a run in a folder, databases
+of MLflow and Optuna.
 """
 
 from __future__ import annotations

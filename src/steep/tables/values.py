@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist
 
 import numpy as np
@@ -43,7 +44,8 @@ _SAID = {
 
 @dataclass(frozen=True)
 class Values:
-    """Numbers of the rows that count, which have a size and an error; NaN where others have none."""
+    """Numbers of the rows that count, which have a size and an error; NaN where others have
+    none."""
 
     rows: Array
     """Their places in the table."""
@@ -131,9 +133,7 @@ def _columns(desk: Issues, names: Names, y: str, kept: Array) -> dict[str, Numbe
         how = Writing(decimal, own[role], size, desk.table.delimiter == ";")
         numbers = found[role] = numbers_of(column, how)
         name = asked[role] or ""
-        desk.bad(
-            kept[numbers.bad], name, lambda i, n=name: f"{desk.table.cells[n][i]!r} is not a number"
-        )  # type: ignore[misc]
+        desk.bad(kept[numbers.bad], name, partial(_no_number, desk.table.cells[name]))
         if len(numbers.unclear):
             why = "decimal commas and decimal points in one column"
             if how.own != BOTH:
@@ -147,6 +147,10 @@ def _columns(desk: Issues, names: Names, y: str, kept: Array) -> dict[str, Numbe
             said |= {_SAID[m] for c in readable for m in marks(c, how) if m in _SAID}
     desk.notes += sorted(said)
     return found
+
+
+def _no_number(cells: Array, row: int) -> str:
+    return f"{cells[row]!r} is not a number"
 
 
 # ---------------------------------------------------------------- sizes
@@ -204,9 +208,9 @@ def _errors(
     found: Meaning,
     validation_items: float | None,
 ) -> tuple[Array, Array]:
-    """Which rows count, and the errors. A zero error is half an error of the validation set or, where
-    its size is not known, takes its size out of the curve: the mean of the other rows would be too
-    high."""
+    """Which rows count, and the errors. A zero error is half an error of the validation set or,
+    where its size is not known, takes its size out of the curve: the mean of the other rows would
+    be too high."""
     # 1 - accuracy leaves some hundredths of the last digit
     zero = np.abs(error) < (ROUNDED if found.accuracy else SMALLEST)
     wrong = (
@@ -286,8 +290,8 @@ def _spreads(
         column, spread = names.se, read["se"].values[place]
         if words.spread_kind(column) == "sd" and column != in_cells(names.y[0]):
             desk.warnings.append(
-                f"{column!r} is by its name a standard deviation, and was asked to be a standard error: "
-                f"of N runs, --sd {column} --runs N gives intervals narrower by the root of N."
+                f"{column!r} is by its name a standard deviation, and was asked to be a standard "
+                f"error: of N runs, --sd {column} --runs N gives narrower intervals."
             )
     else:
         return None

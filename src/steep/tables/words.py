@@ -1,6 +1,7 @@
 """What the names of columns say: sizes and their units, metrics, spreads, steps, runs, scales.
 
-A name is a list of words ('metrics.val/Acc (%)' is val, acc); each question below is about its words.
+A name is a list of words ('metrics.val/Acc (%)' is val, acc); each question below is about its
+words.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from steep.metrics import ALIASES, HIGHER, LOSSES, PLAIN, RATES
 from steep.tables.amounts import Writing, number
@@ -30,12 +32,12 @@ _UNITS = {
     "datapoint": "samples", "mb": "bytes", "gb": "bytes", "kb": "bytes", "tb": "bytes",
 }  # fmt: skip
 """Nouns of what training sets are counted in."""
-_FILL = {"n", "num", "number", "nr", "no", "of", "train", "training", "tr", "trained", "seen", "total",
-         "set", "size", "sizes", "count", "used", "consumed", "processed", "per", "class", "data",
-         "dataset", "trainset", "labeled", "labelled", "pretraining", "pretrain", "finetuning",
-         "finetune", "input", "in", "the", "all"}  # fmt: skip
-_SET = {"train", "training", "tr", "trainset", "data", "dataset", "labeled", "labelled", "pretraining",
-        "finetuning", "finetune"}  # fmt: skip
+_FILL = {"n", "num", "number", "nr", "no", "of", "train", "training", "tr", "trained", "seen",
+         "total", "set", "size", "sizes", "count", "used", "consumed", "processed", "per", "class",
+         "data", "dataset", "trainset", "labeled", "labelled", "pretraining", "pretrain",
+         "finetuning", "finetune", "input", "in", "the", "all"}  # fmt: skip
+_SET = {"train", "training", "tr", "trainset", "data", "dataset", "labeled", "labelled",
+        "pretraining", "finetuning", "finetune"}  # fmt: skip
 _SIZE = {"n", "num", "number", "size", "sizes", "count", "nr", "rows"}
 _SURE = {"n", "m", "anchor", "ntrain", "ntr", "trainsize", "datasize", "nsamples", "ndata"}
 _PERHAPS = {"size", "sizes", "data", "train", "training", "x", "subset", "subset_size", "shard",
@@ -43,17 +45,18 @@ _PERHAPS = {"size", "sizes", "data", "train", "training", "x", "subset", "subset
 """What training-set sizes may be called where nothing else is called so."""
 
 _PARTS = {"val", "valid", "validation", "dev", "test", "eval", "heldout", "cv", "mean", "avg",
-          "average", "median", "best", "final", "last", "min", "max", "overall", "none"}  # fmt: skip
+          "average", "median", "best", "final", "last", "min", "max", "overall",
+          "none"}  # fmt: skip
 """On what, and of how many, a metric was measured."""
 _TRAINED = {"train", "training", "fit"}
 _ERRORS = {"error", "err", "errors", "loss", "losses", "xent", "nll", "mse", "rmse", "mae", "mape",
            "smape", "rmsle", "cer", "wer", "eer", "ter", "der", "fid", "perplexity", "ppl", "bpc",
-           "bpb", "bits", "regret", "brier", "deviance", "entropy", "crossentropy", "logloss", "crps",
-           "ece", "misclassification", "crossentropyloss", "risk"}  # fmt: skip
-_HIGHER = {"acc", "accuracy", "accuracies", "auc", "auroc", "auprc", "aupr", "rocauc", "f1", "f1score",
-           "fscore", "r2", "rsquared", "bleu", "sacrebleu", "miou", "iou", "rouge", "rougel", "rouge1",
-           "rouge2", "chrf", "ndcg", "mrr", "dice", "top1", "top5", "pearson", "pearsonr", "spearman",
-           "spearmanr", "kappa", "mcc", "map50"}  # fmt: skip
+           "bpb", "bits", "regret", "brier", "deviance", "entropy", "crossentropy", "logloss",
+           "crps", "ece", "misclassification", "crossentropyloss", "risk"}  # fmt: skip
+_HIGHER = {"acc", "accuracy", "accuracies", "auc", "auroc", "auprc", "aupr", "rocauc", "f1",
+           "f1score", "fscore", "r2", "rsquared", "bleu", "sacrebleu", "miou", "iou", "rouge",
+           "rougel", "rouge1", "rouge2", "chrf", "ndcg", "mrr", "dice", "top1", "top5", "pearson",
+           "pearsonr", "spearman", "spearmanr", "kappa", "mcc", "map50"}  # fmt: skip
 _RISING = {"score", "scores", "map", "las", "uas", "precision", "recall", "em", "exact", "match",
            "success", "hits", "pass", "correct", "win", "winrate", "reward", "sensitivity",
            "specificity", "comet", "meteor", "tpr", "agreement", "corr", "correlation", "ap",
@@ -64,8 +67,8 @@ _TIMES_OR_RANKS = {"time", "seconds", "rank", "runtime", "duration", "second"}
 
 _SE = {"se", "sem", "stderr", "stde"}
 _SD = {"std", "sd", "stdev", "stddev", "stds", "sigma"}
-_OTHER_SPREAD = {"var", "variance", "ci", "ci95", "ci90", "lower", "upper", "lo", "hi", "low", "high",
-                 "iqr", "errorbar", "yerr", "interval", "bound", "q05", "q95", "q25", "q75",
+_OTHER_SPREAD = {"var", "variance", "ci", "ci95", "ci90", "lower", "upper", "lo", "hi", "low",
+                 "high", "iqr", "errorbar", "yerr", "interval", "bound", "q05", "q95", "q25", "q75",
                  "lcb", "ucb"}  # fmt: skip
 _LOW = {"lower", "lo", "low", "lcb"}
 _HIGH = {"upper", "hi", "high", "ucb"}
@@ -302,7 +305,7 @@ def spread_kind(name: str) -> str:
     """'se', 'sd', 'low', 'high' or 'other' of a column that holds a spread; '' for another one."""
     found = tokens(name)
     every = {*found}
-    pairs = {*zip(found, found[1:], strict=False)}
+    pairs = {*pairwise(found)}
     if every & _SE or pairs & {("std", "err"), ("std", "error"), ("standard", "error")}:
         return "se"
     if every & _SD or ("standard", "deviation") in pairs:
@@ -328,7 +331,7 @@ def metric_kind(name: str) -> str:
     turned = found[0] == "1" or {"one", "minus"} <= every
     if every & _ERRORS or turned:
         return "error"
-    if every & _HIGHER or ("r", "squared") in zip(found, found[1:], strict=False):
+    if every & _HIGHER or ("r", "squared") in pairwise(found):
         return "higher"
     if "_".join(found) in HIGHER or metric_base(name) in HIGHER:
         return "higher"
