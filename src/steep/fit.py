@@ -133,10 +133,8 @@ def fit(
     if robust:
         mixed = _outliers_widened(mixed, weigh, m, log_error)
     factor, noise, found, weights = mixed.factor, mixed.noise, mixed.found, mixed.weights
-    notes = empty.notes + tuple(
-        f"The point at {numbers.exact(size)} {empty.unit} lies off the trend and weighs less."
-        for size in m[factor > 1]
-    )
+    off = [f"The point at {numbers.exact(size)} {empty.unit} lies" for size in m[factor > 1]]
+    notes = (*empty.notes, *(f"{point} off the trend and weighs less." for point in off))
     df = float(noise.df + len(used) - 1)
     draws = _draws(found, weights, noise, df)
     scale, line = joined(draws, "scale"), slope(np.log(m), log_error, noise)

@@ -27,6 +27,7 @@ FIRST = ("samples", "error", "validation_error")
 _VALUES = ("value", "values_0", "value_0", "objective")
 """What Optuna calls what it optimizes."""
 _CURVE = "curve"
+_SPREADS = ("se", "sd", "low", "high", "other")
 
 
 @dataclass(frozen=True)
@@ -300,7 +301,7 @@ def _errors(desk: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
     if not found and {words.normal(c) for c in names} >= _SCALARS:
         found = [c for c in names if words.normal(c) == "value"]
     if not found:
-        found = [c for c in names if words.normal(c) in _VALUES]
+        found = [c for c in names if words.normal(c) in _VALUES and not words.spread_kind(c)]
     if len(found) == 1:
         if found[0] != "error":
             desk.notes.append(f"Column {found[0]!r} is taken for the errors.")
@@ -392,7 +393,7 @@ def _spread_guessed(desk: Issues, names: Names) -> Names:
     # of several metrics' standard errors, that of this one
     own = {c: k for c, k in kinds.items() if words.belongs(c, y)}
     kinds = own or {c: k for c, k in kinds.items() if words.belongs(c, "")}
-    of = {k: [c for c, kind in kinds.items() if kind == k] for k in ("se", "sd", "low", "high")}
+    of = {k: [c for c, kind in kinds.items() if kind == k] for k in _SPREADS}
     if in_cells(y) in desk.table.cells and desk.table.cells[in_cells(y)].any():
         said = (
             f"The spread in the cells of {y!r} is taken for a standard error; of standard "
@@ -405,6 +406,11 @@ def _spread_guessed(desk: Issues, names: Names) -> Names:
         return replace(names, se=of["se"][0])
     if len(of["low"]) == 1 and len(of["high"]) == 1:
         return replace(names, ci=(of["low"][0], of["high"][0]))
+    for column in of["other"]:
+        desk.notes.append(
+            f"Column {column!r} may hold a spread, and is not used: --se, or --sd with --runs, "
+            "names it."
+        )
     if len(of["sd"]) == 1:
         desk.notes.append(
             f"Column {of['sd'][0]!r} is by its name a standard deviation, and is not used: "

@@ -61,7 +61,7 @@ def sizes_of(
 ) -> Sizes | str:
     """The scale of a column of sizes, or what must be asked. ``shares``: they may be some."""
     scale = SCALES[asked] if asked else words.scale_of(column)[1]
-    unit = words.size_unit(column) or "samples"
+    unit = words.size_unit(column) or words.other_unit(column) or "samples"
     unit = "samples" if unit == words.SHARE_UNIT else unit
     what = f"column {column!r}"
     if shares and percent.any() and not asked:
@@ -192,10 +192,13 @@ def meaning(
     sizes: Array,
     higher_is_better: bool,
     asked: str | None,
+    one_of_several: bool = False,
 ) -> Meaning | str:
     """The meaning of a column, or what is wrong with it. ``percent``: cells with a sign; ``sizes``
-    of the same rows."""
+    of the same rows; ``one_of_several`` columns, whose names may be those of models."""
     name, kind = words.metric_label(column), words.metric_kind(column)
+    if one_of_several and not kind:
+        name = "score" if higher_is_better else "error"
     if percent.any() and not percent.all():
         return "some values carry a percent sign and some do not"
     scale = SCALES[asked] if asked else words.scale_of(column)[1]
@@ -205,7 +208,7 @@ def meaning(
     if turned:
         return turned
     said = ""
-    if asked is None and "loss" in name and scale.kind == "log":
+    if asked is None and scale.kind == "log":
         said = f"{column!r} is taken for the loss of that name, not for a logarithm."
     accuracy = higher_is_better or kind == "higher"
     if not accuracy and kind in ("rising", "") and asked != "plain":

@@ -89,7 +89,15 @@ def values_of(desk: Issues, names: Names, y: str, kept: Array, how: How) -> Valu
     if sizes is None:
         return None
     size, scale = sizes
-    found = meaning(y, e.values[place], e.percent[place], size, how.higher_is_better, how.y_scale)
+    found = meaning(
+        y,
+        e.values[place],
+        e.percent[place],
+        size,
+        how.higher_is_better,
+        how.y_scale,
+        len(names.y) > 1,
+    )
     if isinstance(found, str):
         odd = place[~e.percent[place]] if e.percent[place].any() else place
         desk.problems.append(f"column {y!r}: {found} ({desk.where(kept[odd])})")

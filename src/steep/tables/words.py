@@ -35,13 +35,14 @@ _UNITS = {
 _FILL = {"n", "num", "number", "nr", "no", "of", "train", "training", "tr", "trained", "seen",
          "total", "set", "size", "sizes", "count", "used", "consumed", "processed", "per", "class",
          "data", "dataset", "trainset", "labeled", "labelled", "pretraining", "pretrain",
-         "finetuning", "finetune", "input", "in", "the", "all"}  # fmt: skip
+         "finetuning", "finetune", "input", "in", "the", "all", "k"}  # fmt: skip
 _SET = {"train", "training", "tr", "trainset", "data", "dataset", "labeled", "labelled",
         "pretraining", "finetuning", "finetune"}  # fmt: skip
 _SIZE = {"n", "num", "number", "size", "sizes", "count", "nr", "rows"}
 _SURE = {"n", "m", "anchor", "ntrain", "ntr", "trainsize", "datasize", "nsamples", "ndata"}
 _PERHAPS = {"size", "sizes", "data", "train", "training", "x", "subset", "subset_size", "shard",
-            "shard_size", "data_points", "points", "num_points"}  # fmt: skip
+            "shard_size", "data_points", "points", "num_points", "labeled", "labelled",
+            "annotated"}  # fmt: skip
 """What training-set sizes may be called where nothing else is called so."""
 
 _PARTS = {"val", "valid", "validation", "dev", "test", "eval", "heldout", "cv", "mean", "avg",
@@ -76,6 +77,7 @@ _HIGH = {"upper", "hi", "high", "ucb"}
 _STEPS = {"step", "global_step", "epoch", "iteration", "iter", "update", "current_epoch",
           "training_step", "train_step"}  # fmt: skip
 """Where in a run a row was measured. 'epochs' and 'steps' say how long one was."""
+_COUNTED_STEPS = {"epoch", "epochs", "step", "steps", "iteration", "iterations", "iter", "iters"}
 NOT_SIZES = {*_STEPS, "steps", "epochs", "iterations", "iters", "updates", "time", "index",
              "seconds", "wall_time", "walltime", "seed", "run", "id", "rank", "layers", "width",
              "depth", "training_steps", "train_steps", "global_steps", "checkpoint", "batches",
@@ -164,6 +166,8 @@ def is_history(name: str) -> bool:
 def is_steps(name: str) -> bool:
     """Whether a column counts steps, epochs or time, and no training data."""
     found = [t for t in tokens(name) if t not in ("trainer", "wandb", "charts")]
+    if {*found} & _COUNTED_STEPS and not {*found} & {*_UNITS}:
+        return True
     return "_".join(found) in {*_STEPS, *NOT_SIZES} - {"id", "width", "depth", "layers"}
 
 
@@ -290,12 +294,18 @@ def size_unit(name: str) -> str:
         return SHARE_UNIT
     if rest[-2:] == ["sentence", "pairs"]:
         return "sentence_pairs"
-    nouns = [_UNITS[t] for t in rest if t in _UNITS]
-    unit = nouns[0] if nouns else "samples"
+    unit = next((_UNITS[t] for t in rest if t in _UNITS), "samples")
     return f"{unit} per class" if rest[-2:] == ["per", "class"] else unit
 
 
 SHARE_UNIT = "times the data set"
+
+
+def other_unit(name: str) -> str:
+    """What is no training data but may be asked for as the sizes: model size or compute."""
+    if is_parameters(name):
+        return "parameters"
+    return "FLOPs" if {*tokens(name)} & {"flops", "flop", "compute", "pflops", "macs"} else ""
 
 
 # ---------------------------------------------------------------- metrics
@@ -314,7 +324,13 @@ def spread_kind(name: str) -> str:
         return "low"
     if every & _HIGH:
         return "high"
-    if "±" in name or every & _OTHER_SPREAD or (len(found) > 1 and found[-1] in ("min", "max")):
+    if (
+        "±" in name
+        or ("error", "bar") in pairs
+        or ("error", "bars") in pairs
+        or every & _OTHER_SPREAD
+        or (len(found) > 1 and found[-1] in ("min", "max"))
+    ):
         return "other"
     return ""
 
