@@ -237,7 +237,7 @@ def _sizes(desk: Issues, asked: Asked) -> str | None:
         which = " or ".join(repr(name) for name in found)
         desk.problems.append(f"the training-set sizes could be {which}: choose with --x")
         return None
-    step = next((c for c in names if words.is_history(c)), None)
+    step = next((c for c in names if words.counts_steps(c)), None)
     if step is not None:
         desk.problems.append(
             f"no column looks like training-set sizes. {step!r} is taken for the steps of one "

@@ -166,9 +166,14 @@ def is_history(name: str) -> bool:
 def is_steps(name: str) -> bool:
     """Whether a column counts steps, epochs or time, and no training data."""
     found = [t for t in tokens(name) if t not in ("trainer", "wandb", "charts")]
-    if {*found} & _COUNTED_STEPS and not {*found} & {*_UNITS}:
+    if counts_steps(name):
         return True
     return "_".join(found) in {*_STEPS, *NOT_SIZES} - {"id", "width", "depth", "layers"}
+
+
+def counts_steps(name: str) -> bool:
+    """Whether a column counts steps or epochs by a word of its name."""
+    return bool({*tokens(name)} & _COUNTED_STEPS) and not {*tokens(name)} & {*_UNITS}
 
 
 def is_parameters(name: str) -> bool:
@@ -408,6 +413,8 @@ _OF_SPREAD = {
     "standard",
     "deviation",
     "bootstrap",
+    "bar",
+    "bars",
     "95",
     "90",
     "99",
