@@ -78,7 +78,7 @@ CURVES = (*_NUMBERS, "se", "sd", "runs", "ci", "higher_is_better", "all_rows", "
 """What every question of learning curves reads."""
 FITS = (*CURVES, "parameters", "best_guess")
 """And one that fits single curves."""
-JOINT = (*_NUMBERS, "parameters", "unique", "higher_is_better", "validation_items")
+JOINT = (*_NUMBERS, "parameters", "unique", "higher_is_better", "all_rows", "validation_items")
 """And one of single runs of all sizes."""
 
 

@@ -586,3 +586,11 @@ def test_a_table_read_and_written_tidy_reads_the_same(tmp_path: Path) -> None:
     assert [(c.name, c.unit, c.metric) for c in again.curves] == [
         ("a", "tokens", "1 - accuracy"), ("b", "tokens", "1 - accuracy"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress])
+def test_damaged_compression_is_said(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    data = pack(csv("n,error", SIZES, ERRORS).encode())
+    (tmp_path / "t.csv").write_bytes(data[: len(data) // 2])
+    with pytest.raises(TableError, match="its compression is damaged"):
+        read(tmp_path / "t.csv")

@@ -242,7 +242,7 @@ def _sizes(desk: Issues, asked: Asked) -> str | None:
         desk.problems.append(
             f"no column looks like training-set sizes. {step!r} is taken for the steps of one "
             "training run, which make no learning curve; where it holds training-set sizes, say "
-            f"--x {_quoted(step)}"
+            f"--x {quoted(step)}"
         )
         return None
     desk.problems.append(
@@ -277,11 +277,12 @@ def _example(desk: Issues) -> str:
     errors = [c for c in numeric if words.metric_kind(c)] or numeric
     if not growing or not errors:
         return ""
-    return f"; for example: --x {_quoted(growing[0])} --y {_quoted(errors[0])}"
+    return f"; for example: --x {quoted(growing[0])} --y {quoted(errors[0])}"
 
 
-def _quoted(name: str) -> str:
-    return name if name.replace("_", "").isalnum() else f'"{name}"'
+def quoted(name: str) -> str:
+    """A name for a command line."""
+    return name if re.fullmatch(r"[\w,.:/=+-]+", name) else f'"{name}"'
 
 
 # ---------------------------------------------------------------- errors
@@ -397,7 +398,7 @@ def _spread_guessed(desk: Issues, names: Names) -> Names:
     if in_cells(y) in desk.table.cells and desk.table.cells[in_cells(y)].any():
         said = (
             f"The spread in the cells of {y!r} is taken for a standard error; of standard "
-            f"deviations over N runs say --sd {_quoted(y)} --runs N."
+            f"deviations over N runs say --sd {quoted(y)} --runs N."
         )
         desk.notes.append(said)
         return replace(names, se=in_cells(y))
@@ -407,6 +408,8 @@ def _spread_guessed(desk: Issues, names: Names) -> Names:
     if len(of["low"]) == 1 and len(of["high"]) == 1:
         return replace(names, ci=(of["low"][0], of["high"][0]))
     for column in of["other"]:
+        if words.tokens(column)[-1] in ("min", "max"):
+            continue
         desk.notes.append(
             f"Column {column!r} may hold a spread, and is not used: --se, or --sd with --runs, "
             "names it."
@@ -414,6 +417,6 @@ def _spread_guessed(desk: Issues, names: Names) -> Names:
     if len(of["sd"]) == 1:
         desk.notes.append(
             f"Column {of['sd'][0]!r} is by its name a standard deviation, and is not used: "
-            f"--sd {_quoted(of['sd'][0])} --runs N makes standard errors of it."
+            f"--sd {quoted(of['sd'][0])} --runs N makes standard errors of it."
         )
     return names

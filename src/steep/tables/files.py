@@ -7,16 +7,12 @@ zstandard need ``steep[parquet]``, workbooks ``steep[excel]``.
 
 from __future__ import annotations
 
-import bz2
 import csv
 import gc
-import gzip
 import io
 import json
-import lzma
 import re
 import sys
-import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -114,20 +110,29 @@ def _from_bytes(data: bytes, source: str, format: str | None) -> RawTable:
     )
 
 
+_PACKED = (b"\x1f\x8b", b"\xfd7zXZ\x00", b"BZh", b"\x28\xb5\x2f\xfd")
+"""How gzip, xz, bzip2 and zstandard begin."""
+
+
 def _decompressed(data: bytes, source: str) -> bytes:
+    if not data.startswith(_PACKED):
+        return data
+    import bz2
+    import gzip
+    import lzma
+
+    packed = io.BytesIO(data)
     try:
-        if data[:2] == b"\x1f\x8b":
-            return _limited(gzip.GzipFile(fileobj=io.BytesIO(data)), source)
-        if data[:6] == b"\xfd7zXZ\x00":
-            return _limited(lzma.LZMAFile(io.BytesIO(data)), source)
-        if data[:3] == b"BZh":
-            return _limited(bz2.BZ2File(io.BytesIO(data)), source)
-        if data[:4] == b"\x28\xb5\x2f\xfd":
-            arrow = need("pyarrow")
-            return _limited(arrow.input_stream(arrow.BufferReader(data), "zstd"), source)
+        if data.startswith(_PACKED[0]):
+            return _limited(gzip.GzipFile(fileobj=packed), source)
+        if data.startswith(_PACKED[1]):
+            return _limited(lzma.LZMAFile(packed), source)
+        if data.startswith(_PACKED[2]):
+            return _limited(bz2.BZ2File(packed), source)
+        arrow = need("pyarrow")
+        return _limited(arrow.input_stream(arrow.BufferReader(data), "zstd"), source)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise TableError([f"its compression is damaged: {error}"], source) from None
-    return data
 
 
 def _decoded(data: bytes, source: str) -> tuple[str, tuple[str, ...]]:
@@ -432,6 +437,8 @@ def _cells(column: Array) -> Array:
 
 def _from_archive(data: bytes, source: str) -> RawTable:
     """A workbook, or arrays that numpy saved."""
+    import zipfile
+
     try:
         names = zipfile.ZipFile(io.BytesIO(data)).namelist()
     except zipfile.BadZipFile as error:

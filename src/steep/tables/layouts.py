@@ -76,6 +76,8 @@ def _unread(value: Any, found: dict[str, _Found]) -> str:
         )
     if isinstance(value, dict) and value and all(isinstance(v, list) for v in value.values()):
         lengths = ", ".join(f"{key} {len(v)}" for key, v in value.items())
+        if len({*map(len, value.values())}) == 1:
+            return f"it has no rows of numbers: {', '.join(value)}"
         return f"its columns have different lengths: {lengths}"
     if isinstance(value, dict):
         seen = ", ".join(f"{key!r} ({_kind(v)})" for key, v in list(value.items())[:20])

@@ -23,15 +23,12 @@ class TableError(ValueError):
     """A table that cannot be read as asked: its problems by line and column, at most
     ``MOST_NAMED`` of them and the number of the others."""
 
-    def __init__(
-        self, problems: Iterable[str], source: str = "the table", more: int = 0, keys: str = ""
-    ) -> None:
+    def __init__(self, problems: Iterable[str], source: str = "the table", more: int = 0) -> None:
         told = tuple(problems)
         more += max(len(told) - MOST_NAMED, 0)
         self.problems = told[:MOST_NAMED] + ((f"and {more} more like these",) if more else ())
         self.source = source
-        lines = [f"{source}: {problem}" for problem in self.problems]
-        super().__init__("\n".join([*lines, *([keys] if keys else [])]))
+        super().__init__("\n".join(f"{source}: {problem}" for problem in self.problems))
 
 
 @dataclass(frozen=True)

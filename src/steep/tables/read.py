@@ -285,6 +285,7 @@ def _split(desk: Issues, names: Names, values: Values) -> dict[str, Array]:
         groups = {}
         for start in sorted(first.tolist()):
             name = ", ".join(label[start] for label in labels)
+            name = f"{name} (another)" if name in groups else name
             groups[name] = every[group == group[start]]
         for b in names.by:
             nameless = values.rows[codes(cells[b][values.rows])[0] < 0]
@@ -306,8 +307,14 @@ def _split(desk: Issues, names: Names, values: Values) -> dict[str, Array]:
 
 def _label(cells: Array, column: str) -> list[str]:
     value, names = codes(cells)
-    texts = [f"{n:g}" if isinstance(n, float) else str(n) for n in names]
+    texts = [_as_text(n) for n in names]
     return [texts[v] if v >= 0 else f"no {column}" for v in value]
+
+
+def _as_text(value: object) -> str:
+    """A value as the name of a curve: 3 and not 3.0."""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value)  # type: ignore[call-overload]
 
 
 def _check_one_curve_each(
@@ -346,7 +353,7 @@ def _check_one_curve_each(
             f"Rows that differ in {_with_values(several)} are pooled as one curve (--all-rows)."
         )
     elif several:
-        columns_of = ",".join((*names.by, *several))
+        columns_of = columns.quoted(",".join((*names.by, *several)))
         desk.problems.append(
             f"rows differ in {_with_values(several)}: these are different curves, not replicates. "
             f"--by {columns_of} tells them apart; --all-rows pools them"
@@ -356,7 +363,7 @@ def _check_one_curve_each(
 def _with_values(several: Mapping[str, list[object]]) -> str:
     parts = []
     for column, found in several.items():
-        shown = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in found[:_SHOWN])
+        shown = ", ".join(_as_text(v) for v in found[:_SHOWN])
         parts.append(f"{column!r} ({shown}{', ...' if len(found) > _SHOWN else ''})")
     return " and ".join(parts)
 

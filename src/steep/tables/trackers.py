@@ -10,13 +10,15 @@ from __future__ import annotations
 import csv
 import json
 import re
-import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steep.tables import words
 from steep.tables.raw import RawTable, TableError, column_of, table_of_rows
+
+if TYPE_CHECKING:
+    import sqlite3
 
 BEST_FITS = "results/best_fit.csv"
 _RESULTS = ("all_results.json", "train_results.json", "eval_results.json", "test_results.json",
@@ -239,6 +241,8 @@ def _mlflow_folder(path: Path) -> list[dict[str, Any]]:
 
 def from_database(path: Path) -> RawTable:
     """The runs of an SQLite file of MLflow or Optuna. Raises TableError for another one."""
+    import sqlite3
+
     try:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
             tables = {

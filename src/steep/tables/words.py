@@ -26,7 +26,7 @@ _UNITS = {
         "sample", "example", "image", "token", "word", "character", "sentence", "utterance", "hour",
         "document", "row", "instance", "observation", "molecule", "structure", "demonstration",
         "video", "clip", "graph", "protein", "sequence", "review", "article", "byte", "shot",
-        "datapoint", "patient", "trajectorie", "question", "prompt")},
+        "datapoint", "patient", "trajectorie", "question", "prompt", "episode", "frame", "record")},
     "char": "characters", "chars": "characters", "doc": "documents", "docs": "documents",
     "obs": "observations", "demos": "demonstrations", "pairs": "pairs", "datapoints": "samples",
     "datapoint": "samples", "mb": "bytes", "gb": "bytes", "kb": "bytes", "tb": "bytes",
@@ -104,6 +104,7 @@ def _words(name: str) -> tuple[str, ...]:
     text = name if run.strip().isdecimal() else own  # '1 - accuracy' is no run called 1
     for mixed in ("mAP", "mIoU"):
         text = text.replace(mixed, mixed.lower())
+    text = re.sub(r"(?i)\btop[-_ ](?=\d)", "top", text)
     text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", text.replace("²", "2").replace("R^2", "R2"))
     return tuple(t for t in re.split(r"[^a-z0-9]+", text.lower()) if t)
 
