@@ -99,7 +99,7 @@ def number(cell: Any, how: Writing) -> tuple[float | None, bool]:
     text, times = text.rstrip("% "), 1.0
     if how.size:
         text, times = _without_suffix(text)
-        if parts := re.fullmatch(r"(\d+)\s*/\s*(\d+)", text):
+        if parts := re.fullmatch(r"(\d+)\s*/\s*([1-9]\d*)", text):
             return int(parts[1]) / int(parts[2]), False
     value = _value(text, how) * times
     if not math.isfinite(value):

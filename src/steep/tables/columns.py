@@ -257,9 +257,7 @@ def _varying(desk: Issues, found: list[str]) -> list[str]:
     if len(found) < 2:
         return found
     values = {c: _numeric(desk.table.cells[c]) for c in found}
-    kept = [
-        c for c, v in values.items() if v is not None and len(v) and np.nanmin(v) < np.nanmax(v)
-    ]
+    kept = [c for c, v in values.items() if v is not None and len(np.unique(v[~np.isnan(v)])) > 1]
     first: list[str] = []
     for c in kept or found:
         own = values[c]
