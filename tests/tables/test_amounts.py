@@ -13,6 +13,7 @@ from steep.tables.amounts import (
     decimal_mark,
     marks,
     number,
+    with_spread,
 )
 
 
