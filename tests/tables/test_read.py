@@ -518,7 +518,7 @@ def test_by_splits_curves_in_order(tmp_path: Path) -> None:
     text = "samples,error,family\n100,0.5,rhn\n100,0.6,lstm\n200,0.4,rhn\n200,0.5,lstm\n"
     found = read(written(tmp_path, text), by="family")
     assert [c.name for c in found.curves] == ["rhn", "lstm"]
-    assert found.curve("lstm").columns == {"samples": [100, 200], "error": [0.6, 0.5]}
+    assert found.curves[1].columns == {"samples": [100, 200], "error": [0.6, 0.5]}
     assert "--by family tells them apart" in problems(tmp_path, text)[0]
 
 

@@ -88,9 +88,6 @@ class Table:
     roles: tuple[tuple[str, str], ...] = ()
     """What the columns were taken for: (column, role)."""
 
-    def curve(self, name: str) -> TableCurve:
-        return {c.name: c for c in self.curves}[name]
-
 
 def read(
     source: Any,
