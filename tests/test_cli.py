@@ -88,6 +88,8 @@ def write_spec(path: str = "spec.yaml", **sections: Any) -> str:
 
 TABLES = [
     ("fit", "results.csv"),
+    ("read", "results.csv"),
+    ("read", "two.csv", "--by", "model"),
     ("fit", "two.csv", "--by", "model"),
     ("forecast", "results.csv", "--at", "10x", "--target", "0.05"),
     ("forecast", "results.csv", "--target", "5%", "--level", "0.5"),
