@@ -376,7 +376,10 @@ BAD = [
     (("forecast", "loss.csv", "--target", "5%"), "--target '5%': errors up to 3.7"),
     (("cost", "loss.csv", "--target", "5%"), "--target '5%': errors up to 3.7"),
     (("fit", "results.csv", "--best-guess", "low"), "--best-guess 'low'"),
-    (("diagnose", "loss.csv", "--validation-items", "9"), "error rates, from 0 to 1, and an error of 3.75"),
+    (
+        ("diagnose", "loss.csv", "--validation-items", "9"),
+        "error rates, from 0 to 1, and an error of 3.75",
+    ),
     (("backtest", "absent.csv"), "absent.csv"),
     (("report", "absent.csv"), "absent.csv"),
     (("report", "results.csv", "--out", "results.csv/r.html"), "results.csv: File exists"),

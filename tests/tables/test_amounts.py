@@ -45,7 +45,15 @@ def test_suffixes_are_those_of_sizes() -> None:
 
 def test_words_and_shares_are_sizes() -> None:
     size = Writing(size=True)
-    for cell, value in (("1.5 million", 1.5e6), ("2 thousand", 2e3), ("1/8", 0.125), ("3 bn", 3e9)):
+    for cell, value in (
+        ("10^9", 1e9),
+        ("1.5×10^9", 1.5e9),
+        ("2^10", 1024),
+        ("1.5 million", 1.5e6),
+        ("2 thousand", 2e3),
+        ("1/8", 0.125),
+        ("3 bn", 3e9),
+    ):
         assert number(cell, size) == (value, False)
     for cell in ("1/0", "1/2/3", "2 apples"):
         with pytest.raises(ValueError, match=r".*"):

@@ -373,6 +373,24 @@ def test_replicates(shape: str, tmp_path: Path) -> None:
     assert curve.columns["error"] == pytest.approx(FOLDS.ravel().tolist())
 
 
+def test_a_mean_beside_its_splits_is_the_error() -> None:
+    splits = {f"split{k}_test_error": column.tolist() for k, column in enumerate(FOLDS.T)}
+    for kept in (2, 3):
+        some = dict(list(splits.items())[:kept])
+        table = {"n": SIZES, "mean_test_error": ERRORS, "rank_test_error": [5, 4, 3, 2, 1], **some}
+        (curve,) = read(table).curves
+        assert curve.columns["error"] == ERRORS
+
+
+def test_columns_of_two_levels_and_an_index() -> None:
+    frame = pd.DataFrame(
+        {("error", "mean"): ERRORS, ("error", "std"): [0.03] * 5}, index=pd.Index(SIZES, name="n")
+    )
+    (curve,) = read(frame, sd="error_std", runs=9).curves
+    assert curve.columns["error"] == ERRORS
+    assert curve.columns["se"] == pytest.approx([0.01] * 5)
+
+
 # ---------------------------------------------------------------- folders and databases
 
 

@@ -176,6 +176,8 @@ def test_logarithms_of_errors_and_perplexities() -> None:
         assert read({"n": SIZES, name: values}).curves[0].columns["error"] == pytest.approx(ERRORS)
     with pytest.raises(TableError, match="--y-scale log10 or ln"):
         read({"n": SIZES, "log_error": ERRORS})
+    with pytest.raises(TableError, match="negative logarithms"):
+        read({"n": SIZES, "-log10(error)": [1, 2, 3, 4, 5]})
     with pytest.raises(TableError, match="--y-scale log10 or ln"):
         read({"n": SIZES, "log_loss": np.log(ERRORS)})
     (curve,) = read({"n": SIZES, "log_loss": ERRORS}).curves

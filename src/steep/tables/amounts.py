@@ -99,6 +99,8 @@ def number(cell: Any, how: Writing) -> tuple[float | None, bool]:
     text, times = text.rstrip("% "), 1.0
     if how.size:
         text, times = _without_suffix(text)
+        if power := re.fullmatch(r"(?:([\d.]+)\s*[x×·]\s*)?(\d+)\s*\^\s*(\d{1,3})", text):
+            return float(power[1] or 1) * float(power[2]) ** int(power[3]), False
         if parts := re.fullmatch(r"(\d+)\s*/\s*([1-9]\d*)", text):
             return int(parts[1]) / int(parts[2]), False
     value = _value(text, how) * times

@@ -295,6 +295,8 @@ def _errors(desk: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
     taken = {x, *asked.by, asked.se, asked.sd, *asked.ci}
     found = own[:1] or [c for c in names if words.metric_kind(c) and c not in taken]
     found = [c for c in found if not words.on_training_data(c)] or found
+    if any("mean" in words.tokens(c) for c in found):  # and the splits that it is the mean of
+        found = [c for c in found if not re.match(r"(split|fold|cv)_?\d", words.normal(c))] or found
     sure = [c for c in found if words.metric_kind(c) != "rising"]
     found = sure or found
     if not found and {words.normal(c) for c in names} >= _SCALARS:

@@ -476,7 +476,10 @@ def _from_archive(data: bytes, source: str) -> RawTable:
 def _from_frame(frame: Any, source: str) -> RawTable:
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
-    names = [str(name) for name in frame.columns]
+    names = [
+        "_".join(str(part) for part in name if str(part)) if isinstance(name, tuple) else str(name)
+        for name in frame.columns
+    ]
     if len(set(names)) < len(names):
         raise TableError(["two of its columns have the same name"], source)
     cells: dict[str, Array] = {}

@@ -347,6 +347,7 @@ def long(table: RawTable, known: Sequence[str], sizes_known: bool) -> RawTable:
         values = [words.number_in(number) or 0.0 for number, _ in found]
         consecutive = sorted(values) in ([*range(len(values))], [*range(1, len(values) + 1)])
         replicates = consecutive and (words.is_replicate(before) or bool(metric))
+        replicates &= not any("mean" in words.tokens(n) and words.metric_kind(n) for n in names)
         sizes = (
             not has_sizes and not consecutive and (not kind or metric or words.size_unit(before))
         )

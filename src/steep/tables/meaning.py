@@ -248,6 +248,8 @@ def _turned(
             "plain)"
         )
     if scale.kind in ("log10", "ln", "log2"):
+        if column.strip()[0] in "-\u2212" or {"neg", "minus"} & {*found}:
+            return "it holds negative logarithms by its name: turn their sign"
         rest = "_".join(words.scale_of(column)[0])
         return Meaning(column, words.metric_label(rest), turned=scale.kind)
     if scale.kind == "times" and scale.times != 100.0:

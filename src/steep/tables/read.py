@@ -136,6 +136,8 @@ def read(
     desk.stop_on_problems()
     how = How(x_scale, y_scale, higher_is_better, validation_items)
     kept = _left_in(desk, names)
+    _check_one_metric(desk, names, kept)
+    desk.stop_on_problems()
     common, made = tuple(desk.notes), []
     for y_name in names.y:
         desk.notes = list(common)
@@ -252,6 +254,22 @@ def _left_in(desk: Issues, names: Names) -> Array:
     return np.flatnonzero(~(held | unused | ended))
 
 
+def _check_one_metric(desk: Issues, names: Names, kept: Array) -> None:
+    """That errors of different metrics are not read as those of one curve."""
+    for column in ("unit", "units", "metric"):
+        if column in desk.table.cells and column not in names.read and not names.by:
+            found = {word(v) for v in codes(desk.table.cells[column][kept])[1]} - {""}
+            if len(found) > 1:
+                desk.problems.append(_mixed("the curve", column, found, ()))
+
+
+def _mixed(curve: str, column: str, found: set[str], by: Sequence[str]) -> str:
+    return (
+        f"column {column!r}: {curve} mixes {', '.join(sorted(found))}; one curve has one: "
+        f"--by {','.join((*by, column))}"
+    )
+
+
 def _where(cells: Array, test: Any) -> Array:
     """Which cells, as words, pass a test."""
     value, names = codes(cells)
@@ -291,14 +309,10 @@ def _split(desk: Issues, names: Names, values: Values) -> dict[str, Array]:
                 desk.note(nameless, said)
     for name, places in groups.items():
         for column in ("unit", "units", "metric"):
-            if column in cells and column not in names.read:
+            if names.by and column in cells and column not in names.read:
                 found = {word(v) for v in codes(cells[column][values.rows[places]])[1]} - {""}
                 if len(found) > 1:
-                    mixed = f"curve {name!r}" if names.by else "the curve"
-                    desk.problems.append(
-                        f"column {column!r}: {mixed} mixes {', '.join(sorted(found))}; one curve "
-                        f"has one: --by {','.join((*names.by, column))}"
-                    )
+                    desk.problems.append(_mixed(f"curve {name!r}", column, found, names.by))
     return groups
 
 
