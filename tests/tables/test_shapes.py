@@ -382,6 +382,22 @@ def test_a_mean_beside_its_splits_is_the_error() -> None:
         assert curve.columns["error"] == ERRORS
 
 
+def test_a_column_may_name_the_metrics_of_another() -> None:
+    table = {
+        "n": np.repeat(SIZES, 2).tolist(),
+        "metric": ["acc", "loss"] * 5,
+        "value": [v for pair in zip(ACCURACIES, OTHER, strict=True) for v in pair],
+    }
+    with pytest.raises(TableError, match="mixes acc, loss; one curve has one: --by metric"):
+        read(table)
+    first, second = read(table, by="metric").curves
+    assert (first.name, first.metric, second.name) == ("acc", "1 - accuracy", "loss")
+    assert first.columns["error"] == pytest.approx(ERRORS)
+    assert second.columns["error"] == pytest.approx(OTHER)
+    (alone,) = read({"n": SIZES, "metric": ["auc"] * 5, "value": ACCURACIES}).curves
+    assert alone.columns["error"] == pytest.approx(ERRORS)
+
+
 def test_columns_of_two_levels_and_an_index() -> None:
     frame = pd.DataFrame(
         {("error", "mean"): ERRORS, ("error", "std"): [0.03] * 5}, index=pd.Index(SIZES, name="n")

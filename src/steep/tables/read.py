@@ -139,9 +139,9 @@ def read(
     _check_one_metric(desk, names, kept)
     desk.stop_on_problems()
     common, made = tuple(desk.notes), []
-    for y_name in names.y:
+    for y_name, metric, rows in _parts(desk, names, kept):
         desk.notes = list(common)
-        values = values_of(desk, names, y_name, kept, how)
+        values = values_of(desk, names, y_name, metric, rows, how)
         desk.stop_on_problems()
         assert values is not None
         groups = _split(desk, names, values)
@@ -159,6 +159,23 @@ def read(
             )
     notes = dict.fromkeys(note for curve in made for note in (*curve.warnings, *curve.notes))
     return Table(table.source, tuple(made), tuple(notes) or common, _roles(names))
+
+
+def _parts(desk: Issues, names: Names, kept: Array) -> list[tuple[str, str, Array]]:
+    """(column of errors, name of their metric, rows): of a column whose metrics another one names,
+    each by itself."""
+    parts = []
+    for y in names.y:
+        column = next((c for c in desk.table.cells if normal(c) == "metric"), None)
+        known = words.metric_kind(y) and column not in names.by
+        if column is None or column in (names.x, y) or known or not len(kept):
+            parts.append((y, y, kept))
+            continue
+        value, labels = codes(desk.table.cells[column][kept])
+        for code in np.unique(value):
+            label = str(labels[code]) if code >= 0 else ""
+            parts.append((y, label if words.metric_kind(label) else y, kept[value == code]))
+    return parts
 
 
 def _several(names: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -68,9 +68,12 @@ class How:
     validation_items: float | None = None
 
 
-def values_of(desk: Issues, names: Names, y: str, kept: Array, how: How) -> Values | None:
-    """The numbers of the ``kept`` rows with the errors of column ``y``; None where a problem came
-    up."""
+def values_of(
+    desk: Issues, names: Names, y: str, metric: str, kept: Array, how: How
+) -> Values | None:
+    """The numbers of the ``kept`` rows with the errors of column ``y``, which ``metric`` names.
+
+    None where a problem came up."""
     read = _columns(desk, names, y, kept)
     x, e = read["x"], read["y"]
     known = ~np.isnan(x.values) & ~np.isnan(e.values)
@@ -90,7 +93,7 @@ def values_of(desk: Issues, names: Names, y: str, kept: Array, how: How) -> Valu
         return None
     size, scale = sizes
     found = meaning(
-        y,
+        metric,
         e.values[place],
         e.percent[place],
         size,
