@@ -100,6 +100,24 @@ def test_which_columns_tell_curves_apart(column: dict[str, list[Any]], asked: bo
         assert len(read(table).curves[0].columns["error"]) == 10
 
 
+def test_runs_for_a_joint_fit_are_of_one_family() -> None:
+    table = {
+        "tokens": [1e6, 1e7] * 4, "params": [1e3, 1e3, 1e4, 1e4] * 2,
+        "loss": [3.0, 2.5, 2.8, 2.2] * 2,
+    }  # fmt: skip
+    for column, asked in (
+        ({"arch": ["a"] * 4 + ["b"] * 4}, True),
+        ({"chips": [1] * 4 + [8] * 4}, False),
+    ):
+        if asked:
+            with pytest.raises(TableError, match="--by arch"):
+                read({**table, **column}, every_size=True)
+        else:
+            (curve,) = read({**table, **column}, every_size=True).curves
+            assert len(curve.columns["error"]) == 8
+            assert "Rows differ in 'chips' (1, 8), too, and are taken together." in curve.notes
+
+
 def test_curves_at_sizes_of_their_own_are_not_one(tmp_path: Path) -> None:
     table = {"n": [1, 2, 4, 8, 3, 5, 7, 9], "error": [0.5] * 8, "kind": ["a"] * 4 + ["b"] * 4}
     with pytest.raises(TableError, match="--by kind"):

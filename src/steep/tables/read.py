@@ -376,6 +376,13 @@ def _check_one_curve_each(
             )
         elif why:
             desk.warnings.append(f"Perhaps no learning curve: {said}.")
+    if every and not all_rows:  # numbers may be anything that a joint fit's runs differ in
+        numbers = {c: v for c, v in several.items() if _all_numbers(v)}
+        several = {c: v for c, v in several.items() if c not in numbers}
+        if numbers:
+            desk.notes.append(
+                f"Rows differ in {_with_values(numbers)}, too, and are taken together."
+            )
     if several and all_rows:
         desk.notes.append(
             f"Rows that differ in {_with_values(several)} are pooled as one curve (--all-rows)."
@@ -386,6 +393,10 @@ def _check_one_curve_each(
             f"rows differ in {_with_values(several)}: these are different curves, not replicates. "
             f"--by {columns_of} tells them apart; --all-rows pools them"
         )
+
+
+def _all_numbers(values: Sequence[object]) -> bool:
+    return all(words.number_in(str(v)) is not None for v in values)
 
 
 def _with_values(several: Mapping[str, list[object]]) -> str:
