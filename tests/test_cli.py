@@ -100,6 +100,8 @@ def write_spec(path: str = "spec.yaml", **sections: Any) -> str:
 
 TABLES = [
     ("fit", "results.csv"),
+    ("read", "results.csv"),
+    ("read", "two.csv", "--by", "model"),
     ("fit", "two.csv", "--by", "model"),
     ("forecast", "results.csv", "--at", "10x", "--target", "0.05"),
     ("forecast", "results.csv", "--target", "5%", "--level", "0.5"),
@@ -348,7 +350,7 @@ def test_a_robust_fit_is_asked_for_by_an_option(steep: Steep, study: Path) -> No
     (plain,) = steep("backtest", "off.csv", "--json").json
     assert score["log_error"] < plain["log_error"]
     said = steep("fit", str(study), "--robust")
-    assert (said.code, "--robust is for tables" in said.err) == (2, True)
+    assert (said.code, "--robust: for tables only" in said.err) == (2, True)
 
 
 def test_a_joint_fit_needs_model_sizes_and_a_law(steep: Steep) -> None:
@@ -430,14 +432,17 @@ BAD = [
     (("compare", "results.csv"), "one curve cannot be compared"),
     (("compare", "two.csv", "--by", "model", "--margin", "-1"), "margin"),
     (("compare", "two.csv", "--by", "model", "--error", "nan"), "--error 'nan'"),
-    (("compare", "two.csv", "loss.csv", "--error", "5%"), "are taken as a loss and no rate"),
+    (("compare", "results.csv", "loss.csv", "--error", "5%"), "are taken as a loss and no rate"),
     (("compare", "results.csv", "absent.csv"), "absent.csv"),
     (("diagnose", "absent.csv"), "absent.csv"),
     (("diagnose", "results.csv", "--validation-items", "0"), "--validation-items 0: at least 1"),
     (("forecast", "loss.csv", "--target", "5%"), "--target '5%': errors up to 3.7"),
     (("cost", "loss.csv", "--target", "5%"), "--target '5%': errors up to 3.7"),
     (("fit", "results.csv", "--best-guess", "low"), "--best-guess 'low'"),
-    (("diagnose", "loss.csv", "--validation-items", "9"), "error rates, from 0 to 1, and 3.75"),
+    (
+        ("diagnose", "loss.csv", "--validation-items", "9"),
+        "error rates, from 0 to 1, and an error of 3.75",
+    ),
     (("backtest", "absent.csv"), "absent.csv"),
     (("report", "absent.csv"), "absent.csv"),
     (("report", "results.csv", "--out", "results.csv/r.html"), "results.csv: File exists"),

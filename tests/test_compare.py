@@ -9,7 +9,7 @@ import pytest
 from steep import compare
 from steep.fit import fit
 from steep.records import Comparison, NoiseParts, Pair, Point, decode, encode
-from steep.table import read
+from steep.tables.read import read
 
 SIZES = 200.0 * 2.0 ** np.arange(6)
 

@@ -13,7 +13,7 @@ import pytest
 from steep.fit import fit, fit_size_law, points_of
 from steep.present import numbers
 from steep.records import BestFit, Candidate, Fit, Point, SizeLaw, decode, encode
-from steep.table import read
+from steep.tables.read import read
 
 SIZES = np.geomspace(100, 10_000, 8)
 

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from steep.joint import frontier as frontier
     from steep.reports import report as report
     from steep.study import Study as Study
-    from steep.table import read as read
+    from steep.tables.read import read as read
 
 __version__ = "0.1.0"
 
 _PLACES = {
     "Study": "steep.study",
-    "read": "steep.table",
+    "read": "steep.tables.read",
     "fit": "steep.fit",
     "fit_size_law": "steep.fit",
     "forecast": "steep.asked",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ from steep.spelling import no_such
 if TYPE_CHECKING:
     from steep.published import Published
     from steep.study import Study
-    from steep.table import Table, TableCurve
+    from steep.tables.read import Table, TableCurve
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,20 @@ class JointCurve:
 class Source:
     """Where curves come from: a study's folder, the tables of a published one, a table of results.
 
-    All but ``path`` ('-' is standard input) are a table's: the names of its columns, whether ``y``
-    is an accuracy, whether rows of one size are replicates whatever they differ in, how many items
-    measured each error, the error of a constant guess ('0.9' or '90%'), whether points far off
-    the trend weigh less, and the column of distinct samples."""
+    All but ``path`` ('-' is standard input) are a table's, as ``steep.read`` has them; beside those
+    the error of a constant guess ('0.9' or '90%'), and whether points far off the trend weigh
+    less."""
 
     path: str
     x: str | None = None
-    y: str | None = None
-    by: str | None = None
+    y: str | Sequence[str] | None = None
+    by: str | Sequence[str] | None = None
     se: str | None = None
+    sd: str | None = None
+    runs: str | None = None
+    ci: str | Sequence[str] | None = None
+    x_scale: str | None = None
+    y_scale: str | None = None
     parameters: str | None = None
     higher_is_better: bool = False
     all_rows: bool = False
@@ -107,12 +111,16 @@ class Source:
         """Raises StoreError where it cannot be read, QuestionError for a table's options."""
         from steep.published import Published, is_published
 
-        told = {"--validation-items": self.validation_items, "--best-guess": self.best_guess}
-        for option, value in told.items():
-            if value is not None:
-                raise QuestionError(f"{option} is for tables: a study has counted its own")
-        if self.robust:
-            raise QuestionError("--robust is for tables: steep diagnose says why a point is off")
+        told = [
+            f"--{f.name.replace('_', '-')}"
+            for f in fields(self)
+            if f.name != "path" and getattr(self, f.name)
+        ]
+        if told:
+            raise QuestionError(
+                f"{' and '.join(told)}: for tables only. A study knows its own columns and counts, "
+                f"and steep diagnose {self.path} says which points are off"
+            )
         if is_published(self.path):
             return Published.open(self.path)
         from steep.study import Study
@@ -121,25 +129,16 @@ class Source:
 
     def table(self, every_size: bool = False) -> Table:
         """Raises TableError with every problem at once."""
-        from steep.table import read
+        from steep.tables.read import read
 
         if self.path != "-" and (inside := inside_a_study(Path(self.path))):
             raise QuestionError(inside)
         if self.validation_items is not None and self.validation_items < 1:
             raise QuestionError(f"--validation-items {self.validation_items}: at least 1")
-        return read(
-            self.path,
-            x=self.x,
-            y=self.y,
-            by=self.by,
-            se=self.se,
-            parameters=self.parameters,
-            unique=self.unique,
-            higher_is_better=self.higher_is_better,
-            validation_items=self.validation_items,
-            all_rows=self.all_rows,
-            every_size=every_size,
-        )
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name in ("path", "best_guess", "robust"):
+            del own[name]
+        return read(self.path, **own, every_size=every_size)
 
 
 def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
@@ -154,7 +153,15 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
     for curve in source.table().curves:
         largest = max(curve.columns["error"], default=0.0)
         told = None if guess is None else guess.of(curve.metric, largest)
-        made = fit(curve, level=level, best_guess=told, robust=source.robust)
+        items = source.validation_items
+        try:
+            made = fit(
+                curve, level=level, best_guess=told, robust=source.robust, validation_items=items
+            )
+        except ValueError as error:
+            if items is None:
+                raise
+            raise QuestionError(f"--validation-items: {error}") from None
         found.append(FittedCurve(curve.name, made))
     return found
 
@@ -238,8 +245,7 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
     if source.is_study and flops:
         raise QuestionError(f"--flops: what compute buys is asked of 'steep cost {source.path}'")
     found = []
-    every = replace(source, all_rows=True)
-    curves = (_runs_of(source),) if source.is_study else every.table(every_size=True).curves
+    curves = (_runs_of(source),) if source.is_study else source.table(every_size=True).curves
     for curve in curves:
         runs = curve.columns
         if "parameters" not in runs:
@@ -261,7 +267,7 @@ def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> 
             JointCurve(
                 *(curve.name, curve.unit, curve.metric, made),
                 frontier(made, wanted) if known else (),
-                curve.notes,
+                (*curve.warnings, *curve.notes),
             )
         )
     return found
@@ -271,7 +277,7 @@ def _runs_of(source: Source) -> TableCurve:
     """Every model size of a study on every shard, at its best hyperparameters.
 
     Raises NoAnswer where nobody knows how large the models are."""
-    from steep.table import TableCurve
+    from steep.tables.read import TableCurve
 
     analysis = source.study().analyse()
     best: dict[tuple[int, float, int], Candidate] = {}
@@ -333,16 +339,11 @@ def findings_of(source: Source) -> list[DiagnosedCurve]:
         return [DiagnosedCurve(Path(source.path).name, analysis.findings, notes)]
     from steep.diagnose import diagnose
 
-    items, found = source.validation_items, fits_of(source)
-    try:
-        return [
-            DiagnosedCurve(c.name, diagnose(c.fit, validation_items=items), c.fit.notes)
-            for c in found
-        ]
-    except ValueError as error:
-        if items is None:
-            raise
-        raise QuestionError(f"--validation-items: {error}") from None
+    items = source.validation_items
+    return [
+        DiagnosedCurve(c.name, diagnose(c.fit, validation_items=items), c.fit.notes)
+        for c in fits_of(source)
+    ]
 
 
 def backtests_of(source: Source, level: float = 0.9) -> list[BacktestedCurve]:

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from steep.amounts import Writing, number
 from steep.config import QuestionError
 from steep.metrics import ACCURACIES, LOSSES, Higher, higher, is_share, may_be_percent
 from steep.records import Analysis, Curve, Fit, Forecast
+from steep.tables.amounts import Writing, number
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from steep.present import backtesting
 from steep.records import Backtest, Confrontation, Fit, Point, Score
 from steep.stats.curve import curve_from_columns, curve_from_points
-from steep.table import curve_of
+from steep.tables.read import curve_of
 
 if TYPE_CHECKING:
     import pandas as pd

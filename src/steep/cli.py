@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from steep import __version__
 from steep.cost.command import cost
-from steep.questions import backtest, compare, diagnose, fit, forecast, joint, report
+from steep.questions import backtest, compare, diagnose, fit, forecast, joint, read, report
 from steep.sources.commands import data
 from steep.terminal import (
     EXIT_CODES,
@@ -40,6 +41,22 @@ app = typer.Typer(
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="The study's folder (default: ./<study>).")
 ]
+
+
+class OnceEach(TyperCommand):
+    """A subcommand whose options may be given once, unless they take several values: the last of
+    two would win in silence."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        several = [p for p in given if given.count(p) > 1]
+        for option in dict.fromkeys(several):
+            if option.param_type_name != "option":
+                continue
+            if not (getattr(option, "multiple", False) or getattr(option, "is_flag", False)):
+                name = max(option.opts, key=len)
+                fail(f"{name} was given {given.count(option)} times: it takes one value")
+        return super().parse_args(ctx, args)
 
 
 def main() -> None:
@@ -214,7 +231,7 @@ def salvage(study: Path, as_json: Json = False) -> None:
         typer.echo(f"{trials} trials read, {measured} with a result. Next: steep run {study}")
 
 
-for question in (fit, forecast, joint, compare, diagnose, backtest, cost, report):
+for question in (read, fit, forecast, joint, compare, diagnose, backtest, cost, report):
     app.command()(question)
 
 
@@ -253,17 +270,19 @@ def schema(
 app.add_typer(data)
 
 
-def _whole_summaries(group: typer.Typer) -> None:
-    """``--help`` shows the first line of each docstring, however long: by itself it cuts them."""
+def _finish(group: typer.Typer) -> None:
+    """Every subcommand takes an option once, and ``--help`` shows the first line of each docstring,
+    however long: by itself it cuts them."""
     for one in group.registered_commands:
+        one.cls = OnceEach
         one.short_help = (getattr(one.callback, "__doc__", None) or "").partition("\n")[0]
     for inner in group.registered_groups:
         if inner.typer_instance is not None:
             inner.short_help = str(inner.typer_instance.info.help)
-            _whole_summaries(inner.typer_instance)
+            _finish(inner.typer_instance)
 
 
-_whole_summaries(app)
+_finish(app)
 
 if __name__ == "__main__":
     main()

@@ -27,7 +27,7 @@ from steep.stats.curve import curve_from_columns, curve_from_points
 from steep.stats.line import Series, TwoLines, paired_lines, ratio_set, separate_lines
 from steep.stats.predictive import crossings
 from steep.stats.trend import bend
-from steep.table import TableCurve, curve_of
+from steep.tables.read import TableCurve, curve_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,7 +183,8 @@ def _side(name: str, curve: Any) -> _Side:
     if isinstance(curve, Fit):
         used, validation, notes = curve.used, curve.noise.validation, curve.notes
     elif isinstance(curve, TableCurve):
-        used, notes = curve_from_columns(curve.columns).used, curve.notes
+        used = curve_from_columns(curve.columns).used
+        notes = (*curve.warnings, *curve.notes)
     else:
         curve = tuple(curve)
         used = curve_from_points(curve).used
@@ -405,7 +406,8 @@ def _multiplier_forecast(
     needed, medians = [], []
     for side in sides:
         fit = side.curve if isinstance(side.curve, Fit) else _fitted(side, ask)
-        draws = np.array([np.inf]) if fit.outcome != "ok" else crossings(fit, error)
+        never = fit.outcome != "ok"
+        draws = np.array([np.inf]) if never else crossings(fit, error, _shared(sides, ask))
         needed.append(draws)
         medians.append(float(np.quantile(draws, 0.5, method="inverted_cdf")))
     unreached = tuple(s.name for s, m in zip(sides, medians, strict=True) if np.isinf(m))
@@ -419,6 +421,14 @@ def _multiplier_forecast(
     value = medians[0] - medians[1]
     lower, upper = min(float(ends[0]), value), max(float(ends[1]), value)
     return Interval(_exp(value), _exp(lower), _exp(upper), ask.level), ()
+
+
+def _shared(sides: tuple[_Side, _Side], ask: _Ask) -> float | None:
+    """A curve's part of the noise of validation items that both share; None where it is its own."""
+    se = ask.items_se
+    if isinstance(se, Mapping):
+        se = se.get((sides[0].name, sides[1].name))
+    return None if se is None or not ask.shared_validation else se / 2**0.5
 
 
 def _fitted(side: _Side, ask: _Ask) -> Fit:

@@ -32,6 +32,8 @@ def compared(
         raise QuestionError("--margin: a share of the slope between 0 and 1")
     goal = None if error is None else goal_of(error, "--error")
     curves: dict[str, Fit] = {}
+    if all(s.y and not isinstance(s.y, str) and len(s.y) > 1 for s in sources):
+        sources = list(dict.fromkeys(sources))  # its columns are the curves
     for source in sources:
         found = fits_of(source, level)
         for curve in found[:1] if source.is_study else found:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from steep.columns import LOSSES
 from steep.evidence import Search, examine
 from steep.laws import LAWS
 from steep.laws.law import Array
+from steep.metrics import check_items
 from steep.present import numbers
 from steep.present.numbers import relative
 from steep.present.sentences import few_sizes
@@ -28,7 +28,7 @@ from steep.stats import trend
 from steep.stats.curve import curve_from_columns, curve_from_points
 from steep.stats.line import Line, fit_line
 from steep.stats.noise import GIVEN_DF
-from steep.table import curve_of
+from steep.tables.read import curve_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,9 @@ def diagnose(
     search = examine([b for b in best_fits if not b.waits], measurements)
     about = _curve(given, search, x, y)
     if validation_items is not None:
-        _counts(about, validation_items)
+        check_items(
+            validation_items, about.metric, max((p.error for p in about.points), default=0.0)
+        )
     mixed = _mixed_rows(about)
     if mixed:  # what they differ by is no noise
         about = replace(about, known=None)
@@ -356,24 +358,12 @@ def _flat(evidence: str) -> Finding:
     return Finding("flat", SERIOUS, "the whole curve", evidence, step)
 
 
-def _counts(about: _About, items: int) -> None:
-    """Raises ValueError where ``items`` do not tell the noise of the curve's errors."""
-    if not items >= 1:
-        raise ValueError(f"there must be at least 1 validation item, not {items}")
-    largest = max((p.error for p in about.points), default=0.0)
-    if about.metric in LOSSES or largest > 1:
-        what = about.metric if about.metric in LOSSES else numbers.number(largest)
-        raise ValueError(
-            f"a number of items tells the noise of error rates, from 0 to 1, and {what} is none"
-        )
-
-
 def _validation_se(about: _About, search: Search, items: int | None) -> tuple[float | None, str]:
     """Relative, at the largest size, with what it is: measured item by item, else given with the
     curve (with best fits that is of seeds), else binomial, which errors of items between 0 and 1
     cannot exceed."""
     measured = search.validation_se
-    if measured is None and about.fit is not None:
+    if measured is None and about.fit is not None and items is None:
         measured = about.fit.noise.validation
     if measured is not None or items is None or not about.points:
         return measured, "One standard error of the validation set"

@@ -14,6 +14,7 @@ EXTRAS = {
     "safetensors": "train",
     "matplotlib": "plots",
     "pyarrow": "parquet",
+    "openpyxl": "excel",
     "soundfile": "speech",
     "kaldi_native_fbank": "speech",
     "rapidfuzz": "speech",

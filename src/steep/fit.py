@@ -8,9 +8,11 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from steep.laws import LAWS, Law
 from steep.laws.law import Array
+from steep.metrics import check_items
 from steep.present import numbers
 from steep.present.sentences import few_sizes
 from steep.records import (
@@ -31,11 +33,11 @@ from steep.stats.draws import joined, regions
 from steep.stats.mixture import systematic
 from steep.stats.noise import Noise, noise_model
 from steep.stats.posterior import Sample, sample_law
-from steep.stats.predictive import bounds_likelihood
+from steep.stats.predictive import bounds_likelihood, doubling
 from steep.stats.single import law_fits
 from steep.stats.size_law import fit_size_law
 from steep.stats.slope import RISES, Slope, no_fall, slope
-from steep.table import Table, TableCurve, curve_of
+from steep.tables.read import Table, TableCurve, curve_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +74,7 @@ def fit(
     higher_is_better: bool = False,
     best_guess: float | None = None,
     validation_se: float | None = None,
+    validation_items: float | None = None,
     robust: bool = False,
     intervals: bool = True,
     unit: str | None = None,
@@ -85,7 +88,8 @@ def fit(
     ``higher_is_better`` says that these are accuracies: 1 - those is fitted. Or give ready
     ``points``. Repeated sizes are replicates. ``se`` is the standard error of each
     error, in its unit; ``best_guess`` the error of a constant guess; ``validation_se`` the relative
-    standard error that one shared validation set gives to all points alike. ``robust`` gives points
+    standard error that one shared validation set gives to all points alike; for an error rate
+    ``validation_items``, their number, tells it where no ``se`` does. ``robust`` gives points
     far off the trend less weight (it widens their noise, and says so in ``notes``). A curve that
     does not show a fall is 'not a power law': it has no exponent, laws or regions, and its forecast
     extends the last points. Laws with more parameters than there are sizes take no part.
@@ -102,16 +106,18 @@ def fit(
     candidates = _candidates(laws)
     curve = _without_best_guess(curve, best_guess)
     empty = Fit(
-        outcome="too few points",
-        points=curve.points,
+        "too few points",
+        curve.points,
         unit=unit or told.unit,
         metric=metric or told.metric,
         level=level,
         best_guess=best_guess,
-        notes=told.notes,
+        notes=(*told.warnings, *told.notes),
+        warnings=told.warnings,
         supports=few_sizes(len(curve.used)),
     )
     used = curve.used
+    shares = _validation_shares(used, empty.metric, validation_items)
     if len(used) < FEWEST:
         return empty
     if laws is None:
@@ -124,16 +130,14 @@ def fit(
     if robust:
         mixed = _outliers_widened(mixed, weigh, m, log_error)
     factor, noise, found, weights = mixed.factor, mixed.noise, mixed.found, mixed.weights
-    notes = told.notes + tuple(
-        f"The point at {numbers.exact(size)} {empty.unit} lies off the trend and weighs less."
-        for size in m[factor > 1]
-    )
+    off = [f"The point at {numbers.exact(size)} {empty.unit} lies" for size in m[factor > 1]]
+    notes = (*empty.notes, *(f"{point} off the trend and weighs less." for point in off))
     df = float(noise.df + len(used) - 1)
     draws = _draws(found, weights, noise, df, DRAWS * (BOUNDED if empty.bounds else 1))
     scale, line = joined(draws, "scale"), slope(np.log(m), log_error, noise)
     known = replace(
         empty,
-        noise=_noise_parts(curve, scale, validation_se),
+        noise=_noise_parts(curve, scale, (validation_se, *shares[-1:])[-1]),
         reference=float(m[-1]),
         df=df,
         draws=draws,
@@ -151,9 +155,10 @@ def fit(
         known,
         outcome="ok",
         laws=singles,
-        beta_g=beta_g,
+        beta_g=_widened(beta_g, shares, m),
         beta_g_reason=reason,
         regions=_with_best_guess(parts, curve),
+        doubling=doubling(known, level),
         supports=_supports(singles, len(used)),
     )
 
@@ -445,6 +450,37 @@ def _about_no_fall(why: str, metric: str) -> tuple[str, str]:
     if how.higher:
         return f"the points show no significant increase of {how.label}", f"{step} an increase."
     return why, f"{step} a decrease."
+
+
+def _validation_shares(
+    used: Sequence[Point], metric: str, items: float | None
+) -> tuple[float, ...]:
+    """Relative standard error of each point by the number of ``items`` of one validation set, which
+    the errors of items between 0 and 1 cannot exceed; () where it is not known or the points have
+    standard errors of their own. Raises ValueError for what is no error rate."""
+    if items is None:
+        return ()
+    check_items(items, metric, max((p.error for p in used), default=0.0))
+    if all(p.se_log is not None for p in used):
+        return ()
+    return tuple(max(0.0, (1 - p.error) / (p.error * items)) ** 0.5 for p in used)
+
+
+def _widened(beta_g: Interval | None, shares: Sequence[float], m: Array) -> Interval | None:
+    """With what the validation set does to a slope: what is missed at a larger size was missed at
+    the smaller ones, too, so that between the ends the variances of log error differ, and that
+    difference does not cancel."""
+    if beta_g is None or not shares:
+        return beta_g
+    extra = max(shares[-1] ** 2 - shares[0] ** 2, 0.0) ** 0.5 / float(np.log(m[-1] / m[0]))
+    half = extra * float(ndtri(0.5 + beta_g.level / 2))
+    value = beta_g.value or 0.0
+    low, high = (value if end is None else end for end in (beta_g.lower, beta_g.upper))
+    return replace(
+        beta_g,
+        lower=value - float(np.hypot(value - low, half)),
+        upper=value + float(np.hypot(high - value, half)),
+    )
 
 
 def _supports(fits: Sequence[LawFit], n: int) -> str:

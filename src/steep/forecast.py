@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 TRUSTED = 4.0
 """Times the largest point: what extrapolation is usually trusted for (Hoiem et al. 2021)."""
+BELOW = (
+    "A size asked for lies below the smallest one measured: this extrapolates to where curves are "
+    "often flat."
+)
 FLOPS_PER_PARAMETER_SAMPLE = 6.0
 """Forward and backward pass of a dense model, per parameter and sample (Kaplan et al. 2020)."""
 
@@ -80,8 +84,8 @@ def forecast(
         at=tuple(answers),
         targets=targets,
         reach=reach,
-        caveat=_caveat(fit, reach, targets),
-        notes=(fit.supports, *fit.notes),
+        caveat=_caveat(fit, at, reach, targets),
+        notes=(fit.supports, *fit.notes, *_below_the_data(fit, at)),
         unit=fit.unit,
         metric=fit.metric,
         runs=1 if single_run else fit.runs,
@@ -259,10 +263,23 @@ def _flops(
 # ---------------------------------------------------------------- words
 
 
-def _caveat(fit: Fit, reach: float | None, targets: Iterable[SamplesFor]) -> str:
+def _below_the_data(fit: Fit, at: Iterable[float]) -> tuple[str, ...]:
+    """That sizes below the smallest one are extrapolations, too."""
+    if not fit.used or all(m >= fit.used[0].samples * (1 - 1e-9) for m in at):
+        return ()
+    return (BELOW,)
+
+
+def _caveat(
+    fit: Fit, at: Iterable[float], reach: float | None, targets: Iterable[SamplesFor]
+) -> str:
     """The largest caveat, one sentence without numbers (those are in the record)."""
+    if fit.warnings:
+        return fit.warnings[0]
     if fit.outcome != "ok" or len(fit.used) < 4:
         return fit.supports
+    if below := _below_the_data(fit, at):
+        return below[0]
     outcomes = {t.outcome for t in targets}
     if NOT_REACHABLE in outcomes:
         return "A target lies at or below the floor that these points suggest."

@@ -46,7 +46,7 @@ MOST_INSERTIONS = 10.0
 """A word or character error rate above this (1,000 %) is taken for a percentage."""
 
 
-_ALIASES = {
+ALIASES = {
     "acc": "accuracy", "top1_acc": "top1_accuracy", "top5_acc": "top5_accuracy", "f1_score": "f1",
     "roc_auc": "auc", "auroc": "auc", "r2_score": "r2", "sacrebleu": "bleu",
 }  # fmt: skip
@@ -93,7 +93,7 @@ def as_error(name: str) -> str:
 def made_higher(name: str, divisor: float = 1.0) -> Higher:
     """A metric of which higher is better under its usual name: 'acc' is 'accuracy'. Accuracies are
     fractions whatever they were written as; a score keeps its ``divisor``."""
-    known = _ALIASES.get(plain_name(name), name)
+    known = ALIASES.get(plain_name(name), name)
     return Higher(known, 1.0 if known in ACCURACIES else divisor)
 
 
@@ -121,6 +121,18 @@ def is_share(metric: str) -> bool:
     """Whether no error of this metric can lie above 1."""
     made_of = higher(metric)
     return metric in SHARES or (made_of is not None and made_of.name not in UNBOUNDED)
+
+
+def check_items(items: float, metric: str, largest: float) -> None:
+    """Raises ValueError where a number of validation ``items`` does not tell the noise of errors of
+    ``metric`` up to ``largest``."""
+    if not items >= 1:
+        raise ValueError(f"there must be at least 1 validation item, not {items:g}")
+    if metric in LOSSES or not may_be_percent(metric, largest) or largest > 1:
+        what = metric if metric in LOSSES else f"an error of {largest:g}"
+        raise ValueError(
+            f"a number of items tells the noise of error rates, from 0 to 1, and {what} is none"
+        )
 
 
 def may_be_percent(metric: str, largest: float) -> bool:

@@ -15,9 +15,28 @@ Level = Annotated[float, typer.Option(help="Level of the intervals.", min=0.01, 
 
 _HOW: dict[str, Any] = {
     "x": Annotated[str | None, typer.Option("--x", help="Column of training-set sizes.")],
-    "y": Annotated[str | None, typer.Option("--y", help="Column of errors.")],
-    "by": Annotated[str | None, typer.Option(help="Column that tells curves apart.")],
+    "y": Annotated[
+        list[str] | None, typer.Option("--y", help="Column of errors; repeat it for a curve each.")
+    ],
+    "by": Annotated[
+        list[str] | None,
+        typer.Option("--by", help="Column that tells curves apart; repeat it, or A,B."),
+    ],
     "se": Annotated[str | None, typer.Option(help="Column of standard errors.")],
+    "sd": Annotated[str | None, typer.Option(help="Column of standard deviations; with --runs.")],
+    "runs": Annotated[
+        str | None, typer.Option(help="Of --sd: over how many runs, a number or a column.")
+    ],
+    "ci": Annotated[str | None, typer.Option(help="Two columns of confidence bounds: LOW,HIGH.")],
+    "x_scale": Annotated[
+        str | None,
+        typer.Option(
+            "--x-scale", help="Of sizes: log10, ln, log2, k, M, B, percent, share or plain."
+        ),
+    ],
+    "y_scale": Annotated[
+        str | None, typer.Option("--y-scale", help="Of errors: log10, ln, log2, percent or plain.")
+    ],
     "parameters": Annotated[str | None, typer.Option(help="Column of model sizes.")],
     "unique": Annotated[
         str | None,
@@ -33,7 +52,8 @@ _HOW: dict[str, Any] = {
     "all_rows": Annotated[
         bool,
         typer.Option(
-            "--all-rows", help="Rows of one size are replicates, whatever they differ in."
+            "--all-rows",
+            help="Every row is a run of one curve: replicates whatever rows differ in, no history.",
         ),
     ],
     "validation_items": Annotated[
@@ -53,10 +73,13 @@ _HOW: dict[str, Any] = {
         bool, typer.Option("--robust", help="Points far off the trend weigh less, and are named.")
     ],
 }
-CURVES = ("x", "y", "by", "se", "higher_is_better", "all_rows", "validation_items")
+_NUMBERS = ("x", "x_scale", "y", "y_scale", "by")
+CURVES = (*_NUMBERS, "se", "sd", "runs", "ci", "higher_is_better", "all_rows", "validation_items")
 """What every question of learning curves reads."""
 FITS = (*CURVES, "parameters", "best_guess")
 """And one that fits single curves."""
+JOINT = (*_NUMBERS, "parameters", "unique", "higher_is_better", "all_rows", "validation_items")
+"""And one of single runs of all sizes."""
 
 
 def reads(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -67,7 +90,9 @@ def reads(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def decorated(question: Callable[..., None]) -> Callable[..., None]:
         @wraps(question)
         def command(**given: Any) -> None:
-            question(columns={name: given.pop(name) for name in names}, **given)
+            columns = {name: given.pop(name) for name in names}
+            several = {n: tuple(v) for n, v in columns.items() if isinstance(v, list)}
+            question(columns=columns | several, **given)
 
         own = inspect.signature(question, eval_str=True).parameters.values()
         shown = [q for p in own for q in (map(_option, names) if p.name == "columns" else [p])]

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steep.options import CURVES, FITS, Columns, Level, reads
-from steep.terminal import Json, answered, fail, print_json, print_record, show, title
+from steep.options import CURVES, FITS, JOINT, Columns, Level, reads
+from steep.terminal import (
+    Json,
+    answered,
+    fail,
+    print_json,
+    print_record,
+    show,
+    title,
+)
 
 if TYPE_CHECKING:
     from steep.records import Fit, Forecast, JointFit
@@ -21,6 +29,37 @@ Png = Annotated[
 ]
 Draws = Annotated[bool, typer.Option("--draws", help="With --json: the draws of each law too.")]
 Place = Annotated[str, typer.Argument(help="A study folder, a CSV/JSON/Parquet file, or -.")]
+
+
+@reads(*CURVES, "parameters", "unique")
+def read(
+    *,
+    source: Place,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the table as it was read, a CSV.")
+    ] = None,
+    columns: Columns,
+    as_json: Json = False,
+) -> None:
+    """What a table is taken for: columns, units, curves, replicates; writes it tidy with --out."""
+    from steep.answers import Source
+    from steep.present.reading import reading_lines, tidy
+
+    given = Source(source, **columns)
+    if given.is_study:
+        fail(f"{source} is a study: steep report {source} --publish FOLDER writes its tables")
+    table = given.table()
+    if out is not None:
+        from steep.reports import write_file
+
+        write_file(out, tidy(table))
+    if as_json:
+        print_json(asdict(table))
+        return
+    for line in reading_lines(table):
+        typer.echo(line)
+    if out is not None:
+        typer.echo(f"Wrote {out}")
 
 
 @reads(*FITS, "robust")
@@ -109,7 +148,14 @@ def forecast(
         for curve in found:
             title(curve.name, len(found))
             first = answer(curve.forecast, curve.fit, curve.asked)
-            lines = [first, caveat(curve.forecast), *curve.fit.notes, *curve.notes]
+            lines = [
+                *curve.fit.warnings,
+                first,
+                caveat(curve.forecast),
+                *curve.fit.notes,
+                *curve.notes,
+            ]
+            lines = list(dict.fromkeys(lines))
             for line in (*lines, forecast_text(curve.forecast, curve.fit)):
                 if line:
                     typer.echo(line)
@@ -117,7 +163,7 @@ def forecast(
     answered(curve.forecast.outcome == "ok" for curve in found)
 
 
-@reads("x", "y", "by", "parameters", "unique", "higher_is_better", "validation_items")
+@reads(*JOINT)
 def joint(
     *,
     source: Place,

@@ -61,7 +61,7 @@ def report(
         kind = type(subject).__name__
         raise ValueError(f"a report is of a Fit, of Fits by name or of an Analysis, not of {kind}")
     if path is not None:
-        _write(Path(path), html)
+        write_file(Path(path), html)
     return html
 
 
@@ -104,7 +104,10 @@ def _report_table(source: Source, out: Path | None, figures: Path | None) -> Wri
     from steep.report import report as analysis_report
 
     found = forecasts_of(source, ["2x", "4x", "10x"], [])
-    analyses = [_of_table(c.name, c.fit, c.forecast, diagnose(c.fit)) for c in found]
+    items = source.validation_items
+    analyses = [
+        _of_table(c.name, c.fit, c.forecast, diagnose(c.fit, validation_items=items)) for c in found
+    ]
     tests = [backtest(curve.fit, fit=fit) for curve in found]
     if len(found) == 1:
         html = analysis_report(analyses[0], (), tests[0])
@@ -118,7 +121,7 @@ def _report_table(source: Source, out: Path | None, figures: Path | None) -> Wri
         )
     stem = "" if source.path == "-" else f"{Path(source.path).stem}-"
     written = [out or Path(f"{stem}report.html")]
-    _write(written[0], html)
+    write_file(written[0], html)
     if figures is not None:
         for number, analysis in enumerate(analyses):
             own = figures if len(found) == 1 else figures / str(number + 1)
@@ -151,13 +154,13 @@ def write_comparison(found: Comparison, fits: Mapping[str, Fit], path: Path) -> 
     """The page of a comparison as a file."""
     from steep.report import comparison_report
 
-    _write(path, comparison_report(found, fits))
+    write_file(path, comparison_report(found, fits))
 
 
-def _write(path: Path, html: str) -> None:
-    """The page, and the folder it belongs to where there is none yet."""
+def write_file(path: Path, text: str) -> None:
+    """A file that was asked for by name, and the folder it belongs to where there is none yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
 
 
 def _report_study(
@@ -171,10 +174,10 @@ def _report_study(
         if publish is not None:
             raise QuestionError("--publish is for a study's folder: this one is published")
         path = out or Path(f"{study.spec.study}-report.html")
-        _write(path, study.report())
+        write_file(path, study.report())
         written.append(path)
     elif out is not None:  # the study itself is only read
-        _write(out, study.report_text())
+        write_file(out, study.report_text())
         written.append(out)
     else:
         written.append(study.report())

@@ -27,7 +27,7 @@ from steep.records import Measurement, Status, Trial
 from steep.shards import ShardsError
 from steep.store import Store, compose_study_yaml
 from steep.study import Study
-from steep.table import TableError, read
+from steep.tables.read import TableError, read
 
 OURS = (SpecError, QuestionError, TableError, StoreError, ShardsError, DataError)
 EXAMPLES = int(os.environ.get("STEEP_FUZZ", "60"))

@@ -203,24 +203,46 @@ def _turns(fit: Fit) -> str:
 
 
 def slope_sentence(fit: Fit) -> str:
-    """beta_g and what twice the data brings, or why it is not measured."""
+    """beta_g with where it holds, and what twice the data brings from the largest size on; or why
+    they are not measured."""
     if fit.outcome != "ok":
         return f"No exponent: {_outcome(fit.outcome, fit)}"
     if fit.beta_g is None or fit.beta_g.value is None:
-        return f"beta_g is not measured: {fit.beta_g_reason or _outcome(fit.outcome, fit)}"
-    return f"beta_g = {numbers.interval(fit.beta_g)}: {_doubling(fit.beta_g)}"
+        first = f"beta_g is not measured: {fit.beta_g_reason or _outcome(fit.outcome, fit)}"
+    else:
+        first = f"beta_g = {numbers.interval(fit.beta_g)}{_where_it_holds(fit)}"
+    return f"{first}{_doubling(fit)}"
 
 
-def _doubling(beta: Interval) -> str:
-    """Twice the data takes 1 - 2**beta_g off the error."""
-    gains = [None if b is None else 1 - 2.0**b for b in (beta.value, beta.upper, beta.lower)]
-    found = numbers.estimate(gains[0], gains[1], gains[2], PERCENT)
-    return f"twice the data takes {found} off the error"
+def _where_it_holds(fit: Fit) -> str:
+    """The region of an exponent that is not that of all points."""
+    power = next((r for r in shown_regions(fit) if r.name == "power-law"), None)
+    ends = (
+        [b.value if power and b and b.value else None for b in (power.start, power.end)]
+        if power
+        else [None, None]
+    )
+    inside = [p for p in fit.used if (ends[0] or 0.0) <= p.samples <= (ends[1] or p.samples)]
+    if not inside or len(inside) == len(fit.used):
+        return ""
+    first, last = (numbers.count(p.samples) for p in (inside[0], inside[-1]))
+    return f" from {first} to {last} {fit.unit} ({len(inside)} of {len(fit.used)} points)"
+
+
+def _doubling(fit: Fit) -> str:
+    """What twice the data takes off the error, from the largest size on."""
+    gain = fit.doubling
+    if gain is None or gain.value is None or fit.reference is None:
+        return ""
+    found = numbers.estimate(gain.value, gain.lower, gain.upper, PERCENT)
+    size = f"{numbers.count(fit.reference)} {fit.unit}"
+    return f"; from {size} on, twice the data takes {found} off the error"
 
 
 def fit_lines(fit: Fit) -> list[str]:
     """A fit in sentences: the slope, what was done to its input, laws, points, noise."""
-    lines = [slope_sentence(fit), power_law_sentence(fit), *fit.notes]
+    own = [note for note in fit.notes if note not in fit.warnings]
+    lines = [*fit.warnings, slope_sentence(fit), power_law_sentence(fit), *own]
     if fit.laws:
         lines.append(weights_sentence(fit))
     if fit.supports:

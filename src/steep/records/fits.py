@@ -136,7 +136,11 @@ class Fit:
     widened: tuple[float, ...] = ()
     """Of a robust fit, by how much the variance of each used point is widened."""
     notes: tuple[str, ...] = ()
-    """What was done to the input: sentences."""
+    """What was done to the input: sentences, ``warnings`` first."""
+    warnings: tuple[str, ...] = ()
+    """What must be said before any answer: that this may be no learning curve."""
+    doubling: Interval | None = None
+    """Share of the error that twice the largest size used takes off it; None without a law."""
 
     @property
     def used(self) -> tuple[Point, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import log_ndtr
+from scipy.special import log_ndtr, ndtri
 
 from steep.laws.law import Array
-from steep.records import Fit
+from steep.records import Fit, Interval
 from steep.stats.draws import joined, log_curves
 from steep.stats.inverse import FARTHEST, meets
+from steep.stats.mixture import quantiles
 from steep.stats.noise import Noise, departures, noise_model
 
 EXCESS = {0.03: 0.9, 0.3: 0.1}
@@ -18,12 +19,19 @@ NEAR = 1e-9
 """Difference of log sizes below which they are the same."""
 
 
-def curve_draws(fit: Fit, log_samples: Array) -> Array:
+def curve_draws(fit: Fit, log_samples: Array, validation: float | None = None) -> Array:
     """Draws of the expected log error at log m (places,), (draws, places): what a question of one's
-    own can be asked of. ValueError for a fit without draws."""
+    own can be asked of. ``validation`` is the standard error that the one validation set gives to
+    all points alike, by default that of the fit. ValueError for a fit without draws."""
     if not fit.draws or fit.reference is None:
         raise ValueError(f"nothing to predict from: {fit.outcome}")
-    return expected(fit, log_samples - np.log(fit.reference))[0].T
+    curves = expected(fit, log_samples - np.log(fit.reference))[0].T
+    share = (fit.noise.validation or 0.0) if validation is None else validation
+    if not share:
+        return curves
+    # a fixed shuffle of normal quantiles: it shifts no median and draws no chance
+    order = np.random.default_rng(20171201).permutation(len(curves))
+    return curves + share * ndtri((order + 0.5) / len(curves))[:, None]
 
 
 def noise_of(fit: Fit) -> Noise:
@@ -94,9 +102,19 @@ def with_bounds(fit: Fit, log_samples: Array) -> Array:
     return np.union1d(log_samples, [*(starts - 2 * NEAR), *starts])
 
 
-def crossings(fit: Fit, error: float) -> Array:
-    """Per draw, log samples at which its curve falls to ``error``; inf: never."""
+def doubling(fit: Fit, level: float) -> Interval:
+    """Share of the error that twice the largest size takes off it, of the law alone."""
+    centre, variance = expected(fit, np.log([1.0, 2.0]))
+    change = (centre[1] - centre[0])[:, None]
+    ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
+    low, middle, high = quantiles(change, np.sqrt(variance[1])[:, None], fit.df, ends)[0].tolist()
+    return Interval(-np.expm1(middle), -np.expm1(high), -np.expm1(low), level)
+
+
+def crossings(fit: Fit, error: float, validation: float | None = None) -> Array:
+    """Per draw, log samples at which its curve falls to ``error``; inf: never. ``validation`` as of
+    ``curve_draws``."""
     assert fit.reference is not None
     log_m = np.log(fit.reference) + np.linspace(np.log(1e-4), np.log(FARTHEST * 1e6), 400)
     log_m = with_bounds(fit, log_m)
-    return meets(curve_draws(fit, log_m), log_m, error, fit.used[0].samples)
+    return meets(curve_draws(fit, log_m, validation), log_m, error, fit.used[0].samples)

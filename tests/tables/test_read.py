@@ -14,7 +14,7 @@ import pytest
 
 from steep.extras import MissingExtra
 from steep.fit import fit
-from steep.table import Table, TableCurve, TableError, read
+from steep.tables.read import Table, TableCurve, TableError, read
 
 SIZES = [100, 200, 400, 800, 1600]
 ERRORS = [0.5, 0.4, 0.32, 0.26, 0.2]
@@ -103,7 +103,7 @@ def test_a_curve_goes_into_fit_as_it_is(tmp_path: Path) -> None:
         ("data,loss", "Column 'data' is taken for the training-set sizes."),
         ("a,b", "Column 'a' grows, and is taken for the sizes; 'b' for errors."),
         ("b,a", "Column 'b' grows, and is taken for the sizes; 'a' for errors."),
-        ("n,score", "Column 'n' grows, and is taken for the sizes; 'score' for errors."),
+        ("n,score", "'score' is taken for an error."),
         ("foo,err", "Column 'foo' grows, and is taken for the sizes; 'err' for errors."),
     ],
 )
@@ -359,7 +359,7 @@ def test_bad_cells_are_named_by_line_and_column_all_at_once(tmp_path: Path) -> N
         "line 3, column 'samples': 'many' is not a number",
         "line 5, column 'error': an error cannot be negative",
         "line 6, column 'samples': a size must be positive",
-        "line 7, column 'se': a standard error must be positive",
+        "line 7, column 'se': a standard error cannot be negative",
         "line 8, column 'samples': no training set has a size above 1e30",
         "line 9, column 'error': no error lies above 1e30",
     ]
@@ -504,7 +504,7 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="line 3 is not text in UTF-8"):
         read(binary)
     with pytest.raises(TableError, match="unknown format"):
-        read(binary, format="excel")
+        read(binary, format="word")
     broken = tmp_path / "a.parquet"
     broken.write_bytes(b"PAR1 and no more")
     with pytest.raises(TableError, match="not Parquet"):
@@ -518,9 +518,8 @@ def test_by_splits_curves_in_order(tmp_path: Path) -> None:
     text = "samples,error,family\n100,0.5,rhn\n100,0.6,lstm\n200,0.4,rhn\n200,0.5,lstm\n"
     found = read(written(tmp_path, text), by="family")
     assert [c.name for c in found.curves] == ["rhn", "lstm"]
-    assert found.curve("lstm").columns == {"samples": [100, 200], "error": [0.6, 0.5]}
-    mixed = read(written(tmp_path, text))
-    assert any("--by family tells them apart" in note for note in mixed.notes)
+    assert found.curves[1].columns == {"samples": [100, 200], "error": [0.6, 0.5]}
+    assert "--by family tells them apart" in problems(tmp_path, text)[0]
 
 
 def test_a_column_called_curve_splits_by_itself(tmp_path: Path) -> None:
@@ -534,7 +533,7 @@ def test_units_may_differ_between_curves_but_not_within(tmp_path: Path) -> None:
     found = read(written(tmp_path, text), by="family")
     assert [c.unit for c in found.curves] == ["words", "images"]
     said = problems(tmp_path, text)
-    assert said == ["column 'unit': the curve mixes images, words; one curve has one"]
+    assert said == ["column 'unit': the curve mixes images, words; one curve has one: --by unit"]
 
 
 def test_a_row_without_a_label_is_on_a_curve_of_its_own(tmp_path: Path) -> None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from steep.amounts import BOTH, COMMA, POINT, AmbiguousError, Writing, decimal_mark, marks, number
+from steep.tables.amounts import (
+    BOTH,
+    COMMA,
+    POINT,
+    AmbiguousError,
+    Writing,
+    decimal_mark,
+    marks,
+    number,
+    with_spread,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +41,41 @@ def test_suffixes_are_those_of_sizes() -> None:
     size = Writing(size=True)
     found = [number(cell, size)[0] for cell in ("4K", "4k", "1m", "1.5M", "2 G", "2B", "1T")]
     assert found == [4e3, 4e3, 1e6, 1.5e6, 2e9, 2e9, 1e12]
+
+
+def test_words_and_shares_are_sizes() -> None:
+    size = Writing(size=True)
+    for cell, value in (
+        ("10^9", 1e9),
+        ("1.5×10^9", 1.5e9),
+        ("2^10", 1024),
+        ("1.5 million", 1.5e6),
+        ("2 thousand", 2e3),
+        ("1/8", 0.125),
+        ("3 bn", 3e9),
+    ):
+        assert number(cell, size) == (value, False)
+    for cell in ("1/0", "1/2/3", "2 apples"):
+        with pytest.raises(ValueError, match=r".*"):
+            number(cell, size)
+
+
+@pytest.mark.parametrize(
+    ("cell", "parts"),
+    [
+        ("71.2 ± 0.8", ("71.2", "0.8", False)),
+        ("71.2±0.8%", ("71.2%", "0.8%", False)),
+        ("0.71+-0.02", ("0.71", "0.02", False)),
+        ("$71.2 \\pm 0.8$", ("71.2", "0.8", False)),
+        ("-0.42 (0.1)", ("-0.42", "0.1", False)),
+        ("71,2 ± 0,8", ("71,2", "0,8", False)),
+        ("0.5 [0.4, 0.6]", ("0.5", "0.09999999999999998", True)),
+        ("0.5 (0.25-0.75)", ("0.5", "0.25", True)),
+        *((cell, None) for cell in ("0.5", "1e+3", "(0.5)", "12 (5%)", "± 3", "a (b)", 0.5, None)),
+    ],
+)
+def test_a_value_with_its_spread(cell: object, parts: tuple[str, str, bool] | None) -> None:
+    assert with_spread(cell) == parts
 
 
 def test_percent_signs_are_told() -> None:

@@ -3,6 +3,8 @@
 A comma or a point before three digits is either a decimal mark or parts a thousand from the rest.
 The other numbers of the table show which; where they do not, a size is taken for a whole number and
 anything else is refused. A column with both decimal marks is refused, too.
+
+A cell may hold a mean and its spread: '71.2 ± 0.8', '71.2 (0.8)', '71.2 [70.4, 72.0]'.
 """
 
 from __future__ import annotations
@@ -12,6 +14,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+
+from steep.tables.raw import Array
 
 SUFFIXES = {
     "k": 1e3, "K": 1e3, "m": 1e6, "M": 1e6, "g": 1e9, "G": 1e9, "b": 1e9, "B": 1e9, "T": 1e12,
@@ -30,7 +36,24 @@ _FORMS = tuple(
     )
 )
 """What a number shows of its decimal mark, the first form that fits."""
-_EMPTY = {"", "nan", "<na>", "na", "n/a", "none", "null", "-", "inf", "-inf", "+inf", "infinity"}
+_EMPTY = {"", "nan", "<na>", "na", "n/a", "none", "null", "nil", "inf", "-inf", "+inf", "infinity",
+          *(dash * n for dash in "-\u2013\u2014\u2212" for n in (1, 2, 3)), "?", "...", "\u2026",
+          "tbd", "tba"}  # fmt: skip
+_WORDS = {
+    "thousand": 1e3, "million": 1e6, "mio": 1e6, "mn": 1e6, "mil": 1e6, "billion": 1e9, "bn": 1e9,
+    "mrd": 1e9, "trillion": 1e12,
+}  # fmt: skip
+_SPREAD = re.compile(
+    r"(?P<value>[^±+(\[{}]*?[\d.%])\s*"
+    r"(?:(?:±|\+/-|\+-|\\pm)\s*(?P<half>[^()\[\]]+)"
+    r"|\(\s*(?:±|\+/-|\+-)?\s*(?P<inside>[\d.,]+(?:[eE][-+]?\d+)?)\s*\)"
+    r"|[\[(]\s*(?P<low>[-+\d.]+)\s*(?:[,;]\s*|\s+to\s+|\s*[\u2013-]\s*)(?P<high>[-+\d.]+)\s*[\])])"
+    r"\s*(?P<percent>%?)"
+)
+_MATH = str.maketrans({"$": None, "~": None, "≈": None, "−": "-", "*": None, "†": None, "‡": None})
+"""Signs around a number that are no part of it: of formulas, roundings and footnotes."""
+Z95 = 1.959964
+"""Half of a 95 % interval in standard errors."""
 
 
 class AmbiguousError(ValueError):
@@ -64,22 +87,92 @@ def together(shown: Iterable[str]) -> str:
 
 def number(cell: Any, how: Writing) -> tuple[float | None, bool]:
     """(number, None of an empty cell; percent sign?). ValueError for what is no number."""
-    if isinstance(cell, bool):
+    if isinstance(cell, (bool, np.bool_)):
         raise ValueError
-    if cell is None or isinstance(cell, (int, float)):
+    if cell is None or isinstance(cell, (int, float, np.number)):
         empty = cell is None or not math.isfinite(cell)
         return (None if empty else float(cell or 0.0)), False
-    text = str(cell).strip()
+    text = str(cell).translate(_MATH).strip()
     if text.lower() in _EMPTY:
         return None, False
     percent = text.endswith("%")
     text, times = text.rstrip("% "), 1.0
-    if how.size and text[-1:] in SUFFIXES:
-        text, times = text[:-1].rstrip(), SUFFIXES[text[-1]]
+    if how.size:
+        text, times = _without_suffix(text)
+        if power := re.fullmatch(r"(?:([\d.]+)\s*[x×·]\s*)?(\d+)\s*\^\s*(\d{1,3})", text):
+            return float(power[1] or 1) * float(power[2]) ** int(power[3]), False
+        if parts := re.fullmatch(r"(\d+)\s*/\s*([1-9]\d*)", text):
+            return int(parts[1]) / int(parts[2]), False
     value = _value(text, how) * times
     if not math.isfinite(value):
         raise ValueError
     return value, percent
+
+
+def _without_suffix(text: str) -> tuple[str, float]:
+    """'4K' and '4 thousand' as ('4', 1000)."""
+    if text[-1:] in SUFFIXES:
+        return text[:-1].rstrip(), SUFFIXES[text[-1]]
+    if parts := re.fullmatch(r"(.*\d)\s*([A-Za-z]+)", text):
+        times = _WORDS.get(parts[2].lower().removesuffix("s"))
+        if times is not None:
+            return parts[1], times
+    return text, 1.0
+
+
+def suffixed(cell: object) -> bool:
+    """Whether a cell says its own scale: '4K'."""
+    return isinstance(cell, str) and _without_suffix(cell.strip())[1] != 1.0
+
+
+def with_spread(cell: object) -> tuple[str, str, bool] | None:
+    """Texts of the value and of the spread beside it, and whether that is half of an interval
+    whose ends were given; None for a cell that holds one number."""
+    if not isinstance(cell, str) or not any(mark in cell for mark in ("±", "+", "(", "[", "\\pm")):
+        return None
+    found = _SPREAD.fullmatch(cell.translate(_MATH).strip().replace("+/-", "±"))
+    if found is None:
+        return None
+    percent = found["percent"] or ("%" if (found["half"] or "").rstrip().endswith("%") else "")
+    value = found["value"].strip()
+    value += percent if not value.endswith("%") else ""
+    if found["low"] is not None:
+        half = repr((float(found["high"]) - float(found["low"])) / 2)
+        return value, half, True
+    spread = (found["half"] or found["inside"]).strip()
+    return value, spread.rstrip("% ") + ("%" if value.endswith("%") else ""), False
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The cells of one column as numbers (rows,): NaN where they are empty or none."""
+
+    values: Array
+    percent: Array
+    """Cells with a percent sign."""
+    bad: Array
+    """Rows whose cell is no number."""
+    unclear: Array
+    """Rows whose cell may be two."""
+
+
+def numbers_of(cells: Array, how: Writing) -> Numbers:
+    """Every cell of a column as a number."""
+    none = np.empty(0, int)
+    if cells.dtype != object:
+        finite = np.where(np.isfinite(cells), cells, np.nan)
+        return Numbers(finite, np.zeros(len(cells), bool), none, none)
+    values, percent = np.full(len(cells), np.nan), np.zeros(len(cells), bool)
+    bad, unclear = [], []
+    for i, cell in enumerate(cells):
+        try:
+            value, percent[i] = number(cell, how)
+            values[i] = np.nan if value is None else value
+        except AmbiguousError:
+            unclear.append(i)
+        except ValueError:
+            bad.append(i)
+    return Numbers(values, percent, np.array(bad, int), np.array(unclear, int))
 
 
 def _value(text: str, how: Writing) -> float:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from steep.runs import Rows, best_fits
+from steep.tables.raw import column_of
+from steep.tables.replicates import Rows, best_fits
 
 
 def kept(errors: list[float], **cells: list[Any]) -> tuple[list[float], tuple[str, ...]]:
     """Errors that count, of rows of two sizes: the first half and the second half."""
-    every = range(len(errors))
-    size = {i: 100.0 * (1 + (i >= len(errors) // 2)) for i in every}
-    rows, notes = best_fits(Rows(list(every), size, dict(enumerate(errors)), cells))
+    every = np.arange(len(errors))
+    size = 100.0 * (1 + (every >= len(errors) // 2))
+    columns = {name: column_of(values) for name, values in cells.items()}
+    rows, notes = best_fits(Rows(every, size, np.array(errors), columns))
     return [errors[i] for i in rows], notes
 
 

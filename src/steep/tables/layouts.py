@@ -1,0 +1,423 @@
+"""Tables that do not stand one row a measurement: nested JSON, lists in cells, sizes in columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from steep.tables import words
+from steep.tables.amounts import Z95, with_spread
+from steep.tables.raw import Array, RawTable, TableError, column_of, table_of, table_of_rows
+
+_DEPTH = 3
+"""Levels of JSON below which no rows are looked for."""
+_LOOK = 1000
+"""First cells of a column that tell whether it holds spreads."""
+_SCALARS = (str, int, float, bool, type(None))
+
+
+# ---------------------------------------------------------------- JSON
+
+
+@dataclass(frozen=True)
+class _Found:
+    columns: dict[str, list[Any]]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.columns.values()), []))
+
+
+def rows_of_json(value: Any, source: str) -> RawTable:
+    """The rows in a value as JSON has it, in any of the shapes that people write them in. Raises
+    TableError with the keys that were seen."""
+    task_rows = _lm_eval(value)
+    if task_rows is not None:
+        return table_of_rows(source, task_rows)
+    if isinstance(value, dict) and isinstance(value.get("log_history"), list):
+        raise TableError(
+            [
+                "it is the history of one training run, which makes one point of a learning curve: "
+                "give the folder that holds all runs"
+            ],
+            source,
+        )
+    found = _read(value, _DEPTH)
+    if len(found) == 1:
+        (made,) = found.values()
+        path = next(iter(found))
+        notes = (f"Read from {path!r}.", *made.notes) if path else made.notes
+        return table_of(source, made.columns, notes=notes)
+    if (
+        not found
+        and isinstance(value, dict)
+        and value
+        and not _scalars_of(value).keys() ^ _flat(value).keys()
+    ):
+        return table_of_rows(source, [_flat(value)])
+    raise TableError([_unread(value, found)], source)
+
+
+def _unread(value: Any, found: dict[str, _Found]) -> str:
+    if found:
+        places = ", ".join(
+            f"{k!r} ({f.rows} rows: {', '.join(f.columns)})" for k, f in found.items()
+        )
+        first = next(iter(found))
+        return (
+            f"several tables are in it: {places}. Choose one, for example: "
+            f"jq '.{first}' FILE | steep read -"
+        )
+    if isinstance(value, dict) and value and all(isinstance(v, list) for v in value.values()):
+        lengths = ", ".join(f"{key} {len(v)}" for key, v in value.items())
+        if len({*map(len, value.values())}) == 1:
+            return f"it has no rows of numbers: {', '.join(value)}"
+        return f"its columns have different lengths: {lengths}"
+    if isinstance(value, dict):
+        seen = ", ".join(f"{key!r} ({_kind(v)})" for key, v in list(value.items())[:20])
+        return f"it holds no list of objects and no columns of equal length. Its keys: {seen}"
+    if isinstance(value, list) and value:
+        kinds = sorted({_kind(v) for v in value})
+        return f"it holds no list of objects and no columns, but a list of {' and '.join(kinds)}"
+    return "it holds no list of objects and no columns"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"object of {', '.join(map(str, list(value)[:6]))}"
+    return f"list of {len(value)}" if isinstance(value, list) else type(value).__name__
+
+
+def _read(value: Any, depth: int) -> dict[str, _Found]:
+    """Tables by the path of keys to them, '' for the value itself."""
+    found = _table(value)
+    if found is not None:
+        return {"": found}
+    if depth == 0 or not isinstance(value, dict):
+        return {}
+    below: dict[str, _Found] = {}
+    for key, inner in value.items():
+        if isinstance(inner, dict | list):
+            for path, table in _read(inner, depth - 1).items():
+                if len(table.columns) > 1:
+                    below[f"{key}.{path}" if path else str(key)] = table
+    several = {k: f for k, f in below.items() if f.rows > 1}
+    return several or below
+
+
+def _table(value: Any) -> _Found | None:
+    """A value that is a table as it stands."""
+    if isinstance(value, list):
+        return _from_list(value)
+    if not isinstance(value, dict) or not value:
+        return None
+    readers = (_split_orient, _columns, _by_number, _by_index, _curves, _by_name)
+    return next((found for read in readers if (found := read(value)) is not None), None)
+
+
+def _from_list(value: list[Any]) -> _Found | None:
+    if value and all(isinstance(row, dict) for row in value):
+        rows = [_flat(row) for row in value]
+        names = dict.fromkeys(name for row in rows for name in row)
+        return _Found({name: [row.get(name) for row in rows] for name in names})
+    if not value or not all(isinstance(row, list) for row in value) or len({*map(len, value)}) > 1:
+        return None
+    if not value[0] or not all(isinstance(cell, _SCALARS) for row in value for cell in row):
+        return None
+    if all(isinstance(cell, str) for cell in value[0]) and len(value) > 1:
+        return _Found(
+            {name: list(c) for name, c in zip(value[0], zip(*value[1:], strict=True), strict=True)}
+        )
+    if len(value[0]) == 2:
+        samples, error = zip(*value, strict=True)
+        said = "Pairs without names: they are taken for samples and error."
+        return _Found({"samples": list(samples), "error": list(error)}, (said,))
+    return None
+
+
+def _split_orient(value: dict[str, Any]) -> _Found | None:
+    """{"columns": [names], "data": [[cells]]}, as pandas and W&B write it."""
+    names, data = value.get("columns"), value.get("data")
+    if not isinstance(names, list) or not isinstance(data, list) or not data:
+        return None
+    if not all(isinstance(row, list) and len(row) == len(names) for row in data):
+        return None
+    return _Found({str(n): list(c) for n, c in zip(names, zip(*data, strict=True), strict=True)})
+
+
+def _columns(value: dict[str, Any]) -> _Found | None:
+    """Lists by name, equally long; what stands beside them is the same for all rows."""
+    lists = {k: v for k, v in value.items() if isinstance(v, list) and v}
+    if not lists or any(isinstance(cell, dict) for v in lists.values() for cell in v):
+        return None
+    sizes = [len(v) for k, v in lists.items() if words.size_unit(k) and not _nested(v)]
+    counts = [len(v) for v in lists.values()]
+    rows = sizes[0] if sizes else max(counts, key=counts.count)
+    lists = {k: _turned(v, rows) for k, v in lists.items()}
+    kept = {k: v for k, v in lists.items() if len(v) == rows}
+    if any(words.size_unit(k) or words.metric_kind(k) for k in lists if k not in kept):
+        return None
+    notes = tuple(
+        f"{k!r} has {len(v)} values where the others have {rows}, and is left out."
+        for k, v in lists.items()
+        if k not in kept
+    )
+    if len(kept) < 2 and len(lists) > 1:
+        return None
+    constant = {k: [v] * rows for k, v in value.items() if isinstance(v, _SCALARS)}
+    return _Found({**kept, **constant}, notes)
+
+
+def _nested(cells: Sequence[Any]) -> bool:
+    return all(isinstance(cell, list) for cell in cells)
+
+
+def _turned(cells: list[Any], rows: int) -> list[Any]:
+    """Lists (folds, sizes) as (sizes, folds), where only that fits."""
+    if len(cells) != rows and _nested(cells) and {*map(len, cells)} == {rows}:
+        return [list(one) for one in zip(*cells, strict=True)]
+    return cells
+
+
+def _by_number(value: dict[str, Any]) -> _Found | None:
+    """{"100": 0.5, "200": 0.4}, {"100": {"acc": 0.5}, ...}: keys are sizes."""
+    if len(value) < 2 or not all(words.number_in(str(key)) for key in value):
+        return None
+    inner = list(value.values())
+    if all(isinstance(v, dict) for v in inner):
+        if not all(isinstance(c, _SCALARS) for v in inner for c in _flat(v).values()):
+            return None
+        made = _from_list(inner)
+    elif all(isinstance(v, int | float) for v in inner) or _nested(inner):
+        made = _Found({"value": inner})
+    else:
+        return None
+    if made is None or "samples" in made.columns:
+        return made
+    return _Found({"samples": list(value), **made.columns}, ("Its keys are taken for the sizes.",))
+
+
+def _by_index(value: dict[str, Any]) -> _Found | None:
+    """{"n": {"0": 100, "1": 200}, "acc": {"0": ...}}: columns as pandas writes them."""
+    inner = list(value.values())
+    if not all(isinstance(v, dict) and v for v in inner):
+        return None
+    keys = list(inner[0])
+    if keys != [str(i) for i in range(len(keys))] or any(list(v) != keys for v in inner):
+        return None
+    return _Found({name: list(v.values()) for name, v in value.items()})
+
+
+def _curves(value: dict[str, Any]) -> _Found | None:
+    """A table for each of several names, all with the same columns."""
+    if len(value) < 2 or not all(isinstance(v, dict | list) and v for v in value.values()):
+        return None
+    tables = {name: _table(v) for name, v in value.items()}
+    made = {name: t for name, t in tables.items() if t is not None and "curve" not in t.columns}
+    names = [set(t.columns) for t in made.values()]
+    if len(made) < len(value) or not set.intersection(*names) or len({*map(frozenset, names)}) > 1:
+        return None
+    columns: dict[str, list[Any]] = {"curve": []}
+    for name, table in made.items():
+        columns["curve"] += [name] * table.rows
+        for column, cells in table.columns.items():
+            columns.setdefault(column, []).extend(cells)
+    return _Found(columns, tuple(dict.fromkeys(n for t in made.values() for n in t.notes)))
+
+
+def _by_name(value: dict[str, Any]) -> _Found | None:
+    """{"run a": {"n": 100, "acc": 0.5}, "run b": {...}}: a run each, all with the same keys."""
+    inner = list(value.values())
+    if len(inner) < 2 or not all(isinstance(v, dict) and v for v in inner):
+        return None
+    rows = [_flat(v) for v in inner]
+    if len(set.intersection(*map(set, rows))) < 2:
+        return None
+    if not all(isinstance(cell, _SCALARS) for row in rows for cell in row.values()):
+        return None
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return _Found({"run": list(value), **columns} if "run" not in columns else columns)
+
+
+def _scalars_of(value: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in _flat(value).items() if isinstance(v, _SCALARS)}
+
+
+def _flat(value: dict[str, Any]) -> dict[str, Any]:
+    return dict(_flattened(value))
+
+
+def _flattened(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, cell in value.items():
+        if isinstance(cell, dict):
+            yield from _flattened(cell, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", cell
+
+
+def _lm_eval(value: Any) -> list[dict[str, Any]] | None:
+    """Results of lm-evaluation-harness: a row a task, with the settings of the run."""
+    if not isinstance(value, dict) or not isinstance(value.get("results"), dict):
+        return None
+    if not {"config", "configs", "versions"} & set(value):
+        return None
+    config = value.get("config") if isinstance(value.get("config"), dict) else {}
+    shared = {
+        f"config.{k}": v for k, v in _flat(config or {}).items() if isinstance(v, int | float | str)
+    }
+    rows = []
+    for task, metrics in value["results"].items():
+        if isinstance(metrics, dict):
+            named = {k.removesuffix(",none"): v for k, v in metrics.items() if k != "alias"}
+            rows.append({"task": task, **{k: v for k, v in named.items() if v != "N/A"}, **shared})
+    return rows or None
+
+
+# ---------------------------------------------------------------- lists in cells
+
+
+def exploded(table: RawTable) -> RawTable:
+    """A row for each value, where cells hold several: folds, seeds, or a whole curve in a row."""
+    lists = {name: c for name, column in table.cells.items() if (c := _lists(column)) is not None}
+    if not lists:
+        return table
+    lengths = {name: tuple(len(c) for c in cells) for name, cells in lists.items()}
+    wanted = [n for n in lists if words.size_unit(n) or words.metric_kind(n)] or list(lists)
+    chosen = {n: cells for n, cells in lists.items() if lengths[n] == lengths[wanted[0]]}
+    times = np.maximum(lengths[wanted[0]], 1)
+    cells = {
+        name: column_of(v for cell in chosen[name] for v in (cell or [None]))
+        if name in chosen
+        else np.repeat(column, times)
+        for name, column in table.cells.items()
+    }
+    names = ", ".join(repr(n) for n in chosen)
+    said = f"Cells of {names} hold several values: each is a row of its own."
+    lines = np.repeat(np.array(table.lines), times)
+    return replace(table, cells=cells, lines=lines, notes=(*table.notes, said))
+
+
+_LIST = re.compile(r"\[[-+\d.eEnaN,;\s]*\]")
+
+
+def _lists(column: Array) -> list[list[Any]] | None:
+    """The cells of a column as lists of numbers, where they hold such."""
+    if column.dtype != object or not len(column):
+        return None
+    first = next((c for c in column if c is not None and c != ""), None) if len(column) else None
+    if isinstance(first, str):
+        if not _LIST.fullmatch(first.strip()):
+            return None
+        texts = [str(c).strip() for c in column]
+        if not all(_LIST.fullmatch(t) or not t for t in texts):
+            return None
+        return [[v for v in re.split(r"[,;\s]+", t.strip("[] ")) if v] for t in texts]
+    if not isinstance(first, list | tuple | np.ndarray):
+        return None
+    made = [list(c) if isinstance(c, list | tuple | np.ndarray) else [c] for c in column]
+    numbers = all(v is None or isinstance(v, int | float | np.number) for c in made for v in c)
+    return made if numbers else None
+
+
+# ---------------------------------------------------------------- sizes or replicates in columns
+
+
+def long(table: RawTable, known: Sequence[str], sizes_known: bool) -> RawTable:
+    """A row a measurement, where sizes ('1000', 'acc_1k') or replicates ('seed_0', 'fold 1') are
+    columns. Columns that are ``known`` stay as they are; ``sizes_known``: one of them holds
+    sizes."""
+    names = [n for n in table.columns if n not in known]
+    has_sizes = sizes_known or any(words.size_unit(n) for n in table.columns)
+    parts = sorted(
+        (p for n in names if (p := _numbered(n)) is not None), key=lambda p: (p[0], p[2])
+    )
+    for (before, after), group in groupby(parts, key=lambda p: (p[0], p[2])):
+        found = [(number, name) for _, number, _, name in group]
+        if len(found) < 3:
+            continue
+        kind = f"{before} {after}".strip()
+        metric = words.metric_kind(kind) and kind
+        values = [words.number_in(number) or 0.0 for number, _ in found]
+        consecutive = sorted(values) in ([*range(len(values))], [*range(1, len(values) + 1)])
+        replicates = consecutive and (words.is_replicate(before) or bool(metric))
+        replicates &= not any("mean" in words.tokens(n) and words.metric_kind(n) for n in names)
+        sizes = (
+            not has_sizes and not consecutive and (not kind or metric or words.size_unit(before))
+        )
+        if replicates:
+            said = f"Columns {found[0][1]!r} to {found[-1][1]!r} are taken for replicates."
+            return _melted(table, found, "replicate", _label(kind), said)
+        if sizes:
+            said = f"Columns {found[0][1]!r} to {found[-1][1]!r} are taken for training-set sizes."
+            return _melted(table, found, "samples", _label(kind), said)
+    return table
+
+
+def _label(kind: str) -> str:
+    """The name of the melted values: what is left of their columns' names."""
+    tokens = [t for t in words.tokens(kind) if not words.is_replicate(t)]
+    kept = " ".join(tokens)
+    return kept if words.metric_kind(kept) else "value"
+
+
+def _numbered(name: str) -> tuple[str, str, str, str] | None:
+    """'split0_test_score' as ('split', '0', 'test_score', name)."""
+    found = re.fullmatch(
+        r"(.*?)[\s_=@:-]*(\d[\d.,]*(?:e\d+)?[kKmMbB]?)(?![a-zA-Z\d])[\s_:-]*(.*)", name.strip()
+    )
+    return None if found is None else (found[1], found[2], found[3], name)
+
+
+def _melted(
+    table: RawTable, found: Iterable[tuple[str, str]], label: str, value: str, said: str
+) -> RawTable:
+    pairs = list(found)
+    rows, times = len(table.lines), len(pairs)
+    melted = {name for _, name in pairs}
+    every = np.repeat(np.arange(rows), times)
+    cells = {n: c[every] for n, c in table.cells.items() if n not in melted}
+    cells[label] = column_of(number for _ in range(rows) for number, _ in pairs)
+    texts = [table.cells[name] for _, name in pairs]
+    cells[value] = column_of(column[i] for i in range(rows) for column in texts)
+    lines = np.array(table.lines)[every]
+    return replace(table, cells=cells, lines=lines, notes=(*table.notes, said))
+
+
+# ---------------------------------------------------------------- spreads in cells
+
+
+def with_spreads_apart(table: RawTable, called: Callable[[str], str]) -> RawTable:
+    """Cells like '71.2 ± 0.8' as two columns; ``called`` names that of the spreads."""
+    cells = dict(table.cells)
+    notes = table.notes
+    for name, column in table.cells.items():
+        if column.dtype != object:
+            continue
+        if not any(with_spread(cell) for cell in column[:_LOOK]):
+            continue
+        parts = [with_spread(cell) for cell in column]
+        found = [p for p in parts if p is not None]
+        filled = sum(isinstance(c, str) and bool(c.strip()) for c in column)
+        if not found or 2 * len(found) < filled:
+            continue
+        cells[name] = column_of(
+            c if p is None else p[0] for c, p in zip(column, parts, strict=True)
+        )
+        cells[called(name)] = column_of(
+            "" if p is None else _half(p[1]) if p[2] else p[1] for p in parts
+        )
+        what = "ends of 95 % intervals" if any(p[2] for p in found) else "a mean and its spread"
+        notes = (*notes, f"Cells of {name!r} hold {what}.")
+    return replace(table, cells=cells, notes=notes)
+
+
+def _half(text: str) -> str:
+    """Half of a 95 % interval as a standard error."""
+    return repr(float(text) / Z95)

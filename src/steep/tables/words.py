@@ -1,0 +1,431 @@
+"""What the names of columns say: sizes and their units, metrics, spreads, steps, runs, scales.
+
+A name is a list of words ('metrics.val/Acc (%)' is val, acc); each question below is about its
+words.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from steep.metrics import ALIASES, HIGHER, LOSSES, PLAIN, RATES
+from steep.tables.amounts import Writing, number
+
+_SETTINGS = {"params", "param", "hparams", "config", "user", "attrs"}
+_PREFIXES = {*_SETTINGS, "metrics", "summary", "data", "tags", "metric", "throughput"}
+PERCENT = {"pct", "percent", "percentage", "percentages"}
+SHARES = {"fraction", "frac", "share", "portion", "proportion", "ratio", "fractions"}
+
+_UNITS = {
+    **{f"{u}s"[:n]: f"{u}s" for n in (-1, None) for u in (
+        "sample", "example", "image", "token", "word", "character", "sentence", "utterance", "hour",
+        "document", "row", "instance", "observation", "molecule", "structure", "demonstration",
+        "video", "clip", "graph", "protein", "sequence", "review", "article", "byte", "shot",
+        "datapoint", "patient", "trajectorie", "question", "prompt", "episode", "frame", "record")},
+    "char": "characters", "chars": "characters", "doc": "documents", "docs": "documents",
+    "obs": "observations", "demos": "demonstrations", "pairs": "pairs", "datapoints": "samples",
+    "datapoint": "samples", "mb": "bytes", "gb": "bytes", "kb": "bytes", "tb": "bytes",
+}  # fmt: skip
+"""Nouns of what training sets are counted in."""
+_FILL = {"n", "num", "number", "nr", "no", "of", "train", "training", "tr", "trained", "seen",
+         "total", "set", "size", "sizes", "count", "used", "consumed", "processed", "per", "class",
+         "data", "dataset", "trainset", "labeled", "labelled", "pretraining", "pretrain",
+         "finetuning", "finetune", "input", "in", "the", "all", "k"}  # fmt: skip
+_SET = {"train", "training", "tr", "trainset", "data", "dataset", "labeled", "labelled",
+        "pretraining", "finetuning", "finetune"}  # fmt: skip
+_SIZE = {"n", "num", "number", "size", "sizes", "count", "nr", "rows"}
+_SURE = {"n", "m", "anchor", "ntrain", "ntr", "trainsize", "datasize", "nsamples", "ndata"}
+_PERHAPS = {"size", "sizes", "data", "train", "training", "x", "subset", "subset_size", "shard",
+            "shard_size", "data_points", "points", "num_points", "labeled", "labelled",
+            "annotated"}  # fmt: skip
+"""What training-set sizes may be called where nothing else is called so."""
+
+_PARTS = {"val", "valid", "validation", "dev", "test", "eval", "heldout", "cv", "mean", "avg",
+          "average", "median", "best", "final", "last", "min", "max", "overall",
+          "none"}  # fmt: skip
+"""On what, and of how many, a metric was measured."""
+_TRAINED = {"train", "training", "fit"}
+_ERRORS = {"error", "err", "errors", "loss", "losses", "xent", "nll", "mse", "rmse", "mae", "mape",
+           "smape", "rmsle", "cer", "wer", "eer", "ter", "der", "fid", "perplexity", "ppl", "bpc",
+           "bpb", "bits", "regret", "brier", "deviance", "entropy", "crossentropy", "logloss",
+           "crps", "ece", "misclassification", "crossentropyloss", "risk"}  # fmt: skip
+_HIGHER = {"acc", "accuracy", "accuracies", "auc", "auroc", "auprc", "aupr", "rocauc", "f1",
+           "f1score", "fscore", "r2", "rsquared", "bleu", "sacrebleu", "miou", "iou", "rouge",
+           "rougel", "rouge1", "rouge2", "chrf", "ndcg", "mrr", "dice", "top1", "top5", "pearson",
+           "pearsonr", "spearman", "spearmanr", "kappa", "mcc", "map50"}  # fmt: skip
+_RISING = {"score", "scores", "map", "las", "uas", "precision", "recall", "em", "exact", "match",
+           "success", "hits", "pass", "correct", "win", "winrate", "reward", "sensitivity",
+           "specificity", "comet", "meteor", "tpr", "agreement", "corr", "correlation", "ap",
+           "performance", "solved"}  # fmt: skip
+"""Of which higher is better where they rise with the data; else they are errors."""
+_NEGATED = {"neg", "negative"}
+_TIMES_OR_RANKS = {"time", "seconds", "rank", "runtime", "duration", "second"}
+
+_SE = {"se", "sem", "stderr", "stde"}
+_SD = {"std", "sd", "stdev", "stddev", "stds", "sigma"}
+_OTHER_SPREAD = {"var", "variance", "ci", "ci95", "ci90", "lower", "upper", "lo", "hi", "low",
+                 "high", "iqr", "errorbar", "yerr", "interval", "bound", "q05", "q95", "q25", "q75",
+                 "lcb", "ucb"}  # fmt: skip
+_LOW = {"lower", "lo", "low", "lcb"}
+_HIGH = {"upper", "hi", "high", "ucb"}
+
+_STEPS = {"step", "global_step", "epoch", "iteration", "iter", "update", "current_epoch",
+          "training_step", "train_step"}  # fmt: skip
+"""Where in a run a row was measured. 'epochs' and 'steps' say how long one was."""
+_COUNTED_STEPS = {"epoch", "epochs", "step", "steps", "iteration", "iterations", "iter", "iters"}
+NOT_SIZES = {*_STEPS, "steps", "epochs", "iterations", "iters", "updates", "time", "index",
+             "seconds", "wall_time", "walltime", "seed", "run", "id", "rank", "layers", "width",
+             "depth", "training_steps", "train_steps", "global_steps", "checkpoint", "batches",
+             "relative_time", "num_steps", "num_epochs", "n_epochs", "n_steps"}  # fmt: skip
+"""What grows in whole numbers and is no training-set size."""
+RUNS = {"seed", "run", "run_id", "run_name", "name", "id", "trial", "trial_id", "replicate",
+        "replica", "repeat", "repetition", "rep", "random_state", "replication", "bootstrap",
+        "resample", "attempt", "init", "number", "row_name", "index", "trial_number", "reps",
+        "repeats", "seeds", "iteration_id", "try", "draw_id"}  # fmt: skip
+DRAWS = {"permutation", "fold", "draw", "data_seed", "split_seed", "subset_seed", "cv_fold", "cv",
+         "fold_id", "folds", "shuffle"}  # fmt: skip
+_PARAMETERS = {"parameters", "params", "param", "parameter"}
+_OF_PARAMETERS = {*_PARAMETERS, "n", "num", "number", "of", "model", "total", "trainable", "count",
+                  "size", "nr", "in"}  # fmt: skip
+
+
+# ---------------------------------------------------------------- words
+
+
+@lru_cache(maxsize=4096)
+def _words(name: str) -> tuple[str, ...]:
+    """Words in small letters, the run of a chart of W&B and camel case undone."""
+    run, _, own = name.rpartition(" - ")
+    text = name if run.strip().isdecimal() else own  # '1 - accuracy' is no run called 1
+    for mixed in ("mAP", "mIoU"):
+        text = text.replace(mixed, mixed.lower())
+    text = re.sub(r"(?i)\btop[-_ ](?=\d)", "top", text)
+    text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", text.replace("²", "2").replace("R^2", "R2"))
+    return tuple(t for t in re.split(r"[^a-z0-9]+", text.lower()) if t)
+
+
+def tokens(name: str) -> list[str]:
+    """'metrics.val/Acc (%)' -> ['val', 'acc']."""
+    found = list(_words(name))
+    while len(found) > 1 and found[0] in _PREFIXES and not _is_multiple(found):
+        found = found[1:]
+    return [t for t in found if t not in PERCENT] or found or [name.lower()]
+
+
+def _is_multiple(found: list[str]) -> bool:
+    """'params_M' is no setting called M."""
+    return found[0] in ("params", "data") and found[1] in {*"kmbgt", *_TIMES, "in"}
+
+
+def normal(name: str) -> str:
+    """'metrics.val/Acc (%)' -> 'val_acc'; 'run-a - val/error' of a chart of W&B -> 'val_error'."""
+    return "_".join(tokens(name))
+
+
+def run_of(name: str) -> str:
+    """The run before a metric's name in a chart of W&B: 'vit' of 'vit - val/loss'."""
+    run, _, own = name.rpartition(" - ")
+    return run.strip() if own and run.strip() and not run.strip().isdecimal() else ""
+
+
+def tracked_setting(name: str) -> bool:
+    """Whether a tracker lists the column among the settings of a run: 'params.lr'."""
+    found = _words(name)
+    return len(found) > 1 and found[0] in _SETTINGS
+
+
+def number_in(text: str) -> float | None:
+    """A size as people write it: '1000', '1k'."""
+    try:
+        return number(text, Writing(size=True))[0] if re.match(r"\d", text) else None
+    except ValueError:
+        return None
+
+
+def is_replicate(name: str) -> bool:
+    """Whether a column tells repeated measurements apart."""
+    joined = normal(name)
+    return (
+        joined in RUNS
+        or joined in DRAWS
+        or joined.endswith(("seed", "split"))
+        or joined in ("s", "k")
+    )
+
+
+def is_history(name: str) -> bool:
+    """Whether a column says where in a run a row was measured."""
+    found = [t for t in tokens(name) if t not in ("trainer", "wandb", "charts")]
+    return "_".join(found) in _STEPS
+
+
+def is_steps(name: str) -> bool:
+    """Whether a column counts steps, epochs or time, and no training data."""
+    found = [t for t in tokens(name) if t not in ("trainer", "wandb", "charts")]
+    if counts_steps(name):
+        return True
+    return "_".join(found) in {*_STEPS, *NOT_SIZES} - {"id", "width", "depth", "layers"}
+
+
+def counts_steps(name: str) -> bool:
+    """Whether a column counts steps or epochs by a word of its name."""
+    return bool({*tokens(name)} & _COUNTED_STEPS) and not {*tokens(name)} & {*_UNITS}
+
+
+def is_parameters(name: str) -> bool:
+    """Whether a column holds model sizes, in parameters."""
+    found = scale_of(name)[0]
+    return bool({*found} & _PARAMETERS) and {*found} <= _OF_PARAMETERS
+
+
+# ---------------------------------------------------------------- scales
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How the numbers of a column become plain ones."""
+
+    kind: str = "plain"
+    """'plain', 'log10', 'ln', 'log2', 'log' (of an unknown base), 'times' or 'share'."""
+    times: float = 1.0
+    told: str = ""
+    """The word in the name that says so."""
+
+
+_LOGS = {"log10": "log10", "ln": "ln", "log2": "log2", "lg": "log10", "loge": "ln", "log": "log"}
+_BASES = {"10": "log10", "2": "log2", "e": "ln"}
+_TIMES = {
+    "k": 1e3, "thousand": 1e3, "thousands": 1e3, "1e3": 1e3, "1000s": 1e3, "kb": 1e3,
+    "million": 1e6, "millions": 1e6, "mio": 1e6, "mn": 1e6, "1e6": 1e6, "mb": 1e6,
+    "billion": 1e9, "billions": 1e9, "bn": 1e9, "1e9": 1e9, "gb": 1e9,
+    "trillion": 1e12, "trillions": 1e12, "1e12": 1e12, "tb": 1e12,
+}  # fmt: skip
+_LETTERS = {"K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
+_POWER = re.compile(r"[x×*/]\s*(?:10(?:\^|\*\*)(\d+)|1e(\d+)|(1[,.]?000(?:[,.]?000)*))\b")
+SCALES = {
+    "plain": Scale(), "log10": Scale("log10"), "ln": Scale("ln"), "log2": Scale("log2"),
+    "k": Scale("times", 1e3), "M": Scale("times", 1e6), "B": Scale("times", 1e9),
+    "T": Scale("times", 1e12), "percent": Scale("share", 0.01), "share": Scale("share"),
+}  # fmt: skip
+"""What can be asked for by name."""
+
+
+def scale_of(name: str) -> tuple[list[str], Scale]:
+    """The words of a name without its scale, and the scale."""
+    found = tokens(name)
+    if found[0] in _LOGS and len(found) > 1:
+        if found[0] == "log" and found[1] in _BASES and len(found) > 2:
+            return found[2:], Scale(_BASES[found[1]], 1.0, f"{found[0]}{found[1]}")
+        return found[1:], Scale(_LOGS[found[0]], 1.0, found[0])
+    if found[-1] in _LOGS and len(found) > 1:
+        return found[:-1], Scale(_LOGS[found[-1]], 1.0, found[-1])
+    if power := _POWER.search(name.lower()):
+        exponent = power[1] or power[2]
+        times = 10.0 ** int(exponent) if exponent else float(re.sub(r"[,.]", "", power[3]))
+        return [t for t in found if not re.search(r"\d", t)] or found, Scale(
+            "times", times, power[0]
+        )
+    if {*_words(name)} & PERCENT or "%" in name:
+        kept = [t for t in found if t not in {*SHARES, *PERCENT}]
+        return kept or ["share"], Scale("share", 0.01, "percent")
+    if {*found} & SHARES:
+        return [t for t in found if t not in SHARES] or ["share"], Scale("share", 1.0, "share")
+    return _multiple(name, found)
+
+
+def _multiple(name: str, found: list[str]) -> tuple[list[str], Scale]:
+    """'params_M', 'tokens (B)', 'n_thousands', 'tokensB', 'size_mb'."""
+    if len(found) < 2:
+        letter = re.search(r"(?<=[a-z])[KMBT]$", name)
+        if letter is None:
+            return found, Scale()
+        return [found[0][:-1]], Scale("times", _LETTERS[letter[0]], letter[0])
+    last, written = found[-1], re.split(r"[^A-Za-z0-9]+", name.strip(" )]}"))[-1]
+    kept = [t for t in found[:-1] if t != "in"]
+    if last in _TIMES:
+        own = ["bytes"] if _UNITS.get(last) == "bytes" else []
+        return kept + own, Scale("times", _TIMES[last], written)
+    sized = size_rank_of(kept) == 2 or bool({*kept} & _PARAMETERS)
+    if written in _LETTERS or (last in "kmbt" and sized):
+        return kept, Scale("times", _LETTERS[last.upper()], written)
+    return found, Scale()
+
+
+def logarithm_undone(scale: Scale, value: float) -> float:
+    """The plain number of one on this scale."""
+    if scale.kind in ("log10", "log2", "ln"):
+        base = {"log10": 10.0, "log2": 2.0, "ln": math.e}[scale.kind]
+        return base**value if abs(value * math.log(base)) < 700 else math.inf
+    return value * scale.times
+
+
+# ---------------------------------------------------------------- sizes
+
+
+def size_rank_of(found: Iterable[str]) -> int:
+    """Whether words are those of training-set sizes: 2 surely, 1 perhaps, 0 not."""
+    words = [*found]
+    joined, every = "_".join(words), {*words}
+    if joined in _SURE:
+        return 2
+    if joined in _PERHAPS or joined == "share":
+        return 1
+    if words[-2:] == ["per", "class"] and every <= {*_FILL, *_UNITS}:
+        return 2
+    if every <= {*_FILL, *_UNITS} and every & {*_UNITS}:
+        return 2
+    return 2 if every <= {*_FILL, *_SIZE} and every & _SET and every & _SIZE else 0
+
+
+def size_rank(name: str) -> int:
+    """The same of a column's name."""
+    rest, scale = scale_of(name)
+    rest = [t for t in rest if t not in ("best", "mean", "cv")] or rest
+    if scale.kind == "share" and {*rest} <= {*_FILL, "share", "subset", "samples", "examples"}:
+        return 1
+    return size_rank_of(rest)
+
+
+def size_unit(name: str) -> str:
+    """The unit of training-set sizes that a column may hold, '' for another column."""
+    if not size_rank(name):
+        return ""
+    rest, scale = scale_of(name)
+    if scale.kind == "share":
+        return SHARE_UNIT
+    if rest[-2:] == ["sentence", "pairs"]:
+        return "sentence_pairs"
+    unit = next((_UNITS[t] for t in rest if t in _UNITS), "samples")
+    return f"{unit} per class" if rest[-2:] == ["per", "class"] else unit
+
+
+SHARE_UNIT = "times the data set"
+
+
+def other_unit(name: str) -> str:
+    """What is no training data but may be asked for as the sizes: model size or compute."""
+    if is_parameters(name):
+        return "parameters"
+    return "FLOPs" if {*tokens(name)} & {"flops", "flop", "compute", "pflops", "macs"} else ""
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def spread_kind(name: str) -> str:
+    """'se', 'sd', 'low', 'high' or 'other' of a column that holds a spread; '' for another one."""
+    found = tokens(name)
+    every = {*found}
+    pairs = {*pairwise(found)}
+    if every & _SE or pairs & {("std", "err"), ("std", "error"), ("standard", "error")}:
+        return "se"
+    if every & _SD or ("standard", "deviation") in pairs:
+        return "sd"
+    if every & _LOW:
+        return "low"
+    if every & _HIGH:
+        return "high"
+    if (
+        "±" in name
+        or ("error", "bar") in pairs
+        or ("error", "bars") in pairs
+        or every & _OTHER_SPREAD
+        or (len(found) > 1 and found[-1] in ("min", "max"))
+    ):
+        return "other"
+    return ""
+
+
+def metric_kind(name: str) -> str:
+    """'error', 'higher' (is better), 'rising' (higher is better where it rises) or 'negated' of a
+    column that holds a metric; '' for another one."""
+    found = tokens(name)
+    every = {*found}
+    if spread_kind(name) or every & _TIMES_OR_RANKS or every & {"size", "num", "count"}:
+        return ""
+    if found[0] in _NEGATED or any(a in _NEGATED for a in found):
+        return "negated"
+    turned = found[0] == "1" or {"one", "minus"} <= every
+    if every & _ERRORS or turned:
+        return "error"
+    if every & _HIGHER or ("r", "squared") in pairwise(found):
+        return "higher"
+    if "_".join(found) in HIGHER or metric_base(name) in HIGHER:
+        return "higher"
+    return "rising" if every & _RISING else ""
+
+
+def on_training_data(name: str) -> bool:
+    """Whether a metric was measured on what a model was trained on."""
+    return bool({*tokens(name)} & _TRAINED) and not {*tokens(name)} & {
+        "val",
+        "valid",
+        "validation",
+        "test",
+        "dev",
+    }
+
+
+def metric_base(name: str) -> str:
+    """Without the part it was measured on: 'val_acc' -> 'acc', 'mean_roc_auc' -> 'auc'."""
+    found = tokens(name)
+    while len(found) > 1 and found[0] in _PARTS:
+        found = found[1:]
+    while len(found) > 1 and found[-1] in _PARTS:
+        found = found[:-1]
+    joined = "_".join(found)
+    return (
+        "error"
+        if joined in ("errors", "errs")
+        else {"r_squared": "r2", "rsquared": "r2"}.get(joined, joined)
+    )
+
+
+def metric_label(name: str) -> str:
+    """The usual name of a metric: 'mean_roc_auc' is auc, 'eval/CrossEntropyLoss' cross_entropy."""
+    base = metric_base(name)
+    if base in ALIASES or base in (*PLAIN, *RATES, *LOSSES) or metric_kind(name) != "error":
+        return ALIASES.get(base, base)
+    found = tokens(name)
+    if "entropy" in found or "crossentropyloss" in found:
+        return "cross_entropy"
+    return next((t for t in found if t in (*LOSSES, *RATES)), base)
+
+
+def is_plain_error(name: str) -> bool:
+    return metric_base(name) in PLAIN
+
+
+def time_or_rank(name: str) -> bool:
+    """Whether a column holds times or places in a ranking."""
+    return bool({*tokens(name)} & _TIMES_OR_RANKS)
+
+
+_OF_SPREAD = {
+    *_SE,
+    *_SD,
+    *_OTHER_SPREAD,
+    "err",
+    "standard",
+    "deviation",
+    "bootstrap",
+    "bar",
+    "bars",
+    "95",
+    "90",
+    "99",
+}
+
+
+def belongs(spread: str, metric: str) -> bool:
+    """Whether a spread's name is that of a metric and no other: 'acc_se' of 'val_acc'; one that
+    names no metric may be any's, for which ``metric`` is ''."""
+    rest = [t for t in tokens(spread) if t not in _OF_SPREAD and t not in _PARTS]
+    if not rest or rest == ["error"]:
+        return not metric or metric_base(metric) == "error"
+    return bool(metric) and "_".join(rest) == metric_base(metric)
