@@ -75,6 +75,8 @@ Y_NAMES = {
 SE_NAMES = {"se", "stderr", "std_error", "standard_error", "error_se", "error_stderr", "sem"}
 PARAMETER_NAMES = {"parameters", "params", "num_parameters", "n_parameters", "num_params",
                    "n_params", "parameter_count", "model_parameters"}  # fmt: skip
+COMPUTE_NAMES = {"flops", "compute", "flop", "train_flops", "training_flops", "total_flops",
+                 "training_compute", "c"}  # fmt: skip
 _SCALARS = {"wall_time", "step", "value"}
 """The columns of a scalar that TensorBoard exports."""
 FIRST = ("samples", "error", "validation_error")
@@ -158,6 +160,34 @@ def choose(
     chosen_se = _optional(desk, se, SE_NAMES, "standard errors", taken)
     chosen_size = _optional(desk, size, PARAMETER_NAMES, "model sizes", taken)
     return Names(chosen_x, chosen_y, chosen_by, chosen_se, chosen_size, _asked(desk, unique))
+
+
+def samples_from_compute(
+    desk: Desk, compute: str | None, parameters: str | None, per_parameter_sample: float
+) -> None:
+    """Adds the column 'samples' = compute / (k * model size) to a table of runs without sizes of
+    data, and says so."""
+    names = desk.rows.columns
+    if compute is None and guess(names, set(X_NAMES)):
+        return
+    flops = [_asked(desk, compute)] if compute else guess(names, COMPUTE_NAMES)
+    sizes = [_asked(desk, parameters)] if parameters else guess(names, PARAMETER_NAMES)
+    if len(flops) != 1 or len(sizes) != 1 or flops[0] is None or sizes[0] is None:
+        return
+    made: list[object] = []
+    for c, n in zip(desk.rows.cells[flops[0]], desk.rows.cells[sizes[0]], strict=True):
+        try:
+            product, size = (number(cell, Writing(size=True))[0] for cell in (c, n))
+            made.append(product / (per_parameter_sample * size) if product and size else None)
+        except ValueError:
+            made.append(None)
+    if "samples" in desk.rows.cells:
+        desk.problems.append(f"samples are in the table: leave out the column {flops[0]!r}")
+        return
+    desk.rows.cells["samples"] = made
+    desk.notes.append(
+        f"Samples are computed from C = {per_parameter_sample:g} N D, C the column {flops[0]!r}."
+    )
 
 
 def _of_two(desk: Desk, x: str | None, y: str | None) -> tuple[str | None, str | None]:

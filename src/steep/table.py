@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steep import columns
-from steep.columns import Names, choose, normal
+from steep.columns import Names, choose, normal, samples_from_compute
 from steep.desk import Desk
 from steep.rows import TableError, load
 from steep.runs import Rows, best_fits
@@ -67,6 +67,10 @@ class TableCurve:
     notes: tuple[str, ...] = ()
     accuracy: bool = False
     """The table's own numbers are accuracies: error is 1 - those."""
+    others: dict[str, list[object]] = field(default_factory=dict)
+    """With ``every_size``: the cells of all other columns."""
+    lines: tuple[int, ...] = ()
+    """With ``every_size``: where each row stands in the table, from 1."""
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -101,6 +105,8 @@ def read(
     validation_items: float | None = None,
     all_rows: bool = False,
     every_size: bool = False,
+    compute: str | None = None,
+    flops_per_parameter_sample: float | None = None,
 ) -> Table:
     """The learning curves of a table. ``x``, ``y``, ``se``, ``parameters`` and ``by`` are columns.
 
@@ -108,11 +114,14 @@ def read(
     more than once. ``validation_items`` is the size of the validation set, for zero errors.
     ``all_rows`` takes rows of one size for replicates whatever they differ in; without it the best
     hyperparameters of each size count. ``every_size``: no matter how many there are; without it
-    means of neighbours take the place of more than 200. Raises TableError with every problem at
-    once.
+    means of neighbours take the place of more than 200. With ``flops_per_parameter_sample`` sizes
+    that are missing come from a column of ``compute`` and the model sizes. Raises TableError with
+    every problem at once.
     """
     desk = Desk(load(source, format))
     desk.notes += desk.rows.notes
+    if x is None and flops_per_parameter_sample is not None:
+        samples_from_compute(desk, compute, parameters, flops_per_parameter_sample)
     names = choose(desk, x, y, by, se, parameters, unique)
     desk.stop_on_problems()
     values = values_of(desk, names, _left_in(desk, names), higher_is_better, validation_items)
@@ -279,7 +288,12 @@ def _curve(
         metric = _only(desk, "metric", rows) or metric
     meant = values.meaning.note(_largest(found["samples"], found["error"]))
     notes += (*desk.notes, *([meant] if meant else []))
-    return TableCurve(name, found, unit, metric, notes, values.meaning.accuracy)
+    made = TableCurve(name, found, unit, metric, notes, values.meaning.accuracy)
+    if not every:
+        return made
+    taken = {names.x, names.y, names.by, names.se, names.parameters, names.unique}
+    others = {c: [cells[i] for i in rows] for c, cells in desk.rows.cells.items() if c not in taken}
+    return replace(made, others=others, lines=tuple(i + 1 for i in rows))
 
 
 def _binned(found: Mapping[str, list[float]]) -> dict[str, list[float]]:
