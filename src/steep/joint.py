@@ -265,7 +265,7 @@ def _weighed(
         draws=draws,
         line=line,
         scatter=float(scatter),
-        df=PRIOR_DF + len(runs),
+        df=PRIOR_DF + plain.runs,
         misfit=misfit if misfit.odds > CLEAR else None,
     )
     return replace(result, influence=_influence(result, first, runs, noise))

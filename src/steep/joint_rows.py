@@ -19,8 +19,10 @@ SETTINGS = {"lr", "learning_rate", "peak_lr", "max_lr", "batch_size", "bs", "wei
             "beta1", "beta2", "adam_beta1", "adam_beta2", "momentum", "warmup", "warmup_steps",
             "dropout", "optimizer", "schedule", "lr_schedule", "init_std"}  # fmt: skip
 """Columns of hyperparameters that are no part of a model's size."""
-MOST = 40
+MOST = 16
 """Rows of one run that are kept, evenly over log samples."""
+RISE = 0.002
+"""Relative rise of the error over that of fewer epochs from which on a run has overfitted."""
 FEWEST = 30
 """Rows with their own hyperparameters below which all of them are kept."""
 
@@ -51,6 +53,13 @@ def rows_of(curve: Any, run: str | None = None) -> JointTable:
     if np.any(u > d * (1 + 1e-9)):
         first = int(np.flatnonzero(u > d * (1 + 1e-9))[0])
         raise ValueError(f"row {curve.lines[first]}: more unique samples than samples seen")
+    past = _past_the_best(n, d, u, error)
+    if past.any():
+        kept = kept[~past[kept]]
+        notes.append(
+            f"{int(past.sum())} rows repeat their data until the error rises again, which no law "
+            "has: they are set aside."
+        )
     names, said = _runs(curve, run, n)
     notes += said
     kept, said = _thinned(kept, names, d)
@@ -65,6 +74,19 @@ def rows_of(curve: Any, run: str | None = None) -> JointTable:
     taken = [i for i, row in enumerate(rows) if row in set(tuned)] if said else range(len(rows))
     cells = {c: [values[i] for i in taken] for c, values in cells.items()}
     return JointTable(tuned, len(n), "unique" in columns, cells, (*notes, *said))
+
+
+def _past_the_best(n: np.ndarray, d: np.ndarray, u: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Rows of repeated data whose error is above that of fewer epochs of the same data with a model
+    of the same size, (rows,)."""
+    past = np.zeros(len(n), bool)
+    places = np.unique(np.stack([n, u]), axis=1, return_inverse=True)[1].ravel()
+    for place in np.unique(places[u < d]):
+        rows = np.flatnonzero(places == place)
+        rows = rows[np.argsort(d[rows], kind="stable")]
+        before = np.minimum.accumulate(error[rows])[:-1]
+        past[rows[1:]] = error[rows[1:]] > before * (1 + RISE)
+    return past
 
 
 # ---------------------------------------------------------------- rows of one run

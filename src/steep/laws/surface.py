@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -91,6 +92,8 @@ def term(name: str, share: float = 1 / 3, spread: float = 1.5) -> Shape:
 
 def log_sum(*logs: Array) -> Array:
     """Logarithm of the sum of exponentials, elementwise."""
-    terms = np.stack(np.broadcast_arrays(*logs))
-    top = terms.max(axis=0)
-    return np.asarray(top + np.log(np.exp(terms - top).sum(axis=0)))
+    top = reduce(np.maximum, logs)
+    total = np.zeros_like(top)
+    for one in logs:
+        total += np.exp(one - top)
+    return np.asarray(top + np.log(total))

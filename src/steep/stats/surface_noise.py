@@ -18,7 +18,6 @@ from itertools import product
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.sparse import block_diag, csr_array, diags_array
-from scipy.sparse.linalg import spsolve_triangular
 from scipy.special import gammaln
 
 from steep.laws.law import Array
@@ -33,7 +32,7 @@ EXACT = 0.2
 """Prior probability of no discrepancy."""
 PRIOR_DF, NOISE = 1.0, 0.005
 """Prior of the noise: degrees of freedom and standard deviation of log error."""
-COMMON, NEIGHBOURS = (0.0, 1.0, 4.0, 16.0, 64.0), (0.0, 1.0, 4.0, 16.0)
+COMMON, NEIGHBOURS = (0.0, 1.0, 6.0, 36.0, 216.0, 1300.0), (0.0, 1.0, 6.0, 36.0)
 """Variances that all rows of a run have in common and that neighbours of one run share, relative to
 what is a row's own."""
 NEAR = 0.7
@@ -119,13 +118,16 @@ class SurfaceNoise:
         constant += 0.5 * PRIOR_DF * np.log(PRIOR_DF * NOISE**2)
         return constant - 0.5 * df * np.log(total), total
 
+    def only(self, structures: Array) -> SurfaceNoise:
+        """With the structures of these numbers alone."""
+        some = [int(j) for j in structures]
+        kept = tuple(self.structures[j] for j in some)
+        return replace(self, structures=kept, carry=self.carry[some], log_det=self.log_det[some])
+
     def without_discrepancy(self) -> SurfaceNoise:
         """The same noise of rows about a law that holds exactly."""
         exact = [j for j, s in enumerate(self.structures) if s.bilinear == 0 == s.smooth]
-        structures = tuple(self.structures[j] for j in exact)
-        return replace(
-            self, structures=structures, carry=self.carry[exact], log_det=self.log_det[exact]
-        )
+        return self.only(np.array(exact))
 
     def metric(self, j: int) -> tuple[csr_array, Array]:
         """(W, Q) of one structure: its V^-1 = W' (1 - Q Q') W."""
@@ -138,13 +140,12 @@ class SurfaceNoise:
         shared = self.basis[s.rows][s.length].T @ (self.whiten[s.rows] @ residual)
         return np.asarray(self.carry[j] @ (self.carry[j].T @ shared))
 
-    def covariance(self, j: int, columns: Array) -> Array:
-        """X' V X of one structure for X (rows, columns), relative to the noise's variance."""
+    def discrepancy(self, j: int) -> Array:
+        """Square root of the discrepancy's covariance over the rows in the metric of their noise,
+        relative to its variance: (rows, features)."""
         s = self.structures[j]
         size = np.array([s.bilinear] + [s.smooth] * INDUCING**2)
-        white = spsolve_triangular(self.whiten[s.rows].T.tocsr(), columns, lower=False)
-        half = (self.basis[s.rows][s.length] * size).T @ white
-        return np.asarray(white.T @ white + half.T @ half)
+        return np.asarray(self.basis[s.rows][s.length] * size)
 
     def at(self, j: int, n: Array, d: Array) -> tuple[Array, Array]:
         """Features at places (places, features), and the variance of the discrepancy there given

@@ -27,6 +27,8 @@ DRAWS = (1600, 8000)
 CELLS = 4e5
 """Least and most draws; rows times draws between."""
 STEP = 1e-5
+RULED_OUT = 9.0
+"""Log likelihood below the best at a mode from which on a correlation of rows is left out."""
 
 
 @dataclass(frozen=True)
@@ -109,20 +111,28 @@ class Posterior:
         return float(weight.sum() ** 2 / np.sum(weight**2))
 
 
-def posterior(model: Model, runs: Runs, noise: SurfaceNoise) -> Posterior:
+def posterior(
+    model: Model, runs: Runs, noise: SurfaceNoise, start: Array | None = None
+) -> Posterior:
+    """``start`` (starts, free) takes the place of starts from all over the prior."""
     structure = min(range(len(noise.structures)), key=lambda j: _moderation(noise, j))
-    ends, loss = modes_of(model, runs, noise, structure)
+    if start is None:
+        ends, loss = modes_of(model, runs, noise, structure)
+    else:
+        ends, loss = descend(model, runs, noise, structure, start, 60)
     for _ in range(4):  # the structure that a mode favours moves the mode
         before, structure = structure, _favoured(model, runs, noise, ends[np.argmin(loss)])
         if structure == before:
             break
         ends, loss = descend(model, runs, noise, structure, ends, 40)
     best = ends[np.argmin(loss)]
+    kept = _likely(model, runs, noise, best)
+    few = noise.only(kept)
     found: list[tuple[Array, Array]] = []
     draws = np.clip(CELLS / len(runs), *DRAWS)
 
     def log_likelihood(z: Array) -> Array:
-        found.append(noise.log_likelihood(model.residual(z, runs).T))
+        found.append(few.log_likelihood(model.residual(z, runs).T))
         return np.asarray(np.logaddexp.reduce(found[-1][0], axis=1))
 
     z, log_share, _ = sample(
@@ -134,7 +144,17 @@ def posterior(model: Model, runs: Runs, noise: SurfaceNoise) -> Posterior:
         best,
     )
     log_like, squares = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Posterior(model, z, log_like + log_share[:, None], squares, best, structure)
+    weight, sums = (np.full((len(z), len(noise.structures)), fill) for fill in (-np.inf, 1.0))
+    weight[:, kept], sums[:, kept] = log_like + log_share[:, None], squares
+    return Posterior(model, z, weight, sums, best, structure)
+
+
+def _likely(model: Model, runs: Runs, noise: SurfaceNoise, z: Array) -> Array:
+    """Numbers of the structures whose correlation of rows is not ruled out at a mode."""
+    fit = noise.log_likelihood(model.residual(z[None], runs).T)[0][0]
+    rows = np.array([s.rows for s in noise.structures])
+    best = np.array([fit[rows == k].max() for k in range(len(noise.whiten))])
+    return np.flatnonzero(best[rows] > best.max() - RULED_OUT)
 
 
 def _moderation(noise: SurfaceNoise, j: int) -> float:
@@ -193,29 +213,34 @@ def descend(
     held: Sequence[int] | Array = (),
 ) -> tuple[Array, Array]:
     """Levenberg-Marquardt from each ``start`` (starts, free): ends and losses. ``held`` (starts,)
-    is a coordinate of each that stays where it is and has no prior, or -1."""
+    is a coordinate of each that stays where it is."""
     z = start.copy()
     free = np.ones_like(z)
     held = np.asarray(held, int)
     if len(held):
-        free[np.flatnonzero(held >= 0), held[held >= 0]] = 0.0
+        free[np.arange(len(z)), held] = 0.0
     index = np.arange(z.shape[1])
     damping = np.full(len(z), 1e-2)
+    live = np.arange(len(z))
     loss, gradient, matrix = _expansion(model, runs, noise, structure, z)
     for _ in range(iterations):
-        system = matrix * free[:, :, None] * free[:, None, :]
-        diagonal = np.einsum("bpp->bp", matrix)
-        system[:, index, index] += damping[:, None] * diagonal + (1.0 - free)
-        step = -np.linalg.solve(system, (gradient * free)[:, :, None])[:, :, 0]
-        trial = z + np.clip(step, -1.5, 1.5)
+        system = matrix[live] * free[live, :, None] * free[live, None, :]
+        diagonal = np.einsum("bpp->bp", matrix[live])
+        system[:, index, index] += damping[live, None] * diagonal + (1.0 - free[live])
+        step = -np.linalg.solve(system, (gradient[live] * free[live])[:, :, None])[:, :, 0]
+        trial = z[live] + np.clip(step, -1.5, 1.5)
         new = _expansion(model, runs, noise, structure, trial)
-        better = new[0] < loss
-        gain = np.where(better, loss - new[0], 0.0)
-        z[better] = trial[better]
+        better = new[0] < loss[live]
+        gain = np.where(better, loss[live] - new[0], 0.0)
+        moved = live[better]
+        z[moved] = trial[better]
         for old, fresh in zip((loss, gradient, matrix), new, strict=True):
-            old[better] = fresh[better]
-        damping = np.clip(np.where(better, damping / 6, damping * 5), 1e-9, 1e9)
-        if np.all((gain < 1e-6) & (better | (damping > 1e6))):
+            old[moved] = fresh[better]
+        damping[live] = np.clip(
+            np.where(better, damping[live] / 6, damping[live] * 5), 1e-9, 1e9
+        )
+        live = live[~((gain < 1e-5) & (better | (damping[live] > 1e5)))]
+        if not len(live):
             break
     return z, loss
 
@@ -239,7 +264,7 @@ def off_surface(model: Model, runs: Runs, start: Array) -> Array:
     if len(runs) < FEWEST:
         return none
     z, base = start, none
-    for _ in range(CONCENTRATIONS):
+    for _ in range(CONCENTRATIONS if runs.run is None else 0):
         size = np.abs(model.residual(z[:1], runs)[0])
         before, base = base, np.where(size > np.quantile(size, 1 - MOST), 1e6, 1.0)
         if np.array_equal(before, base):
@@ -247,7 +272,11 @@ def off_surface(model: Model, runs: Runs, start: Array) -> Array:
         noise = surface_noise(runs.n, runs.d, None, base, ratios=(0.0,))
         z, loss = descend(model, runs, noise, 0, z, 25)
         z = z[np.argsort(loss)]
-    size = np.abs(model.residual(z[:1], runs)[0])
+    residual = model.residual(z[:1], runs)[0]
+    if runs.run is not None:  # what a run has in common is no reason to leave out its rows
+        for label in np.unique(runs.run):
+            residual[runs.run == label] -= np.median(residual[runs.run == label])
+    size = np.abs(residual)
     scale = max(1.4826 * float(np.median(size)), 1e-4)
     far = size > FAR * scale
     return none if far.mean() > MOST else np.where(far, (size / scale) ** 2, 1.0)
@@ -280,21 +309,17 @@ def alone_of(model: Model, runs: Runs, noise: SurfaceNoise, found: Posterior) ->
     its draws are stretched so that their covariance is the sandwich H (J' V J + 1) H, with the
     discrepancy in V (the open-faced sandwich of Shaby 2014, which keeps the posterior's shape)."""
     plain = noise.without_discrepancy()
-    only = posterior(model, runs, plain)
+    likely = found.z[np.argsort(-found.log_weight.max(axis=1))[: 4 * KEPT : KEPT]]
+    only = posterior(model, runs, plain, np.concatenate([found.mode[None], likely]))
     w, _ = plain.metric(only.structure)
     slope = _slope(model, runs, w, only.mode)
     at_mode = int(np.argmax(only.log_weight[:, only.structure]))
     variance = float(only.squares[at_mode, only.structure]) / (PRIOR_DF + len(runs))
     inverse = np.linalg.inv(slope.T @ slope / variance + np.eye(len(only.mode)))
-    weight = np.exp(found.log_weight - found.log_weight.max())
-    share = weight.sum(axis=0) / weight.sum()
-    middle = np.zeros_like(inverse)
-    raw = np.asarray(w.T @ slope)
-    for j in np.flatnonzero(share > 0.01):
-        sigma2 = float(weight[:, j] @ found.squares[:, j]) / float(weight[:, j].sum())
-        middle += share[j] * sigma2 / (PRIOR_DF + len(runs)) * noise.covariance(int(j), raw)
-    middle /= share[share > 0.01].sum()
-    sandwich = inverse @ (middle / variance**2 + np.eye(len(inverse))) @ inverse
+    residual = np.asarray(w @ model.residual(only.mode[None], runs)[0])
+    extra = _extra_variance(noise, found, slope, residual, inverse / variance)
+    middle = (slope.T @ slope + slope.T @ extra @ (extra.T @ slope)) / variance
+    sandwich = inverse @ (middle + np.eye(len(inverse))) @ inverse
     stretch = np.linalg.cholesky(sandwich) @ np.linalg.inv(np.linalg.cholesky(inverse))
     own = np.logaddexp.reduce(only.log_weight, axis=1)
     own = np.exp(own - own.max())
@@ -302,6 +327,29 @@ def alone_of(model: Model, runs: Runs, noise: SurfaceNoise, found: Posterior) ->
     mean = own @ only.z
     z = mean + (only.z - mean) @ stretch.T
     return Alone(z, own, only.mode, only.structure, slope, inverse, variance)
+
+
+def _extra_variance(
+    noise: SurfaceNoise, found: Posterior, slope: Array, residual: Array, normal: Array
+) -> Array:
+    """Square root of the discrepancy's covariance over the rows, relative to the noise: (rows,
+    features of the favoured structures).
+
+    Its shape is that of the structures, its size what the residuals of the law alone show: a
+    discrepancy beside which the law may drift is larger."""
+    weight = np.exp(found.log_weight - found.log_weight.max())
+    share = weight.sum(axis=0) / weight.sum()
+    rows = len(residual)
+    parts = []
+    for j in np.flatnonzero(share > 0.02):
+        root = noise.discrepancy(int(j))
+        sigma2 = float(weight[:, j] @ found.squares[:, j]) / float(weight[:, j].sum())
+        sigma2 /= PRIOR_DF + rows
+        within = root - slope @ (normal @ (slope.T @ root))
+        seen = float(residual @ residual) / sigma2 - (rows - slope.shape[1])
+        size = np.clip(seen / max(float(np.sum(within * root)), 1e-12), 0.0, 1.0)
+        parts.append(np.sqrt(share[j] * size) * root)
+    return np.concatenate(parts, axis=1)
 
 
 def _slope(model: Model, runs: Runs, w: csr_array, z: Array) -> Array:
