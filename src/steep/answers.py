@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steep.asked import Goal, Place, asked_about, goal_of, place_of
 from steep.config import QuestionError
 from steep.present import sentences
-from steep.records import Backtest, Finding, Fit, Forecast, Frontier, JointFit, SizeLaw
-from steep.spelling import no_such
+from steep.records import Backtest, Finding, Fit, Forecast, JointFit, SizeLaw
 
 if TYPE_CHECKING:
     from steep.published import Published
@@ -49,16 +48,6 @@ class DiagnosedCurve:
 class BacktestedCurve:
     name: str
     backtest: Backtest
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class JointCurve:
-    name: str
-    unit: str
-    metric: str
-    fit: JointFit
-    frontier: tuple[Frontier, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -203,46 +192,23 @@ def error_asked(goal: Goal, fit: Fit) -> float:
     return goal.of(fit.metric, max((p.error for p in fit.points), default=0.0))
 
 
-def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> list[JointCurve]:
-    """Error against data and model size together, of every curve of a table of runs.
+def joint_fits_of(
+    path: str, columns: Mapping[str, Any], compute: str | None, options: Mapping[str, Any]
+) -> list[tuple[str, JointFit]]:
+    """Every curve of a table of runs fitted to data and model size together. ``columns`` are
+    options of ``steep.read``, ``options`` those of ``joint_of_curve``."""
+    from steep.joint import joint_of_curve
+    from steep.table import read
 
-    ``flops``: where the best-fit frontier is wanted; () for a frontier at the runs' own largest
-    compute times 1, 10 and 100."""
-    from steep.joint import FLOPS_PER_PARAMETER_SAMPLE, fit_joint, frontier
-    from steep.laws.surface import SURFACES
-
-    if law not in SURFACES:
-        raise QuestionError(no_such("law", law, SURFACES))
-    if (law == "repeated") != (source.unique is not None):
-        raise QuestionError(
-            "--law repeated and --unique, the column of distinct samples of each run, go together"
-        )
-    found = []
-    for curve in replace(source, all_rows=True).table(every_size=True).curves:
-        runs = curve.columns
-        if "parameters" not in runs:
-            raise QuestionError("a joint fit needs the model size of every run: --parameters")
-        made = fit_joint(
-            runs["samples"],
-            runs["parameters"],
-            runs["error"],
-            unique=runs.get("unique"),
-            law=law,
-            level=level,
-        )
-        largest = max(s * n for s, n in zip(runs["samples"], runs["parameters"], strict=True))
-        wanted = flops or [
-            FLOPS_PER_PARAMETER_SAMPLE * largest * times for times in (1.0, 10.0, 100.0)
-        ]
-        known = law == "chinchilla" and bool(made.parameters)
-        found.append(
-            JointCurve(
-                *(curve.name, curve.unit, curve.metric, made),
-                frontier(made, wanted) if known else (),
-                curve.notes,
-            )
-        )
-    return found
+    table = read(
+        path,
+        **columns,
+        compute=compute,
+        flops_per_parameter_sample=options["flops_per_parameter_sample"],
+        all_rows=True,
+        every_size=True,
+    )
+    return [(curve.name, joint_of_curve(curve, **options)) for curve in table.curves]
 
 
 def _of_study(

@@ -14,7 +14,8 @@ import typer
 
 from steep import __version__
 from steep.cost.command import cost
-from steep.questions import backtest, compare, diagnose, fit, forecast, joint, report
+from steep.joint_questions import joint
+from steep.questions import backtest, compare, diagnose, fit, forecast, report
 from steep.sources.commands import data
 from steep.terminal import (
     EXIT_CODES,

@@ -16,15 +16,18 @@ import numpy as np
 from steep.joint_rows import JointTable, rows_of
 from steep.laws.law import Array
 from steep.laws.surfaces import SURFACES
+from steep.present.joint import backtest_sentence
 from steep.records import (
     MISFIT,
     NOT_IDENTIFIABLE,
+    Backtest,
     Influence,
     Interval,
     JointDraws,
     JointFit,
     JointLaw,
     JointRow,
+    Score,
 )
 from steep.records import Misfit as MisfitRecord
 from steep.spelling import no_such
@@ -43,7 +46,7 @@ from steep.stats.surface_posterior import (
     posterior,
     shifts_without,
 )
-from steep.surface import model_of, prepared, runs_of
+from steep.surface import model_of, runs_of
 from steep.table import read
 
 APART = 0.15
@@ -144,6 +147,83 @@ def refit(fit: JointFit, rows: tuple[JointRow, ...]) -> JointFit:
     ask = _Ask(laws, fit.fixed, fit.tied, fit.level)
     found = fit_rows(tuple(replace(r, widened=1.0) for r in rows), ask)
     return replace(found, flops_per_parameter_sample=fit.flops_per_parameter_sample)
+
+
+TIMES = (2.0, 4.0, 10.0, 30.0)
+HIDDEN = 40
+"""How much less compute a back-test's runs have, and the most runs that it hides at once."""
+
+
+def backtest_joint(fit: JointFit) -> Backtest:
+    """Hide the runs of most compute, forecast them from the others, and score the forecasts; a
+    score's ``samples`` are FLOPs. Checkpoints of one run are hidden together and count as one."""
+    k = fit.flops_per_parameter_sample
+    empty = Backtest("too few points", fit.level, unit="FLOPs", metric=fit.metric)
+    empty = replace(empty, sentence=backtest_sentence(empty))
+    if not fit.draws:
+        return empty
+    last: dict[str, JointRow] = {}
+    for i, row in enumerate(fit.rows):
+        name = row.run or str(i)
+        if row.widened == 1 and (name not in last or row.samples > last[name].samples):
+            last[name] = row
+    largest = {name: k * r.parameters * r.samples for name, r in last.items()}
+    top = max(largest.values())
+    scores: list[Score] = []
+    for times in TIMES:
+        hidden = [name for name, c in largest.items() if c > top / times * (1 + 1e-9)]
+        rows = tuple(r for i, r in enumerate(fit.rows) if (r.run or str(i)) not in hidden)
+        hidden = sorted(hidden, key=lambda name: largest[name])[-HIDDEN:]
+        if not rows or not hidden:
+            continue
+        found = refit(fit, rows)
+        if found.draws:
+            seen = max(k * r.parameters * r.samples for r in rows)
+            scores += _scores(found, [last[name] for name in hidden], seen, k)
+    if not scores:
+        return empty
+    scores.sort(key=lambda s: (s.factor, -s.points))
+    mean = {
+        name: float(np.mean([getattr(s, field) for s in scores]))
+        for name, field in (("log_error", "log_error"), ("last_value", "last_value"),
+                            ("coverage", "inside"), ("interval_score", "interval_score"))
+    }  # fmt: skip
+    made = replace(
+        empty, outcome="ok", scores=tuple(scores),
+        width=float(np.median([s.upper / s.lower for s in scores])), **mean,
+    )  # fmt: skip
+    return replace(made, sentence=backtest_sentence(made))
+
+
+def _scores(
+    fit: JointFit, hidden: Sequence[JointRow], seen: float, k: float
+) -> list[Score]:
+    places = [(r.parameters, r.samples, r.unique) for r in hidden]
+    try:
+        frame = fit.predict(*(list(v) for v in zip(*places, strict=True)))
+    except ValueError:  # off the line of a ladder
+        return []
+    lowest = min(r.error for r in fit.rows)
+    scores = []
+    for row, told in zip(hidden, frame.itertuples(), strict=True):
+        truth, low, high = np.log([row.error, told.lower, told.upper]).tolist()
+        missed = max(low - truth, 0.0) + max(truth - high, 0.0)
+        scores.append(
+            Score(
+                samples=k * row.parameters * row.samples,
+                last=seen,
+                points=len(fit.rows),
+                error=row.error,
+                forecast=float(told.error),
+                lower=float(told.lower),
+                upper=float(told.upper),
+                log_error=abs(float(np.log(told.error)) - truth),
+                inside=bool(low <= truth <= high),
+                interval_score=high - low + 2.0 / (1.0 - fit.level) * missed,
+                last_value=abs(float(np.log(lowest)) - truth),
+            )
+        )
+    return scores
 
 
 def _ask(
@@ -447,6 +527,3 @@ def _influence(
                 found.append(Influence(named, name, float(value[i]), float(best[i])))
                 break
     return tuple(found)
-
-
-__all__ = ["joint", "joint_of_curve", "prepared", "refit"]

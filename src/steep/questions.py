@@ -13,7 +13,7 @@ from steep.options import CURVES, FITS, Columns, Level, reads
 from steep.terminal import Json, answered, fail, print_json, print_record, show, title
 
 if TYPE_CHECKING:
-    from steep.records import Fit, Forecast, JointFit
+    from steep.records import Fit, Forecast
 
 Plot = Annotated[bool, typer.Option("--plot", help="Draw a small curve in the terminal.")]
 Png = Annotated[
@@ -52,7 +52,7 @@ def fit(
     answered(curve.fit.outcome == "ok" for curve in found)
 
 
-def _plain(fit: Fit | JointFit, draws: bool) -> dict[str, Any]:
+def _plain(fit: Fit, draws: bool) -> dict[str, Any]:
     """A fit as values, with or without the draws that intervals are made from."""
     return {k: v for k, v in asdict(fit).items() if draws or k != "draws"}
 
@@ -115,37 +115,6 @@ def forecast(
                     typer.echo(line)
     _draw({c.name: (c.fit, c.forecast) for c in found}, plot and not as_json, png)
     answered(curve.forecast.outcome == "ok" for curve in found)
-
-
-@reads("x", "y", "by", "parameters", "unique", "higher_is_better", "validation_items")
-def joint(
-    *,
-    source: Place,
-    law: Annotated[str, typer.Option(help="chinchilla, rosenfeld or repeated.")] = "chinchilla",
-    flops: Annotated[
-        list[float] | None, typer.Option(help="Compute at which the best model is wanted; repeat.")
-    ] = None,
-    columns: Columns,
-    level: Level = 0.9,
-    draws: Draws = False,
-    as_json: Json = False,
-) -> None:
-    """Error against data and model size together: the law, and the best split of compute."""
-    from steep.answers import Source, joint_of
-
-    found = joint_of(Source(source, **columns), law, flops or [], level)
-    if as_json:
-        print_json([asdict(curve) | {"fit": _plain(curve.fit, draws)} for curve in found])
-    from steep.present.joint import joint_lines
-
-    for curve in () if as_json else found:
-        title(curve.name, len(found))
-        for line in (
-            *curve.notes,
-            *joint_lines(curve.fit, curve.frontier, curve.unit, curve.metric),
-        ):
-            typer.echo(line)
-    answered(curve.fit.outcome == "ok" for curve in found)
 
 
 @reads(*CURVES, "best_guess")

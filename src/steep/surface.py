@@ -6,8 +6,7 @@ split come from the laws alone, with draws as wide as the discrepancy makes them
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from steep.laws.law import Array
 from steep.laws.surface import Reference
 from steep.laws.surfaces import SURFACES
-from steep.records import NOT_IDENTIFIABLE, Frontier, Interval, JointDraws, JointFit, SamplesFor
+from steep.records import ForUse, Frontier, Interval, JointDraws, JointFit, SamplesFor
 from steep.records import JointRow as Row
 from steep.stats.draws import quantile_interval
 from steep.stats.inverse import FARTHEST, meeting, meets
@@ -26,6 +25,8 @@ from steep.stats.surface_posterior import Model, Runs
 
 SPLITS, WIDE = 281, 14.0
 """Places at which the best split is looked for, and how far from the runs, in log N."""
+EVERY = 100
+"""Draws of a law that a best model for use is looked for with."""
 OFF_LINE = 0.4
 """Distance in log N and log D from a line of runs beyond which nothing is known."""
 SPLIT = {"A", "B", "alpha", "beta"}
@@ -287,32 +288,32 @@ def frontier_exponents(fit: JointFit, level: float | None = None) -> tuple[Inter
 
 
 def best_for_use(
-    fit: JointFit, error: float, served: float, flops_per_served: float = 2.0
-) -> Iterator[dict[str, float]]:
-    """The model that reaches ``error`` at the least compute of training and use (Sardana et al.
-    2023): k N D + 2 N x ``served`` samples. One answer a draw of the laws alone."""
+    fit: JointFit, error: float, served: float, level: float | None = None
+) -> ForUse:
+    """The model that reaches ``error`` at the least compute of training and use, k N D + 2 N times
+    the samples ``served`` (Sardana et al. 2023). ValueError where the runs do not tell the split."""
     refused = split_refused(fit)
     if refused:
         raise ValueError(f"no best split of compute follows from these runs: {refused}")
-    k = fit.flops_per_parameter_sample
+    if not (0 < error < np.inf and 0 <= served < np.inf):
+        raise ValueError("the error must be positive, and the samples served not negative")
+    level, k = _level(fit, level), fit.flops_per_parameter_sample
+    found = []
     for model, draws in prepared(fit).parts:
-        z = np.array(draws.alone)
-        n = model.reference.log_n + np.linspace(-6.0, WIDE, 161)
-        d = model.reference.log_d + np.linspace(-6.0, WIDE + 6, 241)
-        for one in z:
-            # error falls with data: the data that each size needs, inf where it never gets there
-            grid_n, grid_d = (v.ravel() for v in np.meshgrid(n, d, indexing="ij"))
-            curves = model.log_error(one[None], grid_n, grid_d, grid_d).reshape(len(n), len(d))
-            needed = meets(curves, d, error, None)
-            with np.errstate(over="ignore"):
-                total = np.exp(n) * (k * np.exp(needed) + flops_per_served * served)
-            best = int(np.argmin(total))
-            if np.isfinite(total[best]):
-                yield {
-                    "parameters": float(np.exp(n[best])),
-                    "samples": float(np.exp(needed[best])),
-                    "flops": float(total[best]),
-                }
-
-
-__all__ = ["NOT_IDENTIFIABLE", "frontier", "predict_frame", "residual_frame", "samples_for"]
+        n = model.reference.log_n + np.linspace(-5.0, WIDE, 120)
+        d = model.reference.log_d + np.linspace(-5.0, WIDE + 4.0, 160)
+        grid_n, grid_d = (v.ravel() for v in np.meshgrid(n, d, indexing="ij"))
+        for one in draws.alone[:: max(1, len(draws.alone) // EVERY)]:
+            curves = model.log_error(np.array([one]), grid_n, grid_d, grid_d)
+            needed = np.exp(meets(curves.reshape(len(n), len(d)), d, error, None))
+            total = np.exp(n) * (k * needed + 2.0 * served)
+            best, alone = int(np.argmin(total)), int(np.argmin(np.exp(n) * needed))
+            found.append((np.exp(n[best]), needed[best], total[best], np.exp(n[alone])))
+    values = np.array(found)
+    reached = np.isfinite(values[:, 2])
+    if reached.mean() < 0.5:
+        return ForUse(error, served, "not reachable")
+    intervals = [quantile_interval(column[reached], level) for column in values.T]
+    if reached.mean() < 1 - (1 - level) / 2:  # the draws that never reach it are beyond any limit
+        intervals = [replace(i, upper=None) for i in intervals]
+    return ForUse(error, served, "ok", *intervals)

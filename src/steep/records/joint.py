@@ -94,6 +94,40 @@ class Frontier:
     error: Interval
 
 
+@dataclass(frozen=True)
+class Allocation:
+    """The best model size by one way of reading the runs."""
+
+    method: str
+    """'law', 'isoFLOP' or 'envelope'."""
+    outcome: str
+    """'ok' or 'not measured'."""
+    reason: str = ""
+    exponent: Interval | None = None
+    """a of N ~ C^a."""
+    flops: tuple[float, ...] = ()
+    parameters: tuple[Interval, ...] = ()
+    """At each of ``flops``."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ForUse:
+    """The model that reaches an error at the least compute of training and serving."""
+
+    error: float
+    served: float
+    """Samples that will be served, at 2 N FLOPs each."""
+    outcome: str
+    """'ok', or 'not reachable' where more than half of the draws never reach the error."""
+    parameters: Interval | None = None
+    samples: Interval | None = None
+    flops: Interval | None = None
+    """Of training and serving together."""
+    training_only: Interval | None = None
+    """The best size if nothing were served."""
+
+
 @dataclass(frozen=True, repr=False)
 class JointFit:
     """Laws of data and model size together, fitted to the rows of a table of runs."""

@@ -33,8 +33,10 @@ EXACT = 0.2
 PRIOR_DF, NOISE = 1.0, 0.005
 """Prior of the noise: degrees of freedom and standard deviation of log error."""
 COMMON, NEIGHBOURS = (0.0, 1.0, 6.0, 36.0, 216.0, 1300.0), (0.0, 1.0, 6.0, 36.0)
-"""Variances that all rows of a run have in common and that neighbours of one run share, relative to
-what is a row's own."""
+"""Variances of a run's level, with its own slope, which all its rows have in common, and of what neighbours
+of one run share, relative to what is a row's own."""
+SLOPE = 0.25
+"""Standard deviation of a run's own slope in log D, relative to that of its level."""
 NEAR = 0.7
 """Distance in log D over which neighbours of one run forget each other."""
 
@@ -208,7 +210,8 @@ def _whitening(
     for label in np.unique(run):
         rows = np.flatnonzero(run == label)
         apart = np.abs(d[rows, None] - d[rows])
-        block = common + near * np.exp(-apart / NEAR)
+        tilt = SLOPE * (d[rows] - d.mean())
+        block = common * (1.0 + np.outer(tilt, tilt)) + near * np.exp(-apart / NEAR)
         block[np.diag_indices(len(rows))] += (1.0 - common - near) * base[rows]
         root = np.linalg.cholesky(block)
         blocks.append(np.linalg.inv(root))
