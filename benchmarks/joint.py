@@ -4,9 +4,10 @@
 
 Truths: a law drawn at random (E 1.2 to 2.2; terms 0.2 to 0.8 at 3e8 parameters and 1e10 samples;
 exponents 0.25 to 0.5, Kaplan's 0.06 to 0.12). Designs that people use: a crossed grid of 5 x 5, six
-isoFLOP budgets, a ladder of D = 20 N, 22 runs of 35 checkpoints, a grid with 2 % of misfit, 245 runs of
-which five lie off. An interval that is open, or a split that is refused, is counted apart: it holds no
-number. The truth of the errors includes the misfit; E and the best size are those of the law.
+isoFLOP budgets, a ladder of D = 20 N, 22 runs of 35 checkpoints, a grid with 2 % of misfit, 245
+runs of which five lie off. An interval that is open, or a split that is refused, is counted apart:
+it holds no number. The truth of the errors includes the misfit; E and the best size are those of
+the law.
 """
 
 from __future__ import annotations
@@ -46,9 +47,7 @@ def truth(law: str, rng: np.random.Generator) -> tuple[float, Surface]:
     x, y = rng.uniform(0.06, 0.1), rng.uniform(0.08, 0.12)
 
     def kaplan(n: np.ndarray, d: np.ndarray) -> np.ndarray:
-        return (
-            (3 * a * (n / 3e8) ** -x) ** (1 / y) + (3 * b * (d / 1e10) ** -y) ** (1 / y)
-        ) ** y
+        return ((3 * a * (n / 3e8) ** -x) ** (1 / y) + (3 * b * (d / 1e10) ** -y) ** (1 / y)) ** y
 
     return 0.0, kaplan
 

@@ -1,8 +1,8 @@
 """The best model size at a compute, three ways side by side: law, isoFLOP parabolas, envelope.
 
 The names are those of Hoffmann et al. 2022 (approaches 3, 2 and 1). A parabola's minimum is biased
-where its budget is wide or not centred on the minimum, because error is no parabola in log N: the law's
-own bias there (parabolas through the law at the same sizes) is taken off, and that is said.
+where its budget is wide or not centred on the minimum, because error is no parabola in log N: the
+law's own bias there (parabolas through the law at the same sizes) is taken off, and that is said.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import t as student
 
-from steep.laws.law import Array
+from steep.laws.law import Array, Index
 from steep.records import Allocation, Interval, JointFit
 from steep.stats.draws import quantile_interval
 from steep.surface import _level, prepared, split_refused, splits
@@ -83,7 +83,7 @@ def _told(
 # ---------------------------------------------------------------- isoFLOP parabolas
 
 
-def _budgets(log_c: Array, n: Array) -> list[Array]:
+def _budgets(log_c: Array, n: Array) -> list[Index]:
     """Rows of each compute at which enough sizes were trained."""
     order = np.argsort(log_c)
     cuts = np.flatnonzero(np.diff(log_c[order]) > SAME_BUDGET) + 1
@@ -102,7 +102,9 @@ def _by_parabolas(fit: JointFit, computes: Array, level: float) -> Allocation:
     log_c = n + d
     budgets = _budgets(log_c, n)
     if len(budgets) < FEWEST_BUDGETS:
-        reason = f"{len(budgets)} computes have {FEWEST_SIZES} sizes each, of {FEWEST_BUDGETS} needed"
+        reason = (
+            f"{len(budgets)} computes have {FEWEST_SIZES} sizes each, of {FEWEST_BUDGETS} needed"
+        )
         return Allocation("isoFLOP", "not measured", reason)
     fits = [_parabola(n[b], y[b]) for b in budgets]
     df = sum(len(b) - 3 for b in budgets)
@@ -112,10 +114,14 @@ def _by_parabolas(fit: JointFit, computes: Array, level: float) -> Allocation:
     draws, places, edge = [], [], 0
     for b, (coefficients, root, _), shift in zip(budgets, fits, bias, strict=True):
         noise = student.rvs(max(df, 1), size=(DRAWS, 3), random_state=rng) * spread
-        c0, c1, c2 = (coefficients[:, None] + root @ noise.T)
+        _, c1, c2 = coefficients[:, None] + root @ noise.T
         bottom = np.where(c2 > 0, -c1 / (2 * np.where(c2 > 0, c2, 1.0)), np.nan) + n[b].mean()
         best = -coefficients[1] / (2 * coefficients[2]) + n[b].mean()
-        if coefficients[2] <= 0 or not n[b].min() < best < n[b].max() or np.isnan(bottom).mean() > 0.1:
+        if (
+            coefficients[2] <= 0
+            or not n[b].min() < best < n[b].max()
+            or np.isnan(bottom).mean() > 0.1
+        ):
             edge += 1
             continue
         known = bottom[np.isfinite(bottom)]
@@ -124,12 +130,14 @@ def _by_parabolas(fit: JointFit, computes: Array, level: float) -> Allocation:
     if len(draws) < FEWEST_BUDGETS:
         reason = f"the minimum lies at the edge of {edge} of {len(budgets)} budgets"
         return Allocation("isoFLOP", "not measured", reason)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if edge:
         notes += (f"{edge} of {len(budgets)} budgets have their minimum at the edge: left out.",)
     if np.max(np.abs(bias)) > SHIFTED:
         notes += ("Minima are corrected for the bias of a parabola, as the law has it.",)
-    line, slope = _line(np.array(places), np.stack(draws), np.log(computes / fit.flops_per_parameter_sample))
+    line, slope = _line(
+        np.array(places), np.stack(draws), np.log(computes / fit.flops_per_parameter_sample)
+    )
     return _told("isoFLOP", line, quantile_interval(slope, level), computes, level, notes)
 
 
@@ -163,8 +171,8 @@ def _bias(fit: JointFit, budgets: Sequence[tuple[Array, Array]]) -> Array:
 
 
 def _line(x: Array, y: Array, at: Array) -> tuple[Array, Array]:
-    """Straight lines through draws y (places, draws) at x (places,), weighted by their spread and with
-    their scatter about the line: values (draws, at) and slopes (draws,)."""
+    """Straight lines through draws y (places, draws) at x (places,), weighted by their spread and
+    with their scatter about the line: values (draws, at) and slopes (draws,)."""
     weight = 1.0 / np.maximum(y.var(axis=1), 1e-12)
     design = np.stack([np.ones_like(x), x - np.average(x, weights=weight)], axis=1)
     normal = np.linalg.inv(design.T @ (design * weight[:, None]))

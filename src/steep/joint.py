@@ -1,8 +1,8 @@
 """Error against data and model size together: laws weighed by evidence, with their discrepancy.
 
-The method is in ``docs/decisions/joint.md``. What a table cannot tell is an outcome and not a number:
-too few runs; sizes that grow together; errors of two kinds; a parameter without a limit; a law that
-does not describe the runs.
+The method is in ``docs/decisions/joint.md``. What a table cannot tell is an outcome and not a
+number: too few runs; sizes that grow together; errors of two kinds; a parameter without a limit; a
+law that does not describe the runs.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ def joint(
 ) -> JointFit:
     """Fit laws of data and model size to a table of runs: a DataFrame, columns by name, a path.
 
-    ``samples`` D, ``parameters`` N, ``error``, ``unique`` (distinct samples among D), ``run`` (whose
-    rows share an error) and ``flops`` are columns, guessed by name where not given; where a table
-    has no samples, D = flops / (``flops_per_parameter_sample`` * N). ``law`` is one of 'chinchilla',
-    'kaplan', 'rosenfeld', 'interacting' and 'repeated', or several; by default all that apply, weighed
-    by evidence. ``fixed`` holds parameters at values, ``floor`` the floor E, ``tied`` makes the
-    second of a pair equal to the first. Deterministic.
+    ``samples`` D, ``parameters`` N, ``error``, ``unique`` (distinct samples among D), ``run``
+    (whose rows share an error) and ``flops`` are columns, guessed by name where not given; where a
+    table has no samples, D = flops / (``flops_per_parameter_sample`` * N). ``law`` is one of
+    'chinchilla', 'kaplan', 'rosenfeld', 'interacting' and 'repeated', or several; by default all
+    that apply, weighed by evidence. ``fixed`` holds parameters at values, ``floor`` the floor E,
+    ``tied`` makes the second of a pair equal to the first. Deterministic.
 
     Raises ValueError for what cannot be read; what the runs cannot tell is an outcome.
     """
@@ -183,24 +183,23 @@ def backtest_joint(fit: JointFit) -> Backtest:
     if not scores:
         return empty
     scores.sort(key=lambda s: (s.factor, -s.points))
-    mean = {
-        name: float(np.mean([getattr(s, field) for s in scores]))
-        for name, field in (("log_error", "log_error"), ("last_value", "last_value"),
-                            ("coverage", "inside"), ("interval_score", "interval_score"))
-    }  # fmt: skip
     made = replace(
-        empty, outcome="ok", scores=tuple(scores),
-        width=float(np.median([s.upper / s.lower for s in scores])), **mean,
-    )  # fmt: skip
+        empty,
+        outcome="ok",
+        scores=tuple(scores),
+        log_error=float(np.mean([s.log_error for s in scores])),
+        last_value=float(np.mean([s.last_value for s in scores])),
+        coverage=float(np.mean([s.inside for s in scores])),
+        interval_score=float(np.mean([s.interval_score for s in scores])),
+        width=float(np.median([s.upper / s.lower for s in scores])),
+    )
     return replace(made, sentence=backtest_sentence(made))
 
 
-def _scores(
-    fit: JointFit, hidden: Sequence[JointRow], seen: float, k: float
-) -> list[Score]:
-    places = [(r.parameters, r.samples, r.unique) for r in hidden]
+def _scores(fit: JointFit, hidden: Sequence[JointRow], seen: float, k: float) -> list[Score]:
+    n, d, u = zip(*((r.parameters, r.samples, r.unique) for r in hidden), strict=True)
     try:
-        frame = fit.predict(*(list(v) for v in zip(*places, strict=True)))
+        frame = fit.predict(list(n), list(d), list(u))
     except ValueError:  # off the line of a ladder
         return []
     lowest = min(r.error for r in fit.rows)
@@ -390,9 +389,7 @@ def _draws(fitted: _Fitted, count: int, rows: int) -> JointDraws:
     )
 
 
-def _law(
-    fitted: _Fitted, weight: float, runs: Runs, noise: SurfaceNoise, level: float
-) -> JointLaw:
+def _law(fitted: _Fitted, weight: float, runs: Runs, noise: SurfaceNoise, level: float) -> JointLaw:
     """Best values of the law alone, with quantile limits; a limit that the runs do not set is
     open, and a parameter without any has no value."""
     model, alone = fitted.model, fitted.alone
@@ -459,8 +456,8 @@ def _two_kinds(
     said = f": column {by[0]!r} tells them apart" if by else ""
     ratio = round(float(np.exp(high[at] - low[at])), 2)
     return (
-        f"the errors fall into two groups, {ratio:g}x apart at the same sizes, of {int(upper.sum())} "
-        f"and {int((~upper).sum())} rows: two different losses in one table{said or '?'}"
+        f"the errors fall into two groups, {ratio:g}x apart at the same sizes, of "
+        f"{int(upper.sum())} and {int((~upper).sum())} rows: two different losses in one table{said or '?'}"
     )
 
 
@@ -507,7 +504,7 @@ def _influence(
     found = []
     if fit.off:
         plain = surface_noise(runs.n, runs.d, runs.run, ratios=(0.0,))
-        ends, loss = descend(model, runs, plain, 0, alone.mode[None], 60)
+        ends, _ = descend(model, runs, plain, 0, alone.mode[None], 60)
         other = law.natural(model.coordinates(ends), r)[0]
         with np.errstate(divide="ignore", invalid="ignore"):
             moved = np.nan_to_num(np.abs(np.log(other / best)))

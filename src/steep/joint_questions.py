@@ -120,7 +120,9 @@ def joint(
     ] = False,
     columns: Columns,
     level: Level = 0.9,
-    draws: Annotated[bool, typer.Option("--draws", help="With --json: draws and rows too.")] = False,
+    draws: Annotated[
+        bool, typer.Option("--draws", help="With --json: draws and rows too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Error against data and model size together: the law, forecasts, the best split of compute."""
@@ -128,7 +130,7 @@ def joint(
 
     if draws and not as_json:
         fail("--draws belongs to --json: they are thousands of numbers")
-    held = {name: value for name, value in map(_held, fix or [])}
+    held = dict(map(_held, fix or []))
     if floor is not None:
         held["E"] = floor
     goal = None if target is None else _error(target)
@@ -183,7 +185,7 @@ def _plain(one: JointAnswer, draws: bool) -> dict[str, Any]:
     fit["parameters"] = {
         name: asdict(p) for name, p in zip(one.fit.names, one.fit.parameters, strict=True)
     }
-    a, beta_p = [asdict(i) for i in one.exponents] or [None, None]
+    a, beta_p = (asdict(i) for i in one.exponents) if one.exponents else (None, None)
     return {
         "name": one.name,
         "fit": fit,

@@ -108,7 +108,9 @@ def _runs(curve: Any, asked: str | None, n: np.ndarray) -> tuple[list[str], list
         labels = [str(v) for v in others[name]]
     elif step is not None:
         name = step
-        same = [c for c in others if c != step and normal(c) in SETTINGS | {"seed", "width", "depth"}]
+        same = [
+            c for c in others if c != step and normal(c) in SETTINGS | {"seed", "width", "depth"}
+        ]
         labels = [
             "/".join(map(str, (size, *(others[c][i] for c in same)))) for i, size in enumerate(n)
         ]
@@ -129,9 +131,7 @@ def _runs(curve: Any, asked: str | None, n: np.ndarray) -> tuple[list[str], list
     return labels, [f"{how}: {len(labels)} rows are {count} runs."]
 
 
-def _thinned(
-    kept: np.ndarray, names: Sequence[str], d: np.ndarray
-) -> tuple[np.ndarray, list[str]]:
+def _thinned(kept: np.ndarray, names: Sequence[str], d: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """At most ``MOST`` rows of each run, nearest to even steps of log samples."""
     if not any(names):
         return kept, []
@@ -175,5 +175,3 @@ def _tuned(table: JointTable) -> tuple[tuple[JointRow, ...], list[str]]:
         f"Rows differ in {named}: the best of each cell of neighbours in log N and log D carries "
         f"the law, {len(chosen)} of {len(rows)} rows."
     ]
-
-

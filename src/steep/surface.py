@@ -1,7 +1,7 @@
 """Questions asked of a joint fit: errors at a place, the best split of compute, samples needed.
 
-Errors come from the laws together with their discrepancy, weighed by evidence. Parameters and the best
-split come from the laws alone, with draws as wide as the discrepancy makes them.
+Errors come from the laws together with their discrepancy, weighed by evidence. Parameters and the
+best split come from the laws alone, with draws as wide as the discrepancy makes them.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def prepared(fit: JointFit) -> Prepared:
 
 
 def expected(fit: JointFit, n: Array, d: Array, u: Array) -> tuple[Array, Array]:
-    """Each draw's log error at log sizes (places,), discrepancy included, and the standard deviation
-    of a new run there: both (draws, places)."""
+    """Each draw's log error at log sizes (places,), discrepancy included, and the standard
+    deviation of a new run there: both (draws, places)."""
     known = prepared(fit)
     centres, scales = [], []
     for model, draws in known.parts:
@@ -174,8 +174,8 @@ def samples_for(
 
 
 def residual_frame(fit: JointFit) -> Any:
-    """Per row: the error, what the first law alone and all with the discrepancy expect, the residual
-    of log error about both, and whether the row lies off the surface."""
+    """Per row: the error, what the first law alone and all with the discrepancy expect, the
+    residual of log error about both, and whether the row lies off the surface."""
     import pandas as pd
 
     known = prepared(fit)
@@ -262,7 +262,8 @@ def frontier(fit: JointFit, flops: Any, level: float | None = None) -> tuple[Fro
         size = quantile_interval(best[:, i], level)
         n = float(np.exp(size.value or 0.0))
         d = float(np.exp(log_product[i])) / n
-        low, mid, high = errors_at(fit, *(np.array([v]) for v in (n, d, d)), level)[0].tolist()
+        here = np.array([d])
+        low, mid, high = errors_at(fit, np.array([n]), here, here, level)[0].tolist()
         known = inside[:, i].mean() > 1 - (1 - level) / 4
         lower, upper = np.exp([size.lower or 0.0, size.upper or 0.0]).tolist()
         sizes = Interval(n, lower if known else None, upper if known else None, level)
@@ -274,8 +275,8 @@ def frontier(fit: JointFit, flops: Any, level: float | None = None) -> tuple[Fro
 
 
 def frontier_exponents(fit: JointFit, level: float | None = None) -> tuple[Interval, Interval]:
-    """(a, beta_p): local exponents of the best-fit size at the largest compute, N ~ C^a, and against
-    data, N ~ D^beta_p. ValueError where the runs do not tell the split."""
+    """(a, beta_p): local exponents of the best-fit size at the largest compute, N ~ C^a, and
+    against data, N ~ D^beta_p. ValueError where the runs do not tell the split."""
     refused = split_refused(fit)
     if refused:
         raise ValueError(f"no best split of compute follows from these runs: {refused}")
@@ -287,11 +288,9 @@ def frontier_exponents(fit: JointFit, level: float | None = None) -> tuple[Inter
     return quantile_interval(share, level), quantile_interval(share / (1 - share), level)
 
 
-def best_for_use(
-    fit: JointFit, error: float, served: float, level: float | None = None
-) -> ForUse:
+def best_for_use(fit: JointFit, error: float, served: float, level: float | None = None) -> ForUse:
     """The model that reaches ``error`` at the least compute of training and use, k N D + 2 N times
-    the samples ``served`` (Sardana et al. 2023). ValueError where the runs do not tell the split."""
+    the samples ``served`` (Sardana et al. 2023). ValueError where the runs tell no split."""
     refused = split_refused(fit)
     if refused:
         raise ValueError(f"no best split of compute follows from these runs: {refused}")

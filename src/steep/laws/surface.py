@@ -1,9 +1,9 @@
 """What a joint law is: error as a plain function of data and model size, with names and a prior.
 
-A law is evaluated in logs about a reference point inside the runs, n = log N - log N_0 and
-d = log D - log D_0, and its terms are relative to the typical error of the runs: there the size of
-a term means the same for every metric, unit and family, and a prior can be stated. ``natural`` gives
-the parameters that papers print.
+A law is evaluated in logs about a reference point inside the runs, n = log N - log N_0 and d = log
+D - log D_0, and its terms are relative to the typical error of the runs: there the size of a term
+means the same for every metric, unit and family, and a prior can be stated. ``natural`` gives the
+parameters that papers print.
 """
 
 from __future__ import annotations

@@ -191,10 +191,7 @@ def allocation_lines(found: Sequence[Allocation], disagreement: str) -> list[str
     computes = known[0].flops
     rows = [
         {"way": a.method, "a": numbers.interval(a.exponent)}
-        | {
-            numbers.flops(c): numbers.counts(p)
-            for c, p in zip(computes, a.parameters, strict=True)
-        }
+        | {numbers.flops(c): numbers.counts(p) for c, p in zip(computes, a.parameters, strict=True)}
         for a in known
     ]
     lines = ["", "Best parameters three ways, with the exponent a of N ~ C^a:"]
@@ -208,13 +205,15 @@ def allocation_lines(found: Sequence[Allocation], disagreement: str) -> list[str
 
 def use_lines(fit: JointFit, found: ForUse) -> list[str]:
     how = scale_of(fit)
-    goal = f"{numbers.standing(found.error, how)} with {numbers.count(found.served)} {fit.unit} served"
+    goal = (
+        f"{numbers.standing(found.error, how)} with {numbers.count(found.served)} {fit.unit} served"
+    )
     if found.outcome != "ok":
         return [f"{_capital(goal)} is {found.outcome} with this model family."]
     return [
         f"Cheapest for {goal}: {numbers.counts(found.parameters)} parameters trained on "
-        f"{numbers.counts(found.samples)} {fit.unit}, {numbers.operations(found.flops)} in all; for "
-        f"training alone {numbers.counts(found.training_only)} parameters."
+        f"{numbers.counts(found.samples)} {fit.unit}, {numbers.operations(found.flops)} in all; "
+        f"for training alone {numbers.counts(found.training_only)} parameters."
     ]
 
 

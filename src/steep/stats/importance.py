@@ -52,7 +52,7 @@ def sample(
     for i, count in enumerate(later):
         if i == 0 and precision is not None and mode is not None:
             centres = mode[None, :]
-            factors = _factors(INFLATE * np.linalg.inv(precision(centres)))
+            factors = _factors(np.asarray(INFLATE * np.linalg.inv(precision(centres)), dtype=float))
         else:
             weight = _flattened(target - density, wanted=8.0 * d)
             centres, factors = _proposal(z, weight, 1 if i == 0 else kernels, precision)

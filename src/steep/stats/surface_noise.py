@@ -20,7 +20,7 @@ from scipy.linalg import solve_triangular
 from scipy.sparse import block_diag, csr_array, diags_array
 from scipy.special import gammaln
 
-from steep.laws.law import Array
+from steep.laws.law import Array, Index
 
 RATIOS = (0.0, 1.0, 3.0, 10.0, 30.0)
 """Standard deviations of each part of the discrepancy relative to the noise of a row."""
@@ -33,8 +33,8 @@ EXACT = 0.2
 PRIOR_DF, NOISE = 1.0, 0.005
 """Prior of the noise: degrees of freedom and standard deviation of log error."""
 COMMON, NEIGHBOURS = (0.0, 1.0, 6.0, 36.0, 216.0, 1300.0), (0.0, 1.0, 6.0, 36.0)
-"""Variances of a run's level, with its own slope, which all its rows have in common, and of what neighbours
-of one run share, relative to what is a row's own."""
+"""Variances of a run's level, with its own slope, which all its rows have in common, and of what
+neighbours of one run share, relative to what is a row's own."""
 SLOPE = 0.25
 """Standard deviation of a run's own slope in log D, relative to that of its level."""
 NEAR = 0.7
@@ -120,7 +120,7 @@ class SurfaceNoise:
         constant += 0.5 * PRIOR_DF * np.log(PRIOR_DF * NOISE**2)
         return constant - 0.5 * df * np.log(total), total
 
-    def only(self, structures: Array) -> SurfaceNoise:
+    def only(self, structures: Index) -> SurfaceNoise:
         """With the structures of these numbers alone."""
         some = [int(j) for j in structures]
         kept = tuple(self.structures[j] for j in some)
@@ -161,7 +161,7 @@ class SurfaceNoise:
 def surface_noise(
     n: Array,
     d: Array,
-    run: Array | None = None,
+    run: Index | None = None,
     base: Array | None = None,
     ratios: tuple[float, ...] = RATIOS,
 ) -> SurfaceNoise:
@@ -195,13 +195,11 @@ def surface_noise(
         carry.append(size[:, None] * np.linalg.inv(root).T)
         log_det.append(rows[s.rows][1] + 2.0 * float(np.sum(np.log(np.diag(root)))))
     whiten = tuple(w for w, _ in rows)
-    return SurfaceNoise(
-        plane, whiten, basis, structures, np.stack(carry), np.array(log_det), base
-    )
+    return SurfaceNoise(plane, whiten, basis, structures, np.stack(carry), np.array(log_det), base)
 
 
 def _whitening(
-    d: Array, run: Array | None, common: float, near: float, base: Array
+    d: Array, run: Index | None, common: float, near: float, base: Array
 ) -> tuple[csr_array, float]:
     """W with W V W' = 1, and log det V, of rows that share parts of their variance by run."""
     if run is None or common + near == 0:

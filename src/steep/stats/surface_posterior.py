@@ -2,8 +2,8 @@
 
 Normal scores z of the free parameters have a standard normal prior (``laws/surface.py``). Batched
 Gauss-Newton from a quasi-random cover of that prior finds the modes, under a plain and under the
-favoured structure of the noise; Student-t proposals about them start the adaptive importance sampler
-of ``importance.py``. The mean weight is the law's evidence.
+favoured structure of the noise; Student-t proposals about them start the adaptive importance
+sampler of ``importance.py``. The mean weight is the law's evidence.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import chi2
 
-from steep.laws.law import Array
+from steep.laws.law import Array, Index
 from steep.laws.surface import Reference, Surface
 from steep.stats.importance import cover, sample
 from steep.stats.surface_noise import NOISE, PRIOR_DF, SurfaceNoise, surface_noise
@@ -39,12 +39,12 @@ class Runs:
     d: Array
     u: Array
     y: Array
-    run: Array | None = None
+    run: Index | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
-    def take(self, rows: Array) -> Runs:
+    def take(self, rows: Index) -> Runs:
         run = None if self.run is None else self.run[rows]
         return Runs(self.n[rows], self.d[rows], self.u[rows], self.y[rows], run)
 
@@ -149,7 +149,7 @@ def posterior(
     return Posterior(model, z, weight, sums, best, structure)
 
 
-def _likely(model: Model, runs: Runs, noise: SurfaceNoise, z: Array) -> Array:
+def _likely(model: Model, runs: Runs, noise: SurfaceNoise, z: Array) -> Index:
     """Numbers of the structures whose correlation of rows is not ruled out at a mode."""
     fit = noise.log_likelihood(model.residual(z[None], runs).T)[0][0]
     rows = np.array([s.rows for s in noise.structures])
@@ -167,9 +167,7 @@ def _favoured(model: Model, runs: Runs, noise: SurfaceNoise, z: Array) -> int:
     return int(np.argmax(noise.log_likelihood(model.residual(z[None], runs).T)[0][0]))
 
 
-def modes_of(
-    model: Model, runs: Runs, noise: SurfaceNoise, structure: int
-) -> tuple[Array, Array]:
+def modes_of(model: Model, runs: Runs, noise: SurfaceNoise, structure: int) -> tuple[Array, Array]:
     """Best ends of descents from all over the prior, (kept, free) and their losses."""
     start = cover(STARTS, len(model.free))
     rough, loss = descend(model, runs, noise, structure, start, 12)
@@ -187,9 +185,12 @@ def _expansion(
     shifted = np.concatenate([z, *(z + STEP * row for row in np.eye(p))])
     values = model.residual(shifted, runs).reshape(p + 1, len(z), -1)
     # (rows, draws * (p + 1)) at once
-    white = w @ np.concatenate([values[:1], (values[1:] - values[:1]) / STEP]).reshape(
-        (p + 1) * len(z), -1
-    ).T
+    white = (
+        w
+        @ np.concatenate([values[:1], (values[1:] - values[:1]) / STEP])
+        .reshape((p + 1) * len(z), -1)
+        .T
+    )
     span = q.T @ white
     white = white.T.reshape(p + 1, len(z), -1)
     span = span.T.reshape(p + 1, len(z), -1)
@@ -236,9 +237,7 @@ def descend(
         z[moved] = trial[better]
         for old, fresh in zip((loss, gradient, matrix), new, strict=True):
             old[moved] = fresh[better]
-        damping[live] = np.clip(
-            np.where(better, damping[live] / 6, damping[live] * 5), 1e-9, 1e9
-        )
+        damping[live] = np.clip(np.where(better, damping[live] / 6, damping[live] * 5), 1e-9, 1e9)
         live = live[~((gain < 1e-5) & (better | (damping[live] > 1e5)))]
         if not len(live):
             break
@@ -315,7 +314,9 @@ def alone_of(model: Model, runs: Runs, noise: SurfaceNoise, found: Posterior) ->
     slope = _slope(model, runs, w, only.mode)
     at_mode = int(np.argmax(only.log_weight[:, only.structure]))
     variance = float(only.squares[at_mode, only.structure]) / (PRIOR_DF + len(runs))
-    inverse = np.linalg.inv(slope.T @ slope / variance + np.eye(len(only.mode)))
+    inverse = np.asarray(
+        np.linalg.inv(slope.T @ slope / variance + np.eye(len(only.mode))), dtype=float
+    )
     residual = np.asarray(w @ model.residual(only.mode[None], runs)[0])
     extra = _extra_variance(noise, found, slope, residual, inverse / variance)
     middle = (slope.T @ slope + slope.T @ extra @ (extra.T @ slope)) / variance
@@ -365,7 +366,7 @@ def _slope(model: Model, runs: Runs, w: csr_array, z: Array) -> Array:
 
 def shifts_without(
     model: Model, runs: Runs, noise: SurfaceNoise, alone: Alone
-) -> tuple[list[Array], Array]:
+) -> tuple[list[Index], Array]:
     """Rows of each run, and the free scores without them to first order, (runs, free)."""
     w, _ = noise.without_discrepancy().metric(alone.structure)
     residual = np.asarray(w @ model.residual(alone.mode[None], runs)[0])

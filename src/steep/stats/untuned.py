@@ -1,15 +1,15 @@
 """Sweeps of runs that differ in hyperparameters: the frontier of what tuning reaches.
 
 Rows are not replicates of the best: their regret is one-sided and long-tailed. The plane of (log N,
-log D) is split into cells of about ``CELL`` rows; of each the row that lies lowest about the current
-surface carries the law, and the surface is fitted again until the choice stands.
+log D) is split into cells of about ``CELL`` rows; of each the row that lies lowest about the
+current surface carries the law, and the surface is fitted again until the choice stands.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from steep.laws.law import Array
+from steep.laws.law import Array, Index
 from steep.stats.surface_noise import surface_noise
 from steep.stats.surface_posterior import Model, Runs, off_surface, posterior
 
@@ -17,10 +17,11 @@ CELL = 6
 """Least number of rows of a cell, where no (N, D) is shared by several."""
 ROUNDS = 8
 SKEW, SCATTER = 2.0, 0.02
-"""Upper over lower half of the residuals' spread, and their spread, from which on a table is untuned."""
+"""Upper over lower half of the residuals' spread, and their spread, from which on a table is
+untuned."""
 
 
-def best_of_cells(model: Model, runs: Runs) -> Array | None:
+def best_of_cells(model: Model, runs: Runs) -> Index | None:
     """Rows that carry the frontier, sorted; None where the rows are as good as tuned."""
     places, of_place = np.unique(
         np.round(np.stack([runs.n, runs.d], axis=1), 9), axis=0, return_inverse=True
@@ -44,7 +45,7 @@ def best_of_cells(model: Model, runs: Runs) -> Array | None:
     return chosen
 
 
-def _cells(runs: Runs) -> list[Array]:
+def _cells(runs: Runs) -> list[Index]:
     """Halves of halves of the rows along the wider side, of ``CELL`` to twice as many rows."""
     found, waiting = [], [np.arange(len(runs))]
     width_n, width_d = np.ptp(runs.n), np.ptp(runs.d)
@@ -59,7 +60,7 @@ def _cells(runs: Runs) -> list[Array]:
     return found
 
 
-def _surface(model: Model, runs: Runs, chosen: Array) -> Array:
+def _surface(model: Model, runs: Runs, chosen: Index) -> Array:
     """Log error at all rows (rows,), of the law and its discrepancy fitted to the chosen ones."""
     some = runs.take(chosen)
     noise = surface_noise(some.n, some.d)
