@@ -62,6 +62,8 @@ VISIBLE = 0.01
 TWO_KINDS, KINDS_APART = 0.9, 0.15
 """Share of the residuals' variance that two groups explain, and how far apart they are, for the
 errors to be of two kinds."""
+NO_SURFACE = 0.6
+"""Scatter about the best law, relative to that of the errors, from which on there is no surface."""
 FLOPS_PER_PARAMETER_SAMPLE = 6.0
 
 
@@ -245,6 +247,7 @@ def _ask(
                 "the law of repeated data needs the number of unique samples of each run"
             )
     named = {*fixed, *(name for pair in tied for name in pair)}
+    named -= {"E"} if fixed.get("E") == 0 else set()
     able = tuple(n for n in laws if named <= set(SURFACES[n].names))
     if not able:
         known = sorted({name for n in laws for name in SURFACES[n].names})
@@ -290,9 +293,10 @@ def fit_rows(
         return _along_a_line(plain, runs)
     exact = surface_noise(runs.n, runs.d, ratios=(0.0,))
     ends, _ = modes_of(models[0], runs, exact, 0)
-    kinds = _two_kinds(models[0].residual(ends[:1], runs)[0], cells or {}, rows)
-    if kinds:
-        return replace(plain, outcome=MISFIT, reason=kinds)
+    residual = models[0].residual(ends[:1], runs)[0]
+    wrong = _two_kinds(residual, cells or {}, rows) or _no_surface(residual, runs)
+    if wrong:
+        return replace(plain, outcome=MISFIT, reason=wrong)
     base = off_surface(models[0], runs, ends)
     return _weighed(replace(plain, rows=_widened(rows, base)), models, runs, base)
 
@@ -457,7 +461,20 @@ def _two_kinds(
     ratio = round(float(np.exp(high[at] - low[at])), 2)
     return (
         f"the errors fall into two groups, {ratio:g}x apart at the same sizes, of "
-        f"{int(upper.sum())} and {int((~upper).sum())} rows: two different losses in one table{said or '?'}"
+        f"{int(upper.sum())} and {int((~upper).sum())} rows: two "
+        f"different losses in one table{said or '?'}"
+    )
+
+
+def _no_surface(residual: Array, runs: Runs) -> str:
+    """Whether the runs differ hardly less from the best law than from each other."""
+    size = 1.4826 * float(np.median(np.abs(residual - np.median(residual))))
+    spread = 1.4826 * float(np.median(np.abs(runs.y - np.median(runs.y))))
+    if size < NO_SURFACE * spread or size < 1e-9:
+        return ""
+    return (
+        "the errors follow no falling surface over data and model size: about the best one they "
+        f"scatter by {round(100 * size, 2):g} %, and among themselves by {round(100 * spread, 2):g} %"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from steep.asked import Goal, goal_of
 from steep.config import QuestionError
 from steep.options import Columns, Level, reads
 from steep.records import Allocation, Backtest, ForUse, Frontier, Interval, JointFit, SamplesFor
@@ -39,7 +40,7 @@ def answer(
     fit: JointFit,
     at: Sequence[tuple[float, ...]] = (),
     flops: Sequence[float] = (),
-    target: float | None = None,
+    goal: Goal | None = None,
     serve: float | None = None,
     tested: bool = False,
 ) -> JointAnswer:
@@ -50,6 +51,7 @@ def answer(
     from steep.surface import best_for_use, frontier_exponents, split_refused
 
     made = JointAnswer(name, fit, refused=split_refused(fit))
+    target = goal and goal.of(fit.metric, max((r.error for r in fit.rows), default=0.0))
     if fit.draws and at:
         unique = [p[2] for p in at if len(p) == 3]
         if unique and len(unique) < len(at):
@@ -133,7 +135,7 @@ def joint(
     held = dict(map(_held, fix or []))
     if floor is not None:
         held["E"] = floor
-    goal = None if target is None else _error(target)
+    goal = None if target is None else goal_of(target)
     if serve is not None and goal is None:
         fail("--serve belongs to --target: the error that is to be reached")
     options = {
@@ -239,10 +241,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals:
         fail(f"--tie {text!r}: write NAME=NAME")
     return first.strip(), second.strip()
-
-
-def _error(text: str) -> float:
-    from steep.asked import goal_of
-
-    goal = goal_of(text)
-    return goal.value

@@ -55,7 +55,10 @@ def model_of(
     fixed: tuple[tuple[str, float], ...] = (),
     tied: tuple[tuple[str, str], ...] = (),
 ) -> Model:
-    return Model(SURFACES[law], reference_of(runs), dict(fixed), tied)
+    """Of what is held, a law takes what it has: a floor of zero holds for one without a floor."""
+    names = set(SURFACES[law].names)
+    held = {name: value for name, value in fixed if name in names}
+    return Model(SURFACES[law], reference_of(runs), held, tuple(t for t in tied if {*t} <= names))
 
 
 @dataclass(frozen=True)

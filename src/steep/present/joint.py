@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -35,6 +36,24 @@ def scale_of(fit: JointFit) -> Scale:
 def summary(fit: JointFit) -> str:
     """The fit without a question: sentences, then the laws."""
     return "\n".join([*fit_lines(fit), *law_lines(fit), *fit.notes])
+
+
+def line(fit: JointFit) -> str:
+    """What ``repr`` says of a fit."""
+    parts = [fit.outcome, f"{fit.runs} runs"]
+    if fit.law:
+        told = [f"{n} = {_parameter(p)}" for n, p in zip(fit.names, fit.parameters, strict=True)]
+        parts = [fit.outcome, fit.law, *told[:1], *parts[1:]]
+    return f"<JointFit: {', '.join(parts)}>"
+
+
+def page(fit: JointFit) -> str:
+    """The fit in a notebook: its sentences, and the runs with their surface."""
+    from steep.present.figures import alone
+    from steep.present.surface import surface_drawing
+
+    items = "".join(f"<li>{html.escape(text)}</li>" for text in (*fit_lines(fit), *law_lines(fit)))
+    return f"<ul>{items}</ul>{alone(surface_drawing(fit)) if fit.rows else ''}"
 
 
 def fit_lines(fit: JointFit) -> list[str]:
@@ -111,7 +130,7 @@ def law_lines(fit: JointFit) -> list[str]:
     lines = []
     if len(fit.laws) > 1:
         told = ", ".join(f"{one.law} {numbers.share(one.weight)}" for one in fit.laws)
-        lines.append(f"Weights in forecasts: {told}.")
+        lines.append(f"Weights in forecasts: {told}. Parameters are those of {fit.law}:")
     fixed = {name for name, _ in fit.fixed}
     for name, p in zip(fit.names, fit.parameters, strict=True):
         if fit.line and name != "E":

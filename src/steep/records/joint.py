@@ -195,12 +195,14 @@ class JointFit:
         return frontier(self, flops, level)
 
     def samples_for(
-        self, error: float, parameters: float, level: float | None = None
+        self, error: float | str, parameters: float, level: float | None = None
     ) -> SamplesFor:
-        """Samples that a model of ``parameters`` needs for ``error``, with their interval."""
+        """Samples that a model of ``parameters`` needs for ``error``, with their interval. ``error``
+        is a number in the metric of the fit, or '5%'."""
+        from steep.asked import joint_error_asked
         from steep.surface import samples_for
 
-        return samples_for(self, error, parameters, level)
+        return samples_for(self, joint_error_asked(error, self), parameters, level)
 
     def residuals(self) -> Any:
         """A DataFrame of the rows with what the law and its discrepancy expect of each."""
@@ -222,4 +224,11 @@ class JointFit:
         return plot_drawing(surface_drawing(self), ax)
 
     def __repr__(self) -> str:
-        return self.summary()
+        from steep.present.joint import line
+
+        return line(self)
+
+    def _repr_html_(self) -> str:
+        from steep.present.joint import page
+
+        return page(self)

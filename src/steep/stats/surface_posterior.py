@@ -101,7 +101,7 @@ class Posterior:
 
     @property
     def log_evidence(self) -> float:
-        return float(np.logaddexp.reduce(self.log_weight.ravel())) - float(np.log(len(self.z)))
+        return float(np.logaddexp.reduce(self.log_weight.ravel()))
 
     @property
     def effective(self) -> float:
@@ -256,29 +256,40 @@ def off_surface(model: Model, runs: Runs, start: Array) -> Array:
     """Relative variances of the rows (rows,): 1, or so much that a row far off the law counts as
     one standard deviation.
 
-    Least trimmed squares of the law alone, by concentration steps from fits of all rows, ``start``
-    (starts, free) (Rousseeuw & Van Driessen 2006): Huber's loss is not enough where rows off the
-    surface lie at the edge of the plane."""
+    Least trimmed squares of the law alone, by concentration steps (Rousseeuw & Van Driessen 2006)
+    from fits of all rows, ``start`` (starts, free), and of all but each edge of the plane: rows off
+    the surface at an edge pull the law along, and Huber's loss is not enough."""
     none = np.ones(len(runs))
     if len(runs) < FEWEST:
         return none
-    z, base = start, none
-    for _ in range(CONCENTRATIONS if runs.run is None else 0):
-        size = np.abs(model.residual(z[:1], runs)[0])
-        before, base = base, np.where(size > np.quantile(size, 1 - MOST), 1e6, 1.0)
-        if np.array_equal(before, base):
-            break
-        noise = surface_noise(runs.n, runs.d, None, base, ratios=(0.0,))
-        z, loss = descend(model, runs, noise, 0, z, 25)
-        z = z[np.argsort(loss)]
-    residual = model.residual(z[:1], runs)[0]
-    if runs.run is not None:  # what a run has in common is no reason to leave out its rows
+    if runs.run is None:
+        edges = [side * v for v in (runs.n, runs.d) for side in (1.0, -1.0)]
+        sizes = [np.abs(model.residual(start[:1], runs)[0]), *edges]
+        trimmed = [_concentrated(model, runs, start[:2], size) for size in sizes]
+        residual = min(trimmed, key=lambda r: float(np.quantile(np.abs(r), 1 - MOST)))
+    else:  # what a run has in common is no reason to leave out its rows
+        residual = model.residual(start[:1], runs)[0]
         for label in np.unique(runs.run):
             residual[runs.run == label] -= np.median(residual[runs.run == label])
     size = np.abs(residual)
     scale = max(1.4826 * float(np.median(size)), 1e-4)
     far = size > FAR * scale
     return none if far.mean() > MOST else np.where(far, (size / scale) ** 2, 1.0)
+
+
+def _concentrated(model: Model, runs: Runs, start: Array, size: Array) -> Array:
+    """Residuals (rows,) of the fit to the rows that it fits best, first without those of largest
+    ``size`` (rows,)."""
+    z, base = start, np.ones(len(runs))
+    for _ in range(CONCENTRATIONS):
+        before, base = base, np.where(size > np.quantile(size, 1 - MOST), 1e6, 1.0)
+        if np.array_equal(before, base):
+            break
+        noise = surface_noise(runs.n, runs.d, None, base, ratios=(0.0,))
+        z, loss = descend(model, runs, noise, 0, z, 25)
+        z = z[np.argsort(loss)]
+        size = np.abs(model.residual(z[:1], runs)[0])
+    return np.asarray(model.residual(z[:1], runs)[0])
 
 
 # ---------------------------------------------------------------- the law alone
