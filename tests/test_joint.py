@@ -29,7 +29,8 @@ def loss(n: np.ndarray, d: np.ndarray) -> np.ndarray:
 
 def grid(count: int = 6, noise: float = 0.003, seed: int = 0) -> pd.DataFrame:
     n, d = (
-        v.ravel() for v in np.meshgrid(np.geomspace(1e7, 3e9, count), np.geomspace(1e9, 3e11, count))
+        v.ravel()
+        for v in np.meshgrid(np.geomspace(1e7, 3e9, count), np.geomspace(1e9, 3e11, count))
     )
     error = loss(n, d) * np.exp(np.random.default_rng(seed).normal(0, noise, len(n)))
     return pd.DataFrame({"parameters": n, "samples": d, "loss": error})
@@ -117,10 +118,10 @@ def test_wrong_questions_are_sentences(options: dict, said: str) -> None:
 
 
 def test_errors_of_new_runs_are_inside_their_intervals() -> None:
-    """Of 60 tables, at 30 times the compute: 90 % of new runs, give or take."""
+    """Of 30 tables, at 30 times the compute: 90 % of new runs, give or take."""
     n, d = np.array([1.7e10]), np.array([1.6e12])
     inside, width = [], []
-    for seed in range(60):
+    for seed in range(30):
         row = joint(grid(5, seed=seed), law="chinchilla").predict(n, d).iloc[0]
         new = loss(n, d)[0] * np.exp(np.random.default_rng([seed, 1]).normal(0, 0.003))
         inside.append(row.lower <= new <= row.upper)
@@ -228,7 +229,7 @@ def test_three_ways_agree_on_a_known_law() -> None:
 
     flops = 1e22
     best = (0.34 * 400 / (0.36 * 1500)) ** (1 / 0.70) * (flops / 6) ** (0.36 / 0.70)
-    law, parabolas, envelope = found = allocations(joint(isoflop(2.0)), [flops])
+    law, parabolas, envelope = found = allocations(joint(isoflop(4.0)), [flops])
     assert (law.outcome, parabolas.outcome, envelope.outcome) == ("ok", "ok", "not measured")
     for way in (law, parabolas):
         assert way.parameters[0].lower < best < way.parameters[0].upper, way.method
@@ -322,7 +323,9 @@ def test_a_ladder_of_so_many_samples_a_parameter() -> None:
 def test_a_decay_that_the_runs_do_not_show_is_open() -> None:
     """Models far too small for their data: R_D about 15, R_N without a limit."""
     held = {"E": 1.8, "A": 380.0, "B": 3000.0, "alpha": 0.33, "beta": 0.395}
-    rows = [(n, u * e, u) for n in (2e7, 6e7, 1.5e8) for u in (1e9, 4e9) for e in (1, 2, 4, 8, 16, 32)]
+    rows = [
+        (n, u * e, u) for n in (2e7, 6e7, 1.5e8) for u in (1e9, 4e9) for e in (1, 2, 4, 8, 16, 32)
+    ]
     n, d, u = np.array(rows).T
     worth = u * (1 + 15 * (1 - np.exp(-(d / u - 1) / 15)))
     error = held["E"] + held["A"] * n ** -held["alpha"] + held["B"] * worth ** -held["beta"]
@@ -378,16 +381,18 @@ def test_bad_cells_are_named() -> None:
     assert fit.runs == 24
 
 
-def test_a_row_that_a_parameter_hangs_on_is_named() -> None:
-    """All runs but one have one size of data: the powers of D hang on it."""
-    n = np.tile(np.geomspace(1e7, 3e9, 12), 2)
-    d = np.concatenate([np.full(12, 1e10), np.full(12, 1.2e10)])
-    n, d = np.append(n, 1e9), np.append(d, 3e11)
-    error = loss(n, d) * np.exp(np.random.default_rng(3).normal(0, 0.002, 25))
-    error[-1] *= 1.03
-    fit = joint({"parameters": n, "samples": d, "loss": error}, law="chinchilla")
-    open_or_named = fit.laws[0].reason or [i for i in fit.influence if i.rows == (25,)]
-    assert open_or_named
+def test_a_row_off_the_surface_is_named_with_what_it_does() -> None:
+    """The smallest run of 16, 2 % too high: the others have the answer."""
+    frame = grid(4, noise=0.001)
+    frame.loc[0, "loss"] *= 1.02
+    fit = joint(frame, law="chinchilla")
+    assert fit.off == (1,)
+    (found,) = fit.influence
+    without = joint(frame.iloc[1:], law="chinchilla").parameter(found.parameter).value
+    assert found.without == pytest.approx(without, rel=0.01)
+    assert abs(np.log(found.with_them / found.without)) > 0.15
+    assert "Row 1 lies off the surface and hardly counts" in fit.summary()
+    assert joint(grid(4, noise=0.001), law="chinchilla").off == ()
 
 
 # ---------------------------------------------------------------- public tables
@@ -463,7 +468,11 @@ def test_a_unit_does_not_matter(plain: JointFit) -> None:
     """Sizes in millions and errors in other units: the same law."""
     frame = grid()
     other = joint(
-        {"parameters": frame.parameters / 1e6, "samples": frame.samples / 1e6, "loss": frame.loss / 7}
+        {
+            "parameters": frame.parameters / 1e6,
+            "samples": frame.samples / 1e6,
+            "loss": frame.loss / 7,
+        }
     )
     told, own = other.predict(1e10 / 1e6, 1e12 / 1e6).iloc[0], plain.predict(1e10, 1e12).iloc[0]
     assert 7 * told.error == pytest.approx(own.error, rel=2e-3)

@@ -18,7 +18,12 @@ MUENNIGHOFF = {
 
 
 def errors(
-    law: str, held: dict[str, float], n: object, d: object, u: object = None, at: Reference = ANYWHERE
+    law: str,
+    held: dict[str, float],
+    n: object,
+    d: object,
+    u: object = None,
+    at: Reference = ANYWHERE,
 ) -> np.ndarray:
     """The law with all its parameters held, (places,)."""
     model = Model(SURFACES[law], at, held)

@@ -246,10 +246,13 @@ def descend(
 
 # ---------------------------------------------------------------- rows off the surface
 
-FAR, FEWEST, MOST = 4.5, 20, 0.1
+FAR, FEWEST, MOST = 4.5, 12, 0.1
 """Robust standard deviations from which on a row is off the surface; rows below which none is, and
 the share above which it is the law that does not hold."""
 CONCENTRATIONS = 8
+NEAR, KEPT_SHARE = 3.0, 0.987
+"""Standard deviations within which a row is certainly on the surface, and the standard deviation of
+a standard normal that is cut there."""
 
 
 def off_surface(model: Model, runs: Runs, start: Array) -> Array:
@@ -262,34 +265,59 @@ def off_surface(model: Model, runs: Runs, start: Array) -> Array:
     none = np.ones(len(runs))
     if len(runs) < FEWEST:
         return none
-    if runs.run is None:
-        edges = [side * v for v in (runs.n, runs.d) for side in (1.0, -1.0)]
-        sizes = [np.abs(model.residual(start[:1], runs)[0]), *edges]
-        trimmed = [_concentrated(model, runs, start[:2], size) for size in sizes]
-        residual = min(trimmed, key=lambda r: float(np.quantile(np.abs(r), 1 - MOST)))
-    else:  # what a run has in common is no reason to leave out its rows
+    if runs.run is not None:  # what a run has in common is no reason to leave out its rows
         residual = model.residual(start[:1], runs)[0]
         for label in np.unique(runs.run):
             residual[runs.run == label] -= np.median(residual[runs.run == label])
-    size = np.abs(residual)
-    scale = max(1.4826 * float(np.median(size)), 1e-4)
-    far = size > FAR * scale
-    return none if far.mean() > MOST else np.where(far, (size / scale) ** 2, 1.0)
+        scale = max(1.4826 * float(np.median(np.abs(residual))), 1e-4)
+        spread = np.full(len(runs), scale)
+    else:
+        edges = [side * v for v in (runs.n, runs.d) for side in (1.0, -1.0)]
+        sizes = [np.abs(model.residual(start[:1], runs)[0]), *edges]
+        trimmed = [_concentrated(model, runs, start[:2], size) for size in sizes]
+        z = min(trimmed, key=lambda t: t[1])[0]
+        residual, spread, scale = _reweighted(model, runs, z)
+    far = np.abs(residual) > FAR * spread
+    return none if far.mean() > MOST else np.where(far, (residual / scale) ** 2, 1.0)
 
 
-def _concentrated(model: Model, runs: Runs, start: Array, size: Array) -> Array:
-    """Residuals (rows,) of the fit to the rows that it fits best, first without those of largest
-    ``size`` (rows,)."""
+def _concentrated(model: Model, runs: Runs, start: Array, size: Array) -> tuple[Array, float]:
+    """Scores (starts, free) of the fit to the rows that it fits best, first without those of
+    largest ``size`` (rows,), and the largest of these rows' residuals."""
     z, base = start, np.ones(len(runs))
     for _ in range(CONCENTRATIONS):
         before, base = base, np.where(size > np.quantile(size, 1 - MOST), 1e6, 1.0)
         if np.array_equal(before, base):
             break
-        noise = surface_noise(runs.n, runs.d, None, base, ratios=(0.0,))
-        z, loss = descend(model, runs, noise, 0, z, 25)
-        z = z[np.argsort(loss)]
+        z = _without(model, runs, base > 1, z)
         size = np.abs(model.residual(z[:1], runs)[0])
-    return np.asarray(model.residual(z[:1], runs)[0])
+    return z, float(np.quantile(size, 1 - MOST))
+
+
+def _reweighted(model: Model, runs: Runs, z: Array) -> tuple[Array, Array, float]:
+    """Residuals (rows,) of a fit to all rows but those that lie off it, their standard deviations
+    where a row is left out (rows,), and the noise's: trimmed rows that were none come back, and the
+    scale is no longer that of the best ones."""
+    free = z.shape[1]
+    residual = model.residual(z[:1], runs)[0]
+    scale = 1.4826 * float(np.median(np.abs(residual))) * (1 + 2 * free / len(runs))
+    for _ in range(3):
+        off = np.abs(residual) > NEAR * scale
+        z = _without(model, runs, off, z)
+        residual = model.residual(z[:1], runs)[0]
+        kept = np.sum(residual[~off] ** 2) / max(np.sum(~off) - free, 1)
+        scale = max(float(np.sqrt(kept)) / KEPT_SHARE, 1e-4)
+    slope = _slope(model, runs, surface_noise(runs.n, runs.d, ratios=(0.0,)).whiten[0], z[0])
+    normal = np.linalg.inv(slope[~off].T @ slope[~off] + scale**2 * np.eye(free))
+    lever = np.einsum("ri,ij,rj->r", slope, normal, slope)
+    return residual, scale * np.sqrt(1.0 + lever), scale
+
+
+def _without(model: Model, runs: Runs, off: Array, start: Array) -> Array:
+    """Ends of fits of the law alone to the other rows, the best first."""
+    noise = surface_noise(runs.n, runs.d, None, np.where(off, 1e6, 1.0), ratios=(0.0,))
+    z, loss = descend(model, runs, noise, 0, start, 25)
+    return z[np.argsort(loss)]
 
 
 # ---------------------------------------------------------------- the law alone
