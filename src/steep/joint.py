@@ -62,6 +62,7 @@ VISIBLE = 0.01
 TWO_KINDS, KINDS_APART = 0.9, 0.15
 """Share of the residuals' variance that two groups explain, and how far apart they are, for the
 errors to be of two kinds."""
+POWERS = {"alpha", "beta"}
 NO_SURFACE = 0.6
 """Scatter about the best law, relative to that of the errors, from which on there is no surface."""
 FLOPS_PER_PARAMETER_SAMPLE = 6.0
@@ -257,7 +258,15 @@ def _ask(
         least = 0.0 if name in ("E", "A", "B") else 1e-6
         if not (np.isfinite(value) and value >= least) and name not in ("gamma", "delta"):
             raise ValueError(f"{name} = {value}: a fixed parameter must be a positive number")
-    return _Ask(able, tuple(fixed.items()), tuple((a, b) for a, b in tied), level)
+    held, free = dict(fixed), []
+    for first, second in tied:
+        if second in fixed or not {first, second} <= POWERS:
+            raise ValueError(f"{first} = {second}: two exponents can be tied, the second not held")
+        if first in held:
+            held[second] = held[first]
+        else:
+            free.append((first, second))
+    return _Ask(able, tuple(held.items()), tuple(free), level)
 
 
 # ---------------------------------------------------------------- the fit
@@ -330,7 +339,8 @@ def _weighed(
         _draws(f, int(np.ceil(w * DRAWS)), len(runs)) for f, w in zip(fitted, weights, strict=True)
     )
     laws = [
-        _law(f, float(w), runs, noise, plain.level) for f, w in zip(fitted, weights, strict=True)
+        _law(f, float(w), runs, noise, plain.level)
+        for f, w in zip(fitted, weight[used], strict=True)
     ]
     laws += [
         JointLaw(m.law.name, "ok", m.law.formula, weight=float(w), reason="too light to matter")
@@ -474,7 +484,8 @@ def _no_surface(residual: Array, runs: Runs) -> str:
         return ""
     return (
         "the errors follow no falling surface over data and model size: about the best one they "
-        f"scatter by {round(100 * size, 2):g} %, and among themselves by {round(100 * spread, 2):g} %"
+        f"scatter by {round(100 * size, 2):g} %, and among themselves by "
+        f"{round(100 * spread, 2):g} %"
     )
 
 

@@ -10,8 +10,10 @@ import typer
 
 from steep.asked import Goal, goal_of
 from steep.config import QuestionError
+from steep.laws.surfaces import SURFACES
 from steep.options import Columns, Level, reads
 from steep.records import Allocation, Backtest, ForUse, Frontier, Interval, JointFit, SamplesFor
+from steep.spelling import no_such
 from steep.terminal import Json, answered, fail, print_json, title
 
 
@@ -132,6 +134,9 @@ def joint(
 
     if draws and not as_json:
         fail("--draws belongs to --json: they are thousands of numbers")
+    for name in law or ():
+        if name not in SURFACES:
+            fail(no_such("joint law", name, SURFACES))
     held = dict(map(_held, fix or []))
     if floor is not None:
         held["E"] = floor

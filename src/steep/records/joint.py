@@ -197,8 +197,8 @@ class JointFit:
     def samples_for(
         self, error: float | str, parameters: float, level: float | None = None
     ) -> SamplesFor:
-        """Samples that a model of ``parameters`` needs for ``error``, with their interval. ``error``
-        is a number in the metric of the fit, or '5%'."""
+        """Samples that a model of ``parameters`` needs for ``error``, with their interval. An
+        ``error`` is a number in the metric of the fit, or '5%'."""
         from steep.asked import joint_error_asked
         from steep.surface import samples_for
 
