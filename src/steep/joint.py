@@ -144,10 +144,11 @@ def joint_of_curve(
     )
 
 
-def refit(fit: JointFit, rows: tuple[JointRow, ...]) -> JointFit:
-    """The same question asked of some of the rows: what a back-test does."""
-    laws = tuple(one.law for one in fit.laws)
-    ask = _Ask(laws, fit.fixed, fit.tied, fit.level)
+def refit(fit: JointFit, rows: tuple[JointRow, ...], floor: float | None = None) -> JointFit:
+    """The same question asked of some of the rows, or with a ``floor``: laws without one go."""
+    laws = tuple(one.law for one in fit.laws if floor is None or "E" in SURFACES[one.law].names)
+    fixed = fit.fixed if floor is None else tuple({**dict(fit.fixed), "E": floor}.items())
+    ask = _Ask(laws, fixed, fit.tied, fit.level)
     found = fit_rows(tuple(replace(r, widened=1.0) for r in rows), ask)
     return replace(found, flops_per_parameter_sample=fit.flops_per_parameter_sample)
 

@@ -53,7 +53,8 @@ def answer(
     from steep.surface import best_for_use, frontier_exponents, split_refused
 
     made = JointAnswer(name, fit, refused=split_refused(fit))
-    target = goal and goal.of(fit.metric, max((r.error for r in fit.rows), default=0.0))
+    errors = [r.error for r in fit.rows]
+    target = None if goal is None else goal.of(fit.metric, max(errors, default=0.0))
     if fit.draws and at:
         unique = [p[2] for p in at if len(p) == 3]
         if unique and len(unique) < len(at):

@@ -132,6 +132,15 @@ def compare(
     unpaired: Annotated[
         bool, typer.Option("--unpaired", help="Equal sizes are not of the same data.")
     ] = False,
+    axis: Annotated[
+        str, typer.Option(help="data, or compute: what one's compute is worth of the other's.")
+    ] = "data",
+    flops: Annotated[
+        list[float] | None, typer.Option(help="With --axis compute: where; repeat.")
+    ] = None,
+    shared_floor: Annotated[
+        bool, typer.Option("--shared-floor", help="With --axis compute: hold both at one floor E.")
+    ] = False,
     columns: Columns,
     level: Level = 0.9,
     plot: Plot = False,
@@ -147,6 +156,13 @@ def compare(
     from steep.comparisons import compared
 
     tables = [Source(path, **columns) for path in sources]
+    if axis not in ("data", "compute"):
+        fail(f"--axis {axis!r}: data or compute")
+    if axis == "data" and (flops or shared_floor):
+        fail("--flops and --shared-floor belong to --axis compute")
+    if axis == "compute":
+        _compare_compute(tables, flops or [], shared_floor, level, as_json)
+        return
     paired = False if unpaired else None
     found, fits = compared(tables, margin=margin, error=error, level=level, paired=paired)
     if as_json:
@@ -163,6 +179,22 @@ def compare(
         write_comparison(found, fits, html)
         typer.echo(f"Wrote {html}", err=as_json)
     answered(pair.outcome == "ok" for pair in found.pairs)
+
+
+def _compare_compute(
+    tables: list[Any], flops: list[float], shared_floor: bool, level: float, as_json: bool
+) -> None:
+    from steep.comparisons import compared_by_compute
+
+    pairs, notes = compared_by_compute(tables, flops, shared_floor, level)
+    if as_json:
+        print_json({"pairs": [asdict(pair) for pair in pairs], "notes": notes})
+    else:
+        from steep.present.joint import multiplier_lines
+
+        for line in (*(text for pair in pairs for text in multiplier_lines(pair)), *notes):
+            typer.echo(line)
+    answered(pair.outcome == "ok" for pair in pairs)
 
 
 @reads(*FITS)

@@ -14,6 +14,7 @@ from steep.records import (
     MISFIT,
     Allocation,
     Backtest,
+    ComputeMultiplier,
     ForUse,
     Frontier,
     Influence,
@@ -219,6 +220,29 @@ def allocation_lines(found: Sequence[Allocation], disagreement: str) -> list[str
     lines += [f"{a.method}: {note}" for a in known for note in a.notes]
     if disagreement:
         lines.append(_sentence(disagreement))
+    return lines
+
+
+def multiplier_lines(found: ComputeMultiplier) -> list[str]:
+    """'B is worth 1.25x [1.17, 1.34] the compute of A at 1e21 FLOPs, ...'."""
+    if found.outcome != "ok":
+        return [f"{found.first} and {found.second} cannot be compared: {found.reason}."]
+    parts = []
+    for c, m in zip(found.flops, found.multiplier, strict=True):
+        at = f"at {numbers.number(c, 2)} FLOPs"
+        if m.value is None:
+            parts.append(f"more than {found.first} reaches with any compute {at}")
+        else:
+            high = "no limit" if m.upper is None else numbers.number(m.upper)
+            span = f"[{numbers.number(m.lower)}, {high}]"
+            parts.append(f"{numbers.number(m.value)}x {span} the compute of {found.first} {at}")
+    lines = [f"{found.second} is worth {', '.join(parts)}."]
+    if any(found.extrapolates):
+        far = [c for c, beyond in zip(found.flops, found.extrapolates, strict=True) if beyond]
+        beyond = [numbers.number(c, 2) for c in far]
+        lines.append(f"Beyond the runs of either: {', '.join(beyond)} FLOPs.")
+    if found.shared_floor is not None:
+        lines.append(f"Both are held at one floor, E = {numbers.number(found.shared_floor)}.")
     return lines
 
 

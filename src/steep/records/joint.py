@@ -128,6 +128,25 @@ class ForUse:
     """The best size if nothing were served."""
 
 
+@dataclass(frozen=True)
+class ComputeMultiplier:
+    """How much compute of the first one compute of the second is worth, at the same error."""
+
+    first: str
+    second: str
+    outcome: str
+    """'ok' or 'not measured'."""
+    reason: str = ""
+    flops: tuple[float, ...] = ()
+    """Compute of the second."""
+    multiplier: tuple[Interval, ...] = ()
+    """Above 1 the second is the better one; open where the first never gets there."""
+    shared_floor: float | None = None
+    """The floor that both were held at, where that was asked for."""
+    extrapolates: tuple[bool, ...] = ()
+    """Whether the compute lies beyond the runs of either."""
+
+
 @dataclass(frozen=True, repr=False)
 class JointFit:
     """Laws of data and model size together, fitted to the rows of a table of runs."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.stats import chi2
 
@@ -313,7 +314,7 @@ def _reweighted(model: Model, runs: Runs, z: Array) -> tuple[Array, Array, float
     return residual, scale * np.sqrt(1.0 + lever), scale
 
 
-def _without(model: Model, runs: Runs, off: Array, start: Array) -> Array:
+def _without(model: Model, runs: Runs, off: NDArray[np.bool_], start: Array) -> Array:
     """Ends of fits of the law alone to the other rows, the best first."""
     noise = surface_noise(runs.n, runs.d, None, np.where(off, 1e6, 1.0), ratios=(0.0,))
     z, loss = descend(model, runs, noise, 0, start, 25)
