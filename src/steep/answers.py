@@ -18,12 +18,18 @@ if TYPE_CHECKING:
     from steep.table import Table
 
 
+BEST_FIT = "best fit"
+"""How a table's model sizes are called, which are its best fits as they come."""
+
+
 @dataclass(frozen=True)
 class FittedCurve:
     """What was done to a table to get at the curve is in the notes of the fit."""
 
     name: str
     fit: Fit
+    size_laws: tuple[tuple[str, SizeLaw], ...] = ()
+    """beta_p by each definition of the best-fit size, where model sizes are known."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class ForecastCurve:
     """Of the forecast alone, beside those of the fit."""
     asked: tuple[float, ...] = ()
     """The sizes that somebody asked for, of all that are forecast."""
+    size_laws: tuple[tuple[str, SizeLaw], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,8 +131,10 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
             return []
         first = analysis.headline
         curves = [first, *(c for c in analysis.curves if c is not first)]
-        return [FittedCurve(f"{c.metric} ({c.part})", c.fit) for c in curves]
+        laws = analysis.size_laws
+        return [FittedCurve(f"{c.metric} ({c.part})", c.fit, laws) for c in curves]
     from steep.fit import fit
+    from steep.stats.size_law import size_law_of
 
     guess = None if source.best_guess is None else goal_of(source.best_guess, "--best-guess")
     found = []
@@ -133,7 +142,8 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
         largest = max(curve.columns["error"], default=0.0)
         told = None if guess is None else guess.of(curve.metric, largest)
         made = fit(curve, level=level, best_guess=told, robust=source.robust)
-        found.append(FittedCurve(curve.name, made))
+        law = size_law_of(made.used, level)
+        found.append(FittedCurve(curve.name, made, () if law is None else ((BEST_FIT, law),)))
     return found
 
 
@@ -153,7 +163,6 @@ def forecasts_of(
             raise QuestionError("--single-run is for tables: a study's points are medians of seeds")
         return _of_study(source, asked, goals, level)
     from steep.forecast import forecast, without_compute
-    from steep.stats.size_law import size_law_of
 
     found = []
     for curve in fits_of(source, level):
@@ -161,7 +170,7 @@ def forecasts_of(
         places = [place.samples(fit.at_hand) for place in asked]
         wanted = [p for p in places if p is not None]
         sought = [error_asked(goal, fit) for goal in goals]
-        law = size_law_of(fit.used, level)
+        law = dict(curve.size_laws).get(BEST_FIT)
         try:
             made = forecast(
                 fit,
@@ -176,7 +185,7 @@ def forecasts_of(
         notes = _about_sizes(law)
         # nobody said what a step takes, nor how many there were
         made = replace(without_compute(made), notes=(*made.notes, *notes))
-        found.append(ForecastCurve(curve.name, fit, made, notes, tuple(wanted)))
+        found.append(ForecastCurve(curve.name, fit, made, notes, tuple(wanted), curve.size_laws))
     return found
 
 
@@ -233,7 +242,8 @@ def _of_study(
     targets = tuple(replace(t, flops=None) for t in c.forecast.targets)
     made = replace(c.forecast, targets=targets, notes=(*c.forecast.notes, *notes))
     wanted = [p for place in asked if (p := place.samples(c.fit.at_hand)) is not None]
-    return [ForecastCurve(f"{c.metric} ({c.part})", c.fit, made, notes, tuple(wanted))]
+    name, laws = f"{c.metric} ({c.part})", analysis.size_laws
+    return [ForecastCurve(name, c.fit, made, notes, tuple(wanted), laws)]
 
 
 # ---------------------------------------------------------------- questions asked of fits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ from steep.options import CURVES, FITS, Columns, Level, reads
 from steep.terminal import Json, answered, fail, print_json, print_record, show, title
 
 if TYPE_CHECKING:
-    from steep.records import Fit, Forecast
+    from steep.records import Fit, Forecast, SizeLaw
 
 Plot = Annotated[bool, typer.Option("--plot", help="Draw a small curve in the terminal.")]
 Png = Annotated[
@@ -41,20 +41,30 @@ def fit(
         fail("--draws belongs to --json: they are thousands of numbers")
     found = fits_of(Source(source, **columns), level)
     if not as_json:
-        from steep.present.fits import summary
+        from steep.present.fits import size_lines, summary
 
         for curve in found:
             title(curve.name, len(found))
             typer.echo(summary(curve.fit))
+            for line in size_lines(curve.size_laws):
+                typer.echo(line)
     _draw({c.name: (c.fit, None) for c in found}, plot and not as_json, png)
     if as_json:
-        print_json([{"curve": c.name} | _plain(c.fit, draws) for c in found])
+        print_json([{"curve": c.name} | _plain(c.fit, draws) | _sizes(c.size_laws) for c in found])
     answered(curve.fit.outcome == "ok" for curve in found)
 
 
 def _plain(fit: Fit, draws: bool) -> dict[str, Any]:
     """A fit as values, with or without the draws that intervals are made from."""
     return {k: v for k, v in asdict(fit).items() if draws or k != "draws"}
+
+
+def _sizes(laws: Sequence[tuple[str, SizeLaw]]) -> dict[str, Any]:
+    """beta_p with what it is made of, by each definition of the best-fit size."""
+    plain = [
+        {"of": name} | {k: v for k, v in asdict(law).items() if k != "draws"} for name, law in laws
+    ]
+    return {"size_laws": plain, "beta_p": plain[0]["beta_p"] if plain else None}
 
 
 def _draw(curves: Mapping[str, tuple[Fit, Forecast | None]], plot: bool, png: Path | None) -> None:
@@ -101,8 +111,9 @@ def forecast(
     places = at or ["4x", "10x"]
     found = forecasts_of(Source(source, **columns), places, target or [], level, single_run)
     if as_json:
-        print_json([{"curve": c.name} | asdict(c.forecast) for c in found])
+        print_json([{"curve": c.name} | asdict(c.forecast) | _sizes(c.size_laws) for c in found])
     else:
+        from steep.present.fits import size_lines
         from steep.present.sentences import answer, caveat
         from steep.present.tables import forecast_text
 
@@ -110,7 +121,8 @@ def forecast(
             title(curve.name, len(found))
             first = answer(curve.forecast, curve.fit, curve.asked)
             lines = [first, caveat(curve.forecast), *curve.fit.notes, *curve.notes]
-            for line in (*lines, forecast_text(curve.forecast, curve.fit)):
+            table = forecast_text(curve.forecast, curve.fit)
+            for line in (*lines, *size_lines(curve.size_laws), table):
                 if line:
                     typer.echo(line)
     _draw({c.name: (c.fit, c.forecast) for c in found}, plot and not as_json, png)
