@@ -292,6 +292,51 @@ def test_wrong_options_of_joint_are_sentences(
     assert (told.code, said in told.err) == (2, True), told.err
 
 
+def test_compute_of_one_table_in_that_of_another(steep: Steep) -> None:
+    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 5)))
+    for name, worth in (("A", 1.0), ("B", 1.5)):
+        loss = 1.7 + 400 * (worth**0.5 * n) ** -0.34 + 1500 * (worth**0.5 * d) ** -0.36
+        rows = [f"{x},{y},{e}" for x, y, e in zip(n, d, loss, strict=True)]
+        Path(f"{name}.csv").write_text("\n".join(["parameters,samples,loss", *rows]))
+    told = steep("compare", "A.csv", "B.csv", "--axis", "compute", "--flops", "1e20")
+    assert told.out.startswith("B.csv is worth 1.5")
+    assert "the compute of A.csv at 1.0e20 FLOPs." in told.out
+    found = steep("compare", "A.csv", "B.csv", "--axis", "compute", "--shared-floor", "--json").json
+    assert found["pairs"][0]["multiplier"][0]["value"] == pytest.approx(1.5, rel=0.03)
+    assert found["pairs"][0]["shared_floor"] == pytest.approx(1.7, rel=0.02)
+    for wrong in (("--flops", "1e20"), ("--axis", "time")):
+        assert steep("compare", "A.csv", "B.csv", *wrong).code == 2
+
+
+def test_beta_p_of_a_table_is_printed(steep: Steep) -> None:
+    rows = [f"{m},{3 * m**-0.3},{2 * m**0.7}" for m in (1e3, 2e3, 4e3, 8e3, 16e3)]
+    Path("sized.csv").write_text("\n".join(["samples,error,parameters", *rows]))
+    for command in ("fit", "forecast"):
+        assert "beta_p (best fit) = 0.7" in steep(command, "sized.csv").out
+        (found,) = steep(command, "sized.csv", "--json").json
+        assert found["beta_p"]["value"] == pytest.approx(0.7, abs=0.01)
+    (found,) = steep("fit", "results.csv", "--json").json
+    assert found["beta_p"] is None
+
+
+def test_the_report_of_a_table_of_runs_has_its_surface(steep: Steep) -> None:
+    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 5)))
+    loss = 1.7 + 400 * n**-0.34 + 1500 * d**-0.36
+    rows = [f"{x},{y},{e}" for x, y, e in zip(n, d, loss, strict=True)]
+    Path("runs.csv").write_text("\n".join(["parameters,samples,loss", *rows]))
+    assert steep("report", "runs.csv", "--out", "r.html").code == 0
+    page = Path("r.html").read_text()
+    for part in (
+        "Data and model size together",
+        "Residuals of the law over data and model size",
+        "best parameters",
+        "Forecasting the runs of most compute",
+    ):
+        assert part in page, part
+    steep("report", "results.csv", "--out", "plain.html")
+    assert "Data and model size together" not in Path("plain.html").read_text()
+
+
 def test_runs_over_repeated_data(steep: Steep) -> None:
     """On the surface of Muennighoff et al. 2023 with three constants of its own."""
     sizes, distinct, epochs = (1e7, 1e8, 1e9, 1e10), (1e8, 1e9, 1e10), (1, 4, 16, 64)

@@ -31,6 +31,7 @@ from steep.records import (
 )
 from steep.records import Misfit as MisfitRecord
 from steep.spelling import no_such
+from steep.stats.draws import weighted_interval
 from steep.stats.mixture import systematic
 from steep.stats.surface_noise import LENGTHS, PRIOR_DF, SurfaceNoise, features, surface_noise
 from steep.stats.surface_posterior import (
@@ -53,6 +54,11 @@ APART = 0.15
 """Standard deviation of the runs about the best line through log N and log D below which the two
 are one: a ladder with so many samples a parameter, or the best fits of a study."""
 DRAWS = 400
+LEAD = 0.5
+"""Weight relative to the heaviest law from which on Chinchilla's parameters are reported, as most
+readers compare with it; else those of the heaviest."""
+ALIKE = ("chinchilla", "rosenfeld")
+"""Laws whose common parameters mean the same."""
 LIGHT = 0.02
 """Evidence weight below which a law is not used."""
 CLEAR = 3.0
@@ -329,6 +335,9 @@ def _weighed(
     evidence = np.array([p.log_evidence for _, p in found])
     weight = np.exp(evidence - evidence.max())
     weight /= weight.sum()
+    lead = 0 if weight[0] >= LEAD * weight.max() else int(np.argmax(weight))
+    order = [lead, *(k for k in np.argsort(-weight).tolist() if k != lead)]
+    found, weight = [found[k] for k in order], weight[order]
     used = [k == 0 or w > LIGHT for k, w in enumerate(weight)]
     fitted = [
         _Fitted(m, p, alone_of(m, runs, noise, p))
@@ -339,9 +348,10 @@ def _weighed(
     draws = tuple(
         _draws(f, int(np.ceil(w * DRAWS)), len(runs)) for f, w in zip(fitted, weights, strict=True)
     )
+    alike = [f for f in fitted if f.model.law.name in ALIKE]
     laws = [
-        _law(f, float(w), runs, noise, plain.level)
-        for f, w in zip(fitted, weight[used], strict=True)
+        _law(f, float(w), runs, noise, plain.level, alike if k == 0 and f in alike else [f])
+        for k, (f, w) in enumerate(zip(fitted, weight[used], strict=True))
     ]
     laws += [
         JointLaw(m.law.name, "ok", m.law.formula, weight=float(w), reason="too light to matter")
@@ -349,13 +359,18 @@ def _weighed(
         if not use
     ]
     first = fitted[0]
-    misfit = _misfit(first, runs, noise)
+    # what is told of the residuals is told of the law that was asked about, or of Chinchilla's
+    asked = next((f for f in fitted if f.model is models[0]), None)
+    if asked is None:
+        model, known = next((m, p) for m, p in found if m is models[0])
+        asked = _Fitted(model, known, alone_of(model, runs, noise, known))
+    misfit = _misfit(asked, runs, noise)
     scatter = np.sqrt(np.mean(np.concatenate([d.variance for d in draws])))
     clear = misfit.odds > CLEAR and misfit.largest > VISIBLE
     result = replace(
         plain,
         outcome=MISFIT if clear else "ok",
-        laws=(laws[0], *sorted(laws[1:], key=lambda one: -one.weight)),
+        laws=tuple(laws),
         draws=draws,
         line=line,
         scatter=float(scatter),
@@ -404,15 +419,23 @@ def _draws(fitted: _Fitted, count: int, rows: int) -> JointDraws:
     )
 
 
-def _law(fitted: _Fitted, weight: float, runs: Runs, noise: SurfaceNoise, level: float) -> JointLaw:
-    """Best values of the law alone, with quantile limits; a limit that the runs do not set is
-    open, and a parameter without any has no value."""
+def _law(
+    fitted: _Fitted,
+    weight: float,
+    runs: Runs,
+    noise: SurfaceNoise,
+    level: float,
+    alike: Sequence[_Fitted],
+) -> JointLaw:
+    """Best values of the law alone, with quantile limits over it and the laws ``alike``, which
+    share its parameters; a limit that the runs do not set is open, and a parameter without any has
+    no value."""
     model, alone = fitted.model, fitted.alone
     law, r = model.law, model.reference
-    draws = law.natural(model.coordinates(alone.z), r)
+    shares = np.exp([f.found.log_evidence - fitted.found.log_evidence for f in alike])
+    every = [f.model.law.natural(f.model.coordinates(f.alone.z), r) for f in alike]
     best = law.natural(model.coordinates(alone.mode[None]), r)[0]
     ends = open_ends(model, runs, noise, fitted.found, level)
-    order = np.argsort(draws, axis=0)
     intervals, untold = [], []
     tied = {b: a for a, b in model.tied}
     for i, name in enumerate(law.names):
@@ -420,10 +443,11 @@ def _law(fitted: _Fitted, weight: float, runs: Runs, noise: SurfaceNoise, level:
         if name in model.fixed:
             intervals.append(Interval(value, value, value, level))
             continue
-        cumulative = np.cumsum(alone.weight[order[:, i]])
-        low, high = np.interp(
-            [0.5 - level / 2, 0.5 + level / 2], cumulative, draws[order[:, i], i]
-        ).tolist()
+        have = [k for k, f in enumerate(alike) if name in f.model.law.names]
+        values = np.concatenate([every[k][:, alike[k].model.law.names.index(name)] for k in have])
+        own_weight = np.concatenate([shares[k] * alike[k].alone.weight for k in have])
+        interval = weighted_interval(values, own_weight / own_weight.sum(), level)
+        low, high = float(interval.lower or 0.0), float(interval.upper or 0.0)
         own = model.free.index(law.names.index(tied.get(name, name)))
         below, above = ends[own]
         if below and above:
@@ -514,6 +538,7 @@ def _misfit(fitted: _Fitted, runs: Runs, noise: SurfaceNoise) -> MisfitRecord:
         if (mine := (side * at[:, 0] > 0) & (other * at[:, 1] > 0)) is not None
     ]
     return MisfitRecord(
+        fitted.model.law.name,
         float(np.sqrt(np.mean(smooth**2))),
         float(np.quantile(np.abs(smooth), 0.95)),
         odds,

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steep.asked import Goal, goal_of
-from steep.config import QuestionError
-from steep.laws.surfaces import SURFACES
 from steep.options import Columns, Level, reads
-from steep.records import Allocation, Backtest, ForUse, Frontier, Interval, JointFit, SamplesFor
-from steep.spelling import no_such
 from steep.terminal import Json, answered, fail, print_json, title
+
+if TYPE_CHECKING:
+    from steep.asked import Goal
+    from steep.records import (
+        Allocation,
+        Backtest,
+        ForUse,
+        Frontier,
+        Interval,
+        JointFit,
+        SamplesFor,
+    )
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,10 @@ def joint(
 ) -> None:
     """Error against data and model size together: the law, forecasts, the best split of compute."""
     from steep.answers import joint_fits_of
+    from steep.asked import goal_of
+    from steep.config import QuestionError
+    from steep.laws.surfaces import SURFACES
+    from steep.spelling import no_such
 
     if draws and not as_json:
         fail("--draws belongs to --json: they are thousands of numbers")

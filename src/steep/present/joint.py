@@ -100,7 +100,8 @@ def _misfit_line(misfit: Misfit, visible: bool, unit: str) -> str:
         far = max(range(4), key=lambda i: abs(misfit.corners[i]))
         side = "above" if misfit.corners[far] > 0 else "below"
         pattern = f"most of all errors {side} the law at {names[far]}{unit}"
-    start = "The law does not describe the runs" if visible else "The law is off a little"
+    law = misfit.law.capitalize()
+    start = f"{law} does not describe the runs" if visible else f"{law} is off a little"
     return (
         f"{start}: up to {size} in a pattern ({pattern}). Forecasts carry the pattern on; the "
         "law's parameters have intervals that allow for it."

@@ -62,8 +62,9 @@ class JointDraws:
 
 @dataclass(frozen=True)
 class Misfit:
-    """What the runs have that the law has not: its discrepancy, in log error."""
+    """What the runs have that a law has not: its discrepancy, in log error."""
 
+    law: str
     size: float
     """Root mean square over the runs."""
     largest: float
@@ -155,7 +156,7 @@ class JointFit:
     """'ok', 'misfit', 'too few points' or 'not identifiable'."""
     reason: str = ""
     laws: tuple[JointLaw, ...] = ()
-    """First the one whose parameters are reported, then by weight."""
+    """First the one whose parameters are reported, then by weight; see ``joint.LEAD``."""
     rows: tuple[JointRow, ...] = ()
     """Those that the laws were fitted to."""
     total: int = 0
