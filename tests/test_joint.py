@@ -299,6 +299,7 @@ def test_what_is_served_makes_the_best_model_smaller(exact: JointFit) -> None:
     found = best_for_use(exact, target, served)
     assert found.parameters.value == pytest.approx(best, rel=0.15)
     assert found.training_only.value == pytest.approx(alone, rel=0.15)
+    assert found.flops.value == pytest.approx(np.min(n * (6 * d + 2 * served)), rel=0.1)
     assert best < 0.8 * alone
     assert best_for_use(exact, 1.5, served).outcome == "not reachable"
 

@@ -41,10 +41,10 @@ from steep.stats.surface_posterior import (
     Runs,
     alone_of,
     descend,
-    modes_of,
     off_surface,
     open_ends,
     posterior,
+    rough_modes,
     shifts_without,
 )
 from steep.surface import model_of, runs_of
@@ -307,8 +307,7 @@ def fit_rows(
         return replace(plain, outcome="too few points", reason=reason)
     if _one_line(runs) and not {"A", "B", "alpha", "beta"} <= {name for name, _ in ask.fixed}:
         return _along_a_line(plain, runs)
-    exact = surface_noise(runs.n, runs.d, ratios=(0.0,))
-    ends, _ = modes_of(models[0], runs, exact, 0)
+    ends = rough_modes(models[0], runs)
     residual = models[0].residual(ends[:1], runs)[0]
     wrong = _two_kinds(residual, cells or {}, rows) or _no_surface(residual, runs)
     if wrong:

@@ -28,6 +28,8 @@ DRAWS = (1600, 8000)
 CELLS = 4e5
 """Least and most draws; rows times draws between."""
 STEP = 1e-5
+MANY = 1000
+"""Rows from which on starts are looked for with a part of them."""
 RULED_OUT = 9.0
 """Log likelihood below the best at a mode from which on a correlation of rows is left out."""
 
@@ -117,6 +119,8 @@ def posterior(
 ) -> Posterior:
     """``start`` (starts, free) takes the place of starts from all over the prior."""
     structure = min(range(len(noise.structures)), key=lambda j: _moderation(noise, j))
+    if start is None and len(runs) > MANY:
+        start = rough_modes(model, runs)
     if start is None:
         ends, loss = modes_of(model, runs, noise, structure)
     else:
@@ -166,6 +170,18 @@ def _moderation(noise: SurfaceNoise, j: int) -> float:
 
 def _favoured(model: Model, runs: Runs, noise: SurfaceNoise, z: Array) -> int:
     return int(np.argmax(noise.log_likelihood(model.residual(z[None], runs).T)[0][0]))
+
+
+def rough_modes(model: Model, runs: Runs) -> Array:
+    """Ends of descents from all over the prior to the law alone, (kept, free), the best first; of
+    many rows every few are used."""
+    few = thinned(runs)
+    return modes_of(model, few, surface_noise(few.n, few.d, ratios=(0.0,)), 0)[0]
+
+
+def thinned(runs: Runs) -> Runs:
+    """At most ``MANY`` of the rows."""
+    return runs.take(np.arange(0, len(runs), -(-len(runs) // MANY)))
 
 
 def modes_of(model: Model, runs: Runs, noise: SurfaceNoise, structure: int) -> tuple[Array, Array]:
@@ -273,9 +289,10 @@ def off_surface(model: Model, runs: Runs, start: Array) -> Array:
         scale = max(1.4826 * float(np.median(np.abs(residual))), 1e-4)
         spread = np.full(len(runs), scale)
     else:
-        edges = [side * v for v in (runs.n, runs.d) for side in (1.0, -1.0)]
-        sizes = [np.abs(model.residual(start[:1], runs)[0]), *edges]
-        trimmed = [_concentrated(model, runs, start[:2], size) for size in sizes]
+        few = thinned(runs)
+        edges = [side * v for v in (few.n, few.d) for side in (1.0, -1.0)]
+        sizes = [np.abs(model.residual(start[:1], few)[0]), *edges]
+        trimmed = [_concentrated(model, few, start[:2], size) for size in sizes]
         z = min(trimmed, key=lambda t: t[1])[0]
         residual, spread, scale = _reweighted(model, runs, z)
     far = np.abs(residual) > FAR * spread
