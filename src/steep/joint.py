@@ -393,10 +393,9 @@ def _along_a_line(plain: JointFit, runs: Runs) -> JointFit:
     found = _weighed(replace(plain, fixed=tuple(model.fixed.items()), tied=()), [model], runs, base,
                      line=True)  # fmt: skip
     law = found.laws[0]
+    # one power and a floor follow the errors along the line, but so do two powers and another floor
     none = Interval(None, None, None, plain.level)
-    parameters = tuple(
-        p if name == "E" else none for name, p in zip(law.names, law.parameters, strict=True)
-    )
+    parameters = (none,) * len(law.names)
     law = replace(law, outcome=NOT_IDENTIFIABLE, parameters=parameters, reason=reason)
     return replace(
         found, outcome=NOT_IDENTIFIABLE, reason=reason, laws=(law,), misfit=None, influence=()

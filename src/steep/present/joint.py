@@ -135,7 +135,7 @@ def law_lines(fit: JointFit) -> list[str]:
         lines.append(f"Weights in forecasts: {told}. Parameters are those of {fit.law}:")
     fixed = {name for name, _ in fit.fixed}
     for name, p in zip(fit.names, fit.parameters, strict=True):
-        if fit.line and name != "E":
+        if fit.line:
             continue
         if name in fixed:
             lines.append(f"  {name} = {numbers.number(p.value)} (held)")
