@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Threads of one multiplication wait for each other where other work has a core.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-numerics test-faults lint types environment clean characters bench-coverage bench-lcdb bench-fit bench-engine bench-planners
+.PHONY: demo test test-slow test-numerics test-faults lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners
 
 demo: environment
 	$(BIN)/steep demo --out $(OUT)
@@ -44,6 +44,9 @@ bench-coverage: environment
 
 bench-lcdb: environment
 	$(BIN)/python benchmarks/lcdb.py benchmarks/data/lcdb11_dev.csv
+
+bench-joint: environment
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/joint.py
 
 bench-fit: environment
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fit_speed.py

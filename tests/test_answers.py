@@ -11,7 +11,7 @@ import pytest
 
 import tiny
 from steep import Study
-from steep.answers import Source, backtests_of, findings_of, fits_of, forecasts_of, joint_of
+from steep.answers import Source, backtests_of, findings_of, fits_of, forecasts_of, joint_fits_of
 from steep.comparisons import comparison_of
 from steep.config import QuestionError
 from steep.present import sentences
@@ -169,8 +169,8 @@ def test_runs_of_every_size_of_model_make_a_joint_fit(tmp_path: Path) -> None:
     rows = [(n, d) for n in (1e6, 1e7, 1e8) for d in (1e8, 1e9, 1e10)]
     text = "".join(f"{n},{d},{1.5 + 400 / n**0.34 + 2000 / d**0.37}\n" for n, d in rows)
     path.write_text("parameters,samples,loss\n" + text)
-    (found,) = joint_of(Source(str(path)), "chinchilla", [], 0.9)
-    assert found.fit.runs == 9
+    ((_, found),) = joint_fits_of(str(path), {}, None, {"flops_per_parameter_sample": 6.0})
+    assert found.runs == 9
     assert not any("Rows of one size" in note for note in found.notes)
     (best,) = fits_of(Source(str(path)))
     assert [p.parameters for p in best.fit.points] == pytest.approx([1e8] * 3)

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from steep.diagnose import diagnose as diagnose
     from steep.fit import fit as fit
     from steep.fit import fit_size_law as fit_size_law
-    from steep.joint import fit_joint as fit_joint
-    from steep.joint import frontier as frontier
+    from steep.joint import joint as joint
     from steep.reports import report as report
     from steep.study import Study as Study
     from steep.tables.read import read as read
@@ -40,8 +39,7 @@ _PLACES = {
     "fit": "steep.fit",
     "fit_size_law": "steep.fit",
     "forecast": "steep.asked",
-    "fit_joint": "steep.joint",
-    "frontier": "steep.joint",
+    "joint": "steep.joint",
     "scaling": "steep.cost.scaling",
     "machine": "steep.cost.machines",
     "cost": "steep.cost.projection",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steep.asked import Goal, Place, asked_about, goal_of, place_of
 from steep.config import NoAnswer, QuestionError
@@ -20,16 +20,18 @@ from steep.records import (
     Finding,
     Fit,
     Forecast,
-    Frontier,
     JointFit,
     SizeLaw,
 )
-from steep.spelling import no_such
 
 if TYPE_CHECKING:
     from steep.published import Published
     from steep.study import Study
     from steep.tables.read import Table, TableCurve
+
+
+BEST_FIT = "best fit"
+"""How a table's model sizes are called, which are its best fits as they come."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class FittedCurve:
 
     name: str
     fit: Fit
+    size_laws: tuple[tuple[str, SizeLaw], ...] = ()
+    """beta_p by each definition of the best-fit size, where model sizes are known."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class ForecastCurve:
     """Of the forecast alone, beside those of the fit."""
     asked: tuple[float, ...] = ()
     """The sizes that somebody asked for, of all that are forecast."""
+    size_laws: tuple[tuple[str, SizeLaw], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,16 +67,6 @@ class DiagnosedCurve:
 class BacktestedCurve:
     name: str
     backtest: Backtest
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class JointCurve:
-    name: str
-    unit: str
-    metric: str
-    fit: JointFit
-    frontier: tuple[Frontier, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -145,8 +140,12 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
     """Each curve of a source, fitted with the same defaults whatever the source."""
     if source.is_study:
         analysis = source.study().analyse(level=level)
-        return [FittedCurve(f"{c.metric} ({c.part})", c.fit) for c in _headline_first(analysis)]
+        laws = analysis.size_laws
+        return [
+            FittedCurve(f"{c.metric} ({c.part})", c.fit, laws) for c in _headline_first(analysis)
+        ]
     from steep.fit import fit
+    from steep.stats.size_law import size_law_of
 
     guess = None if source.best_guess is None else goal_of(source.best_guess, "--best-guess")
     found = []
@@ -162,7 +161,8 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
             if items is None:
                 raise
             raise QuestionError(f"--validation-items: {error}") from None
-        found.append(FittedCurve(curve.name, made))
+        law = size_law_of(made.used, level)
+        found.append(FittedCurve(curve.name, made, () if law is None else ((BEST_FIT, law),)))
     return found
 
 
@@ -189,7 +189,6 @@ def forecasts_of(
             raise QuestionError("--single-run is for tables: a study's points are medians of seeds")
         return _of_study(source, asked, goals, level)
     from steep.forecast import forecast, without_compute
-    from steep.stats.size_law import size_law_of
 
     found = []
     for curve in fits_of(source, level):
@@ -197,7 +196,7 @@ def forecasts_of(
         places = [place.samples(fit.at_hand) for place in asked]
         wanted = [p for p in places if p is not None]
         sought = [error_asked(goal, fit) for goal in goals]
-        law = size_law_of(fit.used, level)
+        law = dict(curve.size_laws).get(BEST_FIT)
         try:
             made = forecast(
                 fit,
@@ -212,7 +211,7 @@ def forecasts_of(
         notes = _about_sizes(law)
         # nobody said what a step takes, nor how many there were
         made = replace(without_compute(made), notes=(*made.notes, *notes))
-        found.append(ForecastCurve(curve.name, fit, made, notes, tuple(wanted)))
+        found.append(ForecastCurve(curve.name, fit, made, notes, tuple(wanted), curve.size_laws))
     return found
 
 
@@ -228,49 +227,25 @@ def error_asked(goal: Goal, fit: Fit) -> float:
     return goal.of(fit.metric, max((p.error for p in fit.points), default=0.0))
 
 
-def joint_of(source: Source, law: str, flops: Sequence[float], level: float) -> list[JointCurve]:
-    """Error against data and model size together, of every curve of a table of runs.
+def joint_fits_of(
+    path: str, columns: Mapping[str, Any], compute: str | None, options: Mapping[str, Any]
+) -> list[tuple[str, JointFit]]:
+    """Every curve of a table of runs fitted to data and model size together. ``columns`` are
+    options of ``steep.read``, ``options`` those of ``joint_of_curve``."""
+    from steep.joint import joint_of_curve
+    from steep.tables.read import read
 
-    ``flops``: where the best-fit frontier is wanted; () for a frontier at the runs' own largest
-    compute times 1, 10 and 100."""
-    from steep.joint import FLOPS_PER_PARAMETER_SAMPLE, fit_joint, frontier
-    from steep.laws.surface import SURFACES
-
-    if law not in SURFACES:
-        raise QuestionError(no_such("law", law, SURFACES))
-    if (law == "repeated") != (source.unique is not None):
-        raise QuestionError(
-            "--law repeated and --unique, the column of distinct samples of each run, go together"
-        )
-    if source.is_study and flops:
-        raise QuestionError(f"--flops: what compute buys is asked of 'steep cost {source.path}'")
-    found = []
-    curves = (_runs_of(source),) if source.is_study else source.table(every_size=True).curves
-    for curve in curves:
-        runs = curve.columns
-        if "parameters" not in runs:
-            raise QuestionError("a joint fit needs the model size of every run: --parameters")
-        made = fit_joint(
-            runs["samples"],
-            runs["parameters"],
-            runs["error"],
-            unique=runs.get("unique"),
-            law=law,
-            level=level,
-        )
-        largest = max(s * n for s, n in zip(runs["samples"], runs["parameters"], strict=True))
-        wanted = flops or [
-            FLOPS_PER_PARAMETER_SAMPLE * largest * times for times in (1.0, 10.0, 100.0)
-        ]
-        known = law == "chinchilla" and bool(made.parameters) and not source.is_study
-        found.append(
-            JointCurve(
-                *(curve.name, curve.unit, curve.metric, made),
-                frontier(made, wanted) if known else (),
-                (*curve.warnings, *curve.notes),
-            )
-        )
-    return found
+    source = Source(path)
+    if source.is_study:
+        return [(one.name, joint_of_curve(one, **options)) for one in (_runs_of(source),)]
+    table = read(
+        path,
+        **columns,
+        compute=compute,
+        flops_per_parameter_sample=options["flops_per_parameter_sample"],
+        every_size=True,
+    )
+    return [(curve.name, joint_of_curve(curve, **options)) for curve in table.curves]
 
 
 def _runs_of(source: Source) -> TableCurve:
@@ -323,7 +298,8 @@ def _of_study(
     targets = tuple(replace(t, flops=None) for t in c.forecast.targets)
     made = replace(c.forecast, targets=targets, notes=(*c.forecast.notes, *notes))
     wanted = [p for place in asked if (p := place.samples(c.fit.at_hand)) is not None]
-    return [ForecastCurve(f"{c.metric} ({c.part})", c.fit, made, notes, tuple(wanted))]
+    name, laws = f"{c.metric} ({c.part})", analysis.size_laws
+    return [ForecastCurve(name, c.fit, made, notes, tuple(wanted), laws)]
 
 
 # ---------------------------------------------------------------- questions asked of fits

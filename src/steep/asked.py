@@ -10,7 +10,7 @@ from typing import Any
 
 from steep.config import QuestionError
 from steep.metrics import ACCURACIES, LOSSES, Higher, higher, is_share, may_be_percent
-from steep.records import Analysis, Curve, Fit, Forecast
+from steep.records import Analysis, Curve, Fit, Forecast, JointFit
 from steep.tables.amounts import Writing, number
 
 
@@ -185,13 +185,22 @@ def sizes_asked(asked: Any, fit: Fit) -> list[float]:
 def error_asked(asked: float | str, fit: Fit) -> float:
     """An error, of a number or of a text like '0.05', '5%' in the metric of a fit: 0.97 of an
     accuracy is an error of 0.03. Raises ValueError for what the metric cannot be."""
+    return _error_asked(asked, fit.metric, [p.error for p in fit.points])
+
+
+def joint_error_asked(asked: float | str, fit: JointFit) -> float:
+    """The same of a joint fit."""
+    return _error_asked(asked, fit.metric, [r.error for r in fit.rows])
+
+
+def _error_asked(asked: float | str, metric: str, errors: Sequence[float]) -> float:
     if isinstance(asked, bool) or not isinstance(asked, (str, int, float)):
         raise ValueError(f"a target is a number or a text such as '5%', not {asked!r}")
     if not isinstance(asked, str):
         if not 0 < asked < math.inf:
             raise ValueError(f"a target must be a positive number, not {asked}")
         asked = repr(float(asked))
-    return goal_of(asked, "error").of(fit.metric, max((p.error for p in fit.points), default=0.0))
+    return goal_of(asked, "error").of(metric, max(errors, default=0.0))
 
 
 def goal_of(text: str, option: str = "--target") -> Goal:

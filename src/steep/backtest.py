@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steep.present import backtesting
-from steep.records import Backtest, Confrontation, Fit, Point, Score
+from steep.records import Backtest, Confrontation, Fit, JointFit, Point, Score
 from steep.stats.curve import curve_from_columns, curve_from_points
 from steep.tables.read import curve_of
 
@@ -26,7 +26,7 @@ FEWEST = 4
 
 
 def backtest(
-    curve: Fit | pd.DataFrame | Sequence[Point],
+    curve: Fit | JointFit | pd.DataFrame | Sequence[Point],
     *,
     fit: Callable[..., Fit] | None = None,
     level: float | None = None,
@@ -38,7 +38,8 @@ def backtest(
 ) -> Backtest:
     """Score forecasts of the largest sizes of ``curve``, made by ``fit`` from the smaller ones.
 
-    ``curve`` is a fit (its used points), a table with columns ``x`` and ``y``, or points. ``fit``
+    ``curve`` is a fit (its used points), a table with columns ``x`` and ``y``, or points; of a
+    joint fit the runs of most compute are hidden, with its own options. ``fit``
     (``steep.fit`` by default) is called as ``fit(points=..., level=..., **options)``; a fit's own
     options (best guess, validation noise, robust) are passed on. ``registered`` are forecasts of
     held-out sizes that were written down before these were trained: they are scored as they were,
@@ -47,6 +48,10 @@ def backtest(
 
     Raises ValueError for what is no curve.
     """
+    if isinstance(curve, JointFit):
+        from steep.joint import backtest_joint
+
+        return backtest_joint(curve)
     if fit is None:  # the package hands it over: stages do not know each other
         raise ValueError("backtest needs the function that fits: fit=steep.fit")
     points, known = _points(curve, x, y)

@@ -15,7 +15,8 @@ from typer.core import TyperCommand
 
 from steep import __version__
 from steep.cost.command import cost
-from steep.questions import backtest, compare, diagnose, fit, forecast, joint, read, report
+from steep.joint_questions import joint
+from steep.questions import backtest, compare, diagnose, fit, forecast, read, report
 from steep.sources.commands import data
 from steep.terminal import (
     EXIT_CODES,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from steep.answers import Source, fits_of
 from steep.asked import Goal, goal_of
 from steep.config import QuestionError
-from steep.records import Comparison, Fit
+from steep.records import Comparison, ComputeMultiplier, Fit
 
 
 def compared(
@@ -58,6 +59,33 @@ def compared(
         raise QuestionError(str(problem)) from None
 
 
+def compared_by_compute(
+    sources: Sequence[Source], flops: Sequence[float], shared_floor: bool, level: float
+) -> tuple[list[ComputeMultiplier], list[str]]:
+    """What compute of one table's runs is worth of another's, each pair, and what was done to the
+    tables. Tables with model sizes are compared where compute is split best; others by a column of
+    compute. Raises QuestionError where a table has neither."""
+    from steep.compute import by_compute, compute_multiplier
+
+    named: dict[str, Any] = {}
+    notes: list[str] = []
+    for source in sources:
+        if source.is_study:
+            raise QuestionError("--axis compute is for tables of runs with their model sizes")
+        for name, fit in by_compute(source.path, source.by, source.y, source.parameters, level):
+            named[_unused(name, named, source)] = fit
+            notes += [note for note in fit.notes if note not in notes]
+    if len(named) < 2:
+        raise QuestionError("one table cannot be compared: give another, or split with --by")
+    try:
+        return [
+            compute_multiplier((a, named[a]), (b, named[b]), flops, shared_floor, level)
+            for a, b in combinations(named, 2)
+        ], notes
+    except ValueError as problem:
+        raise QuestionError(str(problem)) from None
+
+
 def comparison_of(sources: Sequence[Source], **options: Any) -> Comparison:
     """The same without the fits."""
     return compared(sources, **options)[0]
@@ -72,7 +100,7 @@ def _error(goal: Goal, curves: Mapping[str, Fit]) -> float:
     return asked.pop()
 
 
-def _unused(name: str, curves: dict[str, Fit], source: Source) -> str:
+def _unused(name: str, curves: Mapping[str, Any], source: Source) -> str:
     if name not in curves:
         return name
     full = f"{name} ({source.path})"

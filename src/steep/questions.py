@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steep.options import CURVES, FITS, JOINT, Columns, Level, reads
+from steep.options import CURVES, FITS, Columns, Level, reads
 from steep.terminal import (
     Json,
     answered,
@@ -21,7 +21,7 @@ from steep.terminal import (
 )
 
 if TYPE_CHECKING:
-    from steep.records import Fit, Forecast, JointFit
+    from steep.records import Fit, Forecast, SizeLaw
 
 Plot = Annotated[bool, typer.Option("--plot", help="Draw a small curve in the terminal.")]
 Png = Annotated[
@@ -80,20 +80,30 @@ def fit(
         fail("--draws belongs to --json: they are thousands of numbers")
     found = fits_of(Source(source, **columns), level)
     if not as_json:
-        from steep.present.fits import summary
+        from steep.present.fits import size_lines, summary
 
         for curve in found:
             title(curve.name, len(found))
             typer.echo(summary(curve.fit))
+            for line in size_lines(curve.size_laws):
+                typer.echo(line)
     _draw({c.name: (c.fit, None) for c in found}, plot and not as_json, png)
     if as_json:
-        print_json([{"curve": c.name} | _plain(c.fit, draws) for c in found])
+        print_json([{"curve": c.name} | _plain(c.fit, draws) | _sizes(c.size_laws) for c in found])
     answered(curve.fit.outcome == "ok" for curve in found)
 
 
-def _plain(fit: Fit | JointFit, draws: bool) -> dict[str, Any]:
+def _plain(fit: Fit, draws: bool) -> dict[str, Any]:
     """A fit as values, with or without the draws that intervals are made from."""
     return {k: v for k, v in asdict(fit).items() if draws or k != "draws"}
+
+
+def _sizes(laws: Sequence[tuple[str, SizeLaw]]) -> dict[str, Any]:
+    """beta_p with what it is made of, by each definition of the best-fit size."""
+    plain = [
+        {"of": name} | {k: v for k, v in asdict(law).items() if k != "draws"} for name, law in laws
+    ]
+    return {"size_laws": plain, "beta_p": plain[0]["beta_p"] if plain else None}
 
 
 def _draw(curves: Mapping[str, tuple[Fit, Forecast | None]], plot: bool, png: Path | None) -> None:
@@ -140,8 +150,9 @@ def forecast(
     places = at or ["4x", "10x"]
     found = forecasts_of(Source(source, **columns), places, target or [], level, single_run)
     if as_json:
-        print_json([{"curve": c.name} | asdict(c.forecast) for c in found])
+        print_json([{"curve": c.name} | asdict(c.forecast) | _sizes(c.size_laws) for c in found])
     else:
+        from steep.present.fits import size_lines
         from steep.present.sentences import answer, caveat
         from steep.present.tables import forecast_text
 
@@ -156,42 +167,12 @@ def forecast(
                 *curve.notes,
             ]
             lines = list(dict.fromkeys(lines))
-            for line in (*lines, forecast_text(curve.forecast, curve.fit)):
+            table = forecast_text(curve.forecast, curve.fit)
+            for line in (*lines, *size_lines(curve.size_laws), table):
                 if line:
                     typer.echo(line)
     _draw({c.name: (c.fit, c.forecast) for c in found}, plot and not as_json, png)
     answered(curve.forecast.outcome == "ok" for curve in found)
-
-
-@reads(*JOINT)
-def joint(
-    *,
-    source: Place,
-    law: Annotated[str, typer.Option(help="chinchilla, rosenfeld or repeated.")] = "chinchilla",
-    flops: Annotated[
-        list[float] | None, typer.Option(help="Compute at which the best model is wanted; repeat.")
-    ] = None,
-    columns: Columns,
-    level: Level = 0.9,
-    draws: Draws = False,
-    as_json: Json = False,
-) -> None:
-    """Error against data and model size together: the law, and the best split of compute."""
-    from steep.answers import Source, joint_of
-
-    found = joint_of(Source(source, **columns), law, flops or [], level)
-    if as_json:
-        print_json([asdict(curve) | {"fit": _plain(curve.fit, draws)} for curve in found])
-    from steep.present.joint import joint_lines
-
-    for curve in () if as_json else found:
-        title(curve.name, len(found))
-        for line in (
-            *curve.notes,
-            *joint_lines(curve.fit, curve.frontier, curve.unit, curve.metric),
-        ):
-            typer.echo(line)
-    answered(curve.fit.outcome == "ok" for curve in found)
 
 
 @reads(*CURVES, "best_guess")
@@ -209,6 +190,15 @@ def compare(
     unpaired: Annotated[
         bool, typer.Option("--unpaired", help="Equal sizes are not of the same data.")
     ] = False,
+    axis: Annotated[
+        str, typer.Option(help="data, or compute: what one's compute is worth of the other's.")
+    ] = "data",
+    flops: Annotated[
+        list[float] | None, typer.Option(help="With --axis compute: where; repeat.")
+    ] = None,
+    shared_floor: Annotated[
+        bool, typer.Option("--shared-floor", help="With --axis compute: hold both at one floor E.")
+    ] = False,
     columns: Columns,
     level: Level = 0.9,
     plot: Plot = False,
@@ -224,6 +214,13 @@ def compare(
     from steep.comparisons import compared
 
     tables = [Source(path, **columns) for path in sources]
+    if axis not in ("data", "compute"):
+        fail(f"--axis {axis!r}: data or compute")
+    if axis == "data" and (flops or shared_floor):
+        fail("--flops and --shared-floor belong to --axis compute")
+    if axis == "compute":
+        _compare_compute(tables, flops or [], shared_floor, level, as_json)
+        return
     paired = False if unpaired else None
     found, fits = compared(tables, margin=margin, error=error, level=level, paired=paired)
     if as_json:
@@ -240,6 +237,22 @@ def compare(
         write_comparison(found, fits, html)
         typer.echo(f"Wrote {html}", err=as_json)
     answered(pair.outcome == "ok" for pair in found.pairs)
+
+
+def _compare_compute(
+    tables: list[Any], flops: list[float], shared_floor: bool, level: float, as_json: bool
+) -> None:
+    from steep.comparisons import compared_by_compute
+
+    pairs, notes = compared_by_compute(tables, flops, shared_floor, level)
+    if as_json:
+        print_json({"pairs": [asdict(pair) for pair in pairs], "notes": notes})
+    else:
+        from steep.present.joint import multiplier_lines
+
+        for line in (*(text for pair in pairs for text in multiplier_lines(pair)), *notes):
+            typer.echo(line)
+    answered(pair.outcome == "ok" for pair in pairs)
 
 
 @reads(*FITS)

@@ -68,11 +68,15 @@ class CurvePage:
 
 
 def report(
-    analysis: Analysis, measurements: Sequence[Measurement], backtest: Backtest | None = None
+    analysis: Analysis,
+    measurements: Sequence[Measurement],
+    backtest: Backtest | None = None,
+    more: Sequence[Section] = (),
 ) -> str:
     """The HTML of a report. ``measurements`` are all trials of the study; ``backtest`` says how
-    well forecasts of this very curve did on sizes that were hidden from them."""
-    sections = _sections(analysis, measurements, backtest)
+    well forecasts of this very curve did on sizes that were hidden from them; ``more`` sections
+    stand at the end."""
+    sections = [*_sections(analysis, measurements, backtest), *more]
     return _page(
         kind="Learning-curve report",
         study=analysis.study,
@@ -85,7 +89,7 @@ def report(
     )
 
 
-def curves_report(curves: Sequence[CurvePage], source: str) -> str:
+def curves_report(curves: Sequence[CurvePage], source: str, more: Sequence[Section] = ()) -> str:
     """One page for the curves of a table: all in one figure, then each with its answer, its own
     figure, its laws and what was flagged."""
     fits = {page.name: page.fit for page in curves}
@@ -97,7 +101,7 @@ def curves_report(curves: Sequence[CurvePage], source: str) -> str:
         tables=(tables.overview_table(fits, {p.name: p.forecast for p in curves}),),
         drawings=(together,),
     )
-    sections = [overview, *(_curve_section(page, i + 1) for i, page in enumerate(curves))]
+    sections = [overview, *(_curve_section(page, i + 1) for i, page in enumerate(curves)), *more]
     unit = curves[0].fit.unit
     sizes = [p.samples for page in curves for p in page.fit.points]
     ends = " to ".join(numbers.exact(m) for m in (min(sizes), max(sizes))) if sizes else "no"

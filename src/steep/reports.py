@@ -100,6 +100,7 @@ def _report_table(source: Source, out: Path | None, figures: Path | None) -> Wri
     from steep.backtest import backtest
     from steep.diagnose import diagnose
     from steep.fit import fit
+    from steep.joint_report import joint_sections
     from steep.report import CurvePage, curves_report
     from steep.report import report as analysis_report
 
@@ -110,7 +111,7 @@ def _report_table(source: Source, out: Path | None, figures: Path | None) -> Wri
     ]
     tests = [backtest(curve.fit, fit=fit) for curve in found]
     if len(found) == 1:
-        html = analysis_report(analyses[0], (), tests[0])
+        html = analysis_report(analyses[0], (), tests[0], joint_sections(source))
     else:
         html = curves_report(
             [
@@ -118,6 +119,7 @@ def _report_table(source: Source, out: Path | None, figures: Path | None) -> Wri
                 for curve, analysis, test in zip(found, analyses, tests, strict=True)
             ],
             Path(source.path).name if source.path != "-" else "standard input",
+            joint_sections(source),
         )
     stem = "" if source.path == "-" else f"{Path(source.path).stem}-"
     written = [out or Path(f"{stem}report.html")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -16,7 +15,6 @@ from steep.stats.importance import cover
 from steep.stats.mixture import quantiles, systematic
 from steep.stats.noise import FADE, REVERSION, departures, noise_model, slope_reversion, walk
 from steep.stats.posterior import likelihood, sample_law
-from steep.stats.robust import huber, huber_fit
 
 SIZES = 1000 * 2.0 ** np.arange(8)
 LOG_RATIO = np.log(SIZES / SIZES[-1])
@@ -136,34 +134,3 @@ def test_points_of_one_size_become_one() -> None:
     assert [p.replicates for p in curve.points] == [2, 1]
     assert curve.points[0].error == pytest.approx((0.2 * 0.4) ** 0.5)
     assert curve.points[0].se_log == pytest.approx(0.1 / 2**0.5)
-
-
-class TestHuber:
-    def test_the_loss_is_smooth_where_its_parts_meet(self) -> None:
-        residual = np.array([0.999999, 1.0, 1.000001]) * 0.1
-        assert np.ptp(np.diff(huber(residual, 0.1))) < 1e-12
-        assert huber(np.array([3.0]), 0.1)[0] == pytest.approx(0.1 * (3.0 - 0.05))
-
-    def test_a_line_with_one_outlier(self) -> None:
-        x = np.linspace(0, 1, 30)
-        target = 2 + 3 * x + 0.01 * np.random.default_rng(1).normal(size=30)
-        target[5] += 50
-
-        def predict(values: np.ndarray) -> np.ndarray:
-            return values[:, :1] + values[:, 1:] * x
-
-        found, _ = huber_fit(predict, target, np.zeros((1, 2)), 0.02, iterations=500)
-        np.testing.assert_allclose(found[0], [2, 3], atol=0.02)
-
-    def test_counts_are_multiplicities(self) -> None:
-        x = np.linspace(0, 1, 12)
-        target = 1 + x + np.sin(20 * x)
-        counts = np.random.default_rng(2).integers(0, 3, size=12)
-
-        def line(at: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-            return lambda values: values[:, :1] + values[:, 1:] * at
-
-        start = np.zeros((1, 2))
-        weighted, _ = huber_fit(line(x), target, start, 0.5, counts[None, :].astype(float))
-        repeated, _ = huber_fit(line(np.repeat(x, counts)), np.repeat(target, counts), start, 0.5)
-        np.testing.assert_allclose(weighted, repeated, atol=1e-5)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Shape:
 
     ``positive``: exp(centre + spread * z), clipped to the bounds; ``heavy``: the same with a
     Student t of three degrees of freedom in place of z, so that values far from the centre are
-    rare but not excluded. ``share``: the logistic of centre + spread * z, stretched over the
-    bounds; with the probability ``none`` it is exactly the lower bound.
+    rare but not excluded. ``plain``: centre + spread * z. ``share``: the logistic of that,
+    stretched over the bounds; with the probability ``none`` it is exactly the lower bound.
     """
 
     name: str
@@ -45,6 +46,8 @@ class Shape:
         if self.none:  # what is left of the normal above its quantile ``none``, stretched
             z = ndtri(np.maximum((ndtr(z) - self.none) / (1.0 - self.none), 0.0))
         score = self.centre + self.spread * z
+        if self.kind == "plain":
+            return score
         if self.kind in ("positive", "heavy"):
             return np.clip(np.exp(np.clip(score, -50.0, 50.0)), self.lower, self.upper)
         share = 1.0 / (1.0 + np.exp(-np.clip(score, -700.0, 700.0)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from steep.present import numbers
-from steep.present.sentences import fit_lines, tight
+from steep.present.sentences import fit_lines, size_sentence, tight
 from steep.present.table import named_table
 from steep.present.tables import parameters_text, weight_text
-from steep.records import Fit
+from steep.records import Fit, SizeLaw
 
 WIDTH = 100
 """Columns of text that a terminal shows without breaking lines by itself."""
@@ -18,6 +19,11 @@ def summary(fit: Fit) -> str:
     """Sentences, the laws and the points of a fit, for a terminal."""
     blocks = ["\n".join(fit_lines(fit)), law_lines(fit), point_lines(fit)]
     return "\n\n".join(block for block in blocks if block)
+
+
+def size_lines(laws: Sequence[tuple[str, SizeLaw]]) -> list[str]:
+    """beta_p, or why there is none, by each definition of the best-fit size."""
+    return [size_sentence(name, law) for name, law in laws]
 
 
 def law_lines(fit: Fit) -> str:

@@ -35,12 +35,17 @@ def plot_fit(fit: Fit, ax: Any = None) -> Any:
     Without ``ax`` a new figure is made. MissingExtra where matplotlib is missing."""
     from steep.present.learning import learning_curve
 
+    return plot_drawing(learning_curve(fit), ax)
+
+
+def plot_drawing(drawing: Drawing, ax: Any = None) -> Any:
+    """A figure on ``ax``, or on new axes; returns the axes."""
     with _style():
         if ax is None:
             import matplotlib.pyplot as pyplot
 
             _, ax = pyplot.subplots(figsize=WIDE)
-        draw(learning_curve(fit), ax)
+        draw(drawing, ax)
     return ax
 
 

@@ -255,43 +255,6 @@ class SizeLaw:
 
 
 @dataclass(frozen=True)
-class JointFit:
-    """A law of data and model size together, fitted to single runs."""
-
-    outcome: str
-    """'ok', 'too few points', 'not identifiable' or 'not converged'."""
-    law: str
-    formula: str = ""
-    names: tuple[str, ...] = ()
-    parameters: tuple[Interval, ...] = ()
-    """Estimates with bootstrap percentile intervals, in the order of ``names``."""
-    draws: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
-    """Bootstrap estimates (resamples, parameters)."""
-    loss: float | None = None
-    """Huber loss of log error, summed over runs."""
-    scatter: float | None = None
-    """Robust standard deviation of log error about the surface."""
-    delta: float | None = None
-    runs: int = 0
-    reason: str = ""
-    level: float = 0.9
-
-    def parameter(self, name: str) -> Interval:
-        """The parameter called ``name``. KeyError for one that the law does not have."""
-        return dict(zip(self.names, self.parameters, strict=True))[name]
-
-
-@dataclass(frozen=True)
-class Frontier:
-    """The best-fit model at one compute: where data and size are in balance."""
-
-    flops: float
-    parameters: Interval
-    samples: Interval
-    error: Interval
-
-
-@dataclass(frozen=True)
 class At:
     """The error forecast at one size."""
 

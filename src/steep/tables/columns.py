@@ -18,7 +18,7 @@ import numpy as np
 from steep.spelling import did_you_mean
 from steep.tables import words
 from steep.tables.amounts import Writing, numbers_of
-from steep.tables.raw import Array, Issues
+from steep.tables.raw import Array, Issues, column_of
 
 _SCALARS = {"wall_time", "step", "value"}
 """The columns of a scalar that TensorBoard exports."""
@@ -183,6 +183,37 @@ def _model_and_data(desk: Issues, asked: Asked) -> tuple[str, str] | None:
         return None
     desk.notes.append(f"Columns {n!r} and {d!r} are taken for model size and training data.")
     return n, d
+
+
+def samples_from_compute(
+    desk: Issues, compute: str | None, parameters: str | None, per_parameter_sample: float
+) -> None:
+    """Adds the column 'samples' = compute / (k * model size) to a table of runs without sizes of
+    data, and says so."""
+    names = desk.table.columns
+    letters = {c.strip().lower() for c in names}
+    if compute is None and (any(map(words.size_rank, names)) or {"n", "d"} <= letters):
+        return
+    flops = [_asked(desk, compute)] if compute else [c for c in names if words.is_compute(c)]
+    guessed = [c for c in names if words.is_parameters(c)]
+    sizes = [_asked(desk, parameters)] if parameters else guessed
+    if len(flops) != 1 or len(sizes) != 1 or flops[0] is None or sizes[0] is None:
+        return
+    if "samples" in names:
+        desk.problems.append(f"samples are in the table: leave out the column {flops[0]!r}")
+        return
+    how = Writing(size=True)
+    products, models = (
+        numbers_of(desk.table.cells[c], how).values * words.scale_of(c)[1].times
+        for c in (flops[0], sizes[0])
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        made = products / (per_parameter_sample * models)
+    made = np.where(np.isfinite(made) & (made > 0), made, np.nan)
+    desk.table.cells["samples"] = column_of(made.tolist())
+    desk.notes.append(
+        f"Samples are computed from C = {per_parameter_sample:g} N D, C the column {flops[0]!r}."
+    )
 
 
 def _of_two(desk: Issues, asked: Asked) -> tuple[str, str] | None:

@@ -22,7 +22,7 @@ Bad values:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,10 @@ class TableCurve:
     """The table's own numbers are accuracies: error is 1 - those."""
     warnings: tuple[str, ...] = ()
     """What must be said before any answer."""
+    others: dict[str, list[object]] = field(default_factory=dict)
+    """With ``every_size``: the cells of all other columns."""
+    lines: tuple[int, ...] = ()
+    """With ``every_size``: where each row stands in the table, from 1."""
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -108,6 +112,8 @@ def read(
     validation_items: float | None = None,
     all_rows: bool = False,
     every_size: bool = False,
+    compute: str | None = None,
+    flops_per_parameter_sample: float | None = None,
 ) -> Table:
     """The learning curves of a table. ``x``, ``y``, ``by``, ``se`` and the like are columns.
 
@@ -119,8 +125,9 @@ def read(
     validation set, for zero errors. ``all_rows`` takes every row as one measurement of one curve,
     rows of one size for replicates whatever they differ in; without it the best hyperparameters of
     each size count. ``every_size``: runs of all sizes and settings, for joint fits; without it
-    means of neighbours take the place of more than 200. Raises TableError with the problems, at
-    most twenty at once.
+    means of neighbours take the place of more than 200. With ``flops_per_parameter_sample`` sizes
+    that are missing come from a column of ``compute`` and the model sizes. Raises TableError with
+    the problems, at most twenty at once.
     """
     asked = Asked(
         x, _several(y), _several(by), se, sd, _several(ci), None if runs is None else str(runs),
@@ -132,6 +139,8 @@ def read(
     table = _laid_out(load(source, format), asked)
     desk = Issues(table)
     desk.notes += table.notes
+    if flops_per_parameter_sample is not None and (x is None or x not in table.columns):
+        columns.samples_from_compute(desk, compute, parameters, flops_per_parameter_sample)
     names = choose(desk, asked)
     desk.stop_on_problems()
     how = How(x_scale, y_scale, higher_is_better, validation_items)
@@ -456,6 +465,7 @@ def _curve(
         metric = _first(desk, "metric", rows) or metric
     meant = values.meaning.note(largest)
     notes += (*desk.notes, *([meant] if meant else []))
+    others = [c for c in desk.table.cells if c not in names.read] if every_size else []
     return TableCurve(
         name,
         {role: column.tolist() for role, column in found.items()},
@@ -464,6 +474,8 @@ def _curve(
         tuple(dict.fromkeys(notes)),
         values.meaning.accuracy,
         tuple(dict.fromkeys(desk.warnings)),
+        {c: desk.table.cells[c][rows].tolist() for c in others},
+        tuple((rows + 1).tolist()) if every_size else (),
     )
 
 

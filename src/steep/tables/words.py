@@ -177,6 +177,12 @@ def counts_steps(name: str) -> bool:
     return bool({*tokens(name)} & _COUNTED_STEPS) and not {*tokens(name)} & {*_UNITS}
 
 
+def is_compute(name: str) -> bool:
+    """Whether a column holds training FLOPs."""
+    found = scale_of(name)[0]
+    return bool({*found} & {"flops", "flop", "compute"}) or found == ["c"]
+
+
 def is_parameters(name: str) -> bool:
     """Whether a column holds model sizes, in parameters."""
     found = scale_of(name)[0]
