@@ -221,7 +221,7 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
     for i, (b, here) in enumerate(zip(fitted, tried, strict=True)):
         # an unfinished search may yet choose what it has tried on other shards alone
         values = every if b.held_out or _unfinished(b) else {c.hyperparameters for c in here}
-        more = {new for v in values for new in _beyond(v, coordinates.choices)} - values
+        more = {new for v in values for new, _ in _beyond(v, coordinates.choices)} - values
         for known_values in (values, more):
             mine = [(i, Cell(z, v)) for z in sorted(sizes) for v in sorted(known_values, key=str)]
             cells += mine
@@ -263,13 +263,19 @@ class _Shard:
 
 def _beyond(
     values: Settings, choices: Sequence[tuple[str, tuple[Value, ...]]]
-) -> Iterable[Settings]:
-    """The combinations a step beyond ``values``, where one of these is at an end of its list."""
+) -> Iterable[tuple[Settings, Settings]]:
+    """Where one of these ``values`` is at an end of its list: the combinations a step beyond it,
+    and the one before it."""
     given = dict(values)
     for name, listed in choices:
         new = following(name, given[name], listed) if name in given else None
         if new is not None:
-            yield tuple((n, new if n == name else v) for n, v in values)
+            ordered = sorted(listed, key=lambda v: (isinstance(v, str), v))
+            before = ordered[1] if given[name] == ordered[0] else ordered[-2]
+            yield (
+                tuple((n, new if n == name else v) for n, v in values),
+                tuple((n, before if n == name else v) for n, v in values),
+            )
 
 
 def _lowest(
@@ -279,15 +285,22 @@ def _lowest(
     choices: Sequence[tuple[str, tuple[Value, ...]]],
 ) -> Array:
     """Of each draw (draws, cells) the lowest log error of the first ``listed`` cells, or of those a
-    step beyond that one."""
+    step beyond that one.
+
+    Error is taken to be convex in the logarithm of a hyperparameter: a step beyond the last value
+    gains no more than the step to it did."""
     best = draws[:, :listed].argmin(axis=1)
     found = draws[np.arange(len(draws)), best]
     index = {cell: k for k, cell in enumerate(cells)}
     for k in set(best.tolist()):
-        beside = [Cell(cells[k].size, v) for v in _beyond(cells[k].hyperparameters, choices)]
-        for at in (index[cell] for cell in beside if cell in index):
-            mine = best == k
-            found[mine] = np.minimum(found[mine], draws[mine, at])
+        mine, size = best == k, cells[k].size
+        for beyond, before in _beyond(cells[k].hyperparameters, choices):
+            at, inner = (index.get(Cell(size, values)) for values in (beyond, before))
+            if at is None or inner is None:
+                continue
+            gained = draws[mine, inner] - draws[mine, k]
+            gain = np.minimum(draws[mine, k] - draws[mine, at], gained)
+            found[mine] = np.minimum(found[mine], draws[mine, k] - gain)
     return found
 
 
