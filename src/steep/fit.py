@@ -120,8 +120,7 @@ def fit(
     shares = _validation_shares(used, empty.metric, validation_items)
     if len(used) < FEWEST:
         return empty
-    if laws is None:
-        candidates = [law for law in candidates if len(law.names) <= len(used)]
+    candidates = [c for c in candidates if laws is not None or len(c.names) <= len(used)]
     m, log_error = _logs(used)
     if m[-1] < SPAN * m[0]:
         return replace(empty, supports=TOO_NEAR)
