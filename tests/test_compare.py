@@ -325,7 +325,7 @@ def test_a_crossing_beyond_the_sizes_says_that_the_lines_go_on() -> None:
     pair = compare(fit(samples=SIZES, error=first, unit="words"),
                    fit(samples=SIZES, error=second, unit="words")).pairs[0]  # fmt: skip
     assert pair.crossing is not None
-    assert "They cross at 20k [20k, 20k] words, if the lines go on beyond 6.4k." in pair.sentences
+    assert "They cross at 20k words, if the lines go on beyond 6.4k." in pair.sentences
     parallel = compare(points(2 * SIZES**-0.3), points(3 * SIZES**-0.3)).pairs[0]
     assert parallel.sentences[2] == (
         "They do not cross between 200 and 6.4k samples, nor up to 64k if the lines go on."

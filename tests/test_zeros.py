@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import steep
-from steep.folder import StoreError
+from steep.config import NoAnswer
 from steep.records import Evaluation, Measurement, Status, Trial
 from steep.study import Study
 from steep.zeros import counted, half_an_item
@@ -65,6 +65,6 @@ def test_a_study_with_errors_of_zero_is_answered(
     if zero_from:
         study.scaling()
     else:  # nothing falls: said in a sentence
-        with pytest.raises(StoreError, match="nothing to project from"):
+        with pytest.raises(NoAnswer, match="nothing to project from"):
             study.scaling()
     assert steep.diagnose(study.analyse().curves[0].fit) is not None

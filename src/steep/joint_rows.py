@@ -62,12 +62,13 @@ def rows_of(curve: Any, run: str | None = None) -> JointTable:
             f"{int(past.sum())} rows repeat their data until the error rises again, which no law "
             "has: they are set aside."
         )
+    lines = curve.lines or range(1, len(n) + 1)
     names, said = _runs(curve, run, n)
     notes += said
     kept, said = _thinned(kept, names, d)
     notes += said
     rows = tuple(
-        JointRow(curve.lines[i], float(n[i]), float(d[i]), float(u[i]), float(error[i]), names[i])
+        JointRow(lines[i], float(n[i]), float(d[i]), float(u[i]), float(error[i]), names[i])
         for i in kept
     )
     cells = {c: [cells[i] for i in kept] for c, cells in curve.others.items()}

@@ -360,9 +360,8 @@ class _Driver:
         mine = {attempt.trial for attempt in self.running.values()}
         self.queue = [want for want in missing if want.trial not in mine]
         price = {want.trial: self.price(want.trial) for want in self.queue}
-        scarce = left is not None and sum(price.values()) > left
-        # Shortest first at the beginning, too: what fails, and how fast it is, shows soon.
-        self.queue.sort(key=lambda w: price[w.trial] * (1 if scarce or not self.succeeded else -1))
+        sign = 1 if left is not None and sum(price.values()) > left else -1
+        self.queue.sort(key=lambda w: (not w.early, 0 if w.early else sign * price[w.trial]))
         if self.failed and not self.succeeded:  # what has not been tried yet, smallest shard first
             self.queue.sort(key=self.doubtful)
         self.over_budget = False

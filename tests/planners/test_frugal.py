@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import worlds
-from steep.planners import frugal, lattice
+from steep.planners import frugal
 from steep.planners.history import seen
 from steep.records import BestFit, Measurement, Shard, Status, Trial
 from steep.select import select
 from steep.stats.searched import with_size_curves
+from steep.stats.tuning import following
 
 
 def searched(world: worlds.World, **asked: Any) -> tuple[list[Measurement], Any]:
@@ -182,7 +183,7 @@ def test_a_list_extends_itself_no_further_than_it_is_let_and_not_from_inside() -
     ],
 )
 def test_the_value_beyond_a_list(name: str, value: Any, listed: Any, expected: Any) -> None:
-    found = lattice._following(name, value, listed)
+    found = following(name, value, listed)
     assert found == (None if expected is None else pytest.approx(expected))
 
 

@@ -36,6 +36,8 @@ class Wanted:
     trial: Trial
     up_to_steps: int | None = None
     why: str = ""
+    early: bool = False
+    """Begun before others, in the planner's order; else the driver's: longest first."""
 
 
 Planner = Callable[[Problem, Sequence[Measurement], Sequence[Trial], float | None], list[Wanted]]

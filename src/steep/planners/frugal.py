@@ -162,7 +162,7 @@ def _spread(
     tried = {Cell(t.size, t.hyperparameters) for t in pending if t.samples == shard.samples}
     tried |= set(lattice.tried_on(shard, known))
     cells = [cell for cell in lattice.spread(space, count) if cell not in tried]
-    wanted = [Wanted(space.trial(shard, cell, 0), why="spread") for cell in cells]
+    wanted = [Wanted(space.trial(shard, cell, 0), None, "spread", early=True) for cell in cells]
     return tuple(wanted[: max(count - len(tried), 0)])
 
 
