@@ -27,6 +27,8 @@ WALL, SHORTER = 4.0, 8
 place, so often."""
 FARTHEST = 60.0
 """Half-widths of the expected interval within which a limit is looked for."""
+OPEN = np.log(1e9)
+"""Distance in logs from which on an upper limit of a positive parameter says nothing."""
 NEARER = (0.02, 1e-3, 1e-3)
 """Relative distances to both sides at which a crossing is bracketed, one after the other."""
 
@@ -122,6 +124,8 @@ def fit_law(
         if lowest >= -LOWER * cutoff:
             break
         begin, converged = better[None, :], False
+    # beyond that a power of the samples at its own bound is all that holds it: it is open
+    limits[1] = np.where(search.logs & (limits[1] - x > OPEN), np.nan, limits[1])
     names = tuple(name for i, name in enumerate(law.names) if x[i] == lower[i] or x[i] == upper[i])
     return Fitted(
         parameters=search.natural(x),
