@@ -52,14 +52,16 @@ def answer(
     goal: Goal | None = None,
     serve: float | None = None,
     tested: bool = False,
+    no_split: str = "",
 ) -> JointAnswer:
     """What a joint fit says of these questions; without ``flops`` at 1x, 10x and 100x the largest
-    compute of the runs. ValueError for a place where nothing is known."""
+    compute of the runs. ``no_split``: why no split of compute is asked for. ValueError for a place
+    where nothing is known."""
     from steep.allocation import allocations, disagreement
     from steep.joint import backtest_joint
     from steep.surface import best_for_use, frontier_exponents, split_refused
 
-    made = JointAnswer(name, fit, refused=split_refused(fit))
+    made = JointAnswer(name, fit, refused=no_split or split_refused(fit))
     errors = [r.error for r in fit.rows]
     target = None if goal is None else goal.of(fit.metric, max(errors, default=0.0))
     if fit.draws and at:
@@ -138,7 +140,7 @@ def joint(
     as_json: Json = False,
 ) -> None:
     """Error against data and model size together: the law, forecasts, the best split of compute."""
-    from steep.answers import joint_fits_of
+    from steep.answers import Source, joint_fits_of
     from steep.asked import goal_of
     from steep.config import QuestionError
     from steep.laws.surfaces import SURFACES
@@ -160,10 +162,18 @@ def joint(
         "level": level, "flops_per_parameter_sample": flops_per_parameter_sample,
     }  # fmt: skip
     places = [_place(text) for text in at or []]
+    no_split = ""
+    if Source(source).is_study:
+        no_split = (
+            f"runs of a study pass over their data as often as helps: ask steep cost {source}"
+        )
+        if flops or serve is not None:
+            fail(f"--flops and --serve: what compute buys is asked of 'steep cost {source}'")
     try:
         fits = joint_fits_of(source, columns, compute, options)
         found = [
-            answer(name, fit, places, flops or [], goal, serve, backtest) for name, fit in fits
+            answer(name, fit, places, flops or [], goal, serve, backtest, no_split)
+            for name, fit in fits
         ]
     except ValueError as error:
         if isinstance(error, QuestionError) or type(error) is not ValueError:
