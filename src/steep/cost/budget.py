@@ -130,15 +130,14 @@ class Budget:
                 covered.append((i, Cell(best.size, best.hyperparameters)))
             else:
                 missing.append(i)
+        places, trials = covered, [space.trial(space.shards[i], cell, 0) for i, cell in covered]
         values = covered[-1][1].hyperparameters if covered else space.combinations[0]
-        for size in sorted(space.sizes, reverse=True):
+        for size in sorted(space.sizes, reverse=True) if missing else ():
             places = [(i, Cell(size, values)) for i in missing]
             trials = [space.trial(space.shards[i], cell, 0) for i, cell in places]
             last = [replace(t, size=size) for t in self._last if t.seed == 0]
             if sum(self.time(t) or 0.0 for t in (*trials, *last)) <= seconds:
                 break
-        if not missing:
-            places, trials = covered, [space.trial(space.shards[i], cell, 0) for i, cell in covered]
         prices = lattice.prices(space, self._finished, places)
         return float(prices.sum()) / sum(self.time(t) or 0.0 for t in trials)
 
@@ -210,10 +209,9 @@ class Budget:
             price = self.cost(trial)
             if price is None:
                 return not running
-            spent = _reported(self._finished) - self._before
-            going = sum(self.cost(t) or 0.0 for t in running)
+            left = self.flops_left(running) or 0.0
             aside = 0.0 if held_out else sum(self.cost(t) or 0.0 for t in self._last if t.seed == 0)
-            if price > self.flops - spent - going - min(aside, MOST_ASIDE * self.flops):
+            if price > left - min(aside, MOST_ASIDE * self.flops):
                 return False
         if self.seconds is None:
             return True

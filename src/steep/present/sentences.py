@@ -19,7 +19,6 @@ from steep.records import (
     PERHAPS_NOT,
     Analysis,
     At,
-    BestFit,
     Confrontation,
     Fit,
     Forecast,
@@ -415,16 +414,6 @@ def unmeasured_sentence(analysis: Analysis) -> str:
         "One draw of the data was made: what another draw would change is not measured, "
         "and no interval here contains it except through the scatter about the law."
     )
-
-
-def best_fit_line(best: BestFit, metric: str) -> str:
-    """One shard's best-fit model, for a log or a terminal."""
-    how = numbers.scale(metric, best.best.score)
-    found = numbers.measured(best.best.score, how)
-    size = numbers.count(best.best.parameters)
-    flags = f" ({', '.join(best.flags)})" if best.flags else ""
-    place = f"{numbers.exact(best.samples)} {best.unit}"
-    return f"{place}: {found} with {size} parameters{flags}"
 
 
 def study_lines(analysis: Analysis) -> list[str]:

@@ -403,10 +403,6 @@ def metric_label(name: str) -> str:
     return next((t for t in found if t in (*LOSSES, *RATES)), base)
 
 
-def is_plain_error(name: str) -> bool:
-    return metric_base(name) in PLAIN
-
-
 def time_or_rank(name: str) -> bool:
     """Whether a column holds times or places in a ranking."""
     return bool({*tokens(name)} & _TIMES_OR_RANKS)
