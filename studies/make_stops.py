@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from steep.cost.stops import COLUMNS, Kind, Seen, ended, place_of, plane_of
+from steep.cost.stops import COLUMNS, Kind, Seen, ended, plane_of
+from steep.init import CREEPS, IMPROVEMENT
 from steep.published import Published
+from steep.spec import Stop
 
 RESULTS = Path(__file__).parent / "results"
 FILE = Path(__file__).parent.parent / "src" / "steep" / "data" / "typical_stops.yaml"
 HEAD = """\
 # When trials stop, learnt from finished ones: made by studies/make_stops.py of the published
-# studies, read by cost/stops.py. Of each study the plane of x = log(best step / first evaluation's)
-# over log(size / middle size), log(steps in an epoch / 64) and log(learning rate / middle rate),
-# and the scatter (spread) of its trials about that plane.
+# studies, read by cost/stops.py. Of each study the plane of x = log(last improving step / first
+# evaluation's) over log(size / middle size), log(steps in an epoch / 64) and log(learning rate /
+# middle rate), and the scatter (spread) of its trials about it. Trials that need not improve by a
+# share of their error are here twice: as they were, and cut by the rule that init writes.
 
 studies:
 """
@@ -28,28 +31,41 @@ OTHERS = """\
 """
 
 
-def seen(name: str) -> Seen:
-    """A published study's row."""
+def seen(name: str) -> list[Seen]:
+    """A published study's rows."""
     study = Published.open(RESULTS / name)
+    usual = IMPROVEMENT.get(study.spec.domain.name, CREEPS)
+    own = study.spec.stop
+    proposed = own.model_copy(update={"improvement": usual, "patience": Stop().patience})
+    rules = (own,) if own.improvement else (own, proposed)
+    return [_seen(name, study, rule) for rule in rules]
+
+
+def _seen(name: str, study: Published, rule: Stop) -> Seen:
     trials = ended(study.measurements())
-    spec = study.spec
+    spec = study.spec.model_copy(update={"stop": rule})
     optimizer = str(trials[0].trial.hyperparameter("optimizer") or "")
     kind = Kind(spec.domain.name, spec.family.name, optimizer, study.analyse().metric)
-    plane, spread = plane_of(place_of(spec, trials), trials)
+    plane, spread = plane_of(spec, trials)
     level, by_size, by_epoch, by_rate = (round(float(v), 2) for v in plane)
-    return Seen(name, kind, (level, by_size, by_epoch, by_rate), round(spread, 2), len(trials))
+    rounded = (level, by_size, by_epoch, by_rate)
+    return Seen(name, kind, rounded, round(spread, 2), len(trials), rule.improvement)
 
 
 def text() -> str:
     rows = []
     for name in sorted(f.name for f in RESULTS.iterdir() if (f / "study.json").exists()):
-        row = seen(name)
-        kind, plane = row.kind, zip(COLUMNS, row.plane, strict=True)
-        labels = f"study: {name}, domain: {kind.domain}, family: {kind.family}"
-        labels += f", optimizer: {kind.optimizer or 'none'}, metric: {kind.metric}"
-        numbers = ", ".join(f"{column}: {value}" for column, value in plane)
-        rows.append(f"- {{{labels},\n   {numbers}, spread: {row.spread}, trials: {row.trials}}}\n")
+        rows += [_line(row) for row in seen(name)]
     return HEAD + "".join(rows) + OTHERS
+
+
+def _line(row: Seen) -> str:
+    kind, plane = row.kind, zip(COLUMNS, row.plane, strict=True)
+    labels = f"study: {row.study}, domain: {kind.domain}, family: {kind.family}"
+    labels += f", optimizer: {kind.optimizer or 'none'}, metric: {kind.metric}"
+    numbers = ", ".join(f"{column}: {value}" for column, value in plane)
+    rule = f"improvement: {row.improvement:g}, trials: {row.trials}"
+    return f"- {{{labels},\n   {numbers}, spread: {row.spread},\n   {rule}}}\n"
 
 
 if __name__ == "__main__":

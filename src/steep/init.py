@@ -316,12 +316,16 @@ stop:
 
     def seconds(self, *extent: Any, worlds: int = PREFER) -> float:
         """The expected time of a study of that extent, by the estimator of plan, run and status."""
-        found = self.study(*extent).prediction(self.timing, self.workers, worlds)
+        study = self.study(*extent)
+        largest = max(study.spec.family.sizes)
+        if self.timing is not None and largest > self.timing.rows[-1].size:
+            self.timing = clock.with_size(study, self.timing, largest)
+        found = study.prediction(self.timing, self.workers, worlds)
         return math.nan if found is None else found.clock.value or 0.0
 
     @cached_property
     def timing(self) -> Pace | None:
-        """This machine's, timed once: the ends and the middle of the whole ladder."""
+        """This machine's, timed once: the ends of the whole ladder and two sizes between."""
         return clock.pace(self.study(self.smallest, None, LADDER[self.family]))
 
     def fit_to(self, seconds: float) -> Proposal:

@@ -16,7 +16,7 @@ from steep.cost.calibrate import Pace, Timed, timed, whole
 from steep.cost.estimate import WORLDS, Ask, predict
 from steep.cost.lengths import Learnt, Lengths, timeable
 from steep.cost.lengths import Timed as TimedLengths
-from steep.cost.stops import Kind, ended, expected, finished_studies, learnt, place_of
+from steep.cost.stops import Kind, ended, expected, finished_studies, learnt
 from steep.planners.contract import Wanted
 from steep.records import Measurement, Prediction, Trial
 from steep.select import select
@@ -42,12 +42,13 @@ PILOT = 8.0
 
 
 def pace(study: Study, tell: Tell = _silent) -> Pace | None:
-    """Steps and evaluations of the ladder's ends and middle, timed in this process, in ten seconds
-    or less unless a few steps take longer; then a pilot, which shows when trials stop on this data
+    """Steps and evaluations of the ladder's ends and two between, timed in this process, in ten
+    seconds or less unless a few steps take longer; then a pilot, which shows when trials stop here
     and which models are good. None for a trainer whose steps are its own. ``tell`` is told what is
     being done, and the share that is done."""
     sizes = sorted(study.spec.family.sizes)
-    chosen = sorted({sizes[0], sizes[len(sizes) // 2], sizes[-1]})
+    last = len(sizes) - 1
+    chosen = sorted({sizes[k] for k in (0, last // 3, last - last // 3, last)})
     if study.prices.schedule(_trial(study, chosen[0])) is None:
         return None
     trainer = study.trainer()
@@ -61,6 +62,12 @@ def pace(study: Study, tell: Tell = _silent) -> Pace | None:
     found = Pace(tuple(rows[1:]), _units(study, study.cut.validation))
     tell(TIMING_STEPS, 1 - 1 / (len(chosen) + 2))
     return replace(found, pilot=_pilot(study, trainer))
+
+
+def with_size(study: Study, timing: Pace, size: int) -> Pace:
+    """``timing`` with a larger size timed, too; the same where its steps cannot be seen."""
+    row = _timed(study, study.trainer(), size)
+    return timing if row is None else replace(timing, rows=(*timing.rows, row))
 
 
 def _pilot(study: Study, trainer: Trainer) -> tuple[Measurement, ...]:
@@ -134,10 +141,10 @@ def lengths(
         study.metric,
     )
     stopped = ended(finished)
-    usual = expected(kind, finished_studies())
+    usual = expected(kind, finished_studies(study.spec.stop.improvement))
     # The pilot is a trial of the study's own; it need not be told twice.
     shown = stopped or ended(timing.pilot)
-    stopping = learnt(usual, place_of(study.spec, shown), shown)
+    stopping = learnt(usual, study.spec, shown)
     validation = _units(study, study.cut.validation)
     test = _units(study, study.cut.test)
 

@@ -1,15 +1,18 @@
 """When trials stop: learnt from finished studies, then from the study's own trials.
 
-A trial ends ``patience`` evaluations after its best one (schedule.py), so its length depends on
-where that lies. In finished trials
+A trial ends ``patience`` evaluations after the one that last lowered its error by more than
+``improvement`` of itself (schedule.py), so its length depends on where that one, its turn, lies. In
+finished trials
 
-    x = log(best step / step of the first evaluation)
+    x = log(step of the turn / step of the first evaluation)
 
 is about normal around a plane in the logs of model size, steps in an epoch and learning rate. Where
 that plane lies differs from study to study: much between domains, less between families, and with
 the optimizer. ``data/typical_stops.yaml`` holds a row for each published study, and the prior of a
 new one is their average, weighed by what it has in common with each: a Gaussian process over
-studies (Rasmussen & Williams 2006, chapter 2) whose covariance adds up over shared labels.
+studies (Rasmussen & Williams 2006, chapter 2) whose covariance adds up over shared labels. Where an
+improvement is asked trials turn earlier, so each published study has a second row for that rule, of
+the same trials cut where it would have ended them.
 """
 
 from __future__ import annotations
@@ -66,6 +69,8 @@ class Seen:
     plane: tuple[float, float, float, float]
     spread: float
     trials: int
+    improvement: float = 0.0
+    """Of the rule that ended its trials."""
 
 
 @dataclass(frozen=True)
@@ -82,19 +87,23 @@ class Stopping:
     """Finished trials of this very study among what is known."""
 
 
-def finished_studies() -> list[Seen]:
-    """The rows of ``data/typical_stops.yaml``."""
+def finished_studies(improvement: float = 0.0) -> list[Seen]:
+    """The rows of ``data/typical_stops.yaml``, a study each: of trials that had to improve where
+    an ``improvement`` is asked."""
     rows = data.values("typical_stops.yaml")["studies"]
-    return [
+    every = [
         Seen(
             row["study"],
             Kind(row["domain"], row["family"], row["optimizer"], row["metric"]),
             (row["level"], row["by_size"], row["by_epoch"], row["by_rate"]),
             row["spread"],
             row["trials"],
+            row.get("improvement", 0.0),
         )
         for row in rows
     ]
+    alike = {row.study: row for row in every if (row.improvement > 0) == (improvement > 0)}
+    return list({**{row.study: row for row in every}, **alike}.values())
 
 
 def expected(kind: Kind, studies: Sequence[Seen]) -> Stopping:
@@ -118,14 +127,29 @@ def expected(kind: Kind, studies: Sequence[Seen]) -> Stopping:
     )
 
 
-def learnt(prior: Stopping, places: Array, finished: Sequence[Measurement]) -> Stopping:
-    """``prior`` after the study's own ``finished`` trials, at ``places`` (trials, 4).
+def turn(m: Measurement, stop: Stop) -> int:
+    """Step of the evaluation from which ``m``'s patience ran, were it trained by ``stop``."""
+    mark, since, at = math.inf, 0, 0
+    for k, point in enumerate(m.curve):
+        improved = point.validation_error < mark * (1 - stop.improvement)
+        mark, since, at = (point.validation_error, 0, k) if improved else (mark, since + 1, at)
+        if since >= stop.patience and k + 1 >= stop.evaluations:
+            break
+    return m.curve[at].step
+
+
+def _turns(finished: Sequence[Measurement], stop: Stop) -> Array:
+    return np.array([math.log(max(turn(m, stop), 1) / m.curve[0].step) for m in finished])
+
+
+def learnt(prior: Stopping, spec: Spec, finished: Sequence[Measurement]) -> Stopping:
+    """``prior`` after the study's own ``finished`` trials.
 
     Trials of one shard and size share a deviation from the plane (``MOVES``), so many of them weigh
-    little more than one. Capped trials count with the best step they had."""
+    little more than one. Capped trials count with the last turn they had."""
     if not finished:
         return prior
-    x = np.array([math.log(max(m.best_step, 1) / m.curve[0].step) for m in finished])
+    x, places = _turns(finished, spec.stop), place_of(spec, finished)
     groups: dict[tuple[float, ...], list[int]] = {}
     for i, place in enumerate(places):
         groups.setdefault(tuple(np.round(place[:3], 6)), []).append(i)
@@ -164,10 +188,10 @@ def rate_of(trial: Trial) -> float:
     return float(rate) if isinstance(rate, (int, float)) else 0.0
 
 
-def plane_of(places: Array, finished: Sequence[Measurement]) -> tuple[Array, float]:
+def plane_of(spec: Spec, finished: Sequence[Measurement]) -> tuple[Array, float]:
     """The plane (4,) of a finished study's trials by least squares, and their scatter: a row of
     ``data/typical_stops.yaml``. Slopes that its trials do not show stay near the usual ones."""
-    x = np.array([math.log(max(m.best_step, 1) / m.curve[0].step) for m in finished])
+    x, places = _turns(finished, spec.stop), place_of(spec, finished)
     usual = Linear(np.array([3.0, -0.5, 0.2, -0.4]), np.diag([9.0, 0.25, 0.25, 0.25]), 0.6)
     mean = usual.given(places, x).mean
     return mean, float(np.std(x - places @ mean))

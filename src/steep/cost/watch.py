@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 EVERY = 20.0
 """Seconds between estimates, at least;"""
-SHARE = 0.03
-"""and at most this share of the time goes into them."""
+SHARE = 0.1
+"""and at most this share of the time goes into them, in a thread that gives way to workers."""
 AGAIN = 2
 """Worlds of an estimate during the run: many, soon after each other, make up for few."""
 ABOUT = 15
