@@ -8,7 +8,16 @@ import random
 import numpy as np
 import pytest
 
-from steep.records import BestFit, Candidate, Measurement, Shard, Status, Trial, settings
+from steep.records import (
+    BestFit,
+    Candidate,
+    Evaluation,
+    Measurement,
+    Shard,
+    Status,
+    Trial,
+    settings,
+)
 from steep.select import candidates, median_variance, next_size, select, table
 
 SHARD = Shard(0, 100, 100.0, "items")
@@ -180,6 +189,49 @@ def test_a_capped_best_is_flagged_and_only_then() -> None:
     other = one([*capped, *seeds([0.05, 0.05], 4)])
     assert not other.best.capped
     assert "capped" not in other.flags
+
+
+def falling(errors: list[float], seed: int, status: Status = Status.CAPPED) -> Measurement:
+    """A trial evaluated at 100, 250, 625, ... steps: 2.5 times as far each time."""
+    curve = tuple(
+        Evaluation(round(100 * 2.5**k), 0.0, 0.0, None, e, e) for k, e in enumerate(errors)
+    )
+    return run(min(errors), 4, seed, status=status, curve=curve)
+
+
+def test_a_capped_seed_that_cannot_move_the_median_caps_nothing() -> None:
+    """The last 2.5 times of its steps took 5 % off; 5 % more leaves it below the median, or above
+    it, where it was; between two others it takes the median along."""
+    others = [
+        falling([0.5, e, e], k, Status.COMPLETE) for k, e in enumerate((0.10, 0.12, 0.14, 0.2))
+    ]
+    for last, median, lowered in ((0.09, 0.12, 0.12), (0.19, 0.14, 0.14), (0.125, 0.125, 0.12)):
+        found = one([*others, falling([0.5, last / 0.95, last], 4)], 5).best
+        assert found.score == median
+        assert found.fall == pytest.approx(math.log(median / lowered)), last
+
+
+def test_a_score_that_has_come_to_its_end_is_no_bound() -> None:
+    """Capped while falling by 0.4 % in 2.5 times the steps: as good as ended. By 20 %: an upper
+    bound. By 20 % where seeds differ by more: lost in their noise, which it widens."""
+    ended = one([falling([0.5, 0.1004, 0.1], k) for k in range(2)])
+    assert not ended.best.capped
+    assert "capped" not in ended.flags
+    going = [falling([0.5, 0.12, 0.1], k) for k in range(2)]
+    assert one([*going, *seeds([0.3, 0.301], 2)]).best.capped
+    apart = [falling([0.5, e * 1.2, e], k) for k, e in enumerate((0.07, 0.14))]
+    noisy = one(apart)
+    assert not noisy.best.capped
+    alone = one(seeds([0.07, 0.14]))
+    assert noisy.seed_se == pytest.approx(
+        math.hypot(alone.seed_se or 0, math.log(1.2) * noisy.best.score)
+    )
+
+
+def test_a_capped_trial_without_a_curve_may_fall_to_anything() -> None:
+    assert one([run(0.1, status=Status.CAPPED)], 1).best.capped
+    three = [run(0.1), run(0.11, seed=1), run(0.12, seed=2, status=Status.CAPPED)]
+    assert one(three, 3).best.fall == pytest.approx(math.log(0.11 / 0.1))
 
 
 def test_a_tie_goes_to_the_smaller_model() -> None:

@@ -6,7 +6,7 @@ holds, so that a study can be analysed where its data is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -99,7 +99,7 @@ def analyse(
     curves = _curves(facts, best_fits, measurements, laws, at, times, targets, level)
     told = answered_metric(facts.spec.domain.name, facts.metric, facts.metrics)
     seeds = facts.spec.search.seeds
-    confronted = tuple(_confront(c, measurements, seeds, told) for c in registered)
+    confronted = tuple(_confront(c, measurements, best_fits, seeds, told) for c in registered)
     notes = _held_out_notes(facts, curves, confronted)
     curves = tuple(_noted(c, notes) for c in curves)
     return Analysis(
@@ -447,6 +447,21 @@ def predicted_size(
     return size, "the size on the dial nearest to the size law"
 
 
+def unforecast_trials(analysis: Analysis, facts: Facts, told: Collection[float]) -> list[Trial]:
+    """Trials of the held-out shards of which no forecast can be made (``told`` are those of which
+    one was): the best fit of the largest searched shard, so that their points are measured."""
+    searched = [b for b in analysis.best_fits if b.searched]
+    if not searched:
+        return []
+    best = max(searched, key=lambda b: b.samples).best
+    return [
+        Trial(0, shard.items, shard.samples, best.size, best.hyperparameters, seed)
+        for shard in facts.shards
+        if shard.held_out and shard.permutation == 0 and shard.samples not in told
+        for seed in range(facts.spec.search.seeds)
+    ]
+
+
 def held_out_trials(confrontations: Sequence[Confrontation], facts: Facts) -> list[Trial]:
     """The trials that confront registered forecasts."""
     shards = {(s.permutation, s.samples): s for s in facts.shards}
@@ -459,7 +474,11 @@ def held_out_trials(confrontations: Sequence[Confrontation], facts: Facts) -> li
 
 
 def _confront(
-    registered: Confrontation, measurements: Sequence[Measurement], seeds: int, told: str
+    registered: Confrontation,
+    measurements: Sequence[Measurement],
+    best_fits: Sequence[BestFit],
+    seeds: int,
+    told: str,
 ) -> Confrontation:
     """The forecast beside the truth, where that is known by now: of the model that was trained to
     meet it, which a study that has grown beyond the shard still holds."""
@@ -476,8 +495,11 @@ def _confront(
     at, error = registered.forecast, found.score
     tests = [m.test_error for m in mine if m.test_error is not None]
     metrics = [float(v) for m in mine for name, v in m.metrics if name == told]
+    # Whether more steps would lower it beyond its noise is known where the whole study is.
+    same = [b.best for b in best_fits if (b.permutation, b.samples) == key[:2]]
+    capped = next((c.capped for c in same if (c.size, c.hyperparameters) == key[2:]), found.capped)
     inside: bool | None = at.lower <= error <= at.upper
-    if found.capped and error >= at.lower:  # it may be lower still
+    if capped and error >= at.lower:  # it may be lower still
         inside = None
     return replace(
         registered,
@@ -485,7 +507,7 @@ def _confront(
         parameters=found.parameters or None,
         test_error=float(np.median(tests)) if tests else None,
         inside=inside,
-        remark="capped: an upper bound" if found.capped else "",
+        remark="capped: an upper bound" if capped else "",
         told_error=float(np.median(metrics)) if registered.told and metrics else None,
     )
 

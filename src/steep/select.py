@@ -33,6 +33,13 @@ _MEDIAN_VARIANCE = {1: 1.0, 2: 0.5, 3: 0.4487, 4: 0.2982, 5: 0.2868, 6: 0.2147, 
 """Variance of the median of n unit normals (Harter & Balakrishnan, order-statistics tables)."""
 
 
+ENDED = 0.01
+"""A score that may fall by less has come to its end;"""
+LONGER = 2.5
+"""capped trials are looked at as if they had that many times their steps: a trial of the proposed
+rule ends when so many have brought nothing."""
+
+
 def median_variance(n: int) -> float:
     """Variance of the median of ``n`` unit normals. Beyond the table pi / (2 n), its limit, with
     the correction that the table's last odd and even entries show: within 1 %."""
@@ -99,6 +106,7 @@ def _candidate(size: int, values: Settings, members: list[Measurement]) -> Candi
     score = float(np.median(errors + [np.inf] * diverged))
     if not np.isfinite(score):
         return None
+    fall = _fall(scored, errors, diverged)
     return Candidate(
         size,
         values,
@@ -107,9 +115,30 @@ def _candidate(size: int, values: Settings, members: list[Measurement]) -> Candi
         score,
         scored[0].parameters or 0,
         scored[0].parameters_without_embeddings or 0,
-        capped=any(m.status is Status.CAPPED for m in scored),
+        capped=fall > ENDED,
+        fall=fall,
         diverged=diverged,
     )
+
+
+def _fall(scored: Sequence[Measurement], errors: Sequence[float], diverged: int) -> float:
+    """Log by which a score may still fall: were its capped trials to gain once more what the last
+    ``LONGER`` times of their steps brought; of those whose curves are not known, anything."""
+    lowest = [
+        error * exp(-_last_gain(m)) if m.status is Status.CAPPED else error
+        for m, error in zip(scored, errors, strict=True)
+    ]
+    before, after = (float(np.median([*e, *[np.inf] * diverged])) for e in (errors, lowest))
+    if before == after:
+        return 0.0
+    return log(before / after) if after > 0 else np.inf
+
+
+def _last_gain(m: Measurement) -> float:
+    """Log by which the lowest error fell in the last ``LONGER`` times of the steps."""
+    earlier = [p.validation_error for p in m.curve if p.step <= m.curve[-1].step / LONGER]
+    lowest = min((p.validation_error for p in m.curve), default=0.0)
+    return log(min(earlier) / lowest) if earlier and lowest > 0 else np.inf
 
 
 @dataclass(frozen=True)
@@ -186,6 +215,8 @@ def _best_fit(
     # a size whose trials were stopped or diverged was tried, too: it is not beyond the edge
     tried = sorted({*sizes, *(m.trial.size for m in members if tried_in_vain(m))})
     edge = "" if shard.held_out else _edge(best.size, tried)
+    if seed_se is not None and best.fall * best.score <= seed_se:  # lost in the noise of its seeds
+        best, seed_se = replace(best, capped=False), hypot(seed_se, best.fall * best.score)
     if best.capped:
         flags.append("capped")
     if best.diverged:

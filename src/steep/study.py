@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from steep import ledger
 from steep import shards as shards_
-from steep.analysis import held_out_trials
+from steep.analysis import held_out_trials, unforecast_trials
 from steep.asked import Goal
 from steep.changes import refuse_changes
 from steep.checks import absent, misfits
@@ -201,6 +201,9 @@ class Study:
                 if earlier and outcome.word != "budget":
                     models += ledger.chosen_since(store, facts, earlier)
                 wanted = held_out_trials(models, facts)
+                if outcome.word != "budget":
+                    analysis = ledger.analysis(store, self.spec, self.cut)
+                    wanted += unforecast_trials(analysis, facts, {c.samples for c in models})
                 follow = go(_missing(wanted), held_out=True, drain=Deadline(drain, watch.all_ends))
                 outcome = outcome.then(follow, cut_short=not drain.is_set())
             watch.close()

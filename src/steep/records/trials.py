@@ -165,6 +165,9 @@ class Candidate:
     """0 where the trainer does not say."""
     parameters_without_embeddings: int
     capped: bool = False
+    """Its score is an upper bound: trained on, its capped seeds would lower it beyond its noise."""
+    fall: float = 0.0
+    """By how much of its logarithm they would lower it."""
     diverged: int = 0
     """Seeds of this candidate that diverged; more than half of them bars it from being best."""
     estimate: float | None = None
