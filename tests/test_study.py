@@ -232,6 +232,23 @@ def test_held_out_shards_of_any_size_are_forecast_and_trained(tmp_path: Path) ->
     assert all(c.error is not None for c in met)
 
 
+def test_a_held_out_shard_of_which_nothing_can_be_forecast_is_measured_all_the_same(
+    tmp_path: Path,
+) -> None:
+    """Two fitted shards bear no law; with the third there is one."""
+    values = tiny.spec(shards={"smallest": 500, "largest": 2000, "held_out": 1})
+    study = Study(values, tmp_path / "study")
+    assert study.run().word == "complete"
+    found = study.analyse()
+    assert not found.confrontations
+    held = [m for m in study.measurements() if m.trial.samples == 2000]
+    best = next(b for b in found.best_fits if b.samples == 1000).best
+    assert {m.trial.size for m in held} == {best.size}
+    assert len(held) == study.spec.search.seeds
+    assert [p.samples for p in found.curves[0].fit.used] == [500, 1000, 2000]
+    assert study.run().ran == 0
+
+
 # ---------------------------------------------------------------- stopped, resumed
 
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import tiny
 from steep import ledger
 from steep.cli import app
+from steep.config import NoAnswer
 from steep.cost import clock, of_study
 from steep.study import Study
 
@@ -292,3 +293,24 @@ def test_a_trainer_that_counts_nothing_has_assumptions(tmp_path: Path) -> None:
     told = said(f"cost {study.folder} --machine h100")
     assert "Assumed: Of a step only FLOPs are known" in told
     assert "H100" in told
+
+
+def test_a_curve_without_a_law_is_named_and_the_others_answered(tmp_path: Path) -> None:
+    table = tmp_path / "two.csv"
+    falling = [f"good,{m},{(m / 100) ** -0.3}" for m in (100, 200, 400, 800, 1600)]
+    flat = [f"flat,{m},0.5" for m in (100, 200, 400, 800, 1600)]
+    table.write_text("\n".join(["model,samples,error", *flat, *falling]))
+    told = said(f"cost {table} --by model --target 20%")
+    assert re.search(r"^To reach 20 % you need 2\d,?\d*k", told, re.M), told  # 100 * 5**(1 / .3)
+    assert "This is of good. No answer: flat: nothing to project from" in told
+    table.write_text("\n".join(["model,samples,error", *flat]))
+    none = CliRunner().invoke(app, shlex.split(f"cost {table} --by model"))
+    assert isinstance(none.exception, NoAnswer)
+
+
+def test_an_own_error_above_one_is_no_percentage(tmp_path: Path) -> None:
+    """The largest error measured says what it is, whatever is asked."""
+    table = tmp_path / "loss.csv"
+    rows = [f"{m},{5 * (m / 100) ** -0.3}" for m in (100, 200, 400, 800, 1600)]
+    table.write_text("\n".join(["samples,error", *rows]))
+    assert "To reach 0.9 you need" in said(f"cost {table} --target 0.9")

@@ -161,7 +161,8 @@ def _of_source(
         made = study.scaling(level, goals)
         # where a study's trials say how long runs take, no rate of FLOPs is needed
         return [(made, None if made.times else machine_of(study.measurements()))]
-    found: list[tuple[Scaling, Machine | None]] = []
+    found: list[Scaling] = []
+    without: list[str] = []
     for curve in fits_of(source, level):
         for goal in goals:
             error_asked(goal, curve.fit)
@@ -176,9 +177,16 @@ def _of_source(
                 name=curve.name,
             )
         except ValueError as error:
-            raise NoAnswer(f"{curve.name}: {error}") from None
-        found.append((made, None))
-    return found
+            without.append(f"{curve.name}: {error}")
+            continue
+        found.append(made)
+    if not found:
+        raise NoAnswer("; ".join(without))
+    if without:
+        names = ", ".join(made.name for made in found)
+        told = f"This is of {names}. No answer: {'; '.join(without)}."
+        found[0] = replace(found[0], notes=(told, *found[0].notes))
+    return [(made, None) for made in found]
 
 
 def _by_hand(law: Law) -> Scaling:

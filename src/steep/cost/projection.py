@@ -87,6 +87,7 @@ def cost(
         price=price,
         guesses=scaling.guesses,
         times=scaling.times if machine is None else None,
+        highest=scaling.highest,
     )
 
 

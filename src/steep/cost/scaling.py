@@ -57,6 +57,7 @@ def scaling(
         steps=tuple(steps or ()),
         samples=fit.at_hand,
         first=fit.used[0].samples,
+        highest=max(p.error for p in fit.points),
         smallest=parameters or 0.0,
         epochs=epochs,
         level=fit.level,

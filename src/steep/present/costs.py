@@ -95,6 +95,7 @@ def missing_sentence(answer: CostAnswer) -> str:
 
 def cost_scale(answer: CostAnswer) -> Scale:
     known = [p.target for p in answer.projections]
+    known += [] if answer.highest is None else [answer.highest]
     known += [p.error.value for p in answer.purchases if p.error.value is not None]
     return numbers.scale(answer.metric, max(known, default=None))
 

@@ -129,6 +129,8 @@ class Scaling:
     """Data at hand: the largest size measured."""
     first: float | None = None
     """The smallest size measured."""
+    highest: float | None = None
+    """The largest error measured: above 1 it is no rate."""
     smallest: float = 0.0
     """Parameters of the smallest adequate model there: with more data none is smaller."""
     epochs: float | None = None
@@ -240,6 +242,8 @@ class CostAnswer:
     guesses: tuple[str, ...] = ()
     times: TrialTimes | None = None
     """What the time rests on, where there is no machine."""
+    highest: float | None = None
+    """The largest error measured: above 1 it is no rate."""
 
 
 @dataclass(frozen=True)
