@@ -18,7 +18,20 @@ from steep.present.learning import COMPOSITE, FIT, FORECAST, TRUTH, learning_cur
 from steep.present.palette import COLOURS, DARK, LIGHT, colour, sequence
 from steep.present.sizes import error_by_size, model_size_curve
 from steep.present.training import training_curves
-from steep.records import HELD_OUT, Fit, Interval, Point, Region, SizeLaw, Status
+from steep.records import (
+    HELD_OUT,
+    Fit,
+    Interval,
+    Measurement,
+    Point,
+    Region,
+    Shard,
+    SizeLaw,
+    Status,
+    Trial,
+    settings,
+)
+from steep.select import select
 
 RATE = numbers.scale("error")
 
@@ -91,6 +104,31 @@ def test_a_held_out_point_without_all_its_seeds_is_drawn_as_one_that_waits(made_
 def test_single_models_lie_behind_the_composite_curve(curve):
     kinds = [layer.legend for layer in curve.layers]
     assert kinds.index("size 2 (1.2k)") < kinds.index(FIT) < kinds.index(COMPOSITE)
+
+
+def test_a_size_tried_only_with_bad_hyperparameters_has_no_point():
+    """A search that tries size 2 at one bad rate alone leaves no line through that error."""
+
+    def shard(samples, *tried):
+        found = [
+            Measurement(
+                Trial(0, samples, float(samples), size, settings({"rate": rate}), 0),
+                Status.COMPLETE,
+                validation_error=error,
+                parameters=100 * size,
+            )  # fmt: skip
+            for size, rate, error in tried
+        ]
+        return select(found, [Shard(0, samples, float(samples), "items")], seeds=1)
+
+    first = shard(100, (2, 1, 0.5), (4, 1, 0.4), (4, 9, 0.8))
+    second = shard(200, (2, 9, 0.7), (4, 1, 0.3), (4, 9, 0.7))
+    third = shard(400, (2, 1, 0.4), (4, 1, 0.2))
+    points = tuple(Point(m, e) for m, e in ((100.0, 0.4), (200.0, 0.3), (400.0, 0.2)))
+    drawing = learning_curve(Fit("too few points", points), best_fits=[*first, *second, *third])
+    (small,), (large,) = named(drawing, "size 2 (200)"), named(drawing, "size 4 (400)")
+    assert (small.x, small.y) == ((100.0, 400.0), (pytest.approx(50), pytest.approx(40)))
+    assert large.x == (100.0, 200.0, 400.0)
 
 
 def test_the_best_guess_is_drawn_only_where_it_does_not_squeeze_the_curve(made_study):

@@ -19,6 +19,8 @@ GRID = 80
 """Places at which law and band are evaluated."""
 FARTHEST_GUESS = 6.0
 """A best-guess level farther above the points than this would squeeze the curve: it is told."""
+GOOD = 1.1
+"""Hyperparameters that come, at any size, this near to a shard's lowest error are good there."""
 BANDS = 3
 """Of more curves than these in one figure the bands would hide each other."""
 
@@ -193,11 +195,15 @@ def _single_models(best_fits: Sequence[BestFit], how: Scale, unit: str) -> list[
 
 
 def _lowest_scores(shards: Sequence[BestFit], size: int) -> dict[float, float]:
-    """Samples -> the score of one model size at its best hyperparameters there."""
+    """Samples -> the score of one model size at its best hyperparameters there. None of a shard
+    where it was tried only with some that do badly there: a search leaves it at that, and the
+    point would be theirs and not the size's."""
     logs: dict[float, list[float]] = {}
     for best in shards:
         tried = [c for c in best.candidates if c.size == size and c.score > 0]
-        if tried:
+        lowest = min((c.score for c in best.candidates if c.score > 0), default=0.0)
+        good = {c.hyperparameters for c in best.candidates if 0 < c.score <= GOOD * lowest}
+        if any(c.hyperparameters in good for c in tried):
             score = min(tried, key=lambda c: (c.expected, c.score)).score
             logs.setdefault(best.samples, []).append(math.log(score))
     return {m: math.exp(sum(found) / len(found)) for m, found in sorted(logs.items())}
@@ -355,7 +361,8 @@ def _caption(fit: Fit, how: Scale, best_fits: Sequence[BestFit]) -> str:
         parts.append("Error bars: one standard error.")
     if len({c.size for b in best_fits for c in b.candidates}) > 1:
         parts.append(
-            "Thin lines: one model size each (parameters in brackets), at its best hyperparameters."
+            "Thin lines: one model size each (parameters in brackets), at its best "
+            "hyperparameters, where it was tried with some that are good there."
         )
     if fit.best_guess is not None and not _near_guess(fit, how):
         guess = numbers.measured(fit.best_guess, how)
