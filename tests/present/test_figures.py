@@ -116,7 +116,7 @@ def test_a_size_tried_only_with_bad_hyperparameters_has_no_point():
                 Status.COMPLETE,
                 validation_error=error,
                 parameters=100 * size,
-            )  # fmt: skip
+            )
             for size, rate, error in tried
         ]
         return select(found, [Shard(0, samples, float(samples), "items")], seeds=1)
