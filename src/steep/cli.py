@@ -152,7 +152,7 @@ def plan(
     from steep.present.lines import begun_sentence, plan_lines
 
     if standing is not None:
-        typer.echo(begun_sentence(standing, study.folder))
+        typer.echo(begun_sentence(standing, study.folder, found))
         if standing.complete and spec.is_dir():
             return
     for line in plan_lines(study.spec.study, study.cut.shards, found, workers):

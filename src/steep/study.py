@@ -114,7 +114,8 @@ class Study:
         nothing; ``tell`` is told what is being done, and the share of that which is."""
         self.check()
         self._refuse_absent()
-        timing = clock.pace(self, tell)
+        finished = self.measurements() if self.begun else []
+        timing = clock.pace(self, tell, pilot=not finished)  # its own trials show more
         tell("Playing the search", 0.0)
         found = plan(
             self.problem,
@@ -128,7 +129,6 @@ class Study:
             adaptive=member(PLANNERS, self.spec.search.planner).ADAPTIVE,
         )
         kept = 8 * len(self.items.size) * (2 + self.spec.shards.permutations)  # shards/
-        finished = self.measurements() if self.begun else []
         return replace(
             found,
             prediction=clock.prediction(self, timing, workers, finished=finished),

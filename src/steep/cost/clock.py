@@ -41,7 +41,7 @@ PILOT = 8.0
 """Seconds of the processor that the first trials of the search may take before it begins."""
 
 
-def pace(study: Study, tell: Tell = _silent) -> Pace | None:
+def pace(study: Study, tell: Tell = _silent, pilot: bool = True) -> Pace | None:
     """Steps and evaluations of the ladder's ends and two between, timed in this process, in ten
     seconds or less unless a few steps take longer; then a pilot, which shows when trials stop here
     and which models are good. None for a trainer whose steps are its own. ``tell`` is told what is
@@ -61,7 +61,7 @@ def pace(study: Study, tell: Tell = _silent) -> Pace | None:
         rows.append(row)
     found = Pace(tuple(rows[1:]), _units(study, study.cut.validation))
     tell(TIMING_STEPS, 1 - 1 / (len(chosen) + 2))
-    return replace(found, pilot=_pilot(study, trainer))
+    return replace(found, pilot=_pilot(study, trainer)) if pilot else found
 
 
 def with_size(study: Study, timing: Pace, size: int) -> Pace:

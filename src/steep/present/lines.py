@@ -59,17 +59,21 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
     return lines
 
 
-def begun_sentence(standing: Standing, folder: Path) -> str:
-    """What to know of the plan of a study that has begun: how much of it is done."""
+def begun_sentence(standing: Standing, folder: Path, plan: Plan) -> str:
+    """What to know of the plan of a study that has begun: how much of it is done, and which of its
+    numbers are of the rest."""
     if standing.complete:
         return (
             f"{folder} is complete: {standing.ended} trials have ended and nothing is left to "
             "train; a spec that asks for more, with --extend, adds to it."
         )
-    return (
-        f"{folder} has begun: {standing.ended} trials have ended. The plan is of all of it, the "
-        "time of what is left."
-    )
+    if plan.prediction is None:
+        rest = "The plan is of all of it."
+    elif plan.adaptive:
+        rest = "Trials, training and time are of what is left."
+    else:
+        rest = "The plan is of all of it, the time of what is left."
+    return f"{folder} has begun: {standing.ended} trials have ended. {rest}"
 
 
 def _trials(plan: Plan) -> str:
