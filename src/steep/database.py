@@ -254,7 +254,7 @@ def whole_decision(row: sqlite3.Row, folder: Path) -> dict[str, Any]:
     none. Raises StoreError for one that does not."""
     values = {name: row[name] for name in row.keys()}  # noqa: SIM118
     told = values["at"], values["kind"], values["payload"]
-    if values.get("digest") is not None and values["digest"] != decision_digest(*told):
+    if values.get("digest", made := decision_digest(*told)) != made:
         what = f"decision {values['number']} ({values['kind']}) fails its checksum"
         raise StoreError(damaged(folder, what))
     return values

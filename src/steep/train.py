@@ -426,7 +426,7 @@ class _Driver:
                 self.not_started = []
             self.observe(event)
         for event in recorded:
-            cause = (event.payload or {}).get("cause") if event.kind in _FAILED else None
+            cause = _cause(event)
             if cause == "start":
                 self.could_not_start(event)
             elif cause == "data":
@@ -441,7 +441,7 @@ class _Driver:
         the data are others, or everybody was asked to stop, and it took that for an end."""
         if event.kind not in _FAILED:
             return event
-        cause = event.payload.get("cause")
+        cause = _cause(event)
         if cause in ("start", "data") or (self.stop.is_set() and cause != "timeout"):
             return replace(event, payload={**event.payload, "killed": True})
         return event
@@ -578,9 +578,9 @@ class _Driver:
 
 
 def _cause(event: Event) -> str:
-    """Of a failure: 'error', 'oom', 'timeout', 'answer' (what the user's code returned) or
-    'changed' (other code than the study began with)."""
-    return str(event.payload.get("cause", "")) if event.kind == Kind.FAILURE else ""
+    """Of a failure: 'error', 'oom', 'timeout', 'start', 'data', 'answer' (what the user's code
+    returned) or 'changed' (other code than the study began with)."""
+    return str(event.payload.get("cause", "")) if event.kind in _FAILED else ""
 
 
 def _how_all_failed(payloads: Sequence[dict[str, Any]]) -> str:

@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
+
+from steep.control_groups import groups
 
 from .conftest import Driven, until
 
@@ -241,36 +244,60 @@ def _parent(pid: int) -> int:
     return 0
 
 
-def test_a_process_limit_is_waited_out(local: Driven, expected: Expected, tmp_path: Any) -> None:
-    group = _pids_group()
-    if group is None:
-        pytest.skip("needs a control group of its own for processes")
-    try:
+def test_a_process_limit_is_waited_out(local: Driven, expected: Expected) -> None:
+    with control_group("pids") as group:
         (group / "pids.max").write_text("14")
         local.spec({}, {"workers": 8})
-        enter = ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh"]
-        local.steep(before=enter)
+        local.steep(before=inside(group))
         assert "failed" not in {state for _, state, _ in local.attempts()}
-        assert local.steep().code == 0
-        assert local.table() == expected
+    assert local.steep().code == 0
+    assert local.table() == expected
+
+
+GREEDY = """
+def f(shard, size, seed):
+    held = []
+    while size == 4 and seed == 0 and len(shard.train) < 300:
+        held.append(bytearray(b"x") * (1 << 24))
+    return {"validation_error": len(shard.train) ** -0.3, "parameters": size}
+"""
+
+
+def test_f12_a_kill_by_the_kernel_for_memory_is_told_as_one_and_tried_twice(local: Driven) -> None:
+    (local.place / "mine.py").write_text(GREEDY)
+    local.spec({"name": "function", "function": "mine.py:f"})
+    with control_group("memory") as group:
+        limits = [group / "memory.max", group / "memory.limit_in_bytes"]
+        next(path for path in limits if path.exists()).write_text(str(1 << 30))
+        ended = local.steep(before=inside(group))
+    assert ended.code == 1
+    assert (local.states().count("complete"), local.states().count("failed")) == (11, 1)
+    failed = [(trial, reason) for trial, state, reason in local.attempts() if state == "failed"]
+    assert len(failed) == 2
+    assert len(set(failed)) == 1
+    assert failed[0][1].startswith("oom: the kernel ended it for want of memory")
+    assert "want of memory" in local.steep("status", "st").out
+
+
+@contextmanager
+def control_group(controller: str) -> Iterator[Path]:
+    """A control group of its own for what is begun ``inside`` it; skips where none may be made."""
+    group, why = None, f"may not make a control group for {controller} here"
+    for home in groups(controller):
+        with suppress(OSError):
+            group = home / f"steep-faults-{os.getpid()}"
+            group.mkdir()
+            break
+    else:
+        pytest.skip(why)
+    try:
+        if not (group / "cgroup.procs").exists() or not list(group.glob(f"{controller}.*max*")):
+            pytest.skip(why)
+        yield group
     finally:
         until(lambda: not (group / "cgroup.procs").read_text(), "an empty group")
         group.rmdir()
 
 
-def _pids_group() -> Any:
-    from pathlib import Path
-
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, names, path = line.split(":", 2)
-            if names not in ("", "pids"):
-                continue
-            root = Path("/sys/fs/cgroup/pids" if names else "/sys/fs/cgroup")
-            group = root / path.strip("/") / f"steep-faults-{os.getpid()}"
-            with suppress(OSError):
-                group.mkdir()
-                if (group / "pids.max").exists():
-                    return group
-                group.rmdir()
-    return None
+def inside(group: Path) -> list[str]:
+    return ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh"]
