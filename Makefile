@@ -17,9 +17,10 @@ demo: environment
 test: lint types
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-# Faults injected from outside, through the command line: docs/reliability.md.
+# Faults injected from outside, through the command line: docs/reliability.md. Most of the time is
+# trials that sleep, so there are more processes than cores.
 test-faults: environment
-	$(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m faults tests/faults
 
 test-slow: environment
 	$(BIN)/python -m pytest -m slow

@@ -238,7 +238,7 @@ def _readable(folder: Path, table: str) -> Iterator[dict[str, Any]]:
                     values = _whole(row, table, folder)
                 except (sqlite3.Error, UnicodeDecodeError):
                     place, failed = place + 1, failed + 1
-                except (StoreError, ValueError):
+                except (StoreError, LookupError):  # altered; a column has lost its name
                     pass
                 if values is not None:
                     yield values

@@ -184,6 +184,10 @@ def open_streams() -> None:
     sys.stderr = cast("TextIO", _Tolerant(sys.stderr))
 
 
+class NobodyReads(Exception):
+    """Whoever read the output has had enough, as in 'steep ... | head'."""
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Errors that a user can mend become their own words and exit code 2."""
@@ -192,7 +196,7 @@ def clear_errors() -> Iterator[None]:
             yield
         finally:
             sys.stdout.flush()  # here, where what goes wrong can still be said
-    except BrokenPipeError:  # 'steep ... | head': whoever read has had enough
+    except (BrokenPipeError, NobodyReads):
         _close_stdout()
         sys.exit(0)
     except Exception as error:

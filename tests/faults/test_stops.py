@@ -212,11 +212,11 @@ def test_f14_poison_is_tried_three_times_and_can_be_tried_again(
 def test_time_in_which_the_driver_stood_still_counts_against_nobody(
     local: Driven, expected: Expected
 ) -> None:
-    local.spec({"seconds_per_step": 0.02}, {"timeout": 20.0})
+    local.spec({"seconds_per_step": 0.02}, {"timeout": 10.0})
     process = local.start()
     local.wait_done(2)
     process.send_signal(signal.SIGSTOP)
-    time.sleep(25)
+    time.sleep(12)
     process.send_signal(signal.SIGCONT)
     assert local.ended(process).code == 0
     assert local.table() == expected
