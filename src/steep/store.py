@@ -265,7 +265,8 @@ class Store:
                 )
             case Kind.PROGRESS:
                 self._db.execute(
-                    "INSERT OR REPLACE INTO progress (trial, step, attempt, record) VALUES (?,?,?,?)",
+                    "INSERT OR REPLACE INTO progress (trial, step, attempt, record)"
+                    " VALUES (?,?,?,?)",
                     *(trial, payload.step, attempt, encode(payload)),
                 )
             case Kind.NOTE:
