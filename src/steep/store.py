@@ -288,7 +288,8 @@ class Store:
                 state = "killed" if payload.get("killed") else "failed"
                 self._end_attempt(trial, attempt, state, reason, detail)
                 if final is None:
-                    self._db.change(trial, status=self._idle(trial), reason=reason)
+                    why = f"interrupted: {reason}" if payload.get("killed") else reason
+                    self._db.change(trial, status=self._idle(trial), reason=why)
         if final is not None:
             self._finish(trial, attempt, final)
         self.beat(trial, attempt)

@@ -225,6 +225,8 @@ def _for_the_user(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, FileNotFoundError) and not _has_working_folder():
+        return "the folder that this command was started in is gone: change to one that exists"
     if isinstance(error, OSError) and error.errno in _OF_OUTPUT:
         return f"the output cannot be written: {error.strerror}"
     if isinstance(error, MemoryError):
@@ -232,6 +234,14 @@ def _for_the_user(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         return sentence(error)
     return None
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 _OF_OUTPUT = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)

@@ -18,7 +18,7 @@ from typing import Any
 from steep import lease
 from steep.cost.budget import Budget
 from steep.drain import Stop
-from steep.executors.contract import Event, Executor, Job, Kind
+from steep.executors.contract import Event, Executor, Job, Kind, printable
 from steep.folder import failure_file
 from steep.memory import SHARE, Room, free_memory
 from steep.planners.contract import Wanted
@@ -613,8 +613,9 @@ def _left(want: Wanted, measured: Measurement | None) -> bool:
 def _checked(event: Event, trial: Trial) -> Event:
     """A result that cannot be recorded is a failure of the trainer, told as one; a reason is one
     that can be printed, with the rest of it beside."""
-    if event.kind in _FAILED:
-        return replace(event, payload=_cut(event, dict(event.payload)))
+    if event.kind in (*_FAILED, Kind.NOTE):
+        payload = printable(event.payload)
+        return replace(event, payload=payload if event.kind == Kind.NOTE else _cut(event, payload))
     if event.kind != Kind.RESULT:
         return event
     problem = None
@@ -628,10 +629,10 @@ def _checked(event: Event, trial: Trial) -> Event:
         except (ValueError, TypeError) as error:
             problem = f"the trainer returned a measurement that cannot be kept: {error}"
     if problem is not None:
-        failed = replace(event, kind=Kind.FAILURE, payload={"reason": problem})
-        return replace(failed, payload=_cut(failed, dict(failed.payload)))
-    if len(event.payload.reason or "") > _CUT:
-        return replace(event, payload=replace(event.payload, reason=event.payload.reason[:_CUT]))
+        return _checked(replace(event, kind=Kind.FAILURE, payload={"reason": problem}), trial)
+    if event.payload.reason:
+        (reason,) = printable({"": event.payload.reason[:_CUT]}).values()
+        return replace(event, payload=replace(event.payload, reason=reason))
     return event
 
 

@@ -40,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("faults")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _hang_ups_are_heard() -> None:
+    """Also where the tests are run under nohup, which every process below would inherit."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def until(what: Callable[[], Any], name: str) -> Any:
     """Wait until ``what()`` is true; its value."""
     end = time.monotonic() + PATIENCE

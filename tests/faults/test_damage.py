@@ -261,6 +261,15 @@ def test_f18_a_link_out_of_the_study_is_not_followed(study: Driven, name: str) -
     assert not list(outside.rglob("*"))
 
 
+def test_f18_a_lock_that_is_a_link_is_not_written_through(local: Driven) -> None:
+    (local.place / "precious").write_text("kept")
+    local.folder.mkdir()
+    (local.folder / ".lock").symlink_to(local.place / "precious")
+    local.spec({"seconds_per_step": 0.0})
+    assert local.steep().code == 2
+    assert (local.place / "precious").read_text() == "kept"
+
+
 def test_f18_pickles_and_bombs_are_no_items(study: Driven) -> None:
     study.spec({"seconds_per_step": 0.0})
     assert study.steep().code == 0

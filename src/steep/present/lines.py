@@ -143,7 +143,7 @@ def status_lines(standing: Standing) -> list[str]:
     lines = [f"{len(rows)} trials: {told or 'none yet'}; {duration(took)} of training"]
     interrupted = sum(map(_interrupted, rows))
     if interrupted:
-        lines.append(f"  {interrupted} interrupted: their driver is gone, the same command goes on")
+        lines.append(f"  {interrupted} interrupted: the same command goes on")
     if analysis is not None and analysis.curves:
         best = max(analysis.best_fits, key=lambda b: b.samples)
         first = analysis.headline
