@@ -196,6 +196,8 @@ def clear_errors() -> Iterator[None]:
             yield
         finally:
             sys.stdout.flush()  # here, where what goes wrong can still be said
+    except KeyboardInterrupt:  # between two commands of the framework's own
+        sys.exit(130)
     except (BrokenPipeError, NobodyReads):
         _close_stdout()
         sys.exit(0)

@@ -25,7 +25,7 @@ from steep import lease
 
 PATIENCE = 240.0
 """Seconds for anything that takes two on an idle machine."""
-STEEP = (sys.executable, "-m", "steep.cli")
+STEEP = (sys.executable, "-m", "steep")
 EXECUTORS = ("inline", "local")
 HELD_OUT = {
     "shards": {"smallest": 125, "largest": 2000, "held_out": 1},

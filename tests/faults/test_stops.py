@@ -110,6 +110,21 @@ def test_f4_a_stop_request_saves_and_says_so(
     assert study.table() == expected
 
 
+def test_f4_at_any_moment_of_any_command_says_nothing_of_python(local: Driven) -> None:
+    local.spec({"seconds_per_step": 0.0})
+    table = "samples,error\n" + "".join(f"{100 * 2**k},{0.9 * 0.8**k}\n" for k in range(6))
+    (local.place / "t.csv").write_text(table)
+    begun = time.monotonic()
+    assert local.steep("forecast", "t.csv").code == 0
+    took = time.monotonic() - begun
+    for share in (0.05, 0.15, 0.3, 0.5, 0.7, 0.9):
+        for command in (("forecast", "t.csv"), ("run", "s.yaml", "--out", f"st{share}")):
+            process = local.start(*command)
+            time.sleep(share * took)
+            process.send_signal(signal.SIGINT)
+            assert local.ended(process).code in (0, 130, -signal.SIGINT)
+
+
 def test_f4_twice_stops_at_once(local: Driven) -> None:
     local.spec({"faults": [{"kind": "hang", "step": 1, "attempts": 1}]})  # deaf to the first
     process = local.start()
