@@ -263,12 +263,22 @@ def whole_decision(row: sqlite3.Row, folder: Path) -> dict[str, Any]:
 # ---------------------------------------------------------------- in use
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to; None: none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 class Database:
     """An open database: queries and nestable transactions whose errors are StoreErrors."""
 
     def __init__(self, folder: Path, read_only: bool) -> None:
         self.folder = folder
         self._db = connect(folder, read_only)
+        self._file = _identity(folder / DATABASE)
         self._inside = False
         self._after: list[Callable[[], None]] = []
         self._seen = 0
@@ -298,6 +308,12 @@ class Database:
         if self._inside:
             yield
             return
+        if _identity(self.folder / DATABASE) != self._file:
+            # SQLite would go on writing to a file that nobody can open any more.
+            raise StoreError(
+                f"{self.folder} was removed, moved or replaced while it was in use: nothing more "
+                "is recorded. Where it was moved, run the same command with its new place"
+            )
         self._inside = True
         try:
             self._db.execute("BEGIN IMMEDIATE")

@@ -176,6 +176,30 @@ def test_recovery_waits_for_the_driver(local: Driven, expected: Expected) -> Non
     assert local.table() == expected
 
 
+@pytest.mark.parametrize("how", ["removed", "moved"])
+def test_a_study_that_is_removed_or_moved_under_its_driver_ends_the_run(
+    study: Driven, expected: Expected, how: str
+) -> None:
+    study.spec({"seconds_per_step": 0.02})
+    process = study.start()
+    study.wait_done(3)
+    elsewhere = study.place / "elsewhere"
+    study.folder.rename(elsewhere)
+    if how == "removed":
+        shutil.rmtree(elsewhere)
+    ended = study.ended(process)
+    assert ended.code == 2
+    assert "was removed, moved or replaced" in ended.err
+    assert "failed" not in ended.err
+    if how == "moved":
+        shutil.rmtree(study.folder, ignore_errors=True)
+        elsewhere.rename(study.folder)
+        assert study.states().count("complete") >= 3
+        assert "failed" not in {state for _, state, _ in study.attempts()}
+    assert study.steep().code == 0
+    assert study.table() == expected
+
+
 def test_a_copy_of_a_running_study_leaves_the_original_alone(
     local: Driven, expected: Expected
 ) -> None:
