@@ -14,6 +14,7 @@ import pytest
 from steep import config
 from steep.database import VERSION
 from steep.executors.contract import Event, Kind
+from steep.folder import in_use
 from steep.records import Evaluation, Measurement, Status, Trial
 from steep.store import Store, StoreError, compose_study_yaml
 
@@ -170,6 +171,8 @@ def test_a_study_of_an_earlier_version_gets_its_checksums(
         db.execute(f"PRAGMA user_version={version}")
         db.commit()
     before = said(folder)
+    with in_use(folder), pytest.raises(StoreError, match="run by an earlier version"):
+        Store.open(folder)  # whose driver would write rows without checksums
     after = said(folder, read_only=False)
     left = {"rows": None, "attempts": None}  # a copy gives up what runs in the original
     assert after | left == before | left

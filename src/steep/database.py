@@ -275,7 +275,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
 class Database:
     """An open database: queries and nestable transactions whose errors are StoreErrors."""
 
-    def __init__(self, folder: Path, read_only: bool) -> None:
+    def __init__(self, folder: Path, read_only: bool, alone: bool = True) -> None:
+        """``alone``: no other driver has it open, as is needed to bring it up to this version."""
         self.folder = folder
         self._db = connect(folder, read_only)
         self._file = _identity(folder / DATABASE)
@@ -289,6 +290,10 @@ class Database:
             self.version = self.meta("version") or ""
             if not read_only:
                 if self.version in _BEFORE and self._marked():
+                    if not alone:
+                        raise StoreError(
+                            f"{folder} is being run by an earlier version of steep: wait for its end"
+                        )
                     self._upgrade()
                 if self.version == VERSION:
                     _keep_digests(self._db)
