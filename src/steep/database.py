@@ -291,9 +291,8 @@ class Database:
             if not read_only:
                 if self.version in _BEFORE and self._marked():
                     if not alone:
-                        raise StoreError(
-                            f"{folder} is being run by an earlier version of steep: wait for its end"
-                        )
+                        earlier = "is being run by an earlier version of steep: wait for its end"
+                        raise StoreError(f"{folder} {earlier}")
                     self._upgrade()
                 if self.version == VERSION:
                     _keep_digests(self._db)
