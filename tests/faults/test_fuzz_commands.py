@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +25,7 @@ from steep.cli import app
 from steep.terminal import clear_errors
 
 from .conftest import Driven
-from .test_fuzz import EXAMPLES, cells, fuzz
+from .test_fuzz import EXAMPLES, cells, fuzz, specs
 
 Expected = dict[tuple[str, ...], str]
 CODES = (0, 1, 2, 3)
@@ -288,3 +289,24 @@ def test_any_question_of_a_damaged_study_is_answered_or_refused(
     questions = data.draw(st.lists(st.sampled_from(STUDY), min_size=1, max_size=3))
     for question in questions:
         asked(question, str(folder), *(["--out", out] if question == "report" else []))
+
+
+@settings(fuzz, max_examples=max(EXAMPLES // 6, 5))
+@given(specs(), st.lists(st.sampled_from(["--retry-failed", "--extend", "-q"]), unique=True))
+def test_any_small_study_is_run_or_refused_and_then_answered(
+    tmp_path_factory: pytest.TempPathFactory, spec: dict[str, Any], given: list[str]
+) -> None:
+    """What can be planned can be run, and what was run can be asked."""
+    place = tmp_path_factory.getbasetemp()
+    shutil.rmtree(place / "ran", ignore_errors=True)
+    if isinstance(run := spec.setdefault("run", {}), dict):
+        run["executor"] = "inline"
+    path = place / "ran.yaml"
+    path.write_text(yaml.safe_dump(spec, allow_unicode=False))
+    code, out, _ = asked("plan", str(path), "--json")
+    if code != 0 or json.loads(out)["most_trials"] > 30:
+        return
+    code, _, _ = asked("run", str(path), "--out", str(place / "ran"), "--budget", "20s", *given)
+    if code in (0, 1, 3) and (place / "ran/study.yaml").exists():
+        for question in ("status", "forecast", "fit", "report"):
+            asked(question, str(place / "ran"))
