@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Threads of one multiplication wait for each other where other work has a core.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-numerics test-faults lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners
+.PHONY: demo test test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners
 
 demo: environment
 	$(BIN)/steep demo --out $(OUT)
@@ -17,9 +17,15 @@ demo: environment
 test: lint types
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-# Faults injected from outside, through the command line: docs/reliability.md.
+# Faults injected from outside, through the command line: docs/reliability.md. Most of the time is
+# trials that sleep, so there are more processes than cores.
 test-faults: environment
-	$(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m faults tests/faults
+
+# Every door of the command line with whatever comes: FUZZ examples a test.
+FUZZ ?= 1000
+fuzz: environment
+	STEEP_FUZZ=$(FUZZ) $(BIN)/python -m pytest -m faults tests/faults/test_fuzz.py tests/faults/test_fuzz_commands.py
 
 test-slow: environment
 	$(BIN)/python -m pytest -m slow

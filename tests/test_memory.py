@@ -35,17 +35,25 @@ def test_nothing_known_means_no_waiting() -> None:
     assert Room(1.0, lambda t: None).fits(trial(1), [trial(2)])
 
 
-@pytest.mark.parametrize("names", [("memory.max", "memory.current"), None])
+@pytest.mark.parametrize(
+    ("membership", "limit", "used"),
+    [
+        ("0::/", "memory.max", "memory.current"),
+        ("0::/a/b", "a/memory.max", "a/memory.current"),
+        ("4:memory:/", "memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+        ("4:memory:/a", "memory/a/memory.limit_in_bytes", "memory/a/memory.usage_in_bytes"),
+    ],
+)
 def test_a_container_may_leave_less_than_the_machine(
-    tmp_path: Path, names: tuple[str, str] | None
+    tmp_path: Path, membership: str, limit: str, used: str
 ) -> None:
-    whole = free_memory(tmp_path)
+    (tmp_path / "membership").write_text(membership + "\n")
+    whole = free_memory(tmp_path, tmp_path / "membership")
     assert whole is not None
     assert whole > 1e7
-    (tmp_path / "memory").mkdir()
-    limit, used = names or ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")
+    (tmp_path / limit).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / limit).write_text("max\n")
     (tmp_path / used).write_text("4000000\n")
-    assert free_memory(tmp_path) == pytest.approx(whole, rel=0.2)
+    assert free_memory(tmp_path, tmp_path / "membership") == pytest.approx(whole, rel=0.2)
     (tmp_path / limit).write_text("5000000\n")
-    assert free_memory(tmp_path) == 1e6
+    assert free_memory(tmp_path, tmp_path / "membership") == 1e6

@@ -21,6 +21,7 @@ from steep.sources.commands import data
 from steep.terminal import (
     EXIT_CODES,
     Json,
+    NobodyReads,
     clear_errors,
     duration,
     fail,
@@ -58,6 +59,12 @@ class OnceEach(TyperCommand):
                 name = max(option.opts, key=len)
                 fail(f"{name} was given {given.count(option)} times: it takes one value")
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # by itself it would end in exit code 1, that of a partial study
+            raise NobodyReads from None
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Under the store: the schema, opening the file, and noticing that it is damaged.
 
-Three things notice damage: SQLite's own check (structure), a digest over every row of ``trials``
-and ``decisions`` (a flipped bit inside a value), and the log of ``salvage.py`` (a lost tail).
+Three things notice damage: SQLite's own check (structure), a digest over every row of every table
+(a flipped bit inside a value), and the log of ``salvage.py`` (a lost tail).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from steep import lease
 from steep.folder import StoreError, refuse_links, write_failed
 
 DATABASE = "trials.sqlite"
-VERSION = "2"
-_BEFORE = "1"
-"""The version whose decisions had no digests; opened for writing, it gets them."""
+VERSION = "3"
+_BEFORE = ("1", "2")
+"""Versions in which not every row had a digest; opened for writing, they get them."""
 OTHER_VERSION = "was written by another version of steep"
 _ERRORS = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite's module raises; the latter where a name or a message is no text any more."""
@@ -33,7 +33,7 @@ _SMALLEST = 512
 _PATIENCE = 120.0  # seconds to wait for another driver's transaction
 
 SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, digest TEXT);
 CREATE TABLE trials (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, record TEXT NOT NULL, why TEXT NOT NULL,
     status TEXT NOT NULL, attempts INTEGER NOT NULL, reason TEXT, measurement TEXT,
@@ -41,20 +41,29 @@ CREATE TABLE trials (
 CREATE TABLE attempts (
     trial TEXT NOT NULL, number INTEGER NOT NULL, state TEXT NOT NULL, owner TEXT NOT NULL,
     worker INTEGER, worker_start TEXT, began REAL NOT NULL, expires REAL NOT NULL,
-    up_to_steps INTEGER, reason TEXT, detail TEXT, PRIMARY KEY (trial, number));
+    up_to_steps INTEGER, reason TEXT, detail TEXT, digest TEXT, PRIMARY KEY (trial, number));
 CREATE INDEX running ON attempts (state) WHERE state = 'running';
 CREATE TABLE progress (
     trial TEXT NOT NULL, step INTEGER NOT NULL, attempt INTEGER NOT NULL, record TEXT NOT NULL,
-    PRIMARY KEY (trial, step));
+    digest TEXT, PRIMARY KEY (trial, step));
 CREATE TABLE decisions (
     number INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, payload TEXT NOT NULL,
     digest TEXT);
 CREATE TABLE notes (
     number INTEGER PRIMARY KEY, at REAL NOT NULL, trial TEXT NOT NULL, attempt INTEGER NOT NULL,
-    text TEXT NOT NULL);
+    text TEXT NOT NULL, digest TEXT);
 """
 COLUMNS = "id, record, why, status, attempts, reason, measurement, finished"
 """Of ``trials``: what a row's digest covers."""
+DIGESTED = {
+    "meta": "key, value",
+    "attempts": "trial, number, state, owner, worker, worker_start, began, expires, up_to_steps, "
+    "reason, detail",
+    "progress": "trial, step, attempt, record",
+    "notes": "number, at, trial, attempt, text",
+}
+"""What the digest of a row of the other tables covers; triggers of the connection that writes keep
+it (``_keep_digests``), so that no statement can forget to."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,8 @@ def create(folder: Path) -> None:
             db.execute("PRAGMA journal_mode=WAL")
             db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
             db.execute(f"PRAGMA user_version={VERSION}")
-            db.execute("INSERT INTO meta VALUES ('version', ?)", (VERSION,))
+            row = ("version", VERSION)
+            db.execute("INSERT INTO meta VALUES (?,?,?)", (*row, row_digest(*row)))
     except (sqlite3.Error, OSError) as error:
         raise StoreError(write_failed(folder / DATABASE, error)) from error
 
@@ -123,6 +133,7 @@ def connect(folder: Path, read_only: bool) -> sqlite3.Connection:
     except _ERRORS as error:
         raise StoreError(explain(folder, error)) from error
     db.row_factory = sqlite3.Row
+    db.create_function("row_digest", -1, row_digest, deterministic=True)
     try:
         if not read_only:
             db.execute("PRAGMA synchronous=FULL")
@@ -153,6 +164,7 @@ def _copied(folder: Path) -> sqlite3.Connection:
     except OSError as error:
         raise StoreError(f"{folder} cannot be read: {error.strerror}") from None
     memory.row_factory = sqlite3.Row
+    memory.create_function("row_digest", -1, row_digest, deterministic=True)
     return memory
 
 
@@ -195,7 +207,8 @@ def damaged(folder: Path, what: str) -> str:
 
 def digest(values: Mapping[str, Any]) -> str:
     """Over every column of a row of ``trials`` but the digest itself."""
-    text = json.dumps([values[name] for name in COLUMNS.split(", ")])
+    # A flipped bit can turn text into bytes.
+    text = json.dumps([values[name] for name in COLUMNS.split(", ")], default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -209,7 +222,31 @@ def whole(row: sqlite3.Row, folder: Path) -> dict[str, Any]:
 
 def decision_digest(at: float, kind: str, payload: str) -> str:
     """Over a row of ``decisions``; ``payload`` is its JSON text."""
-    return hashlib.sha256(json.dumps([at, kind, payload]).encode()).hexdigest()[:16]
+    text = json.dumps([at, kind, payload], default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def row_digest(*values: Any) -> str:
+    """Over the columns of a row of another table, as ``DIGESTED`` lists them."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:16]
+
+
+def whole_row(row: sqlite3.Row, table: str) -> dict[str, Any] | None:
+    """A row of a table of ``DIGESTED``, if it passes its digest or its version wrote none."""
+    values = {name: row[name] for name in row.keys()}  # noqa: SIM118
+    made = row_digest(*(values[name] for name in DIGESTED[table].split(", ")))
+    return values if values.pop("digest", made) == made else None
+
+
+def _keep_digests(db: sqlite3.Connection) -> None:
+    """Let every row that this connection adds or changes get its digest in the same statement."""
+    for table, columns in DIGESTED.items():
+        made = ", ".join(f"new.{name}" for name in columns.split(", "))
+        for event in ("INSERT", f"UPDATE OF {columns}"):
+            db.execute(
+                f"CREATE TEMP TRIGGER digest_of_{table}_{event[:6]} AFTER {event} ON main.{table} "
+                f"BEGIN UPDATE {table} SET digest=row_digest({made}) WHERE rowid=new.rowid; END"
+            )
 
 
 def whole_decision(row: sqlite3.Row, folder: Path) -> dict[str, Any]:
@@ -217,7 +254,7 @@ def whole_decision(row: sqlite3.Row, folder: Path) -> dict[str, Any]:
     none. Raises StoreError for one that does not."""
     values = {name: row[name] for name in row.keys()}  # noqa: SIM118
     told = values["at"], values["kind"], values["payload"]
-    if values.get("digest") is not None and values["digest"] != decision_digest(*told):
+    if values.get("digest", made := decision_digest(*told)) != made:
         what = f"decision {values['number']} ({values['kind']}) fails its checksum"
         raise StoreError(damaged(folder, what))
     return values
@@ -226,12 +263,23 @@ def whole_decision(row: sqlite3.Row, folder: Path) -> dict[str, Any]:
 # ---------------------------------------------------------------- in use
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to; None: none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 class Database:
     """An open database: queries and nestable transactions whose errors are StoreErrors."""
 
-    def __init__(self, folder: Path, read_only: bool) -> None:
+    def __init__(self, folder: Path, read_only: bool, alone: bool = True) -> None:
+        """``alone``: no other driver has it open, as is needed to bring it up to this version."""
         self.folder = folder
         self._db = connect(folder, read_only)
+        self._file = _identity(folder / DATABASE)
         self._inside = False
         self._after: list[Callable[[], None]] = []
         self._seen = 0
@@ -240,8 +288,17 @@ class Database:
         try:
             self._seen = self._data_version()
             self.version = self.meta("version") or ""
-            if self.version == _BEFORE and not read_only:
-                self._upgrade()
+            if not read_only:
+                if self.version in _BEFORE and self._marked():
+                    if not alone:
+                        earlier = "is being run by an earlier version of steep: wait for its end"
+                        raise StoreError(f"{folder} {earlier}")
+                    self._upgrade()
+                if self.version == VERSION:
+                    _keep_digests(self._db)
+        except sqlite3.Error as error:
+            self.close()
+            raise StoreError(explain(folder, error)) from error
         except StoreError:
             self.close()
             raise
@@ -255,6 +312,12 @@ class Database:
         if self._inside:
             yield
             return
+        if _identity(self.folder / DATABASE) != self._file:
+            # SQLite would go on writing to a file that nobody can open any more.
+            raise StoreError(
+                f"{self.folder} was removed, moved or replaced while it was in use: nothing more "
+                "is recorded. Where it was moved, run the same command with its new place"
+            )
         self._inside = True
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -308,16 +371,32 @@ class Database:
 
     def set_meta(self, key: str, value: str) -> None:
         with self.transaction():
-            self.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", key, value)
+            self.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?,?)", key, value)
+
+    def _mark(self) -> int:
+        return int(self.query("PRAGMA user_version")[0][0])
+
+    def _marked(self) -> bool:
+        """Whether its version is one that can be read, as told in two places: a flipped bit is
+        no other version. The oldest told it in one."""
+        marks = {VERSION: (int(VERSION),)} | {old: (0, int(old)) for old in _BEFORE}
+        return self._mark() in marks.get(self.version, ())
 
     def _upgrade(self) -> None:
+        """Give every row that has none its digest."""
         with self.transaction():
-            self.execute("ALTER TABLE decisions ADD COLUMN digest TEXT")
-            for row in self.query("SELECT number, at, kind, payload FROM decisions"):
-                made = decision_digest(row["at"], row["kind"], row["payload"])
-                self.execute("UPDATE decisions SET digest=? WHERE number=?", made, row["number"])
-            self.execute("UPDATE meta SET value=? WHERE key='version'", VERSION)
-            self.execute(f"PRAGMA user_version={VERSION}")
+            if (self.meta("version") or "") == "1":
+                self.execute("ALTER TABLE decisions ADD COLUMN digest TEXT")
+                for row in self.query("SELECT number, at, kind, payload FROM decisions"):
+                    made = decision_digest(row["at"], row["kind"], row["payload"])
+                    text = "UPDATE decisions SET digest=? WHERE number=?"
+                    self.execute(text, made, row["number"])
+            if self.meta("version") in _BEFORE:  # no other driver has done it meanwhile
+                self.execute("UPDATE meta SET value=? WHERE key='version'", VERSION)
+                for table, columns in DIGESTED.items():
+                    self.execute(f"ALTER TABLE {table} ADD COLUMN digest TEXT")
+                    self.execute(f"UPDATE {table} SET digest=row_digest({columns})")
+                self.execute(f"PRAGMA user_version={VERSION}")
         self.version = VERSION
 
     # ------------------------------------------------------------ rows of ``decisions``
@@ -372,10 +451,15 @@ class Database:
         found = self.query("PRAGMA integrity_check(1)")[0][0]
         if found != "ok":
             raise StoreError(damaged(self.folder, str(found).splitlines()[-1]))
-        if self.version not in (VERSION, _BEFORE):
-            # Said in two places, so that a flipped bit is told from another version.
-            if self.query("PRAGMA user_version")[0][0] in (0, int(VERSION)):
-                raise StoreError(damaged(self.folder, "its version cannot be read"))
-            raise StoreError(f"{self.folder} {OTHER_VERSION}")
+        if not self._marked():
+            if self.version == str(self._mark()) and self.version not in ("0", *_BEFORE):
+                raise StoreError(f"{self.folder} {OTHER_VERSION}")
+            raise StoreError(damaged(self.folder, "its version cannot be read"))
+        for table, columns in {"decisions": "number, at, kind, payload", **DIGESTED}.items():
+            self.query(f"SELECT {columns} FROM {table} LIMIT 0")  # their names may be damaged
         self.trials()
         self.decisions()
+        for table, columns in DIGESTED.items() if self.version == VERSION else ():
+            wrong = f"SELECT 1 FROM {table} WHERE digest IS NOT row_digest({columns}) LIMIT 1"
+            if self.query(wrong):
+                raise StoreError(damaged(self.folder, f"a row of '{table}' fails its checksum"))

@@ -56,9 +56,16 @@ def alone_in(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows: two at the very same moment are not told apart
         yield
         return
-    with open(folder / ".lock", "w") as lock:
+    path = folder / ".lock"
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise StoreError(write_failed(path, error)) from None
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 @contextmanager

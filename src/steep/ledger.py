@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from steep import lease
 from steep.analysis import Facts, analyse, confrontation, with_findings
 from steep.cost.calibrate import Pace, Timed
 from steep.cost.of_study import with_cost
@@ -133,15 +134,20 @@ def pace(store: Store) -> Pace | None:
 
 def register_time_left(store: Store, made: Prediction) -> None:
     """Write down how much longer the study is expected to take from now."""
-    store.decide("time left", {"prediction": encode(made)})
+    # When, on the clock that nobody sets: it says how much of that has passed.
+    payload = {"boot": lease.boot_id(), "clock": lease.now()}
+    store.decide("time left", {"prediction": encode(made)} | payload)
 
 
 def time_left(store: Store) -> tuple[Prediction, float] | None:
-    """The last estimate of what is left, and when it was made (Unix time)."""
+    """The last estimate of what is left, and seconds since it was made; none since then where the
+    machine was started anew."""
     told = store.decisions("time left")
     if not told:
         return None
-    return decode(Prediction, told[-1].payload["prediction"]), told[-1].at
+    last = told[-1].payload
+    same_boot = last.get("boot") == lease.boot_id()
+    return decode(Prediction, last["prediction"]), lease.now() - last["clock"] if same_boot else 0.0
 
 
 def register_run(store: Store, outcome: Outcome) -> None:

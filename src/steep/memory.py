@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from steep.control_groups import MEMBERSHIP, ROOT, groups
 from steep.records import Measurement, Trial
 
 SHARE = 0.9
@@ -42,18 +43,23 @@ class Room:
         return not others or self._limit is None or sum(others) + self.need(trial) <= self._limit
 
 
-def free_memory(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Bytes that new processes may use: free on the machine, and left by the container."""
+_LIMITS = (
+    ("memory.max", "memory.current"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+"""Of a control group, by the system's version."""
+
+
+def free_memory(root: Path = ROOT, membership: Path = MEMBERSHIP) -> float | None:
+    """Bytes that new processes may use: free on the machine, and left by the container or job."""
     try:
         import psutil
     except ImportError:
         return None
     free = float(psutil.virtual_memory().available)
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        with contextlib.suppress(OSError, ValueError):  # no such group, or 'max': no limit
-            left = float((root / limit).read_text()) - float((root / used).read_text())
-            free = min(free, max(left, 0.0))
+    for home in groups("memory", root, membership):
+        for limit, used in _LIMITS:
+            with contextlib.suppress(OSError, ValueError):  # 'max': no limit
+                left = float((home / limit).read_text()) - float((home / used).read_text())
+                free = min(free, max(left, 0.0))
     return free

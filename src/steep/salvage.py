@@ -20,6 +20,7 @@ from typing import Any
 
 from steep.database import (
     DATABASE,
+    DIGESTED,
     OTHER_VERSION,
     Database,
     Decision,
@@ -28,6 +29,7 @@ from steep.database import (
     damaged,
     whole,
     whole_decision,
+    whole_row,
 )
 from steep.folder import SPEC, StoreError, refuse_links, write_atomic, write_failed
 from steep.plainfile import read_file
@@ -36,6 +38,8 @@ from steep.records import Measurement, Status, Trial, decode, encode
 LOG = "acknowledged.log"
 RECOVERED = "salvaged"
 """Why a trial is in a study that knows it only from the log."""
+_BEYOND_REACH = 10_000
+"""Numbers of rows that are tried, one by one, past a page that cannot be read."""
 
 # ---------------------------------------------------------------- the log
 
@@ -197,37 +201,58 @@ def salvage(folder: Path) -> list[Salvaged]:
 
 
 def salvaged_decisions(folder: Path) -> list[Decision]:
-    """Every decision that the log or the database still hold whole, in their order. A forecast
-    from a database that had no checksums yet cannot be told from one that was altered, and counts
-    as made afterwards."""
-    found = read_log(folder).decisions
+    """Every decision that the log or the database still hold whole, in the order they were made,
+    which a clock that was set back does not tell. A forecast from a database that had no checksums
+    yet cannot be told from one that was altered, and counts as made afterwards."""
+    found: list[Decision] = []
     for row in _readable(folder, "decisions"):
         payload = json.loads(row["payload"])
         if row.get("digest") is None and row["kind"] == "forecast":
             payload |= {"afterwards": True}
-        decision = Decision(row["at"], row["kind"], payload)
-        if decision not in found:
-            found.append(decision)
-    return sorted(found, key=lambda decision: decision.at)
+        found.append(Decision(row["at"], row["kind"], payload))
+    after = 0
+    for decision in read_log(folder).decisions:
+        if decision in found:
+            after = found.index(decision) + 1
+        else:
+            found.insert(after, decision)
+            after += 1
+    return found
 
 
 def _readable(folder: Path, table: str) -> Iterator[dict[str, Any]]:
     """The rows of a table that can be read and pass their digests, one by one."""
+    query = f"SELECT rowid AS place, * FROM {table} WHERE rowid >= ? ORDER BY rowid LIMIT 1"
     try:
         with closing(connect(folder, read_only=True)) as db:
-            last = db.execute(f"SELECT max(number) FROM {table}").fetchone()[0] or 0
-            for number in range(1, last + 1):
+            place, failed = 1, 0
+            while failed < _BEYOND_REACH:
+                values = None
                 try:
-                    query = f"SELECT * FROM {table} WHERE number=?"
-                    row = db.execute(query, (number,)).fetchone()
-                    if row is not None and table == "trials":
-                        yield whole(row, folder)
-                    elif row is not None:
-                        yield whole_decision(row, folder)
-                except (sqlite3.Error, StoreError, UnicodeDecodeError, ValueError):
-                    continue
+                    row = db.execute(query, (place,)).fetchone()
+                    if row is None:
+                        return
+                    if row["place"] < place:  # a page that is out of order: never round and round
+                        raise sqlite3.DatabaseError("out of order")
+                    place, failed = row["place"] + 1, 0
+                    values = _whole(row, table, folder)
+                except (sqlite3.Error, UnicodeDecodeError):
+                    place, failed = place + 1, failed + 1
+                except (StoreError, LookupError):  # altered; a column has lost its name
+                    pass
+                if values is not None:
+                    yield values
     except (sqlite3.Error, StoreError, UnicodeDecodeError):
         return
+
+
+def _whole(row: sqlite3.Row, table: str, folder: Path) -> dict[str, Any] | None:
+    """A row that passes its digest; else None, or StoreError."""
+    if table == "trials":
+        return whole(row, folder)
+    if table == "decisions":
+        return whole_decision(row, folder)
+    return whole_row(row, table)
 
 
 def restore(folder: Path, damage: Callable[[], str | None]) -> tuple[int, int]:
@@ -238,6 +263,7 @@ def restore(folder: Path, damage: Callable[[], str | None]) -> tuple[int, int]:
     Returns (trials, those with a measurement). The damaged files stay, copied into a folder of
     their own before anything is replaced."""
     rows, decisions = salvage(folder), salvaged_decisions(folder)
+    books = {table: list(_readable(folder, table)) for table in _BOOKS}
     number = 1 + sum(1 for _ in folder.glob("damaged-*"))
     aside = folder / f"damaged-{number}"
     frozen = [one.payload["text"] for one in decisions if one.kind == "spec"]
@@ -257,7 +283,7 @@ def restore(folder: Path, damage: Callable[[], str | None]) -> tuple[int, int]:
     held = [*folder.glob(f"{DATABASE}*"), folder / LOG]
     _put_aside(aside, held)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".recovered-") as place:
-        _build(Path(place), rows, decisions)
+        _build(Path(place), rows, decisions, books)
         # The log last: until then the old one has all that can be had.
         for journal in folder.glob(f"{DATABASE}-*"):
             journal.unlink()
@@ -277,27 +303,49 @@ def _put_aside(aside: Path, paths: Sequence[Path]) -> None:
         raise StoreError(write_failed(aside, error)) from error
 
 
-def _build(place: Path, rows: Sequence[Salvaged], decisions: Sequence[Decision]) -> None:
+_BOOKS = ("attempts", "progress", "notes")
+"""What happened on the way to the results."""
+
+
+def _build(
+    place: Path,
+    rows: Sequence[Salvaged],
+    decisions: Sequence[Decision],
+    books: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> None:
     """A database and its log in ``place``, on the disk."""
+    tried: dict[str, int] = {}
+    for row in books["attempts"]:
+        tried[row["trial"]] = max(row["number"], tried.get(row["trial"], 0))
     create(place)
     db = Database(place, read_only=False)
     with closing(db):
         with db.transaction():
-            for row in rows:
-                ended = row.measurement
+            for one in rows:
+                ended = one.measurement
                 db.add(
                     {
-                        "id": row.trial.id,
-                        "record": encode(row.trial),
-                        "why": row.why,
+                        "id": one.trial.id,
+                        "record": encode(one.trial),
+                        "why": one.why,
                         "status": ended.status if ended else Status.PLANNED,
-                        "attempts": row.attempts,
+                        "attempts": max(one.attempts, tried.get(one.trial.id, 0)),
                         "reason": ended.reason if ended else None,
                         "measurement": encode(ended) if ended else None,
-                        "finished": row.finished,
+                        "finished": one.finished,
                     }
                 )
             for decision in decisions:
                 db.decide(decision)
+            for table, kept in books.items():
+                names = DIGESTED[table]
+                marks = ",".join("?" * len(names.split(", ")))
+                insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})"
+                for row in kept:
+                    db.execute(insert, *(row[name] for name in names.split(", ")))
+            db.execute(
+                "UPDATE attempts SET state='reclaimed', reason='the study was recovered'"
+                " WHERE state='running'"
+            )
         make_good(db, Logged())
         db.settle()

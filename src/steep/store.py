@@ -53,13 +53,13 @@ _FAILURES = (Status.FAILED, Status.TIMEOUT)
 class Store:
     """An open study folder. Use ``Store.create`` or ``Store.open``, as a context manager."""
 
-    def __init__(self, folder: Path, read_only: bool) -> None:
+    def __init__(self, folder: Path, read_only: bool, alone: bool = True) -> None:
         self.folder = folder
         self.lease = 90.0
         """Seconds without a sign of life after which an attempt may be taken over."""
         self.owner = lease.this_process(session=secrets.token_hex(8))
         """Who claims through this store."""
-        self._db = Database(folder, read_only)
+        self._db = Database(folder, read_only, alone)
         self._read_only = read_only
         self._held = ExitStack()
         self._items: dict[tuple[str, int], Mapping[str, np.ndarray]] = {}
@@ -104,7 +104,7 @@ class Store:
                 alone = not files.has_other_drivers(folder)
                 held.enter_context(files.in_use(folder))
             logged = salvaging.read_log(folder)  # first: what it holds must be in the database
-            store = cls(folder, read_only)
+            store = cls(folder, read_only, alone)
             held.callback(store._db.close)
             held.callback(lease.SESSIONS.discard, store.owner.session)
             salvaging.check(store._db, logged)
@@ -265,7 +265,8 @@ class Store:
                 )
             case Kind.PROGRESS:
                 self._db.execute(
-                    "INSERT OR REPLACE INTO progress VALUES (?,?,?,?)",
+                    "INSERT OR REPLACE INTO progress (trial, step, attempt, record)"
+                    " VALUES (?,?,?,?)",
                     *(trial, payload.step, attempt, encode(payload)),
                 )
             case Kind.NOTE:
@@ -287,7 +288,8 @@ class Store:
                 state = "killed" if payload.get("killed") else "failed"
                 self._end_attempt(trial, attempt, state, reason, detail)
                 if final is None:
-                    self._db.change(trial, status=self._idle(trial), reason=reason)
+                    why = f"interrupted: {reason}" if payload.get("killed") else reason
+                    self._db.change(trial, status=self._idle(trial), reason=why)
         if final is not None:
             self._finish(trial, attempt, final)
         self.beat(trial, attempt)

@@ -9,7 +9,6 @@ missing and no more, so that resuming, adding seeds and starting are the same ca
 from __future__ import annotations
 
 import hashlib
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -333,8 +332,8 @@ class Study:
                 analysis = ledger.analysis(store, self.spec, self.cut)
         rest = None
         if left is not None:
-            passed = time.time() - left[1] if any(r.status == Status.RUNNING for r in rows) else 0.0
-            rest = shortened(left[0], passed).clock
+            going = any(r.status == Status.RUNNING for r in rows)
+            rest = shortened(left[0], left[1] if going else 0.0).clock
         complete = over is not None and over.complete
         standings = tuple(replace(r, reason=r.reason or why.get(r.trial.id)) for r in rows)
         return Standing(standings, analysis, rest, complete)

@@ -184,6 +184,10 @@ def open_streams() -> None:
     sys.stderr = cast("TextIO", _Tolerant(sys.stderr))
 
 
+class NobodyReads(Exception):
+    """Whoever read the output has had enough, as in 'steep ... | head'."""
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Errors that a user can mend become their own words and exit code 2."""
@@ -192,7 +196,9 @@ def clear_errors() -> Iterator[None]:
             yield
         finally:
             sys.stdout.flush()  # here, where what goes wrong can still be said
-    except BrokenPipeError:  # 'steep ... | head': whoever read has had enough
+    except KeyboardInterrupt:  # between two commands of the framework's own
+        sys.exit(130)
+    except (BrokenPipeError, NobodyReads):
         _close_stdout()
         sys.exit(0)
     except Exception as error:
@@ -221,6 +227,8 @@ def _for_the_user(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, FileNotFoundError) and not _has_working_folder():
+        return "the folder that this command was started in is gone: change to one that exists"
     if isinstance(error, OSError) and error.errno in _OF_OUTPUT:
         return f"the output cannot be written: {error.strerror}"
     if isinstance(error, MemoryError):
@@ -228,6 +236,14 @@ def _for_the_user(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         return sentence(error)
     return None
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 _OF_OUTPUT = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)

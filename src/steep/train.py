@@ -18,7 +18,7 @@ from typing import Any
 from steep import lease
 from steep.cost.budget import Budget
 from steep.drain import Stop
-from steep.executors.contract import Event, Executor, Job, Kind
+from steep.executors.contract import Event, Executor, Job, Kind, printable
 from steep.folder import failure_file
 from steep.memory import SHARE, Room, free_memory
 from steep.planners.contract import Wanted
@@ -426,7 +426,7 @@ class _Driver:
                 self.not_started = []
             self.observe(event)
         for event in recorded:
-            cause = (event.payload or {}).get("cause") if event.kind in _FAILED else None
+            cause = _cause(event)
             if cause == "start":
                 self.could_not_start(event)
             elif cause == "data":
@@ -441,7 +441,7 @@ class _Driver:
         the data are others, or everybody was asked to stop, and it took that for an end."""
         if event.kind not in _FAILED:
             return event
-        cause = event.payload.get("cause")
+        cause = _cause(event)
         if cause in ("start", "data") or (self.stop.is_set() and cause != "timeout"):
             return replace(event, payload={**event.payload, "killed": True})
         return event
@@ -578,9 +578,9 @@ class _Driver:
 
 
 def _cause(event: Event) -> str:
-    """Of a failure: 'error', 'oom', 'timeout', 'answer' (what the user's code returned) or
-    'changed' (other code than the study began with)."""
-    return str(event.payload.get("cause", "")) if event.kind == Kind.FAILURE else ""
+    """Of a failure: 'error', 'oom', 'timeout', 'start', 'data', 'answer' (what the user's code
+    returned) or 'changed' (other code than the study began with)."""
+    return str(event.payload.get("cause", "")) if event.kind in _FAILED else ""
 
 
 def _how_all_failed(payloads: Sequence[dict[str, Any]]) -> str:
@@ -613,8 +613,9 @@ def _left(want: Wanted, measured: Measurement | None) -> bool:
 def _checked(event: Event, trial: Trial) -> Event:
     """A result that cannot be recorded is a failure of the trainer, told as one; a reason is one
     that can be printed, with the rest of it beside."""
-    if event.kind in _FAILED:
-        return replace(event, payload=_cut(event, dict(event.payload)))
+    if event.kind in (*_FAILED, Kind.NOTE):
+        payload = printable(event.payload)
+        return replace(event, payload=payload if event.kind == Kind.NOTE else _cut(event, payload))
     if event.kind != Kind.RESULT:
         return event
     problem = None
@@ -628,10 +629,10 @@ def _checked(event: Event, trial: Trial) -> Event:
         except (ValueError, TypeError) as error:
             problem = f"the trainer returned a measurement that cannot be kept: {error}"
     if problem is not None:
-        failed = replace(event, kind=Kind.FAILURE, payload={"reason": problem})
-        return replace(failed, payload=_cut(failed, dict(failed.payload)))
-    if len(event.payload.reason or "") > _CUT:
-        return replace(event, payload=replace(event.payload, reason=event.payload.reason[:_CUT]))
+        return _checked(replace(event, kind=Kind.FAILURE, payload={"reason": problem}), trial)
+    if event.payload.reason:
+        (reason,) = printable({"": event.payload.reason[:_CUT]}).values()
+        return replace(event, payload=replace(event.payload, reason=reason))
     return event
 
 

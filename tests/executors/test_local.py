@@ -17,6 +17,7 @@ import pytest
 
 import rehearsal
 from steep import lease
+from steep.control_groups import out_of_memory_kills
 from steep.executors import local
 from steep.executors.contract import Event, Job, Kind
 from steep.executors.local import Local
@@ -245,18 +246,39 @@ def test_signals_are_named() -> None:
     assert "exit code 7" in local._how(7)
 
 
+@pytest.mark.parametrize(
+    ("membership", "file"),
+    [
+        ("0::/job", "job/memory.events"),
+        ("4:memory:/job", "memory/job/memory.oom_control"),
+        ("0::/job", None),
+    ],
+)
+def test_kills_for_memory_are_those_of_the_own_group(
+    tmp_path: Path, membership: str, file: str | None
+) -> None:
+    (tmp_path / "membership").write_text(membership + "\n")
+    (tmp_path / "vmstat").write_text("nr_free 4\noom_kill 9\n")
+    if file:
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).write_text("oom 5\noom_kill 2\n")
+    kills = out_of_memory_kills(tmp_path, tmp_path / "membership", tmp_path / "vmstat")
+    assert kills == (2 if file else 9)
+
+
 def test_a_kill_by_the_kernel_for_memory_is_told_as_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kills = [3]
-    monkeypatch.setattr(local, "_oom_kills", lambda: kills[0])
+    monkeypatch.setattr(local, "out_of_memory_kills", lambda: kills[0])
     executor = local.Local(tmp_path, 1)
     worker: Any = SimpleNamespace(code=-signal.SIGKILL, no_start="")
     assert "cause" not in executor._how(worker)  # somebody else's kill
-    kills[0] += 1
-    told = executor._how(worker)
-    assert told["cause"] == "oom"
-    assert "want of memory" in told["reason"]
+    kills[0] += 2  # two at once: each is told
+    for _ in range(2):
+        told = executor._how(worker)
+        assert told["cause"] == "oom"
+        assert "want of memory" in told["reason"]
     assert "cause" not in executor._how(worker)
     worker.code = -signal.SIGTERM
     assert executor._how(worker)["killed"]

@@ -25,14 +25,25 @@ from steep import lease
 
 PATIENCE = 240.0
 """Seconds for anything that takes two on an idle machine."""
-STEEP = (sys.executable, "-m", "steep.cli")
+STEEP = (sys.executable, "-m", "steep")
 EXECUTORS = ("inline", "local")
+HELD_OUT = {
+    "shards": {"smallest": 125, "largest": 2000, "held_out": 1},
+    "family": {"name": "none", "sizes": [2, 4, 8]},
+}
+"""Sections of a study that registers a forecast and confronts it."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("faults")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _hang_ups_are_heard() -> None:
+    """Also where the tests are run under nohup, which every process below would inherit."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def until(what: Callable[[], Any], name: str) -> Any:
@@ -197,3 +208,29 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], 
     driven.spec({"seconds_per_step": 0.0})
     assert driven.steep().code == 0
     return driven.table()
+
+
+# ---------------------------------------------------------------- registered forecasts
+
+
+def held_out_forecast(ended: Ended) -> str:
+    """What a run says of the forecast for the held-out shard."""
+    (line,) = (line for line in ended.out.splitlines() if "Forecast for the held-out" in line)
+    return line
+
+
+def alter_the_forecast(study: Driven) -> None:
+    """Flip a bit of the error that was forecast, in the database."""
+    path = study.folder / "trials.sqlite"
+    data = bytearray(path.read_bytes())
+    mark = b'\\"error\\":0.'
+    data[data.index(mark) + len(mark)] ^= 1
+    path.write_bytes(data)
+
+
+def lose_the_forecast(study: Driven) -> None:
+    """Alter it in the database and take it out of the log."""
+    log = study.folder / "acknowledged.log"
+    kept = [line for line in log.read_bytes().splitlines() if b'"forecast"' not in line]
+    log.write_bytes(b"\n".join(kept) + b"\n")
+    alter_the_forecast(study)

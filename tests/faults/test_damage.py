@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .conftest import Driven, until
+from .conftest import (
+    HELD_OUT,
+    Driven,
+    alter_the_forecast,
+    held_out_forecast,
+    lose_the_forecast,
+    until,
+)
 
 Expected = dict[tuple[str, ...], str]
-HELD_OUT = {
-    "shards": {"smallest": 125, "largest": 2000, "held_out": 1},
-    "family": {"name": "none", "sizes": [2, 4, 8]},
-}
 
 
 def _killed_half_way(study: Driven) -> None:
@@ -59,7 +62,7 @@ def test_f8_a_full_disk_is_said_and_costs_nothing(small_disk: Path) -> None:
 def test_f9_f18_a_bad_checkpoint_is_passed_over_and_nothing_in_it_is_run(
     study: Driven, expected: Expected, how: str
 ) -> None:
-    study.spec({"seconds_per_step": 0.04})
+    study.spec({"seconds_per_step": 0.02})
     process = study.start()
     newest = lambda: sorted((study.folder / "checkpoints").glob("*/*.checkpoint"))  # noqa: E731
     until(lambda: len(newest()) >= 2, "two checkpoints")
@@ -144,34 +147,19 @@ def test_a_forecast_that_was_altered_is_refused_and_recovery_keeps_the_one_that_
     local: Driven,
 ) -> None:
     local.spec({"seconds_per_step": 0.0}, **HELD_OUT)
-    said = [line for line in local.steep().out.splitlines() if "Forecast for the held-out" in line]
-    assert len(said) == 1
-    data = bytearray((local.folder / "trials.sqlite").read_bytes())
-    mark = b'\\"error\\":0.'
-    place = data.index(mark) + len(mark)
-    data[place] ^= 1
-    (local.folder / "trials.sqlite").write_bytes(data)
+    said = held_out_forecast(local.steep())
+    alter_the_forecast(local)
     assert local.steep("report", "st").code == 2
     assert local.steep("salvage", "st").code == 0
-    assert [
-        line for line in local.steep().out.splitlines() if "Forecast for the held-out" in line
-    ] == said
+    assert held_out_forecast(local.steep()) == said
 
 
 def test_a_forecast_whose_time_nothing_proves_is_said_to_be_made_afterwards(local: Driven) -> None:
     local.spec({"seconds_per_step": 0.0}, **HELD_OUT)
     assert local.steep().code == 0
-    log = local.folder / "acknowledged.log"
-    kept = [line for line in log.read_bytes().splitlines() if b'"forecast"' not in line]
-    log.write_bytes(b"\n".join(kept) + b"\n")
-    path = local.folder / "trials.sqlite"
-    data = bytearray(path.read_bytes())
-    mark = b'\\"error\\":0.'
-    data[data.index(mark) + len(mark)] ^= 1
-    path.write_bytes(data)
+    lose_the_forecast(local)
     assert local.steep("salvage", "st").code == 0
-    said = [line for line in local.steep().out.splitlines() if "Forecast for the held-out" in line]
-    assert "made after its training had begun" in said[0]
+    assert "made after its training had begun" in held_out_forecast(local.steep())
 
 
 def test_recovery_waits_for_the_driver(local: Driven, expected: Expected) -> None:
@@ -188,10 +176,34 @@ def test_recovery_waits_for_the_driver(local: Driven, expected: Expected) -> Non
     assert local.table() == expected
 
 
+@pytest.mark.parametrize("how", ["removed", "moved"])
+def test_a_study_that_is_removed_or_moved_under_its_driver_ends_the_run(
+    study: Driven, expected: Expected, how: str
+) -> None:
+    study.spec({"seconds_per_step": 0.02})
+    process = study.start()
+    study.wait_done(3)
+    elsewhere = study.place / "elsewhere"
+    study.folder.rename(elsewhere)
+    if how == "removed":
+        shutil.rmtree(elsewhere)
+    ended = study.ended(process)
+    assert ended.code == 2
+    assert "was removed, moved or replaced" in ended.err
+    assert "failed" not in ended.err
+    if how == "moved":
+        shutil.rmtree(study.folder, ignore_errors=True)
+        elsewhere.rename(study.folder)
+        assert study.states().count("complete") >= 3
+        assert "failed" not in {state for _, state, _ in study.attempts()}
+    assert study.steep().code == 0
+    assert study.table() == expected
+
+
 def test_a_copy_of_a_running_study_leaves_the_original_alone(
     local: Driven, expected: Expected
 ) -> None:
-    local.spec({"seconds_per_step": 0.1}, {"lease": 3.0})
+    local.spec({"seconds_per_step": 0.05}, {"lease": 8.0})  # the copy runs twice as long
     process = local.start()
     local.wait_done(2)
     shutil.copytree(local.folder, local.place / "copy")
@@ -271,6 +283,15 @@ def test_f18_a_link_out_of_the_study_is_not_followed(study: Driven, name: str) -
     (study.folder / name).symlink_to(outside)
     study.steep()
     assert not list(outside.rglob("*"))
+
+
+def test_f18_a_lock_that_is_a_link_is_not_written_through(local: Driven) -> None:
+    (local.place / "precious").write_text("kept")
+    local.folder.mkdir()
+    (local.folder / ".lock").symlink_to(local.place / "precious")
+    local.spec({"seconds_per_step": 0.0})
+    assert local.steep().code == 2
+    assert (local.place / "precious").read_text() == "kept"
 
 
 def test_f18_pickles_and_bombs_are_no_items(study: Driven) -> None:

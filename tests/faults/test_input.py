@@ -110,9 +110,18 @@ def test_f20_nobody_reads_the_progress(study: Driven) -> None:
         assert study.ended(process).code == 0
 
 
+def test_a_folder_that_is_gone_is_said(local: Driven) -> None:
+    gone = ["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', "sh"]
+    for command in (("status", "st"), ("run", "s.yaml", "--out", "st"), ("forecast", "t.csv")):
+        ended = local.steep(*command, before=gone)
+        assert ended.code == 2, ended.said
+        assert ended.err.startswith("steep: ")
+
+
 @pytest.mark.parametrize(
     ("shell", "code"),
     [
+        ('"$@" forecast t.csv | true; test ${PIPESTATUS[0]} = 0', 0),
         ('"$@" forecast t.csv > /dev/full', 2),
         ('"$@" forecast t.csv >&-', 0),
         ('"$@" forecast - <&-', 2),
@@ -122,7 +131,7 @@ def test_f20_nobody_reads_the_progress(study: Driven) -> None:
 )
 def test_f20_streams_that_are_closed_or_full(tmp_path: Path, shell: str, code: int) -> None:
     _table(tmp_path / "t.csv", 8)
-    command = ["sh", "-c", shell, "sh", *STEEP]
+    command = ["bash", "-c", shell, "bash", *STEEP]
     ended = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
     )
@@ -175,6 +184,19 @@ def test_a_long_failure_is_cut_and_kept_whole_in_a_file(study: Driven) -> None:
     files = list((study.folder / "failures").iterdir())
     assert len(files) == 3
     assert all("the end" in file.read_text() for file in files)
+
+
+def test_a_failure_whose_message_is_no_text_is_one(study: Driven) -> None:
+    (study.place / "mine.py").write_text(
+        "def f(shard, size, seed):\n"
+        "    if size == 4 and seed == 0 and len(shard.train) < 300:\n"
+        "        raise ValueError('not found: \\udcff.wav \\x00')\n"
+        "    return {'validation_error': len(shard.train) ** -.3, 'parameters': size}\n"
+    )
+    study.spec({"name": "function", "function": "mine.py:f"})
+    assert study.steep().code == 1
+    assert study.states().count("complete") == 11
+    assert "not found: \\udcff.wav" in study.steep("status", "st").out
 
 
 def test_errors_of_zero_are_half_an_item(study: Driven) -> None:

@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
+
+from steep.control_groups import groups
 
 from .conftest import Driven, until
 
@@ -105,6 +108,21 @@ def test_f4_a_stop_request_saves_and_says_so(
     assert "failed" not in {state for _, state, _ in study.attempts()}
     assert study.steep().code == 0
     assert study.table() == expected
+
+
+def test_f4_at_any_moment_of_any_command_says_nothing_of_python(local: Driven) -> None:
+    local.spec({"seconds_per_step": 0.0})
+    table = "samples,error\n" + "".join(f"{100 * 2**k},{0.9 * 0.8**k}\n" for k in range(6))
+    (local.place / "t.csv").write_text(table)
+    begun = time.monotonic()
+    assert local.steep("forecast", "t.csv").code == 0
+    took = time.monotonic() - begun
+    for share in (0.05, 0.15, 0.3, 0.5, 0.7, 0.9):
+        for command in (("forecast", "t.csv"), ("run", "s.yaml", "--out", f"st{share}")):
+            process = local.start(*command)
+            time.sleep(share * took)
+            process.send_signal(signal.SIGINT)
+            assert local.ended(process).code in (0, 130, -signal.SIGINT)
 
 
 def test_f4_twice_stops_at_once(local: Driven) -> None:
@@ -209,11 +227,11 @@ def test_f14_poison_is_tried_three_times_and_can_be_tried_again(
 def test_time_in_which_the_driver_stood_still_counts_against_nobody(
     local: Driven, expected: Expected
 ) -> None:
-    local.spec({"seconds_per_step": 0.02}, {"timeout": 20.0})
+    local.spec({"seconds_per_step": 0.02}, {"timeout": 10.0})
     process = local.start()
     local.wait_done(2)
     process.send_signal(signal.SIGSTOP)
-    time.sleep(25)
+    time.sleep(12)
     process.send_signal(signal.SIGCONT)
     assert local.ended(process).code == 0
     assert local.table() == expected
@@ -241,36 +259,60 @@ def _parent(pid: int) -> int:
     return 0
 
 
-def test_a_process_limit_is_waited_out(local: Driven, expected: Expected, tmp_path: Any) -> None:
-    group = _pids_group()
-    if group is None:
-        pytest.skip("needs a control group of its own for processes")
-    try:
+def test_a_process_limit_is_waited_out(local: Driven, expected: Expected) -> None:
+    with control_group("pids") as group:
         (group / "pids.max").write_text("14")
         local.spec({}, {"workers": 8})
-        enter = ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh"]
-        local.steep(before=enter)
+        local.steep(before=inside(group))
         assert "failed" not in {state for _, state, _ in local.attempts()}
-        assert local.steep().code == 0
-        assert local.table() == expected
+    assert local.steep().code == 0
+    assert local.table() == expected
+
+
+GREEDY = """
+def f(shard, size, seed):
+    held = []
+    while size == 4 and seed == 0 and len(shard.train) < 300:
+        held.append(bytearray(b"x") * (1 << 24))
+    return {"validation_error": len(shard.train) ** -0.3, "parameters": size}
+"""
+
+
+def test_f12_a_kill_by_the_kernel_for_memory_is_told_as_one_and_tried_twice(local: Driven) -> None:
+    (local.place / "mine.py").write_text(GREEDY)
+    local.spec({"name": "function", "function": "mine.py:f"})
+    with control_group("memory") as group:
+        limits = [group / "memory.max", group / "memory.limit_in_bytes"]
+        next(path for path in limits if path.exists()).write_text(str(1 << 30))
+        ended = local.steep(before=inside(group))
+    assert ended.code == 1
+    assert (local.states().count("complete"), local.states().count("failed")) == (11, 1)
+    failed = [(trial, reason) for trial, state, reason in local.attempts() if state == "failed"]
+    assert len(failed) == 2
+    assert len(set(failed)) == 1
+    assert failed[0][1].startswith("oom: the kernel ended it for want of memory")
+    assert "want of memory" in local.steep("status", "st").out
+
+
+@contextmanager
+def control_group(controller: str) -> Iterator[Path]:
+    """A control group of its own for what is begun ``inside`` it; skips where none may be made."""
+    group, why = None, f"may not make a control group for {controller} here"
+    for home in groups(controller):
+        with suppress(OSError):
+            group = home / f"steep-faults-{os.getpid()}"
+            group.mkdir()
+            break
+    else:
+        pytest.skip(why)
+    try:
+        if not (group / "cgroup.procs").exists() or not list(group.glob(f"{controller}.*max*")):
+            pytest.skip(why)
+        yield group
     finally:
         until(lambda: not (group / "cgroup.procs").read_text(), "an empty group")
         group.rmdir()
 
 
-def _pids_group() -> Any:
-    from pathlib import Path
-
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, names, path = line.split(":", 2)
-            if names not in ("", "pids"):
-                continue
-            root = Path("/sys/fs/cgroup/pids" if names else "/sys/fs/cgroup")
-            group = root / path.strip("/") / f"steep-faults-{os.getpid()}"
-            with suppress(OSError):
-                group.mkdir()
-                if (group / "pids.max").exists():
-                    return group
-                group.rmdir()
-    return None
+def inside(group: Path) -> list[str]:
+    return ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh"]

@@ -409,3 +409,11 @@ def test_twice_the_data_is_told_from_the_largest_size_on() -> None:
     power = fit(samples=SIZES, error=ERRORS)
     assert power.doubling.value == pytest.approx(0.2, abs=0.005)  # type: ignore[union-attr]
     assert "points)" not in slope_sentence(power), "the exponent is that of all points"
+
+
+def test_a_table_of_which_nothing_is_left_says_why(tmp_path: Path) -> None:
+    path = write(tmp_path, samples=[100, 100], error=[0.0, 0.1])
+    for question in ("read", "fit", "forecast", "diagnose"):
+        code, out, said = steep(question, path)
+        assert (code, out) == (1, "")  # without main(): the error itself
+        assert "no row is left to make a curve of: Zero errors have no logarithm" in said

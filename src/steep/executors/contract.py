@@ -6,6 +6,7 @@ runs inline, in a local process, in a Ray task or in a Slurm job.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -45,6 +46,14 @@ class Event:
     trial: str
     attempt: int
     payload: Any = None
+
+
+def printable(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A payload in which names of files that are no text are written out, as a text."""
+    return {
+        name: value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in payload.items()
+    }
 
 
 class Executor(Protocol):

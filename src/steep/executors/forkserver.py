@@ -35,6 +35,8 @@ from steep.executors import worker
 REQUEST = 16
 NO_START = 75
 """Exit code of a worker that could not begin (EX_TEMPFAIL)."""
+_FIRST = 500
+"""Thousandths of all memory that a worker seems larger than it is, when the kernel chooses."""
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that ask a run to stop."""
 
@@ -172,6 +174,7 @@ def _child(conversation: int, output: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     _die_with_parent()
+    _die_first()
     os.dup2(output, 1)
     os.dup2(output, 2)
     connection = Connection(conversation)
@@ -207,3 +210,11 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:
             os._exit(1)
+
+
+def _die_first() -> None:
+    """Where memory runs out, the kernel ends a trial and not the driver or the server: they lose
+    everything that runs, a trial is told as one that was too large."""
+    path = Path("/proc/self/oom_score_adj")
+    with contextlib.suppress(OSError, ValueError):  # Linux alone
+        path.write_text(str(max(int(path.read_text()), _FIRST)))

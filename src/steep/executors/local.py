@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from steep.config import member
+from steep.control_groups import MEMBERSHIP, ROOT, groups, out_of_memory_kills
 from steep.executors.contract import Event, Job, Kind
 from steep.executors.forkserver import NO_START, STOPS, request
 from steep.folder import StoreError, read_spec
@@ -63,33 +64,22 @@ def cpus() -> int:
         count = len(os.sched_getaffinity(0))
     else:
         count = os.cpu_count() or 1
-    quota = _quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    quota = _quota()
     return max(1, min(count, round(quota)) if quota else count)
 
 
-def _quota(root: Path, membership: Path) -> float | None:
+def _quota(root: Path = ROOT, membership: Path = MEMBERSHIP) -> float | None:
     """Cores that the control group grants, the tightest of its ancestors'; None: no limit."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return None
     found = []
-    for line in lines:
-        _, names, path = line.split(":", 2)
-        tree = root if not names else root / "cpu"
-        if names and "cpu" not in names.split(","):
-            continue
-        for home in [tree / path.strip("/"), *(tree / path.strip("/")).parents]:
-            with contextlib.suppress(OSError, ValueError):
-                quota, period = (home / "cpu.max").read_text().split()
+    for home in groups("cpu", root, membership):
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = (home / "cpu.max").read_text().split()
+            found.append(float(quota) / float(period))
+        with contextlib.suppress(OSError, ValueError):
+            quota = (home / "cpu.cfs_quota_us").read_text()
+            period = (home / "cpu.cfs_period_us").read_text()
+            if float(quota) > 0:
                 found.append(float(quota) / float(period))
-            with contextlib.suppress(OSError, ValueError):
-                quota = (home / "cpu.cfs_quota_us").read_text()
-                period = (home / "cpu.cfs_period_us").read_text()
-                if float(quota) > 0:
-                    found.append(float(quota) / float(period))
-            if home == tree:
-                break
     return min(found, default=None)
 
 
@@ -130,7 +120,8 @@ class Local:
         self._events: queue.Queue[Event] = queue.Queue()
         self._workers: dict[int, _Worker] = {}
         self._numbers = itertools.count(1)
-        self._oom_kills = _oom_kills()
+        self._oom_kills = out_of_memory_kills()
+        """Those that are accounted for."""
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
@@ -321,8 +312,8 @@ class Local:
         reason = _how(code)
         if -code in STOPS:
             return {"reason": reason, "killed": True}
-        if -code == signal.SIGKILL and (kills := _oom_kills()) > self._oom_kills:
-            self._oom_kills = kills
+        if -code == signal.SIGKILL and out_of_memory_kills() > self._oom_kills:
+            self._oom_kills += 1
             return {
                 "reason": f"oom: the kernel ended it for want of memory ({reason})",
                 "cause": "oom",
@@ -358,12 +349,3 @@ def _how(code: int) -> str:
     name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else ""
     hint = ", perhaps out of memory" if -code == signal.SIGKILL else ""
     return f"the worker was killed by signal {-code} ({name}{hint})"
-
-
-def _oom_kills() -> int:
-    """How often the kernel has ended a process for want of memory since it started; 0: unknown."""
-    try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

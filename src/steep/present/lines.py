@@ -145,9 +145,9 @@ def status_lines(standing: Standing) -> list[str]:
     told = ", ".join(f"{states[s]} {s.value}" for s in Status if states[s])
     took = sum(row.seconds or 0.0 for row in rows)
     lines = [f"{len(rows)} trials: {told or 'none yet'}; {duration(took)} of training"]
-    interrupted = sum(1 for row in rows if (row.reason or "").startswith("interrupted:"))
+    interrupted = sum(map(_interrupted, rows))
     if interrupted:
-        lines.append(f"  {interrupted} interrupted: their driver is gone, the same command goes on")
+        lines.append(f"  {interrupted} interrupted: the same command goes on")
     if analysis is not None and analysis.curves:
         best = max(analysis.best_fits, key=lambda b: b.samples)
         first = analysis.headline
@@ -173,7 +173,7 @@ def status_lines(standing: Standing) -> list[str]:
         if row.status in (Status.DIVERGED, Status.FAILED, Status.TIMEOUT):
             head = f"{row.status.value}: {reason or 'no reason given'}"
         elif row.status == Status.PLANNED and reason:
-            head = f"failed, to be tried again: {reason}"
+            head = reason if _interrupted(row) else f"failed, to be tried again: {reason}"
         else:
             continue
         bad.setdefault(head, []).append(_what(row, names))
@@ -183,6 +183,11 @@ def status_lines(standing: Standing) -> list[str]:
         if len(what) > MOST_NAMED:
             lines.append(f"    and {len(what) - MOST_NAMED} more")
     return lines
+
+
+def _interrupted(row: TrialStanding) -> bool:
+    """Its driver is gone: the trial has not failed."""
+    return (row.reason or "").startswith("interrupted:")
 
 
 def _varied(trials: Sequence[Trial]) -> list[str]:

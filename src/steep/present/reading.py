@@ -18,7 +18,8 @@ def reading_lines(table: Table) -> list[str]:
     """Columns and their roles, curves, and what was done, for ``steep read``."""
     roles = [{"column": column, "taken for": role} for column, role in table.roles]
     lines = [named_table(roles).text(), ""] if roles else []
-    lines += [named_table([_curve_row(curve) for curve in table.curves]).text(), ""]
+    curves = [_curve_row(curve) for curve in table.curves]
+    lines += [named_table(curves).text(), ""] if curves else []
     warnings = dict.fromkeys(w for curve in table.curves for w in curve.warnings)
     return [*warnings, *lines, *(note for note in table.notes if note not in warnings)]
 

@@ -166,6 +166,10 @@ def read(
             made.append(
                 _curve(desk, names, values, called or table.source, places, every, every_size)
             )
+    if not made:
+        why = " ".join(desk.notes)
+        desk.problems.append(f"no row is left to make a curve of{': ' if why else ''}{why}")
+        desk.stop_on_problems()
     notes = dict.fromkeys(note for curve in made for note in (*curve.warnings, *curve.notes))
     return Table(table.source, tuple(made), tuple(notes) or common, _roles(names))
 
