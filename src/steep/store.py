@@ -31,8 +31,10 @@ from steep import salvage as salvaging
 from steep.database import Database, Decision
 from steep.executors.contract import Event, Kind
 from steep.folder import StoreError, StudyExists, compose_study_yaml, read_frozen, read_spec
+from steep.measurements import Measurements
 from steep.records import Evaluation, Measurement, Status, Trial, TrialStanding, decode, encode
 from steep.salvage import RECOVERED
+from steep.trial_rows import Row, TrialRows
 
 __all__ = [
     "Store",
@@ -60,6 +62,7 @@ class Store:
         self.owner = lease.this_process(session=secrets.token_hex(8))
         """Who claims through this store."""
         self._db = Database(folder, read_only)
+        self._trials = TrialRows(self._db)
         self._read_only = read_only
         self._held = ExitStack()
         self._items: dict[tuple[str, int], Mapping[str, np.ndarray]] = {}
@@ -166,8 +169,9 @@ class Store:
         """Plan trials; those already known stay as they are. Returns how many are new."""
         new = []
         with self.batch():
+            known = self._trials.now()
             for trial in trials:
-                if self._db.trial(trial.id) is None:
+                if trial.id not in known and self._db.trial(trial.id) is None:
                     row = dict.fromkeys(database.COLUMNS.split(", "))
                     row |= {"id": trial.id, "record": encode(trial), "why": why}
                     self._db.add(row | {"status": Status.PLANNED, "attempts": 0})
@@ -362,28 +366,45 @@ class Store:
         """The last measurement of every trial that has one, in the order they were planned.
 
         A STOPPED trial that is being continued is among them, as it was when it stopped."""
-        held = [row["measurement"] for row in self._db.trials()]
-        return [decode(Measurement, text) for text in held if text]
+        return list(self._trials.measured())
+
+    def measured(self) -> Measurements:
+        """The same as the list that this store keeps, which grows with every measurement. Only to
+        be read."""
+        return self._trials.measured()
 
     def rows(self) -> list[TrialStanding]:
         """Every trial, in the order they were planned."""
         me = self.owner
         running = {row["trial"]: row for row in self._running()}
         rows = []
-        for row in self._db.trials():
-            seconds, status, reason = None, Status(row["status"]), row["reason"]
-            attempt = running.get(row["id"])
+        for key, row in self._trials.now().items():
+            seconds, status, reason = None, row.status, row.reason
+            attempt = running.get(key)
             if attempt and lease.forfeited(attempt["owner"], attempt["worker"], math.inf, me):
                 # Until somebody goes on with the study, nothing is written about the end.
-                status = self._idle(row["id"])
+                status = self._idle(key)
                 reason = f"interrupted: its driver (process {attempt['owner'].pid}) is gone"
             elif attempt:
                 seconds = max(0.0, lease.now() - attempt["began"])
-            elif row["measurement"]:
-                seconds = float(json.loads(row["measurement"])["seconds"])
-            trial = decode(Trial, row["record"])
-            rows.append(TrialStanding(trial, status, row["attempts"], reason, seconds))
+            elif row.measurement:
+                seconds = row.measurement.seconds
+            rows.append(TrialStanding(row.trial, status, row.attempts, reason, seconds))
         return rows
+
+    def running(self) -> list[Trial]:
+        """The trials that run, in the order they were planned; not those whose driver is gone."""
+        me = self.owner
+        gone = {
+            row["trial"]
+            for row in self._running()
+            if lease.forfeited(row["owner"], row["worker"], math.inf, me)
+        }
+        return [row.trial for row in self._trials.running() if row.trial.id not in gone]
+
+    def trials(self) -> Mapping[str, Row]:
+        """What the database holds of each trial, by id, in the order they were planned."""
+        return self._trials.now()
 
     def failures(self, trial: str) -> list[str]:
         """The reasons of a trial's failed attempts; drained and reclaimed ones do not count."""
@@ -395,12 +416,9 @@ class Store:
         may have lost its attempts."""
         begun = {row["trial"] for row in self._db.query("SELECT DISTINCT trial FROM attempts")}
         return [
-            decode(Trial, row["record"])
-            for row in self._db.trials()
-            if row["id"] in begun
-            or row["attempts"]
-            or row["measurement"]
-            or row["why"] == RECOVERED
+            row.trial
+            for key, row in self._trials.now().items()
+            if key in begun or row.attempts or row.measurement or row.why == RECOVERED
         ]
 
     def attempts(self, trial: str) -> list[dict[str, Any]]:
