@@ -43,7 +43,7 @@ MOST = 20_000
 RISES, FALLS = 0.02, 0.2
 """Log error over the lowest, by squared log steps after and before the best one."""
 
-Ask = Callable[[Sequence[Measurement], Sequence[Trial], float, float], list[Wanted]]
+Ask = Callable[[Sequence[Measurement], Sequence[Trial], float, float], Sequence[Wanted]]
 """(finished, running, seconds on the clock, FLOPs spent) -> the trials wanted."""
 
 
@@ -148,7 +148,7 @@ def _play(
     runs: list[tuple[Trial, float, float]] = []
     started = 0
 
-    def run(wanted: Callable[[float], list[Wanted]], now: float) -> float:
+    def run(wanted: Callable[[float], Sequence[Wanted]], now: float) -> float:
         """Workers take what is wanted, longest first, until nothing more is."""
         nonlocal started
         queue: list[tuple[float, float, Wanted, Measurement]] = []
@@ -172,7 +172,7 @@ def _play(
             now, _, want, measured = heapq.heappop(running)
             known[want.trial] = new[want.trial] = measured
 
-    def search(now: float) -> list[Wanted]:
+    def search(now: float) -> Sequence[Wanted]:
         busy = [want.trial for _, _, want, _ in running]
         return ask(tuple(known.values()), busy, now, totals["flops"])
 

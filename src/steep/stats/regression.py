@@ -44,7 +44,7 @@ class Linear:
         return Linear(mean, (covariance + covariance.T) / 2, self.noise)
 
     def given_sums(self, sums: Sums) -> Linear:
-        """The same posterior from the observations' sums: one of k numbers, however many they are."""
+        """The same posterior from the sums of the observations, however many they are."""
         before = np.linalg.inv(self.covariance)
         precision = before + sums.xx / self.noise**2
         covariance = np.linalg.inv(precision)
