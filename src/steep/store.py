@@ -50,6 +50,10 @@ _FOR_GOOD = (Status.COMPLETE, Status.CAPPED, Status.DIVERGED)
 
 
 _FAILURES = (Status.FAILED, Status.TIMEOUT)
+_LAST = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED, Kind.LOST)
+"""What ends an attempt."""
+_BEATS = 0.02
+"""Share of a lease in which it need not be renewed again."""
 
 
 class Store:
@@ -66,6 +70,8 @@ class Store:
         self._read_only = read_only
         self._held = ExitStack()
         self._items: dict[tuple[str, int], Mapping[str, np.ndarray]] = {}
+        self._beaten: dict[tuple[str, int], float] = {}
+        """When this store last renewed the lease of an attempt that goes on."""
         lease.SESSIONS.add(self.owner.session)
 
     # ------------------------------------------------------------ opening
@@ -200,6 +206,7 @@ class Store:
 
     def beat(self, trial: str, attempt: int) -> bool:
         """Renew a lease. False when the attempt has been taken over or is over."""
+        self._beaten[trial, attempt] = lease.now()
         with self.batch():
             renewed = self._db.execute(
                 "UPDATE attempts SET expires=? WHERE trial=? AND number=? AND state='running'",
@@ -252,11 +259,13 @@ class Store:
         ValueError for a result with NaN in it or of another trial, StoreError if it cannot write.
         """
         with self.batch():
-            row = self._db.trial(event.trial)
-            if row is None or row["status"] != Status.RUNNING or row["attempts"] != event.attempt:
+            query = "SELECT 1 FROM trials WHERE id=? AND status=? AND attempts=?"
+            if not self._db.query(query, event.trial, Status.RUNNING.value, event.attempt):
                 self._items.pop((event.trial, event.attempt), None)
                 return False
             self._apply(event, final)
+        if event.kind in _LAST:
+            self._beaten.pop((event.trial, event.attempt), None)
         return True
 
     def _apply(self, event: Event, final: Measurement | None) -> None:
@@ -294,7 +303,8 @@ class Store:
                     self._db.change(trial, status=self._idle(trial), reason=reason)
         if final is not None:
             self._finish(trial, attempt, final)
-        self.beat(trial, attempt)
+        if lease.now() - self._beaten.get((trial, attempt), -math.inf) > _BEATS * self.lease:
+            self.beat(trial, attempt)
 
     def _finish(self, trial: str, attempt: int, measurement: Measurement) -> None:
         if measurement.trial.id != trial:

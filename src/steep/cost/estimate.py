@@ -19,6 +19,7 @@ import numpy as np
 from steep.cost.lengths import Length, Lengths
 from steep.cost.worlds import World, worlds
 from steep.laws.law import Array
+from steep.measurements import Measurements
 from steep.planners.contract import Problem, Wanted
 from steep.planners.history import met, seen
 from steep.records import Evaluation, Interval, Measurement, Prediction, Status, Trial
@@ -142,6 +143,8 @@ def _play(
     begun: Mapping[Trial, float],
 ) -> Played:
     known = {m.trial: m for m in finished}
+    places = {trial: place for place, trial in enumerate(known)}
+    measured_by_now = Measurements(known.values())
     new: dict[Trial, Measurement] = {}
     totals = {"training": 0.0, "looking": 0.0, "flops": 0.0}
     running: list[tuple[float, int, Wanted, Measurement]] = []
@@ -171,10 +174,12 @@ def _play(
                 return now
             now, _, want, measured = heapq.heappop(running)
             known[want.trial] = new[want.trial] = measured
+            place = places.setdefault(want.trial, len(places))
+            measured_by_now.add(place, measured)
 
     def search(now: float) -> Sequence[Wanted]:
         busy = [want.trial for _, _, want, _ in running]
-        return ask(tuple(known.values()), busy, now, totals["flops"])
+        return ask(measured_by_now, busy, now, totals["flops"])
 
     over = run(search, 0.0)
     last = [Wanted(trial) for trial in held_out(tuple(known.values()))]
