@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Threads of one multiplication wait for each other where other work has a core.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners
+.PHONY: demo test test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-driver
 
 demo: environment
 	$(BIN)/steep demo --out $(OUT)
@@ -59,6 +59,10 @@ bench-fit: environment
 
 bench-planners: environment
 	$(BIN)/python benchmarks/planners.py --write
+
+# Processor time beyond the training, of 100, 1,000 and 10,000 synthetic trials.
+bench-driver: environment
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/driver.py
 
 bench-engine: environment
 	$(BIN)/python benchmarks/engine.py

@@ -283,10 +283,14 @@ class Database:
         self._inside = False
         self._after: list[Callable[[], None]] = []
         self._seen = 0
+        self._touched: dict[str, None] = {}
+        """Ids of the trials whose rows were written here since they were last taken."""
+        self._read: tuple[tuple[int, int], list[dict[str, Any]]] | None = None
+        """All rows of ``trials``, and of which state of the database."""
         self.version = ""
         """Of the schema."""
         try:
-            self._seen = self._data_version()
+            self._seen = self.data_version()
             self.version = self.meta("version") or ""
             if not read_only:
                 if self.version in _BEFORE and self._marked():
@@ -349,10 +353,11 @@ class Database:
 
     def changed(self) -> bool:
         """Whether another connection has written since the last call."""
-        seen, self._seen = self._seen, self._data_version()
+        seen, self._seen = self._seen, self.data_version()
         return seen != self._seen
 
-    def _data_version(self) -> int:
+    def data_version(self) -> int:
+        """Another number once another connection has written."""
         return int(self.query("PRAGMA data_version")[0][0])
 
     def settle(self) -> None:
@@ -418,16 +423,37 @@ class Database:
     # ------------------------------------------------------------ rows of ``trials``
 
     def trials(self) -> list[dict[str, Any]]:
-        """Every row, in the order of planning. Raises StoreError where one is damaged."""
-        rows = self.query(f"SELECT {COLUMNS}, digest FROM trials ORDER BY number")
-        return [whole(row, self.folder) for row in rows]
+        """Every row, in the order of planning. Raises StoreError where one is damaged. While nobody
+        writes, they are read and checked once."""
+        state = self.data_version(), self._db.total_changes
+        if self._read is None or self._read[0] != state:
+            rows = self.query(f"SELECT number, {COLUMNS}, digest FROM trials ORDER BY number")
+            self._read = state, [self._whole(row) for row in rows]
+        return self._read[1]
+
+    def forget_trials(self) -> None:
+        """Free what ``trials`` keeps."""
+        self._read = None
 
     def trial(self, key: str) -> dict[str, Any] | None:
-        rows = self.query(f"SELECT {COLUMNS}, digest FROM trials WHERE id=?", key)
-        return whole(rows[0], self.folder) if rows else None
+        rows = self.query(f"SELECT number, {COLUMNS}, digest FROM trials WHERE id=?", key)
+        return self._whole(rows[0]) if rows else None
+
+    def _whole(self, row: sqlite3.Row) -> dict[str, Any]:
+        return whole(row, self.folder) | {"number": row["number"]}
+
+    def take_touched(self) -> dict[str, None]:
+        """Ids of the trials whose rows were written here since the last call; inside a transaction,
+        which may be rolled back, they are not taken yet."""
+        touched = self._touched
+        if self._inside:
+            return dict(touched)
+        self._touched = {}
+        return touched
 
     def add(self, values: Mapping[str, Any]) -> None:
         """A new row; ``values`` holds every column but the digest."""
+        self._touched[values["id"]] = None
         marks = ",".join("?" * (len(values) + 1))
         names = ", ".join(values)
         self.execute(
@@ -440,6 +466,7 @@ class Database:
         """Change columns of a row, and its digest with them."""
         row = self.trial(key)
         assert row is not None
+        self._touched[key] = None
         values = {name: row[name] for name in COLUMNS.split(", ")} | changes
         names = ", ".join(f"{name}=?" for name in values)
         self.execute(

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -350,5 +352,24 @@ def _read(path: Path, checksum: str) -> np.ndarray:
 
 
 def items_of(folder: Path, trial: Trial) -> ShardItems:
-    """What a worker reads for its trial: see ``trial_items``."""
-    return trial_items(from_files(folder), trial)
+    """What a worker reads for its trial: see ``trial_items``. The files are read and checked once,
+    and again where one has changed; the arrays are the trial's own."""
+    stamps = _stamps(folder)
+    if not _opened or _opened[0][0] != stamps:
+        _opened[:] = [(stamps, from_files(folder))]
+    found = trial_items(_opened[0][1], trial)
+    return ShardItems(found.train.copy(), found.validation.copy(), found.test.copy())
+
+
+_opened: list[tuple[Any, Cut]] = []
+"""The shards that were read last, and what their files looked like."""
+
+
+def _stamps(folder: Path) -> Any:
+    place = Path(folder).absolute() / FOLDER
+    try:
+        with os.scandir(place) as entries:
+            stats = [(entry.name, entry.stat()) for entry in entries]
+    except OSError as error:
+        raise ShardsError(f"{place}: the shards cannot be read: {error}") from None
+    return place, sorted((n, s.st_size, s.st_mtime_ns, s.st_ino) for n, s in stats)

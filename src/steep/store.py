@@ -31,8 +31,10 @@ from steep import salvage as salvaging
 from steep.database import Database, Decision
 from steep.executors.contract import Event, Kind
 from steep.folder import StoreError, StudyExists, compose_study_yaml, read_frozen, read_spec
+from steep.measurements import Measurements
 from steep.records import Evaluation, Measurement, Status, Trial, TrialStanding, decode, encode
 from steep.salvage import RECOVERED
+from steep.trial_rows import Row, TrialRows
 
 __all__ = [
     "Store",
@@ -48,6 +50,10 @@ _FOR_GOOD = (Status.COMPLETE, Status.CAPPED, Status.DIVERGED)
 
 
 _FAILURES = (Status.FAILED, Status.TIMEOUT)
+_LAST = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED, Kind.LOST)
+"""What ends an attempt."""
+_BEATS = 0.02
+"""Share of a lease in which it need not be renewed again."""
 
 
 class Store:
@@ -60,9 +66,12 @@ class Store:
         self.owner = lease.this_process(session=secrets.token_hex(8))
         """Who claims through this store."""
         self._db = Database(folder, read_only, alone)
+        self._trials = TrialRows(self._db)
         self._read_only = read_only
         self._held = ExitStack()
         self._items: dict[tuple[str, int], Mapping[str, np.ndarray]] = {}
+        self._beaten: dict[tuple[str, int], float] = {}
+        """When this store last renewed the lease of an attempt that goes on."""
         lease.SESSIONS.add(self.owner.session)
 
     # ------------------------------------------------------------ opening
@@ -166,8 +175,9 @@ class Store:
         """Plan trials; those already known stay as they are. Returns how many are new."""
         new = []
         with self.batch():
+            known = self._trials.now()
             for trial in trials:
-                if self._db.trial(trial.id) is None:
+                if trial.id not in known and self._db.trial(trial.id) is None:
                     row = dict.fromkeys(database.COLUMNS.split(", "))
                     row |= {"id": trial.id, "record": encode(trial), "why": why}
                     self._db.add(row | {"status": Status.PLANNED, "attempts": 0})
@@ -196,6 +206,7 @@ class Store:
 
     def beat(self, trial: str, attempt: int) -> bool:
         """Renew a lease. False when the attempt has been taken over or is over."""
+        self._beaten[trial, attempt] = lease.now()
         with self.batch():
             renewed = self._db.execute(
                 "UPDATE attempts SET expires=? WHERE trial=? AND number=? AND state='running'",
@@ -248,11 +259,13 @@ class Store:
         ValueError for a result with NaN in it or of another trial, StoreError if it cannot write.
         """
         with self.batch():
-            row = self._db.trial(event.trial)
-            if row is None or row["status"] != Status.RUNNING or row["attempts"] != event.attempt:
+            query = "SELECT 1 FROM trials WHERE id=? AND status=? AND attempts=?"
+            if not self._db.query(query, event.trial, Status.RUNNING.value, event.attempt):
                 self._items.pop((event.trial, event.attempt), None)
                 return False
             self._apply(event, final)
+        if event.kind in _LAST:
+            self._beaten.pop((event.trial, event.attempt), None)
         return True
 
     def _apply(self, event: Event, final: Measurement | None) -> None:
@@ -292,7 +305,8 @@ class Store:
                     self._db.change(trial, status=self._idle(trial), reason=why)
         if final is not None:
             self._finish(trial, attempt, final)
-        self.beat(trial, attempt)
+        if lease.now() - self._beaten.get((trial, attempt), -math.inf) > _BEATS * self.lease:
+            self.beat(trial, attempt)
 
     def _finish(self, trial: str, attempt: int, measurement: Measurement) -> None:
         if measurement.trial.id != trial:
@@ -364,28 +378,45 @@ class Store:
         """The last measurement of every trial that has one, in the order they were planned.
 
         A STOPPED trial that is being continued is among them, as it was when it stopped."""
-        held = [row["measurement"] for row in self._db.trials()]
-        return [decode(Measurement, text) for text in held if text]
+        return list(self._trials.measured())
+
+    def measured(self) -> Measurements:
+        """The same as the list that this store keeps, which grows with every measurement. Only to
+        be read."""
+        return self._trials.measured()
 
     def rows(self) -> list[TrialStanding]:
         """Every trial, in the order they were planned."""
         me = self.owner
         running = {row["trial"]: row for row in self._running()}
         rows = []
-        for row in self._db.trials():
-            seconds, status, reason = None, Status(row["status"]), row["reason"]
-            attempt = running.get(row["id"])
+        for key, row in self._trials.now().items():
+            seconds, status, reason = None, row.status, row.reason
+            attempt = running.get(key)
             if attempt and lease.forfeited(attempt["owner"], attempt["worker"], math.inf, me):
                 # Until somebody goes on with the study, nothing is written about the end.
-                status = self._idle(row["id"])
+                status = self._idle(key)
                 reason = f"interrupted: its driver (process {attempt['owner'].pid}) is gone"
             elif attempt:
                 seconds = max(0.0, lease.now() - attempt["began"])
-            elif row["measurement"]:
-                seconds = float(json.loads(row["measurement"])["seconds"])
-            trial = decode(Trial, row["record"])
-            rows.append(TrialStanding(trial, status, row["attempts"], reason, seconds))
+            elif row.measurement:
+                seconds = row.measurement.seconds
+            rows.append(TrialStanding(row.trial, status, row.attempts, reason, seconds))
         return rows
+
+    def running(self) -> list[Trial]:
+        """The trials that run, in the order they were planned; not those whose driver is gone."""
+        me = self.owner
+        gone = {
+            row["trial"]
+            for row in self._running()
+            if lease.forfeited(row["owner"], row["worker"], math.inf, me)
+        }
+        return [row.trial for row in self._trials.running() if row.trial.id not in gone]
+
+    def trials(self) -> Mapping[str, Row]:
+        """What the database holds of each trial, by id, in the order they were planned."""
+        return self._trials.now()
 
     def failures(self, trial: str) -> list[str]:
         """The reasons of a trial's failed attempts; drained and reclaimed ones do not count."""
@@ -397,12 +428,9 @@ class Store:
         may have lost its attempts."""
         begun = {row["trial"] for row in self._db.query("SELECT DISTINCT trial FROM attempts")}
         return [
-            decode(Trial, row["record"])
-            for row in self._db.trials()
-            if row["id"] in begun
-            or row["attempts"]
-            or row["measurement"]
-            or row["why"] == RECOVERED
+            row.trial
+            for key, row in self._trials.now().items()
+            if key in begun or row.attempts or row.measurement or row.why == RECOVERED
         ]
 
     def attempts(self, trial: str) -> list[dict[str, Any]]:

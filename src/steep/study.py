@@ -33,6 +33,7 @@ from steep.cost.watch import Watch
 from steep.drain import Deadline, Drain
 from steep.executors.contract import Event, Kind
 from steep.folder import StoreError, StudyExists, as_begun, compose_study_yaml, read_frozen
+from steep.measurements import Measurements
 from steep.metrics import answered_metric, metric_of
 from steep.models import FAMILIES
 from steep.plan import Plan, plan
@@ -55,7 +56,7 @@ from steep.store import Store
 from steep.train import FAILED, Outcome, StudyFailed, train
 from steep.trainers import TRAINERS
 from steep.trainers.fingerprint import unknown
-from steep.zeros import counted
+from steep.zeros import Counted, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -444,7 +445,7 @@ class Study:
         if extend and begun:
             old = shards_.from_files(self.folder)
             extended = shards_.cut(self.loaded, self.items, self.domain.unit, old)
-            for name in ("problem", "prices"):  # of the study as it was
+            for name in ("problem", "prices", "_rehearsal"):  # of the study as it was
                 self.__dict__.pop(name, None)
             self.__dict__["cut"] = extended
         store = Store.open(self.folder, take_over=take_over)
@@ -516,13 +517,23 @@ class Study:
         running: Sequence[Trial],
         left: float | None,
         rehearsed: bool = False,
-    ) -> list[Wanted]:
+    ) -> Sequence[Wanted]:
         """The trials that the search wants, of what has finished and what runs; errors of zero
         count as half an item. ``rehearsed``: of results that are made up."""
-        ready = counted(finished, len(self.cut.validation), len(self.cut.test))
-        problem = replace(self.problem, rehearsed=rehearsed)
-        found: list[Wanted] = self.planner(problem, ready, running, left)
+        items = len(self.cut.validation), len(self.cut.test)
+        ready: Sequence[Measurement]
+        if isinstance(finished, Measurements):
+            ready = finished.follow(("counted", items), lambda: Counted(*items)).measurements
+        else:
+            ready = counted(finished, *items)
+        problem = self._rehearsal if rehearsed else self.problem
+        found: Sequence[Wanted] = self.planner(problem, ready, running, left)
         return found
+
+    @cached_property
+    def _rehearsal(self) -> Problem:
+        """The problem, for a search of made-up results."""
+        return replace(self.problem, rehearsed=True)
 
     def _executor(self, workers: int | None) -> Any:
         from steep.executors import EXECUTORS

@@ -18,15 +18,17 @@ from typing import Any
 from steep import lease
 from steep.cost.budget import Budget
 from steep.drain import Stop
-from steep.executors.contract import Event, Executor, Job, Kind, printable
-from steep.folder import failure_file
+from steep.executors.contract import Event, Executor, Job, Kind
 from steep.memory import SHARE, Room, free_memory
 from steep.planners.contract import Wanted
-from steep.records import Measurement, Status, Trial, encode
+from steep.recordable import recordable
+from steep.records import Measurement, Status, Trial
 from steep.spec import Run
 from steep.store import Store, StoreError
+from steep.trial_queue import Queue
+from steep.trial_rows import Row
 
-Plan = Callable[[Sequence[Measurement], Sequence[Trial], float | None], list[Wanted]]
+Plan = Callable[[Sequence[Measurement], Sequence[Trial], float | None], Sequence[Wanted]]
 """(finished, running, FLOPs left; None: no bound) -> the trials wanted and not finished; [] when
 the search is over."""
 
@@ -54,10 +56,6 @@ _GENEROUS, _SHORTEST, _LONGEST = 20.0, 300.0, 86_400.0
 can tell, and before any has ended nothing is predicted."""
 _STEEPER = 1.5
 """A trial's time may grow as this power of its cost."""
-_CUT = 300
-"""Characters of a failure's reason; the rest is in a file."""
-_DETAIL = 20_000
-"""Characters of its traceback that are kept in the database."""
 _LAST_LINES = 6
 """Of a traceback, told where every trial fails."""
 
@@ -180,10 +178,14 @@ class _Driver:
         self.stop = stop
         self.store, self.plan, self.executor, self.run = store, plan, executor, run
         self.cost, self.room, self.observe, self.budget = cost, room, observe, budget
-        self.queue: list[Wanted] = []
+        self.wanted: Sequence[Wanted] = ()
+        """What the plan said last."""
+        self.queue = Queue()
         self.running: dict[tuple[str, int], _Running] = {}
         self.stale = True
         """Results have changed since the plan was last asked."""
+        self.requeue = True
+        """More has changed than that trials of this driver have ended."""
         self.held_out = False
         self.over_budget = False
         self.succeeded = False
@@ -244,11 +246,11 @@ class _Driver:
     def look_around(self) -> None:
         """See what other drivers did, and take back what dead ones left."""
         if self.store.changed():
-            self.stale = True
+            self.stale = self.requeue = True
         if lease.now() - self.looked > min(2.0, self.run.lease / 4):
             self.looked = lease.now()
             for gone in self.store.reclaim():
-                self.stale = True
+                self.stale = self.requeue = True
                 text = f"attempt {gone.attempt} was given up: {gone.reason}"
                 self.tell(Event(Kind.NOTE, gone.trial, gone.attempt, {"text": text}))
 
@@ -263,7 +265,7 @@ class _Driver:
             jobs: list[Job] = []
             self.workers += 1
             while len(jobs) < self.run.pack and (want := self.following(jobs)) is not None:
-                self.queue.remove(want)
+                self.queue.remove(want.trial)
                 claimed = self.claimed(want)
                 for job in claimed:
                     now = lease.now()
@@ -330,7 +332,7 @@ class _Driver:
             return []
         attempt = self.store.claim(want.trial, self.store.owner, want.up_to_steps)
         if attempt is None:
-            self.stale = True
+            self.stale = self.requeue = True
             return []
         folder, packed = self.store.folder, self.run.pack > 1
         return [Job(folder, want.trial, attempt, want.up_to_steps, packed)]
@@ -341,37 +343,57 @@ class _Driver:
         return {attempt.trial: now - attempt.began for attempt in self.running.values()}
 
     def ask(self) -> None:
+        """Ask the plan, and queue what it wants. One that says the same again, the very same
+        object, wants nothing new: what has ended since has left the queue."""
         self.stale = False
-        rows = self.store.rows()
-        finished = self.store.measurements()
-        self.succeeded |= any(m.status not in FAILED for m in finished)
+        finished, running = self.store.measured(), self.store.running()
+        self.succeeded = self.succeeded or any(m.status not in FAILED for m in finished)
         if self.budget is not None:
             self.budget.update(finished)
         left = None if self.budget is None else self.budget.left(self.going())
-        running = [row.trial for row in rows if row.status == Status.RUNNING]
         wanted = self.plan(finished, running, left)
-        done = {m.trial: m for m in finished}
-        missing = [want for want in wanted if _left(want, done.get(want.trial))]
-        for why in dict.fromkeys(want.why for want in missing):
-            self.store.add([want.trial for want in missing if want.why == why], why)
+        # while nothing ends well, those that were not tried yet go first, smallest shard first
+        doubtful = bool(self.failed and not self.succeeded)
+        if self.requeue or doubtful or wanted is not self.wanted:
+            self.wanted, self.requeue = wanted, doubtful
+            self.plan_queue(running, doubtful)
+        sign = 1 if left is not None and self.queue.total(self.price) > left else -1
+
+        def rank(want: Wanted) -> tuple[Any, ...]:
+            usual = (not want.early, 0.0 if want.early else sign * self.price(want))
+            return (*self.doubtful(want), *usual) if doubtful else usual
+
+        self.queue.rank(rank)
+        self.over_budget = False
+
+    def plan_queue(self, running: Sequence[Trial], doubtful: bool) -> None:
+        """Plan and queue what is wanted and has not ended; those that are ``doubtful`` each by
+        itself."""
+        rows = self.store.trials()
+        missing = [want for want in self.wanted if _left(want, rows.get(want.trial.id))]
+        new: dict[str, list[Trial]] = {}
+        for want in missing:
+            if want.trial.id not in rows:
+                new.setdefault(want.why, []).append(want.trial)
+        for why, trials in new.items():
+            self.store.add(trials, why)
         if self.first is None and missing:
             smallest = min(want.trial.samples for want in missing)
             self.first = {w.trial.id for w in missing if w.trial.samples == smallest}
         mine = {attempt.trial for attempt in self.running.values()}
-        self.queue = [want for want in missing if want.trial not in mine]
-        price = {want.trial: self.price(want.trial) for want in self.queue}
-        sign = 1 if left is not None and sum(price.values()) > left else -1
-        self.queue.sort(key=lambda w: (not w.early, 0 if w.early else sign * price[w.trial]))
-        if self.failed and not self.succeeded:  # what has not been tried yet, smallest shard first
-            self.queue.sort(key=self.doubtful)
-        self.over_budget = False
-        self.elsewhere = {row.trial for row in rows if row.status == Status.RUNNING} - mine
+        waiting = [want for want in missing if want.trial not in mine]
+        self.queue = Queue(waiting) if doubtful else Queue(waiting, self.alike)
+        self.elsewhere = set(running) - mine
         self.elsewhere &= {want.trial for want in missing}
 
-    def price(self, trial: Trial) -> float:
+    def alike(self, want: Wanted) -> tuple[Any, ...]:
+        """What trials of one price have in common."""
+        return want.early, self.cost(want.trial), want.trial.samples, want.trial.size
+
+    def price(self, want: Wanted) -> float:
         """What it is expected to cost: by what others have, where there is a budget."""
-        known = None if self.budget is None else self.budget.cost(trial)
-        return self.cost(trial) if known is None else known
+        known = None if self.budget is None else self.budget.cost(want.trial)
+        return self.cost(want.trial) if known is None else known
 
     def hopeless(self) -> bool:
         """Whether all trials of the smallest shard have failed, one of them in every attempt that
@@ -407,7 +429,7 @@ class _Driver:
                 if attempt is None or key in over:
                     continue  # a last heartbeat, or of an attempt that was ended here
                 attempt.hear()
-                event = self.charged(_checked(event, attempt.trial))
+                event = self.charged(recordable(event, attempt.trial))
                 if (word := self.last_word(event, attempt)) is not None:
                     self.lost.add(event.trial)
                 kept = self.store.record(event, word)
@@ -463,6 +485,8 @@ class _Driver:
 
     def forget(self, event: Event) -> _Running | None:
         self.stale = True
+        if event.kind != Kind.RESULT or event.payload.status == Status.STOPPED:
+            self.requeue = True
         return self.running.pop((event.trial, event.attempt), None)
 
     def last_word(self, event: Event, attempt: _Running) -> Measurement | None:
@@ -601,50 +625,11 @@ def _pack(one: Wanted | Job) -> tuple[Any, ...]:
     return trial.permutation, trial.items, trial.size, tuple(rest), one.up_to_steps
 
 
-def _left(want: Wanted, measured: Measurement | None) -> bool:
+def _left(want: Wanted, row: Row | None) -> bool:
     """Whether a wanted trial is still to be run: not ended, or stopped short of what is wanted."""
+    measured = None if row is None else row.measurement
     if measured is None:
         return True
     if measured.status != Status.STOPPED:
         return False
     return want.up_to_steps is None or want.up_to_steps > measured.steps
-
-
-def _checked(event: Event, trial: Trial) -> Event:
-    """A result that cannot be recorded is a failure of the trainer, told as one; a reason is one
-    that can be printed, with the rest of it beside."""
-    if event.kind in (*_FAILED, Kind.NOTE):
-        payload = printable(event.payload)
-        return replace(event, payload=payload if event.kind == Kind.NOTE else _cut(event, payload))
-    if event.kind != Kind.RESULT:
-        return event
-    problem = None
-    if not isinstance(event.payload, Measurement):
-        problem = f"the trainer returned {type(event.payload).__name__}, not a Measurement"
-    elif event.payload.trial != trial:
-        problem = "the trainer returned the measurement of another trial"
-    else:
-        try:
-            encode(event.payload)
-        except (ValueError, TypeError) as error:
-            problem = f"the trainer returned a measurement that cannot be kept: {error}"
-    if problem is not None:
-        return _checked(replace(event, kind=Kind.FAILURE, payload={"reason": problem}), trial)
-    if event.payload.reason:
-        (reason,) = printable({"": event.payload.reason[:_CUT]}).values()
-        return replace(event, payload=replace(event.payload, reason=reason))
-    return event
-
-
-def _cut(event: Event, payload: dict[str, Any]) -> dict[str, Any]:
-    """A failure's payload with a short reason and detail, and the ``whole`` text where they were
-    longer, which the store keeps in a file."""
-    reason, detail = payload["reason"], payload.get("detail") or ""
-    if len(reason) <= _CUT and len(detail) <= _DETAIL:
-        return payload
-    file = failure_file(event.trial, event.attempt)
-    if len(reason) > _CUT:
-        payload["reason"] = f"{reason[:_CUT]} [...] (whole in {file})"
-    if len(detail) > _DETAIL:
-        payload["detail"] = f"{detail[: _DETAIL // 2]}\n[...]\n{detail[-_DETAIL // 2 :]}"
-    return payload | {"whole": f"{reason}\n{detail}"}

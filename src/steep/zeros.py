@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from steep.measurements import Measurements
 from steep.records import Measurement
 
 
@@ -23,6 +24,17 @@ def counted(measurements: Iterable[Measurement], validation: int, test: int) -> 
     of the test part as half an item's; 0 items: nobody knows how many, and nothing is changed. The
     store keeps what was measured."""
     return [_counted(m, validation, max(test, 1)) if validation else m for m in measurements]
+
+
+class Counted:
+    """The same of measurements as they come: see ``measurements``."""
+
+    def __init__(self, validation: int, test: int) -> None:
+        self.measurements = Measurements()
+        self._items = validation, test
+
+    def add(self, place: int, measurement: Measurement) -> None:
+        self.measurements.add(place, counted([measurement], *self._items)[0])
 
 
 def _counted(m: Measurement, validation: int, test: int) -> Measurement:

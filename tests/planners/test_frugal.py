@@ -200,7 +200,7 @@ def timed_search(world: worlds.World, p: Any, workers: int) -> tuple[list[Measur
         while len(running) < workers:
             alive = [entry[2] for entry in running]
             wanted = frugal.plan(p, list(found.values()), alive, None)
-            assert [w.trial for w in wanted[: len(alive)]] == sorted(alive, key=frugal._place)
+            assert [w.trial for w in wanted[: len(alive)]] == sorted(alive, key=frugal.place)
             fresh = [w for w in wanted if w.trial not in alive]
             if not fresh:
                 break
@@ -449,7 +449,7 @@ def test_several_hyperparameters_words_among_them(
     where only the most promising are weighed."""
     monkeypatch.setattr(frugal, "MOST", most)
     monkeypatch.setattr(frugal, "CHUNK", 100)
-    frugal._decide.cache_clear()
+    frugal._known.cache_clear()
     choices = {
         "learning_rate": [0.01, 0.03, 0.1, 0.3],
         "optimizer": ["adam", "sgd"],

@@ -15,10 +15,11 @@ from dataclasses import replace
 import numpy as np
 
 from steep.laws.law import Array
+from steep.measurements import followed
 from steep.planners import lattice
 from steep.planners.contract import Problem
 from steep.records import Measurement, Trial
-from steep.stats.regression import Linear
+from steep.stats.regression import Linear, Sums
 from steep.stats.searched import Cell, scored
 
 FINISH = 10.0
@@ -62,12 +63,15 @@ class Budget:
         """FLOPs of earlier runs."""
         self.began = time.monotonic()
         self._length: Callable[[Trial], float] | None = None
+        self._middle = float(np.log(problem.spec.family.sizes).mean())
+        """Of the ladder."""
+        self._all = before
         self.update(before)
 
     def timed_by(self, length: Callable[[Trial], float]) -> None:
         """Take the expected seconds of trials from ``length``: the machine's pace is known."""
         self._length = length
-        self.update(self._finished)
+        self.update(self._all)
 
     @property
     def bounded(self) -> bool:
@@ -76,43 +80,38 @@ class Budget:
     def update(self, finished: Sequence[Measurement]) -> None:
         """Take what has been measured by now. Raises BudgetError where FLOPs bound trials that
         report none."""
-        self._finished = tuple(finished)
+        self._all = finished
+        key = ("budget", id(self), self._length)
+        seen = followed(finished).follow(
+            key, lambda: _Taken(self._guess, self._usual_time, self._row)
+        )
+        self._finished = tuple(finished) if self.bounded else ()
+        self._spent = seen.flops
         self._last = list(self._held_out(self._finished)) if self.bounded else []
-        costly = [m for m in self._finished if m.flops]
-        timed = [m for m in self._finished if m.seconds > 0 and m.steps >= 0]
-        if self.flops is not None and not self._counted and timed and not costly:
+        if (
+            self.flops is not None
+            and not self._counted
+            and seen.times.count
+            and not seen.costs.count
+        ):
             raise BudgetError(
                 f"a budget of {self.flops:g} FLOPs cannot be kept: these trials report no FLOPs. "
                 "Give a time such as 15m, or return 'flops' from the training function"
             )
         spread = (0.5, 0.2, 0.4) if self._counted else (30.0, 0.2, 0.4)
-        self._costs = self._law(costly, [m.flops or 1.0 for m in costly], self._guess, spread)
+        self._costs = _prior(spread).given_sums(seen.costs)
         spread = (30.0, 0.5, 0.7) if self._length is None else (0.7, 0.1, 0.15)
-        self._times = self._law(timed, [m.seconds for m in timed], self._usual_time, spread)
-        self._known = bool(costly) or self._counted
-        self._timed = bool(timed) or self._length is not None
+        self._times = _prior(spread).given_sums(seen.times)
+        self._known = bool(seen.costs.count) or self._counted
+        self._timed = bool(seen.times.count) or self._length is not None
 
     def _usual_time(self, trial: Trial) -> float:
         """Seconds, as far as they are known beforehand; else relative to each other."""
         return trial.samples**0.8 * trial.size if self._length is None else self._length(trial)
 
-    def _law(
-        self,
-        trials: Sequence[Measurement],
-        values: Sequence[float],
-        guess: Callable[[Trial], float],
-        spread: tuple[float, float, float],
-    ) -> Linear:
-        prior = Linear(np.zeros(3), np.diag(spread) ** 2, 0.3)
-        if not trials:
-            return prior
-        x = np.array([self._row(m.trial) for m in trials])
-        return prior.given(x, np.log(values) - np.log([guess(m.trial) for m in trials]))
-
     def _row(self, trial: Trial) -> Array:
-        shards, sizes = self._problem.shards, self._problem.spec.family.sizes
-        size = math.log(trial.size) - float(np.log(sizes).mean())
-        return np.array([1.0, math.log(trial.samples / shards[0].samples), size])
+        size = math.log(trial.size) - self._middle
+        return np.array([1.0, math.log(trial.samples / self._problem.shards[0].samples), size])
 
     def _per_second(self, seconds: float) -> float:
         """The planner's unit of cost, FLOPs where trials report any, in a second of one worker.
@@ -166,7 +165,7 @@ class Budget:
         """Of a budget of FLOPs."""
         if self.flops is None:
             return None
-        spent = _reported(self._finished) - self._before
+        spent = self._spent - self._before
         return self.flops - spent - sum(self.cost(t) or 0.0 for t in running)
 
     def _time_left(self, running: Mapping[Trial, float]) -> float | None:
@@ -219,6 +218,41 @@ class Budget:
         if held_out:  # one seed is tried in any case
             return trial.seed == 0 or ends <= self.began + self.seconds
         return ends <= self.search_ends() + 0.05 * self.seconds
+
+
+class _Taken:
+    """What trials have taken, summed as they come: see ``measurements.py``."""
+
+    def __init__(
+        self,
+        guess: Callable[[Trial], float],
+        usual_time: Callable[[Trial], float],
+        row: Callable[[Trial], Array],
+    ) -> None:
+        self._guess, self._usual_time, self._row = guess, usual_time, row
+        self._held: dict[int, Measurement] = {}
+        self.costs, self.times = Sums(3), Sums(3)
+        """Logs of the FLOPs and seconds that trials report, over what was guessed."""
+        self.flops = 0.0
+        """That they report."""
+
+    def add(self, place: int, measurement: Measurement) -> None:
+        if (earlier := self._held.get(place)) is not None:
+            self._sum(earlier, -1)
+        self._held[place] = measurement
+        self._sum(measurement, 1)
+
+    def _sum(self, m: Measurement, times: int) -> None:
+        row = self._row(m.trial)
+        if m.flops:
+            self.flops += times * m.flops
+            self.costs.add(row, math.log(m.flops / self._guess(m.trial)), times)
+        if m.seconds > 0 and m.steps >= 0:
+            self.times.add(row, math.log(m.seconds / self._usual_time(m.trial)), times)
+
+
+def _prior(spread: tuple[float, float, float]) -> Linear:
+    return Linear(np.zeros(3), np.diag(spread) ** 2, 0.3)
 
 
 def _reported(measurements: Sequence[Measurement]) -> float:

@@ -189,8 +189,8 @@ def prediction(
 
     def unbounded(
         done: Sequence[Measurement], running: Sequence[Trial], now: float, spent: float
-    ) -> list[Wanted]:
-        wanted: list[Wanted] = study.search(done, running, None, rehearsed=count < WORLDS)
+    ) -> Sequence[Wanted]:
+        wanted: Sequence[Wanted] = study.search(done, running, None, rehearsed=count < WORLDS)
         return wanted
 
     return predict(

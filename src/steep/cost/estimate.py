@@ -19,6 +19,7 @@ import numpy as np
 from steep.cost.lengths import Length, Lengths
 from steep.cost.worlds import World, worlds
 from steep.laws.law import Array
+from steep.measurements import Measurements
 from steep.planners.contract import Problem, Wanted
 from steep.planners.history import met, seen
 from steep.records import Evaluation, Interval, Measurement, Prediction, Status, Trial
@@ -43,7 +44,7 @@ MOST = 20_000
 RISES, FALLS = 0.02, 0.2
 """Log error over the lowest, by squared log steps after and before the best one."""
 
-Ask = Callable[[Sequence[Measurement], Sequence[Trial], float, float], list[Wanted]]
+Ask = Callable[[Sequence[Measurement], Sequence[Trial], float, float], Sequence[Wanted]]
 """(finished, running, seconds on the clock, FLOPs spent) -> the trials wanted."""
 
 
@@ -142,13 +143,15 @@ def _play(
     begun: Mapping[Trial, float],
 ) -> Played:
     known = {m.trial: m for m in finished}
+    places = {trial: place for place, trial in enumerate(known)}
+    measured_by_now = Measurements(known.values())
     new: dict[Trial, Measurement] = {}
     totals = {"training": 0.0, "looking": 0.0, "flops": 0.0}
     running: list[tuple[float, int, Wanted, Measurement]] = []
     runs: list[tuple[Trial, float, float]] = []
     started = 0
 
-    def run(wanted: Callable[[float], list[Wanted]], now: float) -> float:
+    def run(wanted: Callable[[float], Sequence[Wanted]], now: float) -> float:
         """Workers take what is wanted, longest first, until nothing more is."""
         nonlocal started
         queue: list[tuple[float, float, Wanted, Measurement]] = []
@@ -171,10 +174,12 @@ def _play(
                 return now
             now, _, want, measured = heapq.heappop(running)
             known[want.trial] = new[want.trial] = measured
+            place = places.setdefault(want.trial, len(places))
+            measured_by_now.add(place, measured)
 
-    def search(now: float) -> list[Wanted]:
+    def search(now: float) -> Sequence[Wanted]:
         busy = [want.trial for _, _, want, _ in running]
-        return ask(tuple(known.values()), busy, now, totals["flops"])
+        return ask(measured_by_now, busy, now, totals["flops"])
 
     over = run(search, 0.0)
     last = [Wanted(trial) for trial in held_out(tuple(known.values()))]

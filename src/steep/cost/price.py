@@ -20,6 +20,7 @@ class Prices:
         self._trainer, self._loaded, self._domain, self._cut = trainer, loaded, domain, cut
         self.costs: dict[int, Cost | None] = {}
         """Counted by now, by size."""
+        self._flops: dict[Trial, float] = {}
 
     def cost(self, size: int) -> Cost | None:
         """Of a model on the dial, per unit of m; None where nobody can know before running."""
@@ -52,6 +53,11 @@ class Prices:
     def flops(self, trial: Trial) -> float:
         """What a trial is expected to cost: patience ends most trials a third of the way from
         the fewest evaluations to the most, on the geometric grid."""
+        if trial not in self._flops:
+            self._flops[trial] = self._expected_flops(trial)
+        return self._flops[trial]
+
+    def _expected_flops(self, trial: Trial) -> float:
         cost, extent = self.cost(trial.size), self.extent(trial)
         if cost is None or extent is None:
             return trial.samples * trial.size

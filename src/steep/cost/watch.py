@@ -158,11 +158,11 @@ class Watch:
 
         def ask(
             done: Sequence[Measurement], running: Sequence[Trial], clock: float, spent: float
-        ) -> list[Wanted]:
+        ) -> Sequence[Wanted]:
             rest = None if left is None else left - spent
             if rest is not None and rest <= 0:
                 return []
-            wanted: list[Wanted] = study.search(done, running, rest, rehearsed=count < WORLDS)
+            wanted: Sequence[Wanted] = study.search(done, running, rest, rehearsed=count < WORLDS)
             return wanted
 
         started = time.thread_time()

@@ -40,10 +40,17 @@ class Wanted:
     """Begun before others, in the planner's order; else the driver's: longest first."""
 
 
-Planner = Callable[[Problem, Sequence[Measurement], Sequence[Trial], float | None], list[Wanted]]
+Planner = Callable[
+    [Problem, Sequence[Measurement], Sequence[Trial], float | None], Sequence[Wanted]
+]
 """``next(problem, finished, running, budget)``: every trial wanted now and not yet finished,
 running ones included, in a stable order; [] when the search is over. One that adapts to its
 results may name the next trial alone, and name another when asked again with that one ``running``;
 nothing beyond ``running`` means that it waits for those. Pure in the *sets* of results and of
 running trials: order of arrival and repeats of a call cannot matter. ``budget`` is what may still
-be spent, in FLOPs, beside what ``running`` trials take; the held-out shards are paid from it."""
+be spent, in FLOPs, beside what ``running`` trials take; the held-out shards are paid from it.
+
+The driver's ``finished`` is a list with followers (``measurements.py``): a planner that keeps what
+it made of earlier results there decides without reading them all again. Asked with such a list it
+may return the very object that it returned before, which says that nothing else is wanted by now;
+what has ended since is still in it."""

@@ -39,9 +39,11 @@ import numpy as np
 from steep.fit import fit, points_of
 from steep.forecast import forecast
 from steep.laws.law import Array
+from steep.measurements import Measurements
 from steep.planners import lattice
 from steep.planners.contract import Problem, Wanted
 from steep.planners.lattice import Lattice
+from steep.planners.so_far import SoFar, place
 from steep.records import Measurement, Shard, Status, Trial
 from steep.select import select
 from steep.spec import Until
@@ -79,20 +81,30 @@ def plan(
     finished: Sequence[Measurement],
     running: Sequence[Trial],
     budget: float | None,
-) -> list[Wanted]:
+) -> Sequence[Wanted]:
     """Every trial wanted and not finished; see ``planners/contract.py``. One beyond those that run:
     asked again with that one among them, it names the next.
 
     Within ``budget`` and ``search.until`` every shard gets a trial before anything is refined; the
     smaller ones where that cannot be had of all."""
-    until = problem.spec.search.until
-    known = {m.trial: m for m in finished}
-    pending = tuple(sorted({*running}, key=_place))
-    told = tuple(known[t] for t in sorted(known, key=_place) if t not in pending)
-    limits = _Limits(budget, until, tuple(problem.held_out))
-    decided = _decide(lattice.of(problem), limits, told, pending)
-    ended = {t for t, m in known.items() if m.status is not Status.STOPPED}
-    return [*(Wanted(t, why="running") for t in pending if t not in ended), *decided]
+    limits = _Limits(budget, problem.spec.search.until, tuple(problem.held_out))
+    pending = tuple(sorted({*running}, key=place))
+    if isinstance(finished, Measurements):
+        known = finished.follow(("frugal", id(problem)), lambda: _Known(lattice.of(problem)))
+        known.so_far.leave_out(pending)
+    else:
+        measured = {m.trial: m for m in finished}
+        told = tuple(measured[trial] for trial in sorted(measured, key=place))
+        known = _known(lattice.of(problem), told, pending)
+    wanted, on_other_draws = known.decided(limits, pending)
+    if on_other_draws:
+        others = known.trials_of_other_draws
+        if isinstance(finished, Measurements) and all(trial in others for trial in pending):
+            return wanted
+        busy = known.so_far.measured.keys() | {*pending}
+        wanted = tuple(want for want in wanted if want.trial not in busy)
+    goes_on = [Wanted(t, why="running") for t in pending if not known.so_far.has_ended(t)]
+    return [*goes_on, *wanted]
 
 
 @dataclass(frozen=True)
@@ -105,68 +117,126 @@ class _Limits:
     held_out: tuple[Shard, ...]
 
     @property
+    def bounded(self) -> bool:
+        return self.budget is not None or (self.until is not None and self.until.flops is not None)
+
+    @property
     def precision(self) -> float | None:
         return None if self.until is None else self.until.forecast_interval
 
-    def left(self, known: Sequence[Measurement], runs: float) -> float:
+    def left(self, known: _Known, runs: float) -> float:
         """FLOPs that may be spent, where what ``runs`` is going to take so many."""
         left = math.inf if self.budget is None else self.budget
         if self.until is None or self.until.flops is None:
             return left
-        return min(left, self.until.flops - sum(m.flops or 0.0 for m in known) - runs)
+        return min(left, self.until.flops - known.so_far.flops() - runs)
 
-    def held_out_price(self, space: Lattice, known: Sequence[Measurement], cell: Cell) -> float:
+    def held_out_price(self, known: _Known, space: Lattice, cell: Cell) -> float:
         """What of that the held-out shards are expected to take for a trial of ``cell`` on each."""
-        return sum(lattice.price(space, known, shard.samples, cell) for shard in self.held_out)
+        law = lattice.price_law(space, known.so_far.results)
+        return sum(lattice.price(space, law, shard.samples, cell) for shard in self.held_out)
 
 
-def _place(trial: Trial) -> tuple[float | int | str, ...]:
-    hyperparameters = str(trial.hyperparameters)
-    return trial.permutation, trial.samples, trial.size, hyperparameters, trial.seed
-
-
-@lru_cache(maxsize=1024)
-def _decide(
-    space: Lattice,
-    limits: _Limits,
-    known: tuple[Measurement, ...],
-    pending: tuple[Trial, ...],
-) -> tuple[Wanted, ...]:
+def _decide(known: _Known, limits: _Limits, pending: tuple[Trial, ...]) -> Decided:
+    space = known.space
     first = _spread(space, known, pending)
-    if not any(map(scored, known)):  # nothing is known of prices
-        unbounded = limits.left((), 0.0) == math.inf
-        return first if unbounded else first[:1] if limits.left(known, 0.0) > 0 else ()
-    state = _State.of(space, known, pending, limits)
+    if not any(map(scored, known.so_far.results)):  # nothing is known of prices
+        if limits.left(_Known(space), 0.0) == math.inf:
+            return first, False
+        return first[:1] if limits.left(known, 0.0) > 0 else (), False
+    state = _State.of(known, pending, limits)
     few = [w for w in first if state.left == math.inf or state.cost(w)[1] < BEGIN * state.left]
     if wanted := state.affordable(few):
-        return wanted[:1]
+        return wanted[:1], False
     precision = limits.precision
-    if precision is not None and _precise(state, known, precision):
-        return ()
+    if precision is not None and _precise(state, known.so_far.results, precision):
+        return (), False
     for decide in (_worthwhile, _confirm, _bracket, _compare):
         if wanted := state.affordable(decide(state)):
-            return wanted[:1]
+            return wanted[:1], False
     for halvings in range(HARDER if precision is not None else 0):
         if wanted := state.affordable(_worthwhile(state, WORTH / 2 ** (halvings + 1))):
-            return wanted[:1]
-    chosen = {i: state.choice(i)[1] for i in range(len(space.shards))}
-    others = lattice.other_draws(space, chosen, known)
-    return state.affordable([want for want in others if want.trial not in pending])
+            return wanted[:1], False
+    others = known.on_other_draws({i: state.choice(i)[1] for i in range(len(space.shards))})
+    if state.left == math.inf:
+        return others, True
+    busy = known.so_far.measured.keys() | {*pending}
+    return state.affordable([want for want in others if want.trial not in busy]), False
 
 
-def _spread(
-    space: Lattice, known: Sequence[Measurement], pending: Sequence[Trial]
-) -> tuple[Wanted, ...]:
+def _spread(space: Lattice, known: _Known, pending: Sequence[Trial]) -> tuple[Wanted, ...]:
     """The cells that a search begins with, on the smallest shard, as long as there are so few."""
     shard, count = space.shards[0], 2 * len(space.names) + 4
     tried = {Cell(t.size, t.hyperparameters) for t in pending if t.samples == shard.samples}
-    tried |= set(lattice.tried_on(shard, known))
+    tried |= set(known.tried[0])
     cells = [cell for cell in lattice.spread(space, count) if cell not in tried]
     wanted = [Wanted(space.trial(shard, cell, 0), None, "spread", early=True) for cell in cells]
     return tuple(wanted[: max(count - len(tried), 0)])
 
 
 # ---------------------------------------------------------------- what is known
+
+
+class _Known:
+    """What a search knows so far, and what it has made of that: while the results stay that a
+    decision rests on, the decision does."""
+
+    def __init__(self, space: Lattice) -> None:
+        self.space = space
+        self.so_far = SoFar(space)
+        self.add = self.so_far.add
+        self._at: tuple[int, ...] = ()
+        self._seen: dict[tuple[tuple[int, Cell], ...], _State] = {}
+        self._decided: dict[tuple[_Limits, tuple[Trial, ...], bool], Decided] = {}
+        self._others: dict[tuple[tuple[int, Cell], ...], tuple[Wanted, ...]] = {}
+        self.trials_of_other_draws: set[Trial] = set()
+        """That were wanted by now."""
+
+    @property
+    def tried(self) -> tuple[Tried, ...]:
+        return self.so_far.tried
+
+    def seen(self, beside: tuple[tuple[int, Cell], ...]) -> _State:
+        """See ``_seen``."""
+        if beside not in self._seen:
+            self._seen[beside] = _seen(self, beside)
+        return self._seen[beside]
+
+    def decided(self, limits: _Limits, pending: tuple[Trial, ...]) -> Decided:
+        """What is wanted beside what runs. Of other draws only their cost counts, if anything."""
+        at = (self.so_far.changes_searched, self.so_far.changes if limits.bounded else 0)
+        if at != self._at:
+            if at[:1] != self._at[:1]:
+                self._seen.clear()
+            self._at = at
+            self._decided.clear()
+        running = tuple(t for t in pending if limits.bounded or self.so_far.searched(t))
+        key = limits, running, bool(pending)
+        if key not in self._decided:
+            self._decided[key] = _decide(self, limits, pending)
+        return self._decided[key]
+
+    def on_other_draws(self, chosen: Mapping[int, Cell]) -> tuple[Wanted, ...]:
+        """What further draws of the data want of the cells that were chosen, results or not."""
+        key = tuple(chosen.items())
+        if key not in self._others:
+            self._others[key] = tuple(lattice.other_draws(self.space, chosen, ()))
+            self.trials_of_other_draws |= {want.trial for want in self._others[key]}
+        return self._others[key]
+
+
+Decided = tuple[tuple[Wanted, ...], bool]
+"""The trials wanted; and whether they are those of other draws, results or not."""
+
+
+@lru_cache(maxsize=256)
+def _known(space: Lattice, measured: tuple[Measurement, ...], pending: tuple[Trial, ...]) -> _Known:
+    """Of a plain list."""
+    found = _Known(space)
+    for at, measurement in enumerate(measured):
+        found.add(at, measurement)
+    found.so_far.leave_out(pending)
+    return found
 
 
 @dataclass(frozen=True)
@@ -193,19 +263,14 @@ class _State:
     """Of the sizes that are chosen on shards without a result: what is left pays for no larger."""
 
     @classmethod
-    def of(
-        cls,
-        space: Lattice,
-        known: tuple[Measurement, ...],
-        pending: Sequence[Trial],
-        limits: _Limits,
-    ) -> _State:
+    def of(cls, known: _Known, pending: Sequence[Trial], limits: _Limits) -> _State:
+        space = known.space
         running = [Measurement(trial, Status.RUNNING) for trial in pending]
         waiting = tuple(lattice.tried_on(shard, running) for shard in space.shards)
         asked = tuple((i, cell) for i, here in enumerate(waiting) for cell in here)
-        found = _seen(space, known, ())
+        found = known.seen(())
         if not set(asked) <= set(found.places):
-            found = _seen(space, known, asked)
+            found = known.seen(asked)
         index = {place: k for k, place in enumerate(found.places)}
         surface, tried, runs = found.surface, [], 0.0
         for i, (here, there) in enumerate(zip(found.tried, waiting, strict=True)):
@@ -220,14 +285,14 @@ class _State:
             return made
         return made._within(limits, known)
 
-    def _within(self, limits: _Limits, known: Sequence[Measurement]) -> _State:
+    def _within(self, limits: _Limits, known: _Known) -> _State:
         """The same where what is left bounds the sizes that are chosen, and what the held-out
         shards take is not in it any more: all their seeds if they leave room, one at least."""
         last = len(self.space.shards) - 1
         made = self
         for largest in sorted(self.space.sizes, reverse=True):
             made = replace(self, largest=largest)
-            one = limits.held_out_price(made.space, known, made.choice(last)[1])
+            one = limits.held_out_price(known, made.space, made.choice(last)[1])
             needed = sum(made.wanting.values()) + one
             if KEPT * needed <= self.left:
                 spare = self.left - KEPT * needed
@@ -334,26 +399,24 @@ class _State:
         return self.tried[shard].get(cell, ())
 
 
-@lru_cache(maxsize=256)
-def _seen(
-    space: Lattice, known: tuple[Measurement, ...], beside: tuple[tuple[int, Cell], ...]
-) -> _State:
+def _seen(known: _Known, beside: tuple[tuple[int, Cell], ...]) -> _State:
     """What results show by themselves, at the cells of the search and those ``beside`` them."""
-    tried = tuple(lattice.tried_on(shard, known) for shard in space.shards)
-    space = lattice.extended(space, tried)
+    tried = known.tried
+    space = lattice.extended(known.space, tried)
     places: list[tuple[int, Cell]] = []
     reference: dict[int, Measurement] = {}
     for i, here in enumerate(tried):
         places += [(i, cell) for cell in lattice.cells(space, here)]
         whole = [m for ms in here.values() for m in ms if scored(m) and m.curve]
         if whole:
-            reference[i] = min(whole, key=lambda m: (m.validation_error or 0.0, _place(m.trial)))
+            reference[i] = min(whole, key=lambda m: (m.validation_error or 0.0, place(m.trial)))
     if len(places) > MOST:
         places = _promising(space, tried, places, reference)
     places = list(dict.fromkeys([*places, *beside]))
     surface = _surface(space, tried, places, reference)
-    price = lattice.prices(space, known, places)
-    return _State(space, tried, tuple(places), surface, price, reference, known, False, math.inf)
+    price = lattice.prices(space, known.so_far.results, places)
+    found = space, tried, tuple(places), surface, price, reference, known.so_far.results
+    return _State(*found, waiting=False, left=math.inf)
 
 
 def _surface(

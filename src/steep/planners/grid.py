@@ -12,11 +12,12 @@ Four waves, each a pure function of the results so far:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import product
 
 import numpy as np
 
+from steep.measurements import Measurements, followed
 from steep.planners.contract import Problem, Wanted
 from steep.records import (
     BestFit,
@@ -40,16 +41,98 @@ def plan(
     finished: Sequence[Measurement],
     running: Sequence[Trial],
     budget: float | None,
-) -> list[Wanted]:
+) -> Sequence[Wanted]:
     """Every trial wanted and not finished; see ``planners/contract.py``."""
-    finished = list({m.trial: m for m in finished}.values())  # a result told twice counts once
-    done = {m.trial for m in finished}
-    wanted = [
-        Wanted(trial, why=why)
-        for shard in problem.shards
-        for trial, why in _shard_trials(problem, shard, finished)
-    ]
-    return [want for want in wanted if want.trial not in done]
+    grid = followed(finished).follow(("grid", id(problem)), lambda: _Grid(problem))
+    wanted = grid.wanted()
+    if isinstance(finished, Measurements):
+        return wanted
+    return [want for want in wanted if want.trial not in grid.done(want.trial)]
+
+
+class _Grid:
+    """The grid as results come: a shard is looked at again once all that was wanted on it has
+    ended, or once a result came that it was not waiting for."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._every = combinations(problem)
+        self._here: dict[Place, dict[Trial, Measurement]] = {_of(s): {} for s in problem.shards}
+        """What has been measured on each shard."""
+        self._wanted: dict[Place, tuple[Wanted, ...]] = {}
+        """What each shard wants, what has ended since it was asked for included."""
+        self._waits: dict[Place, set[Trial]] = {}
+        """What has not ended of the sizes and hyperparameters that each shard compares."""
+        self._ends: list[dict[int, Settings] | None] = []
+        """The hyperparameters that the smallest and the largest shard prefer."""
+        compared = len(self._every) > 1 and problem.spec.search.compare_at == "ends"
+        self._watched = {_of(shard) for shard in _ends(problem)} if compared else set()
+        """The ends, where all shards between them hang on what they prefer."""
+        self._stale = set(self._here)
+        self._all: tuple[Wanted, ...] = ()
+
+    def add(self, place: int, measurement: Measurement) -> None:
+        """See ``measurements.py``."""
+        trial = measurement.trial
+        at = (trial.permutation, trial.samples)
+        if at not in self._here:
+            return
+        waits = self._waits.get(at, set())
+        expected = trial in waits and trial not in self._here[at]
+        self._here[at][trial] = measurement
+        waits.discard(trial)
+        if not expected or not waits or (at in self._watched and any(self._ends)):
+            self._stale.add(at)
+
+    def done(self, trial: Trial) -> Mapping[Trial, Measurement]:
+        """What has been measured on a trial's shard."""
+        return self._here[trial.permutation, trial.samples]
+
+    def wanted(self) -> tuple[Wanted, ...]:
+        """Everything, shard by shard: the same object while no shard wants anything else."""
+        if not self._stale:
+            return self._all
+        self._prefer()
+        changed = [self._ask(s) for s in self._problem.shards if _of(s) in self._stale]
+        self._stale.clear()
+        if any(changed):
+            self._all = tuple(want for s in self._problem.shards for want in self._wanted[_of(s)])
+        return self._all
+
+    def _prefer(self) -> None:
+        """Where the ends prefer something else by now, so may all shards between them."""
+        low, high = _ends(self._problem)
+        if not self._stale & self._watched:
+            return
+        ends = [
+            _preferred(self._problem, end, self._here[_of(end)], self._every) for end in (low, high)
+        ]
+        if ends != self._ends:
+            self._ends = ends
+            self._stale = set(self._here)
+
+    def _ask(self, shard: Shard) -> bool:
+        """Look at a shard again; whether it wants something else."""
+        at = _of(shard)
+        here = self._here[at]
+        choices = _choices(self._problem, shard, self._ends, self._every)
+        found, waits = (
+            ([], []) if choices is None else _shard_trials(self._problem, shard, here, choices)
+        )
+        before, self._wanted[at] = (
+            self._wanted.get(at, ()),
+            tuple(Wanted(trial, why=why) for trial, why in found),
+        )
+        self._waits[at] = {trial for trial, _ in waits if trial not in here}
+        return self._wanted[at] != before
+
+
+Place = tuple[int, float]
+"""(permutation, samples) of a shard."""
+
+
+def _of(shard: Shard) -> Place:
+    return shard.permutation, shard.samples
 
 
 def combinations(problem: Problem) -> tuple[Settings, ...]:
@@ -62,33 +145,35 @@ def combinations(problem: Problem) -> tuple[Settings, ...]:
     )
 
 
+Planned = list[tuple[Trial, str]]
+"""Trials and why they are wanted."""
+
+
 def _shard_trials(
-    problem: Problem, shard: Shard, finished: Sequence[Measurement]
-) -> list[tuple[Trial, str]]:
-    here = [m for m in finished if _on(m, shard)]
-    choices = _choices(problem, shard, finished)
-    if choices is None:
-        return []
+    problem: Problem,
+    shard: Shard,
+    here: Mapping[Trial, Measurement],
+    choices: Callable[[int], Sequence[Settings]],
+) -> tuple[Planned, Planned]:
+    """What a shard wants, and those among it that it waits for before it wants anything else."""
     sizes = list(problem.spec.family.sizes)
     found = _trials(problem, shard, {s: choices(s) for s in sizes}, "grid")
-    if not {trial for trial, _ in found} <= {m.trial for m in here}:
-        return found
+    if not all(trial in here for trial, _ in found):
+        return found, found
     for _ in range(problem.spec.search.extend if len(sizes) > 1 else 0):  # one size is no ladder
-        size = _extension(problem, shard, here, sizes)
+        size = _extension(problem, shard, here.values(), sizes)
         if size is None:
             break
         nearest = min(problem.spec.family.sizes, key=lambda s: abs(np.log(s / size)))
         extra = _trials(problem, shard, {size: choices(nearest)}, "extends the ladder")
         found += extra
         sizes.append(size)
-        if not {trial for trial, _ in extra} <= {m.trial for m in here}:
-            return found
-    return found + _confirming(problem, shard, here)
+        if not all(trial in here for trial, _ in extra):
+            return found, extra
+    return found + _confirming(problem, shard, here.values()), []
 
 
-def _confirming(
-    problem: Problem, shard: Shard, here: Sequence[Measurement]
-) -> list[tuple[Trial, str]]:
+def _confirming(problem: Problem, shard: Shard, here: Collection[Measurement]) -> Planned:
     search = problem.spec.search
     found = select(here, [shard], seeds=search.seeds)
     if not found:
@@ -102,7 +187,7 @@ def _confirming(
 
 def _trials(
     problem: Problem, shard: Shard, choices: Mapping[int, Sequence[Settings]], why: str
-) -> list[tuple[Trial, str]]:
+) -> Planned:
     return [
         (Trial(shard.permutation, shard.items, shard.samples, size, values, seed), why)
         for size, combos in choices.items()
@@ -111,17 +196,24 @@ def _trials(
     ]
 
 
-def _choices(
-    problem: Problem, shard: Shard, finished: Sequence[Measurement]
-) -> Callable[[int], Sequence[Settings]] | None:
-    """size -> the hyperparameters to try on this shard; None while its ends are unknown."""
-    every = combinations(problem)
+def _ends(problem: Problem) -> tuple[Shard, Shard]:
+    """The smallest and the largest shard of the first draw."""
     first = [s for s in problem.shards if s.permutation == problem.shards[0].permutation]
-    low, high = first[0], first[-1]
+    return first[0], first[-1]
+
+
+def _choices(
+    problem: Problem,
+    shard: Shard,
+    ends: Sequence[dict[int, Settings] | None],
+    every: Sequence[Settings],
+) -> Callable[[int], Sequence[Settings]] | None:
+    """size -> the hyperparameters to try on this shard; None while its ends are unknown. ``ends``
+    are those that they prefer."""
+    low, high = _ends(problem)
     if len(every) == 1 or problem.spec.search.compare_at == "all" or shard in (low, high):
         return lambda size: every
-    at_low = _preferred(problem, low, finished, every)
-    at_high = _preferred(problem, high, finished, every)
+    at_low, at_high = ends
     if at_low is None or at_high is None:
         return None
     share = float(np.log(shard.samples / low.samples) / np.log(high.samples / low.samples))
@@ -129,16 +221,15 @@ def _choices(
 
 
 def _preferred(
-    problem: Problem, end: Shard, finished: Sequence[Measurement], every: Sequence[Settings]
+    problem: Problem, end: Shard, here: Mapping[Trial, Measurement], every: Sequence[Settings]
 ) -> dict[int, Settings] | None:
     """Each size's best hyperparameters at one end; None until all of its grid has finished.
 
     A size whose every combination diverged takes the end's overall best."""
-    here = [m for m in finished if _on(m, end)]
     grid = _trials(problem, end, dict.fromkeys(problem.spec.family.sizes, every), "")
-    if not {trial for trial, _ in grid} <= {m.trial for m in here}:
+    if not all(trial in here for trial, _ in grid):
         return None
-    pool = [c for c in candidates(here) if c.hyperparameters in every]
+    pool = [c for c in candidates(here.values()) if c.hyperparameters in every]
     overall = min(pool, key=lambda c: c.score).hyperparameters if pool else every[0]
 
     def best(size: int) -> Settings:
@@ -168,7 +259,7 @@ def _positive(value: Value) -> bool:
 
 
 def _extension(
-    problem: Problem, shard: Shard, here: Sequence[Measurement], sizes: Sequence[int]
+    problem: Problem, shard: Shard, here: Iterable[Measurement], sizes: Sequence[int]
 ) -> int | None:
     """The size to add when the best of this shard is at an edge and better beyond noise."""
     tried = [m for m in here if m.trial.size in sizes]
@@ -181,8 +272,3 @@ def _extension(
     if best_fit.adequate_edge == "low":
         return next_size(sizes, "low", problem.smallest)
     return None
-
-
-def _on(measurement: Measurement, shard: Shard) -> bool:
-    trial = measurement.trial
-    return trial.permutation == shard.permutation and trial.samples == shard.samples

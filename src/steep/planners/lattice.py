@@ -224,14 +224,14 @@ def prices(
 
     A law in the logs of data, size and hyperparameters, by least squares with a prior (cost as
     m**BY_SAMPLES * size**2)."""
-    law = _price_law(space, known)
+    law = price_law(space, known)
     rows = [_price_row(space, space.shards[i].samples, cell) for i, cell in places]
     return np.exp(np.array(rows) @ law)
 
 
-def price(space: Lattice, known: Sequence[Measurement], samples: float, cell: Cell) -> float:
-    """The same of a trial on a shard of any size."""
-    return float(np.exp(_price_row(space, samples, cell) @ _price_law(space, known)))
+def price(space: Lattice, law: Array, samples: float, cell: Cell) -> float:
+    """The same of a trial on a shard of any size, by the ``price_law``."""
+    return float(np.exp(_price_row(space, samples, cell) @ law))
 
 
 def _price_row(space: Lattice, samples: float, cell: Cell) -> Array:
@@ -239,7 +239,8 @@ def _price_row(space: Lattice, samples: float, cell: Cell) -> Array:
     return np.array([1.0, x, z + SIZE_EXPONENT * x, *others])
 
 
-def _price_law(space: Lattice, known: Sequence[Measurement]) -> Array:
+def price_law(space: Lattice, known: Sequence[Measurement]) -> Array:
+    """Of the log of what trials cost: the coefficients of ``_price_row``."""
     prior = np.array([0.0, BY_SAMPLES, 2.0, *[0.0] * len(space.names)])
     sd = np.array([30.0, 0.3, 0.5, *[0.3] * len(space.names)])
     samples = [s.samples for s in space.shards]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
 
@@ -19,7 +19,29 @@ def _adapter(cls: Any) -> Any:
 
 def encode(record: Any) -> str:
     """A record as JSON text. Raises ValueError on NaN or infinity."""
-    return json.dumps(asdict(record), allow_nan=False, separators=(",", ":"))
+    return json.dumps(plain(record), allow_nan=False, separators=(",", ":"))
+
+
+def plain(value: Any) -> Any:
+    """A record as dictionaries, lists and plain values: what ``asdict`` gives, without copies."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is tuple or kind is list:
+        return [plain(one) for one in value]
+    if kind is dict:
+        return {name: plain(one) for name, one in value.items()}
+    names = _names(kind)  # type: ignore[arg-type]
+    return value if names is None else {name: plain(getattr(value, name)) for name in names}
+
+
+_PLAIN = (float, int, str, bool, type(None))
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...] | None:
+    """Of a record's fields."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
 
 
 def _refuse(constant: str) -> None:

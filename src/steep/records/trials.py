@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cached_property
 
 Value = float | int | str | bool
 Settings = tuple[tuple[str, Value], ...]
@@ -48,7 +49,7 @@ class Trial:
     hyperparameters: Settings
     seed: int
 
-    @property
+    @cached_property
     def id(self) -> str:
         """A name derived from the content; nothing ever parses it."""
         text = json.dumps(asdict(self), sort_keys=True)
