@@ -28,6 +28,8 @@ def misfits(
         found += _of_family(loaded, domain)
     if spec.trainer.name == "function":
         found.append(("trainer.function", _of_function(loaded, function)))
+    elif function is None and hasattr(trainer := member(TRAINERS, spec.trainer.name), "problem"):
+        found += [problem] if (problem := trainer.problem(loaded, domain)) is not None else []
     narrow = engine and spec.trainer.options.get("precision") == "bfloat16"
     if narrow:
         found.append(("trainer.precision", _not_plain(loaded, "compute in bfloat16")))

@@ -146,7 +146,7 @@ def _parts(loaded: Loaded, items: Items) -> tuple[IntArray, IntArray, IntArray]:
         drawn[part], pool = _draw_groups(items.group, pool, count, rng)
     if not len(pool) + len(placed[TRAIN]):
         problems.append(loaded.problem("split", "leaves no training items (too few groups?)"))
-    if not len(drawn[VALIDATION]):
+    if not len(drawn[VALIDATION]) and not items.own_validation:
         problems.append(
             loaded.problem("split.validation", "no validation part: give the data one or a split")
         )

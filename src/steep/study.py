@@ -55,6 +55,7 @@ from steep.records import (
 from steep.store import Store
 from steep.train import FAILED, Outcome, StudyFailed, train
 from steep.trainers import TRAINERS
+from steep.trainers.answer import study_metric
 from steep.trainers.fingerprint import unknown
 from steep.zeros import counted
 
@@ -468,9 +469,11 @@ class Study:
     @property
     def _code(self) -> dict[str, str]:
         """Digests of the user's own training code; {} of a trainer that is steep's own."""
-        if self._function is None and self.spec.trainer.name != "function":
-            return {}
-        digests: dict[str, str] = member(TRAINERS, "function").code(self.loaded, self._function)
+        digests: dict[str, str] = {}
+        if self._function is not None:
+            digests = member(TRAINERS, "function").code(self.loaded, self._function)
+        elif hasattr(self._trainer_module, "code"):
+            digests = self._trainer_module.code(self.loaded)
         return digests
 
     def _write_shards(self, store: Store) -> None:
@@ -537,7 +540,8 @@ class Study:
     def _wrapped(self) -> Trainer | None:
         if self._function is None:
             return None
-        wrapped: Trainer = member(TRAINERS, "function").wrap(self._function, self.metric)
+        metric = study_metric(self.loaded, self.domain)
+        wrapped: Trainer = member(TRAINERS, "function").wrap(self._function, metric)
         return wrapped
 
     # ------------------------------------------------------------ facts and expectations

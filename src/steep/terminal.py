@@ -237,7 +237,7 @@ _USER_ERRORS = {
     "ShardsError",
     "StoreError",
     "TableError",
-    "FunctionError",
+    "OwnCodeError",
     "QuestionError",
     "ExecutorError",
     "MissingExtra",
