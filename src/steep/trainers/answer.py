@@ -112,7 +112,7 @@ def measurement(
         if math.isfinite(error):
             errors[part] = error
         elif part == "validation":
-            reason = f"{who} {number_under(answer, key, float)}"
+            reason = f"{who} {key} = {number_under(answer, key, float)}"
             return Measurement(trial, Status.DIVERGED, reason, seconds=seconds, engine=engine)
     others = _beside(answer, keys, who, strict)
     if "validation" not in errors:

@@ -35,6 +35,7 @@ from pydantic import Field, field_validator
 from steep.config import Loaded
 from steep.domains.contract import Domain
 from steep.memory import parse_bytes
+from steep.metrics import higher
 from steep.records import Measurement, Status, Trial, Value
 from steep.spec import Few, Strict
 from steep.trainers import fingerprint, reported
@@ -42,7 +43,9 @@ from steep.trainers.answer import (
     CodeChangedError,
     OwnCodeError,
     StudyMetric,
+    known_metric,
     measurement,
+    part_and_name,
     study_metric,
 )
 from steep.trainers.contract import Cost, Drained, Handle, ShardItems, Trainer
@@ -52,8 +55,8 @@ from steep.trainers.reported import Reported, Row
 FILES = ("shard", "validation", "test")
 PLACES = (*FILES, "size", "seed", "samples", "items", "trial", "checkpoints", "result", "python")
 _PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
-_SHOWN = 3
-"""Last lines of output in a failure's sentence."""
+_SHOWN, _WIDE = 3, 140
+"""Last lines of output in a failure's sentence, and their characters."""
 _POLL = 0.1
 
 
@@ -155,6 +158,11 @@ def problem(loaded: Loaded, domain: Domain) -> tuple[str, str] | None:
     if not used & {"shard", "samples", "items"}:
         return "trainer.command", "it is given no training data: {shard} is the file of a shard"
     read = [key for key in ("pattern", "csv", "trainer_state") if getattr(options, key)]
+    if read and not study_metric(loaded, domain).declared:
+        named = known_metric(part_and_name(options.column or "")[1])
+        if named is None:
+            what = "error, accuracy, loss, ..."
+            return f"trainer.{read[0]}", f"say what its number is: domain: metric: ({what})"
     if len(read) > 1:
         return f"trainer.{read[1]}", f"{read[0]} is read as well: one place has the result"
     for key in read:
@@ -335,7 +343,9 @@ class _Attempt:
         if (pattern := self.pattern) is not None:
             text = reported.matched(pattern, self.matches)
             if text is None:
-                raise OwnCodeError(f"no line of the output matches {options.pattern!r}")
+                raise OwnCodeError(
+                    f"the command reported no result: no line matches {options.pattern!r}"
+                )
             return self.scaled(float(text))
         results = list(said.results)
         if (written := reported.of_file(result)) is not None and written not in results:
@@ -351,9 +361,8 @@ class _Attempt:
         if (best := said.best()) is not None:
             return best
         raise OwnCodeError(
-            "the command ended well and reported no result: print a line such as "
-            '{"validation_error": 0.12}, write it to $STEEP_RESULT, or name a pattern, csv or '
-            "trainer_state in the spec"
+            'the command reported no result: it prints no line such as {"validation_error": 0.12}, '
+            "writes no $STEEP_RESULT, and the spec names no pattern, csv or trainer_state"
         )
 
     def scaled(self, value: float) -> float:
@@ -362,9 +371,12 @@ class _Attempt:
     def best_row(self, rows: Sequence[Row]) -> dict[str, Any]:
         """The row with the lowest error; NaN where one is none."""
         key = f"validation_{self.metric.own}"
+        if not self.metric.declared:
+            key = self.options.column or key
         values = [self.scaled(value) for _, value in rows]
         bad = [value for value in values if not math.isfinite(value)]
-        higher_is_better = self.metric.own != self.metric.name
+        named = known_metric(part_and_name(key)[1]) or self.metric.name
+        higher_is_better = higher(named) is not None
         best = max(values) if higher_is_better else min(values)
         step = rows[values.index(best)][0] if not bad else None
         answer: dict[str, Any] = {key: bad[0] if bad else best}
@@ -411,10 +423,10 @@ def _plain(value: Value) -> str:
 
 def shown(process: Process) -> str:
     """The last lines of what the command printed, for the end of a sentence."""
-    lines = process.output.last_lines(_SHOWN)
-    if not lines:
-        return "; it printed nothing"
-    return "; the last it printed: " + " | ".join(line[:200] for line in lines[::-1])
+    lines = [line[:_WIDE] for line in process.output.last_lines(_SHOWN)]
+    while len(lines) > 1 and sum(map(len, lines)) > _WIDE:
+        del lines[0]
+    return f"; the last it printed: {' | '.join(lines)}" if lines else "; it printed nothing"
 
 
 def _waited(said: Reported) -> int:

@@ -91,11 +91,12 @@ class Process:
         self._watchdog = _watchdog(self._child.pid)
         assert self._child.stdout is not None
         assert self._child.stderr is not None
+        self._closed = False
         self._readers = [
-            threading.Thread(target=self._read, args=(self._child.stdout, wanted), daemon=True),
-            threading.Thread(target=self._read, args=(self._child.stderr, None), daemon=True),
+            (threading.Thread(target=self._read, args=(stream, what), daemon=True), stream)
+            for stream, what in ((self._child.stdout, wanted), (self._child.stderr, None))
         ]
-        for reader in self._readers:
+        for reader, _ in self._readers:
             reader.start()
 
     def _read(self, stream: IO[bytes], wanted: Callable[[bytes], bool] | None) -> None:
@@ -104,11 +105,14 @@ class Process:
             self.output.add(data)
             if wanted is None:
                 continue
-            *lines, rest = re.split(rb"[\r\n]+", rest + data)
-            rest = rest[:_LONGEST_LINE]
-            for line in lines:
-                if wanted(line):
-                    self.lines.put(line.decode(errors="replace"))
+            first, *lines = re.split(rb"[\r\n]+", data)
+            if len(rest) < _LONGEST_LINE:
+                rest += first
+            if lines:
+                *whole, rest = [rest, *lines]
+                for line in whole:
+                    if wanted(line):
+                        self.lines.put(line.decode(errors="replace"))
         if rest and wanted is not None and wanted(rest):
             self.lines.put(rest.decode(errors="replace"))
 
@@ -124,7 +128,7 @@ class Process:
         if self._child.poll() is None:
             return False
         end = time.monotonic() + _LINGER
-        for reader in self._readers:
+        for reader, _ in self._readers:
             reader.join(max(0.0, end - time.monotonic()))
         return True
 
@@ -134,7 +138,7 @@ class Process:
         self._signal(signal.SIGTERM)
         end = time.monotonic() + grace
         while time.monotonic() < end:
-            alive = self._child.poll() is None or any(r.is_alive() for r in self._readers)
+            alive = self._child.poll() is None or any(r.is_alive() for r, _ in self._readers)
             if not alive:
                 return True
             time.sleep(0.02)
@@ -142,14 +146,19 @@ class Process:
 
     def close(self) -> int:
         """End whatever still runs of it; its exit code, or minus the signal."""
-        self._signal(signal.SIGKILL)
-        code = self._child.wait()
-        self._watchdog.kill()
-        self._watchdog.wait()
-        for stream in (self._watchdog.stdin, self._child.stdout, self._child.stderr):
-            if stream is not None and not any(r.is_alive() for r in self._readers):
-                stream.close()
-        return code
+        if not self._closed:
+            self._closed = True
+            self._signal(signal.SIGKILL)
+            self._child.wait()
+            self._watchdog.kill()
+            self._watchdog.wait()
+            assert self._watchdog.stdin is not None
+            self._watchdog.stdin.close()
+            for reader, stream in self._readers:
+                reader.join(_LINGER)
+                if not reader.is_alive():  # else somebody who left the group holds the other end
+                    stream.close()
+        return self._child.returncode
 
     def _signal(self, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):
@@ -169,7 +178,7 @@ def _arguments(command: str, memory: float | None) -> list[str]:
 def _watchdog(group: int) -> subprocess.Popen[bytes]:
     """A process that ends ``group`` when its standard input closes: when this process dies."""
     return subprocess.Popen(
-        ["/bin/sh", "-c", 'read -r _; kill -KILL -- "-$1"', "sh", str(group)],
+        ["/bin/sh", "-c", 'read -r _; kill -KILL "-$1"', "sh", str(group)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
