@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,20 @@ from steep.trainers.contract import Diverged, Drained, Ended, PackedTrainer, Tra
 
 class DataChanged(Exception):
     """The data are not those that the study was begun with: no trial may be trained on them."""
+
+
+class CannotGoOn(Exception):
+    """No trial can run here, and none is to blame: the disk is full, say."""
+
+    cause = "changed"
+
+
+@contextmanager
+def _stops_the_run() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise CannotGoOn(str(error)) from None
 
 
 Send = Callable[[Event], None]
@@ -272,13 +287,15 @@ class Line:
         return self._commands.is_set()
 
     def folder(self) -> tuple[Path, bool]:
-        return trial_folder(self._job.folder, self._job.trial.id, self.attempt)
+        with _stops_the_run():
+            return trial_folder(self._job.folder, self._job.trial.id, self.attempt)
 
     def drop_folder(self) -> None:
         drop_trial_folder(self.folder()[0])
 
     def shard_file(self, name: str, data: Callable[[], bytes]) -> Path:
-        return write_shard_file(self._job.folder, name, data)
+        with _stops_the_run():
+            return write_shard_file(self._job.folder, name, data)
 
     def items(self, errors: dict[str, np.ndarray]) -> None:
         self.kept = dict(errors)

@@ -321,7 +321,7 @@ class _Attempt:
         had saved and came no further, the next one begins anew."""
         if code == 0 or stopped:
             return
-        last = shown(process)
+        last = shown(process, failed=True)
         output = process.output.text()
         if resumed is not None and not said.curve:
             self.handle.drop_folder()
@@ -421,9 +421,11 @@ def _plain(value: Value) -> str:
     return str(value)
 
 
-def shown(process: Process) -> str:
-    """The last lines of what the command printed, for the end of a sentence."""
-    lines = [line[:_WIDE] for line in process.output.last_lines(_SHOWN)]
+def shown(process: Process, failed: bool = False) -> str:
+    """The last lines of what the command printed, for the end of a sentence; of one that has
+    ``failed`` those of standard error, if there are any."""
+    last = process.errors.last_lines(_SHOWN) if failed else []
+    lines = [line[:_WIDE] for line in last or process.output.last_lines(_SHOWN)]
     while len(lines) > 1 and sum(map(len, lines)) > _WIDE:
         del lines[0]
     return f"; the last it printed: {' | '.join(lines)}" if lines else "; it printed nothing"

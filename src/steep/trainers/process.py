@@ -60,9 +60,9 @@ class Output:
         return whole.decode(errors="replace").strip()
 
     def last_lines(self, count: int) -> list[str]:
-        """The last lines that say something."""
+        """The last lines that say something; marks under a line of code do not."""
         lines = re.split(r"[\r\n]+", self.text()[-20_000:])
-        return [line.strip() for line in lines if line.strip()][-count:]
+        return [line.strip() for line in lines if line.strip(" \t^~")][-count:]
 
 
 class Process:
@@ -78,6 +78,8 @@ class Process:
     ) -> None:
         """``memory``: bytes that each of its processes may have. Raises OSError."""
         self.output = Output()
+        self.errors = Output()
+        """Standard error alone, which is read by another thread."""
         self.lines: queue.Queue[str] = queue.Queue()
         self._child = subprocess.Popen(
             _arguments(command, memory),
@@ -104,6 +106,7 @@ class Process:
         while data := os.read(stream.fileno(), 1 << 16):
             self.output.add(data)
             if wanted is None:
+                self.errors.add(data)
                 continue
             first, *lines = re.split(rb"[\r\n]+", data)
             if len(rest) < _LONGEST_LINE:
