@@ -462,6 +462,10 @@ class Study:
             store.freeze(self._frozen())  # workers must know it, too
         return store
 
+    def begin(self) -> None:
+        """Make the study's folder, with its spec and its shards, and train nothing."""
+        self._store().close()
+
     def _frozen(self) -> str:
         learnt = getattr(self.domain, "learnt", None)
         return compose_study_yaml(self.loaded, self.cut.files, learnt, self._code)

@@ -146,10 +146,10 @@ def problem(loaded: Loaded, domain: Domain) -> tuple[str, str] | None:
         )
     known = {*PLACES, *names}
     for key in ("command", "csv", "trainer_state"):
-        for name in _PLACE.findall(getattr(options, key) or ""):
+        for name in sorted(named_in(getattr(options, key) or "")):
             if name not in known:
                 return f"trainer.{key}", f"no {{{name}}}; there are: {', '.join(sorted(known))}"
-    used = set(_PLACE.findall(options.command))
+    used = named_in(options.command)
     if unused := sorted(set(loaded.spec.search.hyperparameters) - used):
         what = f"{{{unused[0]}}} is not in it, though search.hyperparameters lists values of it"
         return "trainer.command", what
@@ -166,9 +166,7 @@ def problem(loaded: Loaded, domain: Domain) -> tuple[str, str] | None:
     if len(read) > 1:
         return f"trainer.{read[1]}", f"{read[0]} is read as well: one place has the result"
     for key in read:
-        if key != "pattern" and not {"checkpoints", "trial"} & set(
-            _PLACE.findall(getattr(options, key))
-        ):
+        if key != "pattern" and not {"checkpoints", "trial"} & named_in(getattr(options, key)):
             return (
                 f"trainer.{key}",
                 "its path must hold {checkpoints} or {trial}: trials run at once",
@@ -197,6 +195,11 @@ def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
         return _Attempt(loaded.base, options, metric, domain, trial, shard, handle).run()
 
     return train
+
+
+def named_in(text: str) -> set[str]:
+    """The placeholders of a command."""
+    return set(_PLACE.findall(text))
 
 
 def _options(loaded: Loaded) -> Options:
