@@ -115,6 +115,9 @@ def init(
     metric: Annotated[
         str | None, typer.Option(help="For the command: accuracy, loss, ...; as it says.")
     ] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="For the command: 'accuracy: {number}', as it prints it.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the spec.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -126,10 +129,11 @@ def init(
     if out.exists() and not force:
         fail(f"{out} exists: give another --out, or --force")
     if command is not None:
-        init_command(given, command, values or (), items, label, metric, out, as_json)
+        asked = {"items": items, "label": label, "metric": metric, "pattern": pattern}
+        init_command(given, command, values or (), asked, out, as_json)
         return
-    if values or items or label or metric:
-        fail("--values, --items, --label and --metric are about a --command")
+    if values or items or label or metric or pattern:
+        fail("--values, --items, --label, --metric and --pattern are about a --command")
     if not given:
         fail("name your files: steep init FILES")
     found = propose(
@@ -154,9 +158,7 @@ def init_command(
     files: list[Path],
     command: str,
     values: Sequence[str],
-    items: int | None,
-    label: str | None,
-    metric: str | None,
+    asked: dict[str, Any],
     out: Path,
     as_json: bool,
 ) -> None:
@@ -167,7 +169,7 @@ def init_command(
         fail(f"no such file: {', '.join(missing)}")
     out.parent.mkdir(parents=True, exist_ok=True)
     base = out.resolve().parent
-    found = propose(files, command, values, items=items, label=label, metric=metric, base=base)
+    found = propose(files, command, values, base=base, **asked)
     out.write_text(found.text, encoding="utf-8")
     if as_json:
         notes = list(found.notes)

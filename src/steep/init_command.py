@@ -51,6 +51,7 @@ def propose(
     items: int | None,
     label: str | None,
     metric: str | None,
+    pattern: str | None,
     base: Path,
 ) -> Tried:
     """The spec of a study of ``command`` and what its first trial brought. ``values``: texts such
@@ -67,7 +68,7 @@ def propose(
         raise QuestionError(
             "name the training data, or say how many items there are: --items 50000"
         )
-    draft = _Draft(data, command, grid, items, label, metric, base)
+    draft = _Draft(data, command, grid, items, label, metric, pattern, base)
     with tempfile.TemporaryDirectory(prefix="steep-") as home:
         loaded = parse(draft.spec(metric), base, "the proposed spec")
         study = Study(loaded, Path(home) / "study")
@@ -123,9 +124,11 @@ class _Draft:
         items: int | None,
         label: str | None,
         metric: str | None,
+        pattern: str | None,
         base: Path,
     ) -> None:
         self.command, self.grid, self.items, self.label = command, grid, items, label
+        self.pattern = f"  pattern: {yaml_text(pattern)}\n" if pattern else ""
         self.parts = place(data, base) if data else {}
         self.name = study_name(data, base, "command") if data else "own-study"
         self.own_split = "validation" not in named_in(command)
@@ -167,7 +170,7 @@ domain:
 trainer:
   name: command
   command: {json.dumps(self.command, ensure_ascii=False)}
-
+{self.pattern}
 family:
   sizes: {json.dumps(sorted(sizes))}
 
