@@ -89,6 +89,11 @@ def propose(
         f"Ran it once {what}: {how.label} {measured(float(error), how)} in "
         f"{duration(found.seconds)}, with {_lines(len(found.curve))} of progress."
     ]
+    if study.cut.removed:
+        notes.append(
+            f"{exact(study.cut.removed)} {shard.unit} to train on were left out: V or the test "
+            "part holds a copy of each."
+        )
     if not found.curve:
         notes.append(
             'Lines such as {"step": 100, "validation_error": 0.31} would show its progress.'

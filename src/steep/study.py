@@ -55,7 +55,7 @@ from steep.records import (
 from steep.store import Store
 from steep.train import FAILED, Outcome, StudyFailed, train
 from steep.trainers import TRAINERS
-from steep.trainers.answer import study_metric
+from steep.trainers.answer import answered, study_metric
 from steep.trainers.fingerprint import unknown
 from steep.zeros import counted
 
@@ -193,6 +193,7 @@ class Study:
             outcome = go(self.search, drain=Deadline(drain, watch.search_ends))
             if outcome.word == "failed":
                 raise StudyFailed(outcome.error)
+            self._register_facts(store)  # what the user's own code answers, it has said by now
             if not drain.is_set() and outcome.word != "partial" and self._unfinished(store):
                 outcome = replace(outcome, word="budget")
             if not drain.is_set() and self._held_out_shards and self._enough(store):
@@ -357,7 +358,10 @@ class Study:
         problems = misfits(self.loaded, self.domain, self._function)
         if problems:
             raise self.loaded.error(problems)
-        _ = self.cut  # sizes larger than the data, splits that leave nothing
+        own = getattr(self._trainer_module, "OWN_VALIDATION", False)
+        if not len(self.cut.validation) and not own:  # cut: splits that leave nothing
+            message = "no validation part: give the data one or a split"
+            raise self.loaded.error([self.loaded.problem("split.validation", message)])
 
     def _refuse_absent(self) -> None:
         """Raise SpecError for what the spec asks of this machine and it lacks."""
@@ -555,11 +559,18 @@ class Study:
         largest = max(self.problem.shards, key=lambda s: s.items)
         order = self.cut.orders[largest.permutation][: largest.items]
         dial = {size: self.prices.cost(size) for size in ledger.dial(self.spec.family.sizes)}
+        best_guess = dict(self.domain.best_guess(order, self.cut.validation))
+        metric, metrics = self.metric, list(self.domain.metrics)
+        if not study_metric(self.loaded, self.domain).declared:
+            metric = answered(store.measurements(), metric)
+            if metric == "1 - accuracy" and "error" in best_guess:
+                best_guess[metric] = best_guess["error"]
+            metrics = [metric]
         facts = {
             "unit": self.domain.unit,
-            "metric": self.metric,
-            "metrics": list(self.domain.metrics),
-            "best_guess": dict(self.domain.best_guess(order, self.cut.validation)),
+            "metric": metric,
+            "metrics": metrics,
+            "best_guess": best_guess,
             "sizes": {str(s): [c.parameters, c.flops] for s, c in dial.items() if c is not None},
             "removed_duplicates": self.cut.removed,
             "validation_items": len(self.cut.validation),

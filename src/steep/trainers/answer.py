@@ -80,6 +80,24 @@ def study_metric(loaded: Loaded, domain: Domain) -> StudyMetric:
     return StudyMetric(metric_of(loaded.spec.metric, domain.metrics), declared)
 
 
+def answered(measurements: Sequence[Measurement], default: str) -> str:
+    """The metric that a study's trials answered, where its spec declares none. Raises OwnCodeError
+    where some answered another than others."""
+    names: set[str] | None = None
+    for one in measurements:
+        if one.validation_error is not None and one.metrics:
+            own = {name for name, value in one.metrics if value == one.validation_error}
+            names = own if names is None else names & own
+    if names is None or default in names:
+        return default
+    if not names:
+        raise OwnCodeError(
+            "some trials answered another metric than others: say in the spec which one the study "
+            "is about (domain: metric: accuracy), and give it a new folder"
+        )
+    return sorted(names)[0]
+
+
 def known_metric(name: str) -> str | None:
     """The error that a metric of a well-known name becomes; None for other names."""
     known = plain_name(name) in {*LOSSES, *RATES, *SHARES}

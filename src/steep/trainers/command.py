@@ -105,6 +105,10 @@ class CommandError(RuntimeError):
         self.cause, self.detail = cause, detail
 
 
+OWN_VALIDATION = True
+"""Whether the code may have validation data of its own, so that steep need not cut any."""
+
+
 def recipe(family: str) -> Mapping[str, Value] | None:
     """Any hyperparameter goes: they are put into the command."""
     return None

@@ -26,6 +26,8 @@ module holds ``Options`` (strict pydantic), ``recipe``, ``cost`` and ``open_trai
         What is wrong with the spec, seen with its domain: where, and a sentence.
     absent(loaded: Loaded) -> tuple[str, str] | None, optional
         What the spec asks of the machine that runs it and this one lacks: where, and a sentence.
+    OWN_VALIDATION: bool, optional
+        Whether V may be empty, for the trainer has validation data of its own.
     PRELOAD: tuple[str, ...], optional
         Modules that are slow to import, e.g. torch: local workers are forked with them loaded.
 """

@@ -55,6 +55,10 @@ class Options(Strict):
     in Python: ``Study(..., trainer=function)``."""
 
 
+OWN_VALIDATION = True
+"""Whether the code may have validation data of its own, so that steep need not cut any."""
+
+
 def recipe(family: str) -> Mapping[str, Value] | None:
     """Any hyperparameter goes: they are the function's keyword arguments."""
     return None
