@@ -265,6 +265,8 @@ MAY_WRITE = {
     "sources/speech.py", "sources/fashion_mnist.py", "sources/imagenet.py",
     # caches of compiled code and of features, outside of studies; a side log of the rehearsals
     "engine/compiled.py", "domains/audio.py", "trainers/synthetic.py",
+    # the temporary folder of a trial that is tested without a study
+    "testing/__init__.py",
 }  # fmt: skip
 
 

@@ -10,7 +10,6 @@ Importing steep imports nothing heavy; each name is loaded when first used.
 
 from __future__ import annotations
 
-import importlib
 import sys
 import types
 from functools import partial, update_wrapper
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from steep.diagnose import diagnose as diagnose
     from steep.fit import fit as fit
     from steep.fit import fit_size_law as fit_size_law
+    from steep.integrations.scikit_learn import learning_curve as learning_curve
     from steep.joint import joint as joint
     from steep.reports import report as report
     from steep.study import Study as Study
@@ -36,6 +36,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "Study": "steep.study",
     "read": "steep.tables.read",
+    "learning_curve": "steep.integrations.scikit_learn",
     "fit": "steep.fit",
     "fit_size_law": "steep.fit",
     "forecast": "steep.asked",
@@ -59,7 +60,9 @@ __all__ = list(_PLACES)
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'steep' has no attribute {name!r}")
-    found = getattr(importlib.import_module(_PLACES[name]), name)
+    from steep.extras import need
+
+    found = getattr(need(_PLACES[name]), name)
     if name not in _GIVEN:
         return found
     other = _GIVEN[name]

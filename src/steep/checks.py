@@ -28,6 +28,8 @@ def misfits(
         found += _of_family(loaded, domain)
     if spec.trainer.name == "function":
         found.append(("trainer.function", _of_function(loaded, function)))
+    elif function is None and hasattr(trainer := member(TRAINERS, spec.trainer.name), "problem"):
+        found += [problem] if (problem := trainer.problem(loaded, domain)) is not None else []
     narrow = engine and spec.trainer.options.get("precision") == "bfloat16"
     if narrow:
         found.append(("trainer.precision", _not_plain(loaded, "compute in bfloat16")))
@@ -53,12 +55,25 @@ def absent(loaded: Loaded) -> list[Problem]:
 def _of_family(loaded: Loaded, domain: Domain) -> list[tuple[str, str | None]]:
     section = loaded.spec.family
     family = member(FAMILIES, section.name).FAMILY
+    if section.name == "none":
+        message = (
+            f"'none' has no model for steep's engine to train: name a family ({_fitting(domain)}), "
+            "or your own code (trainer: {name: command, ...} or function)"
+        )
+        return [("family.name", message)]
     if family.kind != domain.kind:
-        return [("family.name", f"{family.name} is made for a {family.kind} domain")]
+        message = f"{family.name} is made for a {family.kind} domain"
+        return [("family.name", f"{message}; for {loaded.spec.domain.name}: {_fitting(domain)}")]
     if section.sizes[0] < family.smallest:
         message = f"the smallest {family.dial} of {family.name} is {family.smallest}"
         return [("family.sizes", message)]
     return []
+
+
+def _fitting(domain: Domain) -> str:
+    """The families that model the domain."""
+    found = [name for name in FAMILIES if member(FAMILIES, name).FAMILY.kind == domain.kind]
+    return ", ".join(found) or "none models this domain"
 
 
 def _of_function(loaded: Loaded, function: Callable[..., Any] | None) -> str | None:

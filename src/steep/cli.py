@@ -6,6 +6,7 @@ Subcommands in pipeline order; imports what a subcommand needs, no more.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,16 +107,42 @@ def init(
     family: Annotated[str | None, typer.Option(help="resnet, rhn, lstm, ...; by domain.")] = None,
     budget: Annotated[str, typer.Option(help="Time you would give it, e.g. 10m, 2h.")] = "1h",
     workers: Annotated[int | None, typer.Option(help="Worker processes; one a core.")] = None,
+    command: Annotated[
+        str | None, typer.Option(help="Your own training command: 'python train.py {shard}'.")
+    ] = None,
+    values: Annotated[
+        list[str] | None, typer.Option(help="For the command: size=8,16 or lr=0.1,0.3; repeat it.")
+    ] = None,
+    items: Annotated[
+        int | None, typer.Option(min=2, help="For the command: items there are, without FILES.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="For the command: the column of the class, to stratify.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="For the command: accuracy, loss, ...; as it says.")
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="For the command: 'accuracy: {number}', as it prints it.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the spec.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Propose a study of your data, within a budget: writes a commented spec, runs nothing."""
+    """Propose a study of your data, within a budget: writes a commented spec, runs nothing. With
+    --command a study of your own training command, run once on the smallest shard."""
     from steep.init import propose
 
-    if not (given := [*(files or ()), *(data or ())]):
-        fail("name your files: steep init FILES")
+    given = [*(files or ()), *(data or ())]
     if out.exists() and not force:
         fail(f"{out} exists: give another --out, or --force")
+    if command is not None:
+        asked = {"items": items, "label": label, "metric": metric, "pattern": pattern}
+        init_command(given, command, values or (), asked, out, as_json)
+        return
+    if values or items or label or metric or pattern:
+        fail("--values, --items, --label, --metric and --pattern are about a --command")
+    if not given:
+        fail("name your files: steep init FILES")
     found = propose(
         given,
         domain=domain,
@@ -132,6 +159,37 @@ def init(
     for note in found.notes:
         typer.echo(note)
     typer.echo(f"Wrote {out}. Next: steep plan {out}; steep run {out}")
+
+
+def init_command(
+    files: list[Path],
+    command: str,
+    values: Sequence[str],
+    asked: dict[str, Any],
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Write a spec of a training command, which is run once on the smallest shard."""
+    from steep.init_command import propose
+
+    if missing := [str(path) for path in files if not path.exists()]:
+        fail(f"no such file: {', '.join(missing)}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    base = out.resolve().parent
+    found = propose(files, command, values, base=base, **asked)
+    out.write_text(found.text, encoding="utf-8")
+    if as_json:
+        notes = list(found.notes)
+        print_json({"spec": str(out), "notes": notes, "problem": found.problem})
+    elif found.problem is not None:
+        typer.echo(f"Wrote {out}, but its command does not work yet.", err=True)
+        typer.echo(f"steep: {found.problem}", err=True)
+    else:
+        for note in found.notes:
+            typer.echo(note)
+        typer.echo(f"Wrote {out}. Next: steep plan {out}; steep run {out}")
+    if found.problem is not None:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -22,6 +22,8 @@ EXTRAS = {
     "sacrebleu": "translation",
     "datasets": "hub",
     "optuna": "optuna",
+    "sklearn": "sklearn",
+    "joblib": "sklearn",
 }
 
 

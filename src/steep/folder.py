@@ -13,7 +13,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -417,3 +417,48 @@ def write_failure(folder: Path, trial: str, attempt: int, text: str) -> None:
 
 def failure_file(trial: str, attempt: int) -> str:
     return f"{FAILURES}/{trial}-{attempt}.txt"
+
+
+# ---------------------------------------------------------------- files for own training code
+
+SHARD_FILES = "shards/files"
+_UNTOUCHED = 1_000_000_000
+"""Time of change that a shard's file is given: another one says that somebody wrote into it."""
+
+
+def write_shard_file(folder: Path, name: str, data: Callable[[], bytes]) -> Path:
+    """A shard as a file for the user's own code, written once: of two workers that need it at the
+    same time both may, the same. One that was written to since is written anew. Raises StoreError.
+    """
+    path = (folder / SHARD_FILES / name).resolve()
+    with suppress(OSError):
+        if int(path.stat().st_mtime) == _UNTOUCHED:
+            return path
+    write_atomic(folder, f"{SHARD_FILES}/{name}", data())
+    os.utime(path, (_UNTOUCHED, _UNTOUCHED))
+    with suppress(OSError):
+        path.chmod(0o444)
+    return path
+
+
+def trial_folder(folder: Path, trial: str, attempt: int) -> tuple[Path, bool]:
+    """(a folder for the files that a trial saves by itself, whether an earlier attempt left some
+    in it). That of an earlier attempt is renamed, so that a worker that was given up and wakes
+    again writes into nobody's. Raises StoreError."""
+    home = folder / CHECKPOINTS / trial
+    refuse_links(folder, home)
+    own = home / f"files-{attempt:06d}"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        for earlier in sorted(home.glob("files-*"))[::-1]:
+            if earlier.name < own.name and not own.exists():
+                earlier.rename(own)
+        own.mkdir(exist_ok=True)
+        return own.resolve(), any(own.iterdir())
+    except OSError as error:
+        raise StoreError(write_failed(own, error)) from error
+
+
+def drop_trial_folder(path: Path) -> None:
+    """Remove what a trial saved by itself."""
+    shutil.rmtree(path, ignore_errors=True)

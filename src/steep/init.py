@@ -221,7 +221,7 @@ def _part(name: str) -> str:
     return next((part for part, names in _NAMES.items() if words & names), "train")
 
 
-def _yaml(path: str) -> str:
+def yaml_text(path: str) -> str:
     """A path as YAML, quoted where it could be taken for anything else."""
     plain = re.fullmatch(r"[A-Za-z_./][\w./-]*", path) and scalar(path) == path
     return path if plain else json.dumps(path, ensure_ascii=False)
@@ -248,7 +248,7 @@ class Draft:
         self, smallest: float, largest: float | None, sizes: Sequence[int], seeds: int = SEEDS[0]
     ) -> str:
         """The commented spec."""
-        where = "\n".join(f"  {part}: {_yaml(path)}" for part, path in self.parts.items())
+        where = "\n".join(f"  {part}: {yaml_text(path)}" for part, path in self.parts.items())
         where += OPTIONS.get(self.domain, "")
         split = [f"  {p}: 0.1" for p in ("validation", "test") if p not in self.parts]
         cut = "split:                       # shares of the data, by group\n" + "\n".join(split)
@@ -257,7 +257,7 @@ class Draft:
         creeps = IMPROVEMENT.get(self.domain, CREEPS)
         return f"""\
 # Written by steep init; change what you know better. Next: steep plan, then steep run.
-study: {_yaml(self.name)}
+study: {yaml_text(self.name)}
 
 domain:
   name: {self.domain}

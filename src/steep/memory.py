@@ -8,6 +8,7 @@ tried.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -16,6 +17,17 @@ from steep.records import Measurement, Trial
 
 SHARE = 0.9
 """Of the memory that is free at the start of a run, what trials may use together."""
+
+
+_UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+
+def parse_bytes(text: str) -> float:
+    """Bytes of '4 GB', '512MiB', '2g'. Raises ValueError."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text.lower())
+    if found is None or found[2] not in _UNITS or not float(found[1]):
+        raise ValueError(f"{text!r} is no amount of memory: write 4 GB or 512 MB")
+    return float(found[1]) * _UNITS[found[2]]
 
 
 class Room:

@@ -69,8 +69,8 @@ def cut(loaded: Loaded, items: Items, unit: str, old: Cut | None = None) -> Cut:
 
     def order(draw: int) -> IntArray:
         if draw >= len(begun):
-            return _permute(items, everything, spec.seed, draw)
-        return np.concatenate([begun[draw], _permute(items, clean, spec.seed, draw)])
+            return nested_order(items.label, everything, spec.seed, draw)
+        return np.concatenate([begun[draw], nested_order(items.label, clean, spec.seed, draw)])
 
     orders = tuple(order(draw) for draw in range(spec.shards.permutations))
     removed = len(train) - len(clean) + (old.removed if old else 0)
@@ -148,7 +148,7 @@ def _parts(loaded: Loaded, items: Items) -> tuple[IntArray, IntArray, IntArray]:
         drawn[part], pool = _draw_groups(items.group, pool, count, rng)
     if not len(pool) + len(placed[TRAIN]):
         problems.append(loaded.problem("split", "leaves no training items (too few groups?)"))
-    if not len(drawn[VALIDATION]):
+    if not len(drawn[VALIDATION]) and not items.own_validation:
         problems.append(
             loaded.problem("split.validation", "no validation part: give the data one or a split")
         )
@@ -170,14 +170,15 @@ def _draw_groups(
     return pool[chosen], pool[~chosen]
 
 
-def _permute(items: Items, train: IntArray, seed: int, draw: int) -> IntArray:
-    """A seeded permutation; with labels, one whose every prefix has the classes' proportions to
-    within one item of each class. Within a class the order is random."""
+def nested_order(labels: IntArray | None, train: IntArray, seed: int, draw: int) -> IntArray:
+    """The items ``train`` in an order whose prefixes are the shards: a seeded permutation; with
+    ``labels`` (of all items), one whose every prefix has the classes' proportions to within one
+    item of each class. Within a class the order is random."""
     rng = np.random.default_rng([seed, 2, draw])
     shuffled = train[rng.permutation(len(train))]
-    if items.label is None:
+    if labels is None:
         return shuffled
-    names, label, counts = np.unique(items.label[shuffled], return_inverse=True, return_counts=True)
+    names, label, counts = np.unique(labels[shuffled], return_inverse=True, return_counts=True)
     by_class = np.argsort(label, kind="stable")
     starts = np.r_[0, np.cumsum(counts)[:-1]]
     turns = _turns(counts[rank := rng.permutation(len(names))])

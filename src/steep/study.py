@@ -55,6 +55,7 @@ from steep.records import (
 from steep.store import Store
 from steep.train import FAILED, Outcome, StudyFailed, train
 from steep.trainers import TRAINERS
+from steep.trainers.answer import answered, study_metric
 from steep.trainers.fingerprint import unknown
 from steep.zeros import Counted, counted
 
@@ -192,6 +193,7 @@ class Study:
             outcome = go(self.search, drain=Deadline(drain, watch.search_ends))
             if outcome.word == "failed":
                 raise StudyFailed(outcome.error)
+            self._register_facts(store)  # what the user's own code answers, it has said by now
             if not drain.is_set() and outcome.word != "partial" and self._unfinished(store):
                 outcome = replace(outcome, word="budget")
             if not drain.is_set() and self._held_out_shards and self._enough(store):
@@ -359,7 +361,10 @@ class Study:
         problems = misfits(self.loaded, self.domain, self._function)
         if problems:
             raise self.loaded.error(problems)
-        _ = self.cut  # sizes larger than the data, splits that leave nothing
+        own = getattr(self._trainer_module, "OWN_VALIDATION", False)
+        if not len(self.cut.validation) and not own:  # cut: splits that leave nothing
+            message = "no validation part: give the data one or a split"
+            raise self.loaded.error([self.loaded.problem("split.validation", message)])
 
     def _refuse_absent(self) -> None:
         """Raise SpecError for what the spec asks of this machine and it lacks."""
@@ -464,6 +469,10 @@ class Study:
             store.freeze(self._frozen())  # workers must know it, too
         return store
 
+    def begin(self) -> None:
+        """Make the study's folder, with its spec and its shards, and train nothing."""
+        self._store().close()
+
     def _frozen(self) -> str:
         learnt = getattr(self.domain, "learnt", None)
         return compose_study_yaml(self.loaded, self.cut.files, learnt, self._code)
@@ -471,9 +480,11 @@ class Study:
     @property
     def _code(self) -> dict[str, str]:
         """Digests of the user's own training code; {} of a trainer that is steep's own."""
-        if self._function is None and self.spec.trainer.name != "function":
-            return {}
-        digests: dict[str, str] = member(TRAINERS, "function").code(self.loaded, self._function)
+        digests: dict[str, str] = {}
+        if self._function is not None:
+            digests = member(TRAINERS, "function").code(self.loaded, self._function)
+        elif hasattr(self._trainer_module, "code"):
+            digests = self._trainer_module.code(self.loaded)
         return digests
 
     def _write_shards(self, store: Store) -> None:
@@ -550,7 +561,8 @@ class Study:
     def _wrapped(self) -> Trainer | None:
         if self._function is None:
             return None
-        wrapped: Trainer = member(TRAINERS, "function").wrap(self._function, self.metric)
+        metric = study_metric(self.loaded, self.domain)
+        wrapped: Trainer = member(TRAINERS, "function").wrap(self._function, metric)
         return wrapped
 
     # ------------------------------------------------------------ facts and expectations
@@ -560,11 +572,18 @@ class Study:
         largest = max(self.problem.shards, key=lambda s: s.items)
         order = self.cut.orders[largest.permutation][: largest.items]
         dial = {size: self.prices.cost(size) for size in ledger.dial(self.spec.family.sizes)}
+        best_guess = dict(self.domain.best_guess(order, self.cut.validation))
+        metric, metrics = self.metric, list(self.domain.metrics)
+        if not study_metric(self.loaded, self.domain).declared:
+            metric = answered(store.measurements(), metric)
+            if metric == "1 - accuracy" and "error" in best_guess:
+                best_guess[metric] = best_guess["error"]
+            metrics = [metric]
         facts = {
             "unit": self.domain.unit,
-            "metric": self.metric,
-            "metrics": list(self.domain.metrics),
-            "best_guess": dict(self.domain.best_guess(order, self.cut.validation)),
+            "metric": metric,
+            "metrics": metrics,
+            "best_guess": best_guess,
             "sizes": {str(s): [c.parameters, c.flops] for s, c in dial.items() if c is not None},
             "removed_duplicates": self.cut.removed,
             "validation_items": len(self.cut.validation),

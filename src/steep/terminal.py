@@ -253,7 +253,7 @@ _USER_ERRORS = {
     "ShardsError",
     "StoreError",
     "TableError",
-    "FunctionError",
+    "OwnCodeError",
     "QuestionError",
     "ExecutorError",
     "MissingExtra",

@@ -13,18 +13,21 @@ import pytest
 
 from steep.records import Measurement, Status, Trial, settings
 from steep.testing import MemoryHandle
+from steep.trainers.answer import OwnCodeError, StudyMetric
 from steep.trainers.contract import ShardItems
-from steep.trainers.function import FunctionError, find, wrap
+from steep.trainers.function import find, wrap
 
 TRIAL = Trial(0, 3, 3.0, 8, settings({"rate": 0.1, "depth": 2}), 5)
 SHARD = ShardItems(np.array([4, 2, 7]), np.array([0, 1]), np.array([3]))
 
 
-def ran(answer: Any, handle: MemoryHandle | None = None, metric: str = "error") -> Measurement:
+def ran(
+    answer: Any, handle: MemoryHandle | None = None, metric: str = "error", declared: bool = True
+) -> Measurement:
     def function(shard: ShardItems, size: int, seed: int, **values: Any) -> Any:
         return answer
 
-    return wrap(function, metric)(TRIAL, SHARD, handle or MemoryHandle())
+    return wrap(function, StudyMetric(metric, declared))(TRIAL, SHARD, handle or MemoryHandle())
 
 
 def test_a_function_gets_its_items_size_seed_and_hyperparameters() -> None:
@@ -34,7 +37,7 @@ def test_a_function_gets_its_items_size_seed_and_hyperparameters() -> None:
         assert shard.test.tolist() == [3]
         return size + seed / 10 + rate / 100 + depth / 1000
 
-    measured = wrap(function, "loss")(TRIAL, SHARD, MemoryHandle())
+    measured = wrap(function, StudyMetric("loss"))(TRIAL, SHARD, MemoryHandle())
     assert measured.validation_error == pytest.approx(8.503)
     assert measured.status == Status.COMPLETE
     assert measured.trial == TRIAL
@@ -89,7 +92,7 @@ def test_nan_and_infinity_are_divergence(answer: Any) -> None:
         ("0.3 or so", "validation_error is not a number"),
         ([0.1, 0.2], "validation_error is not a number"),
         ({}, "no validation_error"),
-        ({"error": 0.1}, r"returned \['error'\]; known are"),
+        ({"erorr": 0.1}, r"returned \['erorr'\]; known are"),
         ({"validation_error": 0.1, 3: 4}, r"returned \['3'\]"),
         ({"validation_error": 0.1, "parameters": "many"}, "parameters is not a number"),
         ({"validation_error": 0.1, "parameters": math.nan}, "parameters is not a number"),
@@ -101,7 +104,7 @@ def test_nan_and_infinity_are_divergence(answer: Any) -> None:
     ],
 )
 def test_what_is_no_measurement_is_said(answer: Any, words: str) -> None:
-    with pytest.raises(FunctionError, match=words):
+    with pytest.raises(OwnCodeError, match=words):
         ran(answer)
 
 
@@ -132,7 +135,7 @@ def test_what_is_no_measurement_is_said(answer: Any, words: str) -> None:
 def test_what_cannot_be_the_metric_ends_the_trial_with_a_sentence(
     metric: str, answer: Any, words: str
 ) -> None:
-    with pytest.raises(FunctionError, match=words):
+    with pytest.raises(OwnCodeError, match=words):
         ran(answer, metric=metric)
 
 
@@ -227,5 +230,5 @@ def test_a_module_in_the_folder_of_the_spec_is_found(place: Path) -> None:
     ],
 )
 def test_what_cannot_be_found_is_said(name: str, words: str, place: Path) -> None:
-    with pytest.raises(FunctionError, match=words):
+    with pytest.raises(OwnCodeError, match=words):
         find(name, place)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,7 @@ def timed(
     Each is (trial, items, units of m in a step). None where the trainer's steps cannot be seen."""
     runs = []
     for (trial, items, _), waits in ((small, True), (full, False)):
-        handle = Metronome(SECONDS, waits)
+        handle: Any = Metronome(SECONDS, waits)  # of a trainer that keeps no files
         with suppress(Drained):
             trainer(trial, items, handle)
         runs.append(handle)
@@ -154,7 +155,7 @@ def whole(trainer: Trainer, trial: Trial, items: ShardItems, seconds: float) -> 
     """A trial to its end, or as far as so many ``seconds`` of the processor bring it.
 
     None where its last evaluation was its best: nobody can know when it would have stopped."""
-    handle = Stopwatch(seconds)
+    handle: Any = Stopwatch(seconds)
     with suppress(Drained):
         return trainer(trial, items, handle)
     errors = [point.validation_error for point in handle.curve]

@@ -6,5 +6,6 @@ DOMAINS = {
     "words": "steep.domains.words",
     "translation": "steep.domains.translation",
     "speech": "steep.domains.speech",
+    "dataset": "steep.domains.dataset",
     "external": "steep.domains.external",
 }

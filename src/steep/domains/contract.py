@@ -50,6 +50,8 @@ class Items:
     the test part are left out. None: ``digest``."""
     left_out: int = 0
     """Items of the files that the domain's options exclude (too long, say) and nobody sees."""
+    own_validation: bool = False
+    """The training code may have validation data of its own: V may then be empty."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The user's own data: steep knows only how many items there are, and divides their numbers.
 
-For the ``function`` and ``synthetic`` trainers: the function gets arrays of item numbers (rows
-of the user's own tables) and does the rest.
+For the trainers ``function``, ``command`` and ``synthetic``: the code gets the numbers of items
+(rows of the user's own tables) and does the rest.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ class Options(Strict):
     """How many items the data holds, numbered from 0."""
     unit: str = "items"
     """What an item is called in reports: images, rows, ..."""
-    metric: str = "error"
-    """What the function returns. ``error`` and other error rates are shares from 0 to 1, checked;
+    metric: str | None = None
+    """What your code answers. ``error`` and other error rates are shares from 0 to 1, checked;
     ``loss`` and any other name may be any positive number; ``accuracy``, ``f1``, ``r2``, ``bleu``
-    and the like are higher for better models, and are answered and asked for as such."""
+    and the like are higher for better models, and are answered and asked for as such. None: an
+    error rate, or the well-known metric that the answers name."""
     labels: str | None = None
     """A .npy file of integer classes, one per item: shards are then stratified."""
 
@@ -38,11 +39,13 @@ class External:
     """Items without content: every item is one unit and unlike every other."""
 
     kind = "any"
+    suffix = ".txt"
     shape: Mapping[str, int] = {}
 
     def __init__(self, options: Options, base: Path) -> None:
         self.unit = options.unit
-        self.metrics = (as_error(options.metric),)
+        self.metrics = (as_error(options.metric or "error"),)
+        self.declared = options.metric is not None
         self._count = options.items
         self._labels, self._files = _labels(options, base)
 
@@ -55,12 +58,17 @@ class External:
             part=np.full(self._count, POOL, np.int8),
             label=self._labels,
             files=self._files,
+            own_validation=True,
         )
+
+    def text(self, items: np.ndarray) -> bytes:
+        """The numbers of the items, one a line."""
+        return b"".join(b"%d\n" % item for item in items)
 
     def best_guess(self, items: np.ndarray, validation: np.ndarray) -> Mapping[str, float]:
         """Always the class most frequent in ``items``, where labels are known; else nothing is
         guessed."""
-        if self._labels is None:
+        if self._labels is None or not len(validation):
             return {}
         names, counts = np.unique(self._labels[items], return_counts=True)
         most = names[counts.argmax()]

@@ -32,6 +32,7 @@ class Inline:
         self._events: queue.Queue[Event] = queue.Queue()
         self._draining = threading.Event()
         self._given_up: set[tuple[str, int]] = set()
+        self._jobs: tuple[Job, ...] = ()
         self._thread: threading.Thread | None = None
 
     def start(self, *jobs: Job) -> None:
@@ -39,6 +40,7 @@ class Inline:
             if (event.trial, event.attempt) not in self._given_up:
                 self._events.put(event)
 
+        self._jobs = jobs
         self._draining = threading.Event()  # an earlier wish to stop was for earlier trials
         self._thread = threading.Thread(
             target=work, args=(jobs, send, self._draining, self._trainer), daemon=True
@@ -59,6 +61,8 @@ class Inline:
 
     def kill(self, trial: str, attempt: int) -> None:
         self._given_up.add((trial, attempt))
+        if (trial, attempt) in [(job.trial.id, job.attempt) for job in self._jobs]:
+            self._draining.set()  # whoever listens ends, a command for one
 
     def close(self) -> None:
         self._draining.set()

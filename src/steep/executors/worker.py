@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -30,9 +31,12 @@ from steep.folder import (
     Frozen,
     StoreError,
     drop_checkpoint,
+    drop_trial_folder,
     load_checkpoint,
     read_frozen,
     save_checkpoint,
+    trial_folder,
+    write_shard_file,
 )
 from steep.records import Evaluation, Measurement, Status
 from steep.shards import items_of
@@ -42,6 +46,20 @@ from steep.trainers.contract import Diverged, Drained, Ended, PackedTrainer, Tra
 
 class DataChanged(Exception):
     """The data are not those that the study was begun with: no trial may be trained on them."""
+
+
+class CannotGoOn(Exception):
+    """No trial can run here, and none is to blame: the disk is full, say."""
+
+    cause = "changed"
+
+
+@contextmanager
+def _stops_the_run() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise CannotGoOn(str(error)) from None
 
 
 Send = Callable[[Event], None]
@@ -268,6 +286,17 @@ class Line:
     def draining(self) -> bool:
         return self._commands.is_set()
 
+    def folder(self) -> tuple[Path, bool]:
+        with _stops_the_run():
+            return trial_folder(self._job.folder, self._job.trial.id, self.attempt)
+
+    def drop_folder(self) -> None:
+        drop_trial_folder(self.folder()[0])
+
+    def shard_file(self, name: str, data: Callable[[], bytes]) -> Path:
+        with _stops_the_run():
+            return write_shard_file(self._job.folder, name, data)
+
     def items(self, errors: dict[str, np.ndarray]) -> None:
         self.kept = dict(errors)
 
@@ -333,11 +362,14 @@ def failure(error: BaseException) -> dict[str, Any]:
         said, cause = f"oom: {said}", "oom"
     elif _out_of_processes(error):
         cause = "start"
-    elif isinstance(told := getattr(error, "cause", None), str) and told in ("answer", "changed"):
-        return {"reason": str(error), "cause": told}  # a sentence: where it arose is no news
+    elif isinstance(told := getattr(error, "cause", None), str) and told in _SENTENCES:
+        # Where a sentence arose is no news; what the user's own code printed is.
+        return {"reason": str(error), "cause": told, "detail": getattr(error, "detail", "")}
     return {"reason": said, "cause": cause, "detail": detail}
 
 
+_SENTENCES = ("answer", "changed", "error", "oom")
+"""Causes that an exception of steep's own carries; its text is for the user."""
 _LONGEST = 1_000_000
 """Characters of a failure's text that leave the worker."""
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import inspect
 import random
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +46,26 @@ class MemoryHandle:
     errors: dict[str, np.ndarray] = field(default_factory=dict)
     saved_steps: list[int] = field(default_factory=list)
     asked: int = 0
+    home: Path | None = None
+    """Where a trial's folder and files of shards are; None: a new temporary folder."""
+
+    def folder(self) -> tuple[Path, bool]:
+        place = self._home() / "trial"
+        place.mkdir(exist_ok=True)
+        return place, any(place.iterdir())
+
+    def drop_folder(self) -> None:
+        shutil.rmtree(self.folder()[0])
+
+    def shard_file(self, name: str, data: Callable[[], bytes]) -> Path:
+        path = self._home() / name
+        path.write_bytes(data())
+        return path
+
+    def _home(self) -> Path:
+        if self.home is None:
+            self.home = Path(tempfile.mkdtemp())
+        return self.home
 
     def progress(self, evaluation: Evaluation) -> None:
         self.evaluations.append(evaluation)

@@ -20,8 +20,14 @@ module holds ``Options`` (strict pydantic), ``recipe``, ``cost`` and ``open_trai
         Called once in each worker.
     open_packed(loaded: Loaded, domain: Domain) -> PackedTrainer, optional
         The same for several trials at once, alike but for seed and learning rate (``run.pack``).
+    code(loaded: Loaded) -> dict[str, str], optional
+        Digests of the user's own code that it runs: a begun study goes on with no other.
+    problem(loaded: Loaded, domain: Domain) -> tuple[str, str] | None, optional
+        What is wrong with the spec, seen with its domain: where, and a sentence.
     absent(loaded: Loaded) -> tuple[str, str] | None, optional
         What the spec asks of the machine that runs it and this one lacks: where, and a sentence.
+    OWN_VALIDATION: bool, optional
+        Whether V may be empty, for the trainer has validation data of its own.
     PRELOAD: tuple[str, ...], optional
         Modules that are slow to import, e.g. torch: local workers are forked with them loaded.
 """
@@ -30,6 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -87,6 +94,19 @@ class Handle(Protocol):
 
     def draining(self) -> bool:
         """True after Ctrl-C: save and raise ``Drained`` at the next step."""
+        ...
+
+    def folder(self) -> tuple[Path, bool]:
+        """The trial's own folder for the files that it saves by itself, and whether an earlier
+        attempt left some there. It goes when the trial has ended."""
+        ...
+
+    def drop_folder(self) -> None:
+        """Empty it: what an earlier attempt left cannot be used."""
+        ...
+
+    def shard_file(self, name: str, data: Callable[[], bytes]) -> Path:
+        """A file with items of the study, written once for all trials that need it."""
         ...
 
     def items(self, errors: dict[str, np.ndarray]) -> None:

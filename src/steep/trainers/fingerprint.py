@@ -24,6 +24,7 @@ import importlib.util
 import inspect
 import logging
 import re
+import shlex
 import site
 import sys
 import sysconfig
@@ -33,6 +34,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
 from importlib.machinery import PathFinder, SourceFileLoader
+from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -58,6 +60,37 @@ def code_of(function: Callable[..., Any], base: Path) -> dict[str, str]:
         walk.found[_named(function)] = UNKNOWN
     version = ".".join(map(str, sys.version_info[:2]))
     return {VERSION: version} | dict(sorted(walk.settled().items()))
+
+
+def code_of_command(command: str, base: Path) -> dict[str, str]:
+    """The same of a command line: the files of the user's that it names (train.py, run.sh, a
+    configuration), the modules after ``-m``, and what those import; {} where it names none."""
+    walk = _Walk(base.resolve())
+    try:
+        words = shlex.split(command)
+    except ValueError:  # an open quote, say: the shell will tell
+        words = command.split()
+    for before, word in pairwise(["", *words]):
+        place = base / word
+        if before == "-m":
+            for path in _import(word, base.resolve() / "__command__.py"):
+                walk._file(path, started=True)
+        elif "{" not in word and _is_script(place):
+            walk._file(place.resolve(), started=True)
+        elif len(word.split()) > 1:  # sh -c '...'
+            walk._scripts(word, base)
+    return dict(sorted(walk.found.items()))
+
+
+LARGEST_SCRIPT = 1 << 20
+"""Bytes of a file that counts as code where a command names it; a larger one is data."""
+
+
+def _is_script(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size <= LARGEST_SCRIPT
+    except (OSError, ValueError):
+        return False
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
@@ -223,8 +256,9 @@ class _Walk:
 
     # ------------------------------------------------------------ files
 
-    def _file(self, path: Path | None) -> None:
-        """A file of the user's own, and those that it imports or names."""
+    def _file(self, path: Path | None, started: bool = False) -> None:
+        """A file of the user's own, and those that it imports or names. ``started``: what it does
+        as a script counts, too."""
         if path is None or path in self._files or not _is_own(str(path)):
             return
         self._files.add(path)
@@ -234,7 +268,7 @@ class _Walk:
             return
         label = _label(path, self.base)
         try:
-            tree = _stripped(ast.parse(data))
+            tree = _stripped(ast.parse(data), started)
         except (SyntaxError, ValueError):  # another language, or compiled
             self.found[label] = hashlib.sha256(data).hexdigest()
             return
@@ -290,9 +324,9 @@ def _constant(value: Any) -> str:
     return repr(value)
 
 
-def _stripped(tree: ast.Module) -> ast.Module:
-    """Without docstrings and without what runs only as a script."""
-    tree.body = [node for node in tree.body if not _is_main_guard(node)]
+def _stripped(tree: ast.Module, started: bool = False) -> ast.Module:
+    """Without docstrings and, unless it is ``started``, without what runs only as a script."""
+    tree.body = [node for node in tree.body if started or not _is_main_guard(node)]
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         scope = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

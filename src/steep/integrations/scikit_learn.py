@@ -1,0 +1,296 @@
+"""A learning curve of a scikit-learn estimator, and what more data would bring.
+
+    curve = steep.learning_curve(estimator, X, y, dial="max_depth", grid={"max_depth": [2, 4, 8]})
+    curve.predict("10x"); curve.samples_for("5%"); curve.plot()
+
+Unlike ``sklearn.model_selection.learning_curve`` the estimator is searched anew at each size: what
+is fitted and extrapolated is the best model of each.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
+from sklearn.utils import _safe_indexing as rows_of
+from sklearn.utils import indexable
+
+from steep.fit import fit, fit_size_law
+from steep.metrics import is_share, made_higher
+from steep.records import Fit, Interval, SamplesFor, SizeLaw
+from steep.shards import nested_order
+
+FOLDS, SIZES, FEWEST = 5, 7, 8
+"""Of the default: folds, sizes, and samples at the smallest."""
+LOSSES = {
+    "log_loss": "log_loss", "mean_squared_error": "mse", "root_mean_squared_error": "rmse",
+    "mean_absolute_error": "mae",
+}  # fmt: skip
+"""Scores that scikit-learn calls neg_..., by their usual names."""
+
+
+@dataclass(frozen=True, repr=False)
+class LearningCurve:
+    """What ``learning_curve`` measured, and the law that was fitted to it."""
+
+    fit: Fit
+    """Of the best model of each size; its folds are replicates."""
+    best: pd.DataFrame
+    """A row a size: ``samples``, the parameters chosen, ``error`` (mean over folds), ``score``."""
+    trials: pd.DataFrame
+    """A row an estimator that was fitted: samples, fold, parameters, error, score, seconds."""
+    metric: str
+    """The name of the error: '1 - accuracy', 'mse'."""
+    size_law: SizeLaw | None = None
+    """How the best value of ``dial`` grows; None without one, or where it is not measured."""
+    notes: tuple[str, ...] = ()
+
+    def predict(self, samples: Any, level: float | None = None) -> pd.DataFrame:
+        """See ``Fit.predict``: 'samples', the metric, and an interval, at '10x' or 5000."""
+        found: pd.DataFrame = self.fit.predict(samples, level)
+        return found
+
+    def samples_for(self, error: float | str, level: float | None = None) -> SamplesFor:
+        """Samples that a target takes ('95%' of an accuracy), see ``Fit.samples_for``."""
+        return self.fit.samples_for(error, level)
+
+    @property
+    def beta_g(self) -> Interval | None:
+        """The exponent of the curve."""
+        return self.fit.beta_g
+
+    def summary(self) -> str:
+        return "\n".join([self.fit.summary(), *self.notes])
+
+    def plot(self, ax: Any = None) -> Any:
+        """The curve with its law and band on a matplotlib axis."""
+        return self.fit.plot(ax)
+
+    def __repr__(self) -> str:
+        return f"<LearningCurve{repr(self.fit).removeprefix('<Fit')}"
+
+    def _repr_html_(self) -> str:
+        return self.fit._repr_html_()
+
+
+def learning_curve(
+    estimator: Any,
+    X: Any = None,
+    y: Any = None,
+    *,
+    sizes: Iterable[float] | None = None,
+    dial: str | None = None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    groups: Any = None,
+    cv: Any = None,
+    scoring: Any = None,
+    metric: str | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+    level: float = 0.9,
+) -> LearningCurve:
+    """The best of ``grid`` on nested subsets of the training folds, and a law of its error.
+
+    ``sizes``: samples, or shares of the largest training fold; None: doublings up to all of it.
+    Subsets are nested and, of a classifier, stratified; with ``groups`` the folds keep each group
+    on one side and a subset takes group after group. ``dial`` names the parameter of ``grid`` that
+    is the model's size. ``cv`` and ``scoring`` are scikit-learn's (5 folds; accuracy or R2); of a
+    callable scorer ``metric`` says what its score is. The best of each size is chosen by the folds
+    that measure it, as with ``GridSearchCV.best_score_``.
+
+    In place of an estimator it takes what ``sklearn.model_selection.learning_curve`` returned, or a
+    ``LearningCurveDisplay``, with the ``scoring`` that made it.
+
+    Raises ValueError for arguments that do not fit together, and where no estimator could be
+    fitted."""
+    if isinstance(estimator, tuple) or hasattr(estimator, "test_scores"):
+        return _measured_before(estimator, scoring, metric, level)
+    if X is None or y is None:
+        raise ValueError("give the data: learning_curve(estimator, X, y)")
+    if dial is not None and dial not in (grid or {}):
+        raise ValueError(f"grid has no values of the dial {dial!r}: grid={{{dial!r}: [...]}}")
+    X, y, groups = indexable(X, y, groups)
+    classes = is_classifier(estimator)
+    folds = list(_splitter(cv, y, classes, groups).split(X, y, groups))
+    labels = np.unique(y, return_inverse=True)[1].reshape(-1) if classes else None
+    orders = [_order(train, labels, groups, random_state, k) for k, (train, _) in enumerate(folds)]
+    most = min(len(order) for order in orders)
+    fewest = FEWEST if labels is None else max(FEWEST, 2 * len(np.unique(labels)))
+    counts = _sizes(sizes, most, fewest)
+    names = list(grid or {})
+    candidates = [dict(zip(names, v, strict=True)) for v in product(*(grid or {}).values())]
+    scorer = check_scoring(estimator, scoring=scoring)
+    error_of = _Errors.of(scoring, scorer, metric, classes)
+    tasks = list(product(counts, range(len(folds)), candidates))
+    done = Parallel(n_jobs=n_jobs)(
+        delayed(_trial)(estimator, X, y, orders[fold][:count], folds[fold][1], given, scorer)
+        for count, fold, given in tasks
+    )
+    rows = []
+    for (count, fold, given), (score, seconds, why) in zip(tasks, done, strict=True):
+        error = error_of(score, len(folds[fold][1]))
+        rows.append({"samples": count, "fold": fold, **given, "error": error, "score": score,
+                     "seconds": seconds, "failed": why})  # fmt: skip
+    trials = pd.DataFrame(rows)
+    items = float(np.mean([len(test) for _, test in folds]))
+    return _curve(trials, names, dial, error_of.metric, items, level)
+
+
+def _curve(
+    trials: pd.DataFrame, names: Sequence[str], dial: str | None, metric: str, items: float,
+    level: float,
+) -> LearningCurve:  # fmt: skip
+    """The best candidate of each size, and the law of its folds' errors."""
+    good = trials[np.isfinite(trials["error"])]
+    if good.empty:
+        raise ValueError(f"no estimator could be fitted: {trials['failed'].iloc[0]}")
+    chosen, folds = [], []
+    key = list(names) or ["samples"]
+    for count, of_size in good.groupby("samples"):
+        complete = of_size.groupby(key, dropna=False, sort=False)
+        mean = complete["error"].mean()
+        whole = mean[complete["error"].size() == complete["error"].size().max()]
+        best = complete.get_group(whole.idxmin() if len(key) > 1 else (whole.idxmin(),))
+        folds.append(best)
+        first = best.iloc[0]
+        chosen.append(
+            {"samples": int(str(count))} | {n: first[n] for n in names}
+            | {"error": best["error"].mean(), "error_sd": best["error"].std(),
+               "score": best["score"].mean(), "folds": len(best)}
+        )  # fmt: skip
+    notes = []
+    if failed := len(trials) - len(good):
+        why = trials.loc[~np.isfinite(trials["error"]), "failed"].iloc[0]
+        notes.append(f"{failed} of {len(trials)} fits failed and are left out: {why}")
+    best = pd.DataFrame(chosen)
+    every = pd.concat(folds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its notes say the same
+        found = fit(
+            samples=every["samples"].astype(float), error=every["error"].astype(float),
+            unit="samples", metric=metric, level=level,
+        )  # fmt: skip
+    law = None
+    if dial is not None and len(best) >= 3 and pd.api.types.is_numeric_dtype(best[dial]):
+        law = fit_size_law(best["samples"], best[dial], level=level)
+    return LearningCurve(found, best, trials, metric, law, tuple(notes))
+
+
+# ---------------------------------------------------------------- the data, divided
+
+
+def _splitter(cv: Any, y: Any, classes: bool, groups: Any) -> Any:
+    if groups is not None and (cv is None or isinstance(cv, int)):
+        folds = cv or FOLDS
+        return StratifiedGroupKFold(folds) if classes else GroupKFold(folds)
+    return check_cv(FOLDS if cv is None else cv, y, classifier=classes)
+
+
+def _order(
+    train: np.ndarray, labels: np.ndarray | None, groups: Any, seed: int, fold: int
+) -> np.ndarray:
+    """The training items of a fold in the order in which subsets take them."""
+    if groups is None:
+        return nested_order(labels, train, seed, fold)
+    names = np.unique(np.asarray(groups)[train])
+    place = {
+        name: k for k, name in enumerate(np.random.default_rng([seed, fold]).permutation(names))
+    }
+    shuffled = nested_order(None, train, seed, fold)
+    return shuffled[np.argsort([place[g] for g in np.asarray(groups)[shuffled]], kind="stable")]
+
+
+def _sizes(asked: Iterable[float] | None, most: int, fewest: int) -> list[int]:
+    if asked is None:
+        counts = [round(most / 2**k) for k in range(SIZES)]
+        return sorted({count for count in counts if count >= min(fewest, most)})
+    given = [float(size) for size in asked]
+    counts = [round(s * most) if 0 < s <= 1 else round(s) for s in given]
+    if not counts or min(counts) < 1 or max(counts) > most:
+        raise ValueError(f"sizes: from 1 to {most}, the samples of a training fold, not {given}")
+    return sorted(set(counts))
+
+
+def _trial(
+    estimator: Any, X: Any, y: Any, train: np.ndarray, test: np.ndarray, given: Mapping[str, Any],
+    scorer: Any,
+) -> tuple[float, float, str]:  # fmt: skip
+    """(score, seconds, why it failed) of one estimator on one subset."""
+    import time
+
+    start = time.perf_counter()
+    try:
+        model = clone(estimator).set_params(**given)
+        model.fit(rows_of(X, train), rows_of(y, train))
+        score = float(scorer(model, rows_of(X, test), rows_of(y, test)))
+    except Exception as error:  # too few samples for it, say: the other sizes go on
+        return math.nan, time.perf_counter() - start, f"{type(error).__name__}: {error}"
+    return score, time.perf_counter() - start, "" if math.isfinite(score) else f"score {score}"
+
+
+# ---------------------------------------------------------------- scores as errors
+
+
+@dataclass(frozen=True)
+class _Errors:
+    """A scorer's score as an error."""
+
+    metric: str
+    negated: bool
+
+    @classmethod
+    def of(cls, scoring: Any, scorer: Any, metric: str | None, classes: bool) -> _Errors:
+        """Raises ValueError where nobody can know what a score is."""
+        name = scoring if isinstance(scoring, str) else None
+        if name is None and scoring is None:
+            name = "accuracy" if classes else "r2"
+        function = getattr(getattr(scorer, "_score_func", None), "__name__", "")
+        if name is None and function:  # make_scorer
+            sign = getattr(scorer, "_sign", 1)
+            name = function.removesuffix("_score") if sign > 0 else f"neg_{function}"
+        if name is None and metric is None:
+            raise ValueError("say what the scorer's score is: metric='accuracy' or 'neg_mse'")
+        name = metric or str(name)
+        if name.startswith("neg_"):
+            plain = name.removeprefix("neg_")
+            return cls(LOSSES.get(plain, plain), True)
+        return cls(made_higher(name).metric, False)
+
+    def __call__(self, score: float, items: int) -> float:
+        """An error rate of zero counts as half an item."""
+        error = -score if self.negated else 1.0 - score
+        return 0.5 / items if error == 0.0 and is_share(self.metric) and items else error
+
+
+def _measured_before(given: Any, scoring: Any, metric: str | None, level: float) -> LearningCurve:
+    """Of what scikit-learn's own ``learning_curve`` returned."""
+    if isinstance(given, tuple):
+        if len(given) < 3:
+            raise ValueError("three arrays are wanted: sizes, training scores, test scores")
+        sizes, scores = np.asarray(given[0]), np.asarray(given[2], dtype=float)
+    else:
+        sizes, scores = np.asarray(given.train_sizes), np.asarray(given.test_scores, dtype=float)
+    if scoring is None and metric is None:
+        raise ValueError("say what the scores are: scoring='accuracy', as learning_curve was told")
+    if scores.ndim != 2 or scores.shape[0] != len(sizes):
+        raise ValueError(
+            f"{len(sizes)} sizes and scores of shape {scores.shape} do not go together"
+        )
+    error_of = _Errors.of(scoring, None, metric, True)
+    rows = [
+        {"samples": int(size), "fold": fold, "error": error_of(float(score), 0),
+         "score": float(score), "seconds": math.nan, "failed": "score is NaN"}
+        for size, of_size in zip(sizes, scores, strict=True)
+        for fold, score in enumerate(of_size)
+    ]  # fmt: skip
+    return _curve(pd.DataFrame(rows), [], None, error_of.metric, 0.0, level)
