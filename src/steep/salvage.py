@@ -36,6 +36,8 @@ from steep.plainfile import read_file
 from steep.records import Measurement, Status, Trial, decode, encode
 
 LOG = "acknowledged.log"
+FOR_GOOD = (Status.COMPLETE, Status.CAPPED, Status.DIVERGED)
+"""Ends that no trial leaves."""
 RECOVERED = "salvaged"
 """Why a trial is in a study that knows it only from the log."""
 _BEYOND_REACH = 10_000
@@ -95,6 +97,18 @@ def check(db: Database, logged: Logged) -> None:
     if gone := [one.kind for one in logged.decisions if one not in held]:
         kinds = ", ".join(sorted(set(gone)))
         raise StoreError(damaged(db.folder, f"it has lost {len(gone)} decisions: {kinds}"))
+
+
+def check_journal(folder: Path, held: Mapping[str, str | None]) -> None:
+    """Raise StoreError where the database holds results without its journal that it lacks with it:
+    the journal was cut, and what is left is older. ``held`` are the measurements with it, by trial;
+    call it while nobody else has the study open."""
+    hidden = 0
+    for row in _without_journal(folder, "trials"):
+        if row["status"] in FOR_GOOD and held.get(row["id"]) is None:
+            hidden += 1
+    if hidden:
+        raise StoreError(damaged(folder, f"its journal is older than {hidden} of its results"))
 
 
 def make_good(db: Database, logged: Logged) -> None:
@@ -241,6 +255,10 @@ def _readable(folder: Path, table: str) -> Iterator[dict[str, Any]]:
             yield from _rows(db, table, folder)
     except (sqlite3.Error, StoreError, UnicodeDecodeError):
         pass
+    yield from _without_journal(folder, table)
+
+
+def _without_journal(folder: Path, table: str) -> Iterator[dict[str, Any]]:
     try:
         with tempfile.TemporaryDirectory() as place:
             (Path(place) / DATABASE).write_bytes(read_file(folder / DATABASE))
