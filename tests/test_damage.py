@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from steep import config
-from steep.database import VERSION
+from steep.database import VERSION, Database
 from steep.executors.contract import Event, Kind
 from steep.folder import in_use
 from steep.records import Evaluation, Measurement, Status, Trial
@@ -182,3 +182,32 @@ def test_a_study_of_an_earlier_version_gets_its_checksums(
         db.commit()
     with pytest.raises(StoreError, match="'notes' fails its checksum"):
         Store.open(folder)
+
+
+def test_a_cut_journal_does_not_hide_the_newer_database_beside_it(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the copying of a journal into the database and its end, and then cut."""
+    folder = copy_of(whole, tmp_path)
+    monkeypatch.setattr(Database, "settle", lambda self: None)
+    with Store.open(folder) as store:
+        store.note("in the journal")
+        stale = (folder / "trials.sqlite-wal").read_bytes()
+        attempt = store.claim(TRIALS[7], store.owner) or 0
+        measured = Measurement(TRIALS[7], Status.COMPLETE, validation_error=0.25, seconds=1.0)
+        store.record(Event(Kind.RESULT, TRIALS[7].id, attempt, measured))
+        store.note("later")
+    assert not (folder / "trials.sqlite-wal").exists()  # its last user moved it
+    (folder / "trials.sqlite-wal").write_bytes(stale)
+    log = (folder / "acknowledged.log").read_bytes()
+    (folder / "acknowledged.log").write_bytes(log[: len(log) // 3])
+    held = (folder / "trials.sqlite").read_bytes()
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"damaged.*steep salvage"):
+            Store.open(folder)
+        assert (folder / "trials.sqlite").read_bytes() == held  # nothing was changed, as it says
+    assert Store.restore(folder) == (8, 6)
+    with Store.open(folder) as store:
+        assert len(store.measurements()) == 6
+        assert "later" in store.notes()
+        assert store.failures(TRIALS[6].id) == ["it broke"]

@@ -99,7 +99,7 @@ def holds_trials(folder: Path) -> bool:
     creation was killed half-way."""
     path = folder / DATABASE
     size = path.stat().st_size if path.exists() else 0
-    if size < _SMALLEST and not _has_journal(path):
+    if size < _SMALLEST and not has_journal(folder):
         return False
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
@@ -118,7 +118,7 @@ def connect(folder: Path, read_only: bool) -> sqlite3.Connection:
         raise StoreError(damaged(folder, f"{DATABASE} is not a file"))
     mode = "rw"
     if read_only and not os.access(folder, os.W_OK):
-        if _has_journal(path):
+        if has_journal(folder):
             return _copied(folder)
         mode = "ro&immutable=1"
     elif read_only:
@@ -144,8 +144,9 @@ def connect(folder: Path, read_only: bool) -> sqlite3.Connection:
     return db
 
 
-def _has_journal(path: Path) -> bool:
-    journal = Path(f"{path}-wal")
+def has_journal(folder: Path) -> bool:
+    """Whether a journal lies beside the database that has not been moved into it."""
+    journal = folder / f"{DATABASE}-wal"
     return journal.exists() and journal.stat().st_size > 0
 
 

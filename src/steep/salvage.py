@@ -14,7 +14,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from steep.plainfile import read_file
 from steep.records import Measurement, Status, Trial, decode, encode
 
 LOG = "acknowledged.log"
+FOR_GOOD = (Status.COMPLETE, Status.CAPPED, Status.DIVERGED)
+"""Ends that no trial leaves."""
 RECOVERED = "salvaged"
 """Why a trial is in a study that knows it only from the log."""
 _BEYOND_REACH = 10_000
@@ -95,6 +97,18 @@ def check(db: Database, logged: Logged) -> None:
     if gone := [one.kind for one in logged.decisions if one not in held]:
         kinds = ", ".join(sorted(set(gone)))
         raise StoreError(damaged(db.folder, f"it has lost {len(gone)} decisions: {kinds}"))
+
+
+def check_journal(folder: Path, held: Mapping[str, str | None]) -> None:
+    """Raise StoreError where the database holds results without its journal that it lacks with it:
+    the journal was cut, and what is left is older. ``held`` are the measurements with it, by trial;
+    call it while nobody else has the study open."""
+    hidden = 0
+    for row in _without_journal(folder, "trials"):
+        if row["status"] in FOR_GOOD and held.get(row["id"]) is None:
+            hidden += 1
+    if hidden:
+        raise StoreError(damaged(folder, f"its journal is older than {hidden} of its results"))
 
 
 def make_good(db: Database, logged: Logged) -> None:
@@ -190,14 +204,22 @@ def salvage(folder: Path) -> list[Salvaged]:
         found[key] = Salvaged(trial, decode(Measurement, last) if last else None)
     for values in _readable(folder, "trials"):
         trial = decode(Trial, values["record"])
-        measured = values["measurement"]
-        known = found.get(trial.id)
-        ended = known.measurement if known else None
-        if ended is None and measured and None not in logged.results.get(trial.id, []):
-            ended = decode(Measurement, measured)
-        row = values["why"], values["attempts"], values["finished"]
-        found[trial.id] = Salvaged(trial, ended, *row)
+        known = found.get(trial.id, Salvaged(trial, None))
+        ended, text = known.measurement, values["measurement"]
+        if text and text not in logged.results.get(trial.id, []):  # the log has lost it
+            ended = max(decode(Measurement, text), ended, key=_how_far)
+        if known.finished is None or values["attempts"] >= known.attempts:
+            row = values["why"], values["attempts"], values["finished"]
+            known = Salvaged(trial, ended, *row)
+        found[trial.id] = replace(known, measurement=ended)
     return list(found.values())
+
+
+def _how_far(measurement: Measurement | None) -> tuple[bool, bool, int]:
+    """Of two measurements of a trial, which came later."""
+    if measurement is None:
+        return False, False, 0
+    return True, measurement.status != Status.STOPPED, measurement.steps
 
 
 def salvaged_decisions(folder: Path) -> list[Decision]:
@@ -209,7 +231,9 @@ def salvaged_decisions(folder: Path) -> list[Decision]:
         payload = json.loads(row["payload"])
         if row.get("digest") is None and row["kind"] == "forecast":
             payload |= {"afterwards": True}
-        found.append(Decision(row["at"], row["kind"], payload))
+        decision = Decision(row["at"], row["kind"], payload)
+        if decision not in found:
+            found.append(decision)
     after = 0
     for decision in read_log(folder).decisions:
         if decision in found:
@@ -221,29 +245,48 @@ def salvaged_decisions(folder: Path) -> list[Decision]:
 
 
 def _readable(folder: Path, table: str) -> Iterator[dict[str, Any]]:
-    """The rows of a table that can be read and pass their digests, one by one."""
-    query = f"SELECT rowid AS place, * FROM {table} WHERE rowid >= ? ORDER BY rowid LIMIT 1"
+    """The rows of a table that can be read and pass their digests, one by one; some twice, as they
+    were and as they became.
+
+    With the journal and without it: of one that was cut, what is left may be older than the
+    database beside it, and hides or breaks it."""
     try:
         with closing(connect(folder, read_only=True)) as db:
-            place, failed = 1, 0
-            while failed < _BEYOND_REACH:
-                values = None
-                try:
-                    row = db.execute(query, (place,)).fetchone()
-                    if row is None:
-                        return
-                    if row["place"] < place:  # a page that is out of order: never round and round
-                        raise sqlite3.DatabaseError("out of order")
-                    place, failed = row["place"] + 1, 0
-                    values = _whole(row, table, folder)
-                except (sqlite3.Error, UnicodeDecodeError):
-                    place, failed = place + 1, failed + 1
-                except (StoreError, LookupError):  # altered; a column has lost its name
-                    pass
-                if values is not None:
-                    yield values
+            yield from _rows(db, table, folder)
     except (sqlite3.Error, StoreError, UnicodeDecodeError):
-        return
+        pass
+    yield from _without_journal(folder, table)
+
+
+def _without_journal(folder: Path, table: str) -> Iterator[dict[str, Any]]:
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            (Path(place) / DATABASE).write_bytes(read_file(folder / DATABASE))
+            with closing(connect(Path(place), read_only=True)) as db:
+                yield from _rows(db, table, folder)
+    except (sqlite3.Error, StoreError, UnicodeDecodeError, OSError):
+        pass
+
+
+def _rows(db: sqlite3.Connection, table: str, folder: Path) -> Iterator[dict[str, Any]]:
+    query = f"SELECT rowid AS place, * FROM {table} WHERE rowid >= ? ORDER BY rowid LIMIT 1"
+    place, failed = 1, 0
+    while failed < _BEYOND_REACH:
+        values = None
+        try:
+            row = db.execute(query, (place,)).fetchone()
+            if row is None:
+                return
+            if row["place"] < place:  # a page that is out of order: never round and round
+                raise sqlite3.DatabaseError("out of order")
+            place, failed = row["place"] + 1, 0
+            values = _whole(row, table, folder)
+        except (sqlite3.Error, UnicodeDecodeError):
+            place, failed = place + 1, failed + 1
+        except (StoreError, LookupError):  # altered; a column has lost its name
+            pass
+        if values is not None:
+            yield values
 
 
 def _whole(row: sqlite3.Row, table: str, folder: Path) -> dict[str, Any] | None:
@@ -263,7 +306,11 @@ def restore(folder: Path, damage: Callable[[], str | None]) -> tuple[int, int]:
     Returns (trials, those with a measurement). The damaged files stay, copied into a folder of
     their own before anything is replaced."""
     rows, decisions = salvage(folder), salvaged_decisions(folder)
-    books = {table: list(_readable(folder, table)) for table in _BOOKS}
+    # The first of each counts, and of an attempt the end rather than that it ran.
+    books = {
+        table: sorted(_readable(folder, table), key=lambda row: row.get("state") == "running")
+        for table in _BOOKS
+    }
     number = 1 + sum(1 for _ in folder.glob("damaged-*"))
     aside = folder / f"damaged-{number}"
     frozen = [one.payload["text"] for one in decisions if one.kind == "spec"]

@@ -33,7 +33,7 @@ from steep.executors.contract import Event, Kind
 from steep.folder import StoreError, StudyExists, compose_study_yaml, read_frozen, read_spec
 from steep.measurements import Measurements
 from steep.records import Evaluation, Measurement, Status, Trial, TrialStanding, decode, encode
-from steep.salvage import RECOVERED
+from steep.salvage import FOR_GOOD, RECOVERED
 from steep.trial_rows import Row, TrialRows
 
 __all__ = [
@@ -44,10 +44,6 @@ __all__ = [
     "read_frozen",
     "read_spec",
 ]
-
-_FOR_GOOD = (Status.COMPLETE, Status.CAPPED, Status.DIVERGED)
-"""Ends after which a trial needs no checkpoint."""
-
 
 _FAILURES = (Status.FAILED, Status.TIMEOUT)
 _LAST = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED, Kind.LOST)
@@ -112,6 +108,10 @@ class Store:
                 database.refuse_network(folder)
                 alone = not files.has_other_drivers(folder)
                 held.enter_context(files.in_use(folder))
+            if alone and database.has_journal(folder):
+                # Whoever opens it for writing moves the journal into the database at the end: not
+                # before it is known to be whole.
+                cls._check(folder)
             logged = salvaging.read_log(folder)  # first: what it holds must be in the database
             store = cls(folder, read_only, alone)
             held.callback(store._db.close)
@@ -123,7 +123,7 @@ class Store:
                 store._leave_original(alone)
                 store._refuse_other_machine(take_over)
                 for row in store._db.trials():
-                    if row["status"] in _FOR_GOOD:
+                    if row["status"] in FOR_GOOD:
                         files.remove_checkpoints(folder, row["id"])
             store._held = held.pop_all()
         return store
@@ -146,10 +146,18 @@ class Store:
     def damage(folder: Path | str) -> str | None:
         """What is wrong with a study, in one sentence; None: nothing."""
         try:
-            Store.open(folder, read_only=True).close()
+            Store._check(folder)
         except StoreError as error:
             return str(error)
         return None
+
+    @staticmethod
+    def _check(folder: Path | str) -> None:
+        """Raise StoreError where a study that nobody runs is damaged; changes nothing."""
+        with Store.open(folder, read_only=True) as seen:
+            held = {row["id"]: row["measurement"] for row in seen._db.trials()}
+        if database.has_journal(Path(folder)):
+            salvaging.check_journal(Path(folder), held)
 
     @staticmethod
     def restore(folder: Path | str) -> tuple[int, int]:
@@ -324,7 +332,7 @@ class Store:
         )
         self._log({"trial": trial, "measurement": text})
         self._db.afterwards(self._db.settle)
-        if measurement.status in _FOR_GOOD:
+        if measurement.status in FOR_GOOD:
             self._db.afterwards(lambda: files.remove_checkpoints(self.folder, trial))
 
     def forgive(self) -> int:

@@ -417,3 +417,11 @@ def test_a_table_of_which_nothing_is_left_says_why(tmp_path: Path) -> None:
         code, out, said = steep(question, path)
         assert (code, out) == (1, "")  # without main(): the error itself
         assert "no row is left to make a curve of: Zero errors have no logarithm" in said
+
+
+@pytest.mark.parametrize(("size", "word"), [(2e-293, "below 1e-30"), (2e293, "above 1e30")])
+def test_a_size_that_none_is_gets_no_forecast(tmp_path: Path, size: float, word: str) -> None:
+    path = write(tmp_path, samples=[size, 2.0, 1.0], error=[0.001, 0.001, 0.001])
+    code, out, said = steep("forecast", path)
+    assert (code, out) == (1, "")
+    assert f"no training set has a size {word}" in said

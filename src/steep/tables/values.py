@@ -180,6 +180,8 @@ def _sizes(
     size = found.plain(values)
     desk.bad(kept[place[size <= 0]], name, "a size must be positive")
     desk.bad(kept[place[size > LARGEST]], name, "no training set has a size above 1e30")
+    too_small = (size > 0) & (size < SMALLEST)
+    desk.bad(kept[place[too_small]], name, "no training set has a size below 1e-30")
     return size, found
 
 
