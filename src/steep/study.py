@@ -334,7 +334,9 @@ class Study:
             passed = time.time() - left[1] if any(r.status == Status.RUNNING for r in rows) else 0.0
             rest = shortened(left[0], passed).clock
         complete = over is not None and over.complete
-        standings = tuple(replace(r, reason=r.reason or why.get(r.trial.id)) for r in rows)
+        standings = tuple(
+            replace(r, reason=r.reason or why[r.trial.id]) if r.trial.id in why else r for r in rows
+        )
         return Standing(standings, analysis, rest, complete)
 
     def time_left(self) -> Interval | None:
