@@ -195,7 +195,7 @@ MAY_BE_SUBCLASSED = {
     # framework bases that are made for it
     "Strict", "BaseModel", "Member", "Module", "Function", "Protocol", "NamedTuple", "Enum",
     "StrEnum", "IntEnum", "ModuleType", "SafeDumper", "SafeLoader", "ABC", "Generic", "TypedDict",
-    "HTMLParser", "Handler", "Formatter", "TorchDispatchMode", "TyperCommand",
+    "HTMLParser", "Handler", "Formatter", "TorchDispatchMode", "TyperCommand", "Sequence",
 }  # fmt: skip
 
 

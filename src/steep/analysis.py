@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -146,10 +147,17 @@ def paired_by(facts: Facts, items: Items) -> Paired:
             return None
         return np.stack([kept[facts.metric], kept["count"]])
 
+    @lru_cache(maxsize=1)
+    def errors_of_best(
+        candidate: Candidate, place: tuple[int, int, float]
+    ) -> dict[int, np.ndarray | None]:
+        """By seed, of the candidate with which all others of its shard are compared: read once."""
+        return {seed: errors(candidate, seed, place) for seed in candidate.seeds}
+
     def standard_error(one: Candidate, other: Candidate, shard: Shard) -> float | None:
         place = (shard.permutation, shard.items, shard.samples)
         pairs = [
-            (errors(one, seed, place), errors(other, seed, place))
+            (errors(one, seed, place), errors_of_best(other, place)[seed])
             for seed in set(one.seeds) & set(other.seeds)
         ]
         differences = [(a[0] - b[0], a[1]) for a, b in pairs if a is not None and b is not None]

@@ -338,7 +338,9 @@ class Study:
             going = any(r.status == Status.RUNNING for r in rows)
             rest = shortened(left[0], left[1] if going else 0.0).clock
         complete = over is not None and over.complete
-        standings = tuple(replace(r, reason=r.reason or why.get(r.trial.id)) for r in rows)
+        standings = tuple(
+            replace(r, reason=r.reason or why[r.trial.id]) if r.trial.id in why else r for r in rows
+        )
         return Standing(standings, analysis, rest, complete)
 
     def time_left(self) -> Interval | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import cached_property
 
@@ -52,7 +52,7 @@ class Trial:
     @cached_property
     def id(self) -> str:
         """A name derived from the content; nothing ever parses it."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps({name: getattr(self, name) for name in _NAMES})
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def hyperparameter(self, name: str) -> Value | None:
@@ -62,6 +62,9 @@ class Trial:
     def candidate(self) -> tuple[int, float, int, Settings]:
         """What the seeds of one candidate share: everything but the seed."""
         return (self.permutation, self.samples, self.size, self.hyperparameters)
+
+
+_NAMES = tuple(sorted(field.name for field in fields(Trial)))
 
 
 # ---------------------------------------------------------------- what a trial brings back
