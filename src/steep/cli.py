@@ -326,6 +326,23 @@ def schema(
         print_json(schema())
 
 
+@app.command(name="plugins")
+def list_plugins(as_json: Json = False) -> None:
+    """The members that installed packages announce: families, laws, trainers, ..."""
+    from steep.plugins import announced, problem
+
+    found = [(one, problem(one)) for one in announced()]
+    if as_json:
+        print_json([asdict(one) | {"problem": what} for one, what in found])
+        return
+    if not found:
+        typer.echo("No installed package announces anything for steep.")
+    for one, what in found:
+        typer.echo(f"{one.kind} {one.name}: {one.reference} ({one.package})")
+        if what is not None:
+            typer.echo(f"  {what}")
+
+
 app.add_typer(data)
 
 

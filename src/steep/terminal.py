@@ -238,6 +238,7 @@ _USER_ERRORS = {
     "StoreError",
     "TableError",
     "OwnCodeError",
+    "PluginError",
     "QuestionError",
     "ExecutorError",
     "MissingExtra",
