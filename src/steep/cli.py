@@ -234,6 +234,9 @@ def run(
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Give up the trials of another machine, now gone.")
     ] = False,
+    track: Annotated[
+        str | None, typer.Option(help="Tell wandb, trackio, mlflow or tensorboard as well.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -242,7 +245,7 @@ def run(
 
     study = Study.open(spec) if spec.is_dir() else Study(spec, out)
     asked = {"extend": extend, "retry_failed": retry_failed, "take_over": take_over}
-    code = run_study(study, workers, budget, quiet or as_json, **asked)
+    code = run_study(study, workers, budget, quiet or as_json, track, **asked)
     if as_json:
         print_json(results_json(study))
     raise typer.Exit(code)
