@@ -21,12 +21,16 @@ from steep.trainers.contract import Handle
 
 
 class SteepCallback(Callback):
-    """Reports evaluations, saves after each, and stops the Trainer when steep asks."""
+    """Reports evaluations, saves after each epoch, and stops the Trainer when steep asks.
+
+    An epoch that is cut short is not saved: the next attempt begins it anew, for Lightning would
+    take it for a whole one."""
 
     def __init__(self, handle: Handle | None = None, metric: str | None = None) -> None:
         self.reporter = Reporter(handle, metric)
         self.folder = str(self.reporter.folder)
         self._began = time.monotonic()
+        self._cut_short = False
 
     @property
     def checkpoint(self) -> Path:
@@ -40,14 +44,18 @@ class SteepCallback(Callback):
         return self.reporter.finish()
 
     def on_validation_end(self, trainer: Trainer, module: Any) -> None:
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or self._cut_short:
             return
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.reporter.evaluated(trainer.global_step, values, time.monotonic() - self._began)
 
     def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
-        trainer.save_checkpoint(self.checkpoint)
+        if not self._cut_short:
+            trainer.save_checkpoint(self.checkpoint)
 
-    def on_train_batch_end(self, trainer: Trainer, module: Any, *rest: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if self.reporter.stopping:
+            self._cut_short = batch_idx + 1 < trainer.num_training_batches
             trainer.should_stop = True
