@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import steep
 from steep import testing
 from steep.config import SpecError, from_values
 from steep.laws import LAWS
+from steep.plugins import KINDS
 from steep.study import Study
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +35,16 @@ search: {{planner: grid, seeds: 1, extend: 0}}
 stop: {{max_steps: 40}}
 run: {{workers: 2}}
 """
+
+
+@pytest.fixture(autouse=True)
+def drawers() -> Iterator[None]:
+    """Members that a test brings in are gone after it."""
+    before = {name: dict(kind.drawer) for name, kind in KINDS.items()}
+    yield
+    for name, kind in KINDS.items():
+        kind.drawer.clear()
+        kind.drawer.update(before[name])
 
 
 @pytest.fixture(scope="session")
