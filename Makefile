@@ -1,5 +1,6 @@
 # make demo   a real learning curve on bundled images, about five minutes on two cores
 # make test   lint, types, fast tests
+# make test-integrations   scikit-learn, Hugging Face, Lightning and the trackers, with the real packages
 # make test-faults   kills, full disks, damaged files: what docs/reliability.md promises
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -9,7 +10,7 @@ BIN := .venv/bin
 # Threads of one multiplication wait for each other where other work has a core.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-driver
+.PHONY: demo test test-integrations test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-driver
 
 demo: environment
 	$(BIN)/steep demo --out $(OUT)
@@ -26,6 +27,17 @@ test-faults: environment
 FUZZ ?= 1000
 fuzz: environment
 	STEEP_FUZZ=$(FUZZ) $(BIN)/python -m pytest -m faults tests/faults/test_fuzz.py tests/faults/test_fuzz_commands.py
+
+# The libraries of others that have a door, in an environment of its own on top of .venv.
+test-integrations: environment .venv-integrations/installed
+	.venv-integrations/bin/python -m pytest -n 0 tests/integrations
+
+.venv-integrations/installed: requirements-integrations.txt .venv/installed
+	$(PYTHON) -m venv .venv-integrations
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > .venv-integrations/below.txt
+	.venv-integrations/bin/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'below.pth').write_text('import site; site.addsitedir(' + repr(pathlib.Path('.venv-integrations/below.txt').read_text().strip()) + ')\n')"
+	.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt -r requirements-integrations.txt
+	touch $@
 
 test-slow: environment
 	$(BIN)/python -m pytest -m slow
@@ -79,4 +91,4 @@ environment: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-integrations .mypy_cache .pytest_cache .ruff_cache build *.egg-info

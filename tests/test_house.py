@@ -196,6 +196,7 @@ MAY_BE_SUBCLASSED = {
     "Strict", "BaseModel", "Member", "Module", "Function", "Protocol", "NamedTuple", "Enum",
     "StrEnum", "IntEnum", "ModuleType", "SafeDumper", "SafeLoader", "ABC", "Generic", "TypedDict",
     "HTMLParser", "Handler", "Formatter", "TorchDispatchMode", "TyperCommand", "Sequence",
+    "TrainerCallback", "Callback",
 }  # fmt: skip
 
 

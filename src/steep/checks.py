@@ -64,6 +64,13 @@ def _of_family(loaded: Loaded, domain: Domain) -> list[tuple[str, str | None]]:
     if family.kind != domain.kind:
         message = f"{family.name} is made for a {family.kind} domain"
         return [("family.name", f"{message}; for {loaded.spec.domain.name}: {_fitting(domain)}")]
+    needed = {"optimizer", "learning_rate", "batch_size"}
+    needed |= {"sequence_length"} if family.kind == "stream" else set()
+    if missing := sorted(needed - set(family.recipe)):
+        message = (
+            f"the recipe of {family.name} has no {', '.join(missing)}: its FAMILY must name it"
+        )
+        return [("family.name", message)]
     if section.sizes[0] < family.smallest:
         message = f"the smallest {family.dial} of {family.name} is {family.smallest}"
         return [("family.sizes", message)]

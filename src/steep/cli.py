@@ -241,6 +241,9 @@ def run(
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Give up the trials of another machine, now gone.")
     ] = False,
+    track: Annotated[
+        str | None, typer.Option(help="Tell wandb, trackio, mlflow or tensorboard as well.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -249,7 +252,7 @@ def run(
 
     study = Study.open(spec) if spec.is_dir() else Study(spec, out)
     asked = {"extend": extend, "retry_failed": retry_failed, "take_over": take_over}
-    code = run_study(study, workers, budget, quiet or as_json, **asked)
+    code = run_study(study, workers, budget, quiet or as_json, track, **asked)
     if as_json:
         print_json(results_json(study))
     raise typer.Exit(code)
@@ -331,6 +334,23 @@ def schema(
         typer.echo(reference(), nl=False)
     else:
         print_json(schema())
+
+
+@app.command(name="plugins")
+def list_plugins(as_json: Json = False) -> None:
+    """The members that installed packages announce: families, laws, trainers, ..."""
+    from steep.plugins import announced, problem
+
+    found = [(one, problem(one)) for one in announced()]
+    if as_json:
+        print_json([asdict(one) | {"problem": what} for one, what in found])
+        return
+    if not found:
+        typer.echo("No installed package announces anything for steep.")
+    for one, what in found:
+        typer.echo(f"{one.kind} {one.name}: {one.reference} ({one.package})")
+        if what is not None:
+            typer.echo(f"  {what}")
 
 
 app.add_typer(data)

@@ -7,13 +7,14 @@ carries every problem found. Nothing is trained, downloaded or written before th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from steep import plainyaml
+from steep import plainyaml, plugins
 from steep.domains import DOMAINS
 from steep.executors import EXECUTORS
 from steep.extras import named, need
@@ -93,7 +94,7 @@ def parse(
     values, lines, problems = plainyaml.read(text)
     if own_trainer and values is not None:
         values["trainer"] = _own(values.get("trainer"))
-    spec = _checked(values, lines, problems, source, frozen)
+    spec = _checked(values, lines, problems, source, base or Path.cwd(), frozen)
     return Loaded(spec, base or Path.cwd(), lines, source)
 
 
@@ -105,11 +106,17 @@ def from_values(
     if own_trainer:
         plain["trainer"] = _own(plain.get("trainer"))
     lines = dict.fromkeys(_paths(plain))
-    return Loaded(_checked(plain, lines, [], "spec"), base or Path.cwd(), lines)
+    spec = _checked(plain, lines, [], "spec", base or Path.cwd())
+    return Loaded(spec, base or Path.cwd(), lines)
 
 
 def _checked(
-    values: Any, lines: Lines, problems: list[Problem], source: str, frozen: bool = False
+    values: Any,
+    lines: Lines,
+    problems: list[Problem],
+    source: str,
+    base: Path,
+    frozen: bool = False,
 ) -> Spec:
     spec = None
     if values is not None:
@@ -118,7 +125,7 @@ def _checked(
         except ValidationError as error:
             told = {problem.path for problem in problems}
             problems += [p for p in _problems(error, lines, Spec) if p.path not in told]
-        problems += _check_members(values, lines, frozen)
+        problems += _check_members(values, lines, frozen, base)
     if spec is not None:
         problems += _check_meaning(spec, lines, frozen)
     if problems or spec is None:
@@ -164,6 +171,12 @@ def _nearest(path: str, lines: Lines) -> int | None:
 
 def member(drawer: Mapping[str, str], name: str) -> Any:
     """The module of a drawer's member: the one place where a name becomes code."""
+    if name not in drawer:  # of a study that was begun where it was installed
+        raise plugins.PluginError(
+            f"{name!r} is not here: install the package that the study was begun with"
+        )
+    if ":" in drawer[name]:
+        return plugins.load(drawer, name)
     return need(drawer[name])
 
 
@@ -254,7 +267,9 @@ _DRAWERS = {"domain": DOMAINS, "family": FAMILIES, "trainer": TRAINERS}
 _NAMED = {"search.planner": PLANNERS, "run.executor": EXECUTORS}
 
 
-def _check_members(values: Mapping[str, Any], lines: Lines, frozen: bool) -> list[Problem]:
+def _check_members(
+    values: Mapping[str, Any], lines: Lines, frozen: bool, base: Path
+) -> list[Problem]:
     """Names that no drawer holds, and options that their member does not know."""
     problems = []
     for section, drawer in _DRAWERS.items():
@@ -265,15 +280,25 @@ def _check_members(values: Mapping[str, Any], lines: Lines, frozen: bool) -> lis
         name = given.get("name", default)
         if not isinstance(name, str):
             continue
-        problems += _check_name(f"{section}.name", name, drawer, lines)
-        if name in drawer and not (frozen and section == "family"):
+        plugins.register(section, name, base)
+        if not frozen:  # what was measured can be read where a package of others is missing
+            problems += _check_name(f"{section}.name", name, drawer, lines)
+        if name in drawer and not (frozen and (section == "family" or ":" in drawer[name])):
             options = {k: v for k, v in given.items() if k not in ("name", "sizes")}
-            problems += _check_options(section, member(drawer, name), options, lines)
+            try:
+                module = member(drawer, name)
+            except plugins.PluginError as error:
+                drawer.pop(name, None)
+                path = f"{section}.name"
+                problems.append(Problem(path, _nearest(path, lines), str(error)))
+                continue
+            problems += _check_options(section, module, options, lines)
     for path, drawer in _NAMED.items():
         section, _, key = path.partition(".")
         given = values.get(section)
         if isinstance(given, dict) and isinstance(given.get(key), str):
-            problems += _check_name(path, given[key], drawer, lines)
+            plugins.register(key, given[key], base)
+            problems += [] if frozen else _check_name(path, given[key], drawer, lines)
     return problems
 
 
@@ -314,7 +339,8 @@ def _check_meaning(spec: Spec, lines: Lines, frozen: bool) -> list[Problem]:
         if share is not None and share >= 1 and share != int(share):
             problems.append(at(f"split.{part}", "a share below 1 or a whole number of items"))
     if not frozen:
-        problems += _check_hyperparameters(spec, at)
+        with suppress(plugins.PluginError):  # told already
+            problems += _check_hyperparameters(spec, at)
     return problems
 
 

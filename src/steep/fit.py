@@ -54,6 +54,8 @@ odds against a point being off."""
 FEWEST, SPAN = 3, 1.1
 """Distinct sizes, and largest over smallest, below which nothing is fitted: a line through two
 points has no error, and one through points beside each other any slope."""
+OWN_LAWS = tuple(LAWS)
+"""Those that are fitted unless told otherwise; a law from outside takes part where it is named."""
 TOO_NEAR = (
     "The sizes lie too near to each other to fit a law: a factor of two between them is usual."
 )
@@ -227,13 +229,25 @@ def _curve(
 
 
 def _candidates(laws: Sequence[str] | None) -> list[Law]:
-    names = list(LAWS) if laws is None else list(laws)
+    names = list(OWN_LAWS) if laws is None else [_known(name) for name in laws]
     unknown = [name for name in names if name not in LAWS]
     if unknown:
         raise ValueError("; ".join(no_such("law", name, LAWS) for name in unknown))
     if not names:
         raise ValueError(f"no law to fit: there are {', '.join(LAWS)}")
     return [LAWS[name] for name in names]
+
+
+def _known(name: str) -> str:
+    """The name of a law; one from outside ('package.module:LAW') is known from now on."""
+    if name in LAWS:
+        return name
+    from steep import plugins
+
+    if (law := plugins.law(name)) is None:
+        return name
+    LAWS[law.name] = law
+    return str(law.name)
 
 
 def _without_best_guess(curve: Curve, best_guess: float | None) -> Curve:

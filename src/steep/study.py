@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steep import ledger
+from steep import ledger, plugins
 from steep import shards as shards_
 from steep.analysis import held_out_trials, unforecast_trials
 from steep.asked import Goal
@@ -56,7 +56,7 @@ from steep.store import Store
 from steep.train import FAILED, Outcome, StudyFailed, train
 from steep.trainers import TRAINERS
 from steep.trainers.answer import answered, study_metric
-from steep.trainers.fingerprint import unknown
+from steep.trainers.fingerprint import code_of_files, unknown
 from steep.zeros import Counted, counted
 
 if TYPE_CHECKING:
@@ -487,7 +487,11 @@ class Study:
             digests = member(TRAINERS, "function").code(self.loaded, self._function)
         elif hasattr(self._trainer_module, "code"):
             digests = self._trainer_module.code(self.loaded)
-        return digests
+        spec = self.spec
+        names = {"domain": spec.domain.name, "family": spec.family.name}
+        names |= {"planner": spec.search.planner, "executor": spec.run.executor}
+        names |= {} if self._function is not None else {"trainer": spec.trainer.name}
+        return digests | code_of_files(plugins.own_files(names), self.loaded.base)
 
     def _write_shards(self, store: Store) -> None:
         files = shards_.to_files(self.cut)

@@ -28,22 +28,35 @@ EXIT_CODES = (
 
 
 def run_study(
-    study: Any, workers: int | None, budget: str | None, quiet: bool, **asked: bool
+    study: Any,
+    workers: int | None,
+    budget: str | None,
+    quiet: bool,
+    track: str | None = None,
+    **asked: bool,
 ) -> int:
-    """Run with a progress bar and Ctrl-C handling; prints the answer; the exit code."""
+    """Run with a progress bar and Ctrl-C handling; prints the answer; the exit code. ``track``: the
+    experiment tracker that is told as well."""
     from steep.present.progress import Progress
     from steep.present.sentences import study_lines
     from steep.train import StudyFailed
 
     flops, seconds = _budget(budget)
     study.check()
+    tracker = None if track is None else _tracker(track, study)
+
+    def observe(event: Any) -> None:
+        progress.observe(event)
+        if tracker is not None:
+            tracker.observe(event)
+
     try:
         with Progress(study.time_left, study.answered_metric, quiet) as progress:
             outcome = study.run(
                 workers=workers,
                 budget=flops,
                 seconds=seconds,
-                observe=progress.observe,
+                observe=observe,
                 **asked,
             )
     except StudyFailed as error:
@@ -52,6 +65,8 @@ def run_study(
     if outcome.word == "drained":
         typer.echo("Stopped; every finished step is kept. The same command goes on.", err=True)
         return INTERRUPTED
+    if tracker is not None:
+        tracker.finish(study.spec.study, study.analyse())
     if not quiet:
         for line in study_lines(study.analyse()):
             typer.echo(line)
@@ -74,6 +89,18 @@ def run_study(
         typer.echo(f"{what}; 'steep status {study.folder}' lists them.", err=True)
         return NO_ANSWER
     return 0
+
+
+def _tracker(name: str, study: Any) -> Any:
+    from steep.integrations.tracking import open_tracker
+
+    def warn(text: str) -> None:
+        typer.echo(f"steep: {name}: {text}", err=True)
+
+    try:
+        return open_tracker(name, study.spec.study, study.folder, warn)
+    except ValueError as error:
+        fail(str(error))
 
 
 def _budget(text: str | None) -> tuple[float | None, float | None]:
@@ -254,6 +281,7 @@ _USER_ERRORS = {
     "StoreError",
     "TableError",
     "OwnCodeError",
+    "PluginError",
     "QuestionError",
     "ExecutorError",
     "MissingExtra",

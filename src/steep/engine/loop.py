@@ -201,7 +201,7 @@ def _advance(
             handle.save(run.step, _snapshot(run, trial))
         batch, position = next(batches)
         run.optimizer.zero_grad()
-        loss = _step(setup.domain, run, batch, (yield run, batch), float(values["clip"]))
+        loss = _step(setup.domain, run, batch, (yield run, batch), float(values.get("clip", 0.0)))
         run.position = position
         if not math.isfinite(loss):
             return Status.DIVERGED, f"training loss is {loss} at step {run.step}"

@@ -58,7 +58,7 @@ def _sgd(parameters: Iterable[nn.Parameter], values: Mapping[str, Any]) -> Optim
 
 def _momentum(parameters: Iterable[nn.Parameter], values: Mapping[str, Any]) -> Optimizer:
     """Nesterov momentum."""
-    return _descent(parameters, values["learning_rate"], values["momentum"])
+    return _descent(parameters, values["learning_rate"], values.get("momentum", 0.9))
 
 
 def _descent(parameters: Iterable[nn.Parameter], rate: float, momentum: float) -> Optimizer:

@@ -245,7 +245,7 @@ def check_family(
     from steep.engine.optimizers import OPTIMIZERS
 
     recipe = family.recipe
-    for name in ("optimizer", "learning_rate", "batch_size", "clip"):
+    for name in ("optimizer", "learning_rate", "batch_size"):
         assert name in recipe, f"recipe lacks {name}"
     assert recipe["optimizer"] in OPTIMIZERS, f"no optimizer {recipe['optimizer']!r}"
     misfit = family.misfit(options, recipe)

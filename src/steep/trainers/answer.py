@@ -168,6 +168,8 @@ def named_metric(answer: Mapping[str, Any], metric: StudyMetric, who: str) -> St
         if part in ("", "validation") and key not in _PLAIN and (known := known_metric(name)):
             found.setdefault(known, name)
     if len(found) > 1:
+        found.pop("loss", None)  # what stands beside a metric everywhere
+    if len(found) > 1:
         raise OwnCodeError(
             f"{who} {' and '.join(found.values())}: say which of them the study is about (domain: "
             f"metric: {next(iter(found.values()))})"

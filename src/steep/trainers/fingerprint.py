@@ -30,7 +30,7 @@ import sys
 import sysconfig
 import textwrap
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from importlib.machinery import PathFinder, SourceFileLoader
@@ -79,6 +79,14 @@ def code_of_command(command: str, base: Path) -> dict[str, str]:
             walk._file(place.resolve(), started=True)
         elif len(word.split()) > 1:  # sh -c '...'
             walk._scripts(word, base)
+    return dict(sorted(walk.found.items()))
+
+
+def code_of_files(paths: Sequence[Path], base: Path) -> dict[str, str]:
+    """The same of modules of the user's own, and of what they import."""
+    walk = _Walk(base.resolve())
+    for path in paths:
+        walk._file(path)
     return dict(sorted(walk.found.items()))
 
 

@@ -20,14 +20,10 @@ infinity ends the trial as DIVERGED. A function with a parameter ``handle`` gets
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
 import inspect
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +43,7 @@ from steep.trainers.answer import (
     study_metric,
 )
 from steep.trainers.contract import Cost, Handle, ShardItems, Trainer
+from steep.userfile import arguments_of, from_file, search_also
 
 
 class Options(Strict):
@@ -137,11 +134,11 @@ def find(name: str, base: Path) -> Callable[..., Any]:
     if not place or not attribute:
         raise OwnCodeError(f"{name!r}: write it as module:function or file.py:function")
     try:
-        with _arguments_of(place):
+        with arguments_of(place):
             if place.endswith(".py"):
-                module = _from_file((base / place).resolve())
+                module = from_file((base / place).resolve())
             else:
-                _search_also(base.resolve())
+                search_also(base.resolve())
                 module = importlib.import_module(place)
         function = getattr(module, attribute)
     except SystemExit as error:  # argparse, say
@@ -158,41 +155,6 @@ def find(name: str, base: Path) -> Callable[..., Any]:
     return callable_
 
 
-def _from_file(path: Path) -> Any:
-    """The module in a file, loaded once; known to Python by a name that no other module has."""
-    name = f"steep_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError(f"no file {path}")
-    _search_also(path.parent)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # before it runs: dataclasses and pickle look it up
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-@contextmanager
-def _arguments_of(script: str) -> Iterator[None]:
-    """The command line of ``script``, started without arguments: a script that reads its own must
-    not be given steep's."""
-    before, sys.argv = sys.argv, [script]
-    try:
-        yield
-    finally:
-        sys.argv = before
-
-
-def _search_also(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-
-
 def wrap(function: Callable[..., Any], metric: StudyMetric | None = None) -> Trainer:
     """A plain function as a trainer: times it, checks what it returns. ``metric``: what its errors
     are; an error rate unless told."""
@@ -202,7 +164,7 @@ def wrap(function: Callable[..., Any], metric: StudyMetric | None = None) -> Tra
     def train(trial: Trial, shard: ShardItems, handle: Handle) -> Measurement:
         extra = {"handle": handle} if takes_handle else {}
         start = time.perf_counter()
-        with _arguments_of(function.__code__.co_filename if hasattr(function, "__code__") else ""):
+        with arguments_of(function.__code__.co_filename if hasattr(function, "__code__") else ""):
             answer = function(
                 shard, size=trial.size, seed=trial.seed, **dict(trial.hyperparameters), **extra
             )
