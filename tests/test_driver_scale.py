@@ -321,3 +321,29 @@ def test_a_search_decides_once_what_further_draws_do_not_change(
             counts[name].append(calls[0])
     assert counts["frugal"][0] == counts["frugal"][1]
     assert counts["grid"][1] - counts["grid"][0] <= 10 * 2 * 4, "a shard is looked at for its waves"
+
+
+def test_what_an_end_prefers_while_its_ladder_extends_reaches_the_shards_between() -> None:
+    """A size that always diverges at an end takes the end's best rate, which the first trial of the
+    extension changes."""
+    p = worlds.problem("grid", sizes=(4, 8, 16), samples=(125, 500, 2000), rates=(0.01, 0.1))
+
+    def measure(trial: Trial) -> Measurement:
+        rate = worlds.rate(trial)
+        if trial.size == 16 and trial.samples == 125:
+            return Measurement(trial, Status.DIVERGED)
+        error = {2: 0.40, 4: 0.50, 8: 0.60}.get(trial.size, 0.7)
+        error *= 1.1 if (rate == 0.1) == (trial.size == 2) else 1.0
+        return Measurement(trial, Status.COMPLETE, validation_error=error + 1e-4 * trial.seed)
+
+    found, known, rates = Measurements(), dict[Trial, Measurement](), set[float]()
+    while wanted := still(grid.plan(p, found, (), None), known):
+        assert wanted == grid.plan(p, list(known.values()), (), None)
+        rates |= {
+            worlds.rate(w.trial) for w in wanted if w.trial.samples == 500 and w.trial.size == 16
+        }
+        ends = [w for w in wanted if w.trial.samples != 500]
+        trial = max(ends or wanted, key=lambda w: w.trial.samples).trial  # the largest shard first
+        known[trial] = measure(trial)
+        found.add(len(known), known[trial])
+    assert len(rates) > 1
