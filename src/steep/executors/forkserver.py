@@ -215,6 +215,9 @@ def _die_with_parent() -> None:
 def _die_first() -> None:
     """Where memory runs out, the kernel ends a trial and not the driver or the server: they lose
     everything that runs, a trial is told as one that was too large."""
-    path = Path("/proc/self/oom_score_adj")
     with contextlib.suppress(OSError, ValueError):  # Linux alone
-        path.write_text(str(max(int(path.read_text()), _FIRST)))
+        setting = os.open("/proc/self/oom_score_adj", os.O_RDWR)
+        try:
+            os.pwrite(setting, str(max(int(os.pread(setting, 16, 0)), _FIRST)).encode(), 0)
+        finally:
+            os.close(setting)
