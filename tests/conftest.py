@@ -8,10 +8,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from steep.cost import clock
+from steep.cost.clock import PILOT
+from steep.cost.estimate import predict
 from steep.fit import fit, fit_size_law, points_of
 from steep.forecast import forecast
 from steep.records import (
@@ -27,6 +31,28 @@ from steep.records import (
     settings,
 )
 from steep.select import select
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_world() -> Iterator[None]:
+    """Studies that run estimate their time by one play of the search and a second of first trials:
+    hundreds of tests run one, and how good estimates are is tested where ``every_world`` is."""
+
+    def one(*given: Any, count: int = 1, **named: Any) -> Any:
+        return predict(*given, count=1, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "predict", one)
+        patch.setattr(clock, "PILOT", 1.0)
+        yield
+
+
+@pytest.fixture
+def every_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimates as users get them."""
+    monkeypatch.setattr(clock, "predict", predict)
+    monkeypatch.setattr(clock, "PILOT", PILOT)
+
 
 SIZES = {2: 1_200, 4: 4_600, 8: 18_000, 16: 71_000, 32: 282_000}
 SHARDS = (125, 250, 500, 1000, 2000, 4000)

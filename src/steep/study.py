@@ -203,9 +203,10 @@ class Study:
                 if earlier and outcome.word != "budget":
                     models += ledger.chosen_since(store, facts, earlier)
                 wanted = held_out_trials(models, facts)
-                if outcome.word != "budget":
+                told = {c.samples for c in models}
+                if outcome.word != "budget" and len(told) < len(self._held_out_shards):
                     analysis = ledger.analysis(store, self.spec, self.cut)
-                    wanted += unforecast_trials(analysis, facts, {c.samples for c in models})
+                    wanted += unforecast_trials(analysis, facts, told)
                 follow = go(_missing(wanted), held_out=True, drain=Deadline(drain, watch.all_ends))
                 outcome = outcome.then(follow, cut_short=not drain.is_set())
             watch.close()

@@ -45,7 +45,7 @@ def excess(world: worlds.World, best: BestFit) -> float:
 def test_it_finds_the_optimum_for_a_fraction_of_the_grid(sigma: float, share: float) -> None:
     """The larger the best models, the dearer is even their own training."""
     found_excess = []
-    for seed in range(6):
+    for seed in range(4):
         world = worlds.World(worlds.bowl(sigma=sigma), seed=seed)
         found, p = searched(world, extend=0)
         assert flops(found) < share * worlds.whole_grid(p, world)
