@@ -338,7 +338,7 @@ def schema(
 
 @app.command(name="plugins")
 def list_plugins(as_json: Json = False) -> None:
-    """The members that installed packages announce: families, laws, trainers, ..."""
+    """Members that installed packages announce: families, laws, trainers and more."""
     from steep.plugins import announced, problem
 
     found = [(one, problem(one)) for one in announced()]
