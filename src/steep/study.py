@@ -193,7 +193,8 @@ class Study:
             outcome = go(self.search, drain=Deadline(drain, watch.search_ends))
             if outcome.word == "failed":
                 raise StudyFailed(outcome.error)
-            self._register_facts(store)  # what the user's own code answers, it has said by now
+            if not study_metric(self.loaded, self.domain).declared:
+                self._register_facts(store)  # what the user's own code answers, it has said by now
             if not drain.is_set() and outcome.word != "partial" and self._unfinished(store):
                 outcome = replace(outcome, word="budget")
             if not drain.is_set() and self._held_out_shards and self._enough(store):

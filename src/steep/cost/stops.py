@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from steep import data
+from steep.engine.schedule import last_improvement, without_improvement
 from steep.laws.law import Array
 from steep.records import Measurement, Status, Trial
 from steep.spec import Spec, Stop
@@ -129,13 +130,10 @@ def expected(kind: Kind, studies: Sequence[Seen]) -> Stopping:
 
 def turn(m: Measurement, stop: Stop) -> int:
     """Step of the evaluation from which ``m``'s patience ran, were it trained by ``stop``."""
-    mark, since, at = math.inf, 0, 0
-    for k, point in enumerate(m.curve):
-        improved = point.validation_error < mark * (1 - stop.improvement)
-        mark, since, at = (point.validation_error, 0, k) if improved else (mark, since + 1, at)
-        if since >= stop.patience and k + 1 >= stop.evaluations:
-            break
-    return m.curve[at].step
+    errors = [point.validation_error for point in m.curve]
+    ends = range(stop.evaluations, len(errors))
+    end = next((n for n in ends if without_improvement(stop, errors[:n]) >= stop.patience), None)
+    return m.curve[max(last_improvement(stop, errors[:end]), 0)].step
 
 
 def _turns(finished: Sequence[Measurement], stop: Stop) -> Array:

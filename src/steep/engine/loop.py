@@ -235,7 +235,7 @@ def _ended(
 ) -> tuple[Status, str | None] | tuple[()]:
     """Empty while the trial goes on."""
     made = len(run.curve)
-    since = without_improvement(stop, (point.validation_error for point in run.curve))
+    since = without_improvement(stop, [point.validation_error for point in run.curve])
     if since >= stop.patience and made >= min(stop.evaluations, len(schedule)):
         return Status.COMPLETE, None
     if made == len(schedule):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from steep.spec import Stop
 
@@ -27,10 +27,16 @@ def evaluation_steps(stop: Stop, steps_per_epoch: int) -> tuple[int, ...]:
     return tuple(steps)
 
 
-def without_improvement(stop: Stop, errors: Iterable[float]) -> int:
-    """Evaluations since V's error last fell by more than ``stop.improvement`` of itself."""
-    mark, since = math.inf, 0
-    for error in errors:
-        improved = error < mark * (1 - stop.improvement)
-        mark, since = (error, 0) if improved else (mark, since + 1)
-    return since
+def last_improvement(stop: Stop, errors: Iterable[float]) -> int:
+    """Index of the evaluation at which V's error last fell by more than ``stop.improvement`` of
+    itself; -1 where none is a number."""
+    mark, at = math.inf, -1
+    for k, error in enumerate(errors):
+        if error < mark * (1 - stop.improvement):
+            mark, at = error, k
+    return at
+
+
+def without_improvement(stop: Stop, errors: Sequence[float]) -> int:
+    """Evaluations since then."""
+    return len(errors) - 1 - last_improvement(stop, errors)

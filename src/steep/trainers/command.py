@@ -34,13 +34,13 @@ from pydantic import Field, field_validator
 
 from steep.config import Loaded
 from steep.domains.contract import Domain
+from steep.engine.schedule import without_improvement
 from steep.memory import parse_bytes
 from steep.metrics import higher
 from steep.records import Measurement, Status, Trial, Value
-from steep.spec import Few, Strict
+from steep.spec import Few, Stop, Strict
 from steep.trainers import fingerprint, reported
 from steep.trainers.answer import (
-    CodeChangedError,
     OwnCodeError,
     StudyMetric,
     known_metric,
@@ -48,7 +48,12 @@ from steep.trainers.answer import (
     part_and_name,
     study_metric,
 )
-from steep.trainers.contract import Cost, Drained, Handle, ShardItems, Trainer
+from steep.trainers.contract import Drained, Handle, ShardItems, Trainer
+from steep.trainers.own_code import OWN_VALIDATION as OWN_VALIDATION
+from steep.trainers.own_code import cost as cost
+from steep.trainers.own_code import extent as extent
+from steep.trainers.own_code import recipe as recipe
+from steep.trainers.own_code import refuse_changed
 from steep.trainers.process import Process
 from steep.trainers.reported import Reported, Row
 
@@ -103,27 +108,6 @@ class CommandError(RuntimeError):
     def __init__(self, message: str, cause: str, detail: str) -> None:
         super().__init__(message)
         self.cause, self.detail = cause, detail
-
-
-OWN_VALIDATION = True
-"""Whether the code may have validation data of its own, so that steep need not cut any."""
-
-
-def recipe(family: str) -> Mapping[str, Value] | None:
-    """Any hyperparameter goes: they are put into the command."""
-    return None
-
-
-def cost(loaded: Loaded, domain: Domain, size: int) -> Cost | None:
-    """Not known before the command has run."""
-    return None
-
-
-def extent(
-    loaded: Loaded, domain: Domain, trial: Trial, items: np.ndarray
-) -> tuple[float, float] | None:
-    """Not known before the command has run."""
-    return None
 
 
 def memory(loaded: Loaded, domain: Domain, trial: Trial, items: np.ndarray) -> float | None:
@@ -187,12 +171,7 @@ def absent(loaded: Loaded) -> tuple[str, str] | None:
 
 def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
     """The command of the spec. Raises CodeChangedError where its scripts are others by now."""
-    if edited := fingerprint.changed(loaded.code, code(loaded)):
-        words = ", ".join(f"{name} is {what}" for name, what in edited.items())
-        raise CodeChangedError(
-            f"the training code changed while the study ran ({words}): put it back and run the "
-            "same command, or give the new code a new folder (--out)"
-        )
+    refuse_changed(loaded, code(loaded))
     options, metric = _options(loaded), study_metric(loaded, domain)
 
     def train(trial: Trial, shard: ShardItems, handle: Handle) -> Measurement:
@@ -440,8 +419,7 @@ def shown(process: Process, failed: bool = False) -> str:
 
 def _waited(said: Reported) -> int:
     """Evaluations since the lowest error."""
-    errors = [evaluation.validation_error for evaluation in said.curve]
-    return len(errors) - 1 - errors.index(min(errors)) if errors else 0
+    return without_improvement(Stop(), [point.validation_error for point in said.curve])
 
 
 def _is_memory(text: str) -> bool:

@@ -23,26 +23,28 @@ from __future__ import annotations
 import importlib
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from steep.config import Loaded
 from steep.domains.contract import Domain
 from steep.metrics import outside
-from steep.records import Measurement, Trial, Value
+from steep.records import Measurement, Trial
 from steep.spec import Strict
 from steep.trainers import fingerprint
 from steep.trainers.answer import (
-    CodeChangedError,
     OwnCodeError,
     StudyMetric,
     measurement,
     study_metric,
 )
-from steep.trainers.contract import Cost, Handle, ShardItems, Trainer
+from steep.trainers.contract import Handle, ShardItems, Trainer
+from steep.trainers.own_code import OWN_VALIDATION as OWN_VALIDATION
+from steep.trainers.own_code import cost as cost
+from steep.trainers.own_code import extent as extent
+from steep.trainers.own_code import recipe as recipe
+from steep.trainers.own_code import refuse_changed
 from steep.userfile import arguments_of, from_file, search_also
 
 
@@ -52,36 +54,10 @@ class Options(Strict):
     in Python: ``Study(..., trainer=function)``."""
 
 
-OWN_VALIDATION = True
-"""Whether the code may have validation data of its own, so that steep need not cut any."""
-
-
-def recipe(family: str) -> Mapping[str, Value] | None:
-    """Any hyperparameter goes: they are the function's keyword arguments."""
-    return None
-
-
-def cost(loaded: Loaded, domain: Domain, size: int) -> Cost | None:
-    """Not known before the function has run."""
-    return None
-
-
-def extent(
-    loaded: Loaded, domain: Domain, trial: Trial, items: np.ndarray
-) -> tuple[float, float] | None:
-    """Not known before the function has run."""
-    return None
-
-
 def open_trainer(loaded: Loaded, domain: Domain) -> Trainer:
     """The function of the spec, wrapped. Raises OwnCodeError when it cannot be found."""
     function = found(loaded)
-    if edited := fingerprint.changed(loaded.code, code(loaded, function)):
-        words = ", ".join(f"{name} is {what}" for name, what in edited.items())
-        raise CodeChangedError(
-            f"the training code changed while the study ran ({words}): put it back and run the "
-            "same command, or give the new code a new folder (--out)"
-        )
+    refuse_changed(loaded, code(loaded, function))
     return wrap(function, study_metric(loaded, domain))
 
 
