@@ -4,14 +4,12 @@ import signal
 
 
 def main() -> None:
-    # Ctrl-C while Python still imports: there is nothing to stop or to say yet.
-    taken = signal.getsignal(signal.SIGINT) == signal.default_int_handler
-    if taken:
+    # Ctrl-C while Python still imports: there is nothing to stop or to say yet. Once errors are
+    # turned into sentences (terminal.clear_errors), Ctrl-C is one of them.
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from steep import cli
 
-    if taken:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     cli.main()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -218,10 +219,15 @@ class NobodyReads(Exception):
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Errors that a user can mend become their own words and exit code 2."""
+    silent = signal.getsignal(signal.SIGINT) == signal.SIG_DFL  # by __main__, until here
     try:
         try:
+            if silent:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             yield
         finally:
+            if silent:  # Python's own end has nothing to say about a Ctrl-C
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
             sys.stdout.flush()  # here, where what goes wrong can still be said
     except KeyboardInterrupt:  # between two commands of the framework's own
         sys.exit(130)
