@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from steep.cost import clock
-from steep.cost.clock import PILOT
+from steep.cost.clock import PILOT, SEARCH
 from steep.cost.estimate import predict
 from steep.fit import fit, fit_size_law, points_of
 from steep.forecast import forecast
@@ -44,6 +44,7 @@ def one_world() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clock, "predict", one)
         patch.setattr(clock, "PILOT", 1.0)
+        patch.setattr(clock, "SEARCH", 1.0)
         yield
 
 
@@ -52,6 +53,7 @@ def every_world(monkeypatch: pytest.MonkeyPatch) -> None:
     """Estimates as users get them."""
     monkeypatch.setattr(clock, "predict", predict)
     monkeypatch.setattr(clock, "PILOT", PILOT)
+    monkeypatch.setattr(clock, "SEARCH", SEARCH)
 
 
 SIZES = {2: 1_200, 4: 4_600, 8: 18_000, 16: 71_000, 32: 282_000}

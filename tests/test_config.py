@@ -13,6 +13,7 @@ import yaml
 from steep import cli, config, plainyaml
 from steep.changes import changes, only_adds
 from steep.config import SpecError, from_values, load, parse
+from steep.spec import parse_duration
 from steep.study import Study
 
 GOOD = """\
@@ -449,3 +450,19 @@ def test_a_key_that_is_almost_right_is_corrected(case: str) -> None:
         parse(text)
     messages = {problem.path: problem.message for problem in error.value.problems}
     assert said in messages[path]
+
+
+# ---------------------------------------------------------------- durations
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1h30m", 5400), ("1.5 h", 5400)])
+def test_durations_are_read(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "ten minutes", "-5m", "1..2h"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no duration"):
+        parse_duration(text)
+    with pytest.raises(SpecError, match=r"run.budget.*no duration"):
+        parse(f"{GOOD}run: {{budget: {text!r}}}\n", Path())

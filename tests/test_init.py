@@ -17,6 +17,7 @@ from steep.cost import clock
 from steep.cost.calibrate import Pace, Timed
 from steep.domains.contract import DataError
 from steep.init import Draft, Proposal, guess_domain, place, propose, study_name
+from steep.spec import parse_duration
 from steep.study import Study
 
 PACE = Pace(tuple(Timed(s, (10, 100), (s / 1e4, s / 1e3), s / 1e2, 0.1) for s in (2, 128)), 100.0)
@@ -44,7 +45,7 @@ def images(path: Path, count: int, side: int = 4) -> Path:
 @pytest.fixture(autouse=True)
 def speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose speed is known: nothing is trained."""
-    monkeypatch.setattr(clock, "pace", lambda study: PACE)
+    monkeypatch.setattr(clock, "pace", lambda study, **asked: PACE)
     monkeypatch.setattr(init, "WORLDS", 1)
 
 
@@ -116,6 +117,32 @@ def test_a_small_budget_gives_a_smaller_study_and_says_so(tmp_path: Path) -> Non
     nothing = proposal(tmp_path, path, seconds=1e-9)
     assert any("more than the" in note for note in nothing.notes)
     assert any("no honest exponent" in note for note in nothing.notes)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"), [(900, "15m"), (5400, "90m"), (45, "45s"), (100, "1.67m"), (1e9, None)]
+)
+def test_the_budget_is_written_down(
+    tmp_path: Path, by_count: None, seconds: float, written: str | None
+) -> None:
+    found = proposal(tmp_path, text(tmp_path / "corpus.txt"), seconds=seconds)
+    budget = parse(found.text, tmp_path).spec.run.budget
+    assert budget is not None
+    assert written in (budget, None)
+    assert parse_duration(budget) == pytest.approx(seconds, rel=0.01)
+
+
+def test_a_plan_within_a_budget_is_of_what_it_buys(tmp_path: Path, by_count: None) -> None:
+    """Half of the time that the study would take: as much training as that holds, and over."""
+    study = Study(parse(proposal(tmp_path, text(tmp_path / "corpus.txt")).text, tmp_path))
+    whole = study.prediction(PACE, 2, 1)
+    assert whole is not None
+    seconds = (whole.clock.value or 0.0) / 2
+    half = clock.prediction(study, PACE, 2, seconds=seconds, count=1)
+    assert half is not None
+    assert half.training.value is not None
+    assert 0.4 * seconds < half.training.value / 2 <= 1.1 * seconds
+    assert (half.clock.upper or 0.0) <= 1.1 * seconds
 
 
 def test_images_with_a_test_part(tmp_path: Path, by_count: None) -> None:

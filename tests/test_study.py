@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import tiny
 from steep import Study
 from steep.analysis import Facts, analyse
 from steep.config import SpecError
+from steep.cost import clock
 from steep.executors.contract import Kind
 from steep.planners import grid
 from steep.planners.contract import Problem
@@ -304,6 +306,24 @@ def test_a_budget_of_nothing_trains_nothing_and_still_reports(tmp_path: Path) ->
     assert study.analyse().curves[0].fit.outcome == "too few points"
     assert study.analyse().confrontations == ()
     assert study.run(budget=1.0).word == "budget"
+    assert study.run().word == "complete"
+
+
+def test_the_specs_budget_is_of_all_runs_together(tmp_path: Path, short: Study) -> None:
+    """What its trials kept the workers busy counts; a call's own budget goes in its place."""
+    values = tiny.spec(**SHORT) | {"run": {"budget": "1m"}}
+    study = Study(values, tmp_path / "study")
+    done = [replace(m, seconds=5.0) for m in short.measurements()[:8]]
+    assert clock.time_left(study, [], 2) == 60
+    assert clock.time_left(study, done, 1) == 20
+    assert clock.time_left(study, done, 2) == 40
+    assert clock.time_left(study, done * 3, 1) == 0
+    assert clock.time_left(short, done, 1) is None
+    values["run"]["budget"] = "0.001s"
+    study = Study(values, tmp_path / "study")
+    assert study.run().word == "budget"
+    assert study.measurements() == []
+    assert study.run(seconds=600).word == "complete"
     assert study.run().word == "complete"
 
 

@@ -125,14 +125,15 @@ def propose(
             f"--family {' or '.join(families)}, or --domain {others[0]}"
         )
     name = study_name(data, base, guess)
-    draft = Draft(name, guess, family or families[0], place(data, base), base, workers)
+    model = family or families[0]
+    draft = Draft(name, guess, model, place(data, base), base, workers, seconds)
     proposal = draft.fit_to(seconds)
     other = "words is the other one for text" if guess == "characters" else "names another"
     chosen = "as you say" if domain else f"guessed{why}; --domain {other}"
-    model = "as you say" if family else "the usual one; --family names another"
+    usual = "as you say" if family else "the usual one; --family names another"
     read = (
         f"Read as {guess} ({chosen}), in {draft.opened.domain.unit}. Model family: {draft.family} "
-        f"({model}). Models are chosen by {draft.opened.metric.replace('_', '-')}."
+        f"({usual}). Models are chosen by {draft.opened.metric.replace('_', '-')}."
     )
     return replace(proposal, notes=(read, *proposal.notes))
 
@@ -221,6 +222,11 @@ def _part(name: str) -> str:
     return next((part for part, names in _NAMES.items() if words & names), "train")
 
 
+def minutes(seconds: float) -> str:
+    """A duration as a spec has it."""
+    return f"{round(seconds / 60, 2):.12g}m" if seconds >= 60 else f"{max(round(seconds), 1)}s"
+
+
 def yaml_text(path: str) -> str:
     """A path as YAML, quoted where it could be taken for anything else."""
     plain = re.fullmatch(r"[A-Za-z_./][\w./-]*", path) and scalar(path) == path
@@ -238,8 +244,9 @@ class Draft:
         parts: dict[str, str],
         base: Path,
         workers: int | None,
+        budget: float | None = None,
     ) -> None:
-        self.name = name
+        self.name, self.budget = name, budget
         self._costs: dict[int, Cost | None] = {}
         self.domain, self.family, self.parts = domain, family, parts
         self.base, self.workers = base, workers
@@ -279,6 +286,15 @@ search:
 
 stop:
   improvement: {creeps:g}          # a trial ends when 2.5x the steps bring less
+{self._run}"""
+
+    @property
+    def _run(self) -> str:
+        if self.budget is None:
+            return ""
+        return f"""
+run:
+  budget: {minutes(self.budget)}                # of all runs together; delete it to run to the end
 """
 
     def study(self, *extent: Any) -> Study:
@@ -326,7 +342,8 @@ stop:
     @cached_property
     def timing(self) -> Pace | None:
         """This machine's, timed once: the ends of the whole ladder and two sizes between."""
-        return clock.pace(self.study(self.smallest, None, LADDER[self.family]))
+        study = self.study(self.smallest, None, LADDER[self.family])
+        return clock.pace(study, pilot=clock.pilot_seconds(self.budget))
 
     def fit_to(self, seconds: float) -> Proposal:
         """The largest study whose expected time is within ``seconds``: first as many shards as fit

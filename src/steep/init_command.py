@@ -189,7 +189,7 @@ def _tried(study: Study) -> Measurement | str:
     """What a trial on the smallest shard measured, or why it did not."""
     shard = study.cut.shards[0]
     trial = Trial(
-        0, shard.items, shard.samples, min(study.spec.family.sizes), study.first_choice(), 0
+        0, shard.items, shard.samples, min(study.spec.family.sizes), study.middle_choice(), 0
     )
     events: list[Event] = []
     work([Job(study.folder, trial, 1)], events.append, threading.Event())

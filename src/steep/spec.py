@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1, le=10**12)]
 Few = Annotated[int, Field(ge=1, le=1000)]
 """What trials or evaluations are multiplied by: more than that is a slip of the pen."""
 Positive = Annotated[float, Field(gt=0)]
+_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from '90s', '10m', '2h', '1h30m' or '1.5h'. ValueError with a sentence otherwise."""
+    parts = re.findall(r"([0-9.]+)\s*(min|[smhd])", text)
+    rest = re.sub(r"([0-9.]+)\s*(min|[smhd])|\s", "", text)
+    try:
+        seconds = sum(float(value) * _SECONDS[unit] for value, unit in parts)
+    except ValueError:
+        seconds = 0.0
+    if rest or not seconds > 0:
+        raise ValueError(f"{text!r} is no duration: write 90s, 10m, 2h or 1h30m")
+    return seconds
+
+
+def _duration(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
 Scalar = float | int | str | bool
 Choices = Annotated[tuple[Scalar, ...], Field(min_length=1, strict=False)]
 
@@ -134,6 +157,9 @@ class Run(Strict):
     """Where workers run."""
     workers: Few | None = None
     """Worker processes. None: one a core that this process may use."""
+    budget: Duration | None = None
+    """Time on the clock, of all runs of the study together: 15m, 2h. The search takes what fits, a
+    whole curve first. `steep run --budget` gives one call another. None: as long as it takes."""
     device: str = "auto"
     """'cpu', 'cuda' or 'cuda:1'; 'auto': a GPU where there is one."""
     lease: Annotated[float, Field(ge=1)] = 90.0

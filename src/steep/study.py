@@ -25,7 +25,6 @@ from steep.changes import refuse_changes
 from steep.checks import absent, misfits
 from steep.config import Loaded, from_values, load, member, open_domain
 from steep.cost import clock
-from steep.cost.budget import Budget
 from steep.cost.estimate import WORLDS, shortened
 from steep.cost.of_study import scaling_of
 from steep.cost.price import Prices
@@ -116,7 +115,10 @@ class Study:
         self.check()
         self._refuse_absent()
         finished = self.measurements() if self.begun else []
-        timing = clock.pace(self, tell, pilot=not finished)  # its own trials show more
+        workers = workers or self.worker_count()
+        seconds = clock.time_left(self, finished, workers)
+        pilot = 0.0 if finished else clock.pilot_seconds(seconds)  # its own trials show more
+        timing = clock.pace(self, tell, pilot)
         tell("Playing the search", 0.0)
         found = plan(
             self.problem,
@@ -125,14 +127,14 @@ class Study:
             extent=self.prices.extent,
             validation_items=len(self.cut.validation),
             held_out=self.held_out_at_most(),
-            workers=workers or self.spec.run.workers or 1,
+            workers=workers,
             seconds_per_flop=clock.seconds_per_flop(self, timing),
             adaptive=member(PLANNERS, self.spec.search.planner).ADAPTIVE,
         )
         kept = 8 * len(self.items.size) * (2 + self.spec.shards.permutations)  # shards/
         return replace(
             found,
-            prediction=clock.prediction(self, timing, workers, finished=finished),
+            prediction=clock.prediction(self, timing, workers, finished=finished, seconds=seconds),
             disk=found.disk + kept,
         )
 
@@ -150,14 +152,14 @@ class Study:
     ) -> Outcome:
         """Train what is missing, confront the forecast, write results and the report.
 
-        ``budget`` bounds the FLOPs and ``seconds`` the time of this call: the search takes what
-        fits, and what the held-out shards need is put aside. ``observe`` gets every event in place
-        of the ``progress`` that standard error shows: a bar in a terminal, a line now and then
-        elsewhere. ``extend`` takes a spec or data that only add; ``retry_failed`` tries failed
-        trials again; ``take_over`` gives up trials of another machine that is gone. Ctrl-C once
-        saves and stops ('drained'), twice stops at once; the same call goes on. Raises SpecError,
-        StoreError, ShardsError or MissingExtra before any work, StudyFailed where every trial
-        fails."""
+        ``budget`` bounds the FLOPs and ``seconds`` the time of this call, else the spec's budget
+        the time of all calls: the search takes what fits, and what the held-out shards need is put
+        aside. ``observe`` gets every event in place of the ``progress`` that standard error shows:
+        a bar in a terminal, a line now and then elsewhere. ``extend`` takes a spec or data that
+        only add; ``retry_failed`` tries failed trials again; ``take_over`` gives up trials of
+        another machine that is gone. Ctrl-C once saves and stops ('drained'), twice stops at once;
+        the same call goes on. Raises SpecError, StoreError, ShardsError or MissingExtra before any
+        work, StudyFailed where every trial fails."""
         from steep.present.progress import Progress
 
         self.check()
@@ -178,7 +180,9 @@ class Study:
             if fresh:
                 self._tell_unknown_code(store, observe)
             self._register_facts(store)
-            spending = self._spending(measured, executor.slots, budget, seconds)
+            if budget is None and seconds is None:
+                seconds = clock.time_left(self, measured, executor.slots)
+            spending = clock.spending(self, measured, executor.slots, flops=budget, seconds=seconds)
             watch = self._watch = Watch(self, store, spending, executor.slots, observe)
             go = partial(
                 train,
@@ -195,8 +199,8 @@ class Study:
                 raise StudyFailed(outcome.error)
             if not study_metric(self.loaded, self.domain).declared:
                 self._register_facts(store)  # what the user's own code answers, it has said by now
-            if not drain.is_set() and outcome.word != "partial" and self._unfinished(store):
-                outcome = replace(outcome, word="budget")
+            if not drain.is_set() and outcome.word != "partial":
+                outcome = replace(outcome, word="budget" if self._unfinished(store) else "complete")
             if not drain.is_set() and self._held_out_shards and self._enough(store):
                 facts = ledger.facts(store, self.spec, self.cut)
                 earlier = {c.samples for c in ledger.registered(store)}
@@ -208,33 +212,16 @@ class Study:
                 if outcome.word != "budget" and len(told) < len(self._held_out_shards):
                     analysis = ledger.analysis(store, self.spec, self.cut)
                     wanted += unforecast_trials(analysis, facts, told)
-                follow = go(_missing(wanted), held_out=True, drain=Deadline(drain, watch.all_ends))
-                outcome = outcome.then(follow, cut_short=not drain.is_set())
+                rest = _missing(wanted)
+                if rest(store.measurements(), (), None):
+                    follow = go(rest, held_out=True, drain=Deadline(drain, watch.all_ends))
+                    outcome = outcome.then(follow, cut_short=not drain.is_set())
             watch.close()
             ledger.register_run(store, outcome)
             if not drain.now:
                 ledger.register_steps(store, self.prices.steps)
                 ledger.write_results(store, self.spec, self.cut)
         return outcome
-
-    def _spending(
-        self,
-        measured: Sequence[Measurement],
-        workers: int,
-        flops: float | None,
-        seconds: float | None,
-    ) -> Budget:
-        """What a run may spend beyond what was ``measured`` before it."""
-        return Budget(
-            self.problem,
-            self.prices.flops,
-            counted=self.prices.cost(min(self.spec.family.sizes)) is not None,
-            workers=workers,
-            held_out=lambda done: clock.held_out(self, done),
-            before=measured,
-            flops=flops,
-            seconds=seconds,
-        )
 
     def _unfinished(self, store: Store) -> bool:
         """Whether the search wants more than a budget has let it train."""
@@ -619,13 +606,13 @@ class Study:
         values = [[size, value] for size, (*_, value) in zip(sizes, found, strict=True)]
         return {"baseline": {"what": what, "metric": metric, "values": values}}
 
-    def first_choice(self) -> Settings:
-        """Some hyperparameters of the search, where any will do: costs do not depend on them."""
-        grid = {name: values[0] for name, values in self.spec.search.hyperparameters.items()}
+    def middle_choice(self) -> Settings:
+        """The middle ones of the search's, where any will do: costs do not depend on them."""
+        grid = {n: v[len(v) // 2] for n, v in self.spec.search.hyperparameters.items()}
         return settings(dict(self.problem.recipe) | dict(self.spec.training) | grid)
 
     def held_out_at_most(self) -> list[Trial]:
-        values = self.first_choice()
+        values = self.middle_choice()
         size = max(self.spec.family.sizes)
         return [
             Trial(0, shard.items, shard.samples, size, values, seed)

@@ -76,7 +76,9 @@ def run_study(
         left = "what the search wants next does not fit in what is left"
         if outcome.unfinished:
             left = f"{outcome.unfinished} trials begun or planned are left"
-        typer.echo(f"Stopped at the budget: {left}. The same command goes on.", err=True)
+        own = study.spec.run.budget if budget is None else None
+        more = f"'steep run {study.folder} --budget {own}'" if own else "The same command"
+        typer.echo(f"Stopped at the budget: {left}. {more} goes on.", err=True)
     if outcome.failed or outcome.timeout:
         failed = f"{outcome.failed + outcome.timeout} of {outcome.trials} trials failed"
         typer.echo(
@@ -118,7 +120,7 @@ def _budget(text: str | None) -> tuple[float | None, float | None]:
 
 
 def duration(text: str, option: str = "--budget") -> float:
-    from steep.present.numbers import parse_duration
+    from steep.spec import parse_duration
 
     try:
         return parse_duration(text)

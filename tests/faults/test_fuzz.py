@@ -22,9 +22,9 @@ from steep.asked import goal_of, place_of
 from steep.config import QuestionError, SpecError
 from steep.domains.contract import DataError
 from steep.folder import StoreError
-from steep.present.numbers import parse_duration
 from steep.records import Measurement, Status, Trial
 from steep.shards import ShardsError
+from steep.spec import parse_duration
 from steep.store import Store, compose_study_yaml
 from steep.study import Study
 from steep.tables.read import TableError, read

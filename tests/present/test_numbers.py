@@ -102,17 +102,6 @@ def test_durations(seconds, text):
     assert numbers.duration(seconds) == text
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1h30m", 5400), ("1.5 h", 5400)])
-def test_durations_are_read(text, seconds):
-    assert numbers.parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "10", "m", "ten minutes", "-5m", "1..2h"])
-def test_what_is_no_duration_is_refused(text):
-    with pytest.raises(ValueError, match="no duration"):
-        numbers.parse_duration(text)
-
-
 def test_memory_flops_factors_and_shares():
     assert numbers.memory(1.23e9) == "1.2 GB"
     assert numbers.memory(512) == "510 B"

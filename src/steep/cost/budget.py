@@ -32,6 +32,8 @@ BUSY = 0.85
 """Share of the time in which workers train: a search waits for its results at times."""
 MARGIN = 1.15
 """On what the held-out trials are expected to take: one size larger may turn out to be best."""
+OVERRUN = 0.1
+"""Share of a time by which the held-out shards' trials may exceed it."""
 
 
 class BudgetError(ValueError):
@@ -52,6 +54,7 @@ class Budget:
         before: Sequence[Measurement] = (),
         flops: float | None = None,
         seconds: float | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         """``guess`` is what trials are expected to cost, in FLOPs where they are ``counted``
         beforehand; else only relative to each other. What was measured ``before`` this run does
@@ -61,7 +64,8 @@ class Budget:
         self.flops, self.seconds = flops, seconds
         self._before = _reported(before)
         """FLOPs of earlier runs."""
-        self.began = time.monotonic()
+        self.now = now
+        self.began = now()
         self._length: Callable[[Trial], float] | None = None
         self._middle = float(np.log(problem.spec.family.sizes).mean())
         """Of the ladder."""
@@ -168,10 +172,14 @@ class Budget:
         spent = self._spent - self._before
         return self.flops - spent - sum(self.cost(t) or 0.0 for t in running)
 
+    def seconds_left(self) -> float | None:
+        """On the clock, of a time; below 0 where it runs over."""
+        return None if self.seconds is None else self.began + self.seconds - self.now()
+
     def _time_left(self, running: Mapping[Trial, float]) -> float | None:
         if self.seconds is None or not self._timed:
             return None
-        ends = self.began + self.seconds - self._finish - time.monotonic()
+        ends = (self.seconds_left() or 0.0) - self._finish
         going = sum(max((self.time(t) or 0.0) - so_far, 0.0) for t, so_far in running.items())
         left = max(ends * self._workers * BUSY - going, 0.0)
         return left * self._per_second(left)
@@ -214,7 +222,7 @@ class Budget:
                 return False
         if self.seconds is None:
             return True
-        ends = time.monotonic() + (self.time(trial) or 0.0)
+        ends = self.now() + (self.time(trial) or 0.0)
         if held_out:  # one seed is tried in any case
             return trial.seed == 0 or ends <= self.began + self.seconds
         return ends <= self.search_ends() + 0.05 * self.seconds

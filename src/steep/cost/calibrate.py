@@ -152,14 +152,13 @@ class Stopwatch:
 
 
 def whole(trainer: Trainer, trial: Trial, items: ShardItems, seconds: float) -> Measurement | None:
-    """A trial to its end, or as far as so many ``seconds`` of the processor bring it.
-
-    None where its last evaluation was its best: nobody can know when it would have stopped."""
+    """A trial to its end, or as far as so many ``seconds`` of the processor bring it; None where
+    they bring it to no evaluation."""
     handle: Any = Stopwatch(seconds)
     with suppress(Drained):
         return trainer(trial, items, handle)
     errors = [point.validation_error for point in handle.curve]
-    if not errors or min(errors) == errors[-1]:
+    if not errors:
         return None
     best, last = handle.curve[errors.index(min(errors))], handle.curve[-1]
     return Measurement(

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steep import shards
+from steep.cost.budget import OVERRUN, Budget
 from steep.cost.calibrate import Pace, Timed, timed, whole
-from steep.cost.estimate import WORLDS, Ask, predict
+from steep.cost.estimate import WORLDS, predict
 from steep.cost.lengths import Learnt, Lengths, timeable
 from steep.cost.lengths import Timed as TimedLengths
 from steep.cost.stops import Kind, ended, expected, finished_studies, learnt
 from steep.planners.contract import Wanted
 from steep.records import Measurement, Prediction, Trial
 from steep.select import select
+from steep.spec import parse_duration
 
 if TYPE_CHECKING:
     from steep.study import Study
@@ -37,15 +39,22 @@ TRAIN_ITEMS = 1000
 """Of a trial's shard, evaluated at its end (the engine's default)."""
 
 
-PILOT = 8.0
-"""Seconds of the processor that the first trials of the search may take before it begins."""
+PILOT, SEARCH = 60.0, 8.0
+"""Seconds of the processor that trials before a study may take: of four that show when trials stop,
+and of these and the search's first trials together where the four are quicker."""
+OF_BUDGET = 0.03
+"""Share of a time budget for the pilot, between these two."""
+LATER = 2
+"""The four are of the smallest shard and of the one so many later, at the smallest and the middle
+size: of the published studies they take 2 % of the training, and bring 13 of 14 within 0.67 to 1.5
+of the time taken, where two of the smallest shard bring 8 (tests/cost/test_stops.py)."""
 
 
-def pace(study: Study, tell: Tell = _silent, pilot: bool = True) -> Pace | None:
+def pace(study: Study, tell: Tell = _silent, pilot: float = PILOT) -> Pace | None:
     """Steps and evaluations of the ladder's ends and two between, timed in this process, in ten
-    seconds or less unless a few steps take longer; then a pilot, which shows when trials stop here
-    and which models are good. None for a trainer whose steps are its own. ``tell`` is told what is
-    being done, and the share that is done."""
+    seconds or less unless a few steps take longer; then a pilot of at most so many seconds, which
+    shows when trials stop here and which models are good. None for a trainer whose steps are its
+    own. ``tell`` is told what is being done, and the share that is done."""
     sizes = sorted(study.spec.family.sizes)
     last = len(sizes) - 1
     chosen = sorted({sizes[k] for k in (0, last // 3, last - last // 3, last)})
@@ -61,7 +70,7 @@ def pace(study: Study, tell: Tell = _silent, pilot: bool = True) -> Pace | None:
         rows.append(row)
     found = Pace(tuple(rows[1:]), _units(study, study.cut.validation))
     tell(TIMING_STEPS, 1 - 1 / (len(chosen) + 2))
-    return replace(found, pilot=_pilot(study, trainer)) if pilot else found
+    return replace(found, pilot=_pilot(study, trainer, pilot))
 
 
 def with_size(study: Study, timing: Pace, size: int) -> Pace:
@@ -70,20 +79,40 @@ def with_size(study: Study, timing: Pace, size: int) -> Pace:
     return timing if row is None else replace(timing, rows=(*timing.rows, row))
 
 
-def _pilot(study: Study, trainer: Trainer) -> tuple[Measurement, ...]:
-    """The first trials of the search, as many as end in time."""
+def pilot_seconds(budget: float | None) -> float:
+    """Of the processor, for the pilot of a study that may take so many seconds on the clock."""
+    return PILOT if budget is None else min(PILOT, max(SEARCH, OF_BUDGET * budget))
+
+
+def _pilot(study: Study, trainer: Trainer, seconds: float) -> tuple[Measurement, ...]:
+    """Trials that show when trials stop and which models are good, as many as end in time."""
     opened = time.process_time()
     found: list[Measurement] = []
-    while wanted := study.search(found, (), None, rehearsed=True):
-        trial = wanted[0].trial
-        left = PILOT - (time.process_time() - opened)
-        if left <= 0 or any(trial == m.trial for m in found):
-            break
-        ran = whole(trainer, trial, shards.trial_items(study.cut, trial), left)
-        if ran is None:
-            break
-        found.append(ran)
+
+    def ran(trial: Trial, most: float) -> bool:
+        left = most - (time.process_time() - opened)
+        items = shards.trial_items(study.cut, trial)
+        measured = whole(trainer, trial, items, left) if left > 0 else None
+        found.extend([measured] if measured else [])
+        return measured is not None
+
+    if all(ran(trial, seconds) for trial in pilot_trials(study)):
+        while wanted := study.search(found, (), None, rehearsed=True):
+            trial = wanted[0].trial
+            if any(trial == m.trial for m in found) or not ran(trial, min(SEARCH, seconds)):
+                break
     return tuple(found)
+
+
+def pilot_trials(study: Study) -> list[Trial]:
+    """The four, cheapest first."""
+    fitted = sorted((s for s in study.problem.shards if not s.permutation), key=lambda s: s.items)
+    sizes = sorted(study.spec.family.sizes)
+    return [
+        Trial(0, shard.items, shard.samples, size, study.middle_choice(), seed=0)
+        for shard in dict.fromkeys((fitted[0], fitted[min(LATER, len(fitted) - 1)]))
+        for size in dict.fromkeys((sizes[0], sizes[len(sizes) // 2]))
+    ]
 
 
 def _timed(study: Study, trainer: Trainer, size: int) -> Timed | None:
@@ -107,7 +136,7 @@ def _timed(study: Study, trainer: Trainer, size: int) -> Timed | None:
 
 def _trial(study: Study, size: int) -> Trial:
     largest = max(study.problem.shards, key=lambda s: s.items)
-    return Trial(0, largest.items, largest.samples, size, study.first_choice(), seed=0)
+    return Trial(0, largest.items, largest.samples, size, study.middle_choice(), seed=0)
 
 
 def _units(study: Study, items: np.ndarray) -> float:
@@ -137,7 +166,7 @@ def lengths(
     kind = Kind(
         study.spec.domain.name,
         study.spec.family.name,
-        str(dict(study.first_choice()).get("optimizer", "none")),
+        str(dict(study.middle_choice()).get("optimizer", "none")),
         study.metric,
     )
     stopped = ended(finished)
@@ -175,29 +204,44 @@ def prediction(
     *,
     finished: Sequence[Measurement] = (),
     begun: Mapping[Trial, float] | None = None,
-    ask: Ask | None = None,
+    flops: float | None = None,
+    seconds: float | None = None,
     count: int = WORLDS,
 ) -> Prediction | None:
     """What is left of the study's time when these trials have ``finished`` and those ``begun``, so
     many seconds ago; of one not begun, all. None where nobody can know yet.
 
-    ``ask`` is how the search is asked, where a budget bounds it. In fewer worlds than ``WORLDS`` it
-    is asked in a coarser way, which takes a third of the time and a fifth of the trials less."""
+    ``flops`` and ``seconds`` on the clock are what it may still take. In fewer worlds than
+    ``WORLDS`` the search is asked in a coarser way, which takes a third of the time and a fifth of
+    the trials less."""
     known = lengths(study, timing, finished)
     if known is None:
         return None
+    workers = workers or study.worker_count()
+    clock = 0.0
+    budget = spending(study, finished, workers, flops=flops, seconds=seconds, now=lambda: clock)
+    if isinstance(known, TimedLengths):
+        budget.timed_by(known.expected)
 
-    def unbounded(
+    def ask(
         done: Sequence[Measurement], running: Sequence[Trial], now: float, spent: float
     ) -> Sequence[Wanted]:
-        wanted: Sequence[Wanted] = study.search(done, running, None, rehearsed=count < WORLDS)
-        return wanted
+        nonlocal clock
+        clock = now
+        left, going = None, dict[Trial, float]()
+        if budget.bounded:  # of what runs half is over, about
+            budget.update(done)
+            going = {trial: (budget.time(trial) or 0.0) / 2 for trial in running}
+            left = budget.left(going)
+        wanted: Sequence[Wanted] = study.search(done, running, left, rehearsed=count < WORLDS)
+        return [w for w in wanted if budget.affords(w.trial, going)] if budget.bounded else wanted
 
     return predict(
         study.problem,
         known,
-        ask or unbounded,
-        workers=workers or study.worker_count(),
+        ask,
+        workers=workers,
+        most_seconds=None if seconds is None else (1 + OVERRUN) * seconds,
         held_out=lambda done: held_out(study, done),
         finished=finished,
         shown=finished or (() if timing is None else timing.pilot),
@@ -205,6 +249,38 @@ def prediction(
         count=count,
         made=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+
+
+def spending(
+    study: Study,
+    measured: Sequence[Measurement],
+    workers: int,
+    *,
+    flops: float | None = None,
+    seconds: float | None = None,
+    now: Callable[[], float] = time.monotonic,
+) -> Budget:
+    """What a run may spend beyond what was ``measured`` before it."""
+    return Budget(
+        study.problem,
+        study.prices.flops,
+        counted=study.prices.cost(min(study.spec.family.sizes)) is not None,
+        workers=workers,
+        held_out=lambda done: held_out(study, done),
+        before=measured,
+        flops=flops,
+        seconds=seconds,
+        now=now,
+    )
+
+
+def time_left(study: Study, measured: Sequence[Measurement], workers: int) -> float | None:
+    """Seconds on the clock that the spec's budget leaves to the study's next run, if there is one:
+    what was ``measured`` kept the workers busy until now."""
+    if study.spec.run.budget is None:
+        return None
+    spent = sum(m.seconds for m in measured) / workers
+    return max(parse_duration(study.spec.run.budget) - spent, 0.0)
 
 
 def held_out(study: Study, done: Sequence[Measurement]) -> list[Trial]:

@@ -78,12 +78,13 @@ def predict(
     shown: Sequence[Measurement] = (),
     begun: Mapping[Trial, float] | None = None,
     count: int = WORLDS,
+    most_seconds: float | None = None,
     made: str = "",
 ) -> Prediction:
     """What is left of a study of which these have ``finished`` and those ``begun`` (seconds ago).
 
     The worlds agree with what is ``shown``. ``held_out`` gives the trials that confront the
-    forecast, once the search is over."""
+    forecast, once the search is over; after ``most_seconds`` on the clock nothing goes on."""
     random = np.random.default_rng(0)
     courses = [
         _play(world, k, lengths.draw(random), ask, workers, held_out, finished, begun or {})
@@ -102,8 +103,8 @@ def predict(
         fewest_trials=int(trials.min()),
         most_trials=int(trials.max()),
         workers=workers,
-        training=_interval(seconds),
-        clock=_interval(on_clock + overhead),
+        training=_bounded(_interval(seconds), most_seconds and workers * most_seconds),
+        clock=_bounded(_interval(on_clock + overhead), most_seconds),
         flops=_interval(drawn[:, :, 1]) if drawn[:, :, 1].all() else None,
         evaluations=looking,
         learnt_from=lengths.trials,
@@ -130,6 +131,14 @@ def _interval(values: Array) -> Interval:
     spread = math.sqrt(between + float(logs.var(axis=1).mean()))
     low, high = (math.exp(middle + sign * _NORMAL * spread) for sign in (-1, 1))
     return Interval(math.exp(middle), low, high, LEVEL)
+
+
+def _bounded(time: Interval, most: float | None) -> Interval:
+    """An interval of which no part is above ``most``."""
+    if most is None:
+        return time
+    value, low, high = (v and min(v, most) for v in (time.value, time.lower, time.upper))
+    return replace(time, value=value, lower=low, upper=high)
 
 
 def _play(

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import log_ndtr
 
 from steep import data
 from steep.engine.schedule import last_improvement, without_improvement
@@ -144,10 +145,12 @@ def learnt(prior: Stopping, spec: Spec, finished: Sequence[Measurement]) -> Stop
     """``prior`` after the study's own ``finished`` trials.
 
     Trials of one shard and size share a deviation from the plane (``MOVES``), so many of them weigh
-    little more than one. Capped trials count with the last turn they had."""
+    little more than one. Of a trial that was cut while its error still fell, the turn lies beyond
+    its last evaluation: it counts with the mean of what the plane expects there."""
     if not finished:
         return prior
     x, places = _turns(finished, spec.stop), place_of(spec, finished)
+    cut = np.array([_still_falling(m, spec.stop) for m in finished])
     groups: dict[tuple[float, ...], list[int]] = {}
     for i, place in enumerate(places):
         groups.setdefault(tuple(np.round(place[:3], 6)), []).append(i)
@@ -155,9 +158,23 @@ def learnt(prior: Stopping, spec: Spec, finished: Sequence[Measurement]) -> Stop
     for members in groups.values():
         noise = math.sqrt(MOVES**2 + plane.noise**2 / len(members))
         at = places[members].mean(axis=0, keepdims=True)
-        told = replace(plane, noise=noise).given(at, x[members].mean(keepdims=True))
+        spread = math.sqrt(float(at[0] @ plane.covariance @ at[0]) + noise**2)
+        beyond = mean_beyond(x[members], float(at[0] @ plane.mean), spread)
+        turns = np.where(cut[members], beyond, x[members])
+        told = replace(plane, noise=noise).given(at, turns.mean(keepdims=True))
         plane = replace(told, noise=prior.plane.noise)
     return replace(prior, plane=plane, own=len(finished))
+
+
+def _still_falling(m: Measurement, stop: Stop) -> bool:
+    return m.status == Status.CAPPED and turn(m, stop) == m.curve[-1].step
+
+
+def mean_beyond(at_least: Array, mean: float, spread: float) -> Array:
+    """Mean of a normal number that is known to lie above ``at_least``."""
+    z = (at_least - mean) / spread
+    hazard = np.exp(-(z**2) / 2 - log_ndtr(-z)) / math.sqrt(2 * math.pi)
+    return np.asarray(mean + spread * hazard)
 
 
 def place(size: float, per_epoch: float, rate: float, spec: Spec) -> tuple[float, ...]:

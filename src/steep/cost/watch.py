@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from steep import ledger
 from steep.cost import clock
-from steep.cost.budget import Budget
+from steep.cost.budget import OVERRUN, Budget
 from steep.cost.calibrate import Pace
 from steep.cost.estimate import WORLDS, shortened
 from steep.cost.lengths import Timed
 from steep.executors.contract import Event, Kind
-from steep.planners.contract import Wanted
 from steep.records import Interval, Measurement, Prediction, Trial
 
 if TYPE_CHECKING:
@@ -30,9 +29,7 @@ SHARE = 0.1
 AGAIN = 2
 """Worlds of an estimate during the run: many, soon after each other, make up for few."""
 ABOUT = 15
-"""Seconds that timing takes."""
-OVERRUN = 0.1
-"""Share of a time budget by which the held-out shards' trials may exceed it."""
+"""Seconds that timing takes, without the pilot."""
 
 
 class Watch:
@@ -65,12 +62,17 @@ class Watch:
     def _measure(self) -> Pace | None:
         """None where timing fails: what is wrong with a trial is told when it runs."""
         with suppress(Exception):
-            return clock.pace(self._study, self._tell)
+            return clock.pace(self._study, self._tell, self._pilot_seconds)
         return None
+
+    @property
+    def _pilot_seconds(self) -> float:
+        return clock.pilot_seconds(self._budget.seconds)
 
     def _tell(self, what: str, done: float) -> None:
         if self._observer is not None and not done:
-            text = f"{what}: some {ABOUT} seconds"
+            most = ABOUT + self._pilot_seconds
+            text = f"{what}: {ABOUT} to {round(most)} seconds"
             self._observer(Event(Kind.NOTE, "", 0, {"text": text}))
 
     # ------------------------------------------------------------ when it must end
@@ -93,10 +95,10 @@ class Watch:
         if self._made is None:
             return None
         rest = shortened(self._made, time.monotonic() - self._at).clock
-        ends = self.all_ends()
-        if ends is None:
+        left = self._budget.seconds_left()
+        if left is None:
             return rest
-        most = max(ends - OVERRUN * (self._budget.seconds or 0.0) - time.monotonic(), 1.0)
+        most = max(left, 1.0)
         value, low, high = (min(v or most, most) for v in (rest.value, rest.lower, rest.upper))
         return Interval(value, low, high, rest.level)
 
@@ -138,9 +140,9 @@ class Watch:
         trials = {row.trial.id: row.trial for row in self._store.rows()} if self._begun else {}
         begun = {trials[name]: now - at for name, at in self._begun.items() if name in trials}
         self._next = now + max(EVERY, self._cost / SHARE)
-        left = self._budget.flops_left() if self._budget.flops is not None else None
+        flops, seconds = self._budget.flops_left(), self._budget.seconds_left()
         self._thread = threading.Thread(
-            target=self._predict, args=(finished, begun, left, count, now), daemon=True
+            target=self._predict, args=(finished, begun, flops, seconds, count, now), daemon=True
         )
         self._thread.start()
 
@@ -148,28 +150,18 @@ class Watch:
         self,
         finished: Sequence[Measurement],
         begun: Mapping[Trial, float],
-        left: float | None,
+        flops: float | None,
+        seconds: float | None,
         count: int,
         now: float,
     ) -> None:
         with suppress(OSError, AttributeError):  # after the workers
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        study = self._study
-
-        def ask(
-            done: Sequence[Measurement], running: Sequence[Trial], clock: float, spent: float
-        ) -> Sequence[Wanted]:
-            rest = None if left is None else left - spent
-            if rest is not None and rest <= 0:
-                return []
-            wanted: Sequence[Wanted] = study.search(done, running, rest, rehearsed=count < WORLDS)
-            return wanted
-
         started = time.thread_time()
         with suppress(Exception):  # an estimate is never worth a study
             made = clock.prediction(
-                study, self._timing, self._workers,
-                finished=finished, begun=begun, ask=ask, count=count,
+                self._study, self._timing, self._workers, finished=finished, begun=begun,
+                flops=flops, seconds=seconds, count=count,
             )  # fmt: skip
             if made is not None:
                 self._made, self._at, self._fresh = made, now, True

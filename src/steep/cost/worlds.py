@@ -1,9 +1,11 @@
 """How a study may turn out: worlds in which its search is played before, and while, it runs.
 
-Nobody knows beforehand which model is best, so a search is played in several worlds: with its best
-size inside the ladder, below it and beyond it, best hyperparameters anywhere among the choices, and
-steep or flat around them. Once trials have finished, worlds are draws of the surface that these
-show (``stats/searched.py``): the one from which the search itself decides.
+Nobody knows beforehand which model is best. So many worlds are imagined: power laws with a best
+size that may lie inside the ladder, below it or beyond it and grows with data, best hyperparameters
+anywhere among the choices, steep or flat around them. Each is weighed by how well it agrees with
+the trials that have finished, and those taken spread over the best size, which decides what a
+search costs. Once more trials have finished, worlds are draws of the surface that these show
+(``stats/searched.py``): the one from which the search itself decides.
 """
 
 from __future__ import annotations
@@ -23,8 +25,13 @@ from steep.select import next_size
 from steep.stats import rungs
 from steep.stats.searched import Cell, Tried, scored, surface_of
 
-FEWEST = 6
-"""Finished trials, of two sizes or more, from which a surface is drawn."""
+FEWEST = 12
+"""Finished trials, of two sizes or more, from which a surface is drawn: of fewer, a draw may have
+its best model anywhere."""
+IMAGINED = 2000
+"""Worlds that are weighed by the trials of the pilot."""
+MISFIT = 0.1
+"""Standard deviation of a trial's log error about the smooth world that is nearest to all."""
 MOST_CELLS = 900
 """Larger search spaces are imagined: a draw of so large a surface takes minutes."""
 
@@ -47,33 +54,69 @@ def worlds(
         drawn = _drawn(problem, finished, count, random)
         if drawn:
             return drawn
-    return [_imagined(problem, random) for _ in range(count)]
+    return _imagined(problem, scored_trials, count, random)
 
 
 def _log_uniform(random: np.random.Generator, low: float, high: float) -> float:
     return math.exp(random.uniform(math.log(low), math.log(high)))
 
 
-def _imagined(problem: Problem, random: np.random.Generator) -> World:
+@dataclass(frozen=True)
+class _Imagined:
+    """A world whose level is still open."""
+
+    shape: Callable[[Trial], float]
+    """Log error, but for the level."""
+    best: float
+    """Logarithm of the best size at the largest shard."""
+    noise: float
+
+
+def _imagined(
+    problem: Problem, finished: Sequence[Measurement], count: int, random: np.random.Generator
+) -> list[World]:
+    """Worlds at even steps through the best size at the largest shard, by weight."""
+    many = sorted((_one(problem, random) for _ in range(IMAGINED)), key=lambda one: one.best)
+    if not finished:
+        levels, weights = np.zeros(IMAGINED), np.ones(IMAGINED)
+    else:
+        logs = np.log([max(m.validation_error or 0.0, 1e-9) for m in finished])
+        off = logs - np.array([[one.shape(m.trial) for m in finished] for one in many])
+        levels = off.mean(axis=1)
+        variance = MISFIT**2 + np.array([one.noise for one in many]) ** 2
+        squares = ((off - levels[:, None]) ** 2).sum(axis=1) / variance
+        loss = squares / 2 + (len(logs) - 1) / 2 * np.log(variance)
+        weights = np.exp(loss.min() - loss)
+    up_to = np.cumsum(weights) / weights.sum()
+    taken = [int(np.searchsorted(up_to, (k + 0.5) / count)) for k in range(count)]
+    return [_at_level(many[i], float(levels[i])) for i in taken]
+
+
+def _at_level(one: _Imagined, level: float) -> World:
+    return World(lambda trial: math.exp(level + one.shape(trial)), one.noise)
+
+
+def _one(problem: Problem, random: np.random.Generator) -> _Imagined:
     """A power law with a best size that may lie anywhere on the ladder or a step beyond it."""
     sizes = np.log(problem.spec.family.sizes)
     samples = np.log([shard.samples for shard in problem.shards])
     middle, span = float(samples.mean()), float(np.ptp(sizes))
     step = span / max(len(sizes) - 1, 1) or math.log(2)
+    slope = random.uniform(0.05, 0.6)
     best = random.uniform(sizes[0] - step / 2, sizes[-1] + step)
     grows = random.uniform(0.0, 0.5)
     too_small, too_large = _log_uniform(random, 0.04, 0.3), _log_uniform(random, 0.005, 0.1)
     turns = _imagined_choices(problem.spec.search.hyperparameters, random)
-    noise = _log_uniform(random, 0.005, 0.03)
 
-    def error(trial: Trial) -> float:
+    def shape(trial: Trial) -> float:
         x = math.log(trial.samples) - middle
         off = math.log(trial.size) - best - grows * x
         excess = (too_small if off < 0 else too_large) * off**2
         excess += sum(turns[name](value) for name, value in trial.hyperparameters if name in turns)
-        return math.exp(-0.3 * x + min(excess, 3.0))
+        return -slope * x + min(excess, 3.0)
 
-    return World(error, noise)
+    top = best + grows * (float(samples.max()) - middle)
+    return _Imagined(shape, top, _log_uniform(random, 0.005, 0.03))
 
 
 def _imagined_choices(

@@ -20,10 +20,11 @@ and so does the list of a numeric hyperparameter.
 One decision is one trial, by all results there are. While trials run, the next decision takes them
 for measured, with the results that are expected, so that other workers need not wait.
 
-A budget covers before it refines: as much is kept of it as the first trial on every shard without
-any, and one on every held-out shard, are expected to take. Where that is too much at the sizes
-that are best, the largest size is chosen that can be had on all of them: a whole curve of smaller
-models says more than the beginning of one of larger models.
+A budget covers before it refines: after the first few cells every shard gets its first trial, the
+smallest first, while as much is kept as the others' first trials, and one on every held-out shard,
+are expected to take. Where that is too much at the sizes that are best, the largest size is chosen
+that can be had on all of them: a whole curve of smaller models says more than the beginning of one
+of larger models. What refines takes no more than a fifth of what is left at a time.
 """
 
 from __future__ import annotations
@@ -70,10 +71,14 @@ CHUNK = 400
 SHARED = 0.3
 """Share of what a budget leaves beyond a trial on every shard that is kept for further seeds on the
 held-out ones."""
+REFINE = 0.2
+"""Share of what is left that one trial which refines may take: with a whole curve in hand, a trial
+that may overrun what is expected of it is no longer worth a large part of it."""
 BEGIN = 0.05
 """Share of what is left that one of the cells with which a search begins may take."""
-KEPT = 2.5
-"""What is kept of a budget, relative to what it is expected to be needed for."""
+KEPT, LAST = 2.5, 1.25
+"""What is kept of a budget, relative to what it is expected to be needed for; and for the held-out
+shard at the end, when prices are known."""
 
 
 def plan(
@@ -151,7 +156,8 @@ def _decide(known: _Known, limits: _Limits, pending: tuple[Trial, ...]) -> Decid
     precision = limits.precision
     if precision is not None and _precise(state, known.so_far.results, precision):
         return (), False
-    for decide in (_worthwhile, _confirm, _bracket, _compare):
+    decisions = (_cover, _worthwhile, _confirm, _bracket, _compare)
+    for decide in decisions if state.left < math.inf else decisions[1:]:
         if wanted := state.affordable(decide(state)):
             return wanted[:1], False
     for halvings in range(HARDER if precision is not None else 0):
@@ -292,14 +298,17 @@ class _State:
         made = self
         for largest in sorted(self.space.sizes, reverse=True):
             made = replace(self, largest=largest)
-            one = limits.held_out_price(known, made.space, made.choice(last)[1])
+            likely = made._best_so_far(last) or made.choice(last)[1]
+            one = limits.held_out_price(known, made.space, likely)
             needed = sum(made.wanting.values()) + one
             if KEPT * needed <= self.left:
                 spare = self.left - KEPT * needed
                 share = 1.0 if limits.budget is None else SHARED  # no driver leaves out seeds then
                 kept = min(KEPT * one * made.space.seeds, KEPT * one + share * spare)
                 return replace(made, left=self.left - kept)
-        return made  # not even the smallest can be had on all: nothing is kept for the last ones
+        if made.wanting:  # not even the smallest can be had on all: nothing is kept for the last
+            return made
+        return replace(made, left=max(self.left - LAST * one, 0.0))
 
     @cached_property
     def unit(self) -> float:
@@ -338,12 +347,7 @@ class _State:
             if cost + KEPT * others <= left:
                 left -= cost
                 found.append(want)
-        if wanted and not found and self.first:
-            i = min(self.first)
-            _, cell = self.choice(i)
-            trial = self.space.trial(self.space.shards[i], cell, 0)
-            found = [Wanted(trial, why=_why(self.space, cell, "the first of its shard"))]
-        return tuple(found)
+        return tuple(found) or (_cover(self) if wanted else ())
 
     def cost(self, want: Wanted) -> tuple[int, float]:
         """Its shard, and what is still to be spent on it."""
@@ -382,6 +386,16 @@ class _State:
         return any(
             scored(m) or m.status is Status.RUNNING for ms in self.tried[shard].values() for m in ms
         )
+
+    def _best_so_far(self, shard: int) -> Cell | None:
+        """Of the cells that have a result the one with the lowest, if there is any: the model that
+        a study reports, and trains where it is held out, whatever the search would choose."""
+        scores = {
+            cell: min(m.validation_error or 0.0 for m in ms if scored(m))
+            for cell, ms in self.tried[shard].items()
+            if any(map(scored, ms))
+        }
+        return min(scores, key=lambda cell: (scores[cell], cell.size), default=None)
 
     def _on(self, shard: int) -> list[int]:
         return [k for k, (i, _) in enumerate(self.places) if i == shard]
@@ -473,6 +487,16 @@ def _expected(surface: Surface, place: int, variance: float) -> Surface:
     return replace(surface, covariance=surface.covariance - told)
 
 
+def _cover(state: _State) -> tuple[Wanted, ...]:
+    """The first trial of the smallest shard without any."""
+    if not state.first:
+        return ()
+    i = min(state.first)
+    _, cell = state.choice(i)
+    trial = state.space.trial(state.space.shards[i], cell, 0)
+    return (Wanted(trial, why=_why(state.space, cell, "the first of its shard")),)
+
+
 def _worthwhile(state: _State, worth: float = WORTH) -> tuple[Wanted, ...]:
     """The measurements that are worth their price, the one that gains most for it first."""
     options = _options(state)
@@ -483,10 +507,9 @@ def _worthwhile(state: _State, worth: float = WORTH) -> tuple[Wanted, ...]:
     variance = np.array([o.variance for o in options])
     price = np.array([o.price for o in options]) / state.unit
     gain = knowledge_gradient(state.surface, shards, places, variance) / len(state.space.shards)
+    enough = (gain >= worth * price) & (price * state.unit <= REFINE * state.left)
     order = np.argsort(-gain / price, kind="stable")
-    return tuple(
-        _want(state, options[k], "worth its price") for k in order if gain[k] >= worth * price[k]
-    )
+    return tuple(_want(state, options[k], "worth its price") for k in order if enough[k])
 
 
 def _options(state: _State) -> list[_Option]:

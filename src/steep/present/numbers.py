@@ -6,7 +6,6 @@ A metric's scale (percent, nats, bits) is decided here and nowhere else, by its 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -452,22 +451,6 @@ def duration(seconds: float | None) -> str:
 def moment(text: str) -> str:
     """An ISO time to the minute: 2026-01-05 10:00."""
     return text[:16].replace("T", " ")
-
-
-_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def parse_duration(text: str) -> float:
-    """Seconds from '90s', '10m', '2h', '1h30m' or '1.5h'. ValueError with a sentence otherwise."""
-    parts = re.findall(r"([0-9.]+)\s*(min|[smhd])", text)
-    rest = re.sub(r"([0-9.]+)\s*(min|[smhd])|\s", "", text)
-    try:
-        seconds = sum(float(value) * _SECONDS[unit] for value, unit in parts)
-    except ValueError:
-        seconds = 0.0
-    if rest or not seconds > 0:
-        raise ValueError(f"{text!r} is no duration: write 90s, 10m, 2h or 1h30m")
-    return seconds
 
 
 _BYTES = ((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"))

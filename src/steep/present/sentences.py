@@ -83,6 +83,7 @@ def unfinished_sentence(analysis: Analysis) -> str:
     found = [(s, fits.get((s.permutation, s.samples))) for s in shards]
     few = [s for s, b in found if b and "incomplete" in b.flags and not b.withheld]
     open_ = [s for s, b in found if b and b.withheld and b.withheld != ONE_SEED]
+    rough = [s for s, b in found if b and "rough" in b.flags]
     once = [s for s, b in found if b and b.withheld == ONE_SEED]
     none = [s for s, b in found if b is None]
 
@@ -97,6 +98,11 @@ def unfinished_sentence(analysis: Analysis) -> str:
     if open_:
         parts.append(
             f"at {which(open_)} too little was tried to say which model is best: not in the fit"
+        )
+    if rough:
+        parts.append(
+            f"at {which(rough)} too little was tried to say which model is best: in the fit with a "
+            "wide error, as too few sizes would be left"
         )
     if none:
         parts.append(f"no model has been trained to its end on {which(none)}")

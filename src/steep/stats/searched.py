@@ -61,6 +61,9 @@ DRAWS = 400
 UNSURE = 0.1
 """Of an unfinished search: expected excess of its choice, in log error, from which on a shard says
 too little to be a point of the learning curve."""
+ROUGH, FEWEST = 0.3, 3
+"""Where fewer than so many shards would be left, those up to this are points all the same, as unsure
+as they are: a rough curve says more than none."""
 REACH = 2
 """Shards to either side of one on which a comparison of hyperparameters is taken to hold."""
 UNCOMPARED = 0.07
@@ -173,7 +176,8 @@ def with_size_curves(
     """The best fits with the size curve of their shards, where two sizes and shards were tried; of
     a held-out shard once its model has all seeds.
 
-    A shard whose best model is not known to within ``UNSURE`` is withheld; without a size curve,
+    A shard whose best model is not known to within ``UNSURE`` is withheld, or taken roughly where
+    too few would be left; without a size curve,
     one where a single candidate has finished of the ``cells`` that the search chooses from (by
     default those that were tried on any shard)."""
     found = {}
@@ -185,10 +189,26 @@ def with_size_curves(
     if cells is None:
         cells = len({(c.size, c.hyperparameters) for b in best_fits for c in b.candidates})
     drawn = [replace(b, size_curve=found.get((b.permutation, b.samples))) for b in best_fits]
-    return tuple(
-        replace(b, withheld=_why(b), flags=(*b.flags, "withheld")) if _withheld(b, cells) else b
-        for b in drawn
-    )
+    known = [b for b in drawn if not b.held_out and not _withheld(b, cells)]
+    few = len({b.samples for b in known}) < FEWEST
+    return tuple(_rough(b) if few and _withheld(b, cells) else _sure(b, cells) for b in drawn)
+
+
+def _sure(b: BestFit, cells: int) -> BestFit:
+    return _without(b) if _withheld(b, cells) else b
+
+
+def _without(b: BestFit) -> BestFit:
+    return replace(b, withheld=_why(b), flags=(*b.flags, "withheld"))
+
+
+def _rough(b: BestFit) -> BestFit:
+    """A point with what its model may lose to others in its standard error, where that is known."""
+    curve = b.size_curve
+    if curve is None or curve.leftover > ROUGH:
+        return _without(b)
+    curve = replace(curve, score_se=hypot(curve.score_se, curve.leftover))
+    return replace(b, size_curve=curve, flags=(*b.flags, "rough"))
 
 
 def _unfinished(b: BestFit) -> bool:

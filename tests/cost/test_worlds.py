@@ -1,0 +1,72 @@
+"""Imagined worlds: they agree with the trials that have finished, and spread over the best size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from steep.cost.worlds import FEWEST, World, worlds
+from steep.planners.contract import Problem
+from steep.records import Measurement, Status, Trial
+from worlds import problem
+
+SIZES = (4, 8, 16, 32, 64)
+PROBLEM = problem(sizes=SIZES, rates=(0.1,), samples=(100, 200, 400, 800))
+
+
+def trial(samples: int, size: int) -> Trial:
+    return Trial(0, samples, float(samples), size, (("learning_rate", 0.1),), 0)
+
+
+def shown(*errors: tuple[int, int, float]) -> list[Measurement]:
+    return [Measurement(trial(m, s), Status.COMPLETE, validation_error=e) for m, s, e in errors]
+
+
+def best_size(world: World, of: Problem = PROBLEM) -> int:
+    largest = int(max(shard.samples for shard in of.shards))
+    return min(of.spec.family.sizes, key=lambda size: world.error(trial(largest, size)))
+
+
+def test_before_any_trial_the_best_size_may_be_anywhere() -> None:
+    found = [best_size(world) for world in worlds(PROBLEM, [], 9)]
+    assert found == sorted(found), "even steps through what is expected"
+    assert found[0] == 4
+    assert found[-1] == 64
+
+
+def test_worlds_agree_with_what_the_pilot_shows() -> None:
+    """Where the middle size halves the error of the smallest, no world has the smallest best; and
+    where it doubles it, none has a large one best. The level is that of the trials."""
+    wide = shown((100, 4, 0.6), (100, 16, 0.3), (400, 4, 0.4), (400, 16, 0.15))
+    narrow = shown((100, 4, 0.3), (100, 16, 0.6), (400, 4, 0.2), (400, 16, 0.38))
+    assert min(best_size(world) for world in worlds(PROBLEM, wide, 7)) >= 16
+    assert max(best_size(world) for world in worlds(PROBLEM, narrow, 7)) <= 8
+    for given in (wide, narrow):
+        for world in worlds(PROBLEM, given, 3):
+            for m in given:
+                off = math.log(world.error(m.trial) / (m.validation_error or 1.0))
+                assert abs(off) < 0.35
+
+
+def test_a_trial_that_diverged_says_nothing() -> None:
+    lost = replace(shown((100, 4, 1.0))[0], status=Status.DIVERGED, validation_error=None)
+    one, other = (worlds(PROBLEM, given, 3) for given in ([], [lost]))
+    assert [w.error(trial(400, 8)) for w in one] == [w.error(trial(400, 8)) for w in other]
+
+
+def test_many_trials_are_continued_by_their_own_surface() -> None:
+    """Once there are enough, worlds are draws of the surface: near the trials where they are."""
+    known = [
+        (m, s, 4 * m**-0.4 * math.exp(0.1 * math.log(s / 16) ** 2))
+        for m in (100, 200, 400)
+        for s in SIZES
+    ]
+    assert len(known) >= FEWEST
+    given = shown(*known)
+    for world in worlds(PROBLEM, given, 3):
+        for m in given:
+            off = math.log(world.error(m.trial) / (m.validation_error or 1.0))
+            assert abs(off) < 0.15
+        assert world.error(trial(800, 16)) == pytest.approx(4 * 800**-0.4, rel=0.2)
