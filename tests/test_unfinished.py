@@ -25,7 +25,7 @@ from steep.present.drawing import Points
 from steep.present.sizes import error_by_size
 from steep.records import ONE_SEED, At, BestFit, Fit, Measurement, Shard, Status, Trial, settings
 from steep.select import median_variance, select
-from steep.stats.searched import UNSURE, with_size_curves
+from steep.stats.searched import ROUGH, UNSURE, with_size_curves
 from steep.trainers import replay
 
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -120,6 +120,28 @@ def test_a_shard_of_which_too_little_is_known_is_withheld() -> None:
     ]
     assert [f.severity for f in said] == ["serious", "warning"]
     assert said[0].where == "800 images"
+
+
+def test_where_too_few_would_be_left_a_rough_point_is_better_than_none() -> None:
+    """Kept out beside three others, taken beside two, with what its model may lose in its error;
+    one of which hardly anything is known is kept out even then."""
+    found = [*unfinished(), run(800, 4, 0, error_of(800, 4))]
+    last = best(found)[-1]
+    assert last.size_curve is not None
+    assert UNSURE < last.size_curve.leftover < ROUGH
+    assert last.withheld
+    fewer = [m for m in found if m.trial.samples != 200]
+    rough = best(fewer)[-1]
+    assert rough.size_curve is not None
+    assert not rough.withheld
+    assert "rough" in rough.flags
+    points = points_of(best(fewer))
+    assert [p.used for p in points] == [True, True, True]
+    assert (points[-1].se_log or 0.0) > rough.size_curve.leftover > UNSURE
+    truth = error_of(800, 16)
+    assert abs(math.log(points[-1].error / truth)) < 2.6 * (points[-1].se_log or 0.0)
+    bad = [*(m for m in unfinished() if m.trial.samples != 200), run(800, 2, 0, error_of(800, 2))]
+    assert best(bad)[-1].withheld
 
 
 def test_where_one_seed_is_all_that_is_wanted_it_is_the_seed_that_does_not_say() -> None:

@@ -200,19 +200,9 @@ class Study:
             if not study_metric(self.loaded, self.domain).declared:
                 self._register_facts(store)  # what the user's own code answers, it has said by now
             if not drain.is_set() and outcome.word != "partial":
-                outcome = replace(outcome, word="budget" if self._unfinished(store) else "complete")
+                outcome = replace(outcome, word=self._word(store))
             if not drain.is_set() and self._held_out_shards and self._enough(store):
-                facts = ledger.facts(store, self.spec, self.cut)
-                earlier = {c.samples for c in ledger.registered(store)}
-                models = ledger.register_forecasts(store, facts)
-                if earlier and outcome.word != "budget":
-                    models += ledger.chosen_since(store, facts, earlier)
-                wanted = held_out_trials(models, facts)
-                told = {c.samples for c in models}
-                if outcome.word != "budget" and len(told) < len(self._held_out_shards):
-                    analysis = ledger.analysis(store, self.spec, self.cut)
-                    wanted += unforecast_trials(analysis, facts, told)
-                rest = _missing(wanted)
+                rest = _missing(self._held_out(store, finished=outcome.word != "budget"))
                 if rest(store.measurements(), (), None):
                     follow = go(rest, held_out=True, drain=Deadline(drain, watch.all_ends))
                     outcome = outcome.then(follow, cut_short=not drain.is_set())
@@ -223,9 +213,26 @@ class Study:
                 ledger.write_results(store, self.spec, self.cut)
         return outcome
 
-    def _unfinished(self, store: Store) -> bool:
-        """Whether the search wants more than a budget has let it train."""
-        return bool(self.search(store.measurements(), (), None))
+    def _held_out(self, store: Store, finished: bool) -> list[Trial]:
+        """Write the forecasts of the held-out shards down, and name the trials that confront them;
+        of a search that has ``finished`` those of the shards of which nothing can be forecast, and
+        of models chosen since an earlier forecast, too."""
+        facts = ledger.facts(store, self.spec, self.cut)
+        earlier = {c.samples for c in ledger.registered(store)}
+        models = ledger.register_forecasts(store, facts)
+        if earlier and finished:
+            models += ledger.chosen_since(store, facts, earlier)
+        wanted = held_out_trials(models, facts)
+        told = {c.samples for c in models}
+        if finished and len(told) < len(self._held_out_shards):
+            analysis = ledger.analysis(store, self.spec, self.cut)
+            wanted += unforecast_trials(analysis, facts, told)
+        return wanted
+
+    def _word(self, store: Store) -> str:
+        """How a search has ended that nobody stopped: whether it wants more than a budget let it
+        train."""
+        return "budget" if self.search(store.measurements(), (), None) else "complete"
 
     def _enough(self, store: Store) -> bool:
         """Whether what was searched bears a forecast: of three fitted shards, or of all."""

@@ -115,7 +115,7 @@ def _remarks(best: BestFit, fit: Fit | None) -> str:
     """What to know of a row. Of the edges of the ladder that of the smallest adequate size counts,
     as in the size law, and none where larger or smaller sizes may be tried yet."""
     unfinished = bool(best.withheld) or "incomplete" in best.flags
-    words = {"incomplete": "fewer seeds than asked"}
+    words = {"incomplete": "fewer seeds than asked", "rough": "its search is not finished"}
     shown = ["held out"] if best.held_out else []
     shown += [
         words.get(flag, flag)

@@ -62,8 +62,8 @@ UNSURE = 0.1
 """Of an unfinished search: expected excess of its choice, in log error, from which on a shard says
 too little to be a point of the learning curve."""
 ROUGH, FEWEST = 0.3, 3
-"""Where fewer than so many shards would be left, those up to this are points all the same, as unsure
-as they are: a rough curve says more than none."""
+"""Where fewer than so many shards would be left, those up to this are points all the same, as
+unsure as they are: a rough curve says more than none."""
 REACH = 2
 """Shards to either side of one on which a comparison of hyperparameters is taken to hold."""
 UNCOMPARED = 0.07
