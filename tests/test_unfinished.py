@@ -125,7 +125,7 @@ def test_a_shard_of_which_too_little_is_known_is_withheld() -> None:
 def test_where_too_few_would_be_left_a_rough_point_is_better_than_none() -> None:
     """Kept out beside three others, taken beside two, with what its model may lose in its error;
     one of which hardly anything is known is kept out even then."""
-    found = [*unfinished(), run(800, 4, 0, error_of(800, 4))]
+    found = [*unfinished(), run(800, 8, 0, error_of(800, 8))]
     last = best(found)[-1]
     assert last.size_curve is not None
     assert UNSURE < last.size_curve.leftover < ROUGH
