@@ -173,7 +173,7 @@ def points_of(best_fits: Iterable[BestFit]) -> tuple[Point, ...]:
     for best in best_fits:
         reason = HELD_OUT if best.waits else CAPPED if best.best.capped else best.withheld
         se = None if best.seed_se is None else best.seed_se / best.best.score
-        if se is not None and best.size_curve is not None:
+        if best.size_curve is not None and (se is not None or "rough" in best.flags):
             se = best.size_curve.score_se
         points.append(
             Point(
