@@ -579,6 +579,18 @@ def test_asking_a_study_that_has_trained_nothing(steep: Steep) -> None:
         assert (said.out + said.err).strip()
 
 
+def test_a_budget_of_the_spec_that_is_used_up_names_the_command_that_goes_on(steep: Steep) -> None:
+    spec = write_spec(run={"budget": "0.001s"})
+    for _ in range(2):
+        said = steep("run", spec, "--quiet")
+        assert "Stopped at the budget" in said.err
+        assert "'steep run tiny --budget 0.001s' goes on." in said.err
+    whole = steep("run", "tiny", "--budget", "10m", "--quiet")
+    assert (whole.code, whole.err) == (0, "")
+    again = steep("run", spec, "--quiet")
+    assert (again.code, again.err) == (0, "")
+
+
 # ---------------------------------------------------------------- a process of its own
 
 

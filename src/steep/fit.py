@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,19 +105,34 @@ def fit(
     curve, told = _curve(frame, samples, error, points, x, y, se, parameters, higher_is_better)
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, not {level}")
-    candidates = _candidates(laws)
-    curve = _without_best_guess(curve, best_guess)
     empty = Fit(
         "too few points",
-        curve.points,
+        (),
         unit=unit or told.unit,
         metric=metric or told.metric,
         level=level,
         best_guess=best_guess,
         notes=(*told.warnings, *told.notes),
         warnings=told.warnings,
-        supports=few_sizes(len(curve.used)),
     )
+    names = None if laws is None else tuple(laws)
+    return _fitted(curve, empty, names, validation_se, validation_items, robust, intervals)
+
+
+@lru_cache(maxsize=64)  # a run asks for the fits of one study at every stage
+def _fitted(
+    curve: Curve,
+    empty: Fit,
+    laws: tuple[str, ...] | None,
+    validation_se: float | None,
+    validation_items: float | None,
+    robust: bool,
+    intervals: bool,
+) -> Fit:
+    """``empty`` with what the points of ``curve`` show; the arguments are those of ``fit``."""
+    candidates, level = _candidates(laws), empty.level
+    curve = _without_best_guess(curve, empty.best_guess)
+    empty = replace(empty, points=curve.points, supports=few_sizes(len(curve.used)))
     used = curve.used
     shares = _validation_shares(used, empty.metric, validation_items)
     if len(used) < FEWEST:
