@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steep.analysis import size_laws
+from steep.analysis import of_other_metric, size_laws
 from steep.config import load
 from steep.diagnose import diagnose
 from steep.evidence import examine
@@ -140,6 +140,12 @@ def test_where_too_few_would_be_left_a_rough_point_is_better_than_none() -> None
     assert (points[-1].se_log or 0.0) > rough.size_curve.leftover > UNSURE
     truth = error_of(800, 16)
     assert abs(math.log(points[-1].error / truth)) < 2.6 * (points[-1].se_log or 0.0)
+    rated = [replace(b, metrics=settings({"error": b.best.score / 3})) for b in best(fewer)]
+    others = of_other_metric(points, rated, "error")
+    assert [p.se_log for p in others] == [p.se_log for p in points]
+    assert others[0].error == pytest.approx(points[0].error / 3)
+    whole = [replace(b, metrics=settings({"error": 0.1})) for b in best(unfinished())]
+    assert all(p.se_log is None for p in of_other_metric(points_of(whole), whole, "error"))
     bad = [*(m for m in unfinished() if m.trial.samples != 200), run(800, 2, 0, error_of(800, 2))]
     assert best(bad)[-1].withheld
 

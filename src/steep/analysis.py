@@ -321,13 +321,21 @@ def _curves(
     for metric in facts.metrics:
         values = [dict(b.metrics).get(metric) for b in best_fits]
         if metric != facts.metric and all(values):
-            others = [
-                replace(p, error=float(v), se_log=None)
-                for p, v in zip(points, values, strict=True)
-                if v is not None
-            ]
+            others = of_other_metric(points, best_fits, metric)
             found.append(curve(metric, "validation", others, targets))
     return tuple(found)
+
+
+def of_other_metric(
+    points: Sequence[Point], best_fits: Sequence[BestFit], metric: str
+) -> list[Point]:
+    """The same models' ``metric``. Its seeds' noise is its own and not known here; where a search
+    is so unfinished that points are rough, how far off they may be is taken to be alike."""
+    rough = any("rough" in b.flags for b in best_fits)
+    return [
+        replace(p, error=float(dict(b.metrics)[metric]), se_log=p.se_log if rough else None)
+        for p, b in zip(points, best_fits, strict=True)
+    ]
 
 
 def _single_draws_widened(points: Sequence[Point]) -> tuple[Point, ...]:
