@@ -179,6 +179,20 @@ def test_init_writes_a_spec_and_runs_the_command_once(rows: Path) -> None:
     assert all(b.startswith(a) for a, b in pairwise(contents)), "nested"
 
 
+def test_init_writes_down_the_budget_and_the_workers_that_it_is_given(rows: Path) -> None:
+    given = ("init", "rows.csv", "--command", COMMAND, "--values", "size=1,2", "--out", "a b.yaml")
+    done = steep(*given, "--budget", "5m", "--workers", "2")
+    assert done.exit_code == 0, done.output
+    assert "steep plan 'a b.yaml'; steep run 'a b.yaml'" in done.output
+    run = Study("a b.yaml").spec.run
+    assert (run.budget, run.workers) == ("5m", 2)
+    steep(*given, "--force")
+    run = Study("a b.yaml").spec.run
+    assert (run.budget, run.workers) == (None, None)
+    refused = steep(*given, "--force", "--budget", "ten")
+    assert (refused.exit_code, "no duration" in refused.output) == (2, True)
+
+
 def test_init_says_what_the_command_lacks(rows: Path) -> None:
     (rows / "train.py").write_text("print('training'); print('done')")
     done = steep("init", "rows.csv", "--command", COMMAND, "--values", "size=1,2")
@@ -200,6 +214,7 @@ def test_init_says_what_the_command_lacks(rows: Path) -> None:
         (["rows.csv", "--items", "7"], "are about a --command"),
         (["no.csv", "--command", "x {shard}"], "no such file: no.csv"),
         (["rows.csv", "--command", "x"], "it is given no training data"),
+        (["rows.csv", "--command", "x 'a b {shard}"], "a quotation in it is not closed"),
     ],
 )
 def test_init_refuses_what_cannot_become_a_spec(

@@ -30,6 +30,7 @@ from steep.terminal import (
     print_json,
     results_json,
     run_study,
+    wrote_spec,
 )
 
 app = typer.Typer(
@@ -105,7 +106,9 @@ def init(
     ),
     domain: Annotated[str | None, typer.Option(help="images, words, ...; guessed.")] = None,
     family: Annotated[str | None, typer.Option(help="resnet, rhn, lstm, ...; by domain.")] = None,
-    budget: Annotated[str, typer.Option(help="Time you would give it, e.g. 10m, 2h.")] = "1h",
+    budget: Annotated[
+        str | None, typer.Option(help="Time you would give it: 10m, 2h; 1h where you say nothing.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; one a core.")] = None,
     command: Annotated[
         str | None, typer.Option(help="Your own training command: 'python train.py {shard}'.")
@@ -136,7 +139,9 @@ def init(
     if out.exists() and not force:
         fail(f"{out} exists: give another --out, or --force")
     if command is not None:
-        asked = {"items": items, "label": label, "metric": metric, "pattern": pattern}
+        time = None if budget is None else duration(budget)
+        asked: dict[str, Any] = {"items": items, "label": label, "metric": metric}
+        asked |= {"pattern": pattern, "budget": time, "workers": workers}
         init_command(given, command, values or (), asked, out, as_json)
         return
     if values or items or label or metric or pattern:
@@ -147,7 +152,7 @@ def init(
         given,
         domain=domain,
         family=family,
-        seconds=duration(budget),
+        seconds=duration(budget or "1h"),
         workers=workers,
         base=out.resolve().parent,
     )
@@ -158,7 +163,7 @@ def init(
         return
     for note in found.notes:
         typer.echo(note)
-    typer.echo(f"Wrote {out}. Next: steep plan {out}; steep run {out}")
+    typer.echo(wrote_spec(out))
 
 
 def init_command(
@@ -187,7 +192,7 @@ def init_command(
     else:
         for note in found.notes:
             typer.echo(note)
-        typer.echo(f"Wrote {out}. Next: steep plan {out}; steep run {out}")
+        typer.echo(wrote_spec(out))
     if found.problem is not None:
         raise typer.Exit(1)
 

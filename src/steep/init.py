@@ -22,6 +22,7 @@ from steep.cost.estimate import WORLDS
 from steep.plainyaml import scalar
 from steep.present.numbers import count, duration, exact
 from steep.select import next_size
+from steep.spec import written_duration
 from steep.spelling import no_such
 from steep.study import Study
 from steep.trainers.contract import Cost
@@ -222,15 +223,21 @@ def _part(name: str) -> str:
     return next((part for part, names in _NAMES.items() if words & names), "train")
 
 
-def minutes(seconds: float) -> str:
-    """A duration as a spec has it."""
-    return f"{round(seconds / 60, 2):.12g}m" if seconds >= 60 else f"{max(round(seconds), 1)}s"
-
-
 def yaml_text(path: str) -> str:
     """A path as YAML, quoted where it could be taken for anything else."""
     plain = re.fullmatch(r"[A-Za-z_./][\w./-]*", path) and scalar(path) == path
     return path if plain else json.dumps(path, ensure_ascii=False)
+
+
+def run_section(budget: float | None, workers: int | None) -> str:
+    """How it runs, as far as it was said."""
+    lines = []
+    if budget is not None:
+        time = f"{written_duration(budget):<15}"
+        lines.append(f"  budget: {time}    # of all runs together; delete it to run to the end\n")
+    if workers is not None:
+        lines.append(f"  workers: {workers}\n")
+    return f"\nrun:\n{''.join(lines)}" if lines else ""
 
 
 class Draft:
@@ -290,12 +297,7 @@ stop:
 
     @property
     def _run(self) -> str:
-        if self.budget is None:
-            return ""
-        return f"""
-run:
-  budget: {minutes(self.budget)}                # of all runs together; delete it to run to the end
-"""
+        return run_section(self.budget, self.workers)
 
     def study(self, *extent: Any) -> Study:
         """Of that extent (as in ``spec``), on the data that is open."""

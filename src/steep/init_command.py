@@ -19,7 +19,7 @@ from steep.config import QuestionError, parse
 from steep.domains.external import Options as External
 from steep.executors.contract import Event, Job, Kind
 from steep.executors.worker import work
-from steep.init import place, study_name, yaml_text
+from steep.init import place, run_section, study_name, yaml_text
 from steep.metrics import higher
 from steep.plainyaml import scalar
 from steep.present.numbers import duration, exact, measured, scale
@@ -52,6 +52,8 @@ def propose(
     label: str | None,
     metric: str | None,
     pattern: str | None,
+    budget: float | None,
+    workers: int | None,
     base: Path,
 ) -> Tried:
     """The spec of a study of ``command`` and what its first trial brought. ``values``: texts such
@@ -68,7 +70,8 @@ def propose(
         raise QuestionError(
             "name the training data, or say how many items there are: --items 50000"
         )
-    draft = _Draft(data, command, grid, items, label, metric, pattern, base)
+    run = run_section(budget, workers)
+    draft = _Draft(data, command, grid, items, label, metric, pattern, run, base)
     with tempfile.TemporaryDirectory(prefix="steep-") as home:
         loaded = parse(draft.spec(metric), base, "the proposed spec")
         study = Study(loaded, Path(home) / "study")
@@ -130,8 +133,10 @@ class _Draft:
         label: str | None,
         metric: str | None,
         pattern: str | None,
+        run: str,
         base: Path,
     ) -> None:
+        self.run = run
         self.command, self.grid, self.items, self.label = command, grid, items, label
         self.pattern = f"  pattern: {yaml_text(pattern)}\n" if pattern else ""
         self.parts = place(data, base) if data else {}
@@ -182,7 +187,7 @@ family:
 shards:                      # nested training sets, each twice the one before
   smallest: {self.smallest:g}
   held_out: 1                # the largest is forecast first, then trained and fitted, too
-{search}"""
+{search}{self.run}"""
 
 
 def _tried(study: Study) -> Measurement | str:

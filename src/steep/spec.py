@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1, le=10**12)]
 Few = Annotated[int, Field(ge=1, le=1000)]
@@ -27,12 +28,20 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def _duration(text: str) -> str:
+def written_duration(seconds: float) -> str:
+    """As ``parse_duration`` reads it, no shorter: 15m, 45s, 1m40s."""
+    minutes, rest = divmod(max(math.ceil(seconds), 1), 60)
+    return (f"{minutes}m" if minutes else "") + (f"{rest}s" if rest else "")
+
+
+def _duration(text: object) -> object:
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r} is no duration: write 90s, 10m, 2h or 1h30m")
     parse_duration(text)
     return text
 
 
-Duration = Annotated[str, AfterValidator(_duration)]
+Duration = Annotated[str, BeforeValidator(_duration)]
 Scalar = float | int | str | bool
 Choices = Annotated[tuple[Scalar, ...], Field(min_length=1, strict=False)]
 

@@ -207,6 +207,8 @@ class Study:
                     follow = go(rest, held_out=True, drain=Deadline(drain, watch.all_ends))
                     outcome = outcome.then(follow, cut_short=not drain.is_set())
             watch.close()
+            if outcome.word == "budget":
+                outcome = replace(outcome, enough=watch.enough())
             ledger.register_run(store, outcome)
             if not drain.now:
                 ledger.register_steps(store, self.prices.steps)
@@ -337,7 +339,8 @@ class Study:
         standings = tuple(
             replace(r, reason=r.reason or why[r.trial.id]) if r.trial.id in why else r for r in rows
         )
-        return Standing(standings, analysis, rest, complete)
+        budget = clock.time_left(self, rows, self.worker_count())
+        return Standing(standings, analysis, rest, complete, self.spec.run.budget, budget)
 
     def time_left(self) -> Interval | None:
         """Seconds that the run now going on takes from here; None while nobody can know."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -75,10 +76,9 @@ def run_study(
     if outcome.word == "budget":
         left = "what the search wants next does not fit in what is left"
         if outcome.unfinished:
-            left = f"{outcome.unfinished} trials begun or planned are left"
-        own = study.spec.run.budget if budget is None else None
-        more = f"'steep run {study.folder} --budget {own}'" if own else "The same command"
-        typer.echo(f"Stopped at the budget: {left}. {more} goes on.", err=True)
+            some = "1 trial" if outcome.unfinished == 1 else f"{outcome.unfinished} trials"
+            left = f"{some} begun or planned and more are left"
+        typer.echo(f"Stopped at the budget: {left}. {_goes_on(study, budget, outcome)}", err=True)
     if outcome.failed or outcome.timeout:
         failed = f"{outcome.failed + outcome.timeout} of {outcome.trials} trials failed"
         typer.echo(
@@ -92,6 +92,25 @@ def run_study(
         typer.echo(f"{what}; 'steep status {study.folder}' lists them.", err=True)
         return NO_ANSWER
     return 0
+
+
+def _goes_on(study: Any, budget: str | None, outcome: Any) -> str:
+    """What goes on with a study that its budget stopped: as much time again, or as much more as
+    what is wanted next is expected to take."""
+    own = study.spec.run.budget if budget is None else budget
+    folder = shlex.quote(str(study.folder))
+    if outcome.enough is None:
+        return f"'steep run {folder} --budget {own}' goes on, or a larger budget."
+    from steep.spec import written_duration
+
+    enough = max(outcome.enough, duration(own))
+    text = own if enough == duration(own) else written_duration(enough)
+    return f"'steep run {folder} --budget {text}' goes on."
+
+
+def wrote_spec(path: Path) -> str:
+    name = shlex.quote(str(path))
+    return f"Wrote {path}. Next: steep plan {name}; steep run {name}"
 
 
 def _tracker(name: str, study: Any) -> Any:
@@ -120,6 +139,7 @@ def _budget(text: str | None) -> tuple[float | None, float | None]:
 
 
 def duration(text: str, option: str = "--budget") -> float:
+    """Seconds."""
     from steep.spec import parse_duration
 
     try:

@@ -88,6 +88,8 @@ class Outcome:
     seconds: float
     error: str | None = None
     """Of 'failed': how."""
+    enough: float | None = None
+    """Of 'budget', where it was a time: seconds in which what is wanted next would fit."""
 
     def then(self, follow: Outcome, cut_short: bool = False) -> Outcome:
         """The outcome of this run and of ``follow`` after it, on the same study; ``cut_short``:

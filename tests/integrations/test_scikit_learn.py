@@ -192,3 +192,20 @@ def test_arguments_that_do_not_fit(data: Any, given: dict[str, Any], words: str)
     X, y = data
     with pytest.raises(ValueError, match=words):
         steep.learning_curve(Known(), **({"X": X, "y": y} | given))
+
+
+class Perfect(Known):
+    """Misses nothing from 200 items on."""
+
+    def predict(self, X: Any) -> Any:
+        return X[:, 1].astype(int) if self.n_ >= 200 else super().predict(X)
+
+
+def test_an_error_of_zero_counts_as_half_an_item_and_is_said(data: Any) -> None:
+    X, y = data
+    curve = steep.learning_curve(Perfect(), X, y)
+    assert curve.best["error"].iloc[-1] == pytest.approx(0.5 / 800)
+    assert curve.best["score"].iloc[-1] == 1.0
+    (note,) = curve.notes
+    assert note.startswith("25 of 35 folds of the best models missed none of their items")
+    assert note in curve.summary()

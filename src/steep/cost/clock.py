@@ -19,7 +19,7 @@ from steep.cost.lengths import Learnt, Lengths, timeable
 from steep.cost.lengths import Timed as TimedLengths
 from steep.cost.stops import Kind, ended, expected, finished_studies, learnt
 from steep.planners.contract import Wanted
-from steep.records import Measurement, Prediction, Trial
+from steep.records import Measurement, Prediction, Trial, TrialStanding
 from steep.select import select
 from steep.spec import parse_duration
 
@@ -274,12 +274,14 @@ def spending(
     )
 
 
-def time_left(study: Study, measured: Sequence[Measurement], workers: int) -> float | None:
+def time_left(
+    study: Study, trials: Sequence[Measurement] | Sequence[TrialStanding], workers: int
+) -> float | None:
     """Seconds on the clock that the spec's budget leaves to the study's next run, if there is one:
-    what was ``measured`` kept the workers busy until now."""
+    these ``trials`` kept the workers busy until now."""
     if study.spec.run.budget is None:
         return None
-    spent = sum(m.seconds for m in measured) / workers
+    spent = sum(t.seconds or 0.0 for t in trials) / workers
     return max(parse_duration(study.spec.run.budget) - spent, 0.0)
 
 

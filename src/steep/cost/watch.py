@@ -13,7 +13,7 @@ from steep import ledger
 from steep.cost import clock
 from steep.cost.budget import OVERRUN, Budget
 from steep.cost.calibrate import Pace
-from steep.cost.estimate import WORLDS, shortened
+from steep.cost.estimate import STARTING, WORLDS, shortened
 from steep.cost.lengths import Timed
 from steep.executors.contract import Event, Kind
 from steep.records import Interval, Measurement, Prediction, Trial
@@ -26,6 +26,8 @@ EVERY = 20.0
 """Seconds between estimates, at least;"""
 SHARE = 0.1
 """and at most this share of the time goes into them, in a thread that gives way to workers."""
+GROWN = 20
+"""How often a budget is made half as large again, to find one that suffices: to 3,000 times."""
 AGAIN = 2
 """Worlds of an estimate during the run: many, soon after each other, make up for few."""
 ABOUT = 15
@@ -87,6 +89,26 @@ class Watch:
         if self._budget.seconds is None:
             return None
         return self._budget.began + (1 + OVERRUN) * self._budget.seconds
+
+    def enough(self) -> float | None:
+        """A time budget, in seconds, in which what the search wants next fits: the one given, or
+        that times a power of 1.5. None where no time bounds the run, or none would do."""
+        if self._budget.seconds is None:
+            return None
+        finished = self._store.measurements()
+        usual = None if self._timing is None else clock.lengths(self._study, self._timing)
+        seconds = max(self._budget.seconds, 1.0)
+        for _ in range(GROWN):
+            budget = clock.spending(
+                self._study, finished, self._workers, seconds=seconds, now=lambda: 0.0
+            )
+            if isinstance(usual, Timed):
+                budget.timed_by(usual.expected)
+            wanted = self._study.search(finished, (), budget.left({}))
+            if any(budget.affords(want.trial, {}) for want in wanted):
+                return 1.2 * seconds + STARTING
+            seconds *= 1.5
+        return None
 
     # ------------------------------------------------------------ how much longer
 

@@ -174,6 +174,11 @@ def _curve(
         notes.append(f"{failed} of {len(trials)} fits failed and are left out: {why}")
     best = pd.DataFrame(chosen)
     every = pd.concat(folds)
+    if is_share(metric) and items and (none := int((1.0 - every["score"] == 0.0).sum())):
+        notes.append(
+            f"{none} of {len(every)} folds of the best models missed none of their items: an error "
+            "of zero has no logarithm and counts as half an item."
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its notes say the same
         found = fit(

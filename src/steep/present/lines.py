@@ -144,7 +144,8 @@ def status_lines(standing: Standing) -> list[str]:
     states = Counter(row.status for row in rows)
     told = ", ".join(f"{states[s]} {s.value}" for s in Status if states[s])
     took = sum(row.seconds or 0.0 for row in rows)
-    lines = [f"{len(rows)} trials: {told or 'none yet'}; {duration(took)} of training"]
+    many = "1 trial" if len(rows) == 1 else f"{len(rows)} trials"
+    lines = [f"{many}: {told or 'none yet'}; {duration(took)} of training"]
     interrupted = sum(map(_interrupted, rows))
     if interrupted:
         lines.append(f"  {interrupted} interrupted: the same command goes on")
@@ -161,8 +162,12 @@ def status_lines(standing: Standing) -> list[str]:
             lines.append(switch_sentence(analysis.metric, first.metric))
     if standing.complete:
         lines.append("nothing is left to train")
+    elif standing.budget is not None and not standing.budget_left and not states[Status.RUNNING]:
+        lines.append(f"time: the budget of {standing.budget} is used up (run: budget)")
     elif standing.left is not None:
         lines.append(f"time: {time_left(standing.left)} from the last estimate, while it runs")
+    if standing.budget is not None and standing.budget_left and not standing.complete:
+        lines.append(f"budget: {duration(standing.budget_left)} of {standing.budget} left")
     names = _varied([row.trial for row in rows])
     for row in rows:
         if row.status == Status.RUNNING:

@@ -183,6 +183,10 @@ class Standing:
     left: Interval | None
     """Seconds on the clock, by the last estimate."""
     complete: bool
+    budget: str | None = None
+    """Time that the spec gives the study, over all its runs, as it is written there;"""
+    budget_left: float | None = None
+    """and what of that is left, in seconds on the clock."""
 
     @property
     def ended(self) -> int:

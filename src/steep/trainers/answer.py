@@ -282,6 +282,8 @@ def _declare(unknown: Sequence[str]) -> str:
 
 def number_under(answer: Mapping[str, Any], name: str, kind: Callable[[Any], Any]) -> Any:
     try:
+        if isinstance(answer[name], bool):
+            raise TypeError
         return kind(answer[name])
     except (TypeError, ValueError, OverflowError):
         raise OwnCodeError(f"{name} is not a number: {answer[name]!r}") from None

@@ -54,7 +54,7 @@ from steep.trainers.own_code import cost as cost
 from steep.trainers.own_code import extent as extent
 from steep.trainers.own_code import recipe as recipe
 from steep.trainers.own_code import refuse_changed
-from steep.trainers.process import Process
+from steep.trainers.process import PLAIN, Process
 from steep.trainers.reported import Reported, Row
 
 FILES = ("shard", "validation", "test")
@@ -126,6 +126,12 @@ def problem(loaded: Loaded, domain: Domain) -> tuple[str, str] | None:
     options = _options(loaded)
     if not hasattr(domain, "text"):
         return "domain.name", "a command is given files: use domain dataset, or external"
+    without_places = _PLACE.sub("x", options.command)
+    if PLAIN.fullmatch(without_places):
+        try:
+            shlex.split(without_places)
+        except ValueError:
+            return "trainer.command", f"a quotation in it is not closed: {options.command}"
     names = {*loaded.spec.training, *loaded.spec.search.hyperparameters}
     if taken := sorted(names & set(PLACES)):
         return (

@@ -24,7 +24,7 @@ _HEAD, _TAIL = 20_000, 200_000
 """Bytes of a command's output that are kept: its beginning and its end."""
 _LONGEST_LINE = 1_000_000
 """Of a longer line only the beginning is read."""
-_PLAIN = re.compile(r"[\w./:=,@%+\- '\"]*")
+PLAIN = re.compile(r"[\w./:=,@%+\- '\"]*")
 """A command without signs of the shell, which need none."""
 _LINGER = 1.0
 """Seconds for what a command that has ended left running and printing."""
@@ -171,7 +171,7 @@ class Process:
 def _arguments(command: str, memory: float | None) -> list[str]:
     """Without a shell where none is needed: a signal then reaches the program itself."""
     limit = "" if memory is None else f"ulimit -d {int(memory / 1024)}; "
-    if _PLAIN.fullmatch(command) and not re.match(r"\s*\w+=", command):
+    if PLAIN.fullmatch(command) and not re.match(r"\s*\w+=", command):
         if not limit:
             return shlex.split(command)
         return ["/bin/sh", "-c", f"{limit}exec {command}"]
