@@ -131,8 +131,10 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the spec.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Propose a study of your data, within a budget: writes a commented spec, runs nothing. With
-    --command a study of your own training command, run once on the smallest shard."""
+    """Propose a study of your data within a budget: writes a commented spec.
+
+    Nothing is trained but a short pilot, to know how long trials take. With --command it is a study
+    of your own training command, which is run once on the smallest shard."""
     from steep.init import propose
 
     given = [*(files or ()), *(data or ())]
@@ -204,8 +206,7 @@ def plan(
     workers: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Dry run: trials, FLOPs, disk and estimated time, of a study begun what is left. Writes
-    nothing."""
+    """Dry run: trials, FLOPs, disk and estimated time; of a study begun, what is left."""
     from steep.present.work import Work
     from steep.study import Study
 

@@ -155,7 +155,8 @@ def outside(metric: str, error: float, said: str) -> str | None:
         if top == 1.0 and 1.0 < value <= 100.0:
             return (
                 f"{said}, but {made_of.name} lies between 0 and 1: is it a percentage? Return "
-                f"{round(value / 100, 12)!r} for {value!r} %"
+                f"{round(value / 100, 12)!r} for {value!r} %, or say of what a command prints "
+                "that it is one (trainer: percent: true)"
             )
         return f"{said}, but {made_of.name} lies between 0 and {top:g}"
     if error < 0.0:
@@ -169,8 +170,9 @@ def outside(metric: str, error: float, said: str) -> str | None:
     if error <= 100.0:
         return (
             f"{said}, but {metric} is a rate from 0 to 1: is it a percentage? Return "
-            f"{round(error / 100, 12)!r} for {error!r} %. A loss may lie above 1: say so in the "
-            "spec (domain: metric: loss)"
+            f"{round(error / 100, 12)!r} for {error!r} %, or say of what a command prints that it "
+            "is one (trainer: percent: true). A loss may lie above 1: say so in the spec (domain: "
+            "metric: loss)"
         )
     return (
         f"{said}, but {metric} is a rate from 0 to 1. A loss may lie above 1: say so in the spec "

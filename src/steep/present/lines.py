@@ -73,6 +73,9 @@ def begun_sentence(standing: Standing, folder: Path, plan: Plan) -> str:
         rest = "Trials, training and time are of what is left."
     else:
         rest = "The plan is of all of it, the time of what is left."
+    if standing.budget is not None and standing.budget_left is not None:
+        left = duration(standing.budget_left) if standing.budget_left else "nothing"
+        rest += f" Of its budget of {standing.budget} {left} is left (run: budget)."
     return f"{folder} has begun: {standing.ended} trials have ended. {rest}"
 
 
@@ -111,13 +114,19 @@ def prediction_lines(found: Prediction, bounds: str, adaptive: bool) -> list[str
     return lines
 
 
+def _trial_count(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count} trials"
+
+
 def took_sentence(found: Prediction, took: Took) -> str:
     """What was predicted of the time, confronted."""
     low, high, value = found.training.lower, found.training.upper, found.training.value or 0.0
     inside = (low or 0.0) <= took.training <= (high or float("inf"))
     verdict = "inside the interval" if inside else "outside the interval"
+    own = found.own_trials if not found.evaluations else 0  # steps that cannot be timed
+    when = f"after {_trial_count(own)}" if own else "before training"
     text = (
-        f"Predicted before training: {ends(found.training, duration)} of training in "
+        f"Predicted {when}: {ends(found.training, duration)} of training in "
         f"{found.trials} trials; it took {duration(took.training)} in {took.trials}"
     )
     if took.complete and value:
@@ -144,8 +153,7 @@ def status_lines(standing: Standing) -> list[str]:
     states = Counter(row.status for row in rows)
     told = ", ".join(f"{states[s]} {s.value}" for s in Status if states[s])
     took = sum(row.seconds or 0.0 for row in rows)
-    many = "1 trial" if len(rows) == 1 else f"{len(rows)} trials"
-    lines = [f"{many}: {told or 'none yet'}; {duration(took)} of training"]
+    lines = [f"{_trial_count(len(rows))}: {told or 'none yet'}; {duration(took)} of training"]
     interrupted = sum(map(_interrupted, rows))
     if interrupted:
         lines.append(f"  {interrupted} interrupted: the same command goes on")
@@ -156,7 +164,7 @@ def status_lines(standing: Standing) -> list[str]:
         if first.metric != analysis.metric:
             error = float(dict(best.metrics)[first.metric])
         where = f"{exact(best.samples)} {analysis.unit}, size {best.best.size}"
-        lines.append(f"best so far: {measured(error, fit_scale(first.fit))} on {where}")
+        lines.append(f"best fit so far: {measured(error, fit_scale(first.fit))} on {where}")
         lines.append(f"forecast so far: {sentence(answer(first.forecast, analysis))}")
         if first is not analysis.curves[0]:
             lines.append(switch_sentence(analysis.metric, first.metric))
