@@ -356,6 +356,30 @@ def test_a_small_budget_covers_every_shard_before_it_refines_any(sigma: float) -
             assert len(covered) == len(worlds.SAMPLES)
 
 
+@pytest.mark.parametrize("sigma", [60.0, 1000.0])
+def test_a_budget_goes_to_every_shard_first_and_then_to_no_trial_alone(sigma: float) -> None:
+    """After the cells with which a search begins come the shards, the smallest first; what refines
+    takes about a fifth of what is left at most (without that rule, 59 and 85 % here)."""
+    world, p = worlds.World(worlds.bowl(sigma=sigma), seed=1), worlds.problem(extend=0)
+    free = worlds.search(p, frugal.plan, world)
+    budget = 0.1 * flops(list(free.values()))
+    found: dict[Trial, Measurement] = {}
+    order: list[tuple[str, float]] = []
+    shares = []
+    while wanted := frugal.plan(p, list(found.values()), (), budget - flops(found.values())):
+        want, left = wanted[0], budget - flops(found.values())
+        before = found[want.trial].flops or 0.0 if want.trial in found else 0.0
+        found[want.trial] = seen(world.measure(want.trial), want.up_to_steps)
+        order.append((want.why.partition(",")[0], want.trial.samples))
+        if order[-1][0] == "worth its price":
+            shares.append(((found[want.trial].flops or 0.0) - before) / left)
+    begun = [why for why, _ in order].index("the first of its shard")
+    after = [samples for _, samples in order[begun : begun + len(worlds.SAMPLES) - 1]]
+    assert after == list(worlds.SAMPLES[1:])
+    assert {why for why, _ in order[:begun]} == {"spread"}
+    assert max(shares) < 0.3, shares
+
+
 @pytest.mark.parametrize("share", [0.01, 0.03, 0.1, 0.3])
 def test_where_large_models_are_best_a_budget_buys_a_whole_curve_of_smaller_ones(
     share: float,
