@@ -45,7 +45,7 @@ def images(path: Path, count: int, side: int = 4) -> Path:
 @pytest.fixture(autouse=True)
 def speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose speed is known: nothing is trained."""
-    monkeypatch.setattr(clock, "pace", lambda study, **asked: PACE)
+    monkeypatch.setattr(clock, "pace", lambda study, pilot: PACE)
     monkeypatch.setattr(init, "WORLDS", 1)
 
 

@@ -319,8 +319,7 @@ def _curves(
     if len(tested) == len(points) and points:
         found.append(curve(facts.metric, "test", tested, ()))
     for metric in facts.metrics:
-        values = [dict(b.metrics).get(metric) for b in best_fits]
-        if metric != facts.metric and all(values):
+        if metric != facts.metric and all(dict(b.metrics).get(metric) for b in best_fits):
             others = of_other_metric(points, best_fits, metric)
             found.append(curve(metric, "validation", others, targets))
     return tuple(found)

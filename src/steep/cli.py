@@ -141,9 +141,10 @@ def init(
     if out.exists() and not force:
         fail(f"{out} exists: give another --out, or --force")
     if command is not None:
-        time = None if budget is None else duration(budget)
-        asked: dict[str, Any] = {"items": items, "label": label, "metric": metric}
-        asked |= {"pattern": pattern, "budget": time, "workers": workers}
+        asked = {
+            "items": items, "label": label, "metric": metric, "pattern": pattern,
+            "budget": None if budget is None else duration(budget), "workers": workers,
+        }  # fmt: skip
         init_command(given, command, values or (), asked, out, as_json)
         return
     if values or items or label or metric or pattern:

@@ -293,11 +293,7 @@ search:
 
 stop:
   improvement: {creeps:g}          # a trial ends when 2.5x the steps bring less
-{self._run}"""
-
-    @property
-    def _run(self) -> str:
-        return run_section(self.budget, self.workers)
+{run_section(self.budget, self.workers)}"""
 
     def study(self, *extent: Any) -> Study:
         """Of that extent (as in ``spec``), on the data that is open."""
@@ -345,7 +341,7 @@ stop:
     def timing(self) -> Pace | None:
         """This machine's, timed once: the ends of the whole ladder and two sizes between."""
         study = self.study(self.smallest, None, LADDER[self.family])
-        return clock.pace(study, pilot=clock.pilot_seconds(self.budget))
+        return clock.pace(study, clock.pilot_seconds(self.budget))
 
     def fit_to(self, seconds: float) -> Proposal:
         """The largest study whose expected time is within ``seconds``: first as many shards as fit

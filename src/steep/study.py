@@ -118,7 +118,7 @@ class Study:
         workers = workers or self.worker_count()
         seconds = clock.time_left(self, finished, workers)
         pilot = 0.0 if finished else clock.pilot_seconds(seconds)  # its own trials show more
-        timing = clock.pace(self, tell, pilot)
+        timing = clock.pace(self, pilot, tell)
         tell("Playing the search", 0.0)
         found = plan(
             self.problem,
@@ -317,7 +317,7 @@ class Study:
         """The time of the whole study, of one that has begun what is left of it, with a machine's
         ``timing`` measured before, else now; None where nobody can know yet."""
         finished = self.measurements() if self.begun else []
-        timing = timing or clock.pace(self)
+        timing = timing or clock.pace(self, clock.pilot_seconds(None))
         return clock.prediction(self, timing, workers, finished=finished, count=count)
 
     def standing(self) -> Standing:

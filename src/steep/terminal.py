@@ -99,13 +99,12 @@ def _goes_on(study: Any, budget: str | None, outcome: Any) -> str:
     what is wanted next is expected to take."""
     own = study.spec.run.budget if budget is None else budget
     folder = shlex.quote(str(study.folder))
-    if outcome.enough is None:
-        return f"'steep run {folder} --budget {own}' goes on, or a larger budget."
-    from steep.spec import written_duration
+    if outcome.enough is not None and outcome.enough > duration(own):
+        from steep.spec import written_duration
 
-    enough = max(outcome.enough, duration(own))
-    text = own if enough == duration(own) else written_duration(enough)
-    return f"'steep run {folder} --budget {text}' goes on."
+        own = written_duration(outcome.enough)
+    more = ", or a larger budget" if outcome.enough is None else ""
+    return f"'steep run {folder} --budget {own}' goes on{more}."
 
 
 def wrote_spec(path: Path) -> str:

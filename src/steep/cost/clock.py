@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,10 +48,10 @@ OF_BUDGET = 0.03
 LATER = 2
 """The four are of the smallest shard and of the one so many later, at the smallest and the middle
 size: of the published studies they take 2 % of the training, and bring 13 of 14 within 0.67 to 1.5
-of the time taken, where two of the smallest shard bring 8 (tests/cost/test_stops.py)."""
+of the time taken, where one of the smallest shard brings 8 (tests/cost/test_stops.py)."""
 
 
-def pace(study: Study, tell: Tell = _silent, pilot: float = PILOT) -> Pace | None:
+def pace(study: Study, pilot: float, tell: Tell = _silent) -> Pace | None:
     """Steps and evaluations of the ladder's ends and two between, timed in this process, in ten
     seconds or less unless a few steps take longer; then a pilot of at most so many seconds, which
     shows when trials stop here and which models are good. None for a trainer whose steps are its
@@ -218,23 +219,24 @@ def prediction(
     if known is None:
         return None
     workers = workers or study.worker_count()
+    asked = partial(study.search, rehearsed=count < WORLDS)
     clock = 0.0
-    budget = spending(study, finished, workers, flops=flops, seconds=seconds, now=lambda: clock)
-    if isinstance(known, TimedLengths):
-        budget.timed_by(known.expected)
+    budget = None
+    if flops is not None or seconds is not None:
+        bounds = {"flops": flops, "seconds": seconds}
+        budget = spending(study, finished, workers, **bounds, known=known, now=lambda: clock)
 
     def ask(
         done: Sequence[Measurement], running: Sequence[Trial], now: float, spent: float
     ) -> Sequence[Wanted]:
         nonlocal clock
         clock = now
-        left, going = None, dict[Trial, float]()
-        if budget.bounded:  # of what runs half is over, about
-            budget.update(done)
-            going = {trial: (budget.time(trial) or 0.0) / 2 for trial in running}
-            left = budget.left(going)
-        wanted: Sequence[Wanted] = study.search(done, running, left, rehearsed=count < WORLDS)
-        return [w for w in wanted if budget.affords(w.trial, going)] if budget.bounded else wanted
+        if budget is None:
+            return asked(done, running, None)
+        budget.update(done)
+        going = {trial: (budget.time(trial) or 0.0) / 2 for trial in running}  # half over, about
+        wanted = asked(done, running, budget.left(going))
+        return [want for want in wanted if budget.affords(want.trial, going)]
 
     return predict(
         study.problem,
@@ -258,10 +260,12 @@ def spending(
     *,
     flops: float | None = None,
     seconds: float | None = None,
+    known: Lengths | None = None,
     now: Callable[[], float] = time.monotonic,
 ) -> Budget:
-    """What a run may spend beyond what was ``measured`` before it."""
-    return Budget(
+    """What a run may spend beyond what was ``measured`` before it, where so much is ``known`` of
+    how long trials take."""
+    found = Budget(
         study.problem,
         study.prices.flops,
         counted=study.prices.cost(min(study.spec.family.sizes)) is not None,
@@ -272,6 +276,9 @@ def spending(
         seconds=seconds,
         now=now,
     )
+    if isinstance(known, TimedLengths):
+        found.timed_by(known.expected)
+    return found
 
 
 def time_left(

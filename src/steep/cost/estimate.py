@@ -103,8 +103,8 @@ def predict(
         fewest_trials=int(trials.min()),
         most_trials=int(trials.max()),
         workers=workers,
-        training=_bounded(_interval(seconds), most_seconds and workers * most_seconds),
-        clock=_bounded(_interval(on_clock + overhead), most_seconds),
+        training=bounded(_interval(seconds), most_seconds and workers * most_seconds),
+        clock=bounded(_interval(on_clock + overhead), most_seconds),
         flops=_interval(drawn[:, :, 1]) if drawn[:, :, 1].all() else None,
         evaluations=looking,
         learnt_from=lengths.trials,
@@ -133,11 +133,11 @@ def _interval(values: Array) -> Interval:
     return Interval(math.exp(middle), low, high, LEVEL)
 
 
-def _bounded(time: Interval, most: float | None) -> Interval:
-    """An interval of which no part is above ``most``."""
+def bounded(time: Interval, most: float | None) -> Interval:
+    """An interval of which no part is above ``most``, which stands for an end that is open."""
     if most is None:
         return time
-    value, low, high = (v and min(v, most) for v in (time.value, time.lower, time.upper))
+    value, low, high = (min(v or most, most) for v in (time.value, time.lower, time.upper))
     return replace(time, value=value, lower=low, upper=high)
 
 

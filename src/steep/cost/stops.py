@@ -137,8 +137,15 @@ def turn(m: Measurement, stop: Stop) -> int:
     return m.curve[max(last_improvement(stop, errors[:end]), 0)].step
 
 
-def _turns(finished: Sequence[Measurement], stop: Stop) -> Array:
-    return np.array([math.log(max(turn(m, stop), 1) / m.curve[0].step) for m in finished])
+def _turns(finished: Sequence[Measurement], stop: Stop) -> tuple[Array, Array]:
+    """(trials,) x of each one's turn, and whether it was cut while its error still fell."""
+    steps = [turn(m, stop) for m in finished]
+    x = [math.log(max(step, 1) / m.curve[0].step) for m, step in zip(finished, steps, strict=True)]
+    cut = [
+        m.status == Status.CAPPED and step == m.curve[-1].step
+        for m, step in zip(finished, steps, strict=True)
+    ]
+    return np.array(x), np.array(cut)
 
 
 def learnt(prior: Stopping, spec: Spec, finished: Sequence[Measurement]) -> Stopping:
@@ -149,8 +156,7 @@ def learnt(prior: Stopping, spec: Spec, finished: Sequence[Measurement]) -> Stop
     its last evaluation: it counts with the mean of what the plane expects there."""
     if not finished:
         return prior
-    x, places = _turns(finished, spec.stop), place_of(spec, finished)
-    cut = np.array([_still_falling(m, spec.stop) for m in finished])
+    (x, cut), places = _turns(finished, spec.stop), place_of(spec, finished)
     groups: dict[tuple[float, ...], list[int]] = {}
     for i, place in enumerate(places):
         groups.setdefault(tuple(np.round(place[:3], 6)), []).append(i)
@@ -164,10 +170,6 @@ def learnt(prior: Stopping, spec: Spec, finished: Sequence[Measurement]) -> Stop
         told = replace(plane, noise=noise).given(at, turns.mean(keepdims=True))
         plane = replace(told, noise=prior.plane.noise)
     return replace(prior, plane=plane, own=len(finished))
-
-
-def _still_falling(m: Measurement, stop: Stop) -> bool:
-    return m.status == Status.CAPPED and turn(m, stop) == m.curve[-1].step
 
 
 def mean_beyond(at_least: Array, mean: float, spread: float) -> Array:
@@ -206,7 +208,7 @@ def rate_of(trial: Trial) -> float:
 def plane_of(spec: Spec, finished: Sequence[Measurement]) -> tuple[Array, float]:
     """The plane (4,) of a finished study's trials by least squares, and their scatter: a row of
     ``data/typical_stops.yaml``. Slopes that its trials do not show stay near the usual ones."""
-    x, places = _turns(finished, spec.stop), place_of(spec, finished)
+    (x, _), places = _turns(finished, spec.stop), place_of(spec, finished)
     usual = Linear(np.array([3.0, -0.5, 0.2, -0.4]), np.diag([9.0, 0.25, 0.25, 0.25]), 0.6)
     mean = usual.given(places, x).mean
     return mean, float(np.std(x - places @ mean))

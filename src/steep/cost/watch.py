@@ -13,7 +13,7 @@ from steep import ledger
 from steep.cost import clock
 from steep.cost.budget import OVERRUN, Budget
 from steep.cost.calibrate import Pace
-from steep.cost.estimate import STARTING, WORLDS, shortened
+from steep.cost.estimate import STARTING, WORLDS, bounded, shortened
 from steep.cost.lengths import Timed
 from steep.executors.contract import Event, Kind
 from steep.records import Interval, Measurement, Prediction, Trial
@@ -64,7 +64,7 @@ class Watch:
     def _measure(self) -> Pace | None:
         """None where timing fails: what is wrong with a trial is told when it runs."""
         with suppress(Exception):
-            return clock.pace(self._study, self._tell, self._pilot_seconds)
+            return clock.pace(self._study, self._pilot_seconds, self._tell)
         return None
 
     @property
@@ -91,23 +91,21 @@ class Watch:
         return self._budget.began + (1 + OVERRUN) * self._budget.seconds
 
     def enough(self) -> float | None:
-        """A time budget, in seconds, in which what the search wants next fits: the one given, or
-        that times a power of 1.5. None where no time bounds the run, or none would do."""
+        """A time budget, in seconds, in which what the search wants next fits: the one given times
+        a power of 1.5, with a fifth of that and the start of workers on top. None where no time
+        bounds the run, or none would do."""
         if self._budget.seconds is None:
             return None
         finished = self._store.measurements()
-        usual = None if self._timing is None else clock.lengths(self._study, self._timing)
-        seconds = max(self._budget.seconds, 1.0)
-        for _ in range(GROWN):
-            budget = clock.spending(
-                self._study, finished, self._workers, seconds=seconds, now=lambda: 0.0
-            )
-            if isinstance(usual, Timed):
-                budget.timed_by(usual.expected)
+        known = None if self._timing is None else clock.lengths(self._study, self._timing)
+        budget = clock.spending(
+            self._study, finished, self._workers, seconds=1.0, known=known, now=lambda: 0.0
+        )
+        for k in range(GROWN):
+            budget.seconds = max(self._budget.seconds, 1.0) * 1.5**k
             wanted = self._study.search(finished, (), budget.left({}))
             if any(budget.affords(want.trial, {}) for want in wanted):
-                return 1.2 * seconds + STARTING
-            seconds *= 1.5
+                return 1.2 * budget.seconds + STARTING
         return None
 
     # ------------------------------------------------------------ how much longer
@@ -118,11 +116,7 @@ class Watch:
             return None
         rest = shortened(self._made, time.monotonic() - self._at).clock
         left = self._budget.seconds_left()
-        if left is None:
-            return rest
-        most = max(left, 1.0)
-        value, low, high = (min(v or most, most) for v in (rest.value, rest.lower, rest.upper))
-        return Interval(value, low, high, rest.level)
+        return bounded(rest, None if left is None else max(left, 1.0))
 
     def observe(self, event: Event) -> None:
         """Take an event of the driver, in whose thread this runs, and pass it on."""

@@ -156,8 +156,7 @@ def _decide(known: _Known, limits: _Limits, pending: tuple[Trial, ...]) -> Decid
     precision = limits.precision
     if precision is not None and _precise(state, known.so_far.results, precision):
         return (), False
-    decisions = (_cover, _worthwhile, _confirm, _bracket, _compare)
-    for decide in decisions if state.left < math.inf else decisions[1:]:
+    for decide in (_cover, _worthwhile, _confirm, _bracket, _compare):
         if wanted := state.affordable(decide(state)):
             return wanted[:1], False
     for halvings in range(HARDER if precision is not None else 0):
@@ -488,8 +487,8 @@ def _expected(surface: Surface, place: int, variance: float) -> Surface:
 
 
 def _cover(state: _State) -> tuple[Wanted, ...]:
-    """The first trial of the smallest shard without any."""
-    if not state.first:
+    """Of a budget: the first trial of the smallest shard without any."""
+    if state.left == math.inf or not state.first:
         return ()
     i = min(state.first)
     _, cell = state.choice(i)

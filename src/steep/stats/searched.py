@@ -177,9 +177,8 @@ def with_size_curves(
     a held-out shard once its model has all seeds.
 
     A shard whose best model is not known to within ``UNSURE`` is withheld, or taken roughly where
-    too few would be left; without a size curve,
-    one where a single candidate has finished of the ``cells`` that the search chooses from (by
-    default those that were tried on any shard)."""
+    too few would be left; without a size curve, one where a single candidate has finished of the
+    ``cells`` that the search chooses from (by default those that were tried on any shard)."""
     found = {}
     for permutation in sorted({b.permutation for b in best_fits}):
         fitted = [b for b in best_fits if b.permutation == permutation and not b.waits]
@@ -189,26 +188,18 @@ def with_size_curves(
     if cells is None:
         cells = len({(c.size, c.hyperparameters) for b in best_fits for c in b.candidates})
     drawn = [replace(b, size_curve=found.get((b.permutation, b.samples))) for b in best_fits]
-    known = [b for b in drawn if not b.held_out and not _withheld(b, cells)]
-    few = len({b.samples for b in known}) < FEWEST
-    return tuple(_rough(b) if few and _withheld(b, cells) else _sure(b, cells) for b in drawn)
+    known = {b.samples for b in drawn if not b.held_out and not _withheld(b, cells)}
+    return tuple(_unsure(b, rough=len(known) < FEWEST) if _withheld(b, cells) else b for b in drawn)
 
 
-def _sure(b: BestFit, cells: int) -> BestFit:
-    return _without(b) if _withheld(b, cells) else b
-
-
-def _without(b: BestFit) -> BestFit:
-    return replace(b, withheld=_why(b), flags=(*b.flags, "withheld"))
-
-
-def _rough(b: BestFit) -> BestFit:
-    """A point with what its model may lose to others in its standard error, where that is known."""
+def _unsure(b: BestFit, rough: bool) -> BestFit:
+    """A shard that is withheld; or, if it is not too unsure to be a ``rough`` point, one with what
+    its model may lose to others in its standard error."""
     curve = b.size_curve
-    if curve is None or curve.leftover > ROUGH:
-        return _without(b)
-    curve = replace(curve, score_se=hypot(curve.score_se, curve.leftover))
-    return replace(b, size_curve=curve, flags=(*b.flags, "rough"))
+    if rough and curve is not None and curve.leftover <= ROUGH:
+        curve = replace(curve, score_se=hypot(curve.score_se, curve.leftover))
+        return replace(b, size_curve=curve, flags=(*b.flags, "rough"))
+    return replace(b, withheld=_why(b), flags=(*b.flags, "withheld"))
 
 
 def _unfinished(b: BestFit) -> bool:
