@@ -26,7 +26,6 @@ from steep.records import (
     At,
     Candidate,
     Confrontation,
-    Interval,
     Measurement,
     Shard,
     SizeLaw,
@@ -214,8 +213,11 @@ def test_a_size_law_knows_the_steps_of_the_ladder() -> None:
 # ---------------------------------------------------------------- held out
 
 
-def law(sigma: float, beta_p: float) -> SizeLaw:
-    return SizeLaw("ok", beta_p=Interval(beta_p, None, None), sigma=Interval(sigma, None, None))
+def law(sigma: float, beta_p: float, spread: float = 0.0) -> SizeLaw:
+    """A size law known at 1,000 samples whose exponent has this standard deviation."""
+    center = (math.log(1000.0), math.log(sigma) + beta_p * math.log(1000.0))
+    exponents = beta_p + spread * np.random.default_rng(0).standard_normal(4000)
+    return SizeLaw("ok", center=center, draws=tuple((center[1], b) for b in exponents))
 
 
 def test_the_predicted_size_is_nearest_in_log_to_the_size_law() -> None:
@@ -229,13 +231,40 @@ def test_the_predicted_size_is_nearest_in_log_to_the_size_law() -> None:
     size, why = predicted_size(facts(), 9001.0, best, {"smallest adequate": law(2.0, 0.8)})
     assert size == best[-1].best.size == 8
     assert "no larger" in why
-    unmeasured = {"smallest adequate": SizeLaw("not measured", "two points")}
-    size, why = predicted_size(facts(), 9001.0, best, unmeasured)
-    assert (size, "two points" in why) == (best[-1].best.size, True)
     blind = facts(sizes={})
     size, why = predicted_size(blind, 9001.0, best, {"smallest adequate": law(2.0, 0.8)})
     assert size == best[-1].best.size
     assert "cannot say" in why
+
+
+def test_where_the_size_law_says_nothing_models_grow_as_they_commonly_do() -> None:
+    """A model trained to confront a forecast was too small because the exponent of four noisy
+    optima, -0.23 [-1.14, 0.70], asked for no larger one than the largest searched shard's."""
+    best = [b for b in analyse(facts(), measurements(), nothing).best_fits if not b.held_out]
+    largest = best[-1]
+    sizes = {s: (100.0 * s**2, 600.0 * s**2) for s in range(1, 65)}
+    dense = facts(sizes=sizes)
+    samples = largest.samples * 16
+    unmeasured = {"smallest adequate": SizeLaw("not measured", "two points")}
+    size, why = predicted_size(dense, samples, best, unmeasured)
+    # parameters go with the square of the size: 16**(0.7 / 2) = 2.64 times as wide
+    assert size == round(largest.best.size * 16**0.35)
+    assert "data**0.7" in why
+    few = facts(sizes={s: c for s, c in sizes.items() if s <= largest.best.size})
+    size, why = predicted_size(few, samples, best, unmeasured)
+    assert size == largest.best.size
+    assert "two points" in why
+
+    at = math.log(1000.0)
+    for mean, spread in ((-0.23, 0.56), (0.4, 0.01), (0.7, 5.0)):
+        # the product of two normals: of the law, and of how models commonly grow
+        tight = 1 / 0.3**2 if spread else 0.0
+        grown = (mean / spread**2 + 0.7 * tight) / (1 / spread**2 + tight)
+        start = 1.5 * largest.best.size
+        known = law(100.0 * start**2 / 1000.0**mean, mean, spread)
+        size, _ = predicted_size(dense, 9000.0, best, {"smallest adequate": known})
+        expected = start * math.exp(grown * (math.log(9000.0) - at) / 2)
+        assert size == pytest.approx(expected, abs=1.0)
 
 
 def test_a_confrontation_from_registering_to_the_truth() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steep import shards
+from steep.analysis import commonly_grown
 from steep.cost.budget import OVERRUN, Budget
 from steep.cost.calibrate import Pace, Timed, timed, whole
 from steep.cost.estimate import WORLDS, predict
@@ -294,14 +295,23 @@ def time_left(
 
 def held_out(study: Study, done: Sequence[Measurement]) -> list[Trial]:
     """The trials that will confront the forecast, about: those of the held-out shards not measured
-    yet, at the size that is best on the largest shard by now."""
+    yet, of the size that is best on the largest shard by now, grown as models commonly grow."""
     fitted = [s for s in study.problem.shards if s.permutation == 0]
     best = select(done, fitted, seeds=study.spec.search.seeds)
     trials = study.held_out_at_most()
     sizes = sorted(study.spec.family.sizes)
     trials = [replace(t, size=sizes[len(sizes) // 2]) for t in trials]
     if best:
-        size, values = best[-1].best.size, best[-1].best.hyperparameters
-        trials = [replace(t, size=size, hyperparameters=values) for t in trials]
+        largest = best[-1].best
+        costs = {size: study.prices.cost(size) for size in sizes}
+        known = {size: cost.parameters for size, cost in costs.items() if cost is not None}
+        trials = [
+            replace(
+                t,
+                size=commonly_grown(known, largest.size, t.samples / best[-1].samples),
+                hyperparameters=largest.hyperparameters,
+            )
+            for t in trials
+        ]
     there = {(m.trial.samples, m.trial.seed) for m in done}
     return [t for t in trials if (t.samples, t.seed) not in there]
