@@ -45,8 +45,10 @@ def _seen(name: str, study: Published, rule: Stop) -> Seen:
     trials = ended(study.measurements())
     spec = study.spec.model_copy(update={"stop": rule})
     optimizer = str(trials[0].trial.hyperparameter("optimizer") or "")
-    kind = Kind(spec.domain.name, spec.family.name, optimizer, study.analyse().metric)
-    plane, spread = plane_of(spec, trials)
+    analysis = study.analyse()
+    kind = Kind(spec.domain.name, spec.family.name, optimizer, analysis.metric)
+    guess = dict(analysis.best_guess)[analysis.metric]
+    plane, spread = plane_of(spec, trials, float(guess))
     level, by_size, by_epoch, by_rate = (round(float(v), 2) for v in plane)
     rounded = (level, by_size, by_epoch, by_rate)
     return Seen(name, kind, rounded, round(spread, 2), len(trials), rule.improvement)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -310,15 +310,23 @@ def test_a_budget_of_nothing_trains_nothing_and_still_reports(tmp_path: Path) ->
 
 
 def test_the_specs_budget_is_of_all_runs_together(tmp_path: Path, short: Study) -> None:
-    """What its trials kept the workers busy counts; a call's own budget goes in its place."""
+    """The time of all runs counts, of one that was killed what its trials kept the workers busy; a
+    call's own budget goes in its place."""
     values = tiny.spec(**SHORT) | {"run": {"budget": "1m"}}
     study = Study(values, tmp_path / "study")
-    done = [replace(m, seconds=5.0) for m in short.measurements()[:8]]
-    assert clock.time_left(study, [], 2) == 60
-    assert clock.time_left(study, done, 1) == 20
-    assert clock.time_left(study, done, 2) == 40
-    assert clock.time_left(study, done * 3, 1) == 0
-    assert clock.time_left(short, done, 1) is None
+
+    def store(trials: int, *runs: float) -> Any:
+        """So many trials of 5 s, and runs of so many seconds that came to their end."""
+        rows = [SimpleNamespace(seconds=5.0)] * trials
+        told = [SimpleNamespace(payload={"seconds": seconds}) for seconds in runs]
+        return SimpleNamespace(rows=lambda: rows, decisions=lambda kind: told)
+
+    assert clock.time_left(study, None, 2) == clock.time_left(study, store(0), 2) == 60
+    assert clock.time_left(study, store(8), 1) == 20
+    assert clock.time_left(study, store(8), 2) == 40
+    assert clock.time_left(study, store(8, 30.0, 20.0), 2) == 10
+    assert clock.time_left(study, store(24), 1) == 0
+    assert clock.time_left(short, store(8), 1) is None
     values["run"]["budget"] = "0.001s"
     study = Study(values, tmp_path / "study")
     assert study.run().word == "budget"

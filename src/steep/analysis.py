@@ -463,8 +463,12 @@ def predicted_size(
         size = _nearest(parameters, _grown(law.center, law.draws, samples))
         larger, same = "the size on the dial nearest to the size law", "asks for no larger one"
     else:
-        size = commonly_grown(parameters, known, samples / largest.samples)
-        larger = f"{best}, and larger as data**{GROWTH[0]:g}: the size law is not measured"
+        adequate = largest.adequate.size
+        size = commonly_grown(parameters, adequate, samples / largest.samples)
+        larger = (
+            f"the smallest adequate size of the largest searched shard, and larger as "
+            f"data**{GROWTH[0]:g}: the size law is not measured"
+        )
         same = f"is not measured ({law.reason})"
     return (size, larger) if size > known else (known, f"{best}: the size law {same}")
 

@@ -69,6 +69,17 @@ SMALLEST = {
 """A first shard below this says little: a hundred images, a few pages of text, a speech, sentences
 from which a model learns hardly more than which word pieces are frequent, three minutes of speech.
 """
+VALIDATED = {
+    "images": 2000.0,
+    "characters": 100_000.0,
+    "words": 20_000.0,
+    "translation": 20_000.0,
+    "speech": 0.25,
+}
+SHARE = 0.1
+"""V and the test part are each as much as the largest shard, at least so many units and at most
+this share of the data: all of V is looked at ten to twenty times in every trial, and a tenth of a
+large text took two fifths of the time of models trained on little of it."""
 A_CLASS = 25
 """Images of each class in the first shard, where there are enough: of ten digits a hundred images
 teach a network less than their nearest neighbours tell."""
@@ -259,12 +270,17 @@ class Draft:
         self.base, self.workers = base, workers
 
     def spec(
-        self, smallest: float, largest: float | None, sizes: Sequence[int], seeds: int = SEEDS[0]
+        self,
+        smallest: float,
+        largest: float | None,
+        sizes: Sequence[int],
+        seeds: int = SEEDS[0],
+        share: float = SHARE,
     ) -> str:
-        """The commented spec."""
+        """The commented spec; ``share`` of the data is V, and as much the test part."""
         where = "\n".join(f"  {part}: {yaml_text(path)}" for part, path in self.parts.items())
         where += OPTIONS.get(self.domain, "")
-        split = [f"  {p}: 0.1" for p in ("validation", "test") if p not in self.parts]
+        split = [f"  {p}: {share:.2g}" for p in ("validation", "test") if p not in self.parts]
         cut = "split:                       # shares of the data, by group\n" + "\n".join(split)
         top = "" if largest is None else f"\n  largest: {largest:.6g}"
         rates = ", ".join(f"{r:g}" for r in RATES[self.family])
@@ -318,6 +334,11 @@ stop:
         cut = self.opened.cut
         return float(self.opened.items.size[cut.orders[0]].sum())
 
+    def share(self, largest: float | None) -> float:
+        """Of the data, for V and as much for the test part, where that is the largest shard."""
+        units = max(VALIDATED[self.domain], self.total if largest is None else largest)
+        return min(SHARE, float(f"{units / float(self.opened.items.size.sum()):.2g}"))
+
     @property
     def smallest(self) -> float:
         """Of the shards: where a law can be seen, and no more than three orders of magnitude below
@@ -340,14 +361,14 @@ stop:
     @cached_property
     def timing(self) -> Pace | None:
         """This machine's, timed once: the ends of the whole ladder and two sizes between."""
-        study = self.study(self.smallest, None, LADDER[self.family])
+        share = self.share(self.largest(FEWEST_FITTED))
+        study = self.study(self.smallest, None, LADDER[self.family], SEEDS[0], share)
         return clock.pace(study, clock.pilot_seconds(self.budget))
 
     def fit_to(self, seconds: float) -> Proposal:
         """The largest study whose expected time is within ``seconds``: first as many shards as fit
         with the fewest sizes, then more sizes, then more seeds, then still larger models."""
-        smallest = self.smallest
-        rungs = math.floor(math.log2(self.total / smallest)) if self.total > smallest else 0
+        rungs = self.rungs
         if rungs < 2:
             have = f"{exact(self.total)} {self.opened.domain.unit}"
             raise QuestionError(
@@ -357,7 +378,7 @@ stop:
         sizes, seeds = whole[:FEWEST_SIZES], SEEDS[0]
 
         def fits(top: int, sizes: Sequence[int], seeds: int) -> bool:
-            return self.seconds(smallest, self.largest(top, rungs), sizes, seeds) <= seconds
+            return self.seconds(*self.extent(top, sizes, seeds)) <= seconds
 
         low, high = 2, rungs  # bisection: a larger top takes longer
         while low < high:
@@ -378,17 +399,27 @@ stop:
         order = [(t, sizes, seeds) for t in range(2, top + 1)] + [(top, *m) for m in more[:low]]
         while True:  # in more worlds than one it may take longer than it seemed to
             top, sizes, seeds = order.pop()
-            extent = (smallest, self.largest(top, rungs), sizes, seeds)
+            extent = self.extent(top, sizes, seeds)
             took = self.seconds(*extent, worlds=WORLDS)
             if took <= seconds or not order:
                 return self._proposal(extent, took, seconds)
 
-    def largest(self, top: int, rungs: int) -> float | None:
+    @cached_property
+    def rungs(self) -> int:
+        """How many times the smallest shard can be doubled."""
+        return max(math.floor(math.log2(self.total / self.smallest)), 0)
+
+    def extent(self, top: int, sizes: Sequence[int], seeds: int) -> tuple[Any, ...]:
+        """What ``spec`` takes, of shards that reach up to ``top`` doublings."""
+        largest = self.largest(top)
+        return self.smallest, largest, sizes, seeds, self.share(largest)
+
+    def largest(self, top: int) -> float | None:
         """None for all the data."""
-        return None if top == rungs else self.smallest * 2**top
+        return None if top >= self.rungs else self.smallest * 2**top
 
     def _proposal(self, extent: tuple[Any, ...], took: float, given: float) -> Proposal:
-        _, largest, _, seeds = extent
+        _, largest, _, seeds, _ = extent
         study = self.study(*extent)
         fitted = [s for s in study.cut.shards if not s.held_out]
         unit = study.domain.unit

@@ -157,6 +157,11 @@ def register_run(store: Store, outcome: Outcome) -> None:
         store.decide("ran", {"seconds": outcome.seconds, "over": over})
 
 
+def ran(store: Store) -> float:
+    """Seconds on the clock of all runs that came to their end or were stopped."""
+    return sum(float(decision.payload["seconds"]) for decision in store.decisions("ran"))
+
+
 def prediction_and_took(store: Store) -> tuple[Prediction | None, Took | None]:
     """What was predicted of the study's time, and what it has taken; None: not written down."""
     told = store.decisions("time")
@@ -165,9 +170,8 @@ def prediction_and_took(store: Store) -> tuple[Prediction | None, Took | None]:
     if not runs:
         return predicted, None
     done = store.measurements()
-    seconds = sum(run["seconds"] for run in runs)
     training = sum(m.seconds for m in done)
-    return predicted, Took(len(done), training, seconds, runs[-1]["over"])
+    return predicted, Took(len(done), training, ran(store), runs[-1]["over"])
 
 
 # ---------------------------------------------------------------- what steps cost

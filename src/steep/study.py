@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -114,22 +114,23 @@ class Study:
         nothing; ``tell`` is told what is being done, and the share of that which is."""
         self.check()
         self._refuse_absent()
-        finished = self.measurements() if self.begun else []
         workers = workers or self.worker_count()
-        seconds = clock.time_left(self, finished, workers)
+        with self.store() if self.begun else nullcontext() as store:
+            finished = store.measurements() if store else []
+            seconds = clock.time_left(self, store, workers)
         pilot = 0.0 if finished else clock.pilot_seconds(seconds)  # its own trials show more
         timing = clock.pace(self, pilot, tell)
         tell("Playing the search", 0.0)
         found = plan(
             self.problem,
-            self.planner,
+            self.planner.plan,
             cost=self.prices.cost,
             extent=self.prices.extent,
             validation_items=len(self.cut.validation),
-            held_out=self.held_out_at_most(),
+            held_out=clock.held_out_at_most(self),
             workers=workers,
             seconds_per_flop=clock.seconds_per_flop(self, timing),
-            adaptive=member(PLANNERS, self.spec.search.planner).ADAPTIVE,
+            adaptive=self.planner.ADAPTIVE,
         )
         kept = 8 * len(self.items.size) * (2 + self.spec.shards.permutations)  # shards/
         return replace(
@@ -170,7 +171,10 @@ class Study:
             closing(self._executor(workers)) as executor,
             Drain().on_signals() as drain,
             Progress(
-                self.time_left, self.answered_metric, not progress or observe is not None
+                self.time_left,
+                self.answered_metric,
+                lambda: str(self.domain.unit),
+                not progress or observe is not None,
             ) as shown,
         ):
             observe = observe or shown.observe
@@ -181,7 +185,7 @@ class Study:
                 self._tell_unknown_code(store, observe)
             self._register_facts(store)
             if budget is None and seconds is None:
-                seconds = clock.time_left(self, measured, executor.slots)
+                seconds = clock.time_left(self, store, executor.slots)
             spending = clock.spending(self, measured, executor.slots, flops=budget, seconds=seconds)
             watch = self._watch = Watch(self, store, spending, executor.slots, observe)
             go = partial(
@@ -328,6 +332,7 @@ class Study:
             why = {name: told[-1] for name in tried if (told := store.failures(name))}
             left = ledger.time_left(store)
             over = ledger.prediction_and_took(store)[1]
+            budget = clock.time_left(self, store, self.worker_count())
             analysis = None
             if any(row.status in SCORED for row in rows):
                 analysis = ledger.analysis(store, self.spec, self.cut)
@@ -339,7 +344,6 @@ class Study:
         standings = tuple(
             replace(r, reason=r.reason or why[r.trial.id]) if r.trial.id in why else r for r in rows
         )
-        budget = clock.time_left(self, rows, self.worker_count())
         return Standing(standings, analysis, rest, complete, self.spec.run.budget, budget)
 
     def time_left(self) -> Interval | None:
@@ -423,7 +427,7 @@ class Study:
 
     @property
     def planner(self) -> Any:
-        return member(PLANNERS, self.spec.search.planner).plan
+        return member(PLANNERS, self.spec.search.planner)
 
     @property
     def _trainer_module(self) -> Any:
@@ -537,13 +541,13 @@ class Study:
         """The trials that the search wants, of what has finished and what runs; errors of zero
         count as half an item. ``rehearsed``: of results that are made up."""
         items = len(self.cut.validation), len(self.cut.test)
-        ready: Sequence[Measurement]
-        if isinstance(finished, Measurements):
-            ready = finished.follow(("counted", items), lambda: Counted(*items)).measurements
-        else:
-            ready = counted(finished, *items)
+        ready: Sequence[Measurement] = (
+            finished.follow(("counted", items), lambda: Counted(*items)).measurements
+            if isinstance(finished, Measurements)
+            else counted(finished, *items)
+        )
         problem = self._rehearsal if rehearsed else self.problem
-        found: Sequence[Wanted] = self.planner(problem, ready, running, left)
+        found: Sequence[Wanted] = self.planner.plan(problem, ready, running, left)
         return found
 
     @cached_property
@@ -620,15 +624,6 @@ class Study:
         """The middle ones of the search's, where any will do: costs do not depend on them."""
         grid = {n: v[len(v) // 2] for n, v in self.spec.search.hyperparameters.items()}
         return settings(dict(self.problem.recipe) | dict(self.spec.training) | grid)
-
-    def held_out_at_most(self) -> list[Trial]:
-        values = self.middle_choice()
-        size = max(self.spec.family.sizes)
-        return [
-            Trial(0, shard.items, shard.samples, size, values, seed)
-            for shard in self._held_out_shards
-            for seed in range(self.spec.search.seeds)
-        ]
 
 
 def _manifest(files: Mapping[str, bytes]) -> str:

@@ -53,7 +53,9 @@ def run_study(
             tracker.observe(event)
 
     try:
-        with Progress(study.time_left, study.answered_metric, quiet) as progress:
+        with Progress(
+            study.time_left, study.answered_metric, lambda: str(study.domain.unit), quiet
+        ) as progress:
             outcome = study.run(
                 workers=workers,
                 budget=flops,

@@ -307,7 +307,8 @@ def test_slow_steps_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(handle.steps) == enough
         assert handle.evaluation is None
     slow = Timed(1, (60.0, 120.0), (60.0, 120.0), None, 0.0)
-    assert Pace((slow,), 30.0).evaluation(1) == pytest.approx(30 / 3)  # a third of 30 s of steps
+    third = Pace((slow,), 30.0).evaluation(1, 30.0)
+    assert third == pytest.approx(30 / 3)  # of 30 s of steps
 
 
 def test_between_sizes_and_batches() -> None:
@@ -315,7 +316,8 @@ def test_between_sizes_and_batches() -> None:
     pace = Pace(rows, 100.0)
     assert pace.step(8, 40) == pytest.approx(4.0)
     assert pace.step(4, 25) == pytest.approx(1.5)
-    assert pace.evaluation(8) == pytest.approx(6.0)
+    assert pace.evaluation(8, 100.0) == pytest.approx(6.0)
+    assert pace.evaluation(8, 25.0) == pytest.approx(1.5)  # of a smaller V
     assert pace.step(64, 40) == pytest.approx(32.0)  # as the last two sizes do
     assert pace.step(2, 40) == pytest.approx(2.0)  # small ones cost at least what overheads do
     cubic = (Timed(4, (10, 40), (1.0, 1.0), 3.0, 0.5), Timed(8, (10, 40), (8.0, 8.0), 3.0, 0.5))
@@ -334,7 +336,8 @@ def steady(step: float = 0.01, spread: float = 1e-3, between: float = 1e-6) -> T
         Stopping(KIND, plane, 50),
         times,
         schedule=lambda trial: (STEPS, 100),
-        last_looks=lambda trial: 1.5,
+        validation=100.0,
+        last_looks=lambda trial: 150.0,
         cost=lambda size: Cost(size, size, 6.0),
     )
 
@@ -416,7 +419,7 @@ def test_the_studys_own_trials_tell_how_loaded_the_machine_is() -> None:
     ]  # fmt: skip
     told = TimedLengths(
         spec((8,)), Stopping(KIND, lengths._stopping.plane, 50), lengths._pace,
-        schedule=lambda trial: (STEPS, 100), last_looks=lambda trial: 1.5,
+        schedule=lambda trial: (STEPS, 100), validation=100.0, last_looks=lambda trial: 150.0,
         cost=lambda size: None, finished=done,
     )  # fmt: skip
     found = predict(problem(sizes=(8,)), told, of([[one(0), one(1)]]), workers=1)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from statistics import median
 
+import numpy as np
 import pytest
 
+from steep.cost import worlds as imagined
 from steep.cost.worlds import FEWEST, World, worlds
 from steep.planners.contract import Problem
 from steep.records import Measurement, Status, Trial
@@ -29,25 +32,50 @@ def best_size(world: World, of: Problem = PROBLEM) -> int:
     return min(of.spec.family.sizes, key=lambda size: world.error(trial(largest, size)))
 
 
-def test_before_any_trial_the_best_size_may_be_anywhere() -> None:
+@pytest.fixture
+def smooth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cell differs from the surface."""
+    monkeypatch.setattr(imagined, "ROUGH", (1e-9, 1e-9))
+
+
+def test_before_any_trial_the_best_size_may_be_anywhere_but_lowest(smooth: None) -> None:
     found = [best_size(world) for world in worlds(PROBLEM, [], 9)]
     assert found == sorted(found), "even steps through what is expected"
-    assert found[0] == 4
+    assert found[0] in (8, 16)  # from a quarter of the way up the ladder, at 8
     assert found[-1] == 64
+    assert len(set(found)) >= 3
 
 
-def test_worlds_agree_with_what_the_pilot_shows() -> None:
+def test_worlds_agree_with_what_the_pilot_shows(smooth: None) -> None:
     """Where the middle size halves the error of the smallest, no world has the smallest best; and
-    where it doubles it, none has a large one best. The level is that of the trials."""
+    where it doubles it on the first shards, few have a large one best on the last. The level is
+    that of the trials."""
     wide = shown((100, 4, 0.6), (100, 16, 0.3), (400, 4, 0.4), (400, 16, 0.15))
     narrow = shown((100, 4, 0.3), (100, 16, 0.6), (400, 4, 0.2), (400, 16, 0.38))
     assert min(best_size(world) for world in worlds(PROBLEM, wide, 7)) >= 16
-    assert max(best_size(world) for world in worlds(PROBLEM, narrow, 7)) <= 8
+    assert median(best_size(world) for world in worlds(PROBLEM, narrow, 7)) <= 8
     for given in (wide, narrow):
         for world in worlds(PROBLEM, given, 3):
             for m in given:
                 off = math.log(world.error(m.trial) / (m.validation_error or 1.0))
-                assert abs(off) < 0.35
+                assert abs(off) < 0.45
+
+
+def test_no_trial_alone_decides_which_worlds_are_taken(smooth: None) -> None:
+    """Two of two thousand worlds had carried all the weight of nine trials, and a tenth changed
+    the time foretold from 7.5 minutes to one."""
+    rng = np.random.default_rng(0)
+    given = shown(
+        *((m, s, 5 * m**-0.3 * math.exp(0.2 * rng.normal())) for m in (100, 400) for s in SIZES)
+    )
+    log_likelihood = -np.geomspace(1e-3, 1e4, 2000)
+    weights = imagined._tempered(log_likelihood)
+    assert weights.sum() ** 2 / (weights**2).sum() >= imagined.COUNT_AS
+    assert list(weights) == sorted(weights, reverse=True)
+    before, after = (worlds(PROBLEM, part, 3) for part in (given[:-1], given))
+    for one, other in zip(before, after, strict=True):
+        sizes = sorted((best_size(one), best_size(other)))
+        assert sizes[1] <= 4 * sizes[0]
 
 
 def test_a_trial_that_diverged_says_nothing() -> None:

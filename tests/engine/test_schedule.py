@@ -43,6 +43,21 @@ def test_a_lower_cap_is_itself_evaluated() -> None:
     assert evaluation_steps(Stop(first=10, max_steps=4), 1) == (4,)
 
 
+def test_creeping_counts_until_something_is_learnt() -> None:
+    """A deep recurrent model by SGD stays at the unigram's 3.07 nats for some hundred steps before
+    it learns; ending it there had made whole sizes of a study worthless."""
+    stuck = [3.188, 3.124, 3.099, 3.085, 3.080, 3.076, 3.0745, 3.0727, 3.0726]
+    asking = Stop(improvement=0.01)
+    assert without_improvement(asking, stuck) == 5
+    assert without_improvement(asking, stuck, 3.07) == 0
+    assert without_improvement(asking, [*stuck, 3.08, 3.0726], 3.07) == 2
+    learns = [*stuck, 2.72, 2.71, 2.70, 2.5]
+    since = [without_improvement(asking, learns[:n], 3.07) for n in range(9, 14)]
+    assert since == [0, 0, 1, 2, 0]
+    never = [without_improvement(Stop(), learns[:n], 3.07) for n in range(1, 14)]
+    assert never == [0] * 13
+
+
 def test_creeping_down_is_no_improvement() -> None:
     """2 % in all, never 1 % at once from the last that counted, until it has added up to it."""
     errors = [0.500, 0.498, 0.496, 0.494]

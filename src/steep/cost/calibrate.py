@@ -181,7 +181,7 @@ class Pace:
     rows: tuple[Timed, ...]
     """By size, ascending."""
     validation: float
-    """Units of m in V."""
+    """Units of m in the V that was timed."""
     pilot: tuple[Measurement, ...] = ()
     """Trials that showed when trials stop on this data, and which models are good."""
 
@@ -189,16 +189,16 @@ class Pace:
         """Seconds of a step on ``units`` of m."""
         return self._between(size, [_at(r, units) for r in self.rows])
 
-    def evaluation(self, size: int) -> float:
-        """Seconds of an evaluation of V; where none was timed, a third of the steps that would
-        go over it: a forward pass is a third of a step."""
+    def evaluation(self, size: int, units: float) -> float:
+        """Seconds of an evaluation of so many units of m; where none was timed, a third of the
+        steps that would go over them: a forward pass is a third of a step."""
         known = [
             _at(r, r.units[1]) / r.units[1] * self.validation / 3
             if r.evaluation is None
             else r.evaluation
             for r in self.rows
         ]
-        return self._between(size, known)
+        return units / self.validation * self._between(size, known)
 
     def start(self, size: int) -> float:
         return self._between(size, [r.start for r in self.rows])

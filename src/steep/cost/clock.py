@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steep import shards
+from steep import ledger, shards
 from steep.analysis import commonly_grown
 from steep.cost.budget import OVERRUN, Budget
 from steep.cost.calibrate import Pace, Timed, timed, whole
@@ -21,11 +21,12 @@ from steep.cost.lengths import Learnt, Lengths, timeable
 from steep.cost.lengths import Timed as TimedLengths
 from steep.cost.stops import Kind, ended, expected, finished_studies, learnt
 from steep.planners.contract import Wanted
-from steep.records import Measurement, Prediction, Trial, TrialStanding
+from steep.records import Measurement, Prediction, Trial
 from steep.select import select
 from steep.spec import parse_duration
 
 if TYPE_CHECKING:
+    from steep.store import Store
     from steep.study import Study
     from steep.trainers.contract import Trainer
 
@@ -175,13 +176,13 @@ def lengths(
     usual = expected(kind, finished_studies(study.spec.stop.improvement))
     # The pilot is a trial of the study's own; it need not be told twice.
     shown = stopped or ended(timing.pilot)
-    stopping = learnt(usual, study.spec, shown)
+    stopping = learnt(usual, study.spec, shown, _best_guess(study))
     validation = _units(study, study.cut.validation)
     test = _units(study, study.cut.test)
 
     def last_looks(trial: Trial) -> float:
         part = min(1.0, TRAIN_ITEMS / trial.items) * trial.samples
-        return (part + test) / validation
+        return part + test
 
     def schedule(trial: Trial) -> tuple[tuple[int, ...], int]:
         found = study.prices.schedule(trial)
@@ -193,10 +194,21 @@ def lengths(
         stopping,
         timing,
         schedule=schedule,
+        validation=validation,
         last_looks=last_looks,
         cost=study.prices.cost,
         finished=[m for m in stopped if m.seconds > 0],
     )
+
+
+def _best_guess(study: Study) -> float:
+    """Of V, by the largest shard; no number where no rule asks for it."""
+    if not study.spec.stop.improvement:
+        return math.inf
+    largest = max(study.problem.shards, key=lambda s: s.items)
+    order = study.cut.orders[largest.permutation][: largest.items]
+    known = study.domain.best_guess(order, study.cut.validation)
+    return float(known.get(study.metric, math.inf))
 
 
 def prediction(
@@ -250,6 +262,7 @@ def prediction(
         shown=finished or (() if timing is None else timing.pilot),
         begun=begun,
         count=count,
+        adaptive=study.planner.ADAPTIVE,
         made=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 
@@ -282,35 +295,48 @@ def spending(
     return found
 
 
-def time_left(
-    study: Study, trials: Sequence[Measurement] | Sequence[TrialStanding], workers: int
-) -> float | None:
-    """Seconds on the clock that the spec's budget leaves to the study's next run, if there is one:
-    these ``trials`` kept the workers busy until now."""
+def time_left(study: Study, store: Store | None, workers: int) -> float | None:
+    """Seconds on the clock that the spec's budget leaves to the study's next run, if there is one.
+
+    What is spent is the time of earlier runs, and at least that in which the trials of the
+    ``store`` kept the workers busy: a run that was killed has left no time."""
     if study.spec.run.budget is None:
         return None
-    spent = sum(t.seconds or 0.0 for t in trials) / workers
+    spent = 0.0
+    if store is not None:
+        trained = sum(row.seconds or 0.0 for row in store.rows()) / workers
+        spent = max(trained, ledger.ran(store))
     return max(parse_duration(study.spec.run.budget) - spent, 0.0)
+
+
+def held_out_at_most(study: Study) -> list[Trial]:
+    """The trials of the held-out shards, of the largest model."""
+    values, size = study.middle_choice(), max(study.spec.family.sizes)
+    return [
+        Trial(0, shard.items, shard.samples, size, values, seed)
+        for shard in study.problem.held_out
+        for seed in range(study.spec.search.seeds)
+    ]
 
 
 def held_out(study: Study, done: Sequence[Measurement]) -> list[Trial]:
     """The trials that will confront the forecast, about: those of the held-out shards not measured
-    yet, of the size that is best on the largest shard by now, grown as models commonly grow."""
+    yet, of the size that is adequate on the largest shard by now, grown as models commonly grow."""
     fitted = [s for s in study.problem.shards if s.permutation == 0]
     best = select(done, fitted, seeds=study.spec.search.seeds)
-    trials = study.held_out_at_most()
+    trials = held_out_at_most(study)
     sizes = sorted(study.spec.family.sizes)
     trials = [replace(t, size=sizes[len(sizes) // 2]) for t in trials]
     if best:
-        largest = best[-1].best
+        last, values = best[-1], best[-1].best.hyperparameters
         costs = {size: study.prices.cost(size) for size in sizes}
         known = {size: cost.parameters for size, cost in costs.items() if cost is not None}
+        grown = {
+            t.samples: commonly_grown(known, last.adequate.size, t.samples / last.samples)
+            for t in trials
+        }
         trials = [
-            replace(
-                t,
-                size=commonly_grown(known, largest.size, t.samples / best[-1].samples),
-                hyperparameters=largest.hyperparameters,
-            )
+            replace(t, size=max(last.best.size, grown[t.samples]), hyperparameters=values)
             for t in trials
         ]
     there = {(m.trial.samples, m.trial.seed) for m in done}

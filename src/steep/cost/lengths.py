@@ -77,15 +77,17 @@ class Timed:
         pace: Pace,
         *,
         schedule: Callable[[Trial], tuple[Sequence[int], int]],
+        validation: float,
         last_looks: Callable[[Trial], float],
         cost: Callable[[int], Cost | None],
         finished: Sequence[Measurement] = (),
     ) -> None:
-        """``last_looks`` is what a trial evaluates at its end (its shard, the test part), in
-        evaluations of V."""
+        """``validation`` is V, and ``last_looks`` what a trial evaluates at its end (its shard,
+        the test part), in units of m."""
         self.family, self.trials, self.own = spec.family.name, stopping.trials, stopping.own
         self._spec, self._stopping, self._pace = spec, stopping, pace
-        self._schedule, self._last_looks, self._cost = schedule, last_looks, cost
+        self._schedule, self._cost = schedule, cost
+        self._validation, self._last_looks = validation, last_looks
         self._usual: list[tuple[Callable[[Trial, float], Length], float]] | None = None
         self._known: dict[tuple[int, float, int], tuple[Sequence[int], int]] = {}
         first = LOADED if finished else TIMING
@@ -144,7 +146,8 @@ class Timed:
         return self._pace.start(trial.size) + steps * each
 
     def _looks(self, trial: Trial, evaluations: int) -> float:
-        return (evaluations + self._last_looks(trial)) * self._pace.evaluation(trial.size)
+        units = evaluations * self._validation + self._last_looks(trial)
+        return self._pace.evaluation(trial.size, units)
 
     def _expected(self, m: Measurement) -> float:
         """Seconds of a finished trial as timed, by the steps it took."""

@@ -129,17 +129,19 @@ def expected(kind: Kind, studies: Sequence[Seen]) -> Stopping:
     )
 
 
-def turn(m: Measurement, stop: Stop) -> int:
-    """Step of the evaluation from which ``m``'s patience ran, were it trained by ``stop``."""
+def turn(m: Measurement, stop: Stop, best_guess: float = math.inf) -> int:
+    """Step of the evaluation from which ``m``'s patience ran, were it trained by ``stop``, where a
+    constant answer has the error ``best_guess``."""
     errors = [point.validation_error for point in m.curve]
     ends = range(stop.evaluations, len(errors))
-    end = next((n for n in ends if without_improvement(stop, errors[:n]) >= stop.patience), None)
-    return m.curve[max(last_improvement(stop, errors[:end]), 0)].step
+    since = (without_improvement(stop, errors[:n], best_guess) for n in ends)
+    end = next((n for n, k in zip(ends, since, strict=True) if k >= stop.patience), None)
+    return m.curve[max(last_improvement(stop, errors[:end], best_guess), 0)].step
 
 
-def _turns(finished: Sequence[Measurement], stop: Stop) -> tuple[Array, Array]:
+def _turns(finished: Sequence[Measurement], stop: Stop, best_guess: float) -> tuple[Array, Array]:
     """(trials,) x of each one's turn, and whether it was cut while its error still fell."""
-    steps = [turn(m, stop) for m in finished]
+    steps = [turn(m, stop, best_guess) for m in finished]
     x = [math.log(max(step, 1) / m.curve[0].step) for m, step in zip(finished, steps, strict=True)]
     cut = [
         m.status == Status.CAPPED and step == m.curve[-1].step
@@ -148,7 +150,9 @@ def _turns(finished: Sequence[Measurement], stop: Stop) -> tuple[Array, Array]:
     return np.array(x), np.array(cut)
 
 
-def learnt(prior: Stopping, spec: Spec, finished: Sequence[Measurement]) -> Stopping:
+def learnt(
+    prior: Stopping, spec: Spec, finished: Sequence[Measurement], best_guess: float = math.inf
+) -> Stopping:
     """``prior`` after the study's own ``finished`` trials.
 
     Trials of one shard and size share a deviation from the plane (``MOVES``), so many of them weigh
@@ -156,7 +160,7 @@ def learnt(prior: Stopping, spec: Spec, finished: Sequence[Measurement]) -> Stop
     its last evaluation: it counts with the mean of what the plane expects there."""
     if not finished:
         return prior
-    (x, cut), places = _turns(finished, spec.stop), place_of(spec, finished)
+    (x, cut), places = _turns(finished, spec.stop, best_guess), place_of(spec, finished)
     groups: dict[tuple[float, ...], list[int]] = {}
     for i, place in enumerate(places):
         groups.setdefault(tuple(np.round(place[:3], 6)), []).append(i)
@@ -205,10 +209,12 @@ def rate_of(trial: Trial) -> float:
     return float(rate) if isinstance(rate, (int, float)) else 0.0
 
 
-def plane_of(spec: Spec, finished: Sequence[Measurement]) -> tuple[Array, float]:
+def plane_of(
+    spec: Spec, finished: Sequence[Measurement], best_guess: float = math.inf
+) -> tuple[Array, float]:
     """The plane (4,) of a finished study's trials by least squares, and their scatter: a row of
     ``data/typical_stops.yaml``. Slopes that its trials do not show stay near the usual ones."""
-    (x, _), places = _turns(finished, spec.stop), place_of(spec, finished)
+    (x, _), places = _turns(finished, spec.stop, best_guess), place_of(spec, finished)
     usual = Linear(np.array([3.0, -0.5, 0.2, -0.4]), np.diag([9.0, 0.25, 0.25, 0.25]), 0.6)
     mean = usual.given(places, x).mean
     return mean, float(np.std(x - places @ mean))

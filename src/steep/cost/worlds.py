@@ -13,8 +13,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
+from scipy.special import ndtri
 
 from steep.laws.law import Array
 from steep.planners import lattice
@@ -29,9 +31,26 @@ FEWEST = 12
 """Finished trials, of two sizes or more, from which a surface is drawn: of fewer, a draw may have
 its best model anywhere."""
 IMAGINED = 2000
-"""Worlds that are weighed by the trials of the pilot."""
+"""Worlds that are weighed by the trials of the pilot,"""
+COUNT_AS = 30
+"""and as how many of them those must count that carry the weight (the effective sample size)."""
 MISFIT = 0.1
 """Standard deviation of a trial's log error about the smooth world that is nearest to all."""
+SLOPE = (0.05, 0.5)
+"""Of log error against log data. These ranges are those of the published studies, each a power law
+with a best size and a best learning rate fitted to its trials (docs/decisions/searching.md)."""
+LOWEST_BEST = 0.25
+"""Where on the ladder the best size of the largest shard is at least: most ladders reach to it."""
+GROWS = (0.1, 0.9)
+"""Of the log of the best size against log data."""
+TOO_SMALL, TOO_LARGE = (0.004, 0.15), (0.0003, 0.1)
+"""Log error by which a model loses, by the square of the log of its size over the best."""
+BENDS = (0.004, 0.15)
+"""The same of a learning rate, and other numbers,"""
+DRIFTS = (0.6, 0.3)
+"""and how far the best one moves by size and by data: standard deviations of its slope, in logs."""
+ROUGH, NOISE = (0.005, 0.05), (0.004, 0.06)
+"""Standard deviation of a cell's log error about the smooth surface, and of a seed's about that."""
 MOST_CELLS = 900
 """Larger search spaces are imagined: a draw of so large a surface takes minutes."""
 
@@ -85,11 +104,22 @@ def _imagined(
         levels = off.mean(axis=1)
         variance = MISFIT**2 + np.array([one.noise for one in many]) ** 2
         squares = ((off - levels[:, None]) ** 2).sum(axis=1) / variance
-        loss = squares / 2 + (len(logs) - 1) / 2 * np.log(variance)
-        weights = np.exp(loss.min() - loss)
+        weights = _tempered(-squares / 2 - (len(logs) - 1) / 2 * np.log(variance))
     up_to = np.cumsum(weights) / weights.sum()
     taken = [int(np.searchsorted(up_to, (k + 0.5) / count)) for k in range(count)]
     return [_at_level(many[i], float(levels[i])) for i in taken]
+
+
+def _tempered(log_likelihood: Array) -> Array:
+    """Weights of worlds: the likelihood, flattened until as many as ``COUNT_AS`` carry it
+    (annealed importance weights). None of them is the true one, and where one or two carried all,
+    a trial more had changed the forecast sixfold."""
+    power = 1.0
+    while True:
+        weights = np.exp(power * (log_likelihood - log_likelihood.max()))
+        if weights.sum() ** 2 / (weights**2).sum() >= COUNT_AS:
+            return weights
+        power *= 0.9
 
 
 def _at_level(one: _Imagined, level: float) -> World:
@@ -100,31 +130,40 @@ def _one(problem: Problem, random: np.random.Generator) -> _Imagined:
     """A power law with a best size that may lie anywhere on the ladder or a step beyond it."""
     sizes = np.log(problem.spec.family.sizes)
     samples = np.log([shard.samples for shard in problem.shards])
-    middle, span = float(samples.mean()), float(np.ptp(sizes))
+    middle, middle_size, span = float(samples.mean()), float(sizes.mean()), float(np.ptp(sizes))
     step = span / max(len(sizes) - 1, 1) or math.log(2)
-    slope = random.uniform(0.05, 0.6)
-    best = random.uniform(sizes[0] - step / 2, sizes[-1] + step)
-    grows = random.uniform(0.0, 0.5)
-    too_small, too_large = _log_uniform(random, 0.04, 0.3), _log_uniform(random, 0.005, 0.1)
+    slope, grows = random.uniform(*SLOPE), random.uniform(*GROWS)
+    top = random.uniform(sizes[0] + LOWEST_BEST * span, sizes[-1] + step)
+    best = top - grows * (float(samples.max()) - middle)
+    too_small, too_large = _log_uniform(random, *TOO_SMALL), _log_uniform(random, *TOO_LARGE)
+    rough, key = _log_uniform(random, *ROUGH), int(random.integers(2**32))
     turns = _imagined_choices(problem.spec.search.hyperparameters, random)
 
     def shape(trial: Trial) -> float:
         x = math.log(trial.samples) - middle
-        off = math.log(trial.size) - best - grows * x
+        size = math.log(trial.size)
+        off = size - best - grows * x
         excess = (too_small if off < 0 else too_large) * off**2
-        excess += sum(turns[name](value) for name, value in trial.hyperparameters if name in turns)
-        return -slope * x + min(excess, 3.0)
+        for name, value in trial.hyperparameters:
+            if name in turns:
+                excess += turns[name](value, size - middle_size, x)
+        own = crc32(repr((key, trial.samples, trial.size, trial.hyperparameters)).encode())
+        return -slope * x + min(excess, 3.0) + rough * _normal(own)
 
-    top = best + grows * (float(samples.max()) - middle)
-    return _Imagined(shape, top, _log_uniform(random, 0.005, 0.03))
+    return _Imagined(shape, top, _log_uniform(random, *NOISE))
+
+
+def _normal(key: int) -> float:
+    """A standard normal number, the same for the same key of 32 bits."""
+    return float(ndtri((key + 0.5) / 2**32))
 
 
 def _imagined_choices(
     choices: Mapping[str, Sequence[Value]], random: np.random.Generator
-) -> dict[str, Callable[[Value], float]]:
-    """By hyperparameter: the excess in log error of a value. Numbers have one best place, anywhere
-    among the choices; of words one is best."""
-    found: dict[str, Callable[[Value], float]] = {}
+) -> dict[str, Callable[[Value, float, float], float]]:
+    """By hyperparameter: the excess in log error of a value at log sizes and log data about their
+    middle. Numbers have one best place, anywhere among the choices; of words one is best."""
+    found: dict[str, Callable[[Value, float, float], float]] = {}
     for name, values in choices.items():
         if len(values) < 2:
             continue
@@ -132,14 +171,16 @@ def _imagined_choices(
         if len(numbers) == len(values):
             logs = np.log(np.sort(np.array(numbers, float)))
             best = float(np.interp(random.uniform(-0.3, len(logs) - 0.7), range(len(logs)), logs))
-            bend = _log_uniform(random, 0.02, 0.15)
-            found[name] = lambda v, best=best, bend=bend: (  # type: ignore[misc]
-                bend * (math.log(float(v)) - best) ** 2
-            )
+            found[name] = _bent(best, _log_uniform(random, *BENDS), random.normal(0, DRIFTS))
         else:
             apart = dict(zip(values, random.exponential(0.05, len(values)), strict=True))
-            found[name] = lambda v, apart=apart: apart.get(v, 0.1)  # type: ignore[misc]
+            found[name] = lambda v, size, x, apart=apart: apart.get(v, 0.1)  # type: ignore[misc]
     return found
+
+
+def _bent(best: float, bend: float, drift: Array) -> Callable[[Value, float, float], float]:
+    by_size, by_data = float(drift[0]), float(drift[1])
+    return lambda v, size, x: bend * (math.log(float(v)) - best - by_size * size - by_data * x) ** 2
 
 
 def _drawn(

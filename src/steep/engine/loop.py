@@ -190,7 +190,8 @@ def _advance(
 ) -> Generator[tuple[Run, Any], Loss, tuple[Status, str | None]]:
     """Step after step until the trial ends; how it ended and why."""
     batches = setup.domain.batches(shard.train, values, trial.seed, run.position)
-    while not (ended := _ended(run, setup.stop, schedule)):
+    guess = _best_guess(setup, shard)
+    while not (ended := _ended(run, setup.stop, schedule, guess)):
         if handle.up_to_steps is not None and run.step >= handle.up_to_steps:
             handle.save(run.step, _snapshot(run, trial))
             return Status.STOPPED, f"stopped after {run.step} steps, as planned"
@@ -230,12 +231,20 @@ def _step(domain: Domain, run: Run, batch: Any, loss: Loss, clip: float) -> floa
     return value
 
 
+def _best_guess(setup: Setup, shard: ShardItems) -> float:
+    """Of V, by the shard; no number where no rule asks for it."""
+    if not setup.stop.improvement:
+        return math.inf
+    known = setup.domain.best_guess(shard.train, shard.validation)
+    return float(known.get(setup.metric, math.inf))
+
+
 def _ended(
-    run: Run, stop: Stop, schedule: tuple[int, ...]
+    run: Run, stop: Stop, schedule: tuple[int, ...], best_guess: float
 ) -> tuple[Status, str | None] | tuple[()]:
     """Empty while the trial goes on."""
     made = len(run.curve)
-    since = without_improvement(stop, [point.validation_error for point in run.curve])
+    since = without_improvement(stop, [point.validation_error for point in run.curve], best_guess)
     if since >= stop.patience and made >= min(stop.evaluations, len(schedule)):
         return Status.COMPLETE, None
     if made == len(schedule):

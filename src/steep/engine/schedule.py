@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from steep.spec import Stop
 
+LEARNT = 0.98
+"""Of a constant answer's error: above, a trial has learnt nothing but how frequent answers are."""
+
 
 def evaluation_steps(stop: Stop, steps_per_epoch: int) -> tuple[int, ...]:
     """Steps after which V is evaluated, ascending; the last one is the cap.
@@ -27,16 +30,20 @@ def evaluation_steps(stop: Stop, steps_per_epoch: int) -> tuple[int, ...]:
     return tuple(steps)
 
 
-def last_improvement(stop: Stop, errors: Iterable[float]) -> int:
+def last_improvement(stop: Stop, errors: Iterable[float], best_guess: float = math.inf) -> int:
     """Index of the evaluation at which V's error last fell by more than ``stop.improvement`` of
-    itself; -1 where none is a number."""
+    itself; -1 where none is a number.
+
+    While it is no lower than ``LEARNT`` of the ``best_guess``, that of a constant answer, any lower
+    one counts: a deep recurrent model may stay there for a thousand steps, and learn then."""
     mark, at = math.inf, -1
     for k, error in enumerate(errors):
-        if error < mark * (1 - stop.improvement):
+        asked = 0.0 if LEARNT * best_guess < mark < math.inf else stop.improvement
+        if error < mark * (1 - asked):
             mark, at = error, k
     return at
 
 
-def without_improvement(stop: Stop, errors: Sequence[float]) -> int:
+def without_improvement(stop: Stop, errors: Sequence[float], best_guess: float = math.inf) -> int:
     """Evaluations since then."""
-    return len(errors) - 1 - last_improvement(stop, errors)
+    return len(errors) - 1 - last_improvement(stop, errors, best_guess)

@@ -51,9 +51,15 @@ class _Text:
 class Progress:
     """A bar on standard error; one line now and then where there is no terminal."""
 
-    def __init__(self, left: Callable[[], Interval | None], metric: str, quiet: bool) -> None:
-        """``left`` tells how many seconds the run takes from now."""
-        self._left, self._metric, self._quiet = left, metric, quiet
+    def __init__(
+        self,
+        left: Callable[[], Interval | None],
+        metric: str,
+        unit: Callable[[], str],
+        quiet: bool,
+    ) -> None:
+        """``left`` tells how many seconds the run takes from now, ``unit`` what m counts."""
+        self._left, self._metric, self._unit, self._quiet = left, metric, unit, quiet
         self._done: set[str] = set()
         self._begun = time.monotonic()
         self._said = 0.0
@@ -115,7 +121,7 @@ class Progress:
     def _line(self, found: Any) -> str:
         how = scale(self._metric)
         trial = found.trial
-        place = f"{exact(trial.samples)} samples, size {trial.size}, seed {trial.seed}"
+        place = f"{exact(trial.samples)} {self._unit()}, size {trial.size}, seed {trial.seed}"
         error = dict(found.metrics).get(self._metric, found.validation_error)
         return f"{place}: {how.label} {measured(error, how)}"
 
