@@ -109,9 +109,9 @@ def test_a_small_budget_gives_a_smaller_study_and_says_so(tmp_path: Path) -> Non
     path = text(tmp_path / "corpus.txt")
     whole = proposal(tmp_path, path)
     full = expected(whole, tmp_path)
-    small = proposal(tmp_path, path, seconds=full / 6)
+    small = proposal(tmp_path, path, seconds=full / 5)
     study = Study(parse(small.text, tmp_path))
-    assert expected(small, tmp_path) <= full / 6
+    assert expected(small, tmp_path) <= full / 5
     assert len(study.spec.family.sizes) < len(init.LADDER["rhn"])
     assert any("are left out to fit the budget" in note for note in small.notes)
     nothing = proposal(tmp_path, path, seconds=1e-9)
@@ -165,8 +165,11 @@ def test_speech_by_its_manifest(tmp_path: Path, by_count: None) -> None:
         rows.append({"audio": f"{number}.wav", "text": f"this is clip {number}"})
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = proposal(tmp_path, manifest, domain="speech")
+    found = proposal(tmp_path, manifest)
+    assert "Read as speech (guessed from manifest.jsonl" in found.notes[0]
+    assert proposal(tmp_path, tmp_path).text == found.text  # of the folder, the same
     loaded = parse(found.text, tmp_path)
+    assert loaded.spec.study == tmp_path.name
     assert (loaded.spec.domain.name, loaded.spec.family.name) == ("speech", "deepspeech2")
     assert loaded.spec.domain.options == {"train": "manifest.jsonl"}
     study = Study(loaded, tmp_path / "study")

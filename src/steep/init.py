@@ -33,6 +33,12 @@ MANIFEST = (
     'a manifest of the audio files, JSON lines such as {"audio": "a.wav", "text": "what is said"} '
     "or a CSV with these columns"
 )
+DESCRIBED = {
+    "manifest.jsonl": ("speech", " from manifest.jsonl"),
+    "manifest.csv": ("speech", " from manifest.csv"),
+    "pairs.tsv": ("translation", " from pairs.tsv"),
+}
+"""File names that say what the data is; of a folder, the file that it is read by."""
 FAMILIES = {
     "images": ("resnet",),
     "characters": ("rhn", "lstm", "transformer"),
@@ -123,6 +129,7 @@ def propose(
     missing = [str(path) for path in data if not path.exists()]
     if missing:
         raise QuestionError(f"no such file: {', '.join(missing)}")
+    given, data = data, [_read_by(path) for path in data]
     if domain is not None and domain not in FAMILIES:
         raise QuestionError(no_such("domain", domain, FAMILIES))
     guess, why = guess_domain(data, domain)
@@ -136,7 +143,7 @@ def propose(
             f"{family} models {' and '.join(others)}, and this is read as {guess}{why}: "
             f"--family {' or '.join(families)}, or --domain {others[0]}"
         )
-    name = study_name(data, base, guess)
+    name = study_name(given, base, guess)
     model = family or families[0]
     draft = Draft(name, guess, model, place(data, base), base, workers, seconds)
     proposal = draft.fit_to(seconds)
@@ -148,6 +155,12 @@ def propose(
         f"({usual}). Models are chosen by {draft.opened.metric.replace('_', '-')}."
     )
     return replace(proposal, notes=(read, *proposal.notes))
+
+
+def _read_by(path: Path) -> Path:
+    """The file in a folder that names what else is there; the path itself where there is none."""
+    inside = [path / name for name in DESCRIBED if path.is_dir() and (path / name).is_file()]
+    return inside[0] if len(inside) == 1 else path
 
 
 def guess_domain(data: Sequence[Path], named: str | None = None) -> tuple[str, str]:
@@ -169,6 +182,8 @@ def guess_domain(data: Sequence[Path], named: str | None = None) -> tuple[str, s
         )
     if named is not None:
         return named, ""
+    if len(names) == 1 and names[0] in DESCRIBED:
+        return DESCRIBED[names[0]]
     if any("idx3-ubyte" in n for n in names):
         return "images", " from the IDX files"
     if any(n.endswith(".npz") for n in names):
@@ -188,7 +203,7 @@ def study_name(data: Sequence[Path], base: Path, domain: str) -> str:
     that is where the study's own folder will be."""
     first = data[0].resolve()
     words = set(re.split(r"[^a-z0-9]+", first.name.lower()))
-    general = words & ({"train", "training", "data", "images"} | _NAMES["test"])
+    general = words & ({"train", "training", "data", "images", "manifest"} | _NAMES["test"])
     one = len(data) == 1 and not (first.is_file() and general)
     stem = first.name if first.is_dir() else first.name.split(".")[0]
     name = stem if one else first.parent.name

@@ -148,7 +148,8 @@ class Stop(Strict):
     """Ends when V has not improved for this many evaluations."""
     improvement: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """A lower error counts for patience where it is lower by more than this fraction, for errors
-    that creep down within their noise. The score is the lowest all the same."""
+    that creep down within their noise; any lower one while it is no better than a constant answer,
+    from which some models begin to learn late. The score is the lowest all the same."""
     ratio: Annotated[float, Field(ge=1.01, le=4)] = 1.35
     """Steps at one evaluation over steps at the one before."""
     first: Count | None = None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steep.cost import calibrate
+from steep.cost import calibrate, estimate
 from steep.cost.calibrate import Metronome, Pace, Timed, timed
 from steep.cost.clock import LATER, OF_BUDGET
 from steep.cost.estimate import ENDING, STARTING, predict, shortened
@@ -405,6 +405,33 @@ def test_what_the_search_may_still_want_is_in_it() -> None:
     found = predict(problem(sizes=(8,)), steady(), ask, workers=1, count=8)
     assert 4 <= found.fewest_trials <= found.trials <= found.most_trials <= 12
     assert found.training.upper > 4 * EACH
+
+
+def test_a_search_of_real_trials_is_told_longer_than_of_imagined_ones() -> None:
+    """By LONGER where most of the space is left over, by less as its own trials are known, and not
+    at all where there is nothing else to try; the held-out trials take what they take."""
+    one_of_four = problem(sizes=(8,), rates=(0.05, 0.1, 0.2, 0.4), samples=(100,))
+    trials = [
+        Trial(0, 100, 100.0, 8, (("learning_rate", rate),), 0) for rate in (0.05, 0.1, 0.2, 0.4)
+    ]
+    last = Trial(0, 1000, 1000.0, 8, (("learning_rate", 0.1),), 0)
+
+    def longer(wanted: list[Trial], **given: Any) -> float:
+        plain, told = (
+            predict(one_of_four, steady(), of([wanted]), workers=1, adaptive=adaptive, **given)
+            for adaptive in (False, True)
+        )
+        return (told.training.value or 0.0) / (plain.training.value or 1.0) - 1
+
+    assert longer(trials[:1]) == pytest.approx(estimate.LONGER)
+    assert longer(trials[:2]) == pytest.approx(estimate.LONGER)
+    assert longer(trials[:3]) == pytest.approx(estimate.LONGER / 2)
+    assert longer(trials) == 0
+    known = [replace(measurement(80, 8, 1000.0), trial=trials[1], seconds=EACH)]
+    half = longer(trials[:1], finished=known)
+    assert half == pytest.approx(estimate.LONGER / 2, rel=0.1)  # half of the training is over
+    quarter = longer(trials[:1], held_out=lambda done: [last])
+    assert quarter == pytest.approx(estimate.LONGER / 4, rel=0.1)  # half of half is the search's
 
 
 def test_the_studys_own_trials_tell_how_loaded_the_machine_is() -> None:

@@ -35,10 +35,11 @@ BETWEEN, BETWEEN_DF = 0.35, 4
 others, and how many worlds that is worth: four are too few to tell."""
 LONGER, MORE_TRIALS = 1.9, 0.25
 """A search of real trials takes longer than of imagined ones, which lie on smoother surfaces: on
-the measured grids 2.8 times the training (the logarithm of that has a standard deviation of 0.3
-over 15 searches) in 1.2 times the trials. So much longer, times the share of the study's training
-that is left, for then a search knows trials of its own, and times the share of the search space
-that is left over (``python benchmarks/search_times.py``)."""
+the measured grids 2.8 times the training, in 1.25 times the trials. By these shares, times the
+share of the study's training that is left, for then a search knows trials of its own
+(``make bench-search-times``). Where less than ``ROOM`` of the search space would be left over there
+is nothing more to try, and they shrink with it."""
+ROOM = 0.5
 STARTING = 4.0
 """Seconds until workers are up: torch is imported once."""
 ENDING = 4.0
@@ -103,7 +104,7 @@ def predict(
     overhead = ENDING if finished else STARTING + ENDING
     done = sum(m.seconds for m in finished)
     left = np.array([c.search / max(done + c.training, 1e-9) for c in courses]) * adaptive
-    left *= [_untried(problem, (*finished, *c.found)) for c in courses]
+    left *= [min(_untried(problem, (*finished, *c.found)) / ROOM, 1.0) for c in courses]
     trials = np.array([len(c.found) for c in courses]) * (1 + MORE_TRIALS * left)
     looking = sum(c.looking for c in courses) / max(sum(c.training for c in courses), 1e-9)
     random = np.random.default_rng(1)
