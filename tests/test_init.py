@@ -109,9 +109,9 @@ def test_a_small_budget_gives_a_smaller_study_and_says_so(tmp_path: Path) -> Non
     path = text(tmp_path / "corpus.txt")
     whole = proposal(tmp_path, path)
     full = expected(whole, tmp_path)
-    small = proposal(tmp_path, path, seconds=full / 5)
+    small = proposal(tmp_path, path, seconds=full / 3)
     study = Study(parse(small.text, tmp_path))
-    assert expected(small, tmp_path) <= full / 5
+    assert expected(small, tmp_path) <= full / 3
     assert len(study.spec.family.sizes) < len(init.LADDER["rhn"])
     assert any("are left out to fit the budget" in note for note in small.notes)
     nothing = proposal(tmp_path, path, seconds=1e-9)

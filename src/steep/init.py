@@ -83,9 +83,9 @@ VALIDATED = {
     "speech": 0.25,
 }
 SHARE = 0.1
-"""V and the test part are each as much as the largest shard, at least so many units and at most
-this share of the data: all of V is looked at ten to twenty times in every trial, and a tenth of a
-large text took two fifths of the time of models trained on little of it."""
+"""V and the test part are each half as much as the largest shard, at least so many units and at
+most this share of the data: all of V is looked at ten to twenty times in every trial, and a tenth
+of a large text took two fifths of the time of models trained on little of it."""
 A_CLASS = 25
 """Images of each class in the first shard, where there are enough: of ten digits a hundred images
 teach a network less than their nearest neighbours tell."""
@@ -351,7 +351,7 @@ stop:
 
     def share(self, largest: float | None) -> float:
         """Of the data, for V and as much for the test part, where that is the largest shard."""
-        units = max(VALIDATED[self.domain], self.total if largest is None else largest)
+        units = max(VALIDATED[self.domain], (largest or self.total) / 2)
         return min(SHARE, float(f"{units / float(self.opened.items.size.sum()):.2g}"))
 
     @property
@@ -438,8 +438,9 @@ stop:
         study = self.study(*extent)
         fitted = [s for s in study.cut.shards if not s.held_out]
         unit = study.domain.unit
+        total = float(study.items.size[study.cut.orders[0]].sum())
         notes = [
-            f"{exact(self.total)} {unit} to train on, {exact(len(study.cut.validation))} items to"
+            f"{exact(total)} {unit} to train on, {exact(len(study.cut.validation))} items to"
             f" validate, {exact(len(study.cut.test))} to test"
             f" ({study.cut.removed} duplicates removed, {study.items.left_out} left out by"
             " the domain's options).",
@@ -473,5 +474,5 @@ stop:
                 " comes out best, larger ones might be better still."
             )
         if largest is not None:
-            notes.append(f"The whole data ({count(self.total)} {unit}) would need a larger budget.")
+            notes.append(f"The whole data ({count(total)} {unit}) would need a larger budget.")
         return Proposal(self.spec(*extent), tuple(notes))

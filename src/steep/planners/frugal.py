@@ -156,7 +156,7 @@ def _decide(known: _Known, limits: _Limits, pending: tuple[Trial, ...]) -> Decid
     precision = limits.precision
     if precision is not None and _precise(state, known.so_far.results, precision):
         return (), False
-    for decide in (_cover, _worthwhile, _confirm, _bracket, _compare):
+    for decide in (_cover, _worthwhile, _ahead, _confirm, _bracket, _compare):
         if wanted := state.affordable(decide(state)):
             return wanted[:1], False
     for halvings in range(HARDER if precision is not None else 0):
@@ -547,6 +547,24 @@ def _why(space: Lattice, cell: Cell, why: str) -> str:
     """With what the trial extends."""
     beyond = [f"extends {name} to {value}" for name, value in space.beyond(cell)]
     return f"{why}, {' and '.join(beyond)}" if beyond else why
+
+
+def _ahead(state: _State) -> tuple[Wanted, ...]:
+    """Stopped trials that are better already than their shard's choice in the end, by more than
+    seeds differ, to their end: the choice cannot be said to be the best beside them."""
+    wanted = []
+    for i in range(len(state.space.shards)):
+        scores = [m.validation_error for m in state.at(*state.choice(i)) if scored(m)]
+        if not scores:
+            continue
+        mark = float(np.mean([s or 0.0 for s in scores])) * math.exp(-state.surface.noise)
+        for cell, ms in state.tried[i].items():
+            wanted += [
+                Wanted(m.trial, None, _why(state.space, cell, "ahead of the choice"))
+                for m in ms
+                if m.status is Status.STOPPED and (m.validation_error or math.inf) < mark
+            ]
+    return tuple(wanted)
 
 
 def _confirm(state: _State) -> tuple[Wanted, ...]:
