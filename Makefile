@@ -10,7 +10,7 @@ BIN := .venv/bin
 # Threads of one multiplication wait for each other where other work has a core.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-integrations test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-search-times bench-driver
+.PHONY: demo test test-integrations test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-surfaces bench-search-times bench-driver
 
 demo: environment
 	$(BIN)/steep demo --out $(OUT)
@@ -71,6 +71,9 @@ bench-fit: environment
 
 bench-planners: environment
 	$(BIN)/python benchmarks/planners.py --write
+
+bench-surfaces: environment
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/surfaces.py
 
 bench-search-times: environment
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/search_times.py

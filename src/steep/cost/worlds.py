@@ -37,8 +37,8 @@ COUNT_AS = 30
 MISFIT = 0.1
 """Standard deviation of a trial's log error about the smooth world that is nearest to all."""
 SLOPE = (0.05, 0.5)
-"""Of log error against log data. These ranges are those of the published studies, each a power law
-with a best size and a best learning rate fitted to its trials (docs/decisions/searching.md)."""
+"""Of log error against log data. These ranges are about those of the published studies, to each of
+which such a surface was fitted (``make bench-surfaces``)."""
 LOWEST_BEST = 0.25
 """Where on the ladder the best size of the largest shard is at least: most ladders reach to it."""
 GROWS = (0.1, 0.9)

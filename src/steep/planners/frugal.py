@@ -554,16 +554,13 @@ def _ahead(state: _State) -> tuple[Wanted, ...]:
     seeds differ, to their end: the choice cannot be said to be the best beside them."""
     wanted = []
     for i in range(len(state.space.shards)):
-        scores = [m.validation_error for m in state.at(*state.choice(i)) if scored(m)]
-        if not scores:
-            continue
-        mark = float(np.mean([s or 0.0 for s in scores])) * math.exp(-state.surface.noise)
+        scores = [m.validation_error or 0.0 for m in state.at(*state.choice(i)) if scored(m)]
+        mark = float(np.mean(scores)) * math.exp(-state.surface.noise) if scores else 0.0
         for cell, ms in state.tried[i].items():
-            wanted += [
-                Wanted(m.trial, None, _why(state.space, cell, "ahead of the choice"))
-                for m in ms
-                if m.status is Status.STOPPED and (m.validation_error or math.inf) < mark
-            ]
+            why = _why(state.space, cell, "ahead of the choice")
+            stopped = [m for m in ms if m.status is Status.STOPPED]
+            better = [m for m in stopped if (m.validation_error or math.inf) < mark]
+            wanted += [Wanted(m.trial, why=why) for m in better]
     return tuple(wanted)
 
 
