@@ -463,8 +463,7 @@ def predicted_size(
         size = _nearest(parameters, _grown(law.center, law.draws, samples))
         larger, same = "the size on the dial nearest to the size law", "asks for no larger one"
     else:
-        adequate = largest.adequate.size
-        size = commonly_grown(parameters, adequate, samples / largest.samples)
+        size = commonly_grown(parameters, largest, samples)
         larger = (
             f"the smallest adequate size of the largest searched shard, and larger as "
             f"data**{GROWTH[0]:g}: the size law is not measured"
@@ -473,12 +472,14 @@ def predicted_size(
     return (size, larger) if size > known else (known, f"{best}: the size law {same}")
 
 
-def commonly_grown(parameters: Mapping[int, float], known: int, times: float) -> int:
-    """The size, of those with so many ``parameters``, for ``times`` the data for which the size
-    ``known`` is best, as models commonly grow; ``known`` itself where it has no count."""
-    if known not in parameters or times <= 1:
-        return known
-    return max(known, _nearest(parameters, np.log(parameters[known]) + GROWTH[0] * np.log(times)))
+def commonly_grown(parameters: Mapping[int, float], last: BestFit, samples: float) -> int:
+    """The size at ``samples``, of those with so many ``parameters``: the smallest adequate one of
+    the ``last`` shard, grown as models commonly grow, and no smaller than the best one there."""
+    adequate, best = last.adequate.size, last.best.size
+    if adequate not in parameters or samples <= last.samples:
+        return best
+    grown = np.log(parameters[adequate]) + GROWTH[0] * np.log(samples / last.samples)
+    return max(best, _nearest(parameters, grown))
 
 
 def _nearest(parameters: Mapping[int, float], wanted: float) -> int:

@@ -455,7 +455,7 @@ class Study:
         if extend and begun:
             old = shards_.from_files(self.folder)
             extended = shards_.cut(self.loaded, self.items, self.domain.unit, old)
-            for name in ("problem", "prices", "_rehearsal"):  # of the study as it was
+            for name in ("problem", "prices", "best_guess", "_rehearsal"):  # of the study as it was
                 self.__dict__.pop(name, None)
             self.__dict__["cut"] = extended
         store = Store.open(self.folder, take_over=take_over)
@@ -578,10 +578,8 @@ class Study:
 
     def _register_facts(self, store: Store) -> None:
         """Keep what later analysis needs, so that it needs neither the data nor torch."""
-        largest = max(self.problem.shards, key=lambda s: s.items)
-        order = self.cut.orders[largest.permutation][: largest.items]
         dial = {size: self.prices.cost(size) for size in ledger.dial(self.spec.family.sizes)}
-        best_guess = dict(self.domain.best_guess(order, self.cut.validation))
+        best_guess = dict(self.best_guess)
         metric, metrics = self.metric, list(self.domain.metrics)
         if not study_metric(self.loaded, self.domain).declared:
             metric = answered(store.measurements(), metric)
@@ -601,6 +599,13 @@ class Study:
             "learnt": sorted(getattr(self.domain, "learnt", ())),
         }
         ledger.register_facts(store, facts | self._baseline(store))
+
+    @cached_property
+    def best_guess(self) -> Mapping[str, float]:
+        """By metric: the error on V of the best constant answer, learnt from the largest shard."""
+        largest = max(self.problem.shards, key=lambda s: s.items)
+        order = self.cut.orders[largest.permutation][: largest.items]
+        return self.domain.best_guess(order, self.cut.validation)
 
     def _baseline(self, store: Store) -> dict[str, Any]:
         """What a simple method reaches on each shard, as far as the domain has one: computed once

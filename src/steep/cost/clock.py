@@ -202,13 +202,10 @@ def lengths(
 
 
 def _best_guess(study: Study) -> float:
-    """Of V, by the largest shard; no number where no rule asks for it."""
+    """No number where no rule asks for it."""
     if not study.spec.stop.improvement:
         return math.inf
-    largest = max(study.problem.shards, key=lambda s: s.items)
-    order = study.cut.orders[largest.permutation][: largest.items]
-    known = study.domain.best_guess(order, study.cut.validation)
-    return float(known.get(study.metric, math.inf))
+    return float(study.best_guess.get(study.metric, math.inf))
 
 
 def prediction(
@@ -331,12 +328,8 @@ def held_out(study: Study, done: Sequence[Measurement]) -> list[Trial]:
         last, values = best[-1], best[-1].best.hyperparameters
         costs = {size: study.prices.cost(size) for size in sizes}
         known = {size: cost.parameters for size, cost in costs.items() if cost is not None}
-        grown = {
-            t.samples: commonly_grown(known, last.adequate.size, t.samples / last.samples)
-            for t in trials
-        }
         trials = [
-            replace(t, size=max(last.best.size, grown[t.samples]), hyperparameters=values)
+            replace(t, size=commonly_grown(known, last, t.samples), hyperparameters=values)
             for t in trials
         ]
     there = {(m.trial.samples, m.trial.seed) for m in done}
