@@ -543,6 +543,44 @@ def test_a_journal_and_a_log_that_are_both_cut_lose_no_result(folder: Path, tmp_
         assert len(store.measurements()) == 10
 
 
+def test_a_journal_cut_anywhere_is_said_or_costs_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody reads meanwhile, so that what is moved into the database stays in the journal, too:
+    a prefix of it then hides, or is mixed with, what the database already has."""
+    monkeypatch.setattr(Database, "settle", lambda self: None)
+    with Store.open(folder) as store:
+        store.add([trial(n) for n in range(3)])
+        for n in range(3):
+            attempt = claim(store, trial(n))
+            store.note("begun", trial(n).id, attempt)
+            store.record(result(trial(n), attempt))
+        store.note("the last thing that was written")
+        store._db.query("PRAGMA wal_checkpoint(PASSIVE)")
+        whole = tmp_path / "whole"
+        shutil.copytree(folder, whole)
+    journal = (whole / "trials.sqlite-wal").read_bytes()
+    frames = (len(journal) - 32) // (24 + 4096)
+    assert frames > 12
+    said = 0
+    for kept in range(frames):
+        cut = tmp_path / f"cut-{kept}"
+        shutil.copytree(whole, cut)
+        os.truncate(cut / "trials.sqlite-wal", 32 + kept * (24 + 4096))
+        os.truncate(cut / "acknowledged.log", 0)
+        try:
+            with Store.open(cut):
+                pass
+        except StoreError as error:
+            assert "steep salvage" in str(error)  # noqa: PT017
+            said += 1
+            assert Store.restore(cut) == (3, 3)
+        with Store.open(cut) as store:
+            assert len(store.measurements()) == 3
+            assert store.notes()[-1].endswith("the last thing that was written")
+    assert said > frames // 2
+
+
 def test_a_lost_spec_costs_no_result(full: Path) -> None:
     frozen = (full / "study.yaml").read_bytes()
     held = (full / "trials.sqlite").read_bytes()

@@ -26,6 +26,9 @@ VERSION = "3"
 _BEFORE = ("1", "2")
 """Versions in which not every row had a digest; opened for writing, they get them."""
 OTHER_VERSION = "was written by another version of steep"
+COMMITS = "commits"
+"""Row of ``meta``: how many transactions have changed the database. A journal whose count is lower
+than that of the database beside it was cut: what is left of it is older."""
 _ERRORS = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite's module raises; the latter where a name or a message is no text any more."""
 _SMALLEST = 512
@@ -326,7 +329,11 @@ class Database:
         self._inside = True
         try:
             self._db.execute("BEGIN IMMEDIATE")
+            before = self._db.total_changes
             yield
+            if self._db.total_changes != before:
+                count = "INSERT INTO meta (key, value) VALUES (?, '1') ON CONFLICT (key) "
+                self._db.execute(count + "DO UPDATE SET value=value+1", (COMMITS,))
             self._db.execute("COMMIT")
         except _ERRORS as error:
             raise StoreError(explain(self.folder, error)) from error

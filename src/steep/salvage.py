@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from steep.database import (
+    COMMITS,
     DATABASE,
     DIGESTED,
     OTHER_VERSION,
@@ -99,16 +100,20 @@ def check(db: Database, logged: Logged) -> None:
         raise StoreError(damaged(db.folder, f"it has lost {len(gone)} decisions: {kinds}"))
 
 
-def check_journal(folder: Path, held: Mapping[str, str | None]) -> None:
-    """Raise StoreError where the database holds results without its journal that it lacks with it:
-    the journal was cut, and what is left is older. ``held`` are the measurements with it, by trial;
-    call it while nobody else has the study open."""
+def check_journal(folder: Path, commits: int, held: Mapping[str, str | None]) -> None:
+    """Raise StoreError where the database is newer without its journal than with it, by its number
+    of transactions, or holds results that it lacks with it: the journal was cut. ``commits`` and
+    ``held``, the measurements by trial, are those with it; call it while nobody else has the study
+    open."""
     hidden = 0
     for row in _without_journal(folder, "trials"):
         if row["status"] in FOR_GOOD and held.get(row["id"]) is None:
             hidden += 1
     if hidden:
         raise StoreError(damaged(folder, f"its journal is older than {hidden} of its results"))
+    for row in _without_journal(folder, "meta"):
+        if row["key"] == COMMITS and int(row["value"]) > commits:
+            raise StoreError(damaged(folder, "its journal is older than the database beside it"))
 
 
 def make_good(db: Database, logged: Logged) -> None:

@@ -156,8 +156,9 @@ class Store:
         """Raise StoreError where a study that nobody runs is damaged; changes nothing."""
         with Store.open(folder, read_only=True) as seen:
             held = {row["id"]: row["measurement"] for row in seen._db.trials()}
+            commits = int(seen._db.meta(database.COMMITS) or 0)
         if database.has_journal(Path(folder)):
-            salvaging.check_journal(Path(folder), held)
+            salvaging.check_journal(Path(folder), commits, held)
 
     @staticmethod
     def restore(folder: Path | str) -> tuple[int, int]:
