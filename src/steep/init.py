@@ -99,8 +99,9 @@ SEEDS = (2, 3, 5)
 """More of them, where the budget allows."""
 PREFER = 1
 """Worlds in which a candidate is played; the proposal itself is estimated in more."""
-OPTIONS = {"words": "\n  vocabulary: 10000          # the most frequent words; fewer train faster"}
-"""Of a domain, worth a user's thought: the default, written out."""
+VOCABULARIES = {"words": (10_000, 4_000, 2_000, 1_000)}
+"""Words of a model, where the domain has them: the first with which a curve fits the budget. Most
+of what a small model of words costs is its last layer, which has a row for each."""
 ORDERS = 1000.0
 """Largest over smallest shard, at most: three orders of magnitude."""
 FEWEST_FITTED, FEWEST_SIZES, MORE_SIZES = 4, 4, 2
@@ -112,6 +113,8 @@ class Proposal:
     """The spec, commented YAML."""
     notes: tuple[str, ...]
     """What it can answer within the budget, and what it cannot."""
+    has_curve: bool
+    """Whether enough shards for an exponent fit the budget."""
 
 
 def propose(
@@ -145,8 +148,12 @@ def propose(
         )
     name = study_name(given, base, guess)
     model = family or families[0]
-    draft = Draft(name, guess, model, place(data, base), base, workers, seconds)
-    proposal = draft.fit_to(seconds)
+    parts, vocabularies = place(data, base), VOCABULARIES.get(guess, (None,))
+    for vocabulary in vocabularies:
+        draft = Draft(name, guess, model, parts, base, workers, seconds, vocabulary)
+        proposal = draft.fit_to(seconds)
+        if proposal.has_curve:
+            break
     other = "words is the other one for text" if guess == "characters" else "names another"
     chosen = "as you say" if domain else f"guessed{why}; --domain {other}"
     usual = "as you say" if family else "the usual one; --family names another"
@@ -154,7 +161,14 @@ def propose(
         f"Read as {guess} ({chosen}), in {draft.opened.domain.unit}. Model family: {draft.family} "
         f"({usual}). Models are chosen by {draft.opened.metric.replace('_', '-')}."
     )
-    return replace(proposal, notes=(read, *proposal.notes))
+    notes = (read, *proposal.notes)
+    if vocabulary != vocabularies[0]:
+        notes += (
+            f"A vocabulary of {count(vocabulary)} words, where {count(vocabularies[0])} are usual, "
+            "takes less time: all others count as one unknown word, and errors are lower for it; "
+            "compare them with no study of another vocabulary.",
+        )
+    return replace(proposal, notes=notes)
 
 
 def _read_by(path: Path) -> Path:
@@ -278,8 +292,9 @@ class Draft:
         base: Path,
         workers: int | None,
         budget: float | None = None,
+        vocabulary: int | None = None,
     ) -> None:
-        self.name, self.budget = name, budget
+        self.name, self.budget, self.vocabulary = name, budget, vocabulary
         self._costs: dict[int, Cost | None] = {}
         self.domain, self.family, self.parts = domain, family, parts
         self.base, self.workers = base, workers
@@ -294,7 +309,9 @@ class Draft:
     ) -> str:
         """The commented spec; ``share`` of the data is V, and as much the test part."""
         where = "\n".join(f"  {part}: {yaml_text(path)}" for part, path in self.parts.items())
-        where += OPTIONS.get(self.domain, "")
+        if self.vocabulary is not None:
+            words = f"{self.vocabulary:<13}  # the most frequent words; fewer train faster"
+            where += f"\n  vocabulary: {words}"
         split = [f"  {p}: {share:.2g}" for p in ("validation", "test") if p not in self.parts]
         cut = "split:                       # shares of the data, by group\n" + "\n".join(split)
         top = "" if largest is None else f"\n  largest: {largest:.6g}"
@@ -475,4 +492,5 @@ stop:
             )
         if largest is not None:
             notes.append(f"The whole data ({count(total)} {unit}) would need a larger budget.")
-        return Proposal(self.spec(*extent), tuple(notes))
+        enough = took <= given and len(fitted) >= FEWEST_FITTED
+        return Proposal(self.spec(*extent), tuple(notes), enough)

@@ -164,6 +164,17 @@ def test_a_list_extends_itself_no_further_than_it_is_let_and_not_from_inside() -
     assert rates(found) <= {0.02, 0.06, 0.2}
 
 
+def test_a_value_beyond_a_list_with_which_models_diverge_is_tried_once_or_twice() -> None:
+    """Not on each of seven shards; again only with a smaller model."""
+    world = worlds.World(worlds.bowl(sigma=60.0, best_rate=0.2), noise=0.005, diverges_above=0.5)
+    more = {"sizes": (2, 4, 8), "samples": tuple(125 * 2**k for k in range(7))}
+    found, _ = searched(world, rates=(0.02, 0.06, 0.2), **more)
+    beyond = [m for m in found if worlds.rate(m.trial) > 0.2]
+    assert beyond
+    assert all(m.status is Status.DIVERGED for m in beyond)
+    assert len(beyond) <= 2
+
+
 @pytest.mark.parametrize(
     ("name", "value", "listed", "expected"),
     [

@@ -50,7 +50,7 @@ from steep.select import select
 from steep.spec import Until
 from steep.stats import rungs
 from steep.stats.response import Surface, knowledge_gradient
-from steep.stats.searched import Cell, Tried, scored, surface_of
+from steep.stats.searched import Cell, Tried, lost, scored, surface_of
 
 ADAPTIVE = True
 WORTH = 0.01
@@ -135,11 +135,6 @@ class _Limits:
         if self.until is None or self.until.flops is None:
             return left
         return min(left, self.until.flops - known.so_far.flops() - runs)
-
-    def held_out_price(self, known: _Known, space: Lattice, cell: Cell) -> float:
-        """What of that the held-out shards are expected to take for a trial of ``cell`` on each."""
-        law = lattice.price_law(space, known.so_far.results)
-        return sum(lattice.price(space, law, shard.samples, cell) for shard in self.held_out)
 
 
 def _decide(known: _Known, limits: _Limits, pending: tuple[Trial, ...]) -> Decided:
@@ -298,7 +293,7 @@ class _State:
         for largest in sorted(self.space.sizes, reverse=True):
             made = replace(self, largest=largest)
             likely = made._best_so_far(last) or made.choice(last)[1]
-            one = limits.held_out_price(known, made.space, likely)
+            one = lattice.held_out_price(made.space, known.so_far.results, limits.held_out, likely)
             needed = sum(made.wanting.values()) + one
             if KEPT * needed <= self.left:
                 spare = self.left - KEPT * needed
@@ -626,11 +621,15 @@ def _compare(state: _State) -> tuple[Wanted, ...]:
         _, cell = state.choice(i)
         near = [Cell(cell.size, v) for v in lattice.beside(state.space, cell.hyperparameters)]
         seen = {c for here in state.tried[max(i - REACH, 0) : i + REACH + 1] for c in here}
+        failed = {c for here in state.tried for c, ms in here.items() if any(map(lost, ms))}
+        # A value beyond the list is tried on every shard where the one before it is best, until
+        # models no larger have diverged with it.
+        like = {c: [f for f in failed if f.hyperparameters == c.hyperparameters] for c in near}
+        hopeless = {c for c in near if any(f.size <= c.size for f in like[c])}
         wanted = [
             Wanted(state.space.trial(shard, c, 0), why=_why(state.space, c, "compared"))
             for c in near
-            # a value beyond the list is tried on every shard where the one before it is best
-            if c not in (state.tried[i] if state.space.beyond(c) else seen)
+            if c not in ({*state.tried[i], *hopeless} if state.space.beyond(c) else seen)
         ]
         if wanted:
             return tuple(wanted)

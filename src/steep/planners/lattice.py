@@ -234,6 +234,19 @@ def price(space: Lattice, law: Array, samples: float, cell: Cell) -> float:
     return float(np.exp(_price_row(space, samples, cell) @ law))
 
 
+def held_out_price(
+    space: Lattice, known: Sequence[Measurement], held_out: Sequence[Shard], cell: Cell
+) -> float:
+    """What a trial on each held-out shard is expected to cost: of the ``cell`` that is likely on
+    the largest searched one, grown as best sizes are first expected to grow."""
+    law, total = price_law(space, known), 0.0
+    for shard in held_out:
+        growth = (shard.samples / space.shards[-1].samples) ** SIZE_EXPONENT
+        size = max(cell.size, round(cell.size * growth))
+        total += price(space, law, shard.samples, replace(cell, size=size))
+    return total
+
+
 def _price_row(space: Lattice, samples: float, cell: Cell) -> Array:
     x, z, *others = space.coordinates.place(samples, cell)
     return np.array([1.0, x, z + SIZE_EXPONENT * x, *others])

@@ -57,7 +57,8 @@ def fit_size_law(
     two_sided, censored = int(inside.sum()), int((~inside).sum())
     if len(np.unique(m[inside])) < FEWEST_TWO_SIDED:
         reason = (
-            f"{two_sided} of the best fits lie inside the ladder of model sizes and {censored} at "
+            f"{two_sided} of the best fits {'lies' if two_sided == 1 else 'lie'} inside the ladder "
+            f"of model sizes and {censored} at "
             f"its edge; the exponent needs {FEWEST_TWO_SIDED} inside, on different shards"
         )
         return SizeLaw("not measured", reason, two_sided=two_sided, censored=censored, level=level)
