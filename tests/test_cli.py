@@ -461,7 +461,7 @@ def test_plan_run_status_and_run_again(steep: Steep) -> None:
     ran = steep("run", spec, "--json")
     assert ran.code == 0, ran.err
     assert ran.json["report"] == "tiny/report.html"
-    trials = steep("status", "tiny", "--json").json
+    trials = steep("status", "tiny", "--json").json["trials"]
     assert len(trials) >= 16
     assert {t["status"] for t in trials} == {"complete"}
     done = f"tiny is complete: {len(trials)} trials have ended"
@@ -471,12 +471,12 @@ def test_plan_run_status_and_run_again(steep: Steep) -> None:
     assert begun.startswith(done)
     assert "shards to fit" in begun, "what the larger spec asks for"
     assert steep("run", "tiny", "--quiet").code == 0
-    assert len(steep("status", "tiny", "--json").json) == len(trials)
+    assert len(steep("status", "tiny", "--json").json["trials"]) == len(trials)
     extended = steep(
         "run", write_spec(search={"planner": "grid", "seeds": 3}), "--extend", "--json"
     )
     assert extended.code == 0, extended.err
-    assert {t["seed"] for t in steep("status", "tiny", "--json").json} == {0, 1, 2}
+    assert {t["seed"] for t in steep("status", "tiny", "--json").json["trials"]} == {0, 1, 2}
 
 
 # ---------------------------------------------------------------- exit codes

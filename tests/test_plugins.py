@@ -81,7 +81,7 @@ def test_an_installed_package_adds_a_family_a_law_and_a_trainer(site: Path, tmp_
     text = SPEC.format(study="p", images=IMAGES, family="perceptron")
     (tmp_path / "p.yaml").write_text(text)
     run(site, tmp_path, "-m", "steep.cli", "run", "p.yaml", "--quiet")
-    trials = json.loads(run(site, tmp_path, "-m", "steep.cli", "status", "p", "--json"))
+    trials = json.loads(run(site, tmp_path, "-m", "steep.cli", "status", "p", "--json"))["trials"]
     assert len(trials) == 6
     assert {trial["status"] for trial in trials} <= {"complete", "capped"}
     # what was measured can be read where the package is not

@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 
 import tiny
-from steep import Study
+from steep import Study, lease
 from steep.analysis import Facts, analyse
 from steep.config import SpecError
 from steep.cost import clock
+from steep.database import Decision
 from steep.executors.contract import Kind
 from steep.planners import grid
 from steep.planners.contract import Problem
@@ -310,23 +311,39 @@ def test_a_budget_of_nothing_trains_nothing_and_still_reports(tmp_path: Path) ->
 
 
 def test_the_specs_budget_is_of_all_runs_together(tmp_path: Path, short: Study) -> None:
-    """The time of all runs counts, of one that was killed what its trials kept the workers busy; a
-    call's own budget goes in its place."""
+    """The time of all runs counts, whatever they trained; of one that was killed, or goes on, until
+    the last sign of life. A call's own budget goes in its place."""
     values = tiny.spec(**SHORT) | {"run": {"budget": "1m"}}
     study = Study(values, tmp_path / "study")
 
-    def store(trials: int, *runs: float) -> Any:
-        """So many trials of 5 s, and runs of so many seconds that came to their end."""
-        rows = [SimpleNamespace(seconds=5.0)] * trials
-        told = [SimpleNamespace(payload={"seconds": seconds}) for seconds in runs]
-        return SimpleNamespace(rows=lambda: rows, decisions=lambda kind: told)
+    def store(*told: tuple[float, str, float], beat: float = 0.0, ended: float = 0.0) -> Any:
+        """Decisions (at, kind, seconds); the last beat on the clock, which began at 1000."""
+        boots = {"run": {"boot": lease.boot_id(), "clock": 0.0}}
+        decisions = []
+        for at, kind, seconds in told:
+            payload: dict[str, Any] = {"seconds": 0.0, "clock": seconds}
+            if kind == "run":
+                payload = boots["run"] | {"clock": at - 1000}
+            if kind == "other boot":
+                kind, payload = "run", {"boot": "x", "clock": 7.0}
+            decisions.append(Decision(at, kind, payload))
+        trials = {"t": SimpleNamespace(finished=ended)}
+        return SimpleNamespace(
+            decisions=lambda: decisions, trials=lambda: trials, last_beat=lambda since: beat
+        )
 
-    assert clock.time_left(study, None, 2) == clock.time_left(study, store(0), 2) == 60
-    assert clock.time_left(study, store(8), 1) == 20
-    assert clock.time_left(study, store(8), 2) == 40
-    assert clock.time_left(study, store(8, 30.0, 20.0), 2) == 10
-    assert clock.time_left(study, store(24), 1) == 0
-    assert clock.time_left(short, store(8), 1) is None
+    def left(*told: tuple[float, str, float], **signs: float) -> float | None:
+        return clock.time_left(study, store(*told, **signs))
+
+    assert clock.time_left(study, None) == left() == 60
+    assert left((1000, "run", 0), (1025, "ran", 25)) == 35
+    assert left((1000, "run", 0), (1025, "ran", 25), (2000, "run", 0), (2010, "ran", 10)) == 25
+    assert left((1000, "run", 0), beat=12) == 48  # goes on, or was killed
+    assert left((1000, "run", 0), beat=12, ended=1017.0) == 43
+    assert left((1000, "run", 0), (1008, "run", 0), (1010, "ran", 2), beat=12) == 50
+    assert left((1000, "other boot", 0), beat=999, ended=1030.0) == 30
+    assert left((1000, "run", 0), (1090, "ran", 90)) == 0
+    assert clock.time_left(short, store((1000, "run", 0), (1025, "ran", 25))) is None
     values["run"]["budget"] = "0.001s"
     study = Study(values, tmp_path / "study")
     assert study.run().word == "budget"

@@ -50,6 +50,7 @@ WHOLE_SURFACE = "whole surface"
 """The size law from errors of all sizes, beside those from single optima."""
 CAPPED = 0.02
 """By how much in log error a run that still improved when it met its cap may be too high."""
+UNCOUNTED = "the trainer does not say how many parameters there are"
 FACTORS = (2.0, 4.0, 10.0)
 """Times the data at hand: where a study forecasts unless asked."""
 GROWTH = (0.7, 0.3)
@@ -188,7 +189,8 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
     the lowest score's size is an accident of noise, so its edge is 'high' (the optimum could be any
     larger size) in the law of lowest scores."""
     fitted = [b for b in best_fits if b.searched]
-    one_size = len({c.size for b in best_fits for c in b.candidates}) == 1
+    few = any("incomplete" in b.flags for b in fitted)
+    one_size = len({c.size for b in best_fits for c in b.candidates}) == 1 and not few
 
     def law(which: str, count: str) -> SizeLaw:
         if one_size:
@@ -196,11 +198,12 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
         chosen = [b.adequate if which == "adequate" else b.best for b in fitted]
         edges = [b.adequate_edge if which == "adequate" else b.edge for b in fitted]
         parameters = [float(getattr(c, count)) for c in chosen]
-        if not parameters or min(parameters) <= 0:
-            return SizeLaw("not measured", "the trainer does not say how many parameters there are")
+        if not parameters:
+            return SizeLaw("not measured", "no trial has ended yet")
+        if min(parameters) <= 0:
+            return SizeLaw("not measured", UNCOUNTED)
         steps = [_step(b, size, count) for b, size in zip(fitted, parameters, strict=True)]
         found = fit_size_law([b.samples for b in fitted], parameters, edges, level, steps)
-        few = any("incomplete" in b.flags for b in fitted)
         if few and found.outcome != "ok":  # where it ends, nobody knows yet
             return replace(found, reason="the search is unfinished")
         if found.beta_p is not None and (found.beta_p.upper or 0.0) <= 0:
@@ -213,7 +216,7 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
         ("lowest score", law("best", "parameters")),
         ("fitted minimum", law("", "parameters") if one_size else _law_of_minima(fitted, level)),
         ("smallest adequate, without embeddings", law("adequate", "parameters_without_embeddings")),
-        (WHOLE_SURFACE, size_law_of_surface(_places(fitted), level)),
+        (WHOLE_SURFACE, _law_of_surface(fitted, level)),
     )
 
 
@@ -242,6 +245,13 @@ def _places(fitted: Sequence[BestFit]) -> list[Place]:
     return sorted(places, key=lambda p: (p.samples, p.parameters))
 
 
+def _law_of_surface(fitted: Sequence[BestFit], level: float) -> SizeLaw:
+    places = _places(fitted)
+    if places and min(p.parameters for p in places) <= 0:
+        return SizeLaw("not measured", UNCOUNTED)
+    return size_law_of_surface(places, level)
+
+
 def _law_of_minima(fitted: Sequence[BestFit], level: float) -> SizeLaw:
     """By the minimum of each shard's size curve, or its smallest adequate size on a plateau.
 
@@ -249,7 +259,9 @@ def _law_of_minima(fitted: Sequence[BestFit], level: float) -> SizeLaw:
     sizes, edges, steps = [], [], []
     for b in fitted:
         curve = b.size_curve
-        if curve is None or min(curve.parameters) <= 0:
+        if min(c.parameters for c in b.candidates) <= 0:
+            return SizeLaw("not measured", UNCOUNTED)
+        if curve is None:
             return SizeLaw("not measured", "too little was tried to draw error against size")
         if b.plateau:
             sizes.append(float(b.adequate.parameters))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ EXTENDABLE = {
     "search.seeds",
     "search.confirm",
     "search.extend",
+    "search.until",
     "search.hyperparameters",
     "shards.largest",
     "shards.permutations",
@@ -59,6 +61,8 @@ def only_adds(change: Change) -> bool:
     if change.path not in EXTENDABLE:
         return False
     old, new = change.old, change.new
+    if change.path == "search.until":
+        return _asks_more(old, new)
     if isinstance(old, (list, tuple)):
         return set(old) <= set(new)
     if isinstance(old, dict):
@@ -66,6 +70,15 @@ def only_adds(change: Change) -> bool:
     if old is None or new is None:  # shards.largest: None is all of the data
         return new is None
     return bool(new >= old)
+
+
+def _asks_more(old: dict[str, float | None] | None, new: dict[str, float | None] | None) -> bool:
+    """Whether a search that ends by ``new`` goes on where one that ended by ``old`` stopped: more
+    FLOPs, a narrower forecast, or no such end."""
+    before, after = old or {}, new or {}
+    few, many = before.get("flops") or math.inf, after.get("flops") or math.inf
+    wide, narrow = before.get("forecast_interval") or 0.0, after.get("forecast_interval") or 0.0
+    return many >= few and narrow <= wide
 
 
 def refuse_changes(

@@ -30,6 +30,9 @@ def misfits(
         found.append(("trainer.function", _of_function(loaded, function)))
     elif function is None and hasattr(trainer := member(TRAINERS, spec.trainer.name), "problem"):
         found += [problem] if (problem := trainer.problem(loaded, domain)) is not None else []
+    if spec.search.until is not None and spec.search.planner in ("grid", "paper"):
+        message = f"the planner {spec.search.planner} has a list of its own: frugal ends early"
+        found.append(("search.until", message))
     narrow = engine and spec.trainer.options.get("precision") == "bfloat16"
     if narrow:
         found.append(("trainer.precision", _not_plain(loaded, "compute in bfloat16")))

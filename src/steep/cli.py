@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +31,7 @@ from steep.terminal import (
     print_json,
     results_json,
     run_study,
+    stdout_for_the_answer,
     wrote_spec,
 )
 
@@ -259,7 +261,8 @@ def run(
 
     study = Study.open(spec) if spec.is_dir() else Study(spec, out)
     asked = {"extend": extend, "retry_failed": retry_failed, "take_over": take_over}
-    code = run_study(study, workers, budget, quiet or as_json, track, **asked)
+    with stdout_for_the_answer() if as_json else nullcontext():
+        code = run_study(study, workers, budget, quiet or as_json, track, **asked)
     if as_json:
         print_json(results_json(study))
     raise typer.Exit(code)
@@ -274,14 +277,16 @@ def status(study: Path, as_json: Json = False) -> None:
     standing = (Published if is_published(study) else Study).open(study).standing()
     rows = standing.rows
     if as_json:
-        print_json(
-            [
-                asdict(r.trial)
-                | {"id": r.trial.id, "status": r.status, "attempts": r.attempts}
-                | {"reason": r.reason, "seconds": r.seconds}
-                for r in rows
-            ]
-        )
+        trials = [
+            asdict(r.trial)
+            | {"id": r.trial.id, "status": r.status, "attempts": r.attempts}
+            | {"reason": r.reason, "seconds": r.seconds}
+            for r in rows
+        ]
+        left = None if standing.left is None else asdict(standing.left)
+        budget = {"budget": standing.budget, "budget_left": standing.budget_left}
+        state = {"complete": standing.complete, "seconds_left": left} | budget
+        print_json({"study": str(study)} | state | {"trials": trials})
         return
     from steep.present.lines import status_lines
 

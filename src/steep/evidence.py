@@ -88,6 +88,13 @@ class Search:
                 "Train a larger model at the largest size: if it is no better, it is the floor.",
             )
         largest = max((p.best.samples for p in self.ladder), default=0.0)
+        if len({c.size for p in self.ladder for c in p.best.candidates}) == 1:
+            return (
+                "floor or capacity",
+                "Models of one size were trained: a floor of the data and what that model can "
+                "learn look alike.",
+                "Train a larger model at the largest size: if it is no better, it is the floor.",
+            )
         if self.too_small or any(
             p.edge == "high" and not p.plateau for p in self.ladder if p.best.samples == largest
         ):

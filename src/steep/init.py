@@ -457,10 +457,10 @@ stop:
         unit = study.domain.unit
         total = float(study.items.size[study.cut.orders[0]].sum())
         notes = [
-            f"{exact(total)} {unit} to train on, {exact(len(study.cut.validation))} items to"
-            f" validate, {exact(len(study.cut.test))} to test"
-            f" ({study.cut.removed} duplicates removed, {study.items.left_out} left out by"
-            " the domain's options).",
+            f"{exact(total)} {unit} to train on; {exact(len(study.cut.validation))} items are kept"
+            f" to validate, {exact(len(study.cut.test))} to test"
+            f" ({study.cut.removed} duplicates removed, {study.items.left_out} longer or shorter"
+            " than the domain's options let them be).",
             f"{len(fitted)} shards to fit, {count(fitted[0].samples)} to"
             f" {count(fitted[-1].samples)} {unit}, and one of {count(study.cut.shards[-1].samples)}"
             f" held out: about {duration(took)} on this machine.",
@@ -471,8 +471,9 @@ stop:
             )
         if took > given:
             notes.append(
-                f"That is more than the {duration(given)} you gave: there is no smaller study that"
-                " says anything. Fewer sizes or seeds would shorten it."
+                f"That is more than the {duration(given)} you gave, and the smallest study of this"
+                " data that bears a forecast: a run ends with its budget, and may have too few"
+                " shards by then. Fewer sizes or one seed would shorten it."
             )
         if len(fitted) < FEWEST_FITTED:
             notes.append(

@@ -6,6 +6,7 @@ Everything here is read from the store, so that a study can be analysed where it
 from __future__ import annotations
 
 import datetime
+import math
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from steep import lease
 from steep.analysis import Facts, analyse, confrontation, with_findings
 from steep.cost.calibrate import Pace, Timed
 from steep.cost.of_study import with_cost
+from steep.database import Decision
 from steep.folder import StoreError
 from steep.records import (
     Analysis,
@@ -150,16 +152,43 @@ def time_left(store: Store) -> tuple[Prediction, float] | None:
     return decode(Prediction, last["prediction"]), lease.now() - last["clock"] if same_boot else 0.0
 
 
+def register_start(store: Store) -> None:
+    """Write down that a run begins: of one that is killed nothing else says how long it took."""
+    store.decide("run", {"boot": lease.boot_id(), "clock": lease.now()})
+
+
 def register_run(store: Store, outcome: Outcome) -> None:
-    """How long a run took, so that the prediction can be confronted with all runs together."""
-    if outcome.ran:
-        over = outcome.word in ("complete", "partial")
-        store.decide("ran", {"seconds": outcome.seconds, "over": over})
+    """How long a run took: ``clock`` with all that it did before its first trial, which its budget
+    counts; ``seconds`` from the first trial on, as is predicted."""
+    over = outcome.word in ("complete", "partial")
+    begun = store.decisions("run")[-1].payload["clock"]
+    took = {"seconds": outcome.seconds, "clock": lease.now() - begun}
+    store.decide("ran", {**took, "trials": outcome.ran, "over": over})
 
 
 def ran(store: Store) -> float:
-    """Seconds on the clock of all runs that came to their end or were stopped."""
-    return sum(float(decision.payload["seconds"]) for decision in store.decisions("ran"))
+    """Seconds on the clock of all runs: of one that goes on until now, of one that was killed until
+    the last sign of life of its trials."""
+    total, begun = 0.0, None
+    for decision in store.decisions():
+        if decision.kind == "run":
+            total += 0.0 if begun is None else _until_killed(store, begun, decision.at)
+            begun = decision
+        elif decision.kind == "ran":
+            total += float(decision.payload.get("clock", decision.payload["seconds"]))
+            begun = None
+    return total + (0.0 if begun is None else _until_killed(store, begun, math.inf))
+
+
+def _until_killed(store: Store, begun: Decision, next_at: float) -> float:
+    """Seconds of a run that wrote down no end, before another began at ``next_at`` (Unix time)."""
+    ended = [row.finished for row in store.trials().values() if row.finished is not None]
+    until = max((at for at in ended if begun.at <= at < next_at), default=begun.at)
+    seconds = until - begun.at
+    if begun.payload["boot"] == lease.boot_id():
+        clock = begun.payload["clock"]
+        seconds = max(seconds, store.last_beat(clock) - clock)
+    return max(min(seconds, next_at - begun.at), 0.0)
 
 
 def prediction_and_took(store: Store) -> tuple[Prediction | None, Took | None]:
@@ -167,11 +196,13 @@ def prediction_and_took(store: Store) -> tuple[Prediction | None, Took | None]:
     told = store.decisions("time")
     predicted = decode(Prediction, told[0].payload["prediction"]) if told else None
     runs = [decision.payload for decision in store.decisions("ran")]
+    runs = [run for run in runs if run.get("trials", 1)]
     if not runs:
         return predicted, None
     done = store.measurements()
     training = sum(m.seconds for m in done)
-    return predicted, Took(len(done), training, ran(store), runs[-1]["over"])
+    clock = sum(float(run["seconds"]) for run in runs)
+    return predicted, Took(len(done), training, clock, runs[-1]["over"])
 
 
 # ---------------------------------------------------------------- what steps cost

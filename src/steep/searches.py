@@ -29,7 +29,7 @@ def faults(search: Search) -> list[Finding]:
 
 def _shards(best_fits: Sequence[BestFit]) -> str:
     """Which shards, in words: their sizes."""
-    sizes = [numbers.exact(b.samples) for b in best_fits]
+    sizes = list(dict.fromkeys(numbers.exact(b.samples) for b in best_fits))
     text = sizes[0] if len(sizes) == 1 else f"{', '.join(sizes[:-1])} and {sizes[-1]}"
     return f"{text} {best_fits[0].unit}"
 
@@ -37,7 +37,9 @@ def _shards(best_fits: Sequence[BestFit]) -> str:
 def _unfinished(search: Search) -> list[Finding]:
     found = []
     within = relative(UNSURE).lstrip("+")
-    unsure = f"which model is best there is not known to within {within}, so it is not in the fit."
+    unsure = (
+        f"a better model may yet take more than {within} off the error, so it is not in the fit."
+    )
     once = [b for b in search.withheld if b.withheld == ONE_SEED]
     if once:
         step = (

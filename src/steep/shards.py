@@ -229,8 +229,10 @@ def _ladder(
     targets = _targets(known or [wanted.smallest], largest, wanted.factor, keep=len(known) or 1)
     counts = sorted({int(np.searchsorted(reached, t * (1 - 1e-12))) + 1 for t in targets})
     if wanted.held_out >= len(counts) - 1:
-        message = f"leaves fewer than 2 of {len(counts)} shards to fit"
-        raise loaded.error([loaded.problem("shards.held_out", message)])
+        message = (
+            f"{len(counts)} in all, {wanted.held_out} of them held out, leave fewer than 2 to fit"
+        )
+        raise loaded.error([loaded.problem("shards", message)])
     fitted = len(counts) - wanted.held_out
     return [
         Shard(draw, n, float(reached[n - 1]), unit, held_out=k >= fitted)

@@ -449,6 +449,11 @@ class Store:
         )
         return [dict(row) for row in self._db.query(query, trial)]
 
+    def last_beat(self, since: float) -> float:
+        """When an attempt begun ``since`` then last gave a sign of life (``lease.now``)."""
+        query = "SELECT max(began, expires - ?) AS at FROM attempts WHERE began >= ?"
+        return max((row["at"] for row in self._db.query(query, self.lease, since)), default=since)
+
     def notes(self) -> list[str]:
         return [row["text"] for row in self._db.query("SELECT text FROM notes ORDER BY number")]
 

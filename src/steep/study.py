@@ -117,7 +117,7 @@ class Study:
         workers = workers or self.worker_count()
         with self.store() if self.begun else nullcontext() as store:
             finished = store.measurements() if store else []
-            seconds = clock.time_left(self, store, workers)
+            seconds = clock.time_left(self, store) or None  # used up: what is left in full
         pilot = 0.0 if finished else clock.pilot_seconds(seconds)  # its own trials show more
         timing = clock.pace(self, pilot, tell)
         tell("Playing the search", 0.0)
@@ -185,7 +185,8 @@ class Study:
                 self._tell_unknown_code(store, observe)
             self._register_facts(store)
             if budget is None and seconds is None:
-                seconds = clock.time_left(self, store, executor.slots)
+                seconds = clock.time_left(self, store)
+            ledger.register_start(store)
             spending = clock.spending(self, measured, executor.slots, flops=budget, seconds=seconds)
             watch = self._watch = Watch(self, store, spending, executor.slots, observe)
             go = partial(
@@ -211,10 +212,12 @@ class Study:
                     follow = go(rest, held_out=True, drain=Deadline(drain, watch.all_ends))
                     outcome = outcome.then(follow, cut_short=not drain.is_set())
             watch.close()
+            if outcome.word == "complete":
+                watch.tell_end()
             if outcome.word == "budget":
                 outcome = replace(outcome, enough=watch.enough())
             ledger.register_run(store, outcome)
-            if not drain.now:
+            if not drain.now and (outcome.ran or not drain.is_set()):
                 ledger.register_steps(store, self.prices.steps)
                 ledger.write_results(store, self.spec, self.cut)
         return outcome
@@ -332,7 +335,7 @@ class Study:
             why = {name: told[-1] for name in tried if (told := store.failures(name))}
             left = ledger.time_left(store)
             over = ledger.prediction_and_took(store)[1]
-            budget = clock.time_left(self, store, self.worker_count())
+            budget = clock.time_left(self, store)
             analysis = None
             if any(row.status in SCORED for row in rows):
                 analysis = ledger.analysis(store, self.spec, self.cut)

@@ -12,7 +12,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO, cast
 
@@ -79,7 +79,7 @@ def run_study(
         left = "what the search wants next does not fit in what is left"
         if outcome.unfinished:
             some = "1 trial" if outcome.unfinished == 1 else f"{outcome.unfinished} trials"
-            left = f"{some} begun or planned and more are left"
+            left = f"{some} that it wants, and more, are left"
         typer.echo(f"Stopped at the budget: {left}. {_goes_on(study, budget, outcome)}", err=True)
     if outcome.failed or outcome.timeout:
         failed = f"{outcome.failed + outcome.timeout} of {outcome.trials} trials failed"
@@ -105,8 +105,10 @@ def _goes_on(study: Any, budget: str | None, outcome: Any) -> str:
         from steep.spec import written_duration
 
         own = written_duration(outcome.enough)
+    if outcome.enough is None and not outcome.ran:
+        return f"A larger one goes on: 'steep run {folder} --budget ...'."
     more = ", or a larger budget" if outcome.enough is None else ""
-    return f"'steep run {folder} --budget {own}' goes on{more}."
+    return f"'steep run {folder} --budget {own}' goes on for so long{more}."
 
 
 def wrote_spec(path: Path) -> str:
@@ -228,11 +230,27 @@ def open_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
         if getattr(sys, name) is None and name != "stdin":
+            # what is written to a closed standard output is lost, and that is an error
+            mode = "r" if name == "stdout" else mode
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files may be no text
             stream.reconfigure(errors="backslashreplace")
     sys.stderr = cast("TextIO", _Tolerant(sys.stderr))
+
+
+@contextmanager
+def stdout_for_the_answer() -> Iterator[None]:
+    """What the user's own code prints meanwhile goes to standard error: the answer is alone on
+    standard output, and can be read by a program."""
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 class NobodyReads(Exception):

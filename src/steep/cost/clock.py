@@ -292,17 +292,12 @@ def spending(
     return found
 
 
-def time_left(study: Study, store: Store | None, workers: int) -> float | None:
-    """Seconds on the clock that the spec's budget leaves to the study's next run, if there is one.
-
-    What is spent is the time of earlier runs, and at least that in which the trials of the
-    ``store`` kept the workers busy: a run that was killed has left no time."""
+def time_left(study: Study, store: Store | None) -> float | None:
+    """Seconds on the clock that the spec's budget leaves to the study's next run, if there is one:
+    what its runs by now have not spent."""
     if study.spec.run.budget is None:
         return None
-    spent = 0.0
-    if store is not None:
-        trained = sum(row.seconds or 0.0 for row in store.rows()) / workers
-        spent = max(trained, ledger.ran(store))
+    spent = 0.0 if store is None else ledger.ran(store)
     return max(parse_duration(study.spec.run.budget) - spent, 0.0)
 
 

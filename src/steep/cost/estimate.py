@@ -23,6 +23,7 @@ from steep.measurements import Measurements
 from steep.planners.contract import Problem, Wanted
 from steep.planners.history import met, seen
 from steep.records import Evaluation, Interval, Measurement, Prediction, Status, Trial
+from steep.stats.searched import scored
 
 LEVEL = 0.9
 _NORMAL = 1.645
@@ -117,6 +118,9 @@ def predict(
     )
     seconds = drawn[:, :, 0]
     on_clock = np.array([[c.clock / max(c.training, 1e-9)] for c in courses]) * seconds
+    most_training = math.inf if most_seconds is None else workers * most_seconds
+    flops = drawn[:, :, 1] * np.minimum(most_training / np.maximum(seconds, 1e-9), 1.0)
+    covered = [_covered(problem, (*finished, *c.found)) for c in courses]
     return Prediction(
         trials=round(float(np.median(trials))),
         fewest_trials=round(float(trials.min())),
@@ -124,13 +128,20 @@ def predict(
         workers=workers,
         training=bounded(_interval(seconds), most_seconds and workers * most_seconds),
         clock=bounded(_interval(on_clock + overhead), most_seconds),
-        flops=_interval(drawn[:, :, 1]) if drawn[:, :, 1].all() else None,
+        flops=_interval(flops) if flops.all() else None,
+        shards=round(float(np.median(covered))),
         evaluations=looking,
         learnt_from=lengths.trials,
         own_trials=lengths.own,
         family=lengths.family,
         made=made,
     )
+
+
+def _covered(problem: Problem, found: Sequence[Measurement]) -> int:
+    """How many of the searched shards have a result."""
+    fitted = {shard.samples for shard in problem.shards}
+    return len(fitted & {m.trial.samples for m in found if scored(m)})
 
 
 def _untried(problem: Problem, found: Sequence[Measurement]) -> float:

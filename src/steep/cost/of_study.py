@@ -53,7 +53,9 @@ def scaling_of(
     of no curve. Of a study that counted FLOPs alone, these are taken."""
     fitted = [b for b in made.best_fits if not b.waits and not b.withheld]
     if not made.curves or not fitted:
-        raise NoAnswer(f"{made.study} has no finished models to project from")
+        if not made.best_fits:
+            raise NoAnswer(f"{made.study} has no finished models to project from")
+        raise NoAnswer(f"{made.study}: too little was tried to say which models are best")
     compute = compute_of(known, fitted, measurements)
     steps: Sequence[StepCost] | None = counted or steps_from_flops(known.sizes) or None
     epochs = None if compute is None else compute[1]

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from steep import ledger
@@ -107,6 +108,22 @@ class Watch:
             if any(budget.affords(want.trial, {}) for want in wanted):
                 return 1.2 * budget.seconds + STARTING
         return None
+
+    def tell_end(self) -> None:
+        """Say where ``search.until`` ended the search, or bounded what its trials do not report."""
+        search, finished = self._study.spec.search, self._store.measurements()
+        if search.until is None or self._observer is None:
+            return
+        text = "search.until ended the search: a spec that asks for more, with --extend, goes on"
+        if search.until.flops is not None and not any(m.flops for m in finished):
+            text = "search.until.flops bounded nothing: the trials report no FLOPs"
+        else:
+            freely = search.model_copy(update={"until": None})
+            spec = self._study.spec.model_copy(update={"search": freely})
+            problem = replace(self._study.problem, spec=spec)
+            if not self._study.planner.plan(problem, finished, (), None):
+                return
+        self._observer(Event(Kind.NOTE, "", 0, {"text": text}))
 
     # ------------------------------------------------------------ how much longer
 

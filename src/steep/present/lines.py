@@ -16,15 +16,28 @@ from steep.present.numbers import (
     factor,
     fit_scale,
     flops,
+    largest_measured,
     measured,
     memory,
     setting,
     share,
 )
-from steep.present.progress import time_left
+from steep.present.progress import time_left, within
 from steep.present.sentences import answer, sentence, switch_sentence
-from steep.records import Finding, Prediction, Shard, Standing, Status, Took, Trial, TrialStanding
+from steep.records import (
+    Finding,
+    Interval,
+    Prediction,
+    Shard,
+    Standing,
+    Status,
+    Took,
+    Trial,
+    TrialStanding,
+)
 
+FEWEST_FORECAST = 3
+"""Shards with a result from which on an error is forecast."""
 MOST_NAMED = 5
 """Trials that failed for one reason, named one by one."""
 
@@ -53,9 +66,16 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
         lines.append("time: not known before a trial has run")
     else:
         each = Bounds(plan.seconds.low / workers, plan.seconds.high / workers)
-        lines.append(f"time: {_bounds(each, duration)} with {workers} worker(s) on this machine")
+        lines.append(f"time: {_bounds(each, duration)} with {_workers(workers)} on this machine")
     if plan.prediction is not None:
         lines[-1:] = prediction_lines(plan.prediction, lines[-1], plan.adaptive)
+        reached = plan.prediction.shards
+        if reached is not None and reached < len(fitted):
+            few = ", too few for a forecast" if reached < FEWEST_FORECAST else ""
+            lines.append(
+                f"The budget is expected to suffice for {reached} of {len(fitted)} shards{few}: "
+                "give it more time, or the study fewer sizes or smaller shards."
+            )
     return lines
 
 
@@ -73,10 +93,13 @@ def begun_sentence(standing: Standing, folder: Path, plan: Plan) -> str:
         rest = "Trials, training and time are of what is left."
     else:
         rest = "The plan is of all of it, the time of what is left."
-    if standing.budget is not None and standing.budget_left is not None:
-        left = duration(standing.budget_left) if standing.budget_left else "nothing"
-        rest += f" Of its budget of {standing.budget} {left} is left (run: budget)."
-    return f"{folder} has begun: {standing.ended} trials have ended. {rest}"
+    if standing.budget is not None and standing.budget_left:
+        left = duration(standing.budget_left)
+        rest += f" Of its budget of {standing.budget}, {left} is left (run: budget)."
+    elif standing.budget is not None:
+        rest += f" Its budget of {standing.budget} is used up (run: budget): they are without one."
+    have = "trial has" if standing.ended == 1 else "trials have"
+    return f"{folder} has begun: {standing.ended} {have} ended. {rest}"
 
 
 def _trials(plan: Plan) -> str:
@@ -94,15 +117,15 @@ def _trials(plan: Plan) -> str:
 
 def prediction_lines(found: Prediction, bounds: str, adaptive: bool) -> list[str]:
     """The expected time and what it rests on; of a fixed list of trials its bounds, too."""
-    own = f", and from {found.own_trials} finished trials of this study" if found.own_trials else ""
-    seen = f"{found.learnt_from} finished trials of {found.family} on such data"
+    own = f", and from {_finished(found.own_trials)} of this study" if found.own_trials else ""
+    seen = f"{found.learnt_from} finished trials of {found.family} in published studies"
     if not found.learnt_from:
         seen = f"finished trials of other families (none of {found.family} on such data is known)"
     if found.own_trials and not found.evaluations:
-        seen, own = f"{found.own_trials} finished trials of this study", ""
+        seen, own = f"{_finished(found.own_trials)} of this study", ""
+    workers = "1 worker, which has" if found.workers == 1 else f"{found.workers} workers, each with"
     lines = [
-        f"time: about {ends(found.clock, duration)} with {found.workers} worker(s), each with a "
-        "core of this machine to itself",
+        f"time: {_expected(found.clock)} with {workers} a core of this machine to itself",
         f"  {duration(found.training.value)} of training, {share(found.evaluations)} of it looking "
         f"at validation items; from seconds of training here, from when {seen} stopped{own}",
     ]
@@ -112,6 +135,25 @@ def prediction_lines(found: Prediction, bounds: str, adaptive: bool) -> list[str
             f"{bounds.removeprefix('time: ')}"
         )
     return lines
+
+
+def _expected(time: Interval) -> str:
+    """A time with its interval; of one that a budget cuts off, what the budget leaves."""
+    if time.value is None or time.value != time.upper:
+        return f"about {ends(time, duration)}"
+    if time.lower == time.value:
+        return f"the {duration(time.value)} that the budget leaves"
+    return (
+        f"{duration(time.lower)} or more, up to the {duration(time.value)} that the budget leaves,"
+    )
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"
+
+
+def _finished(count: int) -> str:
+    return "1 finished trial" if count == 1 else f"{count} finished trials"
 
 
 def _trial_count(count: int) -> str:
@@ -158,14 +200,17 @@ def status_lines(standing: Standing) -> list[str]:
     if interrupted:
         lines.append(f"  {interrupted} interrupted: the same command goes on")
     if analysis is not None and analysis.curves:
-        best = max(analysis.best_fits, key=lambda b: b.samples)
+        used = [b for b in analysis.best_fits if not b.withheld] or analysis.best_fits
+        best = max(used, key=lambda b: b.samples)
         first = analysis.headline
         error = best.best.score
         if first.metric != analysis.metric:
             error = float(dict(best.metrics)[first.metric])
         where = f"{exact(best.samples)} {analysis.unit}, size {best.best.size}"
-        lines.append(f"best fit so far: {measured(error, fit_scale(first.fit))} on {where}")
-        lines.append(f"forecast so far: {sentence(answer(first.forecast, analysis))}")
+        lines.append(f"largest shard so far: {measured(error, fit_scale(first.fit))} on {where}")
+        largest = f"{exact(largest_measured(first.fit))} {analysis.unit}"
+        told = sentence(answer(first.forecast, analysis))
+        lines.append(f"forecast so far, from {largest} on: {told}")
         if first is not analysis.curves[0]:
             lines.append(switch_sentence(analysis.metric, first.metric))
     if standing.complete:
@@ -173,7 +218,9 @@ def status_lines(standing: Standing) -> list[str]:
     elif standing.budget is not None and not standing.budget_left and not states[Status.RUNNING]:
         lines.append(f"time: the budget of {standing.budget} is used up (run: budget)")
     elif standing.left is not None:
-        lines.append(f"time: {time_left(standing.left)} from the last estimate, while it runs")
+        text = time_left(within(standing.left, standing.budget_left))
+        going = bool(states[Status.RUNNING])
+        lines.append(f"time: {text if going else text.replace('left', 'more once it goes on')}")
     if standing.budget is not None and standing.budget_left and not standing.complete:
         lines.append(f"budget: {duration(standing.budget_left)} of {standing.budget} left")
     names = _varied([row.trial for row in rows])

@@ -101,8 +101,8 @@ def unfinished_sentence(analysis: Analysis) -> str:
         )
     if rough:
         parts.append(
-            f"at {which(rough)} too little was tried to say which model is best: in the fit with a "
-            "wide error, as too few sizes would be left"
+            f"at {which(rough)} too little was tried to say which model is best; it is in the fit "
+            "with a wide error, for too few shards are left without"
         )
     if none:
         parts.append(f"no model has been trained to its end on {which(none)}")
@@ -174,7 +174,7 @@ def untold_phrase(goal: str, outcome: str, samples: Interval, unreachable: float
 
 def _outcome(outcome: str, fit: Fit | None) -> str:
     reasons = {
-        "too few points": "these sizes are too few to fit a law",
+        "too few points": "too few training-set sizes to fit a law",
         "not a power law": "the error does not fall as a power law of the data",
         "not converged": "no law's fit converged",
         "bound hit": "every law's fit ended at a bound of its parameters",
@@ -275,7 +275,8 @@ def points_sentence(fit: Fit) -> str:
     """How many points were used, from where to where, and why the others were not."""
     used = fit.used
     if not used:
-        return f"None of the {len(fit.points)} points could be used"
+        some = "The one point" if len(fit.points) == 1 else f"None of the {len(fit.points)} points"
+        return f"{some} could {'not ' if len(fit.points) == 1 else ''}be used"
     first, last = (numbers.exact(p.samples) for p in (used[0], used[-1]))
     place = first if len(used) == 1 else f"{first} to {last}"
     text = f"{len(used)} of {len(fit.points)} points used, {place} {fit.unit}"
@@ -408,8 +409,34 @@ def confrontation_sentences(analysis: Analysis) -> list[str]:
         text = confrontation_sentence(found, scales[metric], analysis.unit)
         if metric != analysis.headline.metric:
             text = f"Of {scales[metric].label}: {text}"
-        told.append(text)
+        told.append(text + _better_model(analysis, metric, found, scales[metric]))
+    met = {c.samples for c in analysis.confrontations}
+    missing = [b.samples for b in analysis.best_fits if b.held_out and b.samples not in met]
+    if missing:
+        places = joined([numbers.exact(samples) for samples in missing])
+        why = "too few training-set sizes to fit a law, or none that could be fitted"
+        told.append(f"Nothing was forecast for the held-out {places} {analysis.unit}: {why}.")
     return told
+
+
+def _better_model(analysis: Analysis, metric: str, found: Confrontation, how: Scale) -> str:
+    """Of a held-out shard that was searched later: its best fit, where that is another model than
+    the one that confronts the forecast."""
+    for b in analysis.best_fits:
+        model = b.best.size, b.best.hyperparameters
+        if b.samples != found.samples or model == (found.size, found.hyperparameters):
+            continue
+        error = b.best.score if metric == analysis.metric else dict(b.metrics).get(metric)
+        if found.error is None or not isinstance(error, float) or error >= found.error:
+            continue
+        at = found.forecast
+        inside = at.lower is None or at.upper is None or at.lower <= error <= at.upper
+        verdict = "inside it, too" if inside else "outside it"
+        return (
+            f" That is the model of size {found.size} that was chosen beforehand; the best one "
+            f"trained there, of size {b.best.size}, has {numbers.measured(error, how)}, {verdict}."
+        )
+    return ""
 
 
 def unmeasured_sentence(analysis: Analysis) -> str:

@@ -31,6 +31,8 @@ class Prediction:
     """UTC time."""
     fewest_trials: int = 0
     flops: Interval | None = None
+    shards: int | None = None
+    """Searched shards that get a result, in the median of the worlds; None: not written down."""
 
 
 @dataclass(frozen=True)

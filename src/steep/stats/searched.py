@@ -53,6 +53,8 @@ LOST = (Status.DIVERGED, Status.FAILED, Status.TIMEOUT)
 SIZE_EXPONENT = 0.3
 """Of the dial in m, as first expected: parameters as m**0.6 (the paper: 0.5 to 1), on a dial whose
 square they follow."""
+FAR = 20.0
+"""Log error: as far from the lowest of a shard as it may be drawn, where results leave all open."""
 WORDS_APART = 1.5
 """Distance between the values of a hyperparameter that is no positive number."""
 MOST = 150
@@ -330,7 +332,9 @@ def _of_shard(
     """Log error of the shard's cells, (draws, cells)."""
     here = np.array([k for k, (i, _) in enumerate(cells) if i == shard])
     lowest = min(float(np.mean(logs)) for ms in tried.values() if (logs := _logs(ms)))
-    return lowest + unsquash(_draws(surface, here, random) - lowest)
+    with np.errstate(over="ignore"):
+        drawn = unsquash(_draws(surface, here, random) - lowest)
+    return lowest + np.clip(drawn, -FAR, FAR)
 
 
 def _score_se(fitted: Sequence[BestFit], shards: Sequence[_Shard]) -> list[float]:
