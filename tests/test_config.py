@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from steep import cli, config, plainyaml
-from steep.changes import changes, only_adds
+from steep.changes import Change, changes, only_adds
 from steep.config import SpecError, from_values, load, parse
 from steep.spec import parse_duration
 from steep.study import Study
@@ -417,6 +417,7 @@ def test_only_more_of_the_same_extends_a_study() -> None:
     assert changed({"shards.smallest": 100}) == [("shards.smallest", False)]
     assert changed({"shards.held_out": 1}) == [("shards.held_out", False)]
     assert changed({"trainer.a": 3.5}) == [("trainer.a", False)]
+    assert changed({"search.until": {"flops": 1e9}}) == [("search.until", False)]
     assert changed({"domain.items": 5000}) == [("domain.items", True)]
     assert changed({"domain.items": 3000}) == [("domain.items", False)]
     rates = "search.hyperparameters"
@@ -466,3 +467,37 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         parse_duration(text)
     with pytest.raises(SpecError, match=r"run.budget.*no duration"):
         parse(f"{GOOD}run: {{budget: {text!r}}}\n", Path())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "adds"),
+    [
+        ({"flops": 1e9}, {"flops": 5e9}, True),
+        ({"flops": 5e9}, {"flops": 1e9}, False),
+        ({"flops": 1e9}, None, True),
+        (None, {"flops": 1e9}, False),
+        ({"forecast_interval": 0.2}, {"forecast_interval": 0.1}, True),
+        ({"forecast_interval": 0.1}, {"forecast_interval": 0.2}, False),
+        ({"forecast_interval": 0.1}, None, True),
+    ],
+)
+def test_a_later_end_of_the_search_extends_a_study(
+    old: dict[str, float] | None, new: dict[str, float] | None, adds: bool
+) -> None:
+    """A search with ``forecast_interval`` ends as soon as the forecast is so narrow."""
+    assert only_adds(Change("search.until", old, new)) == adds
+
+
+def test_a_search_with_a_list_of_its_own_has_no_end_to_set() -> None:
+    values: dict[str, Any] = {
+        "study": "s",
+        "domain": {"name": "external", "items": 4000},
+        "family": {"name": "none", "sizes": [2, 4]},
+        "shards": {"smallest": 125},
+        "search": {"planner": "grid", "until": {"flops": 1e9}},
+        "trainer": {"name": "synthetic"},
+        "split": {"validation": 100},
+    }
+    study = Study(values)
+    with pytest.raises(SpecError, match=r"search\.until.*the planner grid has a list of its own"):
+        study.check()

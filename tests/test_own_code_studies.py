@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,8 @@ from typer.testing import CliRunner
 
 from steep.cli import app
 from steep.config import SpecError
+from steep.executors.contract import Kind
+from steep.present.sentences import study_lines
 from steep.study import Study
 from steep.trainers.answer import OwnCodeError
 
@@ -227,3 +230,69 @@ def test_init_refuses_what_cannot_become_a_spec(
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def falling(shard: Any, size: int, seed: int) -> dict[str, float]:
+    m = len(shard.train)
+    error = m**-0.3 * (1 + 20 * size**2 / m + m / (300 * size**2))
+    return {"error": error, "flops": 6.0 * m * 100 * size**2, "parameters": 100 * size**2}
+
+
+def test_one_model_that_bends_is_not_called_a_floor_of_the_labels(tmp_path: Path) -> None:
+    values = spec(family={"sizes": [2]}, domain={"name": "external", "items": 6400})
+    study = Study(values, tmp_path / "own", trainer=falling)
+    study.run(progress=False)
+    (bend,) = [f for f in study.analyse().findings if f.kind.startswith("bend")]
+    assert bend.kind == "bend: floor or capacity"
+    assert "one size" in bend.evidence
+
+
+def test_a_search_that_until_ended_says_so_and_goes_on_with_more(tmp_path: Path) -> None:
+    values = spec(family={"sizes": [2, 4, 8]}, search={"seeds": 2, "until": {"flops": 1e6}})
+    notes: list[str] = []
+
+    def observe(event: Any) -> None:
+        if event.kind == Kind.NOTE:
+            notes.append(event.payload["text"])
+
+    study = Study(values, tmp_path / "own", trainer=falling)
+    study.run(observe=observe)
+    assert any("search.until ended the search" in note for note in notes)
+    few = len(study.measurements())
+    values["search"]["until"]["flops"] = 1e7
+    more = Study(values, tmp_path / "own", trainer=falling)
+    more.run(observe=observe, extend=True)
+    assert len(more.measurements()) > few
+    notes.clear()
+    unbounded = spec(family={"sizes": [2, 4]}, search={"seeds": 1, "until": {"flops": 1.0}})
+    Study(unbounded, tmp_path / "u", trainer=lambda shard, size, seed: 0.5).run(observe=observe)
+    assert any("the trials report no FLOPs" in note for note in notes)
+
+
+def test_held_out_shards_without_a_forecast_are_named(tmp_path: Path) -> None:
+    values = spec(shards={"smallest": 50, "held_out": 3}, family={"sizes": [2, 4]})
+    study = Study(values, tmp_path / "own", trainer=falling)
+    study.run(progress=False)
+    assert "Nothing was forecast for the held-out 200, 400 and 800 items" in "\n".join(
+        study_lines(study.analyse())
+    )
+
+
+def test_what_own_code_prints_is_not_in_the_json(tmp_path: Path) -> None:
+    (tmp_path / "fn.py").write_text(
+        "import os\n\n\ndef train(shard, size, seed):\n    print('printed')\n"
+        "    os.system('echo below')\n    return len(shard.train) ** -0.4\n"
+    )
+    (tmp_path / "own.yaml").write_text(
+        "study: own\ndomain: {name: external, items: 400}\nfamily: {sizes: [1]}\n"
+        "shards: {smallest: 50}\ntrainer: {name: function, function: fn.py:train}\n"
+        "search: {seeds: 1}\nrun: {executor: inline}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "steep.cli", "run", "own.yaml", "--json"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["study"] == "own"
+    assert "printed" in done.stderr
+    assert "below" in done.stderr

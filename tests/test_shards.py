@@ -285,7 +285,10 @@ def test_the_ladder_as_the_spec_says() -> None:
     [
         ({"shards": {"smallest": 20, "largest": 5000}}, r"shards.largest: .* holds 240 items"),
         ({"shards": {"smallest": 5000}}, r"shards.smallest: .* holds 240 items"),
-        ({"shards": {"smallest": 20, "held_out": 4}}, r"shards.held_out: leaves fewer than 2 of 5"),
+        (
+            {"shards": {"smallest": 20, "held_out": 4}},
+            r"shards.held_out: 5 in all, 4 of them held out, leave fewer than 2",
+        ),
         ({"split": {"validation": 300}}, r"split.validation: 300 items of 300 leave nothing"),
         ({"split": {"validation": 0.2, "test": 0.9}}, r"split.test: 270 items of 240 leave"),
         ({"split": {"validation": 1e-6}}, r"split.validation: a share of 1e-06 of 300 items"),

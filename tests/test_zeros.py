@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import steep
@@ -68,3 +69,33 @@ def test_a_study_with_errors_of_zero_is_answered(
         with pytest.raises(NoAnswer, match="nothing to project from"):
             study.scaling()
     assert steep.diagnose(study.analyse().curves[0].fit) is not None
+
+
+def test_an_error_that_falls_to_zero_at_once_leaves_a_wide_error_and_no_overflow(
+    tmp_path: Path,
+) -> None:
+    """From 21 % to half of one of 500 items: the surface knows next to nothing there."""
+
+    def train(shard: Any, size: int, seed: int) -> float:
+        m = len(shard.train)
+        random = np.random.default_rng([m, size, seed])
+        width = size / (0.05 * m**0.6)
+        error = 3 * m**-0.3 * (0.6 + 0.25 * width**-0.7 + 0.15 * width**0.4)
+        return 0.0 if m >= 2000 else float(error * math.exp(0.02 * random.normal()))
+
+    spec: dict[str, Any] = {
+        "study": "sudden",
+        "domain": {"name": "external", "items": 8000},
+        "family": {"name": "none", "sizes": [2, 4, 8]},
+        "shards": {"smallest": 250, "largest": 4000},
+        "split": {"validation": 500},
+        "search": {"seeds": 2},
+    }
+    study = Study(spec, tmp_path / "study", trainer=train)
+    assert study.run(progress=False).word == "complete"
+    last = max(study.analyse().best_fits, key=lambda b: b.samples)
+    assert last.best.score == 0.5 / 500
+    (at,) = [a for a in study.analyse().headline.forecast.at if a.factor == 4]
+    assert at.lower is not None
+    assert at.upper is not None
+    assert at.upper > 10 * at.lower

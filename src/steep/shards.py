@@ -232,7 +232,8 @@ def _ladder(
         message = (
             f"{len(counts)} in all, {wanted.held_out} of them held out, leave fewer than 2 to fit"
         )
-        raise loaded.error([loaded.problem("shards", message)])
+        path = "shards.held_out" if wanted.held_out else "shards"
+        raise loaded.error([loaded.problem(path, message)])
     fitted = len(counts) - wanted.held_out
     return [
         Shard(draw, n, float(reached[n - 1]), unit, held_out=k >= fitted)

@@ -228,10 +228,11 @@ def open_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+            # The lowest free number is this one. An answer for a standard output that is closed is
+            # lost, which is an error as where its disk is full.
+            full = name == "stdout" and os.path.exists("/dev/full")
+            os.open("/dev/full" if full else os.devnull, os.O_RDWR)
         if getattr(sys, name) is None and name != "stdin":
-            # what is written to a closed standard output is lost, and that is an error
-            mode = "r" if name == "stdout" else mode
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files may be no text
