@@ -166,8 +166,9 @@ class Run(Strict):
     workers: Few | None = None
     """Worker processes. None: one a core that this process may use."""
     budget: Duration | None = None
-    """Time on the clock, of all runs of the study together: 15m, 2h. The search takes what fits, a
-    whole curve first. `steep run --budget` gives one call another. None: as long as it takes."""
+    """Time on the clock, of all runs of the study together: 15m, 2h; of each from its first timing
+    until its end, whatever it trained. The search takes what fits, a whole curve first. `steep run
+    --budget` gives one call another. None: as long as it takes."""
     device: str = "auto"
     """'cpu', 'cuda' or 'cuda:1'; 'auto': a GPU where there is one."""
     lease: Annotated[float, Field(ge=1)] = 90.0
