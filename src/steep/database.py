@@ -331,7 +331,7 @@ class Database:
             self._db.execute("BEGIN IMMEDIATE")
             before = self._db.total_changes
             yield
-            if self._db.total_changes != before:
+            if self._db.total_changes != before and self.version == VERSION:
                 count = "INSERT INTO meta (key, value) VALUES (?, '1') ON CONFLICT (key) "
                 self._db.execute(count + "DO UPDATE SET value=value+1", (COMMITS,))
             self._db.execute("COMMIT")

@@ -20,9 +20,9 @@ def test_a_budget_that_is_used_up_is_said_in_place_of_the_time_left() -> None:
     used_up = status_lines(Standing(rows(Status.COMPLETE), None, LEFT, False, "10m", 0.0))
     assert used_up[0].startswith("1 trial: 1 complete")
     assert "time: the budget of 10m is used up (run: budget)" in used_up
-    assert not any("from the last estimate" in line for line in used_up)
+    assert not any(line.startswith("time: about") for line in used_up)
     running = status_lines(Standing(rows(Status.RUNNING), None, LEFT, False, "10m", 0.0))
-    assert any("from the last estimate" in line for line in running)
+    assert any(line.startswith("time: about") and line.endswith("left") for line in running)
     half = status_lines(Standing(rows(Status.COMPLETE), None, LEFT, False, "10m", 300.0))
     assert any(line.startswith("budget: 5 min") for line in half)
     complete = status_lines(Standing(rows(Status.COMPLETE), None, LEFT, True, "10m", 300.0))
