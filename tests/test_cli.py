@@ -585,7 +585,7 @@ def test_a_budget_of_the_spec_that_is_used_up_names_the_command_that_goes_on(ste
         said = steep("run", spec, "--quiet")
         assert "Stopped at the budget" in said.err
         (more,) = re.findall(r"'steep run tiny --budget (\S+)' goes on", said.err)
-        assert "budget: 0.001 s of 0.001s left" in steep("status", "tiny").out
+        assert "the budget of 0.001s is used up" in steep("status", "tiny").out
     whole = steep("run", "tiny", "--budget", more, "--quiet")
     assert (whole.code, whole.err) == (0, "")
     again = steep("run", spec, "--quiet")

@@ -114,7 +114,7 @@ class Proposal:
     notes: tuple[str, ...]
     """What it can answer within the budget, and what it cannot."""
     has_curve: bool
-    """Whether enough shards for an exponent fit the budget."""
+    """Whether enough shards for an exponent fit the budget, or as many as the data have."""
 
 
 def propose(
@@ -493,5 +493,6 @@ stop:
             )
         if largest is not None:
             notes.append(f"The whole data ({count(total)} {unit}) would need a larger budget.")
-        enough = took <= given and len(fitted) >= FEWEST_FITTED
+        fits = took <= given and len(fitted) >= FEWEST_FITTED
+        enough = fits or self.rungs < FEWEST_FITTED  # more time would not help
         return Proposal(self.spec(*extent), tuple(notes), enough)

@@ -18,6 +18,7 @@ from steep import ledger
 from steep.cli import app
 from steep.config import NoAnswer
 from steep.cost import clock, of_study
+from steep.records import Status
 from steep.study import Study
 
 LAW = "--alpha 10 --beta-g -0.25 --sigma 100 --beta-p 0.5 --have 1e6"
@@ -247,7 +248,8 @@ def test_running_again_predicts_nothing_new(small: Study) -> None:
 def test_a_plan_of_a_begun_study_rests_on_its_own_trials(small: Study) -> None:
     found = small.plan().prediction
     assert found is not None
-    assert found.own_trials == 9
+    ended = [m for m in small.measurements() if m.status is not Status.STOPPED]
+    assert found.own_trials == len(ended) > 5
 
 
 def test_steps_are_kept_and_asked_without_torch(small: Study) -> None:

@@ -114,7 +114,7 @@ class TwoLines:
         """c . theta; degrees of freedom by Welch and Satterthwaite where the parts differ."""
         combination = np.asarray(c, float)
         each = np.array([combination @ v @ combination for v, _ in self.parts])
-        total = float(each.sum())
+        total = max(float(each.sum()), 0.0)  # of what cancels, rounding may be left
         spread = float(sum(e**2 / df for e, (_, df) in zip(each, self.parts, strict=True)))
         df = total**2 / spread if spread > 0 else float(self.parts[0][1])
         return Contrast(float(combination @ self.theta), float(np.sqrt(total)), df)
