@@ -24,6 +24,9 @@ from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 ROOT = Path(__file__).parent.parent
 KERNELS = {"Prescott": ("Prescott", "Katmai"), "Haswell": ("Haswell",), "SkylakeX": ("SkylakeX",)}
 """With the names that OpenBLAS gives them: its oldest kernels are one."""
+NEEDS = {"Haswell": ("AVX2", "X86_V3"), "SkylakeX": ("AVX512_SKX", "X86_V4")}
+"""What a processor must have for a kernel, by numpy's names, of which each version knows one:
+OpenBLAS takes a kernel that it is told to take, and ends with an illegal instruction."""
 TESTS = (
     "tests/stats/test_nist.py",
     "tests/stats/test_profile.py",
@@ -38,7 +41,9 @@ def environments() -> Iterator[tuple[str, dict[str, str]]]:
     """(name, variables) of what this processor can run; prints what it cannot."""
     for kernel, names in KERNELS.items():
         variables = {"OPENBLAS_CORETYPE": kernel}
-        if (taken := core(variables)) in names:
+        if kernel in NEEDS and not any(__cpu_features__.get(name) for name in NEEDS[kernel]):
+            print(f"skipped: OpenBLAS kernel {kernel}: this processor lacks what it needs")
+        elif (taken := core(variables)) in names:
             yield f"OpenBLAS kernel {kernel}", variables | ONE_THREAD
         else:
             print(f"skipped: OpenBLAS kernel {kernel}: this machine takes {taken or 'no OpenBLAS'}")
