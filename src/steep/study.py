@@ -25,7 +25,7 @@ from steep.changes import refuse_changes
 from steep.checks import absent, misfits
 from steep.config import Loaded, from_values, load, member, open_domain
 from steep.cost import clock
-from steep.cost.estimate import WORLDS, shortened
+from steep.cost.estimate import WORLDS, bounded, shortened
 from steep.cost.of_study import scaling_of
 from steep.cost.price import Prices
 from steep.cost.watch import Watch
@@ -342,7 +342,7 @@ class Study:
         rest = None
         if left is not None:
             going = any(r.status == Status.RUNNING for r in rows)
-            rest = shortened(left[0], left[1] if going else 0.0).clock
+            rest = bounded(shortened(left[0], left[1] if going else 0.0).clock, budget or None)
         complete = over is not None and over.complete
         standings = tuple(
             replace(r, reason=r.reason or why[r.trial.id]) if r.trial.id in why else r for r in rows

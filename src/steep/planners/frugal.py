@@ -617,11 +617,11 @@ def _compare(state: _State) -> tuple[Wanted, ...]:
         any(m.status is not Status.RUNNING for m in state.at(*choice)) for choice in choices
     ):
         return ()
+    failed = {c for here in state.tried for c, ms in here.items() if any(map(lost, ms))}
     for i, shard in enumerate(state.space.shards):
         _, cell = state.choice(i)
         near = [Cell(cell.size, v) for v in lattice.beside(state.space, cell.hyperparameters)]
         seen = {c for here in state.tried[max(i - REACH, 0) : i + REACH + 1] for c in here}
-        failed = {c for here in state.tried for c, ms in here.items() if any(map(lost, ms))}
         # A value beyond the list is tried on every shard where the one before it is best, until
         # models no larger have diverged with it.
         like = {c: [f for f in failed if f.hyperparameters == c.hyperparameters] for c in near}

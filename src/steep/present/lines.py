@@ -22,7 +22,7 @@ from steep.present.numbers import (
     setting,
     share,
 )
-from steep.present.progress import time_left, within
+from steep.present.progress import time_left
 from steep.present.sentences import answer, sentence, switch_sentence
 from steep.records import (
     Finding,
@@ -218,7 +218,7 @@ def status_lines(standing: Standing) -> list[str]:
     elif standing.budget is not None and not standing.budget_left and not states[Status.RUNNING]:
         lines.append(f"time: the budget of {standing.budget} is used up (run: budget)")
     elif standing.left is not None:
-        text = time_left(within(standing.left, standing.budget_left or None))
+        text = time_left(standing.left)
         going = bool(states[Status.RUNNING])
         lines.append(f"time: {text if going else text.replace('left', 'more once it goes on')}")
     if standing.budget is not None and standing.budget_left and not standing.complete:

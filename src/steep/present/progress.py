@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -25,16 +25,6 @@ def time_left(left: Interval) -> str:
     if high > _WIDE * low and coarse(low) != coarse(high):
         text += f" ({coarse(low)} to {coarse(high)})"
     return text
-
-
-def within(time: Interval, most: float | None) -> Interval:
-    """The same where no more than ``most`` seconds are given."""
-    if most is None:
-        return time
-    value, low, high = (
-        None if v is None else min(v, most) for v in (time.value, time.lower, time.upper)
-    )
-    return replace(time, value=value, lower=low, upper=high)
 
 
 def coarse(seconds: float) -> str:

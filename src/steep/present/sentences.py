@@ -275,8 +275,9 @@ def points_sentence(fit: Fit) -> str:
     """How many points were used, from where to where, and why the others were not."""
     used = fit.used
     if not used:
-        some = "The one point" if len(fit.points) == 1 else f"None of the {len(fit.points)} points"
-        return f"{some} could {'not ' if len(fit.points) == 1 else ''}be used"
+        if len(fit.points) == 1:
+            return "The one point could not be used"
+        return f"None of the {len(fit.points)} points could be used"
     first, last = (numbers.exact(p.samples) for p in (used[0], used[-1]))
     place = first if len(used) == 1 else f"{first} to {last}"
     text = f"{len(used)} of {len(fit.points)} points used, {place} {fit.unit}"
