@@ -75,7 +75,7 @@ def built(case: Case, domain: Any) -> tuple[Any, Any, Any]:
     import torch
 
     from steep.config import member
-    from steep.models import FAMILIES
+    from steep.registry import FAMILIES
 
     module = member(FAMILIES, case.family)
     options = module.Options()

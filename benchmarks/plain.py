@@ -189,7 +189,7 @@ def twin(family: str, width: int, shape: Mapping[str, int], options: Any) -> Any
     """The plain model of a family; ``load`` gives it the weights of the engine's."""
     if family in ("deepspeech2", "attention"):
         from steep.config import member
-        from steep.models import FAMILIES
+        from steep.registry import FAMILIES
 
         return PlainSpeech(member(FAMILIES, family).build, width, shape, options)
     if family == "rhn":

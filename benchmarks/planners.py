@@ -44,10 +44,10 @@ import peers
 from steep.analysis import size_laws
 from steep.config import load
 from steep.fit import fit, points_of
-from steep.planners import PLANNERS
 from steep.planners.contract import Problem, Wanted
 from steep.planners.history import seen
 from steep.records import BestFit, Measurement, Shard, Status, Trial
+from steep.registry import PLANNERS
 from steep.select import select
 from steep.spec import Spec
 from steep.stats.searched import with_size_curves

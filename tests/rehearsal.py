@@ -17,12 +17,11 @@ import yaml
 from steep import config, shards
 from steep.config import Loaded, member
 from steep.cost.budget import Budget
-from steep.domains import DOMAINS
 from steep.drain import Drain
-from steep.executors import EXECUTORS
 from steep.executors.contract import Event
 from steep.planners.contract import Problem, Wanted
 from steep.records import Shard, Trial, settings
+from steep.registry import DOMAINS, EXECUTORS
 from steep.store import Store, StoreError, StudyExists, compose_study_yaml
 from steep.train import Outcome, train
 

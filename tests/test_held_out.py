@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import tiny
-from steep import Study, ledger
+from steep import Study, decisions, ledger
 from steep.analysis import Facts, analyse, confrontation, held_out_trials
 from steep.answers import Source, backtests_of, findings_of, fits_of, forecasts_of
 from steep.comparisons import comparison_of
@@ -404,7 +404,7 @@ def test_a_forecast_is_registered_from_the_searched_shards_alone(tmp_path: Path)
     assert study.run().word == "complete"
     with study.store() as store:
         known, done = ledger.facts(store, study.spec, study.cut), store.measurements()
-        first, second = ledger.registered(store)
+        first, second = decisions.registered(store)
         alone = [m for m in done if m.trial.samples <= 2000]
         before = analyse(known, alone, store.items).curves[0].forecast
     assert next(a for a in before.at if a.samples == 8000) == second.forecast

@@ -8,9 +8,8 @@ from typing import Any
 from steep.config import Loaded, Problem, member
 from steep.domains.contract import Domain
 from steep.metrics import metric_of
-from steep.models import FAMILIES
+from steep.registry import FAMILIES, TRAINERS
 from steep.spelling import no_such
-from steep.trainers import TRAINERS
 
 
 def misfits(

@@ -15,16 +15,12 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from steep import plainyaml, plugins
-from steep.domains import DOMAINS
-from steep.executors import EXECUTORS
 from steep.extras import named, need
-from steep.models import FAMILIES
 from steep.plainfile import read_file
 from steep.plainyaml import Lines, Problem
-from steep.planners import PLANNERS
+from steep.registry import DOMAINS, EXECUTORS, FAMILIES, PLANNERS, TRAINERS
 from steep.spec import Scalar, Spec
 from steep.spelling import did_you_mean, no_such
-from steep.trainers import TRAINERS
 
 
 class SpecError(ValueError):

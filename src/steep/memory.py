@@ -11,9 +11,12 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from steep.control_groups import MEMBERSHIP, ROOT, groups
-from steep.records import Measurement, Trial
+
+if TYPE_CHECKING:
+    from steep.records import Measurement, Trial
 
 SHARE = 0.9
 """Of the memory that is free at the start of a run, what trials may use together."""

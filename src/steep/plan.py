@@ -10,41 +10,13 @@ take is played in other worlds (``cost/estimate.py``).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from steep.planners.contract import Planner, Problem
-from steep.records import Measurement, Prediction, Status, Trial
+from steep.records import Bounds, Measurement, Plan, Status, Trial
 from steep.trainers.contract import Cost
-
-
-@dataclass(frozen=True)
-class Bounds:
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What ``steep plan`` says. ``trials`` are those of the smaller world, in planning order;
-    hyperparameters of shards between the ends may still change with the results."""
-
-    trials: tuple[Trial, ...]
-    most_trials: int
-    held_out_trials: int
-    parameters: tuple[tuple[int, int], ...]
-    """(size on the dial, parameters), where the trainer can tell."""
-    flops: Bounds | None
-    seconds: Bounds | None
-    """Of one worker; None without a measured speed."""
-    disk: int
-    """Bytes, about: checkpoints, curves, per-item errors."""
-    adaptive: bool = False
-    """The search goes by its results: trials and costs are what to expect, not bounds."""
-    prediction: Prediction | None = None
-    """What to expect between the bounds; None without a measured speed."""
-
 
 _REPORT = 300_000
 """Bytes of a report: 0.12 MB of a small study, 0.65 MB of the largest published one."""

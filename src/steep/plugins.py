@@ -18,12 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steep.domains import DOMAINS
-from steep.executors import EXECUTORS
-from steep.models import FAMILIES
-from steep.planners import PLANNERS
+from steep.registry import DOMAINS, EXECUTORS, FAMILIES, PLANNERS, TRAINERS
 from steep.spec import Strict
-from steep.trainers import TRAINERS
 from steep.userfile import from_file, search_also
 
 
@@ -44,11 +40,13 @@ class Kind:
     drawer: dict[str, str]
     member: str
     """What a module of such a member holds: what a reference may name."""
+    alone: str | None = None
+    """A field of the record that may stand for a module by itself."""
 
 
 KINDS = {
     "domain": Kind("steep.domains", DOMAINS, "open_domain"),
-    "family": Kind("steep.families", FAMILIES, "FAMILY"),
+    "family": Kind("steep.families", FAMILIES, "FAMILY", alone="build"),
     "trainer": Kind("steep.trainers", TRAINERS, "open_trainer"),
     "planner": Kind("steep.planners", PLANNERS, "plan"),
     "executor": Kind("steep.executors", EXECUTORS, "open_executor"),
@@ -113,7 +111,7 @@ def load(drawer: Mapping[str, str], name: str) -> Any:
     if found is module or found is getattr(module, kind.member, None):
         found = module
     if not hasattr(found, kind.member):
-        if not isinstance(found, _type_of(kind)):
+        if kind.alone is None or not hasattr(found, kind.alone):
             what = kind.group.removeprefix("steep.")
             raise PluginError(f"{name!r} is none of the {what}: it has no {kind.member}")
         found = types.SimpleNamespace(**{**vars(module), kind.member: found})
@@ -151,13 +149,6 @@ def problem(one: Announced) -> str | None:
             KINDS[one.kind].drawer.pop(one.name, None)
         return str(error)
     return None
-
-
-def _type_of(kind: Kind) -> type | tuple[type, ...]:
-    """What may stand for a member by itself: a family."""
-    from steep.models.contract import Family
-
-    return Family if kind.member == "FAMILY" else ()
 
 
 def _names_of(found: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from steep import ledger
+from steep import decisions, ledger
 from steep.analysis import Facts, paired_by
 from steep.asked import Goal
 from steep.cost.of_study import scaling_of, with_cost
@@ -71,12 +71,12 @@ def is_published(folder: Path | str) -> bool:
 def tables(study: Study) -> dict[str, bytes]:
     """File name -> content. Raises StoreError where nothing was trained yet."""
     with study.store() as store:
-        payload = ledger.payload(store)
+        payload = decisions.payload(store)
         known = ledger.facts(store, study.spec, study.cut)
         measurements = store.measurements()
-        registered = ledger.registered(store)
-        timed = ledger.prediction_and_took(store)
-        steps = ledger.steps(store)
+        registered = decisions.registered(store)
+        timed = decisions.prediction_and_took(store)
+        steps = decisions.steps(store)
         trials = ledger.trials(store, study.spec, study.cut)
         asked: _Pairs = {}
         pairs = _noted(paired_by(known, store.items), asked)

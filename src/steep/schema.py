@@ -15,13 +15,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from steep.config import member, section_of
-from steep.domains import DOMAINS
-from steep.executors import EXECUTORS
 from steep.extras import need
-from steep.models import FAMILIES
-from steep.planners import PLANNERS
+from steep.registry import DOMAINS, EXECUTORS, FAMILIES, PLANNERS, TRAINERS
 from steep.spec import Spec
-from steep.trainers import TRAINERS
 
 MEMBERS = {"domain": DOMAINS, "family": FAMILIES, "trainer": TRAINERS}
 """Sections whose keys depend on the name in them."""

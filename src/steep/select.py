@@ -371,3 +371,15 @@ _COLUMNS = (
     "threads",
     "weights_hash",
 )
+
+
+def trainable_sizes(sizes: Sequence[int]) -> list[int]:
+    """The sizes a study may come to train: its ladder, four steps between, two extensions."""
+    ladder = list(sizes)
+    for direction in ("high", "high", "low", "low"):
+        extra = next_size(ladder, direction)
+        ladder = sorted({*ladder, extra}) if extra is not None else ladder
+    between = {
+        round(low * (high / low) ** (k / 4)) for low, high in pairwise(ladder) for k in range(4)
+    }
+    return sorted(between | set(ladder))

@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steep import ledger, plugins
+from steep import decisions, ledger, plugins
 from steep import shards as shards_
 from steep.analysis import held_out_trials, unforecast_trials
 from steep.asked import Goal
@@ -34,14 +34,13 @@ from steep.executors.contract import Event, Kind
 from steep.folder import StoreError, StudyExists, as_begun, compose_study_yaml, read_frozen
 from steep.measurements import Measurements
 from steep.metrics import answered_metric, metric_of
-from steep.models import FAMILIES
-from steep.plan import Plan, plan
-from steep.planners import PLANNERS
+from steep.plan import plan
 from steep.planners.contract import Problem, Wanted
 from steep.records import (
     Analysis,
     Interval,
     Measurement,
+    Plan,
     Prediction,
     Scaling,
     Settings,
@@ -51,9 +50,10 @@ from steep.records import (
     Trial,
     settings,
 )
+from steep.registry import FAMILIES, PLANNERS, TRAINERS
+from steep.select import trainable_sizes
 from steep.store import Store
 from steep.train import FAILED, Outcome, StudyFailed, train
-from steep.trainers import TRAINERS
 from steep.trainers.answer import answered, study_metric
 from steep.trainers.fingerprint import code_of_files, unknown
 from steep.zeros import Counted, counted
@@ -186,7 +186,7 @@ class Study:
             self._register_facts(store)
             if budget is None and seconds is None:
                 seconds = clock.time_left(self, store)
-            ledger.register_start(store)
+            decisions.register_start(store)
             spending = clock.spending(self, measured, executor.slots, flops=budget, seconds=seconds)
             watch = self._watch = Watch(self, store, spending, executor.slots, observe)
             go = partial(
@@ -216,9 +216,9 @@ class Study:
                 watch.tell_end()
             if outcome.word == "budget":
                 outcome = replace(outcome, enough=watch.enough())
-            ledger.register_run(store, outcome)
+            decisions.register_run(store, outcome)
             if not drain.now and (outcome.ran or not drain.is_set()):
-                ledger.register_steps(store, self.prices.steps)
+                decisions.register_steps(store, self.prices.steps)
                 ledger.write_results(store, self.spec, self.cut)
         return outcome
 
@@ -227,7 +227,7 @@ class Study:
         of a search that has ``finished`` those of the shards of which nothing can be forecast, and
         of models chosen since an earlier forecast, too."""
         facts = ledger.facts(store, self.spec, self.cut)
-        earlier = {c.samples for c in ledger.registered(store)}
+        earlier = {c.samples for c in decisions.registered(store)}
         models = ledger.register_forecasts(store, facts)
         if earlier and finished:
             models += ledger.chosen_since(store, facts, earlier)
@@ -292,7 +292,7 @@ class Study:
         ``goals`` are about. Steps that the store does not hold
         (of a study begun with an older version) are counted now, which needs torch."""
         with self.store() as store:
-            steps = ledger.steps(store)
+            steps = decisions.steps(store)
             if not steps:
                 with suppress(ImportError):
                     steps = self.prices.steps()
@@ -333,8 +333,8 @@ class Study:
             rows = store.rows()
             tried = [r.trial.id for r in rows if r.status == Status.PLANNED and r.attempts]
             why = {name: told[-1] for name in tried if (told := store.failures(name))}
-            left = ledger.time_left(store)
-            over = ledger.prediction_and_took(store)[1]
+            left = decisions.time_left(store)
+            over = decisions.prediction_and_took(store)[1]
             budget = clock.time_left(self, store)
             analysis = None
             if any(row.status in SCORED for row in rows):
@@ -559,7 +559,7 @@ class Study:
         return replace(self.problem, rehearsed=True)
 
     def _executor(self, workers: int | None) -> Any:
-        from steep.executors import EXECUTORS
+        from steep.registry import EXECUTORS
 
         name = "inline" if self._function is not None else self.spec.run.executor
         return member(EXECUTORS, name).open_executor(
@@ -581,7 +581,7 @@ class Study:
 
     def _register_facts(self, store: Store) -> None:
         """Keep what later analysis needs, so that it needs neither the data nor torch."""
-        dial = {size: self.prices.cost(size) for size in ledger.dial(self.spec.family.sizes)}
+        dial = {size: self.prices.cost(size) for size in trainable_sizes(self.spec.family.sizes)}
         best_guess = dict(self.best_guess)
         metric, metrics = self.metric, list(self.domain.metrics)
         if not study_metric(self.loaded, self.domain).declared:
@@ -601,7 +601,7 @@ class Study:
             "left_out": self.items.left_out,
             "learnt": sorted(getattr(self.domain, "learnt", ())),
         }
-        ledger.register_facts(store, facts | self._baseline(store))
+        decisions.register_facts(store, facts | self._baseline(store))
 
     @cached_property
     def best_guess(self) -> Mapping[str, float]:

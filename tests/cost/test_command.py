@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tiny
-from steep import ledger
+from steep import decisions, ledger
 from steep.cli import app
 from steep.config import NoAnswer
 from steep.cost import clock, of_study
@@ -205,7 +205,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 def test_the_time_was_predicted_and_is_confronted(small: Study) -> None:
     with small.store() as store:
-        predicted, took = ledger.prediction_and_took(store)
+        predicted, took = decisions.prediction_and_took(store)
         first = store.measurements()[0]
     assert predicted is not None
     assert took is not None
@@ -233,15 +233,15 @@ def test_a_machine_that_cannot_be_timed_stops_no_run(
     untimed = Study(small.loaded, tmp_path / "untimed")
     assert untimed.run(budget=1.0).word == "budget"
     with untimed.store() as store:
-        assert ledger.prediction_and_took(store)[0] is None
+        assert decisions.prediction_and_took(store)[0] is None
 
 
 def test_running_again_predicts_nothing_new(small: Study) -> None:
     with small.store() as store:
-        before = ledger.prediction_and_took(store)
+        before = decisions.prediction_and_took(store)
     small.run()
     with small.store() as store:
-        assert ledger.prediction_and_took(store) == before
+        assert decisions.prediction_and_took(store) == before
         assert len(store.decisions("steps")) == 1
 
 
@@ -254,7 +254,7 @@ def test_a_plan_of_a_begun_study_rests_on_its_own_trials(small: Study) -> None:
 
 def test_steps_are_kept_and_asked_without_torch(small: Study) -> None:
     with small.store() as store:
-        rows = ledger.steps(store)
+        rows = decisions.steps(store)
     assert [r.size for r in rows[:2]] == [2, 4]
     assert rows[-1].parameters > 1e11
     code = (
@@ -291,7 +291,7 @@ def test_a_trainer_that_counts_nothing_has_assumptions(tmp_path: Path) -> None:
     study = Study(tiny.spec(), tmp_path / "study")
     study.run()
     with study.store() as store:
-        assert ledger.steps(store) == ()
+        assert decisions.steps(store) == ()
     told = said(f"cost {study.folder} --machine h100")
     assert "Assumed: Of a step only FLOPs are known" in told
     assert "H100" in told

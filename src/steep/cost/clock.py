@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steep import ledger, shards
+from steep import decisions, shards
 from steep.analysis import commonly_grown
 from steep.cost.budget import OVERRUN, Budget
 from steep.cost.calibrate import Pace, Timed, timed, whole
@@ -297,7 +297,7 @@ def time_left(study: Study, store: Store | None) -> float | None:
     what its runs by now have not spent."""
     if study.spec.run.budget is None:
         return None
-    spent = 0.0 if store is None else ledger.ran(store)
+    spent = 0.0 if store is None else decisions.ran(store)
     return max(parse_duration(study.spec.run.budget) - spent, 0.0)
 
 

@@ -10,14 +10,14 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from steep import ledger
+from steep import decisions
 from steep.cost import clock
 from steep.cost.budget import OVERRUN, Budget
-from steep.cost.calibrate import Pace
+from steep.cost.calibrate import Pace, Timed
 from steep.cost.estimate import STARTING, WORLDS, bounded, shortened
-from steep.cost.lengths import Timed
+from steep.cost.lengths import Timed as TimedLengths
 from steep.executors.contract import Event, Kind
-from steep.records import Interval, Measurement, Prediction, Trial
+from steep.records import Interval, Measurement, Prediction, Trial, decode, encode
 
 if TYPE_CHECKING:
     from steep.store import Store
@@ -56,9 +56,9 @@ class Watch:
         self._at = self._next = time.monotonic()
         self._cost = 0.0
         self._first = not store.decisions("time") and not store.measurements()
-        self._timing = ledger.pace(store) or self._measure()
+        self._timing = _registered_pace(store) or self._measure()
         usual = None if self._timing is None else clock.lengths(study, self._timing)
-        if isinstance(usual, Timed):
+        if isinstance(usual, TimedLengths):
             budget.timed_by(usual.expected)
         self._estimate(WORLDS)
 
@@ -160,8 +160,8 @@ class Watch:
         self._fresh = False
         if self._first:
             self._first = False
-            ledger.register_prediction(self._store, self._made, self._timing)
-        ledger.register_time_left(self._store, self._made)
+            _register_prediction(self._store, self._made, self._timing)
+        decisions.register_time_left(self._store, self._made)
 
     def _estimate(self, count: int) -> None:
         if self._thread is not None and self._thread.is_alive():
@@ -199,3 +199,22 @@ class Watch:
             if made is not None:
                 self._made, self._at, self._fresh = made, now, True
         self._cost = time.thread_time() - started
+
+
+def _register_prediction(store: Store, made: Prediction, timing: Pace | None) -> None:
+    """Write down how long the study was expected to take before its first trial ended, and the
+    pace of the machine on which that was timed; once."""
+    if not store.decisions("time"):
+        rows = None if timing is None else [encode(row) for row in timing.rows]
+        units = None if timing is None else timing.validation
+        pace = {"rows": rows, "validation": units}
+        store.decide("time", {"prediction": encode(made), "pace": pace})
+
+
+def _registered_pace(store: Store) -> Pace | None:
+    """The pace that was written down; None where there is none."""
+    kept = [d.payload["pace"] for d in store.decisions("time") if d.payload.get("pace")]
+    if not kept or kept[0]["rows"] is None:
+        return None
+    rows = tuple(decode(Timed, row) for row in kept[0]["rows"])
+    return Pace(rows, kept[0]["validation"])

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from steep.engine.count import parameters
 from steep.engine.meta import meta
 from steep.engine.tally import Tally
-from steep.models.contract import Family
-from steep.models.seq2seq import LENGTH
+from steep.models.contract import PAIR_LENGTH, Family
 from steep.records import StepCost
 
 Lengths = tuple[int, ...]
@@ -161,7 +160,7 @@ def _lengths(kind: str, shape: Mapping[str, int], values: Mapping[str, Any]) -> 
     if kind == "stream":
         return (int(values["sequence_length"]),)
     if kind == "pairs":
-        return (LENGTH,)
+        return (PAIR_LENGTH,)
     return (shape["frames"], shape["characters"]) if kind == "speech" else ()
 
 

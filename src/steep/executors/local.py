@@ -26,8 +26,8 @@ from steep.control_groups import MEMBERSHIP, ROOT, groups, out_of_memory_kills
 from steep.executors.contract import Event, Job, Kind
 from steep.executors.forkserver import NO_START, STOPS, request
 from steep.folder import StoreError, read_spec
+from steep.registry import TRAINERS
 from steep.spec import Run
-from steep.trainers import TRAINERS
 from steep.trainers.contract import Trainer
 
 _THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")

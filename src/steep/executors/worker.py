@@ -39,8 +39,8 @@ from steep.folder import (
     write_shard_file,
 )
 from steep.records import Evaluation, Measurement, Status
+from steep.registry import TRAINERS
 from steep.shards import items_of
-from steep.trainers import TRAINERS
 from steep.trainers.contract import Diverged, Drained, Ended, PackedTrainer, Trainer
 
 

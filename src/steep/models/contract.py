@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import torch
 
 
+PAIR_LENGTH = 19
+"""Word pieces of either side of a pair for which FLOPs are counted: the 2019 graph's."""
+
+
 @dataclass(frozen=True)
 class Family:
     name: str

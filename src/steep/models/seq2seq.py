@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from steep.engine.attention_decoder import decode
 from steep.engine.beam import beam_search
 from steep.engine.tally import Tally
-from steep.models.contract import Family
+from steep.models.contract import PAIR_LENGTH, Family
 from steep.models.lstm import embeddings
 from steep.spec import Count, Strict
 
@@ -34,8 +34,6 @@ DIRECTIONS = ("onward", "backward")
 HOLD = 100.0
 """Into the gates at padding of the source: the input gate is shut, the forget gate open. An exact
 0 and 1 in float32 but for denormals."""
-LENGTH = 19
-"""Word pieces of either side for which FLOPs are counted: the 2019 graph's."""
 
 
 class Options(Strict):
@@ -200,12 +198,12 @@ def build(size: int, shape: Mapping[str, int], options: Any) -> nn.Module:
 
 
 def flops(model: nn.Module, shape: Mapping[str, int]) -> float:
-    """Training FLOPs per target word piece, of pairs of LENGTH pieces on either side, the ends
+    """Training FLOPs per target word piece, of pairs of PAIR_LENGTH pieces on either side, the ends
     counted: three times the forward matrix products (each has two gradients)."""
-    tokens = torch.zeros(1, LENGTH, dtype=torch.long)
+    tokens = torch.zeros(1, PAIR_LENGTH, dtype=torch.long)
     with Tally() as counter, torch.no_grad():
         model(tokens, None, tokens)
-    return 3 * counter.products / LENGTH
+    return 3 * counter.products / PAIR_LENGTH
 
 
 FAMILY = Family(

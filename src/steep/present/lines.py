@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from steep.plan import Bounds, Plan
 from steep.present.numbers import (
     count,
     duration,
@@ -25,8 +24,10 @@ from steep.present.numbers import (
 from steep.present.progress import time_left
 from steep.present.sentences import answer, sentence, switch_sentence
 from steep.records import (
+    Bounds,
     Finding,
     Interval,
+    Plan,
     Prediction,
     Shard,
     Standing,

@@ -64,7 +64,7 @@ from steep.records.joint import (
     JointRow,
     Misfit,
 )
-from steep.records.plans import Prediction, Took
+from steep.records.plans import Bounds, Plan, Prediction, Took
 from steep.records.questions import Backtest, Comparison, Crossing, Finding, Pair, Score
 from steep.records.trials import (
     ENDED,
@@ -104,6 +104,7 @@ __all__ = [
     "Backtest",
     "Baseline",
     "BestFit",
+    "Bounds",
     "Candidate",
     "Claim",
     "Comparison",
@@ -135,6 +136,7 @@ __all__ = [
     "Misfit",
     "NoiseParts",
     "Pair",
+    "Plan",
     "Point",
     "Prediction",
     "Projection",

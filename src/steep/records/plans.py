@@ -1,10 +1,11 @@
-"""What was predicted of a study before it ran, and what it took."""
+"""What is planned and predicted of a study before it runs, and what it took."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from steep.records.fits import Interval
+from steep.records.trials import Trial
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,30 @@ class Took:
     """Seconds of all runs of the study; None where they were not recorded."""
     complete: bool = False
     """The search is over, and what was held out is trained."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``steep plan`` says. ``trials`` are those of the smaller world, in planning order;
+    hyperparameters of shards between the ends may still change with the results."""
+
+    trials: tuple[Trial, ...]
+    most_trials: int
+    held_out_trials: int
+    parameters: tuple[tuple[int, int], ...]
+    """(size on the dial, parameters), where the trainer can tell."""
+    flops: Bounds | None
+    seconds: Bounds | None
+    """Of one worker; None without a measured speed."""
+    disk: int
+    """Bytes, about: checkpoints, curves, per-item errors."""
+    adaptive: bool = False
+    """The search goes by its results: trials and costs are what to expect, not bounds."""
+    prediction: Prediction | None = None
+    """What to expect between the bounds; None without a measured speed."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import steep
 from steep.folder import alone_in
-from steep.sources import SOURCES
+from steep.registry import SOURCES
 from steep.sources.contract import Counts, Source, SourceError, Tell, Wanted
 from steep.sources.packages import fetch, members, sha256
 from steep.spelling import no_such

@@ -11,9 +11,9 @@ import numpy as np
 
 from steep.config import Loaded, member
 from steep.domains.contract import Domain
-from steep.models import FAMILIES
 from steep.models.contract import Family
 from steep.records import StepCost, Trial, Value
+from steep.registry import FAMILIES
 from steep.spec import Count, Strict
 from steep.trainers.contract import Cost, PackedTrainer, Trainer
 
