@@ -82,8 +82,8 @@ def measure(planner: str, trials: int, folder: Path) -> dict[str, float]:
     """One study in this process."""
     from steep import Study
     from steep import study as module
-    from steep.cost import watch
     from steep.executors import inline
+    from steep.plan import watch
     from steep.trainers import synthetic
 
     training, working, searching, estimating, driving = (Meter() for _ in range(5))

@@ -74,8 +74,8 @@ def built(case: Case, domain: Any) -> tuple[Any, Any, Any]:
     """(the family, its options, a model of it from seed 0)."""
     import torch
 
-    from steep.config import member
-    from steep.registry import FAMILIES
+    from steep.base.registry import FAMILIES
+    from steep.spec.load import member
 
     module = member(FAMILIES, case.family)
     options = module.Options()

@@ -122,7 +122,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             spec, folder = Path(place) / "bench.yaml", Path(place) / "study"
             spec.write_text(json.dumps(SPEC))
-            run = [sys.executable, "-m", "steep.cli", "run", str(spec), "--out", str(folder)]
+            run = [sys.executable, "-m", "steep", "run", str(spec), "--out", str(folder)]
             start, used = time.perf_counter(), cpu()
             subprocess.run(
                 [*run, "--workers", "2"], check=True, env=environment, stdout=subprocess.DEVNULL

@@ -20,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from steep.joint import joint
+from steep.questions.joint import joint
 
 Surface = Callable[[np.ndarray, np.ndarray], np.ndarray]
 LEVEL, TIMES = 0.9, (4.0, 30.0)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from steep.contracts.planner import Problem, Wanted
 from steep.planners import lattice
-from steep.planners.contract import Problem, Wanted
 from steep.planners.lattice import Lattice
 from steep.records import Measurement, Shard, Status, Trial
 from steep.stats.searched import Cell

@@ -188,8 +188,8 @@ class PlainSpeech(nn.Module):
 def twin(family: str, width: int, shape: Mapping[str, int], options: Any) -> Any:
     """The plain model of a family; ``load`` gives it the weights of the engine's."""
     if family in ("deepspeech2", "attention"):
-        from steep.config import member
-        from steep.registry import FAMILIES
+        from steep.base.registry import FAMILIES
+        from steep.spec.load import member
 
         return PlainSpeech(member(FAMILIES, family).build, width, shape, options)
     if family == "rhn":

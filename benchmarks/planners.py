@@ -41,15 +41,15 @@ from statistics import median
 import numpy as np
 import peers
 
-from steep.analysis import size_laws
-from steep.config import load
+from steep.analysis.analyse import size_laws
+from steep.base.registry import PLANNERS
+from steep.contracts.planner import Problem, Wanted
 from steep.fit import fit, points_of
-from steep.planners.contract import Problem, Wanted
 from steep.planners.history import seen
 from steep.records import BestFit, Measurement, Shard, Status, Trial
-from steep.registry import PLANNERS
 from steep.select import select
-from steep.spec import Spec
+from steep.spec.load import load
+from steep.spec.sections import Spec
 from steep.stats.searched import with_size_curves
 from steep.testing import MemoryHandle
 from steep.trainers import replay

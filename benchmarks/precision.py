@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import steep
-from steep.config import from_values, open_domain
+from steep.contracts.trainer import ShardItems
 from steep.present.numbers import number
 from steep.records import Trial, settings
 from steep.shards import cut
+from steep.spec.load import from_values, open_domain
 from steep.testing import MemoryHandle
 from steep.trainers import engine
-from steep.trainers.contract import ShardItems
 
 HERE = Path(__file__).resolve()
 DATA = Path(steep.__file__).parent / "data"

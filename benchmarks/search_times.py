@@ -20,10 +20,10 @@ from unittest import mock
 import numpy as np
 
 from planners import GRIDS, SEEDS, Table, place, real, resampled, searched
-from steep.cost import estimate
-from steep.cost.lengths import Length
+from steep.contracts.planner import Wanted
+from steep.plan import estimate
+from steep.plan.lengths import Length
 from steep.planners import frugal
-from steep.planners.contract import Wanted
 from steep.records import Measurement, Trial
 
 OWN = 5

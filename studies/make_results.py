@@ -12,13 +12,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from steep.answers import Source
-from steep.comparisons import comparison_of
+from steep.analysis.published import Published
+from steep.analysis.result_tables import result_files
+from steep.cli.answers import Source
+from steep.cli.comparisons import comparison_of
 from steep.present import numbers
-from steep.published import Published
 from steep.records import Analysis, Interval
 from steep.report import export_figures
-from steep.results import result_files
 
 RESULTS = Path(__file__).parent / "results"
 FIGURE = "learning_curve.png"

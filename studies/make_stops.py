@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from steep.cost.stops import COLUMNS, Kind, Seen, ended, plane_of
-from steep.init import CREEPS, IMPROVEMENT
-from steep.published import Published
-from steep.spec import Stop
+from steep.analysis.published import Published
+from steep.plan.stops import COLUMNS, Kind, Seen, ended, plane_of
+from steep.propose import CREEPS, IMPROVEMENT
+from steep.spec.sections import Stop
 
 RESULTS = Path(__file__).parent / "results"
 FILE = Path(__file__).parent.parent / "src" / "steep" / "data" / "typical_stops.yaml"

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steep.cost import clock
-from steep.cost.clock import PILOT, SEARCH
-from steep.cost.estimate import predict
 from steep.fit import fit, fit_size_law, points_of
 from steep.forecast import forecast
+from steep.plan import clock
+from steep.plan.clock import PILOT, SEARCH
+from steep.plan.estimate import predict
 from steep.records import (
     Analysis,
     Confrontation,

@@ -14,15 +14,16 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from steep import config, shards
-from steep.config import Loaded, member
-from steep.cost.budget import Budget
-from steep.drain import Drain
-from steep.executors.contract import Event
-from steep.planners.contract import Problem, Wanted
+from steep import shards
+from steep.base.registry import DOMAINS, EXECUTORS
+from steep.base.stop_request import Drain
+from steep.contracts.executor import Event
+from steep.contracts.planner import Problem, Wanted
+from steep.plan.budget import Budget
 from steep.records import Shard, Trial, settings
-from steep.registry import DOMAINS, EXECUTORS
-from steep.store import Store, StoreError, StudyExists, compose_study_yaml
+from steep.spec import load
+from steep.spec.load import Loaded, member
+from steep.store.store import Store, StoreError, StudyExists, compose_study_yaml
 from steep.train import Outcome, train
 
 CODES = {"complete": 0, "partial": 3, "drained": 130, "budget": 0}
@@ -45,7 +46,7 @@ def spec(trainer: Mapping[str, Any] | None = None, **run: Any) -> dict[str, Any]
 
 def prepare(values: Mapping[str, Any] | Path, folder: Path) -> tuple[Loaded, Store, list[Trial]]:
     """The study in ``folder``, made if need be, and its trials: 3 shards, 2 sizes, 2 seeds."""
-    loaded = config.load(values) if isinstance(values, Path) else config.from_values(values)
+    loaded = load.load(values) if isinstance(values, Path) else load.from_values(values)
     module = member(DOMAINS, loaded.spec.domain.name)
     options = module.Options.model_validate(loaded.spec.domain.options)
     domain = module.open_domain(options, loaded.base)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tiny
-from steep.analysis import (
+from steep.analysis.analyse import (
     WHOLE_SURFACE,
     Facts,
     analyse,
@@ -20,8 +20,7 @@ from steep.analysis import (
     predicted_size,
     size_laws,
 )
-from steep.config import from_values
-from steep.domains.contract import Scores
+from steep.contracts.domain import Scores
 from steep.records import (
     At,
     Candidate,
@@ -33,6 +32,7 @@ from steep.records import (
     Trial,
     settings,
 )
+from steep.spec.load import from_values
 
 SPEC = from_values(tiny.spec(family={"sizes": [2, 4, 8, 16]})).spec
 SAMPLES = (125, 250, 500, 1000, 2000, 4000)

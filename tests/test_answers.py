@@ -11,11 +11,18 @@ import pytest
 
 import tiny
 from steep import Study
-from steep.answers import Source, backtests_of, findings_of, fits_of, forecasts_of, joint_fits_of
-from steep.comparisons import comparison_of
-from steep.config import QuestionError
+from steep.cli.answers import (
+    Source,
+    backtests_of,
+    findings_of,
+    fits_of,
+    forecasts_of,
+    joint_fits_of,
+)
+from steep.cli.comparisons import comparison_of
+from steep.cli.reports import report_of
 from steep.present import sentences
-from steep.reports import report_of
+from steep.spec.load import QuestionError
 
 
 @pytest.fixture(scope="module")

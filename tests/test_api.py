@@ -105,7 +105,7 @@ def test_a_fit_has_a_page(fit: Fit, tmp_path: Path) -> None:
 
 PARQUET = "import steep; steep.read('a.parquet')"
 PLOT = "import steep; steep.fit(samples=[1,2,4,8], error=[.5,.4,.3,.2]).plot()"
-MAIN = "import sys; from steep.cli import main; sys.argv = ['steep', *{0!r}.split()]; main()"
+MAIN = "import sys; from steep.cli.app import main; sys.argv = ['steep', *{0!r}.split()]; main()"
 NEEDS = {
     "a plot": ("matplotlib", MAIN.format("fit t.csv --png a.png"), "plots"),
     "a figure in Python": ("matplotlib", PLOT, "plots"),

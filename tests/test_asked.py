@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from steep.asked import Place, asked_about, goal_of, place_of
-from steep.config import QuestionError
+from steep.analysis.asked import Place, asked_about, goal_of, place_of
 from steep.records import Analysis, Curve, Fit, Forecast
+from steep.spec.load import QuestionError
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 import steep
-from steep.backtest import backtest, interval_score
 from steep.fit import fit as fit_all
+from steep.questions.backtest import backtest, interval_score
 from steep.records import Backtest, Fit, Point, decode, encode
 
 fit = partial(fit_all, laws=("power", "power+floor"))

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 import tiny
-from steep import cli
+from steep.cli import app
 from steep.laws.surface import Reference
 from steep.laws.surfaces import SURFACES
 from steep.stats.surface_posterior import Model
@@ -61,7 +61,7 @@ def steep(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any) 
         monkeypatch.setattr("sys.argv", ["steep", *arguments])
         code: Any = 0
         try:
-            cli.main()
+            app.main()
         except SystemExit as exit_:
             code = exit_.code or 0
         said = capsys.readouterr()
@@ -84,8 +84,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def published(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tables of the same study."""
-    from steep.answers import Source
-    from steep.reports import report_of
+    from steep.cli.answers import Source
+    from steep.cli.reports import report_of
 
     place = tmp_path_factory.mktemp("tables") / "study"
     report_of(Source(str(study)), place.parent / "report.html", None, place)
@@ -597,7 +597,7 @@ def test_a_budget_of_the_spec_that_is_used_up_names_the_command_that_goes_on(ste
 
 def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "steep.cli", *arguments],
+        [sys.executable, "-m", "steep", *arguments],
         capture_output=True, text=True, timeout=120, check=False, **options,
     )  # fmt: skip
 
@@ -605,7 +605,7 @@ def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = (
         "import sys, time; start = time.perf_counter(); sys.argv = ['steep', '--help']\n"
-        "from steep.cli import main\n"
+        "from steep.cli.app import main\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
         "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'pydantic', 'yaml'}\n"
@@ -652,7 +652,7 @@ def test_what_needs_torch_says_so_where_there_is_none(tmp_path: Path) -> None:
 def test_a_reader_that_leaves_early_is_fine(command: str, tmp_path: Path, study: Path) -> None:
     """As in ``steep fit results.csv --json | head -1``."""
     with subprocess.Popen(
-        [sys.executable, "-m", "steep.cli", command, str(study), "--json"],
+        [sys.executable, "-m", "steep", command, str(study), "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
     ) as running:  # fmt: skip
         assert running.stdout is not None
@@ -668,7 +668,7 @@ def test_ctrl_c_keeps_what_is_done_and_is_130(tmp_path: Path) -> None:
     trainer = tiny.spec()["trainer"] | {"seconds_per_step": 0.05}
     spec = write_spec(str(tmp_path / "spec.yaml"), trainer=trainer)
     running = subprocess.Popen(
-        [sys.executable, "-m", "steep.cli", "run", spec, "--quiet"],
+        [sys.executable, "-m", "steep", "run", spec, "--quiet"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
     )  # fmt: skip
     database = tmp_path / "tiny" / "trials.sqlite"

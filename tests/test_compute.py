@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import steep
-from steep.compute import by_compute, compute_multiplier
-from steep.joint import joint
+from steep.questions.compute import by_compute, compute_multiplier
+from steep.questions.joint import joint
 
 WORTH = 1.3
 

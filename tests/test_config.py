@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
-from steep import cli, config, plainyaml
-from steep.changes import Change, changes, only_adds
-from steep.config import SpecError, from_values, load, parse
-from steep.spec import parse_duration
+from steep.cli import app
+from steep.spec import load as loading
+from steep.spec import yaml_reader
+from steep.spec.load import SpecError, from_values, load, parse
+from steep.spec.sections import parse_duration
+from steep.store.spec_changes import Change, changes, only_adds
 from steep.study import Study
 
 GOOD = """\
@@ -46,7 +48,7 @@ def line_of(text: str, start: str) -> int:
     return lines[0]
 
 
-def problems(text: str) -> list[config.Problem]:
+def problems(text: str) -> list[loading.Problem]:
     with pytest.raises(SpecError) as caught:
         parse(text)
     return caught.value.problems
@@ -232,7 +234,7 @@ def test_missing_sections_are_all_named() -> None:
     ],
 )
 def test_scalars_mean_what_they_look_like(text: str, value: object) -> None:
-    values, _, found = plainyaml.read(f"key: {text}\n")
+    values, _, found = yaml_reader.read(f"key: {text}\n")
     assert not found
     assert values["key"] == value
     assert type(values["key"]) is type(value)
@@ -261,7 +263,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["steep", *arguments])
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            app.main()
     said = capsys.readouterr()
     assert caught.value.code == 2, said.err
     assert "Traceback" not in said.err

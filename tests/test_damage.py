@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from steep import config
-from steep.database import VERSION, Database
-from steep.executors.contract import Event, Kind
-from steep.folder import in_use
+from steep.contracts.executor import Event, Kind
 from steep.records import Evaluation, Measurement, Status, Trial
-from steep.store import Store, StoreError, compose_study_yaml
+from steep.spec import load
+from steep.store.database import VERSION, Database
+from steep.store.folder import in_use
+from steep.store.store import Store, StoreError, compose_study_yaml
 
 SPEC = """
 study: tiny
@@ -33,7 +33,7 @@ TRIALS = [Trial(0, 10, 10.0, 2 + n, (("learning_rate", 0.1),), 0) for n in range
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results, a failed and a running attempt, training curves, decisions and notes."""
     folder = tmp_path_factory.mktemp("whole") / "st"
-    text = compose_study_yaml(config.parse(SPEC, folder.parent), {})
+    text = compose_study_yaml(load.parse(SPEC, folder.parent), {})
     with Store.create(folder, text) as store:
         store.add(TRIALS, "grid")
         for trial in TRIALS[:6]:
@@ -146,7 +146,7 @@ def test_decisions_are_recovered_in_the_order_they_were_made_whatever_the_clock_
 ) -> None:
     folder = copy_of(whole, tmp_path)
     with Store.open(folder) as store:
-        monkeypatch.setattr("steep.store.time.time", lambda: 1000.0)  # before all others
+        monkeypatch.setattr("steep.store.store.time.time", lambda: 1000.0)  # before all others
         store.decide("forecast", {"error": 0.5})
         monkeypatch.undo()
         kinds = [(one.kind, one.payload) for one in store.decisions()]

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from simulated import SAMPLES, at_large, measure, with_
-from steep.diagnose import diagnose
 from steep.fit import fit, points_of
+from steep.questions.diagnose import diagnose
 from steep.records import Evaluation, Finding, Measurement, Status
 from steep.trainers.synthetic import Options
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from steep.cli import app
+from steep.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -113,7 +113,7 @@ def test_the_second_door_opens(desk: Path) -> None:
     _images(desk / "path" / "to" / "images", each=600, brighter=25)
     for command in [c for _, c in ALL if _needs_a_study(c) or c.startswith("steep init")]:
         words = shlex.split(command.replace("my-study", "images-study"))
-        result = subprocess.run([sys.executable, "-m", "steep.cli", *words[1:]], check=False)
+        result = subprocess.run([sys.executable, "-m", "steep", *words[1:]], check=False)
         assert result.returncode == 0, command
     assert (desk / "images-study" / "report.html").exists()
 
@@ -123,7 +123,7 @@ def test_the_second_door_opens(desk: Path) -> None:
     "command", sorted({c for _, c in ALL if c.startswith(SLOW) and not _needs_a_study(c)})
 )
 def test_training_command_runs(command: str, desk: Path) -> None:
-    words = [sys.executable, "-m", "steep.cli", *shlex.split(command)[1:]]
+    words = [sys.executable, "-m", "steep", *shlex.split(command)[1:]]
     assert subprocess.run(words, check=False).returncode == 0
 
 

@@ -13,17 +13,17 @@ import pytest
 
 import rehearsal
 import worlds
-from steep import database, trial_rows
-from steep.executors.contract import Event, Kind
-from steep.measurements import Measurements, followed
+from steep.contracts.executor import Event, Kind
+from steep.contracts.planner import Problem, Wanted
+from steep.executors.trial_queue import Queue
 from steep.planners import frugal, grid
-from steep.planners.contract import Problem, Wanted
 from steep.planners.history import met, seen
 from steep.records import Measurement, Status, Trial
+from steep.records.measurements import Measurements, followed
 from steep.stats.regression import Linear, Sums
-from steep.store import Store
+from steep.store import database, trial_rows
+from steep.store.store import Store
 from steep.train import train
-from steep.trial_queue import Queue
 
 
 def trials(count: int) -> list[Trial]:

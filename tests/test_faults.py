@@ -19,11 +19,11 @@ import pytest
 
 import rehearsal
 import steep
-from steep import lease
-from steep.executors.contract import Event, Kind
-from steep.planners.contract import Wanted
+from steep.contracts.executor import Event, Kind
+from steep.contracts.planner import Wanted
 from steep.records import Status, Trial
-from steep.store import Store
+from steep.store import lease
+from steep.store.store import Store
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs workers that are forked")
 SLOWLY = {"seconds_per_step": 0.005}  # a quarter of a second a trial

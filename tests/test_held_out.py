@@ -13,17 +13,19 @@ import pandas as pd
 import pytest
 
 import tiny
-from steep import Study, decisions, ledger
-from steep.analysis import Facts, analyse, confrontation, held_out_trials
-from steep.answers import Source, backtests_of, findings_of, fits_of, forecasts_of
-from steep.comparisons import comparison_of
-from steep.config import from_values
-from steep.cost.answers import Law, Where, cost_of
-from steep.diagnose import diagnose
+from steep import Study
+from steep.analysis import decisions, from_store
+from steep.analysis.analyse import Facts, analyse, confrontation, held_out_trials
+from steep.analysis.published import Published
+from steep.analysis.result_tables import best_fit_table
+from steep.cli.answers import Source, backtests_of, findings_of, fits_of, forecasts_of
+from steep.cli.comparisons import comparison_of
+from steep.cli.cost_answers import Law, Where, cost_of
+from steep.cli.reports import report_of
 from steep.present import sentences
 from steep.present.costs import cost_lines
 from steep.present.tables import backtest_table, forecast_text, study_table
-from steep.published import Published
+from steep.questions.diagnose import diagnose
 from steep.records import (
     HELD_OUT,
     ONE_SIZE,
@@ -37,8 +39,7 @@ from steep.records import (
     Trial,
     settings,
 )
-from steep.reports import report_of
-from steep.results import best_fit_table
+from steep.spec.load import from_values
 
 SPEC = from_values(tiny.spec(family={"sizes": [2, 4, 8, 16]})).spec
 SAMPLES = (125, 250, 500, 1000, 2000, 4000)
@@ -403,7 +404,7 @@ def test_a_forecast_is_registered_from_the_searched_shards_alone(tmp_path: Path)
     study = Study(values, tmp_path / "study")
     assert study.run().word == "complete"
     with study.store() as store:
-        known, done = ledger.facts(store, study.spec, study.cut), store.measurements()
+        known, done = from_store.facts(store, study.spec, study.cut), store.measurements()
         first, second = decisions.registered(store)
         alone = [m for m in done if m.trial.samples <= 2000]
         before = analyse(known, alone, store.items).curves[0].forecast
@@ -424,7 +425,7 @@ def test_a_forecast_is_registered_from_the_searched_shards_alone(tmp_path: Path)
             self.told = [*self.told, replace(self.told[0], payload=payload)]
 
     with study.store() as store:
-        again = ledger.register_forecasts(Forgetful(store), known)  # type: ignore[arg-type]
+        again = from_store.register_forecasts(Forgetful(store), known)  # type: ignore[arg-type]
     assert [c.samples for c in again] == [first.samples, second.samples] == [4000, 8000]
     assert again[1].forecast == second.forecast
 
@@ -447,7 +448,7 @@ def test_a_study_that_grows_beyond_it_keeps_what_was_confronted(tmp_path: Path) 
     assert (best[8000].held_out, best[16_000].held_out) == (False, True)
     assert analysis.curves[0].fit.at_hand == second.samples == 16_000
     with grown.store() as store:
-        known = ledger.facts(store, grown.spec, grown.cut)
+        known = from_store.facts(store, grown.spec, grown.cut)
         below = [m for m in store.measurements() if m.trial.samples <= 8000]
         before = analyse(known, below, store.items).curves[0].forecast
     assert next(a for a in before.at if a.samples == 16_000) == second.forecast

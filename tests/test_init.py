@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from steep import init
-from steep.config import QuestionError, parse
-from steep.cost import clock
-from steep.cost.calibrate import Pace, Timed
-from steep.domains.contract import DataError
-from steep.init import Draft, Proposal, guess_domain, place, propose, study_name
-from steep.spec import parse_duration
+from steep import propose as proposing
+from steep.contracts.domain import DataError
+from steep.plan import clock
+from steep.plan.calibrate import Pace, Timed
+from steep.propose import Draft, Proposal, guess_domain, place, propose, study_name
+from steep.spec.load import QuestionError, parse
+from steep.spec.sections import parse_duration
 from steep.study import Study
 
 PACE = Pace(tuple(Timed(s, (10, 100), (s / 1e4, s / 1e3), s / 1e2, 0.1) for s in (2, 128)), 100.0)
@@ -46,7 +46,7 @@ def images(path: Path, count: int, side: int = 4) -> Path:
 def speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose speed is known: nothing is trained."""
     monkeypatch.setattr(clock, "pace", lambda study, pilot: PACE)
-    monkeypatch.setattr(init, "WORLDS", 1)
+    monkeypatch.setattr(proposing, "WORLDS", 1)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_small_budget_gives_a_smaller_study_and_says_so(tmp_path: Path) -> Non
     study = Study(parse(small.text, tmp_path))
     assert expected(small, tmp_path) <= full / 3
     most = Study(parse(whole.text, tmp_path))
-    fewer_sizes = len(study.spec.family.sizes) < len(init.LADDER["rhn"])
+    fewer_sizes = len(study.spec.family.sizes) < len(proposing.LADDER["rhn"])
     assert fewer_sizes or len(study.shards) < len(most.shards)
     said = "are left out to fit the budget" if fewer_sizes else "would need a larger budget"
     assert any(said in note for note in small.notes)
@@ -315,4 +315,8 @@ def test_what_there_is_no_proposal_for(tmp_path: Path) -> None:
 
 
 def test_every_ladder_has_its_rates() -> None:
-    assert set(init.LADDER) == set(init.RATES) >= {names[0] for names in init.FAMILIES.values()}
+    assert (
+        set(proposing.LADDER)
+        == set(proposing.RATES)
+        >= {names[0] for names in proposing.FAMILIES.values()}
+    )

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import steep
-from steep.joint import joint
+from steep.questions.joint import joint
 from steep.records import JointFit, decode, encode
 
 DATA = Path(__file__).parents[1] / "benchmarks" / "data"
@@ -196,7 +196,7 @@ def test_the_frontier_is_that_of_hoffmann(exact: JointFit) -> None:
     assert found.parameters.value == pytest.approx(best, rel=0.02)
     assert found.parameters.value * found.samples.value * 6 == pytest.approx(flops)
     assert found.error.value == pytest.approx(loss(best, flops / 6 / best), rel=2e-3)
-    a, beta_p = steep.surface.frontier_exponents(exact)
+    a, beta_p = steep.questions.surface.frontier_exponents(exact)
     assert a.value == pytest.approx(0.36 / 0.70, abs=5e-3)
     assert beta_p.value == pytest.approx(0.36 / 0.34, abs=0.02)
 
@@ -229,7 +229,7 @@ def isoflop(shift: float = 1.0) -> pd.DataFrame:
 
 
 def test_three_ways_agree_on_a_known_law() -> None:
-    from steep.allocation import allocations, disagreement
+    from steep.questions.allocation import allocations, disagreement
 
     flops = 1e22
     best = (0.34 * 400 / (0.36 * 1500)) ** (1 / 0.70) * (flops / 6) ** (0.36 / 0.70)
@@ -243,7 +243,7 @@ def test_three_ways_agree_on_a_known_law() -> None:
 
 
 def test_a_minimum_at_the_edge_is_refused() -> None:
-    from steep.allocation import allocations
+    from steep.questions.allocation import allocations
 
     frame = isoflop(30.0)
     _, parabolas, _ = allocations(joint(frame), [1e22])
@@ -276,7 +276,7 @@ def test_checkpoints_of_a_run_share_its_error() -> None:
 
 
 def test_the_envelope_of_training_curves() -> None:
-    from steep.allocation import allocations
+    from steep.questions.allocation import allocations
 
     flops = 3e20
     best = (0.34 * 400 / (0.36 * 1500)) ** (1 / 0.70) * (flops / 6) ** (0.36 / 0.70)
@@ -287,7 +287,7 @@ def test_the_envelope_of_training_curves() -> None:
 
 def test_what_is_served_makes_the_best_model_smaller(exact: JointFit) -> None:
     """Against a search over sizes by the known law (Sardana et al. 2023)."""
-    from steep.surface import best_for_use
+    from steep.questions.surface import best_for_use
 
     target, served = 2.1, 2e13
     n = np.geomspace(3e8, 3e11, 20_001)

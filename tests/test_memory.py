@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from steep.memory import Room, free_memory
+from steep.base.memory import Room, free_memory
 from steep.records import Measurement, Status, Trial
 
 

@@ -9,8 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from steep.answers import Source
-from steep.options import _HOW, Columns, reads
+from steep.cli.answers import Source
+from steep.cli.table_options import _HOW, Columns, reads
 
 
 def test_every_field_of_a_source_is_an_option_and_the_other_way_round() -> None:

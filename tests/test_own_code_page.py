@@ -25,7 +25,7 @@ def copy(tmp_path: Path) -> Path:
     (tmp_path / "src" / "steep").mkdir(parents=True)
     (tmp_path / "src" / "steep" / "data").symlink_to(ROOT / "src" / "steep" / "data")
     (tmp_path / "bin").mkdir()
-    for name, line in (("steep", "-m steep.cli"), ("python", "")):
+    for name, line in (("steep", "-m steep"), ("python", "")):
         script = tmp_path / "bin" / name
         script.write_text(f'#!/bin/sh\nexec {sys.executable} {line} "$@"\n')
         script.chmod(0o755)

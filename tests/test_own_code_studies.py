@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from steep.cli import app
-from steep.config import SpecError
-from steep.executors.contract import Kind
+from steep.cli.app import app
+from steep.contracts.executor import Kind
 from steep.present.sentences import study_lines
+from steep.spec.load import SpecError
 from steep.study import Study
 from steep.trainers.answer import OwnCodeError
 
@@ -105,7 +105,7 @@ def test_a_script_with_argparse_is_a_module_of_a_function(tmp_path: Path) -> Non
     for executor in ("inline", "local"):
         (tmp_path / "own.yaml").write_text(textwrap.dedent(text % executor))
         done = subprocess.run(
-            [sys.executable, "-m", "steep.cli", "run", "own.yaml", "--out", executor, "--quiet"],
+            [sys.executable, "-m", "steep", "run", "own.yaml", "--out", executor, "--quiet"],
             cwd=tmp_path, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -224,7 +224,7 @@ def test_init_refuses_what_cannot_become_a_spec(
     rows: Path, arguments: list[str], words: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "steep.cli", "init", *arguments], capture_output=True, text=True,
+        [sys.executable, "-m", "steep", "init", *arguments], capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert done.returncode == 2
@@ -289,7 +289,7 @@ def test_what_own_code_prints_is_not_in_the_json(tmp_path: Path) -> None:
         "search: {seeds: 1}\nrun: {executor: inline}\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "steep.cli", "run", "own.yaml", "--json"],
+        [sys.executable, "-m", "steep", "run", "own.yaml", "--json"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from steep.config import from_values
-from steep.plan import plan, rehearse
+from steep.contracts.planner import Problem
+from steep.contracts.trainer import Cost
+from steep.plan.dry_run import plan, rehearse
 from steep.planners import grid
-from steep.planners.contract import Problem
 from steep.records import Shard, Trial, settings
-from steep.trainers.contract import Cost
+from steep.spec.load import from_values
 
 
 def problem(sizes: list[int], **search: Any) -> Problem:

@@ -17,9 +17,9 @@ import pytest
 
 import steep
 from steep import testing
-from steep.config import SpecError, from_values
 from steep.laws import LAWS
-from steep.plugins import KINDS
+from steep.spec.load import SpecError, from_values
+from steep.spec.plugins import KINDS
 from steep.study import Study
 
 ROOT = Path(__file__).parent.parent
@@ -73,19 +73,19 @@ def run(site: Path, folder: Path, *arguments: str) -> str:
 
 
 def test_an_installed_package_adds_a_family_a_law_and_a_trainer(site: Path, tmp_path: Path) -> None:
-    listed = run(site, tmp_path, "-m", "steep.cli", "plugins")
+    listed = run(site, tmp_path, "-m", "steep", "plugins")
     assert "family perceptron: steep_example.perceptron:FAMILY (steep-example)" in listed
     assert "law log power: steep_example.log_power:LAW (steep-example)" in listed
     assert "trainer coin: steep_example.coin (steep-example)" in listed
     pytest.importorskip("torch")
     text = SPEC.format(study="p", images=IMAGES, family="perceptron")
     (tmp_path / "p.yaml").write_text(text)
-    run(site, tmp_path, "-m", "steep.cli", "run", "p.yaml", "--quiet")
-    trials = json.loads(run(site, tmp_path, "-m", "steep.cli", "status", "p", "--json"))["trials"]
+    run(site, tmp_path, "-m", "steep", "run", "p.yaml", "--quiet")
+    trials = json.loads(run(site, tmp_path, "-m", "steep", "status", "p", "--json"))["trials"]
     assert len(trials) == 6
     assert {trial["status"] for trial in trials} <= {"complete", "capped"}
     # what was measured can be read where the package is not
-    assert "Wrote" in run(Path(), tmp_path, "-m", "steep.cli", "report", "p")
+    assert "Wrote" in run(Path(), tmp_path, "-m", "steep", "report", "p")
 
 
 def test_an_announced_trainer_runs_in_workers(site: Path, tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_an_announced_trainer_runs_in_workers(site: Path, tmp_path: Path) -> Non
         "shards: {smallest: 100}\ntrainer: {name: coin, exponent: 0.4}\n"
         "search: {planner: grid, seeds: 2}\n"
     )
-    run(site, tmp_path, "-m", "steep.cli", "run", "coin.yaml", "--quiet")
-    told = json.loads(run(site, tmp_path, "-m", "steep.cli", "forecast", "coin", "--json"))
+    run(site, tmp_path, "-m", "steep", "run", "coin.yaml", "--quiet")
+    told = json.loads(run(site, tmp_path, "-m", "steep", "forecast", "coin", "--json"))
     assert told
     beta_g = Study.open(tmp_path / "coin").analyse().headline.fit.beta_g
     assert beta_g is not None

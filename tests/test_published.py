@@ -10,13 +10,13 @@ import pytest
 
 import tiny
 from steep import Study
-from steep.answers import Source, forecasts_of
-from steep.comparisons import comparison_of
-from steep.config import QuestionError
-from steep.folder import StoreError
-from steep.published import Published, tables
-from steep.reports import report_of
-from steep.results import result_files
+from steep.analysis.published import Published, tables
+from steep.analysis.result_tables import result_files
+from steep.cli.answers import Source, forecasts_of
+from steep.cli.comparisons import comparison_of
+from steep.cli.reports import report_of
+from steep.spec.load import QuestionError
+from steep.store.folder import StoreError
 
 RATES = {"hyperparameters": {"learning_rate": [0.05, 0.1]}}
 NOISE = {"item_noise": 0.8, "own_item_noise": 0.4, "capacity": 0.05}

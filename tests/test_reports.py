@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from steep.answers import Source
-from steep.reports import comparison_report_of, report_of
+from steep.cli.answers import Source
+from steep.cli.reports import comparison_report_of, report_of
 
 
 def two_curves(folder: Path) -> Source:

@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from steep import schema
-from steep.config import member, parse, section_of
-from steep.spec import Spec
+from steep.spec import schema
+from steep.spec.load import member, parse, section_of
+from steep.spec.sections import Spec
 
 PAGE = Path(__file__).parent.parent / "docs" / "spec.md"
 MARK = "<!-- From here on: steep schema --markdown -->\n\n"

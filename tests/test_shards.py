@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steep import shards
-from steep.changes import changed_files
-from steep.config import Loaded, SpecError, from_values
-from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, Items
+from steep.contracts.domain import POOL, TEST, TRAIN, VALIDATION, Items
 from steep.records import Trial
 from steep.shards import Cut, ShardsError, cut, from_files, items_of, to_files
+from steep.spec.load import Loaded, SpecError, from_values
+from steep.store.spec_changes import changed_files
 
 
 def loaded(**sections: Any) -> Loaded:

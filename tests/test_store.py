@@ -20,12 +20,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from steep import config, lease
-from steep.database import Database
-from steep.executors.contract import Event, Kind
-from steep.folder import load_checkpoint, save_checkpoint, write_items
+from steep.contracts.executor import Event, Kind
 from steep.records import Evaluation, Measurement, Status, Trial
-from steep.store import Store, StoreError, compose_study_yaml, read_frozen, read_spec
+from steep.spec import load
+from steep.store import lease
+from steep.store.database import Database
+from steep.store.folder import load_checkpoint, save_checkpoint, write_items
+from steep.store.store import Store, StoreError, compose_study_yaml, read_frozen, read_spec
 
 SPEC = """
 study: tiny
@@ -56,7 +57,7 @@ def failed(of: Trial, attempt: int) -> Event:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    text = compose_study_yaml(config.parse(SPEC, tmp_path), {"data.csv": "ab" * 32})
+    text = compose_study_yaml(load.parse(SPEC, tmp_path), {"data.csv": "ab" * 32})
     Store.create(tmp_path / "study", text).close()
     return tmp_path / "study"
 
@@ -241,17 +242,17 @@ def test_the_spec_comes_back_as_it_was_frozen(folder: Path, tmp_path: Path) -> N
     frozen = read_frozen(folder)
     assert frozen.data == {"data.csv": "ab" * 32}
     assert frozen.loaded.base == tmp_path
-    assert frozen.loaded.spec == config.parse(SPEC, tmp_path).spec
+    assert frozen.loaded.spec == load.parse(SPEC, tmp_path).spec
     assert read_spec(folder).spec.training == {"learning_rate": 1e-3}
 
 
 @pytest.mark.parametrize("text", ["1e-3", "no", "null", "12", "true", "a: b", ".inf", "é"])
 def test_strings_that_look_like_something_else_stay_strings(tmp_path: Path, text: str) -> None:
-    values = config.parse(SPEC, tmp_path).spec.model_dump(mode="json")
+    values = load.parse(SPEC, tmp_path).spec.model_dump(mode="json")
     values["search"]["hyperparameters"] = {"learning_rate": [0.1]}
     values["training"] = {}
     values["domain"] = {"name": "external", "items": 100, "unit": text}
-    loaded = config.parse(json.dumps(values, ensure_ascii=False), tmp_path)
+    loaded = load.parse(json.dumps(values, ensure_ascii=False), tmp_path)
     Store.create(tmp_path / "again", compose_study_yaml(loaded, {})).close()
     assert read_spec(tmp_path / "again").spec == loaded.spec
 
@@ -354,7 +355,7 @@ def test_a_network_file_system_is_refused(tmp_path: Path, folder: Path) -> None:
 
 _CLAIMER = """
 import sys
-from steep.store import Store
+from steep.store.store import Store
 sys.path.insert(0, {tests!r})
 from test_store import trial, result
 with Store.open({folder!r}) as store:
@@ -387,7 +388,7 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.home = Path(os.environ["PYTEST_TMP"]) / f"study-{time.monotonic_ns()}"
-        text = compose_study_yaml(config.parse(SPEC, Path("/")), {})
+        text = compose_study_yaml(load.parse(SPEC, Path("/")), {})
         self.store = Store.create(self.home, text)
         self.status: dict[int, Status] = {}
         self.attempts: dict[int, int] = {}
@@ -701,7 +702,7 @@ def test_a_creation_that_was_killed_is_begun_again(folder: Path, tmp_path: Path)
 
 def test_a_full_disk_loses_nothing_that_was_acknowledged(small_disk: Path) -> None:
     home = small_disk / "study"
-    text = compose_study_yaml(config.parse(SPEC, Path("/")), {})
+    text = compose_study_yaml(load.parse(SPEC, Path("/")), {})
     filler = small_disk / "filler"
     acknowledged = 0
     with Store.create(home, text) as store:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import typer
 
-from steep.cli import app
-from steep.config import load
+from steep.cli.app import app
+from steep.spec.load import load
 
 ROOT = Path(__file__).parent.parent
 SPECS = sorted((ROOT / "studies").rglob("*.yaml"))

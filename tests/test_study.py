@@ -14,17 +14,18 @@ import pandas as pd
 import pytest
 
 import tiny
-from steep import Study, lease
-from steep.analysis import Facts, analyse
-from steep.config import SpecError
-from steep.cost import clock
-from steep.database import Decision
-from steep.executors.contract import Kind
+from steep import Study
+from steep.analysis.analyse import Facts, analyse
+from steep.contracts.executor import Kind
+from steep.contracts.planner import Problem
+from steep.plan import clock
 from steep.planners import grid
-from steep.planners.contract import Problem
 from steep.records import Analysis, Measurement, Status, Trial, settings
 from steep.shards import ShardsError, trial_items
-from steep.store import Store
+from steep.spec.load import SpecError
+from steep.store import lease
+from steep.store.database import Decision
+from steep.store.store import Store
 from steep.testing import MemoryHandle
 from steep.train import StudyFailed
 from steep.trainers import synthetic
@@ -205,7 +206,7 @@ def test_the_results_are_files_that_others_can_read(finished: Study) -> None:
 
 
 def test_the_best_fits_are_a_learning_curve_that_fit_reads(finished: Study) -> None:
-    from steep.answers import Source, fits_of
+    from steep.cli.answers import Source, fits_of
 
     (found,) = fits_of(Source(str(finished.folder / "results" / "best_fit.csv")))
     assert found.fit.outcome == "ok"

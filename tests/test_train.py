@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 import rehearsal
-from steep.drain import Drain
+from steep.base.stop_request import Drain
+from steep.contracts.executor import Event, Kind
+from steep.contracts.planner import Wanted
+from steep.contracts.trainer import Drained, Handle, ShardItems
 from steep.executors import inline
-from steep.executors.contract import Event, Kind
-from steep.planners.contract import Wanted
 from steep.records import Evaluation, Measurement, Status, Trial
-from steep.store import Store, StoreError
+from steep.store.store import Store, StoreError
 from steep.train import Outcome, train
-from steep.trainers.contract import Drained, Handle, ShardItems
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs workers that are forked")
 

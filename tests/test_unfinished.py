@@ -11,20 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steep.analysis import of_other_metric, size_laws
-from steep.config import load
-from steep.diagnose import diagnose
-from steep.evidence import examine
+from steep.analysis.analyse import of_other_metric, size_laws
+from steep.contracts.planner import Problem
 from steep.fit import fit, points_of
 from steep.forecast import forecast
 from steep.planners import frugal
-from steep.planners.contract import Problem
 from steep.planners.history import seen
 from steep.present import numbers, sentences
 from steep.present.drawing import Points
 from steep.present.sizes import error_by_size
+from steep.questions.diagnose import diagnose
+from steep.questions.search_summary import examine
 from steep.records import ONE_SEED, At, BestFit, Fit, Measurement, Shard, Status, Trial, settings
 from steep.select import median_variance, select
+from steep.spec.load import load
 from steep.stats.searched import ROUGH, UNSURE, with_size_curves
 from steep.trainers import replay
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from steep.cli import app
+from steep.cli.app import app
 from steep.fit import fit
 
 SIZES = [100 * 2**k for k in range(7)]

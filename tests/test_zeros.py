@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import steep
-from steep.config import NoAnswer
 from steep.records import Evaluation, Measurement, Status, Trial
+from steep.spec.load import NoAnswer
+from steep.stats.zeros import counted, half_an_item
 from steep.study import Study
-from steep.zeros import counted, half_an_item
 
 TRIAL = Trial(0, 10, 10.0, 2, (), 0)
 

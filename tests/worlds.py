@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from steep.config import from_values
-from steep.planners.contract import Planner, Problem
+from steep.contracts.planner import Planner, Problem
 from steep.planners.history import seen
 from steep.records import Evaluation, Measurement, Shard, Status, Trial, settings
+from steep.spec.load import from_values
 from steep.trainers.synthetic import Options, Truth, parameters_of
 
 SIZES = (2, 3, 5, 8, 12, 20, 32)

@@ -16,18 +16,18 @@ from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steep.asked import forecast as forecast
-    from steep.backtest import backtest as backtest
-    from steep.compare import compare as compare
+    from steep.analysis.asked import forecast as forecast
+    from steep.cli.reports import report as report
     from steep.cost.machines import machine as machine
     from steep.cost.projection import cost as cost
     from steep.cost.scaling import scaling as scaling
-    from steep.diagnose import diagnose as diagnose
     from steep.fit import fit as fit
     from steep.fit import fit_size_law as fit_size_law
     from steep.integrations.scikit_learn import learning_curve as learning_curve
-    from steep.joint import joint as joint
-    from steep.reports import report as report
+    from steep.questions.backtest import backtest as backtest
+    from steep.questions.compare import compare as compare
+    from steep.questions.diagnose import diagnose as diagnose
+    from steep.questions.joint import joint as joint
     from steep.study import Study as Study
     from steep.tables.read import read as read
 
@@ -39,15 +39,15 @@ _PLACES = {
     "learning_curve": "steep.integrations.scikit_learn",
     "fit": "steep.fit",
     "fit_size_law": "steep.fit",
-    "forecast": "steep.asked",
-    "joint": "steep.joint",
+    "forecast": "steep.analysis.asked",
+    "joint": "steep.questions.joint",
     "scaling": "steep.cost.scaling",
     "machine": "steep.cost.machines",
     "cost": "steep.cost.projection",
-    "compare": "steep.compare",
-    "diagnose": "steep.diagnose",
-    "backtest": "steep.backtest",
-    "report": "steep.reports",
+    "compare": "steep.questions.compare",
+    "diagnose": "steep.questions.diagnose",
+    "backtest": "steep.questions.backtest",
+    "report": "steep.cli.reports",
 }
 """Public names, in pipeline order, and where they live."""
 
@@ -60,7 +60,7 @@ __all__ = list(_PLACES)
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'steep' has no attribute {name!r}")
-    from steep.extras import need
+    from steep.base.extras import need
 
     found = getattr(need(_PLACES[name]), name)
     if name not in _GIVEN:

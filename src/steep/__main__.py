@@ -8,9 +8,9 @@ def main() -> None:
     # turned into sentences (terminal.clear_errors), Ctrl-C is one of them.
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from steep import cli
+    from steep.cli import app
 
-    cli.main()
+    app.main()
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtri
 
+from steep.base.metrics import check_items
+from steep.base.spelling import no_such
 from steep.laws import LAWS, Law
 from steep.laws.law import Array
-from steep.metrics import check_items
 from steep.present import numbers
 from steep.present.sentences import few_sizes
 from steep.records import (
@@ -27,7 +28,6 @@ from steep.records import (
     Point,
     Region,
 )
-from steep.spelling import no_such
 from steep.stats.curve import Curve, curve_from_columns, curve_from_points
 from steep.stats.draws import joined, regions
 from steep.stats.mixture import systematic
@@ -257,7 +257,7 @@ def _known(name: str) -> str:
     """The name of a law; one from outside ('package.module:LAW') is known from now on."""
     if name in LAWS:
         return name
-    from steep import plugins
+    from steep.spec import plugins
 
     if (law := plugins.law(name)) is None:
         return name

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from steep.base.metrics import higher, is_share
 from steep.laws.law import Array
-from steep.metrics import higher, is_share
 from steep.records import (
     BEYOND_REACH,
     NOT_REACHABLE,

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from steep.config import Loaded
-from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, Items
-from steep.plainfile import read_file
+from steep.base.plainfile import read_file
+from steep.contracts.domain import POOL, TEST, TRAIN, VALIDATION, Items
+from steep.contracts.trainer import ShardItems
 from steep.records import Shard, Trial
-from steep.trainers.contract import ShardItems
+from steep.spec.load import Loaded
 
 IntArray = np.ndarray
 

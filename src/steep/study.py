@@ -17,25 +17,22 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steep import decisions, ledger, plugins
 from steep import shards as shards_
-from steep.analysis import held_out_trials, unforecast_trials
-from steep.asked import Goal
-from steep.changes import refuse_changes
-from steep.checks import absent, misfits
-from steep.config import Loaded, from_values, load, member, open_domain
-from steep.cost import clock
-from steep.cost.estimate import WORLDS, bounded, shortened
-from steep.cost.of_study import scaling_of
-from steep.cost.price import Prices
-from steep.cost.watch import Watch
-from steep.drain import Deadline, Drain
-from steep.executors.contract import Event, Kind
-from steep.folder import StoreError, StudyExists, as_begun, compose_study_yaml, read_frozen
-from steep.measurements import Measurements
-from steep.metrics import answered_metric, metric_of
-from steep.plan import plan
-from steep.planners.contract import Problem, Wanted
+from steep.analysis import decisions, from_store
+from steep.analysis.analyse import held_out_trials, unforecast_trials
+from steep.analysis.asked import Goal
+from steep.analysis.costs import scaling_of
+from steep.base.metrics import answered_metric, metric_of
+from steep.base.registry import FAMILIES, PLANNERS, TRAINERS
+from steep.base.stop_request import Deadline, Drain
+from steep.contracts.executor import Event, Kind
+from steep.contracts.planner import Problem, Wanted
+from steep.plan import clock
+from steep.plan.checks import absent, misfits
+from steep.plan.dry_run import plan
+from steep.plan.estimate import WORLDS, bounded, shortened
+from steep.plan.price import Prices
+from steep.plan.watch import Watch
 from steep.records import (
     Analysis,
     Interval,
@@ -50,20 +47,24 @@ from steep.records import (
     Trial,
     settings,
 )
-from steep.registry import FAMILIES, PLANNERS, TRAINERS
+from steep.records.measurements import Measurements
 from steep.select import trainable_sizes
-from steep.store import Store
+from steep.spec import plugins
+from steep.spec.load import Loaded, from_values, load, member, open_domain
+from steep.stats.zeros import Counted, counted
+from steep.store.folder import StoreError, StudyExists, as_begun, compose_study_yaml, read_frozen
+from steep.store.spec_changes import refuse_changes
+from steep.store.store import Store
 from steep.train import FAILED, Outcome, StudyFailed, train
 from steep.trainers.answer import answered, study_metric
 from steep.trainers.fingerprint import code_of_files, unknown
-from steep.zeros import Counted, counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from steep.cost.calibrate import Pace
-    from steep.domains.contract import Domain, Items
-    from steep.trainers.contract import Trainer
+    from steep.contracts.domain import Domain, Items
+    from steep.contracts.trainer import Trainer
+    from steep.plan.calibrate import Pace
 
 
 SCORED = (Status.COMPLETE, Status.CAPPED)
@@ -219,22 +220,22 @@ class Study:
             decisions.register_run(store, outcome)
             if not drain.now and (outcome.ran or not drain.is_set()):
                 decisions.register_steps(store, self.prices.steps)
-                ledger.write_results(store, self.spec, self.cut)
+                from_store.write_results(store, self.spec, self.cut)
         return outcome
 
     def _held_out(self, store: Store, finished: bool) -> list[Trial]:
         """Write the forecasts of the held-out shards down, and name the trials that confront them;
         of a search that has ``finished`` those of the shards of which nothing can be forecast, and
         of models chosen since an earlier forecast, too."""
-        facts = ledger.facts(store, self.spec, self.cut)
+        facts = from_store.facts(store, self.spec, self.cut)
         earlier = {c.samples for c in decisions.registered(store)}
-        models = ledger.register_forecasts(store, facts)
+        models = from_store.register_forecasts(store, facts)
         if earlier and finished:
-            models += ledger.chosen_since(store, facts, earlier)
+            models += from_store.chosen_since(store, facts, earlier)
         wanted = held_out_trials(models, facts)
         told = {c.samples for c in models}
         if finished and len(told) < len(self._held_out_shards):
-            analysis = ledger.analysis(store, self.spec, self.cut)
+            analysis = from_store.analysis(store, self.spec, self.cut)
             wanted += unforecast_trials(analysis, facts, told)
         return wanted
 
@@ -252,7 +253,7 @@ class Study:
     def results(self) -> pd.DataFrame:
         """The long table: one row per trial."""
         with self.store() as store:
-            return ledger.trials(store, self.spec, self.cut)
+            return from_store.trials(store, self.spec, self.cut)
 
     def analyse(
         self,
@@ -269,23 +270,23 @@ class Study:
         what ``asked.goal_of`` makes of a text such as '95%'."""
         asked: dict[str, Any] = {"at": at, "times": times, "targets": targets, "level": level}
         with self.store() as store:
-            return ledger.analysis(store, self.spec, self.cut, **asked)
+            return from_store.analysis(store, self.spec, self.cut, **asked)
 
     def analyse_with_cost(self) -> Analysis:
         """The same with what lower errors take: what the report shows."""
         with self.store() as store:
-            return ledger.analysis_with_cost(store, self.spec, self.cut)
+            return from_store.analysis_with_cost(store, self.spec, self.cut)
 
     def report(self) -> Path:
         """Write ``report.html`` and ``results/`` anew, from the store alone; the report's path."""
         with Store.open(self.folder) as store:
-            ledger.write_results(store, self.spec, self.cut)
+            from_store.write_results(store, self.spec, self.cut)
         return self.folder / "report.html"
 
     def report_text(self) -> str:
         """The report's HTML; reads the study and writes nothing."""
         with self.store() as store:
-            return ledger.report_text(store, self.spec, self.cut)
+            return from_store.report_text(store, self.spec, self.cut)
 
     def scaling(self, level: float = 0.9, goals: Sequence[Goal] = ()) -> Scaling:
         """All that ``steep.cost`` needs to know of the study, about its own metric or the one that
@@ -296,9 +297,9 @@ class Study:
             if not steps:
                 with suppress(ImportError):
                     steps = self.prices.steps()
-            known = ledger.facts(store, self.spec, self.cut)
-            made = ledger.analysis(store, self.spec, self.cut, level=level)
-            return scaling_of(made, known, ledger.measured(store, self.cut), steps, goals)
+            known = from_store.facts(store, self.spec, self.cut)
+            made = from_store.analysis(store, self.spec, self.cut, level=level)
+            return scaling_of(made, known, from_store.measured(store, self.cut), steps, goals)
 
     @property
     def shards(self) -> tuple[Shard, ...]:
@@ -338,7 +339,7 @@ class Study:
             budget = clock.time_left(self, store)
             analysis = None
             if any(row.status in SCORED for row in rows):
-                analysis = ledger.analysis(store, self.spec, self.cut)
+                analysis = from_store.analysis(store, self.spec, self.cut)
         rest = None
         if left is not None:
             going = any(r.status == Status.RUNNING for r in rows)
@@ -559,7 +560,7 @@ class Study:
         return replace(self.problem, rehearsed=True)
 
     def _executor(self, workers: int | None) -> Any:
-        from steep.registry import EXECUTORS
+        from steep.base.registry import EXECUTORS
 
         name = "inline" if self._function is not None else self.spec.run.executor
         return member(EXECUTORS, name).open_executor(

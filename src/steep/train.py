@@ -15,18 +15,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from steep import lease
-from steep.cost.budget import Budget
-from steep.drain import Stop
-from steep.executors.contract import Event, Executor, Job, Kind
-from steep.memory import SHARE, Room, free_memory
-from steep.planners.contract import Wanted
-from steep.recordable import recordable
+from steep.base.memory import SHARE, Room, free_memory
+from steep.base.stop_request import Stop
+from steep.contracts.executor import Event, Executor, Job, Kind
+from steep.contracts.planner import Wanted
+from steep.executors.trial_queue import Queue
+from steep.plan.budget import Budget
 from steep.records import Measurement, Status, Trial
-from steep.spec import Run
-from steep.store import Store, StoreError
-from steep.trial_queue import Queue
-from steep.trial_rows import Row
+from steep.spec.sections import Run
+from steep.store import lease
+from steep.store.recordable import recordable
+from steep.store.store import Store, StoreError
+from steep.store.trial_rows import Row
 
 Plan = Callable[[Sequence[Measurement], Sequence[Trial], float | None], Sequence[Wanted]]
 """(finished, running, FLOPs left; None: no bound) -> the trials wanted and not finished; [] when

@@ -14,11 +14,11 @@ import pytest
 from typer.testing import CliRunner
 
 import tiny
-from steep import decisions, ledger
-from steep.cli import app
-from steep.config import NoAnswer
-from steep.cost import clock, of_study
+from steep.analysis import costs, decisions, from_store
+from steep.cli.app import app
+from steep.plan import clock
 from steep.records import Status
+from steep.spec.load import NoAnswer
 from steep.study import Study
 
 LAW = "--alpha 10 --beta-g -0.25 --sigma 100 --beta-p 0.5 --have 1e6"
@@ -32,7 +32,7 @@ def said(command: str, code: int = 0) -> str:
 
 def refused(command: str) -> str:
     """As a user meets it: one sentence, exit code 2, no traceback."""
-    words = [sys.executable, "-m", "steep.cli", *shlex.split(command)]
+    words = [sys.executable, "-m", "steep", *shlex.split(command)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("steep: ")
@@ -162,7 +162,7 @@ def test_a_table_tells_data_and_model_and_what_would_add_the_rest(tmp_path: Path
 def test_it_needs_no_torch_and_little_time() -> None:
     code = (
         "import sys, time; begun = time.process_time()\n"
-        "from steep.cli import app\n"
+        "from steep.cli.app import app\n"
         "try: app(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "print('torch' in sys.modules, time.process_time() - begun)"
@@ -259,7 +259,7 @@ def test_steps_are_kept_and_asked_without_torch(small: Study) -> None:
     assert rows[-1].parameters > 1e11
     code = (
         "import sys\nsys.modules['torch'] = None\n"  # importing it fails
-        "from steep.cli import app\napp(sys.argv[1:])"
+        "from steep.cli.app import app\napp(sys.argv[1:])"
     )
     words = [sys.executable, "-c", code, "cost", str(small.folder), "--json"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -278,13 +278,13 @@ def test_other_machines_are_told_of_only_where_steps_were_counted(
     """FLOPs alone would have an accelerator train a small model in a millisecond."""
     told = small.analyse_with_cost().cost
     assert told is not None
-    assert [a.machine.name for a in told.elsewhere] == list(of_study.ELSEWHERE)
-    monkeypatch.setattr(ledger, "steps", lambda _: ())
+    assert [a.machine.name for a in told.elsewhere] == list(costs.ELSEWHERE)
+    monkeypatch.setattr(from_store, "steps", lambda _: ())
     told = small.analyse_with_cost().cost
     assert told is not None
     assert told.elsewhere == ()
     assert [curve.machine.name for curve in told.curves] == ["here"]
-    assert of_study.ONLY_FLOPS in told.answer.assumptions
+    assert costs.ONLY_FLOPS in told.answer.assumptions
 
 
 def test_a_trainer_that_counts_nothing_has_assumptions(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from steep.config import QuestionError
 from steep.cost.machines import machine, names, this_computer
+from steep.spec.load import QuestionError
 
 
 def test_the_catalogue() -> None:

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from steep import Study
-from steep.cli import app
-from steep.cost.of_study import reported_epochs, reported_steps, trial_times
+from steep.analysis.costs import reported_epochs, reported_steps, trial_times
+from steep.cli.app import app
 from steep.cost.projection import trial_seconds
 from steep.records import Measurement, Status, Trial
 

@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steep.cost import calibrate, estimate
-from steep.cost.calibrate import Metronome, Pace, Timed, timed
-from steep.cost.clock import LATER, OF_BUDGET
-from steep.cost.estimate import ENDING, STARTING, predict, shortened
-from steep.cost.lengths import Learnt
-from steep.cost.lengths import Timed as TimedLengths
-from steep.cost.stops import (
+from steep.analysis.published import Published
+from steep.contracts.planner import Wanted
+from steep.contracts.trainer import Cost, Drained, Handle, ShardItems
+from steep.engine.schedule import evaluation_steps
+from steep.plan import calibrate, estimate
+from steep.plan.calibrate import Metronome, Pace, Timed, timed
+from steep.plan.clock import LATER, OF_BUDGET
+from steep.plan.estimate import ENDING, STARTING, predict, shortened
+from steep.plan.lengths import Learnt
+from steep.plan.lengths import Timed as TimedLengths
+from steep.plan.stops import (
     MOVES,
     Kind,
     Seen,
@@ -33,13 +37,9 @@ from steep.cost.stops import (
     plane_of,
     turn,
 )
-from steep.engine.schedule import evaluation_steps
-from steep.planners.contract import Wanted
-from steep.published import Published
 from steep.records import Evaluation, Measurement, Status, Trial
-from steep.spec import Spec, Stop
+from steep.spec.sections import Spec, Stop
 from steep.stats.regression import Linear
-from steep.trainers.contract import Cost, Drained, Handle, ShardItems
 from worlds import problem
 
 STOP = Stop(evaluations=4, patience=2, ratio=2.0, first=10)

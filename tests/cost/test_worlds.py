@@ -9,9 +9,9 @@ from statistics import median
 import numpy as np
 import pytest
 
-from steep.cost import worlds as imagined
-from steep.cost.worlds import FEWEST, World, worlds
-from steep.planners.contract import Problem
+from steep.contracts.planner import Problem
+from steep.plan import worlds as imagined
+from steep.plan.worlds import FEWEST, World, worlds
 from steep.records import Measurement, Status, Trial
 from worlds import problem
 

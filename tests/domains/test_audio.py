@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 import tones
+from steep.contracts.domain import DataError
 from steep.domains import audio
-from steep.domains.contract import DataError
 
 
 def by_hand(samples: np.ndarray, rate: int, bands: int) -> np.ndarray:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from steep import testing
+from steep.contracts.domain import POOL, VALIDATION, DataError
 from steep.domains import characters
-from steep.domains.contract import POOL, VALIDATION, DataError
 from steep.domains.stream import END, UNKNOWN, Stream
 from steep.models import lstm
 

@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from steep import testing
+from steep.contracts.domain import DataError
 from steep.domains import external
-from steep.domains.contract import DataError
 
 
 def opened(folder: Path, **options: object) -> external.External:

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from steep import testing
+from steep.contracts.domain import POOL, TEST, TRAIN, VALIDATION, DataError
 from steep.domains import images
-from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, DataError
 from steep.models import resnet
 
 RECIPE = {**resnet.FAMILY.recipe, "batch_size": 5}

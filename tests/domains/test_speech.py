@@ -13,16 +13,16 @@ import torch
 
 import tones
 from steep import testing
-from steep.config import from_values
+from steep.contracts.domain import POOL, TEST, TRAIN, VALIDATION, DataError
+from steep.contracts.trainer import ShardItems
 from steep.domains import speech
-from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, DataError
 from steep.engine import loop
 from steep.engine.average import Average
 from steep.models import attention, deepspeech2
 from steep.records import Trial
 from steep.shards import cut
-from steep.spec import Stop
-from steep.trainers.contract import ShardItems
+from steep.spec.load import from_values
+from steep.spec.sections import Stop
 
 FAMILIES = {"deepspeech2": deepspeech2, "attention": attention}
 

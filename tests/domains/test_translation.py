@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from steep import Study, testing
-from steep.config import SpecError, from_values
+from steep.contracts.domain import POOL, TRAIN, VALIDATION, DataError
+from steep.contracts.trainer import ShardItems
 from steep.domains import translation
-from steep.domains.contract import POOL, TRAIN, VALIDATION, DataError
 from steep.domains.pairs import END, UNKNOWN, Pair, learn_pieces, read_pairs
 from steep.domains.translation import Options, Translation, open_domain
 from steep.engine import loop
 from steep.models import seq2seq
 from steep.records import Trial, settings
-from steep.spec import Stop
+from steep.spec.load import SpecError, from_values
+from steep.spec.sections import Stop
 from steep.testing import MemoryHandle
-from steep.trainers.contract import ShardItems
 
 RECIPE = {**seq2seq.FAMILY.recipe, "batch_size": 4}
 WORDS = {

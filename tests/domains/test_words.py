@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from steep import testing
-from steep.config import from_values
+from steep.contracts.domain import DataError
 from steep.domains import words
-from steep.domains.contract import DataError
 from steep.domains.stream import END, UNKNOWN, Stream
 from steep.domains.words import TOKEN
 from steep.engine.optimizers import OPTIMIZERS
 from steep.models import lstm, rhn, transformer
 from steep.shards import cut
+from steep.spec.load import from_values
 from steep.study import Study
 
 RECIPE = {**lstm.FAMILY.recipe, "batch_size": 3, "sequence_length": 7}

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steep.domains.contract import Items, Position, Scores, epochs
-from steep.models.contract import Family
-from steep.spec import Strict
+from steep.contracts.domain import Items, Position, Scores, epochs
+from steep.contracts.family import Family
+from steep.spec.sections import Strict
 
 RECIPE = {"optimizer": "adam", "learning_rate": 0.02, "batch_size": 4, "clip": 1.0}
 FEATURES, SYMBOLS = 3, 5

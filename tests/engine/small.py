@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from steep.contracts.family import Family
 from steep.domains import characters, images
 from steep.domains.stream import Stream
 from steep.engine.loop import Setup
-from steep.models.contract import Family
-from steep.spec import Stop
+from steep.spec.sections import Stop
 
 STOP = Stop(evaluations=3, patience=1, first=3, ratio=1.5)
 TEXT = "\n\n".join(f"the {n} th line of {n * n} in all" for n in range(60))

@@ -13,16 +13,16 @@ import torch
 from small import setup_of
 from test_packed import same, shard, trials
 
-from steep.config import SpecError
+from steep.contracts.trainer import Drained
 from steep.engine import graphs, loop
 from steep.engine.graphs import Graphs, Launch, Made
 from steep.engine.loop import Setup
 from steep.engine.parts import parts
 from steep.models import lstm, resnet, rhn, transformer
-from steep.spec import Stop
+from steep.spec.load import SpecError
+from steep.spec.sections import Stop
 from steep.study import Study
 from steep.testing import MemoryHandle
-from steep.trainers.contract import Drained
 
 STOP = Stop(evaluations=4, patience=2, first=8, ratio=1.5)
 

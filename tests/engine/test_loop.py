@@ -13,13 +13,13 @@ from small import STOP, pixels, text
 
 import tones
 from steep import testing
+from steep.contracts.trainer import Drained, ShardItems
 from steep.domains import speech
 from steep.engine import checkpoint, loop
 from steep.models import attention, deepspeech2, lstm, resnet, rhn
 from steep.records import Status, Trial, settings
-from steep.spec import Stop
+from steep.spec.sections import Stop
 from steep.testing import MemoryHandle
-from steep.trainers.contract import Drained, ShardItems
 
 
 def trial(size: int = 4, seed: int = 0, **hyperparameters) -> Trial:
@@ -62,8 +62,8 @@ def case(request, tmp_path: Path) -> loop.Setup:
 @pytest.fixture(autouse=True)
 def count_dummies(monkeypatch) -> None:
     """The FLOP counter knows two kinds of model; the dummies are of kinds of their own."""
+    from steep.contracts.trainer import Cost
     from steep.engine import count
-    from steep.trainers.contract import Cost
 
     real = count.cost
 

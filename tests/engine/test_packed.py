@@ -8,12 +8,12 @@ import pytest
 import torch
 from small import STOP, setup_of, text
 
+from steep.contracts.trainer import Drained, ShardItems
 from steep.engine import loop, packed
 from steep.engine.loop import Setup
 from steep.models import resnet, rhn, transformer
 from steep.records import Measurement, Status, Trial, settings
 from steep.testing import MemoryHandle
-from steep.trainers.contract import Drained, ShardItems
 
 
 @pytest.fixture(params=["rhn", "transformer", "resnet", "channels-last", "bottleneck"])

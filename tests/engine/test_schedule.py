@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steep.engine.schedule import evaluation_steps, without_improvement
-from steep.spec import Stop
+from steep.spec.sections import Stop
 
 STOPS = st.builds(
     Stop,

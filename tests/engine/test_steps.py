@@ -25,11 +25,11 @@ import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from steep.base.registry import FAMILIES  # noqa: E402
+from steep.contracts.family import Family  # noqa: E402
 from steep.cost.first_order import first_order  # noqa: E402
 from steep.engine import count, steps  # noqa: E402
 from steep.engine.tally import Tally  # noqa: E402
-from steep.models.contract import Family  # noqa: E402
-from steep.registry import FAMILIES  # noqa: E402
 
 SHAPES: dict[str, dict[str, int]] = {
     "stream": {"vocabulary": 500},

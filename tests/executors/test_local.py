@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 import rehearsal
-from steep import lease
-from steep.control_groups import out_of_memory_kills
+from steep.base.control_groups import out_of_memory_kills
+from steep.contracts.executor import Event, Job, Kind
 from steep.executors import local
-from steep.executors.contract import Event, Job, Kind
 from steep.executors.local import Local
 from steep.records import Trial
-from steep.spec import Run
+from steep.spec.sections import Run
+from steep.store import lease
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs workers that are forked")
 
@@ -44,7 +44,7 @@ def train(shard, size, seed, learning_rate, handle):
     print("noise")
     while not handle.draining():
         time.sleep(0.01)
-    from steep.trainers.contract import Drained
+    from steep.contracts.trainer import Drained
     raise Drained
 """
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steep.config import SpecError
+from steep.contracts.executor import Event, Job, Kind
 from steep.executors import local
-from steep.executors.contract import Event, Job, Kind
 from steep.records import Measurement
-from steep.spec import Run
+from steep.spec.load import SpecError
+from steep.spec.sections import Run
 from steep.study import Study
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs workers that are forked")

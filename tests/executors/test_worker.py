@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steep.executors.contract import Job, Kind
+from steep.contracts.executor import Job, Kind
+from steep.contracts.trainer import Diverged
 from steep.executors.worker import Line, failure, finite, work
 from steep.records import Evaluation, Measurement, Status, Trial
-from steep.trainers.contract import Diverged
 
 TRIAL = Trial(0, 10, 10.0, 2, (), 0)
 

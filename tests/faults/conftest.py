@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
-from steep import lease
+from steep.store import lease
 
 PATIENCE = 240.0
 """Seconds for anything that takes two on an idle machine."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from steep import lease
+from steep.store import lease
 
 from .conftest import Driven, until
 

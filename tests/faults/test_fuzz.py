@@ -16,16 +16,16 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from steep import config
-from steep.answers import Source, forecasts_of
-from steep.asked import goal_of, place_of
-from steep.config import QuestionError, SpecError
-from steep.domains.contract import DataError
-from steep.folder import StoreError
+from steep.analysis.asked import goal_of, place_of
+from steep.cli.answers import Source, forecasts_of
+from steep.contracts.domain import DataError
 from steep.records import Measurement, Status, Trial
 from steep.shards import ShardsError
-from steep.spec import parse_duration
-from steep.store import Store, compose_study_yaml
+from steep.spec import load
+from steep.spec.load import QuestionError, SpecError
+from steep.spec.sections import parse_duration
+from steep.store.folder import StoreError
+from steep.store.store import Store, compose_study_yaml
 from steep.study import Study
 from steep.tables.read import TableError, read
 
@@ -118,7 +118,7 @@ def test_any_text_is_a_spec_or_refused(data: st.DataObject) -> None:
         )
         text = text[:at] + more + text[at + data.draw(st.integers(0, 3)) :]
     try:
-        config.parse(text)
+        load.parse(text)
     except SpecError as error:
         told(error)
 
@@ -203,11 +203,11 @@ def test_any_option_is_understood_or_refused(text: str) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with a result, an open attempt, a decision and a note."""
     folder = tmp_path_factory.mktemp("whole") / "st"
-    loaded = config.parse(yaml.safe_dump(BASE), folder.parent)
+    loaded = load.parse(yaml.safe_dump(BASE), folder.parent)
     with Store.create(folder, compose_study_yaml(loaded, {})) as store:
         trials = [Trial(0, 250, 250.0, 2, (("learning_rate", 0.1),), seed) for seed in range(6)]
         store.add(trials)
-        from steep.executors.contract import Event, Kind
+        from steep.contracts.executor import Event, Kind
 
         for trial in trials[:4]:
             attempt = store.claim(trial, store.owner) or 0

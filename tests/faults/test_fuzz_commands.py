@@ -21,8 +21,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steep.cli import app
-from steep.terminal import clear_errors
+from steep.cli.app import app
+from steep.cli.terminal import clear_errors
 
 from .conftest import Driven
 from .test_fuzz import EXAMPLES, cells, fuzz, specs

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from steep.control_groups import groups
+from steep.base.control_groups import groups
 
 from .conftest import Driven, until
 

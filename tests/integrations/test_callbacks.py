@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steep.contracts.trainer import Drained
 from steep.testing import MemoryHandle
-from steep.trainers.contract import Drained
 
 torch = pytest.importorskip("torch")
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from steep.cli import app
-from steep.executors.contract import Event, Kind
+from steep.cli.app import app
+from steep.contracts.executor import Event, Kind
 from steep.integrations.tracking import Tracker, open_tracker
 from steep.records import Evaluation, Measurement, Status, Trial, settings
 

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from steep import testing
+from steep.contracts.family import Family
 from steep.engine.count import cost, parameters
 from steep.engine.optimizers import OPTIMIZERS
 from steep.models import attention, deepspeech2, lstm, none, resnet, rhn, seq2seq, transformer
-from steep.models.contract import Family
 
 IMAGE = {"channels": 1, "height": 14, "width": 14, "classes": 10}
 TEXT = {"vocabulary": 98}

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from steep.config import SpecError, from_values
 from steep.engine.count import cost, parameters
 from steep.models import lstm, rhn, transformer
+from steep.spec.load import SpecError, from_values
 
 V = 11
 TEXT = {"vocabulary": V}

@@ -14,8 +14,8 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 import worlds
+from steep.contracts.planner import Problem
 from steep.planners import grid
-from steep.planners.contract import Problem
 from steep.records import Measurement, Status, Trial, settings
 from worlds import rate
 

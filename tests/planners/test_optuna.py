@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import worlds
-from steep.config import QuestionError
 from steep.planners import optuna as planner
+from steep.spec.load import QuestionError
 
 pytest.importorskip("optuna")
 
@@ -54,7 +54,7 @@ def test_a_sampler_that_there_is_not() -> None:
 def test_without_optuna_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from steep.terminal import clear_errors
+    from steep.cli.terminal import clear_errors
 
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(SystemExit), clear_errors():

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 import worlds
+from steep.contracts.planner import Wanted
 from steep.planners import paper
-from steep.planners.contract import Wanted
 from steep.records import Measurement, Shard, Status, Trial
 from steep.select import select
 

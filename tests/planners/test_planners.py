@@ -9,8 +9,8 @@ import pytest
 
 import worlds
 from steep import testing
+from steep.base.registry import PLANNERS
 from steep.records import Measurement, Status, Trial
-from steep.registry import PLANNERS
 
 SMALL: dict[str, Any] = {
     "sizes": (2, 4, 8, 16),

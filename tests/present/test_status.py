@@ -6,7 +6,7 @@ import pytest
 
 from steep.present.lines import status_lines
 from steep.records import Interval, Standing, Status, Trial, TrialStanding
-from steep.spec import parse_duration, written_duration
+from steep.spec.sections import parse_duration, written_duration
 
 LEFT = Interval(60.0, 30.0, 120.0, 0.9)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from steep.analysis.result_tables import best_fit_table as best_fit_csv
 from steep.fit import points_of
 from steep.present import table as plain
 from steep.present import tables
@@ -23,7 +24,6 @@ from steep.records import (
     SamplesFor,
     Score,
 )
-from steep.results import best_fit_table as best_fit_csv
 
 
 def drawn(table: plain.Table) -> str:

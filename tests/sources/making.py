@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from steep.sources.contract import Members, Package
-from steep.sources.packages import members
+from steep.contracts.source import Members, Package
+from steep.data.sources.packages import members
 
 
 def silent(what: str, share: float) -> None:

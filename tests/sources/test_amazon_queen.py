@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from making import make_deb, members_of, silent
-
 from steep.sources import amazon_queen as source
-from steep.sources.amazon_queen import Game, transcripts
-from steep.sources.contract import SourceError
-from steep.sources.speech import spelt
+
+from steep.contracts.source import SourceError
+from steep.data.sources.amazon_queen import Game, transcripts
+from steep.data.sources.speech import spelt
 
 
 def padded(text: bytes, offset: int, align: int) -> bytes:

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 from making import apt_with, make_deb, package_of, silent
+from steep.sources import get as getting
 
-from steep import cli, sources
+from steep import sources
+from steep.cli import app
+from steep.contracts.source import Counts, Members, Source, SourceError
+from steep.data.sources.get import MAKING, RECORD, all_sources, get
 from steep.present.sources import source_table
 from steep.present.work import Work
-from steep.sources import get as getting
-from steep.sources.contract import Counts, Members, Source, SourceError
-from steep.sources.get import MAKING, RECORD, all_sources, get
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -183,7 +184,7 @@ def command(capsys: Any, monkeypatch: Any, *arguments: str) -> tuple[int, str, s
     monkeypatch.setattr("sys.argv", ["steep", "data", *arguments])
     code: Any = 0
     try:
-        cli.main()
+        app.main()
     except SystemExit as end:
         code = end.code or 0
     said = capsys.readouterr()

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from making import silent
-
 from steep.sources import hub, imagenet, librispeech, lm1b, wmt16
-from steep.sources.contract import Hub, SourceError
+
+from steep.contracts.source import Hub, SourceError
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -107,7 +107,7 @@ def test_lm1b(local: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Mo
         (folder / "plain_text" / split).mkdir(parents=True)
         table = pa.table({"text": rows})
         parquet.write_table(table, folder / "plain_text" / split / "0000.parquet")
-    monkeypatch.setattr("steep.sources.writing.SENTENCES", 1)
+    monkeypatch.setattr("steep.data.sources.writing.SENTENCES", 1)
     _, counts = lm1b.prepare(tmp_path / "made", None, silent)
     made = {
         path.relative_to(tmp_path / "made").as_posix(): path.read_text()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from making import apt_with, digest, make_client, make_deb, make_tgz, package_of, silent
-
 from steep.sources import apt
-from steep.sources.clients import complaint
-from steep.sources.contract import Package, SourceError
-from steep.sources.packages import fetch, members
+
+from steep.contracts.source import Package, SourceError
+from steep.data.sources.clients import complaint
+from steep.data.sources.packages import fetch, members
 
 FILES = {"usr/share/a.txt": b"first", "usr/share/deep/b.txt": b"second", "usr/c.bin": b"\0" * 5000}
 

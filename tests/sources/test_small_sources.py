@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from making import make_deb, members_of, silent
-
-from steep.domains.contract import TEST, TRAIN, VALIDATION
-from steep.domains.images import Options, open_domain
 from steep.sources import asterisk, fashion_mnist
-from steep.sources.contract import SourceError
+
+from steep.contracts.domain import TEST, TRAIN, VALIDATION
+from steep.contracts.source import SourceError
+from steep.domains.images import Options, open_domain
 
 
 def idx(array: np.ndarray) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import worlds
-from steep.analysis import size_laws
+from steep.analysis.analyse import size_laws
 from steep.fit import points_of
 from steep.planners import grid
 from steep.records import BestFit, Measurement, SizeCurve, decode, encode

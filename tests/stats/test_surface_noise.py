@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from steep.laws.surfaces import SURFACES
+from steep.questions.surface import reference_of
 from steep.stats import surface_noise as module
 from steep.stats.surface_noise import NOISE, PRIOR_DF, features, surface_noise
 from steep.stats.surface_posterior import (
@@ -20,7 +21,6 @@ from steep.stats.surface_posterior import (
     posterior,
     shifts_without,
 )
-from steep.surface import reference_of
 
 RNG = np.random.default_rng(7)
 N = np.log(np.tile(np.geomspace(1e7, 1e9, 4), 3))

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from steep.diagnose import diagnose
+from steep.questions.diagnose import diagnose
 from steep.records import BestFit, Candidate, Measurement, Shard, SizeCurve, Status, Trial
 from steep.select import select
 from steep.stats.searched import with_size_curves

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from steep.extras import MissingExtra
+from steep.base.extras import MissingExtra
 from steep.fit import fit
 from steep.tables.read import Table, TableCurve, TableError, read
 

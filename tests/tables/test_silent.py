@@ -11,12 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from steep import forecast as forecast_fit
-from steep.answers import Source, fits_of, forecasts_of
-from steep.cli import app
-from steep.comparisons import comparison_of
-from steep.config import QuestionError
+from steep.cli.answers import Source, fits_of, forecasts_of
+from steep.cli.app import app
+from steep.cli.comparisons import comparison_of
 from steep.fit import fit
 from steep.present.sentences import slope_sentence
+from steep.spec.load import QuestionError
 from steep.tables.read import TableError, read
 
 SIZES = [1000, 2000, 4000, 8000, 16000]

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steep.config import SpecError, from_values
+from steep.contracts.trainer import Drained, ShardItems
 from steep.domains.dataset import Options as DatasetOptions
 from steep.domains.dataset import open_domain
 from steep.records import Measurement, Status, Trial, settings
+from steep.spec.load import SpecError, from_values
 from steep.study import Study
 from steep.testing import MemoryHandle
 from steep.trainers.answer import OwnCodeError
 from steep.trainers.command import CommandError, open_trainer
-from steep.trainers.contract import Drained, ShardItems
 
 TRIAL = Trial(0, 3, 3.0, 8, settings({"rate": 0.1}), 5)
 SHARD = ShardItems(np.array([4, 2, 0]), np.array([1]), np.array([3]))

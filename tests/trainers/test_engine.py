@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from steep import testing
-from steep.config import Loaded, from_values, open_domain
+from steep.contracts.trainer import ShardItems
 from steep.domains import images
 from steep.records import Status, Trial, settings
+from steep.spec.load import Loaded, from_values, open_domain
 from steep.trainers import engine
-from steep.trainers.contract import ShardItems
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from steep import Study
-from steep.config import SpecError
-from steep.folder import StoreError
 from steep.records import Status
+from steep.spec.load import SpecError
+from steep.store.folder import StoreError
 from steep.trainers.fingerprint import UNKNOWN, VERSION, changed, code_of, edited, unknown
 from steep.trainers.function import find
 

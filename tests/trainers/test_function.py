@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steep.contracts.trainer import ShardItems
 from steep.records import Measurement, Status, Trial, settings
 from steep.testing import MemoryHandle
 from steep.trainers.answer import OwnCodeError, StudyMetric
-from steep.trainers.contract import ShardItems
 from steep.trainers.function import find, wrap
 
 TRIAL = Trial(0, 3, 3.0, 8, settings({"rate": 0.1, "depth": 2}), 5)

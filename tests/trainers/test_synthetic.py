@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from steep import config
+from steep.contracts.trainer import Drained, ShardItems
 from steep.domains import external
 from steep.records import Measurement, Status, Trial, settings
+from steep.spec import load
 from steep.trainers import synthetic
-from steep.trainers.contract import Drained, ShardItems
 from steep.trainers.synthetic import Options, Truth, parameters_of
 
 
@@ -60,7 +60,7 @@ def trainer(stop: dict[str, Any] | None = None, **options: Any) -> Any:
         "trainer": {"name": "synthetic", **options},
         "stop": stop or {},
     }
-    loaded = config.from_values(values)
+    loaded = load.from_values(values)
     domain = external.open_domain(external.Options(items=100), Path())
     return synthetic.open_trainer(loaded, domain)
 

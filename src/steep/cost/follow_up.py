@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from steep import data
-from steep.config import QuestionError
+from steep.base.spelling import no_such
 from steep.cost.first_order import scaling_by_hand, steps_by_hand
 from steep.records import Claim, Scaling
-from steep.spelling import no_such
+from steep.spec.load import QuestionError
 
 ROUNDING = 0.03
 """Relative difference that rounded constants explain."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from steep import data
-from steep.config import QuestionError
+from steep.base.spelling import no_such
 from steep.records import Machine
-from steep.spelling import no_such
+from steep.spec.load import QuestionError
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 HERE = "cpu"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steep.domains.contract import DataError
+from steep.contracts.domain import DataError
 from steep.domains.files import content
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 
 from steep.domains.stream import END, UNKNOWN, Stream
 from steep.domains.text import blocks, read
-from steep.spec import Count, Strict
+from steep.spec.sections import Count, Strict
 
 
 class Options(Strict):

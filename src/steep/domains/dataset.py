@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from steep.domains.contract import DataError, Items
+from steep.base.metrics import as_error
+from steep.contracts.domain import DataError, Items
 from steep.domains.files import by_part, content, digest_of, unzipped
-from steep.metrics import as_error
-from steep.spec import Strict
+from steep.spec.sections import Strict
 
 SUFFIXES = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv",

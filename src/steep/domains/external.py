@@ -15,10 +15,10 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from steep.domains.contract import POOL, DataError, Items
-from steep.metrics import as_error
-from steep.plainfile import read_file
-from steep.spec import Strict
+from steep.base.metrics import as_error
+from steep.base.plainfile import read_file
+from steep.contracts.domain import POOL, DataError, Items
+from steep.spec.sections import Strict
 
 
 class Options(Strict):

@@ -8,8 +8,8 @@ import io
 import zlib
 from pathlib import Path
 
-from steep.domains.contract import POOL, TEST, TRAIN, VALIDATION, DataError
-from steep.plainfile import read_file
+from steep.base.plainfile import read_file
+from steep.contracts.domain import POOL, TEST, TRAIN, VALIDATION, DataError
 
 RATIO, UNPACKED = 100, 1 << 30
 """What a packed file may unpack to: so many times its size, or so many bytes. Text and pixels

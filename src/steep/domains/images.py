@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steep.domains.contract import (
+from steep.contracts.domain import (
     TEST,
     VALIDATION,
     DataError,
@@ -28,7 +28,7 @@ from steep.domains.contract import (
     epochs,
 )
 from steep.domains.files import RATIO, UNPACKED, by_part, content, digest_of, unzipped
-from steep.spec import Count, Strict
+from steep.spec.sections import Count, Strict
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from steep.domains.contract import DataError
+from steep.contracts.domain import DataError
 from steep.domains.files import content, unzipped
 
 END, UNKNOWN = 0, 1

@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steep.domains import audio
-from steep.domains.contract import (
+from steep.contracts.domain import (
     DataError,
     Items,
     Position,
@@ -35,9 +34,10 @@ from steep.domains.contract import (
     by_length,
     epochs,
 )
+from steep.domains import audio
 from steep.domains.files import by_part, content, digest_of
 from steep.engine.compiled import cache_folder
-from steep.spec import Count, Positive, Strict
+from steep.spec.sections import Count, Positive, Strict
 
 if TYPE_CHECKING:
     import torch

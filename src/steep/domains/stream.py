@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steep.domains.contract import (
+from steep.contracts.domain import (
     Items,
     Position,
     Scores,

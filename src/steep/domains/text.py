@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steep.domains.contract import DataError
+from steep.contracts.domain import DataError
 from steep.domains.files import by_part, content, digest_of, unzipped
 
 

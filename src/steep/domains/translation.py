@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steep.domains.contract import (
+from steep.contracts.domain import (
     POOL,
     TRAIN,
     DataError,
@@ -34,7 +34,7 @@ from steep.domains.contract import (
 )
 from steep.domains.files import by_part, digest_of
 from steep.domains.pairs import END, Pair, WordPieces, learn_pieces, read_pairs
-from steep.spec import Count, Strict
+from steep.spec.sections import Count, Strict
 
 if TYPE_CHECKING:
     import torch

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from steep.domains.contract import TEST, VALIDATION
+from steep.contracts.domain import TEST, VALIDATION
 from steep.domains.stream import END, UNKNOWN, Stream
 from steep.domains.text import Texts, blocks, read
-from steep.spec import Count, Strict
+from steep.spec.sections import Count, Strict
 
 TOKEN = re.compile(r"\d+(?:[.,]\d+)+|\w+(?:['\u2019]\w+)*|[^\w\s]")
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from steep.contracts.family import Family
+from steep.contracts.trainer import Cost
 from steep.engine.meta import meta
 from steep.engine.tally import Tally
-from steep.models.contract import Family
-from steep.trainers.contract import Cost
 
 _BATCH = 2
 """Batch norm needs two; FLOPs are linear in it."""

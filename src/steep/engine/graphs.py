@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from steep.contracts.trainer import Handle, ShardItems
 from steep.engine import loop
 from steep.engine.loop import Loss, Run, Setup
 from steep.engine.parts import parts, whole
 from steep.records import Measurement, Trial
-from steep.trainers.contract import Handle, ShardItems
 
 BEFORE = 3
 """Batches of a shape that are computed as ever before it is recorded: rare ones never are."""

@@ -20,17 +20,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steep.domains.contract import Domain, Position, Scores
+from steep.contracts.domain import Domain, Position, Scores
+from steep.contracts.family import Family
+from steep.contracts.trainer import Drained, Handle, ShardItems
 from steep.engine import checkpoint, environment
 from steep.engine.average import Average
 from steep.engine.count import cost
 from steep.engine.optimizers import OPTIMIZERS, Optimizer
 from steep.engine.plain import plainly
 from steep.engine.schedule import evaluation_steps, without_improvement
-from steep.models.contract import Family
 from steep.records import Evaluation, Measurement, Settings, Status, Trial, settings
-from steep.spec import Stop
-from steep.trainers.contract import Drained, Handle, ShardItems
+from steep.spec.sections import Stop
 
 DECODED_ITEMS = 200
 """Items of V that ``Domain.decoded`` is asked of: a report, and slow."""

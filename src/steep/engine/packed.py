@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from steep.domains.contract import Domain
+from steep.contracts.domain import Domain
+from steep.contracts.trainer import Ended, Handle, ShardItems
 from steep.engine.loop import Loss, Run, Setup, training
 from steep.engine.parts import parts, whole
 from steep.engine.plain import plainly
 from steep.records import Measurement, Trial
-from steep.trainers.contract import Ended, Handle, ShardItems
 
 
 def train(

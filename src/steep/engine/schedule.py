@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from steep.spec import Stop
+from steep.spec.sections import Stop
 
 LEARNT = 0.98
 """Of a constant answer's error: above, a trial has learnt nothing but how frequent answers are."""

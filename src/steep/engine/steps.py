@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from steep.contracts.family import PAIR_LENGTH, Family
 from steep.engine.count import parameters
 from steep.engine.meta import meta
 from steep.engine.tally import Tally
-from steep.models.contract import PAIR_LENGTH, Family
 from steep.records import StepCost
 
 Lengths = tuple[int, ...]

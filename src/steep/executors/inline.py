@@ -11,10 +11,10 @@ import queue
 import threading
 from pathlib import Path
 
-from steep.executors.contract import Event, Job
+from steep.contracts.executor import Event, Job
+from steep.contracts.trainer import Trainer
 from steep.executors.worker import work
-from steep.spec import Run
-from steep.trainers.contract import Trainer
+from steep.spec.sections import Run
 
 
 def open_executor(folder: Path, run: Run, trainer: Trainer | None = None) -> Inline:

@@ -21,14 +21,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
-from steep.config import member
-from steep.control_groups import MEMBERSHIP, ROOT, groups, out_of_memory_kills
-from steep.executors.contract import Event, Job, Kind
+from steep.base.control_groups import MEMBERSHIP, ROOT, groups, out_of_memory_kills
+from steep.base.registry import TRAINERS
+from steep.contracts.executor import Event, Job, Kind
+from steep.contracts.trainer import Trainer
 from steep.executors.forkserver import NO_START, STOPS, request
-from steep.folder import StoreError, read_spec
-from steep.registry import TRAINERS
-from steep.spec import Run
-from steep.trainers.contract import Trainer
+from steep.spec.load import member
+from steep.spec.sections import Run
+from steep.store.folder import StoreError, read_spec
 
 _THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": 1 << 25, "MALLOC_TRIM_THRESHOLD_": 1 << 30}

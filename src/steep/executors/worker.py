@@ -22,11 +22,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from steep.changes import changed_files
-from steep.config import Loaded, member, open_domain
-from steep.domains.contract import DataError, Domain
-from steep.executors.contract import Event, Job, Kind
-from steep.folder import (
+from steep.base.registry import TRAINERS
+from steep.contracts.domain import DataError, Domain
+from steep.contracts.executor import Event, Job, Kind
+from steep.contracts.trainer import Diverged, Drained, Ended, PackedTrainer, Trainer
+from steep.records import Evaluation, Measurement, Status
+from steep.shards import items_of
+from steep.spec.load import Loaded, member, open_domain
+from steep.store.folder import (
     SPEC,
     Frozen,
     StoreError,
@@ -38,10 +41,7 @@ from steep.folder import (
     trial_folder,
     write_shard_file,
 )
-from steep.records import Evaluation, Measurement, Status
-from steep.registry import TRAINERS
-from steep.shards import items_of
-from steep.trainers.contract import Diverged, Drained, Ended, PackedTrainer, Trainer
+from steep.store.spec_changes import changed_files
 
 
 class DataChanged(Exception):

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from steep.contracts.trainer import Drained, Handle
 from steep.records import Evaluation
 from steep.trainers.answer import StudyMetric, error_under, named_metric, own_keys
-from steep.trainers.contract import Drained, Handle
 
 
 class Reporter:
@@ -27,7 +27,7 @@ class Reporter:
     def __init__(self, handle: Handle | None = None, metric: str | None = None) -> None:
         """``handle``: what a function's trial is given; None in a script that steep runs as a
         command (or that runs by itself). ``metric``: 'accuracy', 'loss'; None: what is named."""
-        from steep.metrics import as_error
+        from steep.base.metrics import as_error
 
         self.handle = handle
         self.metric = StudyMetric(as_error(metric or "error"), metric is not None)

@@ -16,8 +16,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
+from steep.contracts.trainer import Handle
 from steep.integrations.handle import Reporter
-from steep.trainers.contract import Handle
 
 
 class SteepCallback(Callback):

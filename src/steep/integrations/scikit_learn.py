@@ -25,8 +25,8 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 from sklearn.utils import _safe_indexing as rows_of
 from sklearn.utils import indexable
 
+from steep.base.metrics import is_share, made_higher
 from steep.fit import fit, fit_size_law
-from steep.metrics import is_share, made_higher
 from steep.records import Fit, Interval, SamplesFor, SizeLaw
 from steep.shards import nested_order
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from steep.executors.contract import Event, Kind
-from steep.extras import MissingExtra
+from steep.base.extras import MissingExtra
+from steep.contracts.executor import Event, Kind
 from steep.records import Analysis, Measurement
 
 Numbers = Mapping[str, float]

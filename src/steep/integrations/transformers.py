@@ -17,8 +17,8 @@ import numpy as np
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from steep.contracts.trainer import Handle
 from steep.integrations.handle import Reporter
-from steep.trainers.contract import Handle
 
 
 def subset(dataset: Any, items: np.ndarray) -> Any:

@@ -22,10 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from steep.contracts.family import Family, parameters_under
 from steep.engine.hybrid_decoder import Weights, decode
-from steep.models.contract import Family, parameters_under
 from steep.models.ragged import LSTM, RECIPE, BiLSTM, Ragged, State, initialise
-from steep.spec import Count, Strict
+from steep.spec.sections import Count, Strict
 
 END = 0
 """Symbol that starts a transcript as an input, and ends it as an output."""

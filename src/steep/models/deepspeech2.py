@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steep.models.contract import Family, parameters_under
+from steep.contracts.family import Family, parameters_under
 from steep.models.ragged import RECIPE, BiLSTM, Ragged, initialise
-from steep.spec import Count, Strict
+from steep.spec.sections import Count, Strict
 
 BLANK = 0
 CLIPPED = 20.0

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from steep.models.contract import parameters_under
+from steep.contracts.family import parameters_under
 from steep.records import Value
 
 RECIPE: dict[str, Value] = {

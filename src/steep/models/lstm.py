@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steep.models.contract import Family
+from steep.contracts.family import Family
 from steep.models.language import RECIPE, embeddings, initialise
-from steep.spec import Count, Strict
+from steep.spec.sections import Count, Strict
 
 State = tuple[Tensor, Tensor]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from steep.models.contract import Family
-from steep.spec import Strict
+from steep.contracts.family import Family
+from steep.spec.sections import Strict
 
 if TYPE_CHECKING:
     import torch

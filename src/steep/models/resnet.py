@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from steep.contracts.family import Family
 from steep.engine import image_kernel
 from steep.engine.compiled import NoKernel
 from steep.engine.plain import only_plain
-from steep.models.contract import Family
-from steep.spec import Count, Strict
+from steep.spec.sections import Count, Strict
 
 SAFE_CHANNELS_LAST = 8
 """Narrowest width whose convolutions may run channels-last: torch 2.13 corrupts memory at 4."""

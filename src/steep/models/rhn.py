@@ -18,12 +18,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from steep.contracts.family import Family
 from steep.engine import rhn_function, rhn_kernel
 from steep.engine.compiled import NoKernel
 from steep.engine.plain import only_plain
-from steep.models.contract import Family
 from steep.models.language import RECIPE, embeddings, initialise
-from steep.spec import Count, Strict
+from steep.spec.sections import Count, Strict
 
 TRANSFORM_BIAS = -4.0
 

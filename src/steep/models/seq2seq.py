@@ -23,12 +23,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from steep.contracts.family import PAIR_LENGTH, Family
 from steep.engine.attention_decoder import decode
 from steep.engine.beam import beam_search
 from steep.engine.tally import Tally
-from steep.models.contract import PAIR_LENGTH, Family
 from steep.models.lstm import embeddings
-from steep.spec import Count, Strict
+from steep.spec.sections import Count, Strict
 
 DIRECTIONS = ("onward", "backward")
 HOLD = 100.0

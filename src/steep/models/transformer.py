@@ -27,11 +27,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from steep.contracts.family import Family
 from steep.engine.plain import only_plain
-from steep.models.contract import Family
 from steep.models.language import RECIPE, embeddings
 from steep.records import Value
-from steep.spec import Count, Strict
+from steep.spec.sections import Count, Strict
 
 HEAD = 16
 """Entries of a head at least, where ``heads`` is left to the width."""

@@ -37,17 +37,17 @@ from math import log
 
 import numpy as np
 
+from steep.contracts.planner import Problem, Wanted
 from steep.fit import fit, points_of
 from steep.forecast import forecast
 from steep.laws.law import Array
-from steep.measurements import Measurements
 from steep.planners import lattice
-from steep.planners.contract import Problem, Wanted
 from steep.planners.lattice import Lattice
 from steep.planners.so_far import SoFar, place
 from steep.records import Measurement, Shard, Status, Trial
+from steep.records.measurements import Measurements
 from steep.select import select
-from steep.spec import Until
+from steep.spec.sections import Until
 from steep.stats import rungs
 from steep.stats.response import Surface, knowledge_gradient
 from steep.stats.searched import Cell, Tried, lost, scored, surface_of

@@ -17,8 +17,7 @@ from itertools import product
 
 import numpy as np
 
-from steep.measurements import Measurements, followed
-from steep.planners.contract import Problem, Wanted
+from steep.contracts.planner import Problem, Wanted
 from steep.records import (
     BestFit,
     Candidate,
@@ -29,6 +28,7 @@ from steep.records import (
     Value,
     settings,
 )
+from steep.records.measurements import Measurements, followed
 from steep.select import candidates, next_size, select
 
 ADAPTIVE = False

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from steep.planners.contract import Wanted
+from steep.contracts.planner import Wanted
 from steep.records import Measurement, Status, Trial
 
 Decide = Callable[[tuple[Measurement, ...]], Sequence[Wanted]]

@@ -8,8 +8,8 @@ from math import log
 
 import numpy as np
 
+from steep.contracts.planner import Problem, Wanted
 from steep.laws.law import Array
-from steep.planners.contract import Problem, Wanted
 from steep.planners.grid import combinations
 from steep.records import Measurement, Settings, Shard, Trial, Value
 from steep.select import next_size

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from steep.config import QuestionError
-from steep.extras import need
+from steep.base.extras import need
+from steep.contracts.planner import Problem, Wanted
 from steep.planners import lattice
-from steep.planners.contract import Problem, Wanted
 from steep.planners.lattice import Lattice
 from steep.records import Measurement, Status, Trial, Value
+from steep.spec.load import QuestionError
 from steep.stats.searched import Cell, Tried, scored
 
 ADAPTIVE = True

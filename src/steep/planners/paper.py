@@ -19,9 +19,9 @@ from math import log
 
 import numpy as np
 
+from steep.contracts.planner import Problem, Wanted
 from steep.laws.law import Array
 from steep.planners import lattice
-from steep.planners.contract import Problem, Wanted
 from steep.planners.history import play
 from steep.planners.lattice import Lattice
 from steep.records import Measurement, Trial

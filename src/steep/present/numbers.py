@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from steep import metrics
+from steep.base import metrics
 from steep.records import Fit, Forecast, Interval
 
 SMALLEST, LARGEST = 1e-6, 1e7

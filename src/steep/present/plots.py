@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from steep.extras import need
+from steep.base.extras import need
 from steep.present.drawing import Axis, Band, Drawing, Layer, Line
 from steep.present.palette import colour
 from steep.records import Fit

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from steep.executors.contract import Event, Kind
+from steep.contracts.executor import Event, Kind
 from steep.present.numbers import duration, exact, measured, scale
 from steep.records import Interval, Status
 

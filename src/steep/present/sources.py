@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from steep.contracts.source import Counts, Source
 from steep.present import numbers
 from steep.present.table import LEFT, RIGHT, Table
-from steep.sources.contract import Counts, Source
 
 COLUMNS = ("name", "for", "what", "holds", "download", "through", "licence")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from steep.metrics import answered_metric
+from steep.base.metrics import answered_metric
 from steep.records.costs import CostReport
 from steep.records.fits import At, Fit, Forecast, Interval, SizeLaw
 from steep.records.plans import Prediction, Took

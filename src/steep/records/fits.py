@@ -183,7 +183,7 @@ class Fit:
         ('accuracy'), unless ``as_error``. ``samples`` is one size or several: a number, or '10x'
         (of the data), '1e6' or '2M' as on the command line. Raises ValueError for anything
         else."""
-        from steep.asked import sizes_asked
+        from steep.analysis.asked import sizes_asked
         from steep.forecast import as_measured, predict_frame
 
         found = predict_frame(self, sizes_asked(samples, self), level, single_run)
@@ -193,7 +193,7 @@ class Fit:
         """Samples needed for ``error``, with its interval, or why there are none. ``error`` is a
         number in the metric of the fit, or '5%' as on the command line. Raises ValueError for
         anything else."""
-        from steep.asked import error_asked
+        from steep.analysis.asked import error_asked
         from steep.forecast import samples_for
 
         return samples_for(self, error_asked(error, self), level)

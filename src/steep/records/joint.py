@@ -204,13 +204,13 @@ class JointFit:
     ) -> Any:
         """A DataFrame ``parameters, samples, error, lower, upper``: the error of a new run at each
         place, with the interval of one run. ValueError where the runs cannot tell it."""
-        from steep.surface import predict_frame
+        from steep.questions.surface import predict_frame
 
         return predict_frame(self, parameters, samples, unique, level)
 
     def frontier(self, flops: Any, level: float | None = None) -> tuple[Frontier, ...]:
         """The best model at each compute. ValueError where these runs do not tell the split."""
-        from steep.surface import frontier
+        from steep.questions.surface import frontier
 
         return frontier(self, flops, level)
 
@@ -219,14 +219,14 @@ class JointFit:
     ) -> SamplesFor:
         """Samples that a model of ``parameters`` needs for ``error``, with their interval. An
         ``error`` is a number in the metric of the fit, or '5%'."""
-        from steep.asked import joint_error_asked
-        from steep.surface import samples_for
+        from steep.analysis.asked import joint_error_asked
+        from steep.questions.surface import samples_for
 
         return samples_for(self, joint_error_asked(error, self), parameters, level)
 
     def residuals(self) -> Any:
         """A DataFrame of the rows with what the law and its discrepancy expect of each."""
-        from steep.surface import residual_frame
+        from steep.questions.surface import residual_frame
 
         return residual_frame(self)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from steep.spelling import did_you_mean
+from steep.base.spelling import did_you_mean
 from steep.tables import words
 from steep.tables.amounts import Writing, numbers_of
 from steep.tables.raw import Array, Issues, column_of

@@ -21,8 +21,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from steep.extras import need
-from steep.plainfile import is_stream, refuse_special
+from steep.base.extras import need
+from steep.base.plainfile import is_stream, refuse_special
 from steep.tables.layouts import rows_of_json
 from steep.tables.raw import Array, RawTable, TableError, column_of
 from steep.tables.trackers import from_database, from_folder

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steep.metrics import ACCURACIES, OF_100, PLAIN, RATES, UNBOUNDED, made_higher
+from steep.base.metrics import ACCURACIES, OF_100, PLAIN, RATES, UNBOUNDED, made_higher
 from steep.tables import words
 from steep.tables.raw import Array
 from steep.tables.words import SCALES, Scale

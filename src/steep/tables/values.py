@@ -13,6 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from steep.stats.zeros import half_an_item
 from steep.tables import words
 from steep.tables.amounts import (
     BOTH,
@@ -29,7 +30,6 @@ from steep.tables.amounts import (
 from steep.tables.columns import Names, in_cells
 from steep.tables.meaning import Meaning, Sizes, meaning, sizes_of
 from steep.tables.raw import Array, Issues, codes
-from steep.zeros import half_an_item
 
 LARGEST, SMALLEST = 1e30, 1e-30
 """Of sizes and errors: forecasts reach far beyond them, and must stay numbers."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from steep.metrics import ALIASES, HIGHER, LOSSES, PLAIN, RATES
+from steep.base.metrics import ALIASES, HIGHER, LOSSES, PLAIN, RATES
 from steep.tables.amounts import Writing, number
 
 _SETTINGS = {"params", "param", "hparams", "config", "user", "attrs"}

@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 
 from steep import records
-from steep.domains.contract import Domain, Items, Position
+from steep.contracts.domain import Domain, Items, Position
+from steep.contracts.family import Family
+from steep.contracts.planner import Planner, Problem
+from steep.contracts.trainer import Drained, ShardItems, Trainer
 from steep.laws.law import Law
-from steep.models.contract import Family
-from steep.planners.contract import Planner, Problem
 from steep.planners.history import seen
 from steep.records import ENDED, Evaluation, Measurement, Status, Trial
 from steep.testing.kinds import CHECK_MODEL
-from steep.trainers.contract import Drained, ShardItems, Trainer
 
 
 @dataclass

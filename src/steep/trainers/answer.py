@@ -16,9 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from steep.config import Loaded
-from steep.domains.contract import Domain
-from steep.metrics import (
+from steep.base.metrics import (
     LOSSES,
     RATES,
     SHARES,
@@ -29,8 +27,10 @@ from steep.metrics import (
     outside,
     plain_name,
 )
+from steep.contracts.domain import Domain
+from steep.contracts.trainer import Handle
 from steep.records import Measurement, Status, Trial, settings
-from steep.trainers.contract import Handle
+from steep.spec.load import Loaded
 
 
 class OwnCodeError(ValueError):

@@ -32,13 +32,14 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, field_validator
 
-from steep.config import Loaded
-from steep.domains.contract import Domain
+from steep.base.memory import parse_bytes
+from steep.base.metrics import higher
+from steep.contracts.domain import Domain
+from steep.contracts.trainer import Drained, Handle, ShardItems, Trainer
 from steep.engine.schedule import without_improvement
-from steep.memory import parse_bytes
-from steep.metrics import higher
 from steep.records import Measurement, Status, Trial, Value
-from steep.spec import Few, Stop, Strict
+from steep.spec.load import Loaded
+from steep.spec.sections import Few, Stop, Strict
 from steep.trainers import fingerprint, reported
 from steep.trainers.answer import (
     OwnCodeError,
@@ -48,7 +49,6 @@ from steep.trainers.answer import (
     part_and_name,
     study_metric,
 )
-from steep.trainers.contract import Drained, Handle, ShardItems, Trainer
 from steep.trainers.own_code import OWN_VALIDATION as OWN_VALIDATION
 from steep.trainers.own_code import cost as cost
 from steep.trainers.own_code import extent as extent

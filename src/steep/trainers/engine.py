@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from steep.config import Loaded, member
-from steep.domains.contract import Domain
-from steep.models.contract import Family
+from steep.base.registry import FAMILIES
+from steep.contracts.domain import Domain
+from steep.contracts.family import Family
+from steep.contracts.trainer import Cost, PackedTrainer, Trainer
 from steep.records import StepCost, Trial, Value
-from steep.registry import FAMILIES
-from steep.spec import Count, Strict
-from steep.trainers.contract import Cost, PackedTrainer, Trainer
+from steep.spec.load import Loaded, member
+from steep.spec.sections import Count, Strict
 
 if TYPE_CHECKING:
     from steep.engine.loop import Setup

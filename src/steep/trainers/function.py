@@ -27,11 +27,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from steep.config import Loaded
-from steep.domains.contract import Domain
-from steep.metrics import outside
+from steep.base.metrics import outside
+from steep.base.userfile import arguments_of, from_file, search_also
+from steep.contracts.domain import Domain
+from steep.contracts.trainer import Handle, ShardItems, Trainer
 from steep.records import Measurement, Trial
-from steep.spec import Strict
+from steep.spec.load import Loaded
+from steep.spec.sections import Strict
 from steep.trainers import fingerprint
 from steep.trainers.answer import (
     OwnCodeError,
@@ -39,13 +41,11 @@ from steep.trainers.answer import (
     measurement,
     study_metric,
 )
-from steep.trainers.contract import Handle, ShardItems, Trainer
 from steep.trainers.own_code import OWN_VALIDATION as OWN_VALIDATION
 from steep.trainers.own_code import cost as cost
 from steep.trainers.own_code import extent as extent
 from steep.trainers.own_code import recipe as recipe
 from steep.trainers.own_code import refuse_changed
-from steep.userfile import arguments_of, from_file, search_also
 
 
 class Options(Strict):

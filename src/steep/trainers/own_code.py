@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from steep.config import Loaded
-from steep.domains.contract import Domain
+from steep.contracts.domain import Domain
+from steep.contracts.trainer import Cost
 from steep.records import Trial, Value
+from steep.spec.load import Loaded
 from steep.trainers import fingerprint
 from steep.trainers.answer import CodeChangedError
-from steep.trainers.contract import Cost
 
 OWN_VALIDATION = True
 """Whether the code may have validation data of its own, so that steep need not cut any."""

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steep.config import Loaded
-from steep.domains.contract import Domain
+from steep.contracts.domain import Domain
+from steep.contracts.trainer import Cost, Drained, Handle, ShardItems, Trainer
 from steep.records import Evaluation, Measurement, Settings, Status, Trial, Value, settings
-from steep.spec import Strict
-from steep.trainers.contract import Cost, Drained, Handle, ShardItems, Trainer
+from steep.spec.load import Loaded
+from steep.spec.sections import Strict
 
 if TYPE_CHECKING:
     import pandas as pd

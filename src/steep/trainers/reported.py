@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steep.metrics import as_error
-from steep.plainfile import read_file
+from steep.base.metrics import as_error
+from steep.base.plainfile import read_file
 from steep.records import Evaluation
 from steep.trainers.answer import (
     OwnCodeError,

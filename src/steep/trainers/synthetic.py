@@ -33,13 +33,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from steep.config import Loaded
-from steep.domains.contract import Domain
-from steep.metrics import metric_of
+from steep.base.metrics import metric_of
+from steep.contracts.domain import Domain
+from steep.contracts.trainer import Cost, Drained, Handle, ShardItems, Trainer
 from steep.records import Evaluation, Measurement, Status, Trial, Value, settings
-from steep.spec import Count, Positive, Strict
-from steep.spec import Stop as StopRule
-from steep.trainers.contract import Cost, Drained, Handle, ShardItems, Trainer
+from steep.spec.load import Loaded
+from steep.spec.sections import Count, Positive, Strict
+from steep.spec.sections import Stop as StopRule
 
 NonNegative = Annotated[float, Field(ge=0)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from steep.records import Measurement, Status
-from steep.spec import Positive, Strict
+from steep.spec.sections import Positive, Strict
 
 OWN_VALIDATION = True
 

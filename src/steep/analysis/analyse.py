@@ -1,0 +1,621 @@
+"""From measurements to everything a study says: select, fit, forecast, confront.
+
+``study.py`` calls this after training, and again for any report: it reads only what the store
+holds, so that a study can be analysed where its data is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+
+from steep.analysis.asked import Goal, errors_asked
+from steep.base.metrics import answered_metric
+from steep.contracts.domain import Scores
+from steep.fit import fit, fit_size_law, points_of
+from steep.forecast import forecast, without_compute
+from steep.present import numbers
+from steep.records import (
+    ONE_SIZE,
+    Analysis,
+    BestFit,
+    Candidate,
+    Confrontation,
+    Curve,
+    Finding,
+    Fit,
+    Forecast,
+    Interval,
+    Measurement,
+    Point,
+    Settings,
+    Shard,
+    SizeLaw,
+    Status,
+    Trial,
+    settings,
+)
+from steep.select import Paired, candidates, median_variance, select
+from steep.spec.sections import Spec
+from steep.stats.response import NOISE
+from steep.stats.searched import with_size_curves
+from steep.stats.size_surface import Place, size_law_of_surface
+from steep.stats.tuning import certificate
+
+WHOLE_SURFACE = "whole surface"
+"""The size law from errors of all sizes, beside those from single optima."""
+CAPPED = 0.02
+"""By how much in log error a run that still improved when it met its cap may be too high."""
+UNCOUNTED = "the trainer does not say how many parameters there are"
+FACTORS = (2.0, 4.0, 10.0)
+"""Times the data at hand: where a study forecasts unless asked."""
+GROWTH = (0.7, 0.3)
+"""How the best model's parameters commonly grow, as data**(0.7 +- 0.3): the exponents of Hestness
+et al. 2017 lie between 0.57 (images) and 0.92 (language)."""
+NEAR = 0.01
+"""A factor this near to the size of a held-out shard that waits is not told a second time."""
+
+Items = Callable[[str], Mapping[str, np.ndarray] | None]
+"""Trial id -> the per-item validation sums and counts of its best step."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a study knows beside its measurements."""
+
+    spec: Spec
+    shards: tuple[Shard, ...]
+    unit: str
+    metric: str
+    metrics: tuple[str, ...]
+    best_guess: Mapping[str, float]
+    validation_group: np.ndarray
+    sizes: Mapping[int, tuple[int, float]]
+    """Size on the dial -> (parameters, training FLOPs per unit of m), where they are known."""
+
+
+def analyse(
+    facts: Facts,
+    measurements: Sequence[Measurement],
+    items: Items,
+    registered: Sequence[Confrontation] = (),
+    *,
+    at: Sequence[float] = (),
+    times: Sequence[float] = (),
+    targets: Sequence[Goal | float] = (),
+    level: float = 0.9,
+    provenance: Settings = (),
+    paired: Paired | None = None,
+) -> Analysis:
+    """Best-fit models, curves of every metric, size laws, forecasts and their confrontations.
+
+    A held-out shard is a point of every curve as soon as its model has all seeds; its registered
+    forecast stays as it was. ``at`` are sizes m beyond the default factors, ``times`` multiples of
+    the data at hand; ``targets`` errors, or goals that each metric on V reads as its own;
+    ``paired`` standard errors known already, in place of ``items``."""
+    paired = paired or paired_by(facts, items)
+    best_fits = select(measurements, facts.shards, seeds=facts.spec.search.seeds, paired=paired)
+    best_fits = with_size_curves(best_fits, measurements, _cells(facts.spec))
+    laws = size_laws(best_fits, level)
+    curves = _curves(facts, best_fits, measurements, laws, at, times, targets, level)
+    told = answered_metric(facts.spec.domain.name, facts.metric, facts.metrics)
+    seeds = facts.spec.search.seeds
+    confronted = tuple(_confront(c, measurements, best_fits, seeds, told) for c in registered)
+    notes = _held_out_notes(facts, curves, confronted)
+    curves = tuple(_noted(c, notes) for c in curves)
+    return Analysis(
+        facts.spec.study,
+        facts.spec.domain.name,
+        facts.spec.family.name,
+        facts.spec.trainer.name,
+        facts.unit,
+        facts.metric,
+        settings(facts.best_guess),
+        facts.shards,
+        best_fits,
+        curves,
+        laws,
+        confronted,
+        (),
+        provenance,
+        tuning=certificate([b for b in best_fits if not b.best.capped]),
+    )
+
+
+def _cells(spec: Spec) -> int:
+    """How many candidates a search chooses from on each shard."""
+    return len(spec.family.sizes) * prod(map(len, spec.search.hyperparameters.values()))
+
+
+def with_findings(analysis: Analysis, findings: Sequence[Finding]) -> Analysis:
+    return replace(analysis, findings=tuple(findings))
+
+
+# ---------------------------------------------------------------- pairs
+
+
+def paired_by(facts: Facts, items: Items) -> Paired:
+    """Standard error of the difference of two candidates over the validation items they share.
+
+    Per item the difference of errors, averaged over the seeds both have; clustered by group."""
+
+    def errors(candidate: Candidate, seed: int, shard: tuple[int, int, float]) -> np.ndarray | None:
+        permutation, count, samples = shard
+        trial = Trial(permutation, count, samples, candidate.size, candidate.hyperparameters, seed)
+        kept = items(trial.id)
+        if kept is None or facts.metric not in kept or "count" not in kept:
+            return None
+        return np.stack([kept[facts.metric], kept["count"]])
+
+    @lru_cache(maxsize=1)
+    def errors_of_best(
+        candidate: Candidate, place: tuple[int, int, float]
+    ) -> dict[int, np.ndarray | None]:
+        """By seed, of the candidate with which all others of its shard are compared: read once."""
+        return {seed: errors(candidate, seed, place) for seed in candidate.seeds}
+
+    def standard_error(one: Candidate, other: Candidate, shard: Shard) -> float | None:
+        place = (shard.permutation, shard.items, shard.samples)
+        pairs = [
+            (errors(one, seed, place), errors_of_best(other, place)[seed])
+            for seed in set(one.seeds) & set(other.seeds)
+        ]
+        differences = [(a[0] - b[0], a[1]) for a, b in pairs if a is not None and b is not None]
+        if not differences:
+            return None
+        difference = np.mean([d for d, _ in differences], axis=0)
+        count = differences[0][1]
+        if len(difference) != len(facts.validation_group):
+            return None
+        paired = Scores(count, {facts.metric: difference})
+        found = paired.standard_error(facts.metric, facts.validation_group)
+        return found if np.isfinite(found) else None
+
+    return standard_error
+
+
+# ---------------------------------------------------------------- curves
+
+
+def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[str, SizeLaw], ...]:
+    """The size law by each definition of the best-fit size.
+
+    A held-out shard has no part in it: one size was trained there, chosen by this very law or by
+    the largest searched shard, and a single size has no optimum. A plateau has none either: there
+    the lowest score's size is an accident of noise, so its edge is 'high' (the optimum could be any
+    larger size) in the law of lowest scores."""
+    fitted = [b for b in best_fits if b.searched]
+    few = any("incomplete" in b.flags for b in fitted)
+    one_size = len({c.size for b in best_fits for c in b.candidates}) == 1 and not few
+
+    def law(which: str, count: str) -> SizeLaw:
+        if one_size:
+            return _fixed_size(fitted, count, level)
+        chosen = [b.adequate if which == "adequate" else b.best for b in fitted]
+        edges = [b.adequate_edge if which == "adequate" else b.edge for b in fitted]
+        parameters = [float(getattr(c, count)) for c in chosen]
+        if not parameters:
+            return SizeLaw("not measured", "no trial has ended yet")
+        if min(parameters) <= 0:
+            return SizeLaw("not measured", UNCOUNTED)
+        steps = [_step(b, size, count) for b, size in zip(fitted, parameters, strict=True)]
+        found = fit_size_law([b.samples for b in fitted], parameters, edges, level, steps)
+        if few and found.outcome != "ok":  # where it ends, nobody knows yet
+            return replace(found, reason="the search is unfinished")
+        if found.beta_p is not None and (found.beta_p.upper or 0.0) <= 0:
+            reason = "best-fit sizes shrink as data grows: plateaus or noise decide them here"
+            return replace(found, outcome="not measured", reason=reason, beta_p=None, sigma=None)
+        return found
+
+    return (
+        ("smallest adequate", law("adequate", "parameters")),
+        ("lowest score", law("best", "parameters")),
+        ("fitted minimum", law("", "parameters") if one_size else _law_of_minima(fitted, level)),
+        ("smallest adequate, without embeddings", law("adequate", "parameters_without_embeddings")),
+        (WHOLE_SURFACE, _law_of_surface(fitted, level)),
+    )
+
+
+def _fixed_size(fitted: Sequence[BestFit], count: str, level: float) -> SizeLaw:
+    """Of one fixed model: it is kept at any size of the data, and no exponent was measured."""
+    known = {float(getattr(b.best, count)) for b in fitted} - {0.0}
+    if len(known) != 1:
+        return SizeLaw("not measured", ONE_SIZE, level=level)
+    center = (float(np.log(fitted[-1].samples)), float(np.log(known.pop())))
+    return SizeLaw("ok", ONE_SIZE, center=center, draws=((center[1], 0.0),), level=level)
+
+
+def _places(fitted: Sequence[BestFit]) -> list[Place]:
+    """The lowest error of every size on every shard that was searched."""
+    places = []
+    for b in fitted:
+        spread = NOISE
+        if b.seed_se is not None:
+            spread = b.seed_se / b.best.score / median_variance(len(b.best.errors)) ** 0.5
+        for size in {c.size for c in b.candidates}:
+            c = min((c for c in b.candidates if c.size == size), key=lambda c: c.expected)
+            if c.expected > 0:
+                variance = spread**2 * median_variance(len(c.errors))
+                variance += CAPPED**2 if c.capped else 0.0
+                places.append(Place(b.samples, float(c.parameters), np.log(c.expected), variance))
+    return sorted(places, key=lambda p: (p.samples, p.parameters))
+
+
+def _law_of_surface(fitted: Sequence[BestFit], level: float) -> SizeLaw:
+    places = _places(fitted)
+    if places and min(p.parameters for p in places) <= 0:
+        return SizeLaw("not measured", UNCOUNTED)
+    return size_law_of_surface(places, level)
+
+
+def _law_of_minima(fitted: Sequence[BestFit], level: float) -> SizeLaw:
+    """By the minimum of each shard's size curve, or its smallest adequate size on a plateau.
+
+    The minimum's interval stands for a step of the ladder; a minimum at its end is one-sided."""
+    sizes, edges, steps = [], [], []
+    for b in fitted:
+        curve = b.size_curve
+        if min(c.parameters for c in b.candidates) <= 0:
+            return SizeLaw("not measured", UNCOUNTED)
+        if curve is None:
+            return SizeLaw("not measured", "too little was tried to draw error against size")
+        if b.plateau:
+            sizes.append(float(b.adequate.parameters))
+            edges.append(b.adequate_edge)
+            steps.append(_step(b, sizes[-1], "parameters"))
+            continue
+        middle, low, high = curve.minimum
+        ends = {curve.sizes[-1]: "high", curve.sizes[0]: "low"}
+        sizes.append(middle)
+        at = [edge for s, edge in ends.items() if abs(np.log(curve.minimum_size[0] / s)) < NEAR]
+        edges.append(at[0] if at else "")
+        steps.append(max(high / low, low / high))
+    if not sizes:
+        return SizeLaw("not measured", "there are no best fits")
+    return fit_size_law([b.samples for b in fitted], sizes, edges, level, steps)
+
+
+def _step(best_fit: BestFit, size: float, count: str) -> float:
+    """Ratio of neighbouring sizes of the ladder about ``size``, a geometric mean of the two."""
+    sizes = sorted({float(getattr(c, count)) for c in best_fit.candidates} | {size})
+    at = sizes.index(size)
+    above, below = sizes[min(at + 1, len(sizes) - 1)], sizes[max(at - 1, 0)]
+    neighbours = (at + 1 < len(sizes)) + (at > 0)
+    return (above / below) ** (1 / neighbours) if neighbours and below > 0 else 1.0
+
+
+def _curves(
+    facts: Facts,
+    best_fits: Sequence[BestFit],
+    measurements: Sequence[Measurement],
+    laws: Sequence[tuple[str, SizeLaw]],
+    at: Sequence[float],
+    times: Sequence[float],
+    targets: Sequence[Goal | float],
+    level: float,
+) -> tuple[Curve, ...]:
+    """The selection metric on V, on the test part, then every other metric of the same models."""
+    fitted = [b for b in best_fits if not b.waits and not b.withheld]
+    at_hand = max((b.samples for b in fitted), default=0.0)
+    waiting = {s.samples for s in facts.shards if s.held_out} - {b.samples for b in fitted}
+    usual = {at_hand * f for f in FACTORS} if fitted else set()
+    usual = {m for m in usual if all(abs(m / held - 1) > NEAR for held in waiting)}
+    asked = {*at, *(at_hand * factor for factor in times if fitted)}
+    places = sorted(usual | asked | waiting)
+    compute = compute_of(facts, fitted, measurements)
+
+    def curve(
+        metric: str, part: str, points: Sequence[Point], targets: Sequence[Goal | float]
+    ) -> Curve:
+        noise = _validation_noise(fitted) if part == "validation" else None
+        law = fit(
+            points=points,
+            level=level,
+            best_guess=facts.best_guess.get(metric),
+            validation_se=noise if metric == facts.metric else None,
+            unit=facts.unit,
+            metric=metric,
+        )
+        goals = errors_asked(targets, metric, max((p.error for p in law.points), default=0.0))
+        made = _forecast(law, places, goals, laws, compute, smallest_adequate(fitted))
+        return Curve(metric, part, law, made)
+
+    points = _single_draws_widened(points_of(best_fits))
+    found = [curve(facts.metric, "validation", points, targets)]
+    tested = [
+        replace(p, error=b.test_error)
+        for p, b in zip(points, best_fits, strict=True)
+        if b.test_error
+    ]
+    if len(tested) == len(points) and points:
+        found.append(curve(facts.metric, "test", tested, ()))
+    for metric in facts.metrics:
+        if metric != facts.metric and all(dict(b.metrics).get(metric) for b in best_fits):
+            others = of_other_metric(points, best_fits, metric)
+            found.append(curve(metric, "validation", others, targets))
+    return tuple(found)
+
+
+def of_other_metric(
+    points: Sequence[Point], best_fits: Sequence[BestFit], metric: str
+) -> list[Point]:
+    """The same models' ``metric``. Its seeds' noise is its own and not known here; where a search
+    is so unfinished that points are rough, how far off they may be is taken to be alike."""
+    rough = any("rough" in b.flags for b in best_fits)
+    return [
+        replace(p, error=float(dict(b.metrics)[metric]), se_log=p.se_log if rough else None)
+        for p, b in zip(points, best_fits, strict=True)
+    ]
+
+
+def _single_draws_widened(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Points (one a draw and size) in which what draws of the data differ by is part of a held-out
+    one's standard error: it is measured on the first draw alone, where others are means over draws.
+
+    The variance between draws of one size, beyond the noise of their scores, is pooled over sizes;
+    draws of large shards differ by less, so this is rather too wide."""
+    apart, freedom = 0.0, 0
+    for samples in {p.samples for p in points if p.used and not p.held_out}:
+        same = [p for p in points if p.used and p.samples == samples]
+        if len(same) > 1 and all(p.se_log for p in same):
+            logs = np.log([p.error for p in same])
+            noise = float(np.mean([(p.se_log or 0.0) ** 2 for p in same]))
+            apart += float(((logs - logs.mean()) ** 2).sum()) - (len(same) - 1) * noise
+            freedom += len(same) - 1
+    variance = max(apart / freedom, 0.0) if freedom else 0.0
+    return tuple(
+        replace(p, se_log=float(np.hypot(p.se_log, variance**0.5)))
+        if p.held_out and p.se_log and variance
+        else p
+        for p in points
+    )
+
+
+def _forecast(
+    law: Fit,
+    places: Sequence[float],
+    goals: Sequence[float],
+    laws: Sequence[tuple[str, SizeLaw]],
+    compute: tuple[float, float] | None,
+    smallest: float,
+) -> Forecast:
+    size_law = dict(laws)["smallest adequate"]
+    if compute is None:  # a trainer that counts no FLOPs
+        made = forecast(law, at=places, target=goals, size_law=size_law, smallest=smallest)
+        return without_compute(made)
+    per_parameter, epochs = compute
+    return forecast(
+        law,
+        at=places,
+        target=goals,
+        size_law=size_law,
+        smallest=smallest,
+        epochs=epochs,
+        flops_per_parameter_sample=per_parameter,
+    )
+
+
+def smallest_adequate(fitted: Sequence[BestFit]) -> float:
+    """Parameters of the smallest adequate model on the largest shard that was searched; 0 where
+    nobody knows. On a held-out one a single size was trained, perhaps far from the smallest."""
+    searched = [b for b in fitted if b.searched]
+    if not searched:
+        return 0.0
+    return float(max(searched, key=lambda b: b.samples).adequate.parameters)
+
+
+def compute_of(
+    facts: Facts, fitted: Sequence[BestFit], measurements: Sequence[Measurement]
+) -> tuple[float, float] | None:
+    """(training FLOPs per parameter and unit, passes over the data) of the largest best fit."""
+    if not fitted:
+        return None
+    last = max(fitted, key=lambda b: b.samples)  # a held-out one, too: so long it was trained
+    size = facts.sizes.get(last.adequate.size)
+    seen = [
+        m.samples_seen / m.trial.samples
+        for m in measurements
+        if m.trial.samples == last.samples and m.trial.size == last.adequate.size
+    ]
+    if size is None or not seen or not size[0]:
+        return None
+    return size[1] / size[0], float(np.median(seen))
+
+
+def _validation_noise(fitted: Sequence[BestFit]) -> float | None:
+    """Relative standard error that V gives to all points alike."""
+    known = [b.validation_se / b.best.score for b in fitted if b.validation_se is not None]
+    return float(np.median(known)) if known else None
+
+
+# ---------------------------------------------------------------- held out
+
+
+def confrontation(
+    facts: Facts, shard: Shard, analysis: Analysis, level: float, now: str
+) -> Confrontation | None:
+    """The forecast for a held-out shard, and the model that will be trained to meet it.
+
+    None while there is nothing to forecast from (the fit's outcome says why)."""
+    place = [a for a in analysis.curves[0].forecast.at if a.samples == shard.samples]
+    fitted = [b for b in analysis.best_fits if b.searched]
+    if not place or not fitted:
+        return None
+    size, reason = predicted_size(facts, shard.samples, fitted, dict(analysis.size_laws))
+    values = max(fitted, key=lambda b: b.samples).best.hyperparameters
+    first = analysis.headline
+    others = () if first is analysis.curves[0] else first.forecast.at
+    told = next((a for a in others if a.samples == shard.samples), None)
+    return Confrontation(shard.samples, place[0], level, size, reason, values, now, told=told)
+
+
+def predicted_size(
+    facts: Facts, samples: float, fitted: Sequence[BestFit], laws: Mapping[str, SizeLaw]
+) -> tuple[int, str]:
+    """The size to train at ``samples``, and why.
+
+    By the size law, its exponent held to ``GROWTH`` as far as the law leaves it open, but no
+    smaller than the largest fitted shard's best fit: a model somewhat too large costs nothing on a
+    plateau, one that is too small costs error. That best fit, too, where the trainer cannot say
+    which size has how many parameters."""
+    law = laws["smallest adequate"]
+    largest = max(fitted, key=lambda b: b.samples)
+    known = largest.best.size
+    best = "the best size of the largest searched shard"
+    if law.reason == ONE_SIZE:
+        return known, ONE_SIZE
+    if not facts.sizes:
+        return known, f"{best}: the trainer cannot say how many parameters a size has"
+    parameters = {size: float(counted) for size, (counted, _) in facts.sizes.items()}
+    if law.outcome == "ok" and law.center is not None:
+        size = _nearest(parameters, _grown(law.center, law.draws, samples))
+        larger, same = "the size on the dial nearest to the size law", "asks for no larger one"
+    else:
+        size = commonly_grown(parameters, largest, samples)
+        larger = (
+            f"the smallest adequate size of the largest searched shard, and larger as "
+            f"data**{GROWTH[0]:g}: the size law is not measured"
+        )
+        same = f"is not measured ({law.reason})"
+    return (size, larger) if size > known else (known, f"{best}: the size law {same}")
+
+
+def commonly_grown(parameters: Mapping[int, float], last: BestFit, samples: float) -> int:
+    """The size at ``samples``, of those with so many ``parameters``: the smallest adequate one of
+    the ``last`` shard, grown as models commonly grow, and no smaller than the best one there."""
+    adequate, best = last.adequate.size, last.best.size
+    if adequate not in parameters or samples <= last.samples:
+        return best
+    grown = np.log(parameters[adequate]) + GROWTH[0] * np.log(samples / last.samples)
+    return max(best, _nearest(parameters, grown))
+
+
+def _nearest(parameters: Mapping[int, float], wanted: float) -> int:
+    return min(parameters, key=lambda size: abs(np.log(parameters[size]) - wanted))
+
+
+def _grown(
+    center: tuple[float, float], draws: Sequence[tuple[float, float]], samples: float
+) -> float:
+    """Log parameters at ``samples`` by a size law's draws (log parameters at the center, beta_p),
+    each weighed by how models commonly grow: a few noisy optima may say anything."""
+    at_center, beta_p = np.array(draws).T
+    common, spread = GROWTH
+    log_weights = -0.5 * ((beta_p - common) / spread) ** 2
+    weights = np.exp(log_weights - log_weights.max())
+    return float(np.average(at_center + beta_p * (np.log(samples) - center[0]), weights=weights))
+
+
+def unforecast_trials(analysis: Analysis, facts: Facts, told: Collection[float]) -> list[Trial]:
+    """Trials of the held-out shards of which no forecast can be made (``told`` are those of which
+    one was): the best fit of the largest searched shard, so that their points are measured."""
+    searched = [b for b in analysis.best_fits if b.searched]
+    if not searched:
+        return []
+    best = max(searched, key=lambda b: b.samples).best
+    return [
+        Trial(0, shard.items, shard.samples, best.size, best.hyperparameters, seed)
+        for shard in facts.shards
+        if shard.held_out and shard.permutation == 0 and shard.samples not in told
+        for seed in range(facts.spec.search.seeds)
+    ]
+
+
+def held_out_trials(confrontations: Sequence[Confrontation], facts: Facts) -> list[Trial]:
+    """The trials that confront registered forecasts."""
+    shards = {(s.permutation, s.samples): s for s in facts.shards}
+    return [
+        Trial(0, shards[(0, c.samples)].items, c.samples, c.size, c.hyperparameters, seed)
+        for c in confrontations
+        if (0, c.samples) in shards
+        for seed in range(facts.spec.search.seeds)
+    ]
+
+
+def _confront(
+    registered: Confrontation,
+    measurements: Sequence[Measurement],
+    best_fits: Sequence[BestFit],
+    seeds: int,
+    told: str,
+) -> Confrontation:
+    """The forecast beside the truth, where that is known by now: of the model that was trained to
+    meet it, which a study that has grown beyond the shard still holds."""
+    key = (0, registered.samples, registered.size, registered.hyperparameters)
+    mine = [m for m in measurements if m.trial.candidate == key]
+    found = next(iter(candidates(mine)), None)
+    diverged = sum(m.status is Status.DIVERGED for m in mine)
+    ended = diverged + (0 if found is None else len(found.seeds))
+    if found is None or ended < seeds:
+        so_far = f"{ended} of {seeds} seeds so far" if ended < seeds else ""
+        lost = f"{diverged} diverged" if diverged else ""
+        remark = ", ".join(filter(None, [so_far, lost])) if mine else ""
+        return replace(registered, remark=remark)
+    at, error = registered.forecast, found.score
+    tests = [m.test_error for m in mine if m.test_error is not None]
+    metrics = [float(v) for m in mine for name, v in m.metrics if name == told]
+    # Whether more steps would lower it beyond its noise is known where the whole study is.
+    same = [b.best for b in best_fits if (b.permutation, b.samples) == key[:2]]
+    capped = next((c.capped for c in same if (c.size, c.hyperparameters) == key[2:]), found.capped)
+    inside: bool | None = at.lower <= error <= at.upper
+    if capped and error >= at.lower:  # it may be lower still
+        inside = None
+    return replace(
+        registered,
+        error=error,
+        parameters=found.parameters or None,
+        test_error=float(np.median(tests)) if tests else None,
+        inside=inside,
+        remark="capped: an upper bound" if capped else "",
+        told_error=float(np.median(metrics)) if registered.told and metrics else None,
+    )
+
+
+def _noted(curve: Curve, notes: Sequence[str]) -> Curve:
+    fit, told = curve.fit, curve.forecast
+    return replace(
+        curve,
+        fit=replace(fit, notes=(*fit.notes, *notes)),
+        forecast=replace(told, notes=(*told.notes, *notes)),
+    )
+
+
+def _held_out_notes(
+    facts: Facts, curves: Sequence[Curve], confronted: Sequence[Confrontation]
+) -> tuple[str, ...]:
+    """What the fits stand on where there are held-out shards: those they contain, and the others
+    with the reason."""
+    held = sorted({s.samples for s in facts.shards if s.held_out})
+    used = {p.samples for p in curves[0].fit.used}
+    within = [numbers.exact(m) for m in held if m in used]
+    if not held or not used:
+        return ()
+    notes = []
+    if within:
+        ends = " to ".join(numbers.exact(m) for m in (min(used), max(used)))
+        now = "it is measured" if len(within) == 1 else "they are measured"
+        notes.append(
+            f"Fitted to {ends} {facts.unit}, the held-out {' and '.join(within)} included, now "
+            f"that {now}."
+        )
+    why = {c.samples: c.remark for c in confronted}
+    for m in held:
+        if m not in used:
+            place = f"The held-out {numbers.exact(m)} {facts.unit}"
+            reason = why.get(m) or "not measured yet"
+            if m in {p.samples for p in curves[0].fit.bounds}:
+                notes.append(
+                    f"{place} were capped: an upper bound of the error, no point of the fit."
+                )
+            else:
+                notes.append(f"{place} are not in the fit: {reason}.")
+    return tuple(notes)
+
+
+def beta_g(analysis: Analysis) -> Interval | None:
+    """The headline exponent: of the selection metric on V."""
+    return analysis.curves[0].fit.beta_g if analysis.curves else None

@@ -1,0 +1,217 @@
+"""Sizes and values of a metric as people ask for them: '10x', '2M', '0.05', '5%', '95%'."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from steep.base.metrics import ACCURACIES, LOSSES, Higher, higher, is_share, may_be_percent
+from steep.records import Analysis, Curve, Fit, Forecast, JointFit
+from steep.spec.load import QuestionError
+from steep.tables.amounts import Writing, number
+
+
+@dataclass(frozen=True)
+class Place:
+    """A size: so many samples or, ``relative``, so many times the largest size of a curve."""
+
+    value: float
+    relative: bool
+
+    def samples(self, largest: float | None) -> float | None:
+        """In samples; None where it is relative to a curve that has no point."""
+        if not self.relative:
+            return self.value
+        return None if largest is None else self.value * largest
+
+
+def place_of(text: str) -> Place:
+    """'10x', '1e6', '2M' or '1,000,000'. Raises QuestionError for anything else."""
+    plain = text.strip()
+    relative = plain[-1:] in ("x", "X")
+    try:
+        value, percent = number(plain[:-1] if relative else plain, Writing(size=True))
+    except ValueError:
+        value, percent = None, False
+    if value is None or percent or not 0 < value < math.inf:
+        raise QuestionError(
+            f"--at {text!r}: write 10x (of the largest size used), 1e6, 2M or 1,000,000"
+        )
+    return Place(value, relative)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A value of a metric that was asked for: an error of '0.05' or '5%', a loss of '1.2 nats', an
+    accuracy of '0.95' or '95%'. Each curve reads it in its own metric."""
+
+    text: str
+    value: float
+    """Of '5%': 0.05."""
+    option: str
+
+    @property
+    def percent(self) -> bool:
+        return "%" in self.text
+
+    @property
+    def of_a_loss(self) -> bool:
+        """Whether the unit says that a loss is meant."""
+        return self.text.rstrip().endswith(UNITS)
+
+    def of(self, metric: str, largest: float = 0.0) -> float:
+        """The error that is meant, of a curve of ``metric`` with errors up to ``largest``. Raises
+        QuestionError where that metric has no such value."""
+        made_of = higher(metric)
+        if made_of is not None:
+            return self._of_higher(made_of)
+        rate = may_be_percent(metric, largest)
+        if self.percent and not rate:
+            if metric in LOSSES:
+                raise self._wrong(f"a loss ({metric}) is no rate: write {self.value:g}")
+            raise self._wrong(
+                f"errors up to {largest:g} are taken as a loss and no rate: write a number, or put "
+                "a percent sign in the name of a column that holds percentages"
+            )
+        if self.of_a_loss and metric not in LOSSES:
+            raise self._wrong(f"{metric} has no unit: write a number")
+        if is_share(metric) and largest <= 1.0 and self.value > 1.0:
+            hint = "" if self.percent else f"; did you mean {self.value:g}%?"
+            raise self._wrong(f"an error rate is at the most 100 %{hint}")
+        return self.value
+
+    def _of_higher(self, made_of: Higher) -> float:
+        """1 - value, of a metric of which higher is better."""
+        top, name = made_of.divisor, made_of.name
+        if self.of_a_loss:
+            raise self._wrong(f"{name} has no unit: write a number")
+        score = self.value if self.percent else self.value / top
+        if score > 1.0:
+            rate = name in ACCURACIES
+            most = "100 %" if rate else f"{top:g}"
+            hint = f"; did you mean {self.value:g}%?" if rate and not self.percent else ""
+            raise self._wrong(f"{name} is at the most {most}{hint}")
+        if score == 1.0:
+            raise self._wrong(f"no amount of data makes {name} perfect: ask for less")
+        return 1.0 - score
+
+    def _wrong(self, why: str) -> QuestionError:
+        return QuestionError(f"{self.option} {self.text!r}: {why}")
+
+
+UNITS = ("nats", "bits")
+
+
+def asked_about(analysis: Analysis, goals: Sequence[Goal]) -> Curve:
+    """Of a study's curves the one that ``goals`` are about: its headline, unless a percentage is
+    asked and that one is a loss, or nats are asked and it is none. Raises QuestionError where no
+    one curve can answer them all."""
+    found: dict[str, Curve] = {}
+    for goal in goals:
+        curve = _curve_of(analysis, goal)
+        found.setdefault(curve.metric, curve)
+        goal.of(curve.metric, max((p.error for p in curve.fit.points), default=0.0))
+    if len(found) > 1:
+        both = ", ".join(goal.text for goal in goals)
+        raise QuestionError(f"{goals[0].option} {both}: {' and '.join(found)} are two questions")
+    return next(iter(found.values()), analysis.headline)
+
+
+def _curve_of(analysis: Analysis, goal: Goal) -> Curve:
+    """The curve whose metric can have the value: the headline, the one that selects, another."""
+    first = analysis.headline
+    known = [first, *(c for c in analysis.curves if c.part == first.part)]
+    if goal.percent:
+        return next((c for c in known if c.metric not in LOSSES), first)
+    if goal.of_a_loss:
+        return next((c for c in known if c.metric in LOSSES), first)
+    return first
+
+
+def forecast(
+    fit: Fit,
+    at: float | str | Iterable[float | str] = (),
+    target: float | str | Iterable[float | str] = (),
+    level: float | None = None,
+    **options: Any,
+) -> Forecast:
+    """Errors at the sizes ``at``, and the samples that each ``target`` needs, with intervals.
+
+    Both are one value or several: sizes are numbers or '10x' (of the data), '1e6', '2M'; targets
+    are in the metric of the fit, so that 0.97 or '97%' of an accuracy is one. ``options`` are
+    ``size_law``, ``smallest``, ``epochs``, ``flops_per_parameter_sample`` and ``single_run``, as in
+    forecast.py. Raises ValueError for anything else."""
+    from steep.forecast import forecast as forecast_errors
+
+    goals = [error_asked(one, fit) for one in _several(target)]
+    return forecast_errors(fit, sizes_asked(at, fit), goals, level, **options)
+
+
+def _several(asked: Any) -> list[Any]:
+    """One value or several, as a list."""
+    one = isinstance(asked, str) or not isinstance(asked, Iterable)
+    return [asked] if one else list(asked)
+
+
+def errors_asked(goals: Sequence[Goal | float], metric: str, largest: float = 0.0) -> list[float]:
+    """Those of ``goals`` that a curve of ``metric`` with errors up to ``largest`` can have, as
+    errors; numbers are errors."""
+    found = []
+    for goal in goals:
+        if isinstance(goal, Goal):
+            with suppress(QuestionError):
+                found.append(goal.of(metric, largest))
+        else:
+            found.append(goal)
+    return found
+
+
+def sizes_asked(asked: Any, fit: Fit) -> list[float]:
+    """Sizes in samples, of one or several that are numbers or written like '10x', '1e6', '2M'.
+
+    Raises ValueError for anything else, and for '10x' of a fit without points."""
+    sizes = []
+    for one in _several(asked):
+        size = place_of(one).samples(fit.at_hand) if isinstance(one, str) else float(one)
+        if size is None:
+            raise ValueError(f"{one!r} is relative to the largest size measured, and none is")
+        sizes.append(size)
+    return sizes
+
+
+def error_asked(asked: float | str, fit: Fit) -> float:
+    """An error, of a number or of a text like '0.05', '5%' in the metric of a fit: 0.97 of an
+    accuracy is an error of 0.03. Raises ValueError for what the metric cannot be."""
+    return _error_asked(asked, fit.metric, [p.error for p in fit.points])
+
+
+def joint_error_asked(asked: float | str, fit: JointFit) -> float:
+    """The same of a joint fit."""
+    return _error_asked(asked, fit.metric, [r.error for r in fit.rows])
+
+
+def _error_asked(asked: float | str, metric: str, errors: Sequence[float]) -> float:
+    if isinstance(asked, bool) or not isinstance(asked, (str, int, float)):
+        raise ValueError(f"a target is a number or a text such as '5%', not {asked!r}")
+    if not isinstance(asked, str):
+        if not 0 < asked < math.inf:
+            raise ValueError(f"a target must be a positive number, not {asked}")
+        asked = repr(float(asked))
+    return goal_of(asked, "error").of(metric, max(errors, default=0.0))
+
+
+def goal_of(text: str, option: str = "--target") -> Goal:
+    """'0.05', '5%' or '1.2 nats'. Raises QuestionError for anything else."""
+    plain = text.strip()
+    for unit in UNITS:
+        plain = plain.removesuffix(unit)
+    try:
+        value = float(plain.rstrip("% ")) / (100 if plain.rstrip().endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise QuestionError(f"{option} {text!r}: write a value such as 0.05 or 5%")
+    return Goal(text, value, option)

@@ -1,0 +1,228 @@
+"""``steep cost``: of a study, a table of results, a law given by hand, the follow-up's domains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from steep.analysis.asked import Goal, goal_of
+from steep.analysis.costs import ONLY_FLOPS, machine_of, usual_targets
+from steep.base.metrics import as_error
+from steep.cli.answers import Source, error_asked, fits_of
+from steep.cost.first_order import scaling_by_hand
+from steep.cost.machines import machine
+from steep.cost.projection import FACTORS, cost
+from steep.cost.scaling import DENSE_FLOPS, dense_guesses, dense_steps, scaling
+from steep.records import CostAnswer, Machine, Scaling
+from steep.spec.load import NoAnswer, QuestionError
+from steep.stats.size_law import size_law_of
+
+
+@dataclass(frozen=True)
+class Law:
+    """A law given by hand: ``--alpha`` and so on. None: not given."""
+
+    alpha: float | None = None
+    beta_g: float | None = None
+    floor: float = 0.0
+    sigma: float | None = None
+    beta_p: float | None = None
+    flops_per_parameter: float | None = None
+    """And unit of data, to train; None: 6 is guessed where compute is asked for."""
+    data: float | None = None
+    epochs: float | None = None
+    """None: one pass is guessed where compute is asked for."""
+    unit: str = "samples"
+    metric: str = "error"
+
+    @property
+    def given(self) -> bool:
+        return any(v is not None for v in (self.alpha, self.beta_g, self.sigma, self.beta_p))
+
+
+@dataclass(frozen=True)
+class Where:
+    """Machines and what is asked of them. None: the machine that a study ran on; of a table or a
+    law by hand none, and no time is told."""
+
+    machine: str | None = None
+    devices: int = 1
+    batch: float | None = None
+    precision: str | None = None
+    achieve: float | None = None
+    price: float | None = None
+    within: float | None = None
+    """Seconds that a run may take: the compute at hand."""
+    flops: float | None = None
+    """FLOPs that a run may take."""
+    factors: Sequence[float] = ()
+    """Multiples of today's compute whose worth is asked; (): the usual ones."""
+
+    @property
+    def asks_for_compute(self) -> bool:
+        asked = self.machine, self.within, self.flops, self.price
+        return any(v is not None for v in asked) or bool(self.factors) or self.devices > 1
+
+
+def cost_of(
+    source: Source | None,
+    law: Law,
+    targets: Sequence[str],
+    where: Where,
+    level: float = 0.9,
+) -> list[CostAnswer]:
+    """One answer a curve. Raises QuestionError where the question has no answer as asked."""
+    if (source is None) == (not law.given):
+        raise QuestionError(
+            "name a study or a table, or give a law: --alpha --beta-g --sigma --beta-p"
+        )
+    goals = [goal_of(text) for text in targets]
+    if source is not None:
+        found = _of_source(source, goals, level)
+    else:
+        found = [(_by_hand(law), None)]
+    return [_answer(_with_compute(s, law, where), own, goals, where) for s, own in found]
+
+
+def _answer(
+    scaling: Scaling, own: Machine | None, asked: Sequence[Goal], where: Where
+) -> CostAnswer:
+    site = own if where.machine is None else None
+    if where.machine is not None:
+        site = machine(where.machine, where.precision, where.achieve)
+    elif where.precision or where.achieve:
+        raise QuestionError("--precision and --achieve belong to a --machine of the catalogue")
+    if site is None:
+        asked_of = {
+            "--devices": where.devices > 1,
+            "--price": where.price,
+            "--within": where.within,
+        }
+        if needing := [option for option, value in asked_of.items() if value]:
+            raise QuestionError(f"{' and '.join(needing)}: of which --machine?")
+    goals = [goal.of(scaling.metric) for goal in asked] or usual_targets(scaling)
+    if not goals:
+        raise QuestionError("nothing is asked: give a --target, or the data at hand with --have")
+    if where.devices > 1 and where.batch is None and not (scaling.steps and scaling.steps[0].size):
+        raise QuestionError("several devices share a batch: give its --batch, in units of data")
+    if site is not None and scaling.times is not None and not scaling.guesses:
+        scaling = replace(scaling, assumptions=(*scaling.assumptions, ONLY_FLOPS))
+    budget = where.flops
+    if where.within is not None and site is not None:
+        budget = where.within * where.devices * site.flops * site.flops_share
+    try:
+        return cost(
+            scaling,
+            goals,
+            machine=site,
+            devices=where.devices,
+            batch=where.batch,
+            price=where.price,
+            factors=where.factors or FACTORS,
+            budget=budget,
+        )
+    except ValueError as error:
+        raise QuestionError(str(error)) from None
+
+
+def _with_compute(scaling: Scaling, law: Law, where: Where) -> Scaling:
+    """With what was said of compute by hand, and guesses in place of the rest, where compute is
+    asked for and nothing was measured."""
+    said = law.flops_per_parameter is not None or law.epochs is not None
+    if scaling.steps:
+        if law.flops_per_parameter is not None:
+            raise QuestionError("--flops-per-parameter: this study has counted its own FLOPs")
+        return scaling if law.epochs is None else replace(scaling, epochs=law.epochs)
+    if not (said or where.asks_for_compute):
+        return scaling
+    if not scaling.size_draws:
+        raise QuestionError(
+            f"{scaling.name} has no model sizes, and compute cannot be told without them: name "
+            "their column with --parameters, or return 'parameters' from your function"
+        )
+    for option, value in (("flops-per-parameter", law.flops_per_parameter), ("epochs", law.epochs)):
+        if value is not None and not value > 0:
+            raise QuestionError(f"--{option}: a positive number")
+    epochs = scaling.epochs if law.epochs is None else law.epochs
+    return replace(
+        scaling,
+        steps=dense_steps(law.flops_per_parameter or DENSE_FLOPS),
+        epochs=epochs,
+        guesses=dense_guesses(law.flops_per_parameter, epochs),
+    )
+
+
+def _of_source(
+    source: Source, goals: Sequence[Goal], level: float
+) -> list[tuple[Scaling, Machine | None]]:
+    if source.is_study:
+        study = source.study()
+        made = study.scaling(level, goals)
+        # where a study's trials say how long runs take, no rate of FLOPs is needed
+        return [(made, None if made.times else machine_of(study.measurements()))]
+    found: list[Scaling] = []
+    without: list[str] = []
+    for curve in fits_of(source, level):
+        for goal in goals:
+            error_asked(goal, curve.fit)
+        sized = [p.parameters for p in curve.fit.used if p.parameters]
+        try:
+            made = scaling(
+                curve.fit,
+                size_law_of(curve.fit.used, level),
+                None,
+                parameters=sized[-1] if sized else None,
+                fixed=len(sized) > 1 and len(set(sized)) == 1,
+                name=curve.name,
+            )
+        except ValueError as error:
+            without.append(f"{curve.name}: {error}")
+            continue
+        found.append(made)
+    if not found:
+        raise NoAnswer("; ".join(without))
+    if without:
+        names = ", ".join(made.name for made in found)
+        told = f"This is of {names}. No answer: {'; '.join(without)}."
+        found[0] = replace(found[0], notes=(told, *found[0].notes))
+    return [(made, None) for made in found]
+
+
+def _by_hand(law: Law) -> Scaling:
+    wanted = {"alpha": law.alpha, "beta-g": law.beta_g, "sigma": law.sigma, "beta-p": law.beta_p}
+    missing = [f"--{name}" for name, value in wanted.items() if value is None]
+    if missing:
+        raise QuestionError(f"a law given by hand needs {', '.join(missing)}, too")
+    if law.data is not None and not law.data > 0:
+        raise QuestionError("--have: a positive number")
+    try:
+        return scaling_by_hand(
+            law.alpha or 0.0,
+            law.beta_g or 0.0,
+            sigma=law.sigma or 0.0,
+            beta_p=law.beta_p or 0.0,
+            steps=(),
+            floor=law.floor,
+            samples=law.data,
+            unit=law.unit,
+            metric=as_error(law.metric),
+        )
+    except ValueError as error:
+        raise QuestionError(str(error)) from None
+
+
+def follow_up_answers(where: Where) -> list[CostAnswer]:
+    """The follow-up's five domains at their own targets, on a machine of the catalogue."""
+    from steep.cost.follow_up import domain_scaling, domains
+    from steep.cost.follow_up import target_of as domain_target
+
+    site = machine(where.machine or "follow-up", where.precision, where.achieve)
+    options: dict[str, Any] = {"devices": where.devices, "price": where.price}
+    try:
+        return [
+            cost(domain_scaling(name), [domain_target(name)], machine=site, **options)
+            for name in domains()
+        ]
+    except ValueError as error:
+        raise QuestionError(str(error)) from None

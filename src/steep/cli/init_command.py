@@ -1,0 +1,208 @@
+"""Propose a study of the user's own training command, and run it once to see whether it reports.
+
+``steep init rows.csv --command "python train.py --data {shard} --seed {seed}"`` writes the spec and
+trains on the smallest shard: what is wrong with a command shows in a minute and not over night.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steep.base.metrics import higher
+from steep.contracts.executor import Event, Job, Kind
+from steep.domains.external import Options as External
+from steep.executors.worker import work
+from steep.present.numbers import duration, exact, measured, scale
+from steep.propose import place, run_section, study_name, yaml_text
+from steep.records import Measurement, Status, Trial
+from steep.spec.load import QuestionError, parse
+from steep.spec.yaml_reader import scalar
+from steep.study import Study
+from steep.trainers.command import PLACES, named_in
+
+STEPS, FEWEST = 6, 10
+"""Shards: so many doublings up to all of the data, where the smallest has so many items."""
+VALIDATION = 0.1
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of the first run."""
+
+    text: str
+    """The spec, with the metric that the command named."""
+    notes: tuple[str, ...]
+    problem: str | None
+    """What is wrong with what the command reported; None where nothing is."""
+
+
+def propose(
+    data: Sequence[Path],
+    command: str,
+    values: Sequence[str],
+    *,
+    items: int | None,
+    label: str | None,
+    metric: str | None,
+    pattern: str | None,
+    budget: float | None,
+    workers: int | None,
+    base: Path,
+) -> Tried:
+    """The spec of a study of ``command`` and what its first trial brought. ``values``: texts such
+    as 'learning_rate=0.1,0.3'. Raises QuestionError for what cannot become a spec."""
+    grid = _grid(values)
+    if unknown := sorted(named_in(command) - set(PLACES) - set(grid)):
+        names = ", ".join(f"--values {name}=..." for name in unknown)
+        raise QuestionError(f"the command names what steep does not know: give {names}")
+    if unused := sorted(set(grid) - named_in(command)):
+        raise QuestionError(f"--values {unused[0]}: the command has no {{{unused[0]}}}")
+    if "size" in named_in(command) and "size" not in grid:
+        raise QuestionError("give the sizes of the models: --values size=16,32,64")
+    if not data and items is None:
+        raise QuestionError(
+            "name the training data, or say how many items there are: --items 50000"
+        )
+    run = run_section(budget, workers)
+    draft = _Draft(data, command, grid, items, label, metric, pattern, run, base)
+    with tempfile.TemporaryDirectory(prefix="steep-") as home:
+        loaded = parse(draft.spec(metric), base, "the proposed spec")
+        study = Study(loaded, Path(home) / "study")
+        study.check()
+        study.begin()
+        found = _tried(study)
+    shard = study.cut.shards[0]
+    what = f"on the smallest shard ({exact(shard.samples)} of {exact(draft.total)} {shard.unit})"
+    if isinstance(found, str):
+        return Tried(draft.spec(metric), (), f"{found}\nThat was {what}.")
+    if found.status == Status.DIVERGED:
+        return Tried(draft.spec(metric), (), f"{found.reason}\nThat was {what}.")
+    ((name, error), *_) = [p for p in found.metrics if p[1] == found.validation_error]
+    made_of = higher(name)
+    own = name if made_of is None else made_of.name
+    how = scale(name)
+    notes = [
+        f"Ran it once {what}: {how.label} {measured(float(error), how)} in "
+        f"{duration(found.seconds)}, with {_lines(len(found.curve))} of progress."
+    ]
+    if study.cut.removed:
+        notes.append(
+            f"{exact(study.cut.removed)} {shard.unit} to train on were left out: V or the test "
+            "part holds a copy of each."
+        )
+    if not found.curve:
+        notes.append(
+            'Lines such as {"step": 100, "validation_error": 0.31} would show its progress.'
+        )
+    return Tried(draft.spec(own), tuple(notes), None)
+
+
+def _lines(count: int) -> str:
+    return "no line" if not count else "1 line" if count == 1 else f"{count} lines"
+
+
+def _grid(values: Sequence[str]) -> dict[str, list[Any]]:
+    grid = {}
+    for text in values:
+        name, equals, listed = text.partition("=")
+        if not equals or not name.isidentifier() or not listed:
+            raise QuestionError(f"--values {text}: write a name and values, such as lr=0.1,0.3")
+        grid[name] = [scalar(one.strip()) for one in listed.split(",")]
+    sizes = grid.get("size", [1])
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise QuestionError("--values size: whole numbers from 1 on are wanted")
+    return grid
+
+
+class _Draft:
+    """The spec that is proposed."""
+
+    def __init__(
+        self,
+        data: Sequence[Path],
+        command: str,
+        grid: Mapping[str, list[Any]],
+        items: int | None,
+        label: str | None,
+        metric: str | None,
+        pattern: str | None,
+        run: str,
+        base: Path,
+    ) -> None:
+        self.run = run
+        self.command, self.grid, self.items, self.label = command, grid, items, label
+        self.pattern = f"  pattern: {yaml_text(pattern)}\n" if pattern else ""
+        self.parts = place(data, base) if data else {}
+        self.name = study_name(data, base, "command") if data else "own-study"
+        self.own_split = "validation" not in named_in(command)
+        self.smallest = 1.0
+        opened = Study(parse(self.spec(metric), base, "the proposed spec"), base / self.name)
+        self.total = float(opened.items.size[opened.cut.orders[0]].sum())
+        if self.total < FEWEST * 4:
+            raise QuestionError(
+                f"{exact(self.total)} items to train on are too few for a learning curve"
+            )
+        self.smallest = float(max(FEWEST, math.ceil(self.total / 2**STEPS)))
+
+    def spec(self, metric: str | None) -> str:
+        """The commented spec; ``metric`` None: not known yet."""
+        named = (
+            f"  metric: {yaml_text(metric)}             # what the command reports\n"
+            if metric
+            else ""
+        )
+        if self.parts:
+            where = "".join(f"  {part}: {yaml_text(path)}\n" for part, path in self.parts.items())
+            domain = f"  name: dataset\n{where}"
+            domain += f"  label: {yaml_text(self.label)}\n" if self.label else ""
+        else:
+            domain = f"  name: external\n  items: {External(items=self.items or 0).items}\n"
+        split = ""
+        if not self.own_split and "validation" not in self.parts:
+            split = f"\nsplit:\n  validation: {VALIDATION}          # the file {{validation}}\n"
+        sizes = self.grid.get("size", [1])
+        others = {name: values for name, values in self.grid.items() if name != "size"}
+        listed = "".join(f"    {name}: {json.dumps(values)}\n" for name, values in others.items())
+        search = f"\nsearch:\n  hyperparameters:\n{listed}" if others else ""
+        return f"""\
+# Written by steep init; change what you know better. Next: steep plan, then steep run.
+study: {yaml_text(self.name)}
+
+domain:
+{domain}{named}{split}
+trainer:
+  name: command
+  command: {json.dumps(self.command, ensure_ascii=False)}
+{self.pattern}
+family:
+  sizes: {json.dumps(sorted(sizes))}
+
+shards:                      # nested training sets, each twice the one before
+  smallest: {self.smallest:g}
+  held_out: 1                # the largest is forecast first, then trained and fitted, too
+{search}{self.run}"""
+
+
+def _tried(study: Study) -> Measurement | str:
+    """What a trial on the smallest shard measured, or why it did not."""
+    shard = study.cut.shards[0]
+    trial = Trial(
+        0, shard.items, shard.samples, min(study.spec.family.sizes), study.middle_choice(), 0
+    )
+    events: list[Event] = []
+    work([Job(study.folder, trial, 1)], events.append, threading.Event())
+    last = events[-1]
+    if last.kind == Kind.RESULT:
+        found: Measurement = last.payload
+        return found
+    if str(last.payload["reason"]).startswith("KeyboardInterrupt"):
+        raise KeyboardInterrupt
+    output = str(last.payload.get("detail") or "").splitlines()[-20:]
+    return "\n".join([str(last.payload["reason"]), *(f"    {line}" for line in output)])

@@ -1,0 +1,338 @@
+"""What the subcommands share: a run with its progress bar, budgets, JSON, errors as sentences.
+
+Imports what is needed where it is needed: ``steep --help`` must not wait for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TextIO, cast
+
+import typer
+
+from steep.base.extras import sentence
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+PARTIAL, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
+EXIT_CODES = (
+    "Exit codes: 0 answered or done; 1 some trials failed; 2 wrong input, said in one sentence; "
+    "3 no answer (the points support no law or forecast, or no pair of curves can be compared); "
+    "130 interrupted, the same command goes on."
+)
+
+
+def run_study(
+    study: Any,
+    workers: int | None,
+    budget: str | None,
+    quiet: bool,
+    track: str | None = None,
+    **asked: bool,
+) -> int:
+    """Run with a progress bar and Ctrl-C handling; prints the answer; the exit code. ``track``: the
+    experiment tracker that is told as well."""
+    from steep.present.progress import Progress
+    from steep.present.sentences import study_lines
+    from steep.train import StudyFailed
+
+    flops, seconds = _budget(budget)
+    study.check()
+    tracker = None if track is None else _tracker(track, study)
+
+    def observe(event: Any) -> None:
+        progress.observe(event)
+        if tracker is not None:
+            tracker.observe(event)
+
+    try:
+        with Progress(
+            study.time_left, study.answered_metric, lambda: str(study.domain.unit), quiet
+        ) as progress:
+            outcome = study.run(
+                workers=workers,
+                budget=flops,
+                seconds=seconds,
+                observe=observe,
+                **asked,
+            )
+    except StudyFailed as error:
+        typer.echo(f"steep: {error}", err=True)
+        return PARTIAL
+    if outcome.word == "drained":
+        typer.echo("Stopped; every finished step is kept. The same command goes on.", err=True)
+        return INTERRUPTED
+    if tracker is not None:
+        tracker.finish(study.spec.study, study.analyse())
+    if not quiet:
+        for line in study_lines(study.analyse()):
+            typer.echo(line)
+        typer.echo(f"Report: {study.folder / 'report.html'}")
+    if outcome.word == "budget":
+        left = "what the search wants next does not fit in what is left"
+        if outcome.unfinished:
+            some = "1 trial" if outcome.unfinished == 1 else f"{outcome.unfinished} trials"
+            left = f"{some} that it wants, and more, are left"
+        typer.echo(f"Stopped at the budget: {left}. {_goes_on(study, budget, outcome)}", err=True)
+    if outcome.failed or outcome.timeout:
+        failed = f"{outcome.failed + outcome.timeout} of {outcome.trials} trials failed"
+        typer.echo(
+            f"{failed}: 'steep status {study.folder}' says why. Once that is mended, the same "
+            "command with --retry-failed tries them again.",
+            err=True,
+        )
+        return PARTIAL
+    if outcome.diverged and not outcome.complete + outcome.capped + outcome.stopped:
+        what = f"All {outcome.diverged} trials diverged: no error that they reported is a number"
+        typer.echo(f"{what}; 'steep status {study.folder}' lists them.", err=True)
+        return NO_ANSWER
+    return 0
+
+
+def _goes_on(study: Any, budget: str | None, outcome: Any) -> str:
+    """What goes on with a study that its budget stopped: as much time again, or as much more as
+    what is wanted next is expected to take."""
+    own = study.spec.run.budget if budget is None else budget
+    folder = shlex.quote(str(study.folder))
+    if outcome.enough is not None and outcome.enough > duration(own):
+        from steep.spec.sections import written_duration
+
+        own = written_duration(outcome.enough)
+    if outcome.enough is None and not outcome.ran:
+        return f"A larger one goes on: 'steep run {folder} --budget ...'."
+    more = ", or a larger budget" if outcome.enough is None else ""
+    return f"'steep run {folder} --budget {own}' goes on for so long{more}."
+
+
+def wrote_spec(path: Path) -> str:
+    name = shlex.quote(str(path))
+    return f"Wrote {path}. Next: steep plan {name}; steep run {name}"
+
+
+def _tracker(name: str, study: Any) -> Any:
+    from steep.integrations.tracking import open_tracker
+
+    def warn(text: str) -> None:
+        typer.echo(f"steep: {name}: {text}", err=True)
+
+    try:
+        return open_tracker(name, study.spec.study, study.folder, warn)
+    except ValueError as error:
+        fail(str(error))
+
+
+def _budget(text: str | None) -> tuple[float | None, float | None]:
+    """A budget in FLOPs ('1e15') or in seconds ('2h', '30m', '90s')."""
+    if text is None:
+        return None, None
+    try:
+        flops = float(text)
+    except ValueError:
+        return None, duration(text)
+    if not 0 < flops < float("inf"):
+        fail(f"--budget {text}: write FLOPs such as 1e15, or a time such as 2h")
+    return flops, None
+
+
+def duration(text: str, option: str = "--budget") -> float:
+    """Seconds."""
+    from steep.spec.sections import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        fail(f"{option}: {error}")
+
+
+def results_json(study: Any) -> dict[str, Any]:
+    from steep.analysis.result_tables import fits
+
+    analysis = study.analyse()
+    return fits(analysis) | {"report": str(study.folder / "report.html")}
+
+
+def answered(known: Iterable[bool]) -> None:
+    """Ends with the exit code for 'no answer' where none of several answers is one."""
+    if not any(known):
+        raise typer.Exit(NO_ANSWER)
+
+
+def title(name: str, curves: int) -> None:
+    if curves > 1:
+        typer.echo(f"\n{name}")
+
+
+def show(drawing: Any, plot: bool, png: Path | None) -> None:
+    """A figure in the terminal, and as a file."""
+    if plot:
+        from steep.present.plain_plot import plain_plot
+
+        unicode = "utf" in (sys.stdout.encoding or "").lower()
+        typer.echo(f"\n{plain_plot(drawing, unicode)}")
+    if png is not None:
+        from steep.present.plots import save
+
+        try:
+            save(drawing, png)
+        except ValueError as error:
+            fail(f"--png {error}")
+        typer.echo(f"Wrote {png}", err=True)
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1, allow_nan=False, default=str))
+
+
+def print_record(record: Any) -> None:
+    from steep.records import encode
+
+    print_json(json.loads(encode(record)))
+
+
+def fail(message: str) -> NoReturn:
+    typer.echo(f"steep: {message}", err=True)
+    raise typer.Exit(BAD_INPUT)
+
+
+class _Tolerant:
+    """A stream for messages: where nobody reads them any more, they are lost and nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def open_streams() -> None:
+    """Make standard streams that can be written to: one that was closed must not become the next
+    file that is opened, and one that nobody reads any more (a closed pipe, a full disk) must not
+    end a run."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is this one. An answer for a standard output that is closed is
+            # lost, which is an error as where its disk is full.
+            full = name == "stdout" and os.path.exists("/dev/full")
+            os.open("/dev/full" if full else os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None and name != "stdin":
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files may be no text
+            stream.reconfigure(errors="backslashreplace")
+    sys.stderr = cast("TextIO", _Tolerant(sys.stderr))
+
+
+@contextmanager
+def stdout_for_the_answer() -> Iterator[None]:
+    """What the user's own code prints meanwhile goes to standard error: the answer is alone on
+    standard output, and can be read by a program."""
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+class NobodyReads(Exception):
+    """Whoever read the output has had enough, as in 'steep ... | head'."""
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Errors that a user can mend become their own words and exit code 2."""
+    silent = signal.getsignal(signal.SIGINT) == signal.SIG_DFL  # by __main__, until here
+    try:
+        try:
+            if silent:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            yield
+        finally:
+            if silent:  # Python's own end has nothing to say about a Ctrl-C
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+            sys.stdout.flush()  # here, where what goes wrong can still be said
+    except KeyboardInterrupt:  # between two commands of the framework's own
+        sys.exit(130)
+    except (BrokenPipeError, NobodyReads):
+        _close_stdout()
+        sys.exit(0)
+    except Exception as error:
+        said = _for_the_user(error)
+        if said is None:
+            raise
+        print(f"steep: {said}", file=sys.stderr)
+        _close_stdout()
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        sys.exit(NO_ANSWER if "NoAnswer" in kinds else BAD_INPUT)
+
+
+def _close_stdout() -> None:
+    """Let Python's own last flush go nowhere."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _for_the_user(error: Exception) -> str | None:
+    """The sentence that an error carries for the user; None for a mistake of steep's own.
+
+    Errors of steep's own checks are known by name, so that none of their modules is imported."""
+    if any(kind.__name__ in _USER_ERRORS for kind in type(error).__mro__):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, FileNotFoundError) and not _has_working_folder():
+        return "the folder that this command was started in is gone: change to one that exists"
+    if isinstance(error, OSError) and error.errno in _OF_OUTPUT:
+        return f"the output cannot be written: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"this takes more memory than there is: {error or 'out of memory'}"
+    if isinstance(error, ModuleNotFoundError):
+        return sentence(error)
+    return None
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
+
+
+_OF_OUTPUT = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
+_USER_ERRORS = {
+    "SpecError",
+    "DataError",
+    "ShardsError",
+    "StoreError",
+    "TableError",
+    "OwnCodeError",
+    "PluginError",
+    "QuestionError",
+    "ExecutorError",
+    "MissingExtra",
+    "SourceError",
+    "BudgetError",
+}

@@ -1,0 +1,1 @@
+"""Every extension point on one page each."""

@@ -1,0 +1,124 @@
+"""The dry run: what a study would train, and between which bounds it would cost.
+
+Nothing here guesses the search: the planner itself is asked again and again, against two made-up
+worlds, one in which every optimum lies inside the ladder and one in which bigger is always
+better. What it wants in them are the fewest and the most trials that a grid can want. Of a search
+that adapts to its results the first world shows what it may want; how much it is expected to
+take is played in other worlds (``cost/estimate.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from steep.contracts.planner import Planner, Problem
+from steep.contracts.trainer import Cost
+from steep.records import Bounds, Measurement, Plan, Status, Trial
+
+_REPORT = 300_000
+"""Bytes of a report: 0.12 MB of a small study, 0.65 MB of the largest published one."""
+Extent = Callable[[Trial], tuple[float, float] | None]
+"""Fewest and most units a trial can see."""
+
+
+def plan(
+    problem: Problem,
+    planner: Planner,
+    *,
+    cost: Callable[[int], Cost | None],
+    extent: Extent,
+    validation_items: int,
+    held_out: Sequence[Trial] = (),
+    workers: int = 1,
+    seconds_per_flop: Callable[[int], float] | None = None,
+    adaptive: bool = False,
+) -> Plan:
+    """Bounds on trials, FLOPs, time and disk. ``held_out`` are the trials that would confront
+    the forecast, at the largest size; ``seconds_per_flop`` maps a size to its measured speed."""
+    fewest = rehearse(problem, planner, usual(problem))
+    most = fewest if adaptive else rehearse(problem, planner, lambda trial: 1 + 1 / trial.size)
+    dial = sorted({t.size for t in (*fewest, *most, *held_out)})
+    known = {size: c for size in dial if (c := cost(size))}
+    flops = _flops(fewest, most, held_out, known, extent)
+    seconds = None
+    if flops is not None and seconds_per_flop is not None:
+        seconds = _flops(fewest, most, held_out, known, extent, seconds_per_flop)
+    trials = len(most) + len(held_out)
+    heaviest = max((c.parameters for c in known.values()), default=0)
+    return Plan(
+        tuple(fewest),
+        len(most),
+        len(held_out),
+        tuple((size, c.parameters) for size, c in known.items()),
+        flops,
+        seconds,
+        disk=_REPORT + trials * (14_000 + 8 * validation_items) + 2 * (workers + 2) * 12 * heaviest,
+        adaptive=adaptive,
+    )
+
+
+def usual(problem: Problem) -> Callable[[Trial], float]:
+    """A world as one expects it: a power law, best sizes that grow inside the ladder, the middle
+    choice of every hyperparameter the best."""
+    sizes = np.log(problem.spec.family.sizes)
+    samples = np.log([shard.samples for shard in problem.shards])
+    low, width = samples.min(), max(float(np.ptp(samples)), 1e-9)
+    step = float(np.ptp(sizes)) / max(len(sizes) - 1, 1) or 1.0
+    choices = problem.spec.search.hyperparameters
+
+    def error(trial: Trial) -> float:
+        share = 0.35 + 0.3 * (np.log(trial.samples) - low) / width
+        off = (np.log(trial.size) - sizes[0] - share * np.ptp(sizes)) / step
+        given = dict(trial.hyperparameters)
+        turns = [
+            list(values).index(given[name]) - len(values) // 2
+            for name, values in choices.items()
+            if given.get(name) in values
+        ]
+        return float(trial.samples**-0.3 * np.exp(0.05 * off**2 + 0.1 * np.square(turns).sum()))
+
+    return error
+
+
+def rehearse(problem: Problem, planner: Planner, error: Callable[[Trial], float]) -> list[Trial]:
+    """Every trial the planner comes to want in a world where ``error`` is the truth."""
+    finished: list[Measurement] = []
+    problem = replace(problem, rehearsed=True)
+    while wanted := planner(problem, finished, (), None):
+        finished += [
+            Measurement(
+                want.trial,
+                Status.COMPLETE,
+                validation_error=error(want.trial) * (1 + 1e-6 * want.trial.seed),
+                parameters=want.trial.size,
+                parameters_without_embeddings=want.trial.size,
+            )
+            for want in wanted
+        ]
+    return [m.trial for m in finished]
+
+
+def _flops(
+    fewest: Sequence[Trial],
+    most: Sequence[Trial],
+    held_out: Sequence[Trial],
+    known: dict[int, Cost],
+    extent: Extent,
+    scale: Callable[[int], float] = lambda size: 1.0,
+) -> Bounds | None:
+    """Sum over trials of FLOPs per unit times units seen, at least and at most."""
+
+    def total(trials: Sequence[Trial], which: int) -> float | None:
+        amount = 0.0
+        for trial in trials:
+            seen = extent(trial)
+            if seen is None or trial.size not in known:
+                return None
+            amount += seen[which] * known[trial.size].flops * scale(trial.size)
+        return amount
+
+    low, high = total([*fewest, *held_out], 0), total([*most, *held_out], 1)
+    return None if low is None or high is None else Bounds(low, high)

@@ -1,0 +1,220 @@
+"""A run's clock: how much longer it takes, estimated anew as trials end, and when it must end."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from steep.analysis import decisions
+from steep.contracts.executor import Event, Kind
+from steep.plan import clock
+from steep.plan.budget import OVERRUN, Budget
+from steep.plan.calibrate import Pace, Timed
+from steep.plan.estimate import STARTING, WORLDS, bounded, shortened
+from steep.plan.lengths import Timed as TimedLengths
+from steep.records import Interval, Measurement, Prediction, Trial, decode, encode
+
+if TYPE_CHECKING:
+    from steep.store.store import Store
+    from steep.study import Study
+
+EVERY = 20.0
+"""Seconds between estimates, at least;"""
+SHARE = 0.1
+"""and at most this share of the time goes into them, in a thread that gives way to workers."""
+GROWN = 20
+"""How often a budget is made half as large again, to find one that suffices: to 3,000 times."""
+AGAIN = 2
+"""Worlds of an estimate during the run: many, soon after each other, make up for few."""
+ABOUT = 15
+"""Seconds that timing takes, without the pilot."""
+
+
+class Watch:
+    """Of one run. Estimates are made in a thread of their own, beside the trials."""
+
+    def __init__(
+        self,
+        study: Study,
+        store: Store,
+        budget: Budget,
+        workers: int,
+        observe: Callable[[Event], None] | None,
+    ) -> None:
+        self._study, self._store, self._budget = study, store, budget
+        self._workers, self._observer = workers, observe
+        self._begun: dict[str, float] = {}
+        """When running trials were seen to start, by id."""
+        self._thread: threading.Thread | None = None
+        self._made: Prediction | None = None
+        self._fresh = False
+        self._at = self._next = time.monotonic()
+        self._cost = 0.0
+        self._first = not store.decisions("time") and not store.measurements()
+        self._timing = _registered_pace(store) or self._measure()
+        usual = None if self._timing is None else clock.lengths(study, self._timing)
+        if isinstance(usual, TimedLengths):
+            budget.timed_by(usual.expected)
+        self._estimate(WORLDS)
+
+    def _measure(self) -> Pace | None:
+        """None where timing fails: what is wrong with a trial is told when it runs."""
+        with suppress(Exception):
+            return clock.pace(self._study, self._pilot_seconds, self._tell)
+        return None
+
+    @property
+    def _pilot_seconds(self) -> float:
+        return clock.pilot_seconds(self._budget.seconds)
+
+    def _tell(self, what: str, done: float) -> None:
+        if self._observer is not None and not done:
+            most = ABOUT + self._pilot_seconds
+            text = f"{what}: {ABOUT} to {round(most)} seconds"
+            self._observer(Event(Kind.NOTE, "", 0, {"text": text}))
+
+    # ------------------------------------------------------------ when it must end
+
+    def search_ends(self) -> float | None:
+        """On the monotonic clock; the search's last trials may run over by a little."""
+        if self._budget.seconds is None:
+            return None
+        return self._budget.search_ends() + 0.05 * self._budget.seconds
+
+    def all_ends(self) -> float | None:
+        if self._budget.seconds is None:
+            return None
+        return self._budget.began + (1 + OVERRUN) * self._budget.seconds
+
+    def enough(self) -> float | None:
+        """A time budget, in seconds, in which what the search wants next fits: the one given times
+        a power of 1.5, with a fifth of that and the start of workers on top. None where no time
+        bounds the run, or none would do."""
+        if self._budget.seconds is None:
+            return None
+        finished = self._store.measurements()
+        known = None if self._timing is None else clock.lengths(self._study, self._timing)
+        budget = clock.spending(
+            self._study, finished, self._workers, seconds=1.0, known=known, now=lambda: 0.0
+        )
+        for k in range(GROWN):
+            budget.seconds = max(self._budget.seconds, 1.0) * 1.5**k
+            wanted = self._study.search(finished, (), budget.left({}))
+            if any(budget.affords(want.trial, {}) for want in wanted):
+                return 1.2 * budget.seconds + STARTING
+        return None
+
+    def tell_end(self) -> None:
+        """Say where ``search.until`` ended the search, or bounded what its trials do not report."""
+        search, finished = self._study.spec.search, self._store.measurements()
+        if search.until is None or self._observer is None:
+            return
+        text = "search.until ended the search: a spec that asks for more, with --extend, goes on"
+        if search.until.flops is not None and not any(m.flops for m in finished):
+            text = "search.until.flops bounded nothing: the trials report no FLOPs"
+        else:
+            freely = search.model_copy(update={"until": None})
+            spec = self._study.spec.model_copy(update={"search": freely})
+            problem = replace(self._study.problem, spec=spec)
+            if not self._study.planner.plan(problem, finished, (), None):
+                return
+        self._observer(Event(Kind.NOTE, "", 0, {"text": text}))
+
+    # ------------------------------------------------------------ how much longer
+
+    def left(self) -> Interval | None:
+        """Seconds on the clock from now; None while nobody can know."""
+        if self._made is None:
+            return None
+        rest = shortened(self._made, time.monotonic() - self._at).clock
+        left = self._budget.seconds_left()
+        return bounded(rest, None if left is None else max(left, 1.0))
+
+    def observe(self, event: Event) -> None:
+        """Take an event of the driver, in whose thread this runs, and pass it on."""
+        if event.kind == Kind.STARTED:
+            self._begun[event.trial] = time.monotonic()
+        elif event.kind in (Kind.RESULT, Kind.FAILURE, Kind.LOST, Kind.DRAINED):
+            self._begun.pop(event.trial, None)
+        if time.monotonic() > self._next:
+            self._estimate(AGAIN)
+        self._register()
+        if self._observer is not None:
+            self._observer(event)
+
+    def close(self) -> None:
+        """Wait for the estimate that is being made where it is the study's first."""
+        if self._thread is not None and self._first:
+            self._thread.join(60.0)
+        self._register()
+
+    def _register(self) -> None:
+        """Write down what the thread has found: the store is the driver's alone."""
+        if not self._fresh or self._made is None:
+            return
+        self._fresh = False
+        if self._first:
+            self._first = False
+            _register_prediction(self._store, self._made, self._timing)
+        decisions.register_time_left(self._store, self._made)
+
+    def _estimate(self, count: int) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            return
+        finished = self._store.measurements()
+        if self._timing is None and not finished:
+            return
+        now = time.monotonic()
+        trials = {row.trial.id: row.trial for row in self._store.rows()} if self._begun else {}
+        begun = {trials[name]: now - at for name, at in self._begun.items() if name in trials}
+        self._next = now + max(EVERY, self._cost / SHARE)
+        flops, seconds = self._budget.flops_left(), self._budget.seconds_left()
+        self._thread = threading.Thread(
+            target=self._predict, args=(finished, begun, flops, seconds, count, now), daemon=True
+        )
+        self._thread.start()
+
+    def _predict(
+        self,
+        finished: Sequence[Measurement],
+        begun: Mapping[Trial, float],
+        flops: float | None,
+        seconds: float | None,
+        count: int,
+        now: float,
+    ) -> None:
+        with suppress(OSError, AttributeError):  # after the workers
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        started = time.thread_time()
+        with suppress(Exception):  # an estimate is never worth a study
+            made = clock.prediction(
+                self._study, self._timing, self._workers, finished=finished, begun=begun,
+                flops=flops, seconds=seconds, count=count,
+            )  # fmt: skip
+            if made is not None:
+                self._made, self._at, self._fresh = made, now, True
+        self._cost = time.thread_time() - started
+
+
+def _register_prediction(store: Store, made: Prediction, timing: Pace | None) -> None:
+    """Write down how long the study was expected to take before its first trial ended, and the
+    pace of the machine on which that was timed; once."""
+    if not store.decisions("time"):
+        rows = None if timing is None else [encode(row) for row in timing.rows]
+        units = None if timing is None else timing.validation
+        pace = {"rows": rows, "validation": units}
+        store.decide("time", {"prediction": encode(made), "pace": pace})
+
+
+def _registered_pace(store: Store) -> Pace | None:
+    """The pace that was written down; None where there is none."""
+    kept = [d.payload["pace"] for d in store.decisions("time") if d.payload.get("pace")]
+    if not kept or kept[0]["rows"] is None:
+        return None
+    rows = tuple(decode(Timed, row) for row in kept[0]["rows"])
+    return Pace(rows, kept[0]["validation"])

@@ -1,0 +1,238 @@
+"""How a study may turn out: worlds in which its search is played before, and while, it runs.
+
+Nobody knows beforehand which model is best. So many worlds are imagined: power laws with a best
+size that may lie inside the ladder, below it or beyond it and grows with data, best hyperparameters
+anywhere among the choices, steep or flat around them. Each is weighed by how well it agrees with
+the trials that have finished, and those taken spread over the best size, which decides what a
+search costs. Once more trials have finished, worlds are draws of the surface that these show
+(``stats/searched.py``): the one from which the search itself decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+from scipy.special import ndtri
+
+from steep.contracts.planner import Problem
+from steep.laws.law import Array
+from steep.planners import lattice
+from steep.planners.lattice import Lattice
+from steep.records import Measurement, Trial, Value
+from steep.select import next_size
+from steep.stats import rungs
+from steep.stats.searched import Cell, Tried, scored, surface_of
+
+FEWEST = 12
+"""Finished trials, of two sizes or more, from which a surface is drawn: of fewer, a draw may have
+its best model anywhere."""
+IMAGINED = 2000
+"""Worlds that are weighed by the trials of the pilot,"""
+COUNT_AS = 30
+"""and as how many of them those must count that carry the weight (the effective sample size)."""
+MISFIT = 0.1
+"""Standard deviation of a trial's log error about the smooth world that is nearest to all."""
+SLOPE = (0.05, 0.5)
+"""Of log error against log data. These ranges are about those of the published studies, to each of
+which such a surface was fitted (``make bench-surfaces``)."""
+LOWEST_BEST = 0.25
+"""Where on the ladder the best size of the largest shard is at least: most ladders reach to it."""
+GROWS = (0.1, 0.9)
+"""Of the log of the best size against log data."""
+TOO_SMALL, TOO_LARGE = (0.004, 0.15), (0.0003, 0.1)
+"""Log error by which a model loses, by the square of the log of its size over the best."""
+BENDS = (0.004, 0.15)
+"""The same of a learning rate, and other numbers,"""
+DRIFTS = (0.6, 0.3)
+"""and how far the best one moves by size and by data: standard deviations of its slope, in logs."""
+ROUGH, NOISE = (0.005, 0.05), (0.004, 0.06)
+"""Standard deviation of a cell's log error about the smooth surface, and of a seed's about that."""
+MOST_CELLS = 900
+"""Larger search spaces are imagined: a draw of so large a surface takes minutes."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What trials bring in it: noise-free error, and the noise of seeds in its logarithm."""
+
+    error: Callable[[Trial], float]
+    noise: float
+
+
+def worlds(
+    problem: Problem, finished: Sequence[Measurement], count: int, seed: int = 0
+) -> list[World]:
+    """``count`` worlds that agree with what has ``finished``."""
+    random = np.random.default_rng(seed)
+    scored_trials = [m for m in finished if scored(m)]
+    if len(scored_trials) >= FEWEST and len({m.trial.size for m in scored_trials}) > 1:
+        drawn = _drawn(problem, finished, count, random)
+        if drawn:
+            return drawn
+    return _imagined(problem, scored_trials, count, random)
+
+
+def _log_uniform(random: np.random.Generator, low: float, high: float) -> float:
+    return math.exp(random.uniform(math.log(low), math.log(high)))
+
+
+@dataclass(frozen=True)
+class _Imagined:
+    """A world whose level is still open."""
+
+    shape: Callable[[Trial], float]
+    """Log error, but for the level."""
+    best: float
+    """Logarithm of the best size at the largest shard."""
+    noise: float
+
+
+def _imagined(
+    problem: Problem, finished: Sequence[Measurement], count: int, random: np.random.Generator
+) -> list[World]:
+    """Worlds at even steps through the best size at the largest shard, by weight."""
+    many = sorted((_one(problem, random) for _ in range(IMAGINED)), key=lambda one: one.best)
+    if not finished:
+        levels, weights = np.zeros(IMAGINED), np.ones(IMAGINED)
+    else:
+        logs = np.log([max(m.validation_error or 0.0, 1e-9) for m in finished])
+        off = logs - np.array([[one.shape(m.trial) for m in finished] for one in many])
+        levels = off.mean(axis=1)
+        variance = MISFIT**2 + np.array([one.noise for one in many]) ** 2
+        squares = ((off - levels[:, None]) ** 2).sum(axis=1) / variance
+        weights = _tempered(-squares / 2 - (len(logs) - 1) / 2 * np.log(variance))
+    up_to = np.cumsum(weights) / weights.sum()
+    taken = [int(np.searchsorted(up_to, (k + 0.5) / count)) for k in range(count)]
+    return [_at_level(many[i], float(levels[i])) for i in taken]
+
+
+def _tempered(log_likelihood: Array) -> Array:
+    """Weights of worlds: the likelihood, flattened until as many as ``COUNT_AS`` carry it
+    (annealed importance weights). None of them is the true one, and where one or two carried all,
+    a trial more had changed the forecast sixfold."""
+    power = 1.0
+    while True:
+        weights = np.exp(power * (log_likelihood - log_likelihood.max()))
+        if weights.sum() ** 2 / (weights**2).sum() >= COUNT_AS:
+            return weights
+        power *= 0.9
+
+
+def _at_level(one: _Imagined, level: float) -> World:
+    return World(lambda trial: math.exp(level + one.shape(trial)), one.noise)
+
+
+def _one(problem: Problem, random: np.random.Generator) -> _Imagined:
+    """A power law with a best size that may lie anywhere on the ladder or a step beyond it."""
+    sizes = np.log(problem.spec.family.sizes)
+    samples = np.log([shard.samples for shard in problem.shards])
+    middle, middle_size, span = float(samples.mean()), float(sizes.mean()), float(np.ptp(sizes))
+    step = span / max(len(sizes) - 1, 1) or math.log(2)
+    slope, grows = random.uniform(*SLOPE), random.uniform(*GROWS)
+    top = random.uniform(sizes[0] + LOWEST_BEST * span, sizes[-1] + step)
+    best = top - grows * (float(samples.max()) - middle)
+    too_small, too_large = _log_uniform(random, *TOO_SMALL), _log_uniform(random, *TOO_LARGE)
+    rough, key = _log_uniform(random, *ROUGH), int(random.integers(2**32))
+    turns = _imagined_choices(problem.spec.search.hyperparameters, random)
+
+    def shape(trial: Trial) -> float:
+        x = math.log(trial.samples) - middle
+        size = math.log(trial.size)
+        off = size - best - grows * x
+        excess = (too_small if off < 0 else too_large) * off**2
+        for name, value in trial.hyperparameters:
+            if name in turns:
+                excess += turns[name](value, size - middle_size, x)
+        own = crc32(repr((key, trial.samples, trial.size, trial.hyperparameters)).encode())
+        return -slope * x + min(excess, 3.0) + rough * _normal(own)
+
+    return _Imagined(shape, top, _log_uniform(random, *NOISE))
+
+
+def _normal(key: int) -> float:
+    """A standard normal number, the same for the same key of 32 bits."""
+    return float(ndtri((key + 0.5) / 2**32))
+
+
+def _imagined_choices(
+    choices: Mapping[str, Sequence[Value]], random: np.random.Generator
+) -> dict[str, Callable[[Value, float, float], float]]:
+    """By hyperparameter: the excess in log error of a value at log sizes and log data about their
+    middle. Numbers have one best place, anywhere among the choices; of words one is best."""
+    found: dict[str, Callable[[Value, float, float], float]] = {}
+    for name, values in choices.items():
+        if len(values) < 2:
+            continue
+        numbers = [v for v in values if isinstance(v, (int, float)) and v > 0]
+        if len(numbers) == len(values):
+            logs = np.log(np.sort(np.array(numbers, float)))
+            best = float(np.interp(random.uniform(-0.3, len(logs) - 0.7), range(len(logs)), logs))
+            found[name] = _bent(best, _log_uniform(random, *BENDS), random.normal(0, DRIFTS))
+        else:
+            apart = dict(zip(values, random.exponential(0.05, len(values)), strict=True))
+            found[name] = lambda v, size, x, apart=apart: apart.get(v, 0.1)  # type: ignore[misc]
+    return found
+
+
+def _bent(best: float, bend: float, drift: Array) -> Callable[[Value, float, float], float]:
+    by_size, by_data = float(drift[0]), float(drift[1])
+    return lambda v, size, x: bend * (math.log(float(v)) - best - by_size * size - by_data * x) ** 2
+
+
+def _drawn(
+    problem: Problem, finished: Sequence[Measurement], count: int, random: np.random.Generator
+) -> list[World]:
+    """Draws of the surface of what has finished; none where its cells are too many."""
+    space = lattice.of(problem)
+    tried = [lattice.tried_on(shard, finished) for shard in space.shards]
+    cells = [Cell(size, v) for size in dial(space) for v in space.combinations]
+    places = [(i, cell) for i in range(len(space.shards)) for cell in cells]
+    if len(places) > MOST_CELLS:
+        return []
+    reference = {i: best for i, here in enumerate(tried) if (best := _reference(here)) is not None}
+
+    def foretold(shard: int, m: Measurement) -> tuple[float, float] | None:
+        return rungs.foretold(m, reference[shard]) if shard in reference and m.curve else None
+
+    samples = [shard.samples for shard in space.shards]
+    surface = surface_of(samples, tried, space.coordinates, places, foretold)
+    value, vector = np.linalg.eigh(surface.covariance)
+    root = vector * np.sqrt(np.maximum(value, 0.0))
+    draws = surface.mean + random.standard_normal((count, len(places))) @ root.T
+    return [World(_looked_up(space, places, draw), surface.noise) for draw in draws]
+
+
+def dial(space: Lattice) -> list[int]:
+    """The ladder with as many steps more at both ends as it may be extended by."""
+    sizes = list(space.sizes)
+    for direction in ("high", "low"):
+        for _ in range(space.extend):
+            more = next_size(sizes, direction, space.smallest)
+            sizes += [] if more is None else [more]
+    return sorted(set(sizes))
+
+
+def _reference(here: Tried) -> Measurement | None:
+    whole = [m for ms in here.values() for m in ms if scored(m) and m.curve]
+    return min(whole, key=lambda m: (m.validation_error or 0.0, m.trial.id), default=None)
+
+
+def _looked_up(
+    space: Lattice, places: Sequence[tuple[int, Cell]], draw: Array
+) -> Callable[[Trial], float]:
+    known = dict(zip(places, draw.tolist(), strict=True))
+    logs = np.log([shard.samples for shard in space.shards])
+    sizes = sorted({cell.size for _, cell in places})
+
+    def error(trial: Trial) -> float:
+        shard = int(np.abs(logs - math.log(trial.samples)).argmin())
+        size = min(sizes, key=lambda s: abs(math.log(s / trial.size)))
+        values = [v for v in space.combinations if v == trial.hyperparameters]
+        found = known[shard, Cell(size, (values or space.combinations)[0])]
+        return math.exp(found)
+
+    return error

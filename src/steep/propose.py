@@ -1,0 +1,498 @@
+"""Propose a study: read the user's files, choose splits, shards and sizes that fit a budget.
+
+Nothing is trained but a few steps, to measure this machine's speed. What is proposed is a spec
+with comments; the user is meant to read and change it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from steep.base.spelling import no_such
+from steep.contracts.trainer import Cost
+from steep.plan import clock
+from steep.plan.calibrate import Pace
+from steep.plan.estimate import WORLDS
+from steep.present.numbers import count, duration, exact
+from steep.select import next_size
+from steep.spec.load import QuestionError, parse
+from steep.spec.sections import written_duration
+from steep.spec.yaml_reader import scalar
+from steep.study import Study
+
+IMAGES, TEXTS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"), (".txt", ".txt.gz")
+SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff")
+MANIFEST = (
+    'a manifest of the audio files, JSON lines such as {"audio": "a.wav", "text": "what is said"} '
+    "or a CSV with these columns"
+)
+DESCRIBED = {
+    "manifest.jsonl": ("speech", " from manifest.jsonl"),
+    "manifest.csv": ("speech", " from manifest.csv"),
+    "pairs.tsv": ("translation", " from pairs.tsv"),
+}
+"""File names that say what the data is; of a folder, the file that it is read by."""
+FAMILIES = {
+    "images": ("resnet",),
+    "characters": ("rhn", "lstm", "transformer"),
+    "words": ("lstm", "rhn", "transformer"),
+    "translation": ("seq2seq",),
+    "speech": ("deepspeech2", "attention"),
+}
+"""By domain; the first one is proposed."""
+LADDER = {
+    "resnet": (2, 4, 8, 16, 32),
+    "rhn": (16, 24, 32, 48, 64, 96, 128),
+    "lstm": (16, 32, 64, 128, 256),
+    "transformer": (16, 32, 64, 128, 256),
+    "seq2seq": (32, 64, 128, 256, 512),
+    "deepspeech2": (16, 24, 32, 48, 64, 96, 128),
+    "attention": (16, 24, 32, 48, 64, 96, 128),
+}
+RATES = {
+    "resnet": (0.05, 0.15, 0.45),
+    "rhn": (0.004, 0.01, 0.025),
+    "lstm": (0.004, 0.01, 0.025),
+    "transformer": (0.001, 0.003, 0.009),
+    "seq2seq": (0.001, 0.0025, 0.006),
+    "deepspeech2": (0.0015, 0.003, 0.006),
+    "attention": (0.0015, 0.003, 0.006),
+}
+SMALLEST = {
+    "images": 100.0,
+    "characters": 8000.0,
+    "words": 16000.0,
+    "translation": 16000.0,
+    "speech": 0.05,
+}
+"""A first shard below this says little: a hundred images, a few pages of text, a speech, sentences
+from which a model learns hardly more than which word pieces are frequent, three minutes of speech.
+"""
+VALIDATED = {
+    "images": 2000.0,
+    "characters": 100_000.0,
+    "words": 20_000.0,
+    "translation": 20_000.0,
+    "speech": 0.25,
+}
+SHARE = 0.1
+"""V and the test part are each half as much as the largest shard, at least so many units and at
+most this share of the data: all of V is looked at ten to twenty times in every trial, and a tenth
+of a large text took two fifths of the time of models trained on little of it."""
+A_CLASS = 25
+"""Images of each class in the first shard, where there are enough: of ten digits a hundred images
+teach a network less than their nearest neighbours tell."""
+IMPROVEMENT = {"images": 0.02}
+CREEPS = 0.01
+"""A trial ends when three evaluations, 2.5 times the steps, have not lowered its error by this
+fraction; of domains not named ``CREEPS``. Without it models that know their shard by heart may go
+on for twenty times the steps. On the published studies it takes 0.5 to 0.9 of the training and
+costs their best fits 0.1 % of their error (docs/decisions/searching.md)."""
+SEEDS = (2, 3, 5)
+"""More of them, where the budget allows."""
+PREFER = 1
+"""Worlds in which a candidate is played; the proposal itself is estimated in more."""
+VOCABULARIES = {"words": (10_000, 4_000, 2_000, 1_000)}
+"""Words of a model, where the domain has them: the first with which a curve fits the budget. Most
+of what a small model of words costs is its last layer, which has a row for each."""
+ORDERS = 1000.0
+"""Largest over smallest shard, at most: three orders of magnitude."""
+FEWEST_FITTED, FEWEST_SIZES, MORE_SIZES = 4, 4, 2
+
+
+@dataclass(frozen=True)
+class Proposal:
+    text: str
+    """The spec, commented YAML."""
+    notes: tuple[str, ...]
+    """What it can answer within the budget, and what it cannot."""
+    has_curve: bool
+    """Whether enough shards for an exponent fit the budget, or as many as the data have."""
+
+
+def propose(
+    data: Sequence[Path],
+    *,
+    domain: str | None,
+    family: str | None,
+    seconds: float,
+    workers: int | None,
+    base: Path,
+) -> Proposal:
+    """The largest study of ``data`` whose expected time is within ``seconds``.
+
+    Raises QuestionError for files that no domain reads, DataError for unreadable ones."""
+    missing = [str(path) for path in data if not path.exists()]
+    if missing:
+        raise QuestionError(f"no such file: {', '.join(missing)}")
+    given, data = data, [_read_by(path) for path in data]
+    if domain is not None and domain not in FAMILIES:
+        raise QuestionError(no_such("domain", domain, FAMILIES))
+    guess, why = guess_domain(data, domain)
+    families = FAMILIES[guess]
+    if family is not None and family not in families:
+        others = [d for d, names in FAMILIES.items() if family in names]
+        if not others:
+            known = sorted({name for names in FAMILIES.values() for name in names})
+            raise QuestionError(no_such("family", family, known))
+        raise QuestionError(
+            f"{family} models {' and '.join(others)}, and this is read as {guess}{why}: "
+            f"--family {' or '.join(families)}, or --domain {others[0]}"
+        )
+    name = study_name(given, base, guess)
+    model = family or families[0]
+    parts, vocabularies = place(data, base), VOCABULARIES.get(guess, (None,))
+    for vocabulary in vocabularies:
+        draft = Draft(name, guess, model, parts, base, workers, seconds, vocabulary)
+        proposal = draft.fit_to(seconds)
+        if proposal.has_curve:
+            break
+    other = "words is the other one for text" if guess == "characters" else "names another"
+    chosen = "as you say" if domain else f"guessed{why}; --domain {other}"
+    usual = "as you say" if family else "the usual one; --family names another"
+    read = (
+        f"Read as {guess} ({chosen}), in {draft.opened.domain.unit}. Model family: {draft.family} "
+        f"({usual}). Models are chosen by {draft.opened.metric.replace('_', '-')}."
+    )
+    notes = (read, *proposal.notes)
+    if vocabulary != vocabularies[0]:
+        notes += (
+            f"A vocabulary of {count(vocabulary)} words, where {count(vocabularies[0])} are usual, "
+            "takes less time: all others count as one unknown word, and errors are lower for it; "
+            "compare them with no study of another vocabulary.",
+        )
+    return replace(proposal, notes=notes)
+
+
+def _read_by(path: Path) -> Path:
+    """The file in a folder that names what else is there; the path itself where there is none."""
+    inside = [path / name for name in DESCRIBED if path.is_dir() and (path / name).is_file()]
+    return inside[0] if len(inside) == 1 else path
+
+
+def guess_domain(data: Sequence[Path], named: str | None = None) -> tuple[str, str]:
+    """(domain, why) by the names of the files: IDX, npz or folders of images; text files. ``named``
+    is what the user says; what it cannot be is told all the same. Raises QuestionError."""
+    listed = {path: [path] if path.is_file() else _inside(path) for path in data}
+    for path, inside in listed.items():
+        if not inside:
+            raise QuestionError(f"{path} is empty: there is nothing to read in it")
+    names = [p.name.lower() for inside in listed.values() for p in inside]
+    sounds = sum(name.endswith(SOUNDS) for name in names)
+    pictures = [p for inside in listed.values() for p in inside if p.name.lower().endswith(IMAGES)]
+    if named == "speech" and all(p.is_dir() or p.suffix.lower() in SOUNDS for p in data):
+        raise QuestionError(f"speech is read from {MANIFEST}: name that file")
+    if len(pictures) == 1 and len(names) == 1 and named in (None, "images"):
+        raise QuestionError(
+            f"{pictures[0]} is one image: a learning curve needs some hundred, in one folder a "
+            "class"
+        )
+    if named is not None:
+        return named, ""
+    if len(names) == 1 and names[0] in DESCRIBED:
+        return DESCRIBED[names[0]]
+    if any("idx3-ubyte" in n for n in names):
+        return "images", " from the IDX files"
+    if any(n.endswith(".npz") for n in names):
+        return "images", " from the .npz file"
+    if pictures:
+        return "images", f" from {pictures[0].suffix.lower()} files"
+    if any(n.endswith(TEXTS) for n in names):
+        return "characters", " from .txt files"
+    if sounds:
+        raise QuestionError(f"for speech name {MANIFEST}, with --domain speech")
+    suffixes = ", ".join(sorted({Path(n).suffix or n for n in names})[:5])
+    raise QuestionError(f"neither images nor text in what you gave ({suffixes}): name the --domain")
+
+
+def study_name(data: Sequence[Path], base: Path, domain: str) -> str:
+    """After the folder of the data, or the one file of it; never the name of what is there, for
+    that is where the study's own folder will be."""
+    first = data[0].resolve()
+    words = set(re.split(r"[^a-z0-9]+", first.name.lower()))
+    general = words & ({"train", "training", "data", "images", "manifest"} | _NAMES["test"])
+    one = len(data) == 1 and not (first.is_file() and general)
+    stem = first.name if first.is_dir() else first.name.split(".")[0]
+    name = stem if one else first.parent.name
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:60]
+    if not name:
+        return f"{domain}-study"
+    return f"{name}-study" if (base / name).exists() else name
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Some files of a folder and of its sub-folders."""
+    return [p for p in [*folder.glob("*"), *folder.glob("*/*")] if p.is_file()][:1000]
+
+
+def place(data: Sequence[Path], base: Path) -> dict[str, str]:
+    """Which file is the training, validation or test part, by its name; labels left out."""
+    files = [p for p in data if "idx1-ubyte" not in p.name]
+    parts: dict[str, str] = {}
+    for path in files:
+        part = _part(path.name) if len(files) > 1 else "train"
+        if part in parts:
+            raise QuestionError(
+                f"{parts[part]} and {path} both look like the {part} part: give a folder, or"
+                " write the spec by hand"
+            )
+        absolute = path.resolve()
+        inside = absolute.is_relative_to(base.resolve())
+        parts[part] = str(absolute.relative_to(base.resolve()) if inside else absolute)
+    if "train" not in parts:
+        raise QuestionError("none of the files looks like training data")
+    return parts
+
+
+_NAMES = {
+    "validation": {"validation", "valid", "val", "dev"},
+    "test": {"test", "testing", "t10k"},
+}
+
+
+def _part(name: str) -> str:
+    """'fashion_val.npz' is validation; 'latest.txt' and 'valley.txt' are training data."""
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    return next((part for part, names in _NAMES.items() if words & names), "train")
+
+
+def yaml_text(path: str) -> str:
+    """A path as YAML, quoted where it could be taken for anything else."""
+    plain = re.fullmatch(r"[A-Za-z_./][\w./-]*", path) and scalar(path) == path
+    return path if plain else json.dumps(path, ensure_ascii=False)
+
+
+def run_section(budget: float | None, workers: int | None) -> str:
+    """How it runs, as far as it was said."""
+    lines = []
+    if budget is not None:
+        time = f"{written_duration(budget):<15}"
+        lines.append(f"  budget: {time}    # of all runs together; delete it to run to the end\n")
+    if workers is not None:
+        lines.append(f"  workers: {workers}\n")
+    return f"\nrun:\n{''.join(lines)}" if lines else ""
+
+
+class Draft:
+    """One data set, opened once, under specs of different extent."""
+
+    def __init__(
+        self,
+        name: str,
+        domain: str,
+        family: str,
+        parts: dict[str, str],
+        base: Path,
+        workers: int | None,
+        budget: float | None = None,
+        vocabulary: int | None = None,
+    ) -> None:
+        self.name, self.budget, self.vocabulary = name, budget, vocabulary
+        self._costs: dict[int, Cost | None] = {}
+        self.domain, self.family, self.parts = domain, family, parts
+        self.base, self.workers = base, workers
+
+    def spec(
+        self,
+        smallest: float,
+        largest: float | None,
+        sizes: Sequence[int],
+        seeds: int = SEEDS[0],
+        share: float = SHARE,
+    ) -> str:
+        """The commented spec; ``share`` of the data is V, and as much the test part."""
+        where = "\n".join(f"  {part}: {yaml_text(path)}" for part, path in self.parts.items())
+        if self.vocabulary is not None:
+            words = f"{self.vocabulary:<13}  # the most frequent words; fewer train faster"
+            where += f"\n  vocabulary: {words}"
+        split = [f"  {p}: {share:.2g}" for p in ("validation", "test") if p not in self.parts]
+        cut = "split:                       # shares of the data, by group\n" + "\n".join(split)
+        top = "" if largest is None else f"\n  largest: {largest:.6g}"
+        rates = ", ".join(f"{r:g}" for r in RATES[self.family])
+        creeps = IMPROVEMENT.get(self.domain, CREEPS)
+        return f"""\
+# Written by steep init; change what you know better. Next: steep plan, then steep run.
+study: {yaml_text(self.name)}
+
+domain:
+  name: {self.domain}
+{where}
+{cut if split else ""}
+family:
+  name: {self.family}
+  sizes: [{", ".join(map(str, sizes))}]   # the dial (width); extended where an edge is best
+
+shards:                      # nested training sets, each twice the one before
+  smallest: {smallest:.6g}{top}
+  held_out: 1                # the largest is forecast first, then trained and fitted, too
+
+search:
+  planner: frugal            # the trials that the answer needs; grid: every one
+  seeds: {seeds}
+  hyperparameters:
+    learning_rate: [{rates}]
+
+stop:
+  improvement: {creeps:g}          # a trial ends when 2.5x the steps bring less
+{run_section(self.budget, self.workers)}"""
+
+    def study(self, *extent: Any) -> Study:
+        """Of that extent (as in ``spec``), on the data that is open."""
+        found = Study(parse(self.spec(*extent), self.base))
+        found.__dict__["domain"] = self.opened.domain
+        found.__dict__["items"] = self.opened.items
+        # What models of a size cost is the same in all of them, and counting takes a while.
+        found.prices.costs.update(self._costs)
+        self._costs = found.prices.costs
+        return found
+
+    @cached_property
+    def opened(self) -> Study:
+        """The data, read once."""
+        # Far below what is proposed: data too small for that is told of in fit_to.
+        smallest = min(1.0, SMALLEST[self.domain] / 50)
+        return Study(parse(self.spec(smallest, None, LADDER[self.family]), self.base))
+
+    @cached_property
+    def total(self) -> float:
+        """Training units there are after the split."""
+        cut = self.opened.cut
+        return float(self.opened.items.size[cut.orders[0]].sum())
+
+    def share(self, largest: float | None) -> float:
+        """Of the data, for V and as much for the test part, where that is the largest shard."""
+        units = max(VALIDATED[self.domain], (largest or self.total) / 2)
+        return min(SHARE, float(f"{units / float(self.opened.items.size.sum()):.2g}"))
+
+    @property
+    def smallest(self) -> float:
+        """Of the shards: where a law can be seen, and no more than three orders of magnitude below
+        the largest."""
+        least = SMALLEST[self.domain]
+        classes = self.opened.domain.shape.get("classes") if self.domain == "images" else None
+        if classes:
+            least = max(least, min(A_CLASS * classes, self.total / 2**4))
+        return float(f"{max(least, self.total / ORDERS):.2g}")
+
+    def seconds(self, *extent: Any, worlds: int = PREFER) -> float:
+        """The expected time of a study of that extent, by the estimator of plan, run and status."""
+        study = self.study(*extent)
+        largest = max(study.spec.family.sizes)
+        if self.timing is not None and largest > self.timing.rows[-1].size:
+            self.timing = clock.with_size(study, self.timing, largest)
+        found = study.prediction(self.timing, self.workers, worlds)
+        return math.nan if found is None else found.clock.value or 0.0
+
+    @cached_property
+    def timing(self) -> Pace | None:
+        """This machine's, timed once: the ends of the whole ladder and two sizes between."""
+        share = self.share(self.largest(FEWEST_FITTED))
+        study = self.study(self.smallest, None, LADDER[self.family], SEEDS[0], share)
+        return clock.pace(study, clock.pilot_seconds(self.budget))
+
+    def fit_to(self, seconds: float) -> Proposal:
+        """The largest study whose expected time is within ``seconds``: first as many shards as fit
+        with the fewest sizes, then more sizes, then more seeds, then still larger models."""
+        rungs = self.rungs
+        if rungs < 2:
+            have = f"{exact(self.total)} {self.opened.domain.unit}"
+            raise QuestionError(
+                f"{have} to train on are too few: a curve needs about ten times more"
+            )
+        whole = LADDER[self.family]
+        sizes, seeds = whole[:FEWEST_SIZES], SEEDS[0]
+
+        def fits(top: int, sizes: Sequence[int], seeds: int) -> bool:
+            return self.seconds(*self.extent(top, sizes, seeds)) <= seconds
+
+        low, high = 2, rungs  # bisection: a larger top takes longer
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(middle, sizes, seeds) else (low, middle - 1)
+        top = low
+        larger = [*whole]
+        while len(larger) < len(whole) + MORE_SIZES:
+            larger.append(next_size(larger, "high") or 2 * larger[-1])
+        more = [(whole[:n], SEEDS[0]) for n in range(FEWEST_SIZES + 1, len(whole) + 1)]
+        more += [(whole, s) for s in SEEDS[1:]]
+        more += [(tuple(larger[:n]), SEEDS[-1]) for n in range(len(whole) + 1, len(larger) + 1)]
+        low, high = 0, len(more)  # each takes longer than the one before
+        while low < high:
+            middle = (low + high + 1) // 2
+            fit_in = fits(top, *more[middle - 1])
+            low, high = (middle, high) if fit_in else (low, middle - 1)
+        order = [(t, sizes, seeds) for t in range(2, top + 1)] + [(top, *m) for m in more[:low]]
+        while True:  # in more worlds than one it may take longer than it seemed to
+            top, sizes, seeds = order.pop()
+            extent = self.extent(top, sizes, seeds)
+            took = self.seconds(*extent, worlds=WORLDS)
+            if took <= seconds or not order:
+                return self._proposal(extent, took, seconds)
+
+    @cached_property
+    def rungs(self) -> int:
+        """How many times the smallest shard can be doubled."""
+        return max(math.floor(math.log2(self.total / self.smallest)), 0)
+
+    def extent(self, top: int, sizes: Sequence[int], seeds: int) -> tuple[Any, ...]:
+        """What ``spec`` takes, of shards that reach up to ``top`` doublings."""
+        largest = self.largest(top)
+        return self.smallest, largest, sizes, seeds, self.share(largest)
+
+    def largest(self, top: int) -> float | None:
+        """None for all the data."""
+        return None if top >= self.rungs else self.smallest * 2**top
+
+    def _proposal(self, extent: tuple[Any, ...], took: float, given: float) -> Proposal:
+        _, largest, _, seeds, _ = extent
+        study = self.study(*extent)
+        fitted = [s for s in study.cut.shards if not s.held_out]
+        unit = study.domain.unit
+        total = float(study.items.size[study.cut.orders[0]].sum())
+        notes = [
+            f"{exact(total)} {unit} to train on; {exact(len(study.cut.validation))} items are kept"
+            f" to validate, {exact(len(study.cut.test))} to test"
+            f" ({study.cut.removed} duplicates removed, {study.items.left_out} longer or shorter"
+            " than the domain's options let them be).",
+            f"{len(fitted)} shards to fit, {count(fitted[0].samples)} to"
+            f" {count(fitted[-1].samples)} {unit}, and one of {count(study.cut.shards[-1].samples)}"
+            f" held out: about {duration(took)} on this machine.",
+        ]
+        if seeds > SEEDS[0]:
+            notes.append(
+                f"{seeds} seeds of each best fit, and {len(study.spec.family.sizes)} sizes."
+            )
+        if took > given:
+            notes.append(
+                f"That is more than the {duration(given)} you gave, and the smallest study of this"
+                " data that bears a forecast: a run ends with its budget, and may have too few"
+                " shards by then. Fewer sizes or one seed would shorten it."
+            )
+        if len(fitted) < FEWEST_FITTED:
+            notes.append(
+                f"With {len(fitted)} points there is no honest exponent: this budget can tell which"
+                " model is better, not how far more data goes."
+            )
+        else:
+            notes.append(
+                f"It can answer what {count(4 * fitted[-1].samples)} {unit} would bring (4x the"
+                " largest fitted shard); 10x is a guess with a wide interval."
+            )
+        sizes, ladder = study.spec.family.sizes, LADDER[self.family]
+        if len(sizes) < len(ladder):
+            notes.append(
+                f"Models larger than size {sizes[-1]} are left out to fit the budget: if that size"
+                " comes out best, larger ones might be better still."
+            )
+        if largest is not None:
+            notes.append(f"The whole data ({count(total)} {unit}) would need a larger budget.")
+        fits = took <= given and len(fitted) >= FEWEST_FITTED
+        enough = fits or self.rungs < FEWEST_FITTED  # more time would not help
+        return Proposal(self.spec(*extent), tuple(notes), enough)

@@ -1,0 +1,370 @@
+"""The study's spec: a strict YAML file, all of whose errors are told at once, by path and line.
+
+``load`` reads a file, ``parse`` a text. Both return ``Loaded`` or raise ``SpecError``, which
+carries every problem found. Nothing is trained, downloaded or written before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from steep.base.extras import named, need
+from steep.base.plainfile import read_file
+from steep.base.registry import DOMAINS, EXECUTORS, FAMILIES, PLANNERS, TRAINERS
+from steep.base.spelling import did_you_mean, no_such
+from steep.spec import plugins, yaml_reader
+from steep.spec.sections import Scalar, Spec
+from steep.spec.yaml_reader import Lines, Problem
+
+
+class SpecError(ValueError):
+    """Every problem of a spec at once."""
+
+    def __init__(self, problems: list[Problem], source: str = "spec") -> None:
+        self.problems = problems
+        self.source = source
+        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
+
+
+class QuestionError(ValueError):
+    """A question that cannot be read or answered as asked: '--at ten', files of no domain."""
+
+
+class NoAnswer(QuestionError):
+    """A question that was understood, and to which these points have no answer."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    spec: Spec
+    base: Path
+    """The folder that relative paths in the spec start from."""
+    lines: Lines = field(default_factory=dict)
+    source: str = "spec"
+    """The file it was read from, for messages."""
+    learnt: Mapping[str, Any] = field(default_factory=dict)
+    """What a begun study has learnt from its data (a vocabulary), as options of its domain."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the user's own code that a begun study runs (``trainers.fingerprint``)."""
+
+    def problem(self, path: str, message: str) -> Problem:
+        """A problem found later (data too small, say), at its place in the file."""
+        return Problem(path, _nearest(path, self.lines), message)
+
+    def error(self, problems: list[Problem]) -> SpecError:
+        """Problems found later, as an error that names the file."""
+        return SpecError(problems, self.source)
+
+
+def load(path: Path | str, own_trainer: bool = False) -> Loaded:
+    """Read and check a spec file. Raises SpecError with every problem. ``own_trainer``: the
+    trainer is a function in Python, whatever the spec says."""
+    path = Path(path)
+    try:
+        text = read_file(path).decode()
+    except FileNotFoundError:
+        raise SpecError([Problem("", None, "no such file")], str(path)) from None
+    except OSError as error:
+        told = Problem("", None, f"cannot be read: {error.strerror}")
+        raise SpecError([told], str(path)) from None
+    except UnicodeDecodeError as error:
+        raise SpecError([Problem("", None, f"cannot be read: {error}")], str(path)) from None
+    return parse(text, path.resolve().parent, str(path), own_trainer)
+
+
+def parse(
+    text: str,
+    base: Path | None = None,
+    source: str = "spec",
+    own_trainer: bool = False,
+    frozen: bool = False,
+) -> Loaded:
+    """Check the text of a spec. Raises SpecError with every problem. A ``frozen`` one was checked
+    when its study began: families, whose modules load torch, are not asked about it again."""
+    values, lines, problems = yaml_reader.read(text)
+    if own_trainer and values is not None:
+        values["trainer"] = _own(values.get("trainer"))
+    spec = _checked(values, lines, problems, source, base or Path.cwd(), frozen)
+    return Loaded(spec, base or Path.cwd(), lines, source)
+
+
+def from_values(
+    values: Mapping[str, Any], base: Path | None = None, own_trainer: bool = False
+) -> Loaded:
+    """The same checks for a spec given as a mapping in Python."""
+    plain = _plain(values)
+    if own_trainer:
+        plain["trainer"] = _own(plain.get("trainer"))
+    lines = dict.fromkeys(_paths(plain))
+    spec = _checked(plain, lines, [], "spec", base or Path.cwd())
+    return Loaded(spec, base or Path.cwd(), lines)
+
+
+def _checked(
+    values: Any,
+    lines: Lines,
+    problems: list[Problem],
+    source: str,
+    base: Path,
+    frozen: bool = False,
+) -> Spec:
+    spec = None
+    if values is not None:
+        try:
+            spec = Spec.model_validate(values)
+        except ValidationError as error:
+            told = {problem.path for problem in problems}
+            problems += [p for p in _problems(error, lines, Spec) if p.path not in told]
+        problems += _check_members(values, lines, frozen, base)
+    if spec is not None:
+        problems += _check_meaning(spec, lines, frozen)
+    if problems or spec is None:
+        raise SpecError(sorted(problems, key=lambda p: (p.line or 0, p.path)), source)
+    return spec
+
+
+def _own(trainer: Any) -> Any:
+    """The trainer section of a study whose function is given in Python."""
+    named = isinstance(trainer, dict) and trainer.get("name") == "function"
+    return trainer if named else {"name": "function"}
+
+
+def _plain(value: Any) -> Any:
+    """As YAML would have brought it: lists, numbers and text; arrays and paths made such."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, PurePath):
+        return str(value)
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _paths(values: Any, path: str = "") -> Iterator[str]:
+    """Every dotted path in plain values."""
+    yield path
+    pairs: Any = ()
+    if isinstance(values, dict):
+        pairs = values.items()
+    elif isinstance(values, list):
+        pairs = enumerate(values)
+    for key, inner in pairs:
+        yield from _paths(inner, f"{path}.{key}" if path else str(key))
+
+
+def _nearest(path: str, lines: Lines) -> int | None:
+    """The line of a path, or of the nearest section around it that the file has."""
+    while (line := lines.get(path)) is None and "." in path:
+        path = path.rpartition(".")[0]
+    return line
+
+
+def member(drawer: Mapping[str, str], name: str) -> Any:
+    """The module of a drawer's member: the one place where a name becomes code."""
+    if name not in drawer:  # of a study that was begun where it was installed
+        raise plugins.PluginError(
+            f"{name!r} is not here: install the package that the study was begun with"
+        )
+    if ":" in drawer[name]:
+        return plugins.load(drawer, name)
+    return need(drawer[name])
+
+
+def open_domain(loaded: Loaded) -> Any:
+    """The spec's domain, opened; what the study has learnt before is not learnt again."""
+    module = member(DOMAINS, loaded.spec.domain.name)
+    options = module.Options.model_validate({**loaded.spec.domain.options, **loaded.learnt})
+    with named():  # soundfile, PIL, ...
+        return module.open_domain(options, loaded.base)
+
+
+# ---------------------------------------------------------------- checks beyond the types
+
+
+def _problems(
+    error: ValidationError, lines: Lines, schema: type[BaseModel], prefix: str = ""
+) -> list[Problem]:
+    """Pydantic's errors at their places. The branches of a union fail together, at one place:
+    that is one problem."""
+    found: dict[str, Problem] = {}
+    for detail in error.errors():
+        problem = _problem(detail, lines, schema, prefix)
+        if problem.path not in found:
+            found[problem.path] = problem
+        elif detail["type"] == "bool_type":  # the last branch of Scalar
+            message = "must be a number, a word, true or false"
+            if "finite" not in found[problem.path].message:
+                found[problem.path] = Problem(problem.path, problem.line, message)
+    return list(found.values())
+
+
+def _problem(detail: Any, lines: Lines, schema: type[BaseModel], prefix: str) -> Problem:
+    """A pydantic error at its place in the file; union branches do not belong to the path."""
+    parts = [str(part) for part in detail["loc"]]
+    path = prefix
+    absent = detail["type"] in ("missing", "extra_forbidden")
+    for part in parts:
+        inner = f"{path}.{part}" if path else part
+        if inner in lines or (absent and part == parts[-1]):
+            path = inner
+    message = _MESSAGES.get(detail["type"], detail["msg"])
+    if detail["type"] == "extra_forbidden":
+        message += _meant(parts, schema, prefix)
+    if "input" in detail and not absent and not isinstance(detail["input"], (dict, list)):
+        message = f"{message} (is {detail['input']!r})"
+    return Problem(path, _nearest(path, lines), message)
+
+
+def _meant(parts: list[str], schema: type[BaseModel], section: str) -> str:
+    """What an unknown key may have been meant for: a key that is spelled much like it in the same
+    section, or one of that very name in another section."""
+    model: type[BaseModel] | None = schema
+    for part in parts[:-1]:
+        model = section_of(model, part) if model is not None else None
+    if model is None:
+        return ""
+    homes = [
+        name
+        for name in Spec.model_fields
+        if (inner := section_of(Spec, name)) is not None and parts[-1] in inner.model_fields
+    ]
+    if len(homes) == 1:
+        return f"; it belongs under {homes[0]!r}"
+    known = [*model.model_fields, *(_MEMBER_KEYS.get(section, ()) if len(parts) == 1 else ())]
+    near = did_you_mean(parts[-1], known)
+    return near or f"; there are: {', '.join(known)}" * bool(known)
+
+
+def section_of(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The model of a section of a spec; None for a key that holds a plain value."""
+    field = model.model_fields.get(key)
+    options = () if field is None else (field.annotation, *get_args(field.annotation))
+    models = (o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+    return next(models, None)
+
+
+_MEMBER_KEYS = {"domain": ("name",), "trainer": ("name",), "family": ("name", "sizes")}
+_MESSAGES = {
+    "extra_forbidden": "unknown key",
+    "missing": "missing",
+    "model_type": "must be a mapping of keys to values",
+    "dict_type": "must be a mapping of keys to values",
+    "tuple_type": "must be a list",
+}
+
+
+_DRAWERS = {"domain": DOMAINS, "family": FAMILIES, "trainer": TRAINERS}
+_NAMED = {"search.planner": PLANNERS, "run.executor": EXECUTORS}
+
+
+def _check_members(
+    values: Mapping[str, Any], lines: Lines, frozen: bool, base: Path
+) -> list[Problem]:
+    """Names that no drawer holds, and options that their member does not know."""
+    problems = []
+    for section, drawer in _DRAWERS.items():
+        given = values.get(section)
+        if not isinstance(given, dict):
+            continue
+        default = Spec.model_fields[section].annotation.model_fields["name"].default  # type: ignore[union-attr]
+        name = given.get("name", default)
+        if not isinstance(name, str):
+            continue
+        plugins.register(section, name, base)
+        if not frozen:  # what was measured can be read where a package of others is missing
+            problems += _check_name(f"{section}.name", name, drawer, lines)
+        if name in drawer and not (frozen and (section == "family" or ":" in drawer[name])):
+            options = {k: v for k, v in given.items() if k not in ("name", "sizes")}
+            try:
+                module = member(drawer, name)
+            except plugins.PluginError as error:
+                drawer.pop(name, None)
+                path = f"{section}.name"
+                problems.append(Problem(path, _nearest(path, lines), str(error)))
+                continue
+            problems += _check_options(section, module, options, lines)
+    for path, drawer in _NAMED.items():
+        section, _, key = path.partition(".")
+        given = values.get(section)
+        if isinstance(given, dict) and isinstance(given.get(key), str):
+            plugins.register(key, given[key], base)
+            problems += [] if frozen else _check_name(path, given[key], drawer, lines)
+    return problems
+
+
+def _check_name(path: str, name: str, drawer: Mapping[str, str], lines: Lines) -> list[Problem]:
+    if name in drawer:
+        return []
+    kind = path.partition(".")[0] if path.endswith(".name") else path.partition(".")[2]
+    return [Problem(path, _nearest(path, lines), no_such(kind, name, sorted(drawer)))]
+
+
+def _check_options(
+    section: str, module: Any, options: Mapping[str, Any], lines: Lines
+) -> list[Problem]:
+    try:
+        module.Options.model_validate(options)
+    except ValidationError as error:
+        return _problems(error, lines, module.Options, section)
+    return []
+
+
+def _check_meaning(spec: Spec, lines: Lines, frozen: bool) -> list[Problem]:
+    """What the types cannot say."""
+
+    def at(path: str, message: str) -> Problem:
+        return Problem(path, _nearest(path, lines), message)
+
+    problems = []
+    sizes = spec.family.sizes
+    if list(sizes) != sorted(set(sizes)):
+        problems.append(at("family.sizes", "must ascend without repeats"))
+    shards = spec.shards
+    if shards.largest is not None and shards.largest < shards.smallest:
+        problems.append(at("shards.largest", f"smaller than shards.smallest ({shards.smallest:g})"))
+    for name in sorted(set(spec.search.hyperparameters) & set(spec.training)):
+        problems.append(at(f"training.{name}", "also in search.hyperparameters: keep one"))
+    for part in ("validation", "test"):
+        share = getattr(spec.split, part)
+        if share is not None and share >= 1 and share != int(share):
+            problems.append(at(f"split.{part}", "a share below 1 or a whole number of items"))
+    if not frozen:
+        with suppress(plugins.PluginError):  # told already
+            problems += _check_hyperparameters(spec, at)
+    return problems
+
+
+def _check_hyperparameters(spec: Spec, at: Any) -> list[Problem]:
+    if spec.trainer.name not in TRAINERS or spec.family.name not in FAMILIES:
+        return []  # told already; nothing is known about their hyperparameters
+    names = member(TRAINERS, spec.trainer.name).recipe(spec.family.name)
+    if names is None:  # the user's own trainer: its hyperparameters are its own business
+        return []
+    paths = [f"training.{name}" for name in spec.training]
+    paths += [f"search.hyperparameters.{name}" for name in spec.search.hyperparameters]
+    kind = f"hyperparameter of {spec.trainer.name}"
+    problems = [
+        at(path, no_such(kind, name, sorted(names)))
+        for path in paths
+        if (name := path.rpartition(".")[2]) not in names
+    ]
+    return problems or _check_fit(spec, dict(names) | spec.training, at)
+
+
+def _check_fit(spec: Spec, fixed: Mapping[str, Scalar], at: Any) -> list[Problem]:
+    """The family's own word on its options under each choice of hyperparameters."""
+    module = member(FAMILIES, spec.family.name)
+    try:
+        options = module.Options.model_validate(spec.family.options)
+    except ValidationError:
+        return []  # told already
+    grid = spec.search.hyperparameters.items()
+    tried = [fixed, *({**fixed, name: value} for name, values in grid for value in values)]
+    misfits = {module.FAMILY.misfit(options, values) for values in tried} - {None}
+    return [at("family", message) for message in sorted(misfits)]

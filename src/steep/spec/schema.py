@@ -1,0 +1,222 @@
+"""The spec's own description: a JSON schema, and the reference ``docs/spec.md`` made from it.
+
+Types, defaults and bounds are pydantic's; meanings are the docstrings beside the fields.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from pydantic import BaseModel
+
+from steep.base.extras import need
+from steep.base.registry import DOMAINS, EXECUTORS, FAMILIES, PLANNERS, TRAINERS
+from steep.spec.load import member, section_of
+from steep.spec.sections import Spec
+
+MEMBERS = {"domain": DOMAINS, "family": FAMILIES, "trainer": TRAINERS}
+"""Sections whose keys depend on the name in them."""
+NAMES = {"planner": PLANNERS, "executor": EXECUTORS}
+"""Keys that hold one of some names."""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a spec, for an editor. Needs torch, for the families' own options."""
+    made = _described(Spec)
+    for section, members in MEMBERS.items():
+        options = []
+        for name in members:
+            one = _described(_options(section, name))
+            one["properties"] = {"name": {"const": name}} | one["properties"]
+            one["required"] = ["name", *one.get("required", ())]
+            if section == "family":
+                whole = _described(Spec)["$defs"]["Family"]
+                one["properties"]["sizes"] = whole["properties"]["sizes"]
+                one["required"].append("sizes")
+            made.setdefault("$defs", {}).update(one.pop("$defs", {}))
+            made["$defs"][f"{section} {name}"] = one | {"title": f"{section} {name}"}
+            options.append({"$ref": f"#/$defs/{section} {name}"})
+        about = {k: v for k, v in made["properties"][section].items() if k == "description"}
+        made["properties"][section] = about | {"oneOf": options}
+    for model, key in (("Search", "planner"), ("Run", "executor")):
+        made["$defs"][model]["properties"][key]["enum"] = list(NAMES[key])
+    del made["$defs"]["Member"], made["$defs"]["Family"]
+    return made | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+
+
+def reference() -> str:
+    """The tables of docs/spec.md: every key with its type, default and meaning."""
+    parts = []
+    for title, model in _sections(Spec, ""):
+        parts += [f"## {title or 'The spec'}", *_table(model)]
+        if title in MEMBERS:
+            for name in MEMBERS[title]:
+                module = member(MEMBERS[title], name)
+                parts += [f"### {title}: {name}", _about(module)]
+                parts += _table(module.Options) if module.Options.model_fields else []
+        for key, members in NAMES.items():
+            if key in model.model_fields:
+                rows = [f"- `{name}`: {_about(member(members, name))}" for name in members]
+                parts += [f"The names of `{title}.{key}`:", "\n".join(rows)]
+        if not title:
+            parts += ["The defaults of `training`, by family:", _recipes()]
+    return "\n\n".join(parts) + "\n"
+
+
+# ---------------------------------------------------------------- models
+
+
+def _options(section: str, name: str) -> type[BaseModel]:
+    if section == "family":
+        need("torch")
+    found: type[BaseModel] = member(MEMBERS[section], name).Options
+    return found
+
+
+def _described(model: type[BaseModel]) -> dict[str, Any]:
+    """The model's JSON schema with the meanings of its fields and of the models within."""
+    made = model.model_json_schema()
+    models = {model.__name__: model} | _inner(model)
+    for name, one in models.items():
+        place = made if one is model else made.get("$defs", {}).get(name, {})
+        for key, meaning in meanings(one).items():
+            place["properties"][key]["description"] = meaning
+    return made
+
+
+def _inner(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    found: dict[str, type[BaseModel]] = {}
+    for key in model.model_fields:
+        inner = section_of(model, key)
+        if inner is not None:
+            found |= {inner.__name__: inner} | _inner(inner)
+    return found
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """Key -> the docstring under its field, in the model or where it was inherited from."""
+    found: dict[str, str] = {}
+    for one in reversed(model.__mro__):
+        if not (issubclass(one, BaseModel) and one.model_fields):
+            continue
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
+        assert isinstance(tree, ast.ClassDef)
+        for field, text in pairwise(tree.body):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(text, ast.Expr)
+                and isinstance(text.value, ast.Constant)
+            ):
+                found[field.target.id] = " ".join(str(text.value.value).split())
+    return {key: found[key] for key in model.model_fields if key in found}
+
+
+def _sections(model: type[BaseModel], path: str) -> list[tuple[str, type[BaseModel]]]:
+    """The model and every section within it that has keys of its own, by dotted path."""
+    found = [(path, model)]
+    for key in model.model_fields:
+        inner = section_of(model, key)
+        if inner is not None:
+            found += _sections(inner, f"{path}.{key}" if path else key)
+    return found
+
+
+# ---------------------------------------------------------------- words
+
+
+def _table(model: type[BaseModel]) -> list[str]:
+    values, said = model.model_json_schema(), meanings(model)
+    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    for key, about in values["properties"].items():
+        default = _default(about, key in values.get("required", ()))
+        meaning = said.get(key, "").replace("|", "\\|").replace("``", "`")
+        rows.append(f"| `{key}` | {_type(about, values)} | {default} | {meaning} |")
+    inner = [
+        (key, one)
+        for key, field in model.model_fields.items()
+        if section_of(model, key) is None
+        for one in _listed(field.annotation)
+    ]
+    tables = [part for key, one in inner for part in (f"Each of `{key}`:", *_table(one))]
+    return ["\n".join(rows), *tables]
+
+
+def _listed(annotation: Any) -> list[type[BaseModel]]:
+    """Models in a list."""
+    options = getattr(annotation, "__args__", ())
+    return [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+
+
+def _default(about: Mapping[str, Any], required: bool) -> str:
+    if required:
+        return "required"
+    value = about.get("default")
+    if value is None or value in ({}, []):
+        return ""
+    if isinstance(value, dict):  # a section: of one with a name, its default
+        return f"`{value['name']}`" if "name" in value else ""
+    return f"`{_yaml(value)}`"
+
+
+def _yaml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_WORDS = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false"}
+
+
+def _type(about: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """The type of a key in words, with its bounds: 'integer, at least 1'."""
+    if "$ref" in about:
+        return "section"
+    if "anyOf" in about:
+        kinds = [_type(one, values) for one in about["anyOf"] if one.get("type") != "null"]
+        scalar = {"number", "integer", "text", "true or false"} <= set(kinds)
+        return "number, text, true or false" if scalar else " or ".join(dict.fromkeys(kinds))
+    if "enum" in about:
+        return " or ".join(f"`{_yaml(value)}`" for value in about["enum"])
+    if about.get("type") == "array":
+        items = about.get("items", {})
+        each = "mappings" if "$ref" in items else f"{_type(items, values)}"
+        return f"list of {each}" if each == "mappings" else f"list; each: {each}"
+    if about.get("type") == "object":
+        inner = about.get("additionalProperties")
+        return (
+            "mapping" if not isinstance(inner, dict) else f"mapping; each: {_type(inner, values)}"
+        )
+    bounds = [
+        f"{word} {int(about[key]) if about[key] == int(about[key]) else about[key]}"
+        for key, word in (
+            ("minimum", "at least"),
+            ("exclusiveMinimum", "above"),
+            ("maximum", "at most"),
+            ("exclusiveMaximum", "below"),
+        )
+        if key in about
+    ]
+    return ", ".join([_WORDS[about["type"]], *bounds])
+
+
+def _about(module: Any) -> str:
+    """The first sentence of a member's module."""
+    text = " ".join((module.__doc__ or "").split("\n\n")[0].split())
+    return text if text.endswith(".") else f"{text}."
+
+
+def _recipes() -> str:
+    """One row a hyperparameter, one column a family."""
+    need("torch")
+    families = [name for name in FAMILIES if member(FAMILIES, name).FAMILY.recipe]
+    recipes = {name: dict(member(FAMILIES, name).FAMILY.recipe) for name in families}
+    keys = list(dict.fromkeys(key for recipe in recipes.values() for key in recipe))
+    rows = ["| key | " + " | ".join(families) + " |", "|---" * (len(families) + 1) + "|"]
+    for key in keys:
+        cells = (_yaml(recipes[name][key]) if key in recipes[name] else "" for name in families)
+        rows.append(f"| `{key}` | " + " | ".join(cells) + " |")
+    return "\n".join(rows)

@@ -1,0 +1,464 @@
+"""The files of a study folder beside its database: frozen spec, checkpoints, per-item errors.
+
+Part of the store: with ``store.py`` the only code that writes into a study folder. Every file is
+written to a temporary one, flushed to the disk and renamed, so a reader sees the old or the new
+one and a full disk destroys neither. Workers come here too, but only for their own checkpoints.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from steep.base.plainfile import read_file
+from steep.spec import load, yaml_reader
+
+SPEC = "study.yaml"
+PUBLISHED = "study.json"
+"""What a folder of published tables holds in its place."""
+CHECKPOINTS = "checkpoints"
+ITEMS = "items"
+FAILURES = "failures"
+IN_USE = ".in_use"
+KEPT = 2
+"""Checkpoints of a trial that stay: the newest, and the one to fall back on."""
+_MAGIC = b"steep checkpoint 1\n"
+
+
+class StoreError(Exception):
+    """A study folder that cannot be used as asked: one sentence for the user."""
+
+
+class StudyExists(StoreError):
+    """A study was to be begun where one is, perhaps by another driver a moment ago: open it."""
+
+
+# ---------------------------------------------------------------- writing
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Only one process at a time is inside for ``folder``; the lock dies with its holder."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two at the very same moment are not told apart
+        yield
+        return
+    path = folder / ".lock"
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise StoreError(write_failed(path, error)) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def in_use(folder: Path, alone: bool = False) -> Iterator[None]:
+    """Hold ``folder`` as one of its drivers; ``alone``: as the only one. Raises StoreError where
+    another process has it. The lock dies with its holder, and a copy of the folder has its own."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    path = folder / IN_USE
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise StoreError(write_failed(path, error)) from None
+    try:
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = "being run" if alone else "being recovered"
+            raise StoreError(
+                f"{folder} is {who} by another process; nothing was changed: wait for its end, or "
+                "stop it"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(handle)
+
+
+def has_other_drivers(folder: Path) -> bool:
+    """Whether a process holds ``folder``; ask before holding it."""
+    try:
+        with in_use(folder, alone=True):
+            return False
+    except StoreError:
+        return True
+
+
+def write_atomic(folder: Path, name: str, data: bytes) -> None:
+    """Replace the file ``name`` of a study by ``data``, durably, or leave it as it was. Raises
+    StoreError, also where a symbolic link would lead out of the study."""
+    path = folder / name
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    refuse_links(folder, path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StoreError(write_failed(path, error)) from error
+
+
+def refuse_links(folder: Path, path: Path) -> None:
+    """Raise StoreError where ``path``, or a folder between it and the study's, is a link."""
+    while path != folder and path.is_relative_to(folder):
+        if path.is_symlink():
+            raise StoreError(f"{path} is a symbolic link, which a study does not follow: remove it")
+        path = path.parent
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename durable. Windows cannot open folders, and journals renames itself."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_failed(path: Path, error: Exception) -> str:
+    """What to tell the user when ``path`` cannot be written."""
+    text = getattr(error, "strerror", None) or str(error)
+    if "space" in text or "disk is full" in text or "quota" in text.lower():
+        return (
+            f"no space left on the disk that holds {path}: free some and run the same command; "
+            "everything recorded so far is safe"
+        )
+    return f"cannot write {path}: {text}"
+
+
+# ---------------------------------------------------------------- the frozen spec
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the strings that steep's own reading of YAML would take for something else."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    quoted = yaml_reader.scalar(text) != text
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if quoted else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def compose_study_yaml(
+    loaded: load.Loaded,
+    data_files: Mapping[str, str],
+    learnt: Mapping[str, Any] | None = None,
+    code: Mapping[str, str] | None = None,
+) -> str:
+    """The text of a study's ``study.yaml``: its spec with every default written out, the SHA-256
+    of each data file, what the domain has learnt from them, and digests of the user's own code.
+    Neither a later version's defaults nor data that is added change a frozen study."""
+    frozen = {
+        "steep": importlib.metadata.version("steep"),
+        "base": str(loaded.base.resolve()),
+        "data": dict(sorted(data_files.items())),
+        **({"learnt": dict(learnt)} if learnt else {}),
+        **({"code": dict(code)} if code else {}),
+        "spec": loaded.spec.model_dump(mode="json"),
+    }
+    return yaml.dump(frozen, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A study's ``study.yaml``, read back."""
+
+    version: str
+    loaded: load.Loaded
+    data: Mapping[str, str]
+    """SHA-256 of each data file, by the name it was read under."""
+
+
+_PUT_BACK = "'steep salvage {}' puts it back as it was"
+
+
+def no_spec(folder: Path) -> str:
+    """What to tell the user of a folder without a frozen spec."""
+    if (folder / PUBLISHED).exists():
+        return (
+            f"{folder} holds the tables of a published study, without its data and models: fit, "
+            "forecast, cost, joint, compare, diagnose, backtest, status and report answer from "
+            "them; plan and run need a spec and its data"
+        )
+    if inside := inside_a_study(folder):
+        return inside
+    if not holds_results(folder):
+        return f"{folder} holds no study: it has no {SPEC}"
+    return (
+        f"{folder} holds results of a study but no {SPEC}; nothing was changed. Put {SPEC} back "
+        f"from a copy, or let 'steep salvage {folder}' write it anew from what the database keeps"
+    )
+
+
+def inside_a_study(folder: Path) -> str:
+    """That a folder is a part of a study, whose own folder is meant; '' where it is none."""
+    above = folder.resolve().parent
+    if folder.is_dir() and (above / SPEC).exists() and holds_results(above):
+        own = folder.parent if folder.name not in ("", "..") else above
+        return f"{folder} is a part of a study: name the study's own folder, {own}"
+    return ""
+
+
+def holds_results(folder: Path) -> bool:
+    """Whether a folder has what only a study that was begun leaves there."""
+    from steep.store.database import holds_trials
+
+    log = folder / "acknowledged.log"
+    known = (log.exists() and log.stat().st_size > 0) or holds_trials(folder)
+    return known or any((folder / ITEMS).glob("*.npz"))
+
+
+def read_frozen(folder: Path | str) -> Frozen:
+    """The frozen spec of a study. Raises StoreError where there is none or it is damaged."""
+    path = Path(folder) / SPEC
+    try:
+        values, _, problems = yaml_reader.read(read_file(path).decode())
+    except FileNotFoundError:
+        raise StoreError(no_spec(Path(folder))) from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise StoreError(f"{path} is damaged: it is not text; {_PUT_BACK.format(folder)}") from None
+    if problems or not isinstance(values, dict) or not isinstance(values.get("spec"), dict):
+        what = problems[0] if problems else "it has no spec"
+        raise StoreError(f"{path} is damaged: {what}; {_PUT_BACK.format(folder)}")
+    try:
+        loaded = _reparse(values["spec"], Path(str(values.get("base", folder))))
+    except load.SpecError as error:
+        raise StoreError(
+            f"{path} is not a spec that this version of steep reads:\n{error}"
+        ) from None
+    learnt, data, code = (values.get(name) or {} for name in ("learnt", "data", "code"))
+    if not all(isinstance(part, dict) for part in (learnt, data, code)):
+        raise StoreError(f"{path} is damaged; {_PUT_BACK.format(folder)}")
+    loaded = replace(loaded, learnt=learnt, code={str(k): str(v) for k, v in code.items()})
+    return Frozen(str(values.get("steep", "")), loaded, {str(k): str(v) for k, v in data.items()})
+
+
+def _reparse(spec: Mapping[str, Any], base: Path) -> load.Loaded:
+    text = yaml.dump(dict(spec), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return load.parse(text, base, SPEC, frozen=True)
+
+
+def frozen_text(folder: Path) -> str:
+    """The text of ``study.yaml``. Raises StoreError where it cannot be read."""
+    path = folder / SPEC
+    try:
+        return read_file(path).decode()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise StoreError(f"{path} is damaged: it is not text; {_PUT_BACK.format(folder)}") from None
+
+
+def read_spec(folder: Path | str) -> load.Loaded:
+    """A study's frozen spec, as ``load.load`` would give it. Raises StoreError."""
+    return read_frozen(folder).loaded
+
+
+def as_begun(loaded: load.Loaded, folder: Path) -> load.Loaded:
+    """``loaded`` with what the study in ``folder`` has learnt from its data, if one has begun
+    there. Another domain's study is left for ``changes`` to refuse. Raises StoreError."""
+    if not (folder / SPEC).exists():
+        return loaded
+    begun = read_spec(folder)
+    same = begun.spec.domain.name == loaded.spec.domain.name
+    return replace(loaded, learnt=begun.learnt) if same else loaded
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def save_checkpoint(folder: Path, trial: str, attempt: int, step: int, state: bytes) -> Path:
+    """Write a checkpoint and drop all but the last two. Raises StoreError; the old ones stay."""
+    header = {
+        "trial": trial,
+        "attempt": attempt,
+        "step": step,
+        "bytes": len(state),
+        "sha256": hashlib.sha256(state).hexdigest(),
+    }
+    name = f"{attempt:06d}-{step:012d}.checkpoint"
+    path = folder / CHECKPOINTS / trial / name
+    write_atomic(
+        folder,
+        f"{CHECKPOINTS}/{trial}/{name}",
+        _MAGIC + json.dumps(header).encode() + b"\n" + state,
+    )
+    for suspect in path.parent.glob("*.suspect"):
+        suspect.unlink(missing_ok=True)
+    # A worker that was given up and came back must not drop its successor's files.
+    own = [other for other in _checkpoints(folder, trial) if other.name <= path.name]
+    for old in own[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_checkpoint(
+    folder: Path, trial: str, without: Collection[str] = ()
+) -> tuple[str, bytes | None, list[str]]:
+    """(file name, state) of the newest checkpoint that is whole and not one of ``without``, or
+    ('', None); and a note on each damaged one that was passed over."""
+    notes: list[str] = []
+    for path in reversed(_checkpoints(folder, trial)):
+        if path.name in without:
+            continue
+        try:
+            return path.name, read_checkpoint(path, trial)[1], notes
+        except StoreError as error:
+            notes.append(f"{error}; going back to the one before")
+    return "", None, notes
+
+
+def read_checkpoint(path: Path, trial: str) -> tuple[int, bytes]:
+    """(step, state) of one checkpoint file. Raises StoreError when it is damaged."""
+    try:
+        data = read_file(path)
+    except OSError as error:
+        raise StoreError(f"checkpoint {path.name} cannot be read: {error.strerror}") from None
+    damaged = StoreError(f"checkpoint {path.name} of trial {trial} fails its checksum")
+    if not data.startswith(_MAGIC) or b"\n" not in data[len(_MAGIC) :]:
+        raise damaged
+    head, _, state = data[len(_MAGIC) :].partition(b"\n")
+    try:
+        header = json.loads(head)
+        step, digest, length = int(header["step"]), header["sha256"], header["bytes"]
+        owner = header["trial"]
+    except (ValueError, KeyError, TypeError):
+        raise damaged from None
+    if owner != trial or len(state) != length or hashlib.sha256(state).hexdigest() != digest:
+        raise damaged
+    return step, state
+
+
+def drop_checkpoint(folder: Path, trial: str, name: str) -> None:
+    """Put one checkpoint aside, so that no attempt loads it again."""
+    path = folder / CHECKPOINTS / trial / name
+    with suppress(OSError):
+        os.replace(path, path.with_suffix(".suspect"))
+
+
+def remove_checkpoints(folder: Path, trial: str) -> None:
+    """Drop the checkpoints of a trial that has ended."""
+    home = folder / CHECKPOINTS / trial
+    if home.is_dir() and not home.is_symlink() and not home.parent.is_symlink():
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _checkpoints(folder: Path, trial: str) -> list[Path]:
+    """A trial's checkpoints, oldest first: by attempt, then by step."""
+    return sorted((folder / CHECKPOINTS / trial).glob("[0-9]*.checkpoint"))
+
+
+# ---------------------------------------------------------------- per-item errors
+
+
+def write_items(folder: Path, trial: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Keep the per-item validation sums and counts of a trial's best step, compressed."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{name: np.asarray(value) for name, value in arrays.items()})  # type: ignore[arg-type]
+    write_atomic(folder, f"{ITEMS}/{trial}.npz", buffer.getvalue())
+
+
+def read_items(folder: Path, trial: str) -> dict[str, np.ndarray] | None:
+    """The arrays that ``write_items`` kept, or None. Raises StoreError on a damaged file."""
+    path = folder / ITEMS / f"{trial}.npz"
+    try:
+        with np.load(io.BytesIO(read_file(path)), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # zipfile, zlib and numpy each raise their own kind
+        raise StoreError(
+            f"{path} is damaged ({error}): restore it from a copy, or remove it and do without "
+            "this trial in paired comparisons"
+        ) from None
+
+
+def write_failure(folder: Path, trial: str, attempt: int, text: str) -> None:
+    """Keep all that a failed attempt said, where that is too long for the database."""
+    write_atomic(folder, failure_file(trial, attempt), text.encode(errors="replace"))
+
+
+def failure_file(trial: str, attempt: int) -> str:
+    return f"{FAILURES}/{trial}-{attempt}.txt"
+
+
+# ---------------------------------------------------------------- files for own training code
+
+SHARD_FILES = "shards/files"
+_UNTOUCHED = 1_000_000_000
+"""Time of change that a shard's file is given: another one says that somebody wrote into it."""
+
+
+def write_shard_file(folder: Path, name: str, data: Callable[[], bytes]) -> Path:
+    """A shard as a file for the user's own code, written once: of two workers that need it at the
+    same time both may, the same. One that was written to since is written anew. Raises StoreError.
+    """
+    path = (folder / SHARD_FILES / name).resolve()
+    with suppress(OSError):
+        if int(path.stat().st_mtime) == _UNTOUCHED:
+            return path
+    write_atomic(folder, f"{SHARD_FILES}/{name}", data())
+    os.utime(path, (_UNTOUCHED, _UNTOUCHED))
+    with suppress(OSError):
+        path.chmod(0o444)
+    return path
+
+
+def trial_folder(folder: Path, trial: str, attempt: int) -> tuple[Path, bool]:
+    """(a folder for the files that a trial saves by itself, whether an earlier attempt left some
+    in it). That of an earlier attempt is renamed, so that a worker that was given up and wakes
+    again writes into nobody's. Raises StoreError."""
+    home = folder / CHECKPOINTS / trial
+    refuse_links(folder, home)
+    own = home / f"files-{attempt:06d}"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        for earlier in sorted(home.glob("files-*"))[::-1]:
+            if earlier.name < own.name and not own.exists():
+                earlier.rename(own)
+        own.mkdir(exist_ok=True)
+        return own.resolve(), any(own.iterdir())
+    except OSError as error:
+        raise StoreError(write_failed(own, error)) from error
+
+
+def drop_trial_folder(path: Path) -> None:
+    """Remove what a trial saved by itself."""
+    shutil.rmtree(path, ignore_errors=True)
