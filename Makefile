@@ -49,6 +49,7 @@ test-numerics: environment
 lint: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 types: environment
 	$(BIN)/mypy

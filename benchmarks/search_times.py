@@ -6,7 +6,7 @@ The grids of ``planners.py``, the seeds of every cell shuffled anew for each sea
 training (FLOPs) of the default search from a pilot of four trials, and from five more of its own;
 what a trial takes is that of its cell, so that only *which* trials a search wants is at stake. The
 last columns are medians over searches: foretold over taken as ``steep plan`` tells it, and without
-``LONGER`` of ``cost/estimate.py``, of which this is the measurement.
+``LONGER`` of ``plan/estimate.py``, of which this is the measurement.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Cells:
 
 
 def pilot(table: Table) -> list[Measurement]:
-    """As ``cost/clock.py`` chooses the four: first and third shard, smallest and middle size."""
+    """As ``plan/clock.py`` chooses the four: first and third shard, smallest and middle size."""
     samples, sizes, rates = (sorted(set(values)) for values in zip(*table.trials, strict=True))
     places = [
         (m, s, rates[len(rates) // 2])

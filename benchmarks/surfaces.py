@@ -9,7 +9,7 @@ their shard) a power law with a best size and learning rate is fitted by robust 
           + bend (log rate - best - by_size (log size - best size) - by_data x)**2
 
 with x the log of the samples about their mean, off = log size - best size - grows x. Told are those
-that ``cost/worlds.py`` draws, the root mean square of what the surface leaves near the best (rough)
+that ``plan/worlds.py`` draws, the root mean square of what the surface leaves near the best (rough)
 and of seeds about their mean (noise).
 """
 

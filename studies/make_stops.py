@@ -16,7 +16,7 @@ RESULTS = Path(__file__).parent / "results"
 FILE = Path(__file__).parent.parent / "src" / "steep" / "data" / "typical_stops.yaml"
 HEAD = """\
 # When trials stop, learnt from finished ones: made by studies/make_stops.py of the published
-# studies, read by cost/stops.py. Of each study the plane of x = log(last improving step / first
+# studies, read by plan/stops.py. Of each study the plane of x = log(last improving step / first
 # evaluation's) over log(size / middle size), log(steps in an epoch / 64) and log(learning rate /
 # middle rate), and the scatter (spread) of its trials about it. Trials that need not improve by a
 # share of their error are here twice: as they were, and cut by the rule that init writes.

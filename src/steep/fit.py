@@ -18,6 +18,7 @@ from steep.present import numbers
 from steep.present.sentences import few_sizes
 from steep.records import (
     CAPPED,
+    FEWEST_POINTS,
     HELD_OUT,
     BestFit,
     Draws,
@@ -51,9 +52,9 @@ BOUNDED = 8
 OFF, RARE = 1e4, 3.0
 """Of a robust fit: what the variance of a point off the trend is multiplied by, and the log of the
 odds against a point being off."""
-FEWEST, SPAN = 3, 1.1
-"""Distinct sizes, and largest over smallest, below which nothing is fitted: a line through two
-points has no error, and one through points beside each other any slope."""
+SPAN = 1.1
+"""Largest over smallest size below which nothing is fitted: a line through points beside each other
+has any slope."""
 OWN_LAWS = tuple(LAWS)
 """Those that are fitted unless told otherwise; a law from outside takes part where it is named."""
 TOO_NEAR = (
@@ -135,7 +136,7 @@ def _fitted(
     empty = replace(empty, points=curve.points, supports=few_sizes(len(curve.used)))
     used = curve.used
     shares = _validation_shares(used, empty.metric, validation_items)
-    if len(used) < FEWEST:
+    if len(used) < FEWEST_POINTS:
         return empty
     candidates = [c for c in candidates if laws is not None or len(c.names) <= len(used)]
     m, log_error = _logs(used)
@@ -430,7 +431,7 @@ def _beta_g(
             inside &= m >= (part.end.value or 0.0)
         if part.probability >= 0.9 and part.name == "irreducible-error" and part.start is not None:
             inside &= m <= (part.start.value or np.inf)
-    if inside.sum() < FEWEST:
+    if inside.sum() < FEWEST_POINTS:
         return None, "fewer than three points lie in the power-law region"
     if not inside.all():
         points = [p for p, keep in zip(curve.used, inside, strict=True) if keep]
@@ -512,7 +513,7 @@ def _widened(beta_g: Interval | None, shares: Sequence[float], m: Array) -> Inte
 
 
 def _supports(fits: Sequence[LawFit], n: int) -> str:
-    if n <= FEWEST:
+    if n <= FEWEST_POINTS:
         return few_sizes(n)
     heavy = [f.law for f in fits if f.weight >= 0.05]
     if len(heavy) == 1 and heavy[0] == "power":

@@ -34,6 +34,7 @@ from steep.plan.estimate import WORLDS, bounded, shortened
 from steep.plan.price import Prices
 from steep.plan.watch import Watch
 from steep.records import (
+    FEWEST_POINTS,
     Analysis,
     Interval,
     Measurement,
@@ -68,9 +69,6 @@ if TYPE_CHECKING:
 
 
 SCORED = (Status.COMPLETE, Status.CAPPED)
-FEWEST_FITTED = 3
-MOST_COMPARED = 30_000
-"""Items of a shard, at most, on which a baseline is computed: seconds."""
 
 
 class Study:
@@ -248,7 +246,7 @@ class Study:
         """Whether what was searched bears a forecast: of three fitted shards, or of all."""
         found = {m.trial.samples for m in store.measurements() if m.status in SCORED}
         fitted = {s.samples for s in self.problem.shards if s.permutation == 0}
-        return len(found & fitted) >= min(FEWEST_FITTED, len(fitted))
+        return len(found & fitted) >= min(FEWEST_POINTS, len(fitted))
 
     def results(self) -> pd.DataFrame:
         """The long table: one row per trial."""
@@ -602,7 +600,7 @@ class Study:
             "left_out": self.items.left_out,
             "learnt": sorted(getattr(self.domain, "learnt", ())),
         }
-        decisions.register_facts(store, facts | self._baseline(store))
+        decisions.register_facts(store, facts | decisions.baseline(store, self.domain, self.cut))
 
     @cached_property
     def best_guess(self) -> Mapping[str, float]:
@@ -610,24 +608,6 @@ class Study:
         largest = max(self.problem.shards, key=lambda s: s.items)
         order = self.cut.orders[largest.permutation][: largest.items]
         return self.domain.best_guess(order, self.cut.validation)
-
-    def _baseline(self, store: Store) -> dict[str, Any]:
-        """What a simple method reaches on each shard, as far as the domain has one: computed once
-        and for shards of up to ``MOST_COMPARED`` items."""
-        known = store.decisions("facts")
-        shards = [s for s in self.cut.shards if s.permutation == 0 and s.items <= MOST_COMPARED]
-        sizes = [s.samples for s in shards]
-        if known and "baseline" in known[-1].payload:
-            made: dict[str, Any] = known[-1].payload["baseline"]
-            if [size for size, _ in made["values"]] == sizes:
-                return {"baseline": made}
-        compute = getattr(self.domain, "baseline", None)
-        if compute is None or not shards:
-            return {}
-        found = [compute(self.cut.orders[0][: s.items], self.cut.validation) for s in shards]
-        what, metric, _ = found[0]
-        values = [[size, value] for size, (*_, value) in zip(sizes, found, strict=True)]
-        return {"baseline": {"what": what, "metric": metric, "values": values}}
 
     def middle_choice(self) -> Settings:
         """The middle ones of the search's, where any will do: costs do not depend on them."""

@@ -16,7 +16,12 @@ from steep.store.folder import StoreError
 from steep.store.store import Store
 
 if TYPE_CHECKING:
+    from steep.contracts.domain import Domain
+    from steep.shards import Cut
     from steep.train import Outcome
+
+MOST_COMPARED = 30_000
+"""Items of a shard, at most, on which a baseline is computed: seconds."""
 
 # ---------------------------------------------------------------- facts
 
@@ -36,6 +41,25 @@ def payload(store: Store) -> dict[str, Any]:
     if not known:
         raise StoreError(f"{store.folder} has trained nothing yet: run it first")
     return known[-1].payload
+
+
+def baseline(store: Store, domain: Domain, cut: Cut) -> dict[str, Any]:
+    """What a simple method reaches on each shard, as far as the domain has one: computed once and
+    for shards of up to ``MOST_COMPARED`` items."""
+    known = store.decisions("facts")
+    shards = [s for s in cut.shards if s.permutation == 0 and s.items <= MOST_COMPARED]
+    sizes = [s.samples for s in shards]
+    if known and "baseline" in known[-1].payload:
+        made: dict[str, Any] = known[-1].payload["baseline"]
+        if [size for size, _ in made["values"]] == sizes:
+            return {"baseline": made}
+    compute = getattr(domain, "baseline", None)
+    if compute is None or not shards:
+        return {}
+    found = [compute(cut.orders[0][: s.items], cut.validation) for s in shards]
+    what, metric, _ = found[0]
+    values = [[size, value] for size, (*_, value) in zip(sizes, found, strict=True)]
+    return {"baseline": {"what": what, "metric": metric, "values": values}}
 
 
 # ---------------------------------------------------------------- forecasts

@@ -120,7 +120,7 @@ def _forecasts_now(store: Store, known: Facts, told: Collection[float]) -> list[
 
 
 def analysis(store: Store, spec: Spec, cut: Cut, **asked: Any) -> Analysis:
-    """Everything the study says; ``asked`` as for ``analysis.analyse``."""
+    """Everything the study says; ``asked`` as for ``analyse.analyse``."""
     known = payload(store)
     made = concluded(
         facts_of(known, spec, cut.shards, cut.validation_group),

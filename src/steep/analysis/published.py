@@ -275,7 +275,7 @@ class Published:
             ) from None
 
     def best_items(self) -> tuple[ItemsBySize, np.ndarray]:
-        """As ``shared_items.best_items``."""
+        """As ``paired_items.best_items``."""
         found: dict[tuple[int, float], list[tuple[float, float, int]]] = {}
         for row in self._rows("items.csv.gz"):
             place = (int(row["permutation"]), float(row["samples"]))

@@ -100,7 +100,7 @@ class Domain(Protocol):
     unit: str
     """Primary unit of m: 'images', 'characters', 'words', 'word pieces', 'hours'."""
     kind: str
-    """What its models look like: 'classifier', 'stream', 'pairs', 'speech' (models/contract.py)."""
+    """What its models look like: 'classifier', 'stream', 'pairs', 'speech' (family.py)."""
     metrics: tuple[str, ...]
     """Names in ``Scores.sums``. The first is the default selection metric; ``cross_entropy``, or
     else the first, is the loss beside it."""

@@ -50,7 +50,7 @@ nothing beyond ``running`` means that it waits for those. Pure in the *sets* of 
 running trials: order of arrival and repeats of a call cannot matter. ``budget`` is what may still
 be spent, in FLOPs, beside what ``running`` trials take; the held-out shards are paid from it.
 
-The driver's ``finished`` is a list with followers (``measurements.py``): a planner that keeps what
-it made of earlier results there decides without reading them all again. Asked with such a list it
-may return the very object that it returned before, which says that nothing else is wanted by now;
-what has ended since is still in it."""
+The driver's ``finished`` is a list with followers (``records/measurements.py``): a planner that
+keeps what it made of earlier results there decides without reading them all again. Asked with such
+a list it may return the very object that it returned before, which says that nothing else is wanted
+by now; what has ended since is still in it."""

@@ -1,7 +1,7 @@
 """What a source of data is: packages that an ordinary client fetches, and a function that makes of
 them the files which a domain reads.
 
-A member of the drawer is a module with ``SOURCE`` and ``prepare``. It says where the data comes
+A source is a module with ``SOURCE`` and ``prepare``. It says where the data comes
 from and how it is cleaned; fetching, checking and resuming are the same for all of them, and live
 in ``get``.
 """
@@ -79,7 +79,7 @@ it (without a leading './') is wanted, in the order of the archive."""
 
 
 class FromPackages(Protocol):
-    """A module of the drawer that is made from packages."""
+    """A source that is made from packages."""
 
     SOURCE: Source
 
@@ -89,7 +89,7 @@ class FromPackages(Protocol):
 
 
 class FromHub(Protocol):
-    """A module of the drawer that is made from a set of the hub."""
+    """A source that is made from a set of the hub."""
 
     SOURCE: Source
 

@@ -65,7 +65,7 @@ class _File:
 
 
 class Dataset:
-    """See ``domains/contract.py``; it has no batches."""
+    """See ``contracts/domain.py``; it has no batches."""
 
     kind = "any"
     shape: Mapping[str, int] = {}

@@ -23,7 +23,7 @@ def open_executor(folder: Path, run: Run, trainer: Trainer | None = None) -> Inl
 
 
 class Inline:
-    """See executors/contract.py."""
+    """See contracts/executor.py."""
 
     slots = 1
 

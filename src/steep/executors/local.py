@@ -111,7 +111,7 @@ class _Worker:
 
 
 class Local:
-    """See executors/contract.py. A thread per worker reads what it sends, so that one that
+    """See contracts/executor.py. A thread per worker reads what it sends, so that one that
     stops in the middle of a message holds up nobody."""
 
     def __init__(self, folder: Path, slots: int, preload: tuple[str, ...] = ()) -> None:

@@ -220,7 +220,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 class Line:
-    """The ``Handle`` of a trial: see trainers/contract.py."""
+    """The ``Handle`` of a trial: see contracts/trainer.py."""
 
     def __init__(self, job: Job, tell: Tell, commands: Commands, every: float) -> None:
         self.attempt = job.attempt

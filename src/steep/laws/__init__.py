@@ -1,4 +1,4 @@
-"""The drawer of laws. To add one: a file with a ``LAW``, and a line here."""
+"""Laws of learning curves. To add one: a file with a ``LAW``, and a line here."""
 
 from __future__ import annotations
 

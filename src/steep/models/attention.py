@@ -103,7 +103,7 @@ class Listener(nn.Module):
 
 
 class AttentionModel(nn.Module):
-    """See 'speech model' in models/contract.py."""
+    """See 'speech model' in contracts/family.py."""
 
     def __init__(self, width: int, shape: Mapping[str, int], options: Options) -> None:
         super().__init__()

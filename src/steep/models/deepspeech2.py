@@ -37,7 +37,7 @@ class Options(Strict):
 
 
 class DeepSpeech2(nn.Module):
-    """See 'speech model' in models/contract.py."""
+    """See 'speech model' in contracts/family.py."""
 
     engine = "torch"
 

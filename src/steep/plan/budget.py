@@ -229,7 +229,7 @@ class Budget:
 
 
 class _Taken:
-    """What trials have taken, summed as they come: see ``measurements.py``."""
+    """What trials have taken, summed as they come: see ``records/measurements.py``."""
 
     def __init__(
         self,

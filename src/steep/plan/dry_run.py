@@ -4,7 +4,7 @@ Nothing here guesses the search: the planner itself is asked again and again, ag
 worlds, one in which every optimum lies inside the ladder and one in which bigger is always
 better. What it wants in them are the fewest and the most trials that a grid can want. Of a search
 that adapts to its results the first world shows what it may want; how much it is expected to
-take is played in other worlds (``cost/estimate.py``).
+take is played in other worlds (``plan/estimate.py``).
 """
 
 from __future__ import annotations

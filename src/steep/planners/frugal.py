@@ -87,7 +87,7 @@ def plan(
     running: Sequence[Trial],
     budget: float | None,
 ) -> Sequence[Wanted]:
-    """Every trial wanted and not finished; see ``planners/contract.py``. One beyond those that run:
+    """Every trial wanted and not finished; see ``contracts/planner.py``. One beyond those that run:
     asked again with that one among them, it names the next.
 
     Within ``budget`` and ``search.until`` every shard gets a trial before anything is refined; the

@@ -42,7 +42,7 @@ def plan(
     running: Sequence[Trial],
     budget: float | None,
 ) -> Sequence[Wanted]:
-    """Every trial wanted and not finished; see ``planners/contract.py``."""
+    """Every trial wanted and not finished; see ``contracts/planner.py``."""
     grid = followed(finished).follow(("grid", id(problem)), lambda: _Grid(problem))
     wanted = grid.wanted()
     if isinstance(finished, Measurements):
@@ -72,7 +72,7 @@ class _Grid:
         self._all: tuple[Wanted, ...] = ()
 
     def add(self, place: int, measurement: Measurement) -> None:
-        """See ``measurements.py``."""
+        """See ``records/measurements.py``."""
         trial = measurement.trial
         at = (trial.permutation, trial.samples)
         if at not in self._here:

@@ -34,7 +34,7 @@ def plan(
     running: Sequence[Trial],
     budget: float | None,
 ) -> list[Wanted]:
-    """Every trial wanted and not finished; see ``planners/contract.py``.
+    """Every trial wanted and not finished; see ``contracts/planner.py``.
 
     Raises QuestionError for a sampler that there is not; MissingExtra without Optuna."""
     space, search = lattice.of(problem), problem.spec.search

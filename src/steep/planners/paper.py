@@ -40,7 +40,7 @@ def plan(
     running: Sequence[Trial],
     budget: float | None,
 ) -> list[Wanted]:
-    """Every trial wanted and not finished; see ``planners/contract.py``."""
+    """Every trial wanted and not finished; see ``contracts/planner.py``."""
     space = lattice.of(problem)
     seed, draws = problem.spec.seed, problem.spec.search.draws
     return play(partial(_decide, space, seed, draws), finished)

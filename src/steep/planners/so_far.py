@@ -18,8 +18,8 @@ def place(trial: Trial) -> tuple[float | int | str, ...]:
 
 
 class SoFar:
-    """Results as they come (``measurements.py``). Those of trials that run, which go on from a
-    rung, are left out."""
+    """Results as they come (``records/measurements.py``). Those of trials that run, which go on
+    from a rung, are left out."""
 
     def __init__(self, space: Lattice) -> None:
         self.measured: dict[Trial, Measurement] = {}

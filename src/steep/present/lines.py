@@ -24,6 +24,7 @@ from steep.present.numbers import (
 from steep.present.progress import time_left
 from steep.present.sentences import answer, sentence, switch_sentence
 from steep.records import (
+    FEWEST_POINTS,
     Bounds,
     Finding,
     Interval,
@@ -37,8 +38,6 @@ from steep.records import (
     TrialStanding,
 )
 
-FEWEST_FORECAST = 3
-"""Shards with a result from which on an error is forecast."""
 MOST_NAMED = 5
 """Trials that failed for one reason, named one by one."""
 
@@ -72,7 +71,7 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
         lines[-1:] = prediction_lines(plan.prediction, lines[-1], plan.adaptive)
         reached = plan.prediction.shards
         if reached is not None and reached < len(fitted):
-            few = ", too few for a forecast" if reached < FEWEST_FORECAST else ""
+            few = ", too few for a forecast" if reached < FEWEST_POINTS else ""
             lines.append(
                 f"The budget is expected to suffice for {reached} of {len(fitted)} shards{few}: "
                 "give it more time, or the study fewer sizes or smaller shards."

@@ -158,7 +158,7 @@ def _curve(given: Any, search: Search, x: str, y: str) -> _About:
 
 def _outcome(about: _About) -> list[Finding]:
     if about.fit is not None and about.fit.outcome in ("bound hit", "not converged"):
-        evidence = about.fit.supports or "no law of the drawer fits these points within its bounds."
+        evidence = about.fit.supports or "no law fits these points within its bounds."
         step = "Look at the curve: one bad point or a mix of metrics is the usual cause."
         return [Finding("fit", SERIOUS, "the fit", f"{about.fit.outcome}: {evidence}", step)]
     if 0 < len(about.points) < 4:

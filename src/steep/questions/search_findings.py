@@ -1,7 +1,7 @@
 """What is off in the search behind a curve: trials at an edge, cut short, lost or mixed.
 
-``evidence.py`` finds the facts; here they are judged and worded. ``diagnose.py`` adds what the
-curve itself shows.
+``search_summary.py`` finds the facts; here they are judged and worded. ``diagnose.py`` adds what
+the curve itself shows.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ class Interval:
     level: float = 0.9
 
 
+FEWEST_POINTS = 3
+"""Sizes of data below which no curve is fitted or forecast: a line through two has no error."""
 HELD_OUT, CAPPED = "held out", "capped"
 """Why a point is not used: its shard's model lacks seeds; it still improved at the cap on steps."""
 

@@ -165,15 +165,15 @@ def _nearest(path: str, lines: Lines) -> int | None:
     return line
 
 
-def member(drawer: Mapping[str, str], name: str) -> Any:
-    """The module of a drawer's member: the one place where a name becomes code."""
-    if name not in drawer:  # of a study that was begun where it was installed
+def member(members: Mapping[str, str], name: str) -> Any:
+    """The module of a registered member: the one place where a name becomes code."""
+    if name not in members:  # of a study that was begun where it was installed
         raise plugins.PluginError(
             f"{name!r} is not here: install the package that the study was begun with"
         )
-    if ":" in drawer[name]:
-        return plugins.load(drawer, name)
-    return need(drawer[name])
+    if ":" in members[name]:
+        return plugins.load(members, name)
+    return need(members[name])
 
 
 def open_domain(loaded: Loaded) -> Any:
@@ -259,16 +259,16 @@ _MESSAGES = {
 }
 
 
-_DRAWERS = {"domain": DOMAINS, "family": FAMILIES, "trainer": TRAINERS}
+_MEMBERS = {"domain": DOMAINS, "family": FAMILIES, "trainer": TRAINERS}
 _NAMED = {"search.planner": PLANNERS, "run.executor": EXECUTORS}
 
 
 def _check_members(
     values: Mapping[str, Any], lines: Lines, frozen: bool, base: Path
 ) -> list[Problem]:
-    """Names that no drawer holds, and options that their member does not know."""
+    """Names that are not in the registry, and options that their member does not know."""
     problems = []
-    for section, drawer in _DRAWERS.items():
+    for section, members in _MEMBERS.items():
         given = values.get(section)
         if not isinstance(given, dict):
             continue
@@ -278,31 +278,31 @@ def _check_members(
             continue
         plugins.register(section, name, base)
         if not frozen:  # what was measured can be read where a package of others is missing
-            problems += _check_name(f"{section}.name", name, drawer, lines)
-        if name in drawer and not (frozen and (section == "family" or ":" in drawer[name])):
+            problems += _check_name(f"{section}.name", name, members, lines)
+        if name in members and not (frozen and (section == "family" or ":" in members[name])):
             options = {k: v for k, v in given.items() if k not in ("name", "sizes")}
             try:
-                module = member(drawer, name)
+                module = member(members, name)
             except plugins.PluginError as error:
-                drawer.pop(name, None)
+                members.pop(name, None)
                 path = f"{section}.name"
                 problems.append(Problem(path, _nearest(path, lines), str(error)))
                 continue
             problems += _check_options(section, module, options, lines)
-    for path, drawer in _NAMED.items():
+    for path, members in _NAMED.items():
         section, _, key = path.partition(".")
         given = values.get(section)
         if isinstance(given, dict) and isinstance(given.get(key), str):
             plugins.register(key, given[key], base)
-            problems += [] if frozen else _check_name(path, given[key], drawer, lines)
+            problems += [] if frozen else _check_name(path, given[key], members, lines)
     return problems
 
 
-def _check_name(path: str, name: str, drawer: Mapping[str, str], lines: Lines) -> list[Problem]:
-    if name in drawer:
+def _check_name(path: str, name: str, members: Mapping[str, str], lines: Lines) -> list[Problem]:
+    if name in members:
         return []
     kind = path.partition(".")[0] if path.endswith(".name") else path.partition(".")[2]
-    return [Problem(path, _nearest(path, lines), no_such(kind, name, sorted(drawer)))]
+    return [Problem(path, _nearest(path, lines), no_such(kind, name, sorted(members)))]
 
 
 def _check_options(

@@ -5,7 +5,7 @@
     family: {name: mlp, ...}                                        an entry point called mlp
 
 The package's ``pyproject.toml`` announces it: ``[project.entry-points."steep.families"]`` with
-``mlp = "my_package.models:FAMILY"``. A reference is put into its drawer as it stands and becomes
+``mlp = "my_package.models:FAMILY"``. A reference is put into the registry as it stands and becomes
 code when it is first asked for, so that what was measured can be read where the package is not.
 """
 
@@ -37,7 +37,7 @@ class Kind:
 
     group: str
     """Of entry points."""
-    drawer: dict[str, str]
+    members: dict[str, str]
     member: str
     """What a module of such a member holds: what a reference may name."""
     alone: str | None = None
@@ -66,20 +66,20 @@ class Announced:
 
 
 def register(kind: str, name: str, base: Path) -> None:
-    """Put a member that a spec names, and steep does not have, into its drawer. Names that nobody
+    """Put a member that a spec names, and steep does not have, into the registry. Names that nobody
     has are left to be told of."""
-    drawer = KINDS[kind].drawer
+    members = KINDS[kind].members
     if ":" in name:
         place, _, attribute = name.rpartition(":")
         if place.endswith(".py"):
             place = str((base / place).resolve())
         else:
             search_also(base.resolve())
-        drawer[name] = f"{place}:{attribute}"
-    elif name not in drawer:
+        members[name] = f"{place}:{attribute}"
+    elif name not in members:
         for one in announced(kind):
             if one.name == name:
-                drawer[name] = one.reference if ":" in one.reference else f"{one.reference}:"
+                members[name] = one.reference if ":" in one.reference else f"{one.reference}:"
 
 
 def announced(kind: str | None = None) -> Iterator[Announced]:
@@ -98,16 +98,16 @@ def own_files(names: Mapping[str, str]) -> list[Path]:
     """The files of the members that a spec names from outside, by kind."""
     found = []
     for kind, name in names.items():
-        if ":" in (reference := KINDS[kind].drawer.get(name, "")):
+        if ":" in (reference := KINDS[kind].members.get(name, "")):
             module, _ = _found(reference)
             found.append(Path(str(module.__file__)).resolve())
     return found
 
 
-def load(drawer: Mapping[str, str], name: str) -> Any:
-    """The member of a reference in a drawer, as its module would be. Raises PluginError."""
-    kind = next(one for one in KINDS.values() if one.drawer is drawer)
-    module, found = _found(drawer[name])
+def load(members: Mapping[str, str], name: str) -> Any:
+    """The member of a reference in the registry, as its module would be. Raises PluginError."""
+    kind = next(one for one in KINDS.values() if one.members is members)
+    module, found = _found(members[name])
     if found is module or found is getattr(module, kind.member, None):
         found = module
     if not hasattr(found, kind.member):
@@ -139,14 +139,14 @@ def problem(one: Announced) -> str | None:
         if one.kind == "law":
             law(one.name)
         else:
-            drawer = KINDS[one.kind].drawer
-            if one.name in drawer and ":" not in drawer[one.name]:
+            members = KINDS[one.kind].members
+            if one.name in members and ":" not in members[one.name]:
                 return f"steep has a {one.kind} of its own by that name, which is used"
             register(one.kind, one.name, Path())
-            load(drawer, one.name)
+            load(members, one.name)
     except PluginError as error:
         if one.kind != "law":
-            KINDS[one.kind].drawer.pop(one.name, None)
+            KINDS[one.kind].members.pop(one.name, None)
         return str(error)
     return None
 

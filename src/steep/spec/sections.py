@@ -1,4 +1,4 @@
-"""What a spec may say: its sections, their keys, types and defaults. ``config.py`` reads it."""
+"""What a spec may say: its sections, their keys, types and defaults. ``load.py`` reads it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Strict(BaseModel):
 
 
 class Member(Strict):
-    """A member of a drawer: its name; the other keys are its own options, checked by it."""
+    """A member of the registry: its name; the other keys are its own options, checked by it."""
 
     model_config = ConfigDict(extra="allow")
     name: str

@@ -36,6 +36,7 @@ import numpy as np
 
 from steep.laws.law import Array
 from steep.records import (
+    FEWEST_POINTS,
     ONE_SEED,
     UNFINISHED,
     BestFit,
@@ -63,8 +64,8 @@ DRAWS = 400
 UNSURE = 0.1
 """Of an unfinished search: expected excess of its choice, in log error, from which on a shard says
 too little to be a point of the learning curve."""
-ROUGH, FEWEST = 0.3, 3
-"""Where fewer than so many shards would be left, those up to this are points all the same, as
+ROUGH = 0.3
+"""Where too few shards for a curve would be left, those up to this are points all the same, as
 unsure as they are: a rough curve says more than none."""
 REACH = 2
 """Shards to either side of one on which a comparison of hyperparameters is taken to hold."""
@@ -191,7 +192,9 @@ def with_size_curves(
         cells = len({(c.size, c.hyperparameters) for b in best_fits for c in b.candidates})
     drawn = [replace(b, size_curve=found.get((b.permutation, b.samples))) for b in best_fits]
     known = {b.samples for b in drawn if not b.held_out and not _withheld(b, cells)}
-    return tuple(_unsure(b, rough=len(known) < FEWEST) if _withheld(b, cells) else b for b in drawn)
+    return tuple(
+        _unsure(b, rough=len(known) < FEWEST_POINTS) if _withheld(b, cells) else b for b in drawn
+    )
 
 
 def _unsure(b: BestFit, rough: bool) -> BestFit:

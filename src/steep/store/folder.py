@@ -293,7 +293,7 @@ def read_spec(folder: Path | str) -> load.Loaded:
 
 def as_begun(loaded: load.Loaded, folder: Path) -> load.Loaded:
     """``loaded`` with what the study in ``folder`` has learnt from its data, if one has begun
-    there. Another domain's study is left for ``changes`` to refuse. Raises StoreError."""
+    there. Another domain's study is left for ``spec_changes`` to refuse. Raises StoreError."""
     if not (folder / SPEC).exists():
         return loaded
     begun = read_spec(folder)

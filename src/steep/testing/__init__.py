@@ -1,4 +1,4 @@
-"""Contract suites: what a new member of a drawer must pass. Call them from a test.
+"""Contract suites: what a new member of the registry must pass. Call them from a test.
 
     def test_contract():
         testing.check_domain(my_domain)
@@ -392,7 +392,7 @@ def check_law(law: Law, truth: Sequence[float]) -> None:
 
 
 def check_member(module: Any, *names: str) -> None:
-    """A drawer's module holds what its contract names, and every name has a docstring."""
+    """A member's module holds what its contract names, and every name has a docstring."""
     for name in ("Options", *names):
         assert hasattr(module, name), f"{module.__name__} lacks {name}"
     assert inspect.getdoc(module), f"{module.__name__} does not say what it is"

@@ -1,4 +1,4 @@
-"""What a model of each kind promises (models/contract.py), checked on a model that is given."""
+"""What a model of each kind promises (contracts/family.py), checked on a model that is given."""
 
 from __future__ import annotations
 

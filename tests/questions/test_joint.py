@@ -14,7 +14,7 @@ import steep
 from steep.questions.joint import joint
 from steep.records import JointFit, decode, encode
 
-DATA = Path(__file__).parents[1] / "benchmarks" / "data"
+DATA = Path(__file__).parents[2] / "benchmarks" / "data"
 PUBLISHED = {  # Besiroglu et al. 2024: estimate, standard error
     "E": (1.817, 0.026),
     "alpha": (0.348, 0.015),

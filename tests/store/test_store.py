@@ -356,7 +356,7 @@ def test_a_network_file_system_is_refused(tmp_path: Path, folder: Path) -> None:
 _CLAIMER = """
 import sys
 from steep.store.store import Store
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from test_store import trial, result
 with Store.open({folder!r}) as store:
     won = [n for n in range(200) if store.claim(trial(n), store.owner) is not None]
@@ -368,7 +368,7 @@ print(len(won))
 
 def test_four_drivers_claim_two_hundred_trials_once_each(folder: Path, store: Store) -> None:
     store.add([trial(n) for n in range(200)])
-    code = _CLAIMER.format(tests=str(Path(__file__).parent), folder=str(folder))
+    code = _CLAIMER.format(tests=[str(p) for p in Path(__file__).parents[:2]], folder=str(folder))
     four = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         for _ in range(4)

@@ -12,7 +12,7 @@ from steep.spec import schema
 from steep.spec.load import member, parse, section_of
 from steep.spec.sections import Spec
 
-PAGE = Path(__file__).parent.parent / "docs" / "spec.md"
+PAGE = Path(__file__).parents[2] / "docs" / "spec.md"
 MARK = "<!-- From here on: steep schema --markdown -->\n\n"
 
 

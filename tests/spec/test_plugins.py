@@ -22,7 +22,7 @@ from steep.spec.load import SpecError, from_values
 from steep.spec.plugins import KINDS
 from steep.study import Study
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "examples" / "plugin"
 IMAGES = ROOT / "src" / "steep" / "data" / "fashion_mnist_14x14"
 SPEC = """
@@ -38,13 +38,13 @@ run: {{workers: 2}}
 
 
 @pytest.fixture(autouse=True)
-def drawers() -> Iterator[None]:
+def members() -> Iterator[None]:
     """Members that a test brings in are gone after it."""
-    before = {name: dict(kind.drawer) for name, kind in KINDS.items()}
+    before = {name: dict(kind.members) for name, kind in KINDS.items()}
     yield
     for name, kind in KINDS.items():
-        kind.drawer.clear()
-        kind.drawer.update(before[name])
+        kind.members.clear()
+        kind.members.update(before[name])
 
 
 @pytest.fixture(scope="session")

@@ -28,8 +28,8 @@ from steep.spec.load import load
 from steep.stats.searched import ROUGH, UNSURE, with_size_curves
 from steep.trainers import replay
 
-STUDIES = Path(__file__).parents[1] / "studies"
-TABLES = Path(__file__).parents[1] / "benchmarks" / "data"
+STUDIES = Path(__file__).parents[2] / "studies"
+TABLES = Path(__file__).parents[2] / "benchmarks" / "data"
 SHARDS = [Shard(0, m, float(m), "images") for m in (100, 200, 400, 800)]
 
 
