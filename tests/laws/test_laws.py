@@ -1,4 +1,4 @@
-"""Every law that steep brings: one formula in two coordinate systems, recovered from its own points."""
+"""Every law of ours: one formula in two coordinate systems, recovered from its own points."""
 
 from __future__ import annotations
 
