@@ -203,12 +203,11 @@ class Budget:
         known = [e for e in each if e is not None]
         if not known:
             return ASIDE * self.seconds
-        rounds = math.ceil(len(each) / self._workers)
         covered = {m.trial.samples for m in self._finished if scored(m)}
         # Which model is best where there is most data, and what it takes, is not known before.
         settled = all(shard.samples in covered for shard in self._problem.shards)
         most = (MOST_ASIDE if settled else ASIDE) * self.seconds
-        return min(MARGIN * rounds * max(known) + self._finish, most)
+        return min(MARGIN * max(*known, sum(known) / self._workers) + self._finish, most)
 
     def affords(self, trial: Trial, running: Mapping[Trial, float], held_out: bool = False) -> bool:
         """Whether a trial may start now. One whose cost nobody knows yet starts alone."""

@@ -78,7 +78,10 @@ BEGIN = 0.05
 """Share of what is left that one of the cells with which a search begins may take."""
 KEPT, LAST = 2.5, 1.25
 """What is kept of a budget, relative to what it is expected to be needed for; and for the held-out
-shard at the end, when prices are known."""
+shard at the end, when prices are known,"""
+MOST_KEPT = 0.6
+"""but once every shard has a result never more than this share: what a model octaves away costs may
+be foretold several times too high, and a search would end in the middle of its time."""
 
 
 def plan(
@@ -135,6 +138,13 @@ class _Limits:
         if self.until is None or self.until.flops is None:
             return left
         return min(left, self.until.flops - known.so_far.flops() - runs)
+
+    def most_kept(self, left: float) -> float:
+        """For the held-out shards, of so much that is ``left``. Of a budget the driver keeps what
+        it expects them to take; what ``until`` bounds nobody else does."""
+        if self.budget is None and self.until is not None and self.until.flops is not None:
+            return MOST_KEPT * self.until.flops
+        return MOST_KEPT * left
 
 
 def _decide(known: _Known, limits: _Limits, pending: tuple[Trial, ...]) -> Decided:
@@ -299,10 +309,13 @@ class _State:
                 spare = self.left - KEPT * needed
                 share = 1.0 if limits.budget is None else SHARED  # no driver leaves out seeds then
                 kept = min(KEPT * one * made.space.seeds, KEPT * one + share * spare)
+                kept = kept if made.wanting else min(kept, limits.most_kept(self.left))
                 return replace(made, left=self.left - kept)
         if made.wanting:  # not even the smallest can be had on all: nothing is kept for the last
             return made
-        return replace(made, left=max(self.left - LAST * one, 0.0))
+        return replace(
+            made, left=max(self.left - min(LAST * one, limits.most_kept(self.left)), 0.0)
+        )
 
     @cached_property
     def unit(self) -> float:
