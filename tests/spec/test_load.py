@@ -490,16 +490,17 @@ def test_a_later_end_of_the_search_extends_a_study(
     assert only_adds(Change("search.until", old, new)) == adds
 
 
-def test_a_search_with_a_list_of_its_own_has_no_end_to_set() -> None:
+@pytest.mark.parametrize("planner", ["grid", "paper", "optuna"])
+def test_a_planner_that_does_not_know_an_end_has_none_to_set(planner: str) -> None:
     values: dict[str, Any] = {
         "study": "s",
         "domain": {"name": "external", "items": 4000},
         "family": {"name": "none", "sizes": [2, 4]},
         "shards": {"smallest": 125},
-        "search": {"planner": "grid", "until": {"flops": 1e9}},
+        "search": {"planner": planner, "until": {"flops": 1e9}},
         "trainer": {"name": "synthetic"},
         "split": {"validation": 100},
     }
     study = Study(values)
-    with pytest.raises(SpecError, match=r"search\.until.*the planner grid has a list of its own"):
+    with pytest.raises(SpecError, match=rf"search\.until.*the planner {planner} does not know it"):
         study.check()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from steep.base.metrics import metric_of
-from steep.base.registry import FAMILIES, TRAINERS
+from steep.base.registry import FAMILIES, PLANNERS, TRAINERS
 from steep.base.spelling import no_such
 from steep.contracts.domain import Domain
 from steep.spec.load import Loaded, Problem, member
@@ -29,8 +29,9 @@ def misfits(
         found.append(("trainer.function", _of_function(loaded, function)))
     elif function is None and hasattr(trainer := member(TRAINERS, spec.trainer.name), "problem"):
         found += [problem] if (problem := trainer.problem(loaded, domain)) is not None else []
-    if spec.search.until is not None and spec.search.planner in ("grid", "paper"):
-        message = f"the planner {spec.search.planner} has a list of its own: frugal ends early"
+    planner = member(PLANNERS, spec.search.planner)
+    if spec.search.until is not None and not getattr(planner, "KNOWS_UNTIL", False):
+        message = f"the planner {spec.search.planner} does not know it: frugal ends early"
         found.append(("search.until", message))
     narrow = engine and spec.trainer.options.get("precision") == "bfloat16"
     if narrow:

@@ -53,6 +53,8 @@ from steep.stats.response import Surface, knowledge_gradient
 from steep.stats.searched import Cell, Tried, lost, scored, surface_of
 
 ADAPTIVE = True
+KNOWS_UNTIL = True
+"""It ends where ``search.until`` says."""
 WORTH = 0.01
 """Least gain, in log error averaged over the shards, for one trial of the choice at the largest
 shard: what costs less must gain in proportion."""

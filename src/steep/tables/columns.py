@@ -95,49 +95,49 @@ def known_columns(columns: Sequence[str], asked: Asked) -> list[str]:
     return [c for c in columns if any(n and find(n, columns) == c for n in named)]
 
 
-def choose(desk: Issues, asked: Asked) -> Names:
-    """Which column is which; what is missing is a problem on the desk."""
-    table = desk.table
+def choose(issues: Issues, asked: Asked) -> Names:
+    """Which column is which; what is missing is one of the problems."""
+    table = issues.table
     asked = apart(asked, table.columns)
-    chinchilla = _model_and_data(desk, asked)
-    of_two = _of_two(desk, asked)
+    chinchilla = _model_and_data(issues, asked)
+    of_two = _of_two(issues, asked)
     x, y = (of_two or (None, None)) if chinchilla is None else (chinchilla[1], None)
     if x is None:
-        x = _sizes(desk, asked)
-    errors = (y,) if y is not None else _errors(desk, asked, x)
-    by = tuple(b for name in asked.by if (b := _asked(desk, name)))
+        x = _sizes(issues, asked)
+    errors = (y,) if y is not None else _errors(issues, asked, x)
+    by = tuple(b for name in asked.by if (b := _asked(issues, name)))
     if not asked.by and _CURVE in table.columns and _CURVE not in (x, *errors):
         by = (_CURVE,)
-        desk.notes.append("Column 'curve' tells curves apart.")
+        issues.notes.append("Column 'curve' tells curves apart.")
     taken = {x, *errors}
-    size = _asked(desk, asked.parameters) if asked.parameters else chinchilla and chinchilla[0]
+    size = _asked(issues, asked.parameters) if asked.parameters else chinchilla and chinchilla[0]
     if not asked.parameters and not size:
         size = _only(
-            desk,
+            issues,
             [c for c in table.columns if words.is_parameters(c) and c not in taken],
             "model sizes",
         )
-    runs = asked.runs if asked.runs and _is_count(asked.runs) else _asked(desk, asked.runs)
+    runs = asked.runs if asked.runs and _is_count(asked.runs) else _asked(issues, asked.runs)
     names = Names(
         x or "",
         errors,
         by,
         parameters=size,
-        unique=_asked(desk, asked.unique),
+        unique=_asked(issues, asked.unique),
         runs=runs,
-        sd=_spread_in_cells(desk, asked.sd, errors) if asked.sd else None,
-        ci=_bounds(desk, asked, errors),
-        se=_asked(desk, asked.se),
+        sd=_spread_in_cells(issues, asked.sd, errors) if asked.sd else None,
+        ci=_bounds(issues, asked, errors),
+        se=_asked(issues, asked.se),
     )
     if names.sd and asked.runs is None:
-        desk.problems.append(
+        issues.problems.append(
             f"--sd {asked.sd}: of how many runs? A standard deviation over N runs is a standard "
             f"error times the root of N: add --runs N, a number or a column"
         )
     if asked.runs is not None and not asked.sd:
-        desk.problems.append("--runs belongs to --sd, the column of standard deviations")
+        issues.problems.append("--runs belongs to --sd, the column of standard deviations")
     if names.se is None and names.sd is None and names.ci is None:
-        return _spread_guessed(desk, names)
+        return _spread_guessed(issues, names)
     return names
 
 
@@ -145,16 +145,16 @@ def _is_count(text: str) -> bool:
     return re.fullmatch(r"\d+(\.\d*)?", text) is not None
 
 
-def _asked(desk: Issues, asked: str | None) -> str | None:
+def _asked(issues: Issues, asked: str | None) -> str | None:
     if asked is None:
         return None
-    found = find(asked, desk.table.columns)
+    found = find(asked, issues.table.columns)
     if found is None:
-        columns = desk.table.columns
+        columns = issues.table.columns
         hint = did_you_mean(asked, columns) or "."
-        desk.problems.append(f"no column {asked!r}{hint} The columns are {_listed(columns)}")
+        issues.problems.append(f"no column {asked!r}{hint} The columns are {_listed(columns)}")
     elif found != asked:
-        desk.notes.append(f"{asked!r} is column {found!r}.")
+        issues.notes.append(f"{asked!r} is column {found!r}.")
     return found
 
 
@@ -163,68 +163,68 @@ def _listed(columns: Sequence[str]) -> str:
     return shown if len(columns) <= 40 else f"{shown} and {len(columns) - 40} more"
 
 
-def _only(desk: Issues, found: Sequence[str], what: str) -> str | None:
+def _only(issues: Issues, found: Sequence[str], what: str) -> str | None:
     if len(found) != 1:
         return None
-    desk.notes.append(f"Column {found[0]!r} is taken for the {what}.")
+    issues.notes.append(f"Column {found[0]!r} is taken for the {what}.")
     return found[0]
 
 
 # ---------------------------------------------------------------- sizes
 
 
-def _model_and_data(desk: Issues, asked: Asked) -> tuple[str, str] | None:
+def _model_and_data(issues: Issues, asked: Asked) -> tuple[str, str] | None:
     """(model sizes, data) of a table with columns N and D, the letters of the scaling laws."""
-    letters = {c.strip().lower(): c for c in desk.table.columns}
+    letters = {c.strip().lower(): c for c in issues.table.columns}
     if asked.x or asked.parameters or not {"n", "d"} <= set(letters):
         return None
     n, d = letters["n"], letters["d"]
-    if _numeric(desk.table.cells[n]) is None or _numeric(desk.table.cells[d]) is None:
+    if _numeric(issues.table.cells[n]) is None or _numeric(issues.table.cells[d]) is None:
         return None
-    desk.notes.append(f"Columns {n!r} and {d!r} are taken for model size and training data.")
+    issues.notes.append(f"Columns {n!r} and {d!r} are taken for model size and training data.")
     return n, d
 
 
 def samples_from_compute(
-    desk: Issues, compute: str | None, parameters: str | None, per_parameter_sample: float
+    issues: Issues, compute: str | None, parameters: str | None, per_parameter_sample: float
 ) -> None:
     """Adds the column 'samples' = compute / (k * model size) to a table of runs without sizes of
     data, and says so."""
-    names = desk.table.columns
+    names = issues.table.columns
     letters = {c.strip().lower() for c in names}
     if compute is None and (any(map(words.size_rank, names)) or {"n", "d"} <= letters):
         return
-    flops = [_asked(desk, compute)] if compute else [c for c in names if words.is_compute(c)]
+    flops = [_asked(issues, compute)] if compute else [c for c in names if words.is_compute(c)]
     guessed = [c for c in names if words.is_parameters(c)]
-    sizes = [_asked(desk, parameters)] if parameters else guessed
+    sizes = [_asked(issues, parameters)] if parameters else guessed
     if len(flops) != 1 or len(sizes) != 1 or flops[0] is None or sizes[0] is None:
         return
     if "samples" in names:
-        desk.problems.append(f"samples are in the table: leave out the column {flops[0]!r}")
+        issues.problems.append(f"samples are in the table: leave out the column {flops[0]!r}")
         return
     how = Writing(size=True)
     products, models = (
-        numbers_of(desk.table.cells[c], how).values * words.scale_of(c)[1].times
+        numbers_of(issues.table.cells[c], how).values * words.scale_of(c)[1].times
         for c in (flops[0], sizes[0])
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         made = products / (per_parameter_sample * models)
     made = np.where(np.isfinite(made) & (made > 0), made, np.nan)
-    desk.table.cells["samples"] = column_of(made.tolist())
-    desk.notes.append(
+    issues.table.cells["samples"] = column_of(made.tolist())
+    issues.notes.append(
         f"Samples are computed from C = {per_parameter_sample:g} N D, C the column {flops[0]!r}."
     )
 
 
-def _of_two(desk: Issues, asked: Asked) -> tuple[str, str] | None:
+def _of_two(issues: Issues, asked: Asked) -> tuple[str, str] | None:
     """Of a table of two columns whose names do not tell, the one that grows in whole numbers as the
     sizes and the other one as the errors."""
-    names = desk.table.columns
+    names = issues.table.columns
     told = any(words.size_rank(c) for c in names) and any(words.metric_kind(c) for c in names)
     given = (asked.x or "samples", *(asked.y or ("error",)))
     if len(names) != 2 or given != ("samples", "error") or told:
         return None
-    growing = [name for name in names if _grows(desk.table.cells[name])]
+    growing = [name for name in names if _grows(issues.table.cells[name])]
     if len(growing) != 1 or words.metric_kind(growing[0]) or words.is_parameters(growing[0]):
         return None
     if words.is_steps(growing[0]):
@@ -233,7 +233,9 @@ def _of_two(desk: Issues, asked: Asked) -> tuple[str, str] | None:
     errors = names[1 - names.index(sizes)]
     if words.size_rank(errors) == 2:
         return None
-    desk.notes.append(f"Column {sizes!r} grows, and is taken for the sizes; {errors!r} for errors.")
+    issues.notes.append(
+        f"Column {sizes!r} grows, and is taken for the sizes; {errors!r} for errors."
+    )
     return sizes, errors
 
 
@@ -252,42 +254,42 @@ def _grows(cells: Array) -> bool:
     return whole and bool((np.diff(values) >= 0).all()) and bool(values[0] < values[-1])
 
 
-def _sizes(desk: Issues, asked: Asked) -> str | None:
-    names = desk.table.columns
+def _sizes(issues: Issues, asked: Asked) -> str | None:
+    names = issues.table.columns
     if asked.x is not None and (asked.x != "samples" or asked.x in names):
-        return _asked(desk, asked.x)
+        return _asked(issues, asked.x)
     found = ["samples"] if "samples" in names else []
     for rank in (2, 1):
         found = found or [c for c in names if words.size_rank(c) == rank and c not in asked.by]
-    found = _varying(desk, found)
+    found = _varying(issues, found)
     if len(found) == 1:
         if found[0] != "samples":
-            desk.notes.append(f"Column {found[0]!r} is taken for the training-set sizes.")
+            issues.notes.append(f"Column {found[0]!r} is taken for the training-set sizes.")
         return found[0]
     if found:
         which = " or ".join(repr(name) for name in found)
-        desk.problems.append(f"the training-set sizes could be {which}: choose with --x")
+        issues.problems.append(f"the training-set sizes could be {which}: choose with --x")
         return None
     step = next((c for c in names if words.counts_steps(c)), None)
     if step is not None:
-        desk.problems.append(
+        issues.problems.append(
             f"no column looks like training-set sizes. {step!r} is taken for the steps of one "
             "training run, which make no learning curve; where it holds training-set sizes, say "
             f"--x {quoted(step)}"
         )
         return None
-    desk.problems.append(
+    issues.problems.append(
         "no column looks like training-set sizes: name it with --x. The columns are "
-        f"{_listed(names)}{_example(desk)}"
+        f"{_listed(names)}{_example(issues)}"
     )
     return None
 
 
-def _varying(desk: Issues, found: list[str]) -> list[str]:
+def _varying(issues: Issues, found: list[str]) -> list[str]:
     """Those that hold more than one value, where some do; of equal columns the first."""
     if len(found) < 2:
         return found
-    values = {c: _numeric(desk.table.cells[c]) for c in found}
+    values = {c: _numeric(issues.table.cells[c]) for c in found}
     kept = [c for c, v in values.items() if v is not None and len(np.unique(v[~np.isnan(v)])) > 1]
     first: list[str] = []
     for c in kept or found:
@@ -298,9 +300,9 @@ def _varying(desk: Issues, found: list[str]) -> list[str]:
     return first
 
 
-def _example(desk: Issues) -> str:
+def _example(issues: Issues) -> str:
     """A command that would work, by what the columns hold."""
-    cells = desk.table.cells
+    cells = issues.table.cells
     growing = [c for c in cells if _grows(cells[c]) and not words.is_steps(c)]
     numeric = [c for c in cells if c not in growing and _numeric(cells[c]) is not None]
     errors = [c for c in numeric if words.metric_kind(c)] or numeric
@@ -317,10 +319,10 @@ def quoted(name: str) -> str:
 # ---------------------------------------------------------------- errors
 
 
-def _errors(desk: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
-    names = desk.table.columns
+def _errors(issues: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
+    names = issues.table.columns
     if asked.y and (asked.y != ("error",) or "error" in names):
-        chosen = [_asked(desk, name) for name in asked.y]
+        chosen = [_asked(issues, name) for name in asked.y]
         return tuple(dict.fromkeys(c for c in chosen if c))
     own: list[str] = [c for c in FIRST if c in names and c not in (x, "samples")]
     taken = {x, *asked.by, asked.se, asked.sd, *asked.ci}
@@ -336,7 +338,7 @@ def _errors(desk: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
         found = [c for c in names if words.normal(c) in _VALUES and not words.spread_kind(c)]
     if len(found) == 1:
         if found[0] != "error":
-            desk.notes.append(f"Column {found[0]!r} is taken for the errors.")
+            issues.notes.append(f"Column {found[0]!r} is taken for the errors.")
         return (found[0],)
     runs = [words.run_of(c) for c in found]
     if (
@@ -345,26 +347,26 @@ def _errors(desk: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
         and len({*runs}) == len(runs)
         and len({words.normal(c) for c in found}) == 1
     ):
-        desk.notes.append(f"Columns {_listed(found)} are a curve each.")
+        issues.notes.append(f"Columns {_listed(found)} are a curve each.")
         return tuple(found)
     if found:
         which = " or ".join(repr(name) for name in found)
-        desk.problems.append(f"the errors could be {which}: choose with --y")
+        issues.problems.append(f"the errors could be {which}: choose with --y")
         return ()
-    return _wide(desk, asked, x)
+    return _wide(issues, asked, x)
 
 
-def _wide(desk: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
+def _wide(issues: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
     """Where nothing looks like errors: the columns of numbers that are left, a curve each."""
-    names = desk.table.columns
+    names = issues.table.columns
     left = [c for c in names if c != x and c not in asked.by and not words.size_rank(c)]
     left = [c for c in left if not words.is_parameters(c) and not words.is_replicate(c)]
     left = [c for c in left if not words.is_steps(c) and not words.spread_kind(c)]
-    values = {c: v for c in left if (v := _numeric(desk.table.cells[c])) is not None}
+    values = {c: v for c in left if (v := _numeric(issues.table.cells[c])) is not None}
     values = {c: v for c, v in values.items() if np.isfinite(v).any() and not words.time_or_rank(c)}
     if x is not None and len(values) == 1:
         (only,) = values
-        desk.notes.append(f"Column {only!r} is taken for the errors: no other one can hold them.")
+        issues.notes.append(f"Column {only!r} is taken for the errors: no other one can hold them.")
         return (only,)
     if (
         x is not None
@@ -372,13 +374,13 @@ def _wide(desk: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
         and len(left) == len(values)
         and _alike([*values.values()])
     ):
-        desk.notes.append(
+        issues.notes.append(
             f"No column looks like errors; {_listed([*values])} are taken as a curve each."
         )
         return tuple(values)
-    desk.problems.append(
+    issues.problems.append(
         "no column looks like errors: name it with --y. The columns are "
-        f"{_listed(names)}{_example(desk)}"
+        f"{_listed(names)}{_example(issues)}"
     )
     return ()
 
@@ -397,27 +399,27 @@ def in_cells(y: str) -> str:
     return f"{y} ±"
 
 
-def _spread_in_cells(desk: Issues, asked: str, errors: Sequence[str]) -> str | None:
+def _spread_in_cells(issues: Issues, asked: str, errors: Sequence[str]) -> str | None:
     """The column of standard deviations; the errors' own column means the spread in its cells."""
-    found = _asked(desk, asked)
+    found = _asked(issues, asked)
     beside = in_cells(found or "")
-    return beside if found in errors and beside in desk.table.cells else found
+    return beside if found in errors and beside in issues.table.cells else found
 
 
-def _bounds(desk: Issues, asked: Asked, errors: Sequence[str]) -> tuple[str, str] | None:
+def _bounds(issues: Issues, asked: Asked, errors: Sequence[str]) -> tuple[str, str] | None:
     if asked.ci:
-        ends = [e for name in asked.ci if (e := _asked(desk, name))]
+        ends = [e for name in asked.ci if (e := _asked(issues, name))]
         if len(asked.ci) != 2:
-            desk.problems.append(
+            issues.problems.append(
                 "--ci takes two columns, the lower and the upper bound: --ci LOW,HIGH"
             )
         return (ends[0], ends[1]) if len(ends) == 2 else None
     return None
 
 
-def _spread_guessed(desk: Issues, names: Names) -> Names:
+def _spread_guessed(issues: Issues, names: Names) -> Names:
     """Standard errors or confidence bounds that the table has beside the errors."""
-    columns = [c for c in desk.table.columns if c not in names.read]
+    columns = [c for c in issues.table.columns if c not in names.read]
     if len(names.y) != 1:
         return names
     y = names.y[0]
@@ -426,27 +428,27 @@ def _spread_guessed(desk: Issues, names: Names) -> Names:
     own = {c: k for c, k in kinds.items() if words.belongs(c, y)}
     kinds = own or {c: k for c, k in kinds.items() if words.belongs(c, "")}
     of = {k: [c for c, kind in kinds.items() if kind == k] for k in _SPREADS}
-    if in_cells(y) in desk.table.cells and desk.table.cells[in_cells(y)].any():
+    if in_cells(y) in issues.table.cells and issues.table.cells[in_cells(y)].any():
         said = (
             f"The spread in the cells of {y!r} is taken for a standard error; of standard "
             f"deviations over N runs say --sd {quoted(y)} --runs N."
         )
-        desk.notes.append(said)
+        issues.notes.append(said)
         return replace(names, se=in_cells(y))
     if len(of["se"]) == 1:
-        desk.notes.append(f"Column {of['se'][0]!r} is taken for the standard errors.")
+        issues.notes.append(f"Column {of['se'][0]!r} is taken for the standard errors.")
         return replace(names, se=of["se"][0])
     if len(of["low"]) == 1 and len(of["high"]) == 1:
         return replace(names, ci=(of["low"][0], of["high"][0]))
     for column in of["other"]:
         if words.tokens(column)[-1] in ("min", "max"):
             continue
-        desk.notes.append(
+        issues.notes.append(
             f"Column {column!r} may hold a spread, and is not used: --se, or --sd with --runs, "
             "names it."
         )
     if len(of["sd"]) == 1:
-        desk.notes.append(
+        issues.notes.append(
             f"Column {of['sd'][0]!r} is by its name a standard deviation, and is not used: "
             f"--sd {quoted(of['sd'][0])} --runs N makes standard errors of it."
         )

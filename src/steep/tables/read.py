@@ -137,25 +137,25 @@ def read(
         if scale is not None and scale not in SCALES:
             raise TableError([f"{option} {scale!r}: one of {', '.join(SCALES)}"])
     table = _laid_out(load(source, format), asked)
-    desk = Issues(table)
-    desk.notes += table.notes
+    issues = Issues(table)
+    issues.notes += table.notes
     if flops_per_parameter_sample is not None and (x is None or x not in table.columns):
-        columns.samples_from_compute(desk, compute, parameters, flops_per_parameter_sample)
-    names = choose(desk, asked)
-    desk.stop_on_problems()
+        columns.samples_from_compute(issues, compute, parameters, flops_per_parameter_sample)
+    names = choose(issues, asked)
+    issues.stop_on_problems()
     how = How(x_scale, y_scale, higher_is_better, validation_items)
-    kept = _left_in(desk, names)
-    _check_one_metric(desk, names, kept)
-    desk.stop_on_problems()
-    common, made = tuple(desk.notes), []
-    for y_name, metric, rows in _parts(desk, names, kept):
-        desk.notes = list(common)
-        values = values_of(desk, names, y_name, metric, rows, how)
-        desk.stop_on_problems()
+    kept = _left_in(issues, names)
+    _check_one_metric(issues, names, kept)
+    issues.stop_on_problems()
+    common, made = tuple(issues.notes), []
+    for y_name, metric, rows in _parts(issues, names, kept):
+        issues.notes = list(common)
+        values = values_of(issues, names, y_name, metric, rows, how)
+        issues.stop_on_problems()
         assert values is not None
-        groups = _split(desk, names, values)
-        _check_one_curve_each(desk, names, values, groups, all_rows or every_size, all_rows)
-        desk.stop_on_problems()
+        groups = _split(issues, names, values)
+        _check_one_curve_each(issues, names, values, groups, all_rows or every_size, all_rows)
+        issues.stop_on_problems()
         every = all_rows or every_size
         for name, places in groups.items():
             called = (
@@ -164,27 +164,27 @@ def read(
                 else name
             )
             made.append(
-                _curve(desk, names, values, called or table.source, places, every, every_size)
+                _curve(issues, names, values, called or table.source, places, every, every_size)
             )
     if not made:
-        why = " ".join(desk.notes)
-        desk.problems.append(f"no row is left to make a curve of{': ' if why else ''}{why}")
-        desk.stop_on_problems()
+        why = " ".join(issues.notes)
+        issues.problems.append(f"no row is left to make a curve of{': ' if why else ''}{why}")
+        issues.stop_on_problems()
     notes = dict.fromkeys(note for curve in made for note in (*curve.warnings, *curve.notes))
     return Table(table.source, tuple(made), tuple(notes) or common, _roles(names))
 
 
-def _parts(desk: Issues, names: Names, kept: Array) -> list[tuple[str, str, Array]]:
+def _parts(issues: Issues, names: Names, kept: Array) -> list[tuple[str, str, Array]]:
     """(column of errors, name of their metric, rows): of a column whose metrics another one names,
     each by itself."""
     parts = []
     for y in names.y:
-        column = next((c for c in desk.table.cells if normal(c) == "metric"), None)
+        column = next((c for c in issues.table.cells if normal(c) == "metric"), None)
         known = words.metric_kind(y) and column not in names.by
         if column is None or column in (names.x, y) or known or not len(kept):
             parts.append((y, y, kept))
             continue
-        value, labels = codes(desk.table.cells[column][kept])
+        value, labels = codes(issues.table.cells[column][kept])
         for code in np.unique(value):
             label = str(labels[code]) if code >= 0 else ""
             parts.append((y, label if words.metric_kind(label) else y, kept[value == code]))
@@ -254,11 +254,11 @@ def curve_of(
 # ---------------------------------------------------------------- rows
 
 
-def _left_in(desk: Issues, names: Names) -> Array:
+def _left_in(issues: Issues, names: Names) -> Array:
     """Rows that are no held-out shard and no unfinished trial. A study's own table of best fits
     says which of its rows its fit used, and a held-out shard that is measured is one of them."""
-    cells = desk.table.cells
-    count = len(desk.table.lines)
+    cells = issues.table.cells
+    count = len(issues.table.lines)
 
     def says_yes(column: str) -> Array:
         if column not in cells:
@@ -280,17 +280,17 @@ def _left_in(desk: Issues, names: Names) -> Array:
         (ended, "Trials that did not complete are left out"),
     ):
         if which.any():
-            desk.note(np.flatnonzero(which), said)
+            issues.note(np.flatnonzero(which), said)
     return np.flatnonzero(~(held | unused | ended))
 
 
-def _check_one_metric(desk: Issues, names: Names, kept: Array) -> None:
+def _check_one_metric(issues: Issues, names: Names, kept: Array) -> None:
     """That errors of different metrics are not read as those of one curve."""
     for column in ("unit", "units", "metric"):
-        if column in desk.table.cells and column not in names.read and not names.by:
-            found = {word(v) for v in codes(desk.table.cells[column][kept])[1]} - {""}
+        if column in issues.table.cells and column not in names.read and not names.by:
+            found = {word(v) for v in codes(issues.table.cells[column][kept])[1]} - {""}
             if len(found) > 1:
-                desk.problems.append(_mixed("the curve", column, found, ()))
+                issues.problems.append(_mixed("the curve", column, found, ()))
 
 
 def _mixed(curve: str, column: str, found: set[str], by: Sequence[str]) -> str:
@@ -317,15 +317,15 @@ def _unfinished(name: str, cells: Array) -> Array:
 # ---------------------------------------------------------------- curves
 
 
-def _split(desk: Issues, names: Names, values: Values) -> dict[str, Array]:
+def _split(issues: Issues, names: Names, values: Values) -> dict[str, Array]:
     """Places of each curve's rows among the values, by its name, in order of appearance."""
     every = np.arange(len(values.rows))
-    cells = desk.table.cells
+    cells = issues.table.cells
     if not names.by:
         groups = {"": every} if len(every) else {}
     else:
         labels = [_label(cells[b][values.rows], b) for b in names.by]
-        group = group_codes(desk, names.by, values.rows)
+        group = group_codes(issues, names.by, values.rows)
         _, first = np.unique(group, return_index=True)
         groups = {}
         for start in sorted(first.tolist()):
@@ -336,13 +336,13 @@ def _split(desk: Issues, names: Names, values: Values) -> dict[str, Array]:
             nameless = values.rows[codes(cells[b][values.rows])[0] < 0]
             if len(nameless):
                 said = f"Rows with an empty {b!r} are a curve of their own, 'no {b}'"
-                desk.note(nameless, said)
+                issues.note(nameless, said)
     for name, places in groups.items():
         for column in ("unit", "units", "metric"):
             if names.by and column in cells and column not in names.read:
                 found = {word(v) for v in codes(cells[column][values.rows[places]])[1]} - {""}
                 if len(found) > 1:
-                    desk.problems.append(_mixed(f"curve {name!r}", column, found, names.by))
+                    issues.problems.append(_mixed(f"curve {name!r}", column, found, names.by))
     return groups
 
 
@@ -359,7 +359,7 @@ def _as_text(value: object) -> str:
 
 
 def _check_one_curve_each(
-    desk: Issues,
+    issues: Issues,
     names: Names,
     values: Values,
     groups: Mapping[str, Array],
@@ -367,7 +367,7 @@ def _check_one_curve_each(
     all_rows: bool,
 ) -> None:
     """That no curve pools several, and none is the history of a run."""
-    cells = desk.table.cells
+    cells = issues.table.cells
     beside = {c: v for c, v in cells.items() if c not in names.read}
     steps = {c: v for c, v in beside.items() if words.is_history(c)}
     several: dict[str, list[object]] = {}
@@ -383,26 +383,26 @@ def _check_one_curve_each(
             f"{why}: a learning curve is made of runs on different amounts of data, each to its end"
         )
         if sure and not all_rows:
-            desk.problems.append(
+            issues.problems.append(
                 "this looks like the history of one training run, not like a learning curve: "
                 f"{said}. Where each row is a run of its own, say --all-rows"
             )
         elif why:
-            desk.warnings.append(f"Perhaps no learning curve: {said}.")
+            issues.warnings.append(f"Perhaps no learning curve: {said}.")
     if every and not all_rows:  # numbers may be anything that a joint fit's runs differ in
         numbers = {c: v for c, v in several.items() if _all_numbers(v)}
         several = {c: v for c, v in several.items() if c not in numbers}
         if numbers:
-            desk.notes.append(
+            issues.notes.append(
                 f"Rows differ in {_with_values(numbers)}, too, and are taken together."
             )
     if several and all_rows:
-        desk.notes.append(
+        issues.notes.append(
             f"Rows that differ in {_with_values(several)} are pooled as one curve (--all-rows)."
         )
     elif several:
         columns_of = columns.quoted(",".join((*names.by, *several)))
-        desk.problems.append(
+        issues.problems.append(
             f"rows differ in {_with_values(several)}: these are different curves, not replicates. "
             f"--by {columns_of} tells them apart; --all-rows pools them"
         )
@@ -421,7 +421,7 @@ def _with_values(several: Mapping[str, list[object]]) -> str:
 
 
 def _curve(
-    desk: Issues,
+    issues: Issues,
     names: Names,
     values: Values,
     name: str,
@@ -435,7 +435,7 @@ def _curve(
     if not every:
         cells = {
             c: v
-            for c, v in desk.table.cells.items()
+            for c, v in issues.table.cells.items()
             if c not in names.read or c == names.parameters
         }
         given = Rows(rows, values.size[places], values.error[places], cells, names.parameters)
@@ -448,7 +448,7 @@ def _curve(
         notes += ("The sizes span less than a factor of two: they hardly tell an exponent.",)
     if values.se is not None:
         column = names.se or names.sd or (names.ci or ("",))[0]
-        given_se, said = _standard_errors(desk, column, rows, error, values.se[places])
+        given_se, said = _standard_errors(issues, column, rows, error, values.se[places])
         notes += (said,) if said else ()
         found |= {"se": given_se} if given_se is not None else {}
     for role, known in (("parameters", values.parameters), ("unique", values.unique)):
@@ -464,12 +464,12 @@ def _curve(
     unit, metric = values.unit, values.meaning.metric
     if unit != words.SHARE_UNIT:
         for role in ("unit", "units"):
-            unit = _first(desk, role, rows) or unit
+            unit = _first(issues, role, rows) or unit
     if metric == "error":
-        metric = _first(desk, "metric", rows) or metric
+        metric = _first(issues, "metric", rows) or metric
     meant = values.meaning.note(largest)
-    notes += (*desk.notes, *([meant] if meant else []))
-    others = [c for c in desk.table.cells if c not in names.read] if every_size else []
+    notes += (*issues.notes, *([meant] if meant else []))
+    others = [c for c in issues.table.cells if c not in names.read] if every_size else []
     return TableCurve(
         name,
         {role: column.tolist() for role, column in found.items()},
@@ -477,8 +477,8 @@ def _curve(
         metric,
         tuple(dict.fromkeys(notes)),
         values.meaning.accuracy,
-        tuple(dict.fromkeys(desk.warnings)),
-        {c: desk.table.cells[c][rows].tolist() for c in others},
+        tuple(dict.fromkeys(issues.warnings)),
+        {c: issues.table.cells[c][rows].tolist() for c in others},
         tuple((rows + 1).tolist()) if every_size else (),
     )
 
@@ -512,7 +512,7 @@ def _largest(size: Array, error: Array) -> float:
 
 
 def _standard_errors(
-    desk: Issues, column: str, rows: Array, error: Array, se: Array
+    issues: Issues, column: str, rows: Array, error: Array, se: Array
 ) -> tuple[Array | None, str]:
     """Of every row or of none, and what is said of the gaps."""
     known = ~np.isnan(se)
@@ -525,12 +525,12 @@ def _standard_errors(
     filled = np.where(known, se, typical * error)
     return filled, (
         "Rows without a standard error get the typical one of the others, as a share of the error "
-        f"({desk.where(rows[~known])})."
+        f"({issues.where(rows[~known])})."
     )
 
 
-def _first(desk: Issues, column: str, rows: Array) -> str:
-    if column not in desk.table.cells:
+def _first(issues: Issues, column: str, rows: Array) -> str:
+    if column not in issues.table.cells:
         return ""
-    names = codes(desk.table.cells[column][rows])[1]
+    names = codes(issues.table.cells[column][rows])[1]
     return word(names[0]) if names else ""

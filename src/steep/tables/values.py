@@ -1,6 +1,6 @@
 """The numbers of a table: cells as sizes, errors, standard errors and model sizes, by row.
 
-What is no number, or cannot be what its column holds, is a problem on the desk.
+What is no number, or cannot be what its column holds, is one of the problems.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ class How:
 
 
 def values_of(
-    desk: Issues, names: Names, y: str, metric: str, kept: Array, how: How
+    issues: Issues, names: Names, y: str, metric: str, kept: Array, how: How
 ) -> Values | None:
     """The numbers of the ``kept`` rows with the errors of column ``y``, which ``metric`` names.
 
     None where a problem came up."""
-    read = _columns(desk, names, y, kept)
+    read = _columns(issues, names, y, kept)
     x, e = read["x"], read["y"]
     known = ~np.isnan(x.values) & ~np.isnan(e.values)
     bad = np.zeros(len(known), bool)
@@ -82,13 +82,13 @@ def values_of(
         bad[column.bad] = bad[column.unclear] = True
     empty = np.flatnonzero(~known & ~bad)
     if len(empty):
-        desk.note(kept[empty], "Rows without a size or an error are left out")
+        issues.note(kept[empty], "Rows without a size or an error are left out")
     if not known.any():
-        if not desk.has_bad_cells and not desk.problems:
-            desk.problems.append("no row has both a size and an error")
+        if not issues.has_bad_cells and not issues.problems:
+            issues.problems.append("no row has both a size and an error")
         return None
     place = np.flatnonzero(known)
-    sizes = _sizes(desk, names.x, x, kept, place, how.x_scale)
+    sizes = _sizes(issues, names.x, x, kept, place, how.x_scale)
     if sizes is None:
         return None
     size, scale = sizes
@@ -103,12 +103,12 @@ def values_of(
     )
     if isinstance(found, str):
         odd = place[~e.percent[place]] if e.percent[place].any() else place
-        desk.problems.append(f"column {y!r}: {found} ({desk.where(kept[odd])})")
+        issues.problems.append(f"column {y!r}: {found} ({issues.where(kept[odd])})")
         return None
     if scale.note:
-        desk.notes.append(scale.note[0].upper() + scale.note[1:])
+        issues.notes.append(scale.note[0].upper() + scale.note[1:])
     error = found.errors(e.values[place])
-    counts, error = _errors(desk, names, y, kept[place], size, error, found, how.validation_items)
+    counts, error = _errors(issues, names, y, kept[place], size, error, found, how.validation_items)
     place, size, error = place[counts], size[counts], error[counts]
     rows = kept[place]
     return Values(
@@ -117,46 +117,50 @@ def values_of(
         error=error,
         meaning=found,
         unit=scale.unit,
-        se=_spreads(desk, names, read, place, rows, found, e.values[place]),
+        se=_spreads(issues, names, read, place, rows, found, e.values[place]),
         parameters=_beside(
-            desk, names.parameters, read.get("parameters"), place, rows, "a model size"
+            issues, names.parameters, read.get("parameters"), place, rows, "a model size"
         ),
-        unique=_beside(desk, names.unique, read.get("unique"), place, rows, "a number of samples"),
+        unique=_beside(
+            issues, names.unique, read.get("unique"), place, rows, "a number of samples"
+        ),
     )
 
 
 # ---------------------------------------------------------------- cells
 
 
-def _columns(desk: Issues, names: Names, y: str, kept: Array) -> dict[str, Numbers]:
+def _columns(issues: Issues, names: Names, y: str, kept: Array) -> dict[str, Numbers]:
     """What the columns hold, with one decimal mark for all of them."""
     low, high = names.ci or (None, None)
-    runs = names.runs if names.runs in desk.table.cells else None
+    runs = names.runs if names.runs in issues.table.cells else None
     asked = {"x": names.x, "y": y, "se": names.se, "sd": names.sd, "low": low, "high": high}
     asked |= {"runs": runs, "parameters": names.parameters, "unique": names.unique}
-    cells = {role: desk.table.cells[c][kept] for role, c in asked.items() if c is not None}
+    cells = {role: issues.table.cells[c][kept] for role, c in asked.items() if c is not None}
     own = {role: decimal_mark(c) if c.dtype == object else "" for role, c in cells.items()}
     decimal = together(own.values())
     found: dict[str, Numbers] = {}
     said: set[str] = set()
     for role, column in cells.items():
         size = role in ("x", "parameters", "unique", "runs")
-        how = Writing(decimal, own[role], size, desk.table.delimiter == ";")
+        how = Writing(decimal, own[role], size, issues.table.delimiter == ";")
         numbers = found[role] = numbers_of(column, how)
         name = asked[role] or ""
-        desk.bad(kept[numbers.bad], name, partial(_no_number, desk.table.cells[name]))
+        issues.bad(kept[numbers.bad], name, partial(_no_number, issues.table.cells[name]))
         if len(numbers.unclear):
             why = "decimal commas and decimal points in one column"
             if how.own != BOTH:
                 cell = column[numbers.unclear[0]]
                 why = f"{cell!r} may hold a decimal mark or a thousands separator"
-            where = desk.where(kept[numbers.unclear])
-            desk.problems.append(f"column {name!r}: {why} ({where}); write all numbers like 1234.5")
+            where = issues.where(kept[numbers.unclear])
+            issues.problems.append(
+                f"column {name!r}: {why} ({where}); write all numbers like 1234.5"
+            )
         if column.dtype == object:
             unclear = {*numbers.unclear.tolist(), *numbers.bad.tolist()}
             readable = (c for i, c in enumerate(column) if i not in unclear and isinstance(c, str))
             said |= {_SAID[m] for c in readable for m in marks(c, how) if m in _SAID}
-    desk.notes += sorted(said)
+    issues.notes += sorted(said)
     return found
 
 
@@ -168,25 +172,25 @@ def _no_number(cells: Array, row: int) -> str:
 
 
 def _sizes(
-    desk: Issues, name: str, x: Numbers, kept: Array, place: Array, asked: str | None
+    issues: Issues, name: str, x: Numbers, kept: Array, place: Array, asked: str | None
 ) -> tuple[Array, Sizes] | None:
     values = x.values[place]
-    cells = desk.table.cells[name][kept[place]]
+    cells = issues.table.cells[name][kept[place]]
     said = cells.dtype == object and any(suffixed(c) for c in cells)
     found = sizes_of(name, values, x.percent[place], said, asked)
     if isinstance(found, str):
-        desk.problems.append(found)
+        issues.problems.append(found)
         return None
     size = found.plain(values)
-    desk.bad(kept[place[size <= 0]], name, "a size must be positive")
-    desk.bad(kept[place[size > LARGEST]], name, "no training set has a size above 1e30")
+    issues.bad(kept[place[size <= 0]], name, "a size must be positive")
+    issues.bad(kept[place[size > LARGEST]], name, "no training set has a size above 1e30")
     too_small = (size > 0) & (size < SMALLEST)
-    desk.bad(kept[place[too_small]], name, "no training set has a size below 1e-30")
+    issues.bad(kept[place[too_small]], name, "no training set has a size below 1e-30")
     return size, found
 
 
 def _beside(
-    desk: Issues, name: str | None, column: Numbers | None, place: Array, rows: Array, what: str
+    issues: Issues, name: str | None, column: Numbers | None, place: Array, rows: Array, what: str
 ) -> Array | None:
     """A column of sizes beside the errors, NaN where it is empty."""
     if column is None or name is None:
@@ -195,16 +199,18 @@ def _beside(
     known = values[~np.isnan(values)]
     if not len(known):
         return values
-    cells = desk.table.cells[name]
+    cells = issues.table.cells[name]
     said = cells.dtype == object and any(suffixed(c) for c in cells[rows])
     found = sizes_of(name, known, np.zeros(len(known), bool), said, None, shares=False)
     if isinstance(found, str):
-        desk.problems.append(found.replace("--x-scale", "a column without a scale, not --x-scale"))
+        issues.problems.append(
+            found.replace("--x-scale", "a column without a scale, not --x-scale")
+        )
         return values
     if found.note:
-        desk.notes.append(found.note[0].upper() + found.note[1:])
+        issues.notes.append(found.note[0].upper() + found.note[1:])
     plain = found.plain(values)
-    desk.bad(rows[plain <= 0], name, f"{what} must be positive")
+    issues.bad(rows[plain <= 0], name, f"{what} must be positive")
     return plain
 
 
@@ -212,7 +218,7 @@ def _beside(
 
 
 def _errors(
-    desk: Issues,
+    issues: Issues,
     names: Names,
     y: str,
     rows: Array,
@@ -231,14 +237,14 @@ def _errors(
         if found.turned == "perplexity"
         else "an error cannot be negative"
     )
-    desk.bad(rows[(error < 0) & ~zero], y, wrong)
-    desk.bad(rows[error > LARGEST], y, "no error lies above 1e30")
+    issues.bad(rows[(error < 0) & ~zero], y, wrong)
+    issues.bad(rows[error > LARGEST], y, "no error lies above 1e30")
     counts = np.ones(len(error), bool)
     if zero.any() and validation_items:
         error = np.where(zero, half_an_item(validation_items), error)
-        desk.note(rows[zero], "Zero errors count as half an error of the validation set")
+        issues.note(rows[zero], "Zero errors count as half an error of the validation set")
     elif zero.any():
-        groups = group_codes(desk, names.by, rows)
+        groups = group_codes(issues, names.by, rows)
         place = np.unique(np.stack([groups.astype(float), size]), axis=1, return_inverse=True)[
             1
         ].ravel()
@@ -248,7 +254,7 @@ def _errors(
             if counts.sum() + zero.sum() == len(error)
             else ", with the other rows of their sizes"
         )
-        desk.note(
+        issues.note(
             rows[zero],
             f"Zero errors have no logarithm and are left out{others}; with --validation-items they "
             "would count as half an error",
@@ -256,11 +262,11 @@ def _errors(
     return counts, error
 
 
-def group_codes(desk: Issues, columns: Sequence[str], rows: Array) -> Array:
+def group_codes(issues: Issues, columns: Sequence[str], rows: Array) -> Array:
     """Which combination of the values of ``columns`` each row has."""
     if not columns:
         return np.zeros(len(rows), int)
-    each = [codes(desk.table.cells[c][rows])[0] for c in columns]
+    each = [codes(issues.table.cells[c][rows])[0] for c in columns]
     if len(each) == 1:
         return each[0]
     return np.unique(np.stack(each), axis=1, return_inverse=True)[1].ravel()
@@ -270,7 +276,7 @@ def group_codes(desk: Issues, columns: Sequence[str], rows: Array) -> Array:
 
 
 def _spreads(
-    desk: Issues,
+    issues: Issues,
     names: Names,
     read: dict[str, Numbers],
     place: Array,
@@ -282,8 +288,8 @@ def _spreads(
     if names.ci is not None:
         low, high = read["low"].values[place], read["high"].values[place]
         level = _level(names.ci)
-        desk.bad(rows[high < low], names.ci[1], "the upper bound lies below the lower one")
-        desk.notes.append(
+        issues.bad(rows[high < low], names.ci[1], "the upper bound lies below the lower one")
+        issues.notes.append(
             f"Columns {names.ci[0]!r} and {names.ci[1]!r} are taken for the bounds of "
             f"{round(100 * level)} % intervals."
         )
@@ -295,22 +301,22 @@ def _spreads(
             if "runs" in read
             else np.full(len(place), float(names.runs or 1))
         )
-        desk.bad(
+        issues.bad(
             rows[~(runs >= 1)], names.runs or "", "a standard deviation is that of at least 1 run"
         )
         spread = spread / np.sqrt(runs)
     elif names.se is not None:
         column, spread = names.se, read["se"].values[place]
         if words.spread_kind(column) == "sd" and column != in_cells(names.y[0]):
-            desk.warnings.append(
+            issues.warnings.append(
                 f"{column!r} is by its name a standard deviation, and was asked to be a standard "
                 f"error: of N runs, --sd {column} --runs N gives narrower intervals."
             )
     else:
         return None
-    desk.bad(rows[spread < 0], column, "a standard error cannot be negative")
+    issues.bad(rows[spread < 0], column, "a standard error cannot be negative")
     if (spread == 0).any():
-        desk.note(rows[spread == 0], f"A spread of zero in {column!r} is that of one run, a gap")
+        issues.note(rows[spread == 0], f"A spread of zero in {column!r} is that of one run, a gap")
     role = "sd" if names.sd else "se"
     signed = read[role].percent[place] if role in read else np.zeros(len(place), bool)
     spread = np.where(spread > 0, spread, np.nan)
