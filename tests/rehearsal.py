@@ -16,7 +16,7 @@ import yaml
 
 from steep import shards
 from steep.base.registry import DOMAINS, EXECUTORS
-from steep.base.stop_request import Drain
+from steep.base.stop_request import StopRequest
 from steep.contracts.executor import Event
 from steep.contracts.planner import Problem, Wanted
 from steep.plan.budget import Budget
@@ -74,7 +74,7 @@ def drive(
     values: Mapping[str, Any] | Path,
     folder: Path,
     observe: Callable[[Event], None] | None = None,
-    drain: Any = None,
+    stop: Any = None,
     plan: Callable[[list[Trial], Any, Any], list[Wanted]] | None = None,
     trainer: Any = None,
     budget: float | None = None,
@@ -99,7 +99,7 @@ def drive(
                 memory=memory,
                 observe=observe,
                 budget=None if budget is None else spending(loaded, trials, store, budget),
-                drain=drain,
+                stop=stop,
             )
         finally:
             executor.close()
@@ -153,10 +153,10 @@ def write_spec(values: Mapping[str, Any], path: Path) -> Path:
 
 
 def main(spec_file: str, folder: str) -> int:
-    drain = Drain()
-    with drain.on_signals():
+    stop = StopRequest()
+    with stop.on_signals():
         try:
-            outcome = drive(Path(spec_file), Path(folder), drain=drain)
+            outcome = drive(Path(spec_file), Path(folder), stop=stop)
         except StoreError as error:
             print(f"rehearsal: {error}", file=sys.stderr)
             return 1

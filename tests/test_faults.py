@@ -225,7 +225,7 @@ def test_one_interrupt_drains_and_the_study_goes_on(
 def test_two_interrupts_stop_at_once_and_the_study_goes_on(
     make_driver: Callable[..., Driver],
 ) -> None:
-    # Deaf to draining: the two trials that run first.
+    # Deaf to a request to stop: the two trials that run first.
     stubborn = {"kind": "hang", "step": 20, "attempts": 1, "size": 4, "items": 1000}
     driver = make_driver({"faults": [stubborn]})
     process = driver.start()

@@ -254,7 +254,7 @@ WRITES = {"write_text", "write_bytes", "mkdir", "unlink", "rename", "replace", "
           "to_csv", "savez", "savez_compressed", "touch", "makedirs"}  # fmt: skip
 MAY_WRITE = {
     # into a study folder: the store and its parts
-    "store/store.py", "store/folder.py", "store/salvage.py", "store/database.py", "store/lease.py",
+    "store/store.py", "store/folder.py", "store/recovery.py", "store/database.py", "store/lease.py",
     # files that the user asked for by name
     "cli/app.py", "cli/reports.py", "present/plots.py",
     # into the folder that 'steep data get' is given

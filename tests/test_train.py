@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import rehearsal
-from steep.base.stop_request import Drain
+from steep.base.stop_request import StopRequest
 from steep.contracts.executor import Event, Kind
 from steep.contracts.planner import Wanted
-from steep.contracts.trainer import Drained, Handle, ShardItems
+from steep.contracts.trainer import Handle, Interrupted, ShardItems
 from steep.executors import inline
 from steep.records import Evaluation, Measurement, Status, Trial
 from steep.store.store import Store, StoreError
@@ -107,7 +107,7 @@ def test_a_plan_that_names_one_trial_at_a_time_keeps_every_worker_busy(
             ended = Measurement(job.trial, Status.COMPLETE, validation_error=0.5)
             return [Event(Kind.RESULT, job.trial.id, job.attempt, ended)]
 
-        def drain(self) -> None: ...
+        def ask_to_stop(self) -> None: ...
         def kill(self, trial: str, attempt: int) -> None: ...
         def close(self) -> None: ...
 
@@ -321,14 +321,14 @@ def test_numbers_that_are_none_never_reach_the_store(tmp_path: Path) -> None:
 
 
 def test_a_drain_saves_and_the_rest_is_done_later(tmp_path: Path, expected: dict[str, Any]) -> None:
-    drain = threading.Event()
+    stop = threading.Event()
 
     def observe(event: Event) -> None:
         if event.kind == Kind.PROGRESS and event.payload.step > 20:
-            drain.set()
+            stop.set()
 
     values = plainly({"seconds_per_step": 0.002})
-    first = rehearsal.drive(values, tmp_path / "study", observe, drain)
+    first = rehearsal.drive(values, tmp_path / "study", observe, stop)
     assert (first.word, first.complete) == ("drained", 0)
     second = rehearsal.drive(values, tmp_path / "study")
     assert second.word == "complete"
@@ -374,12 +374,12 @@ def test_a_store_that_cannot_record_stops_the_run_with_its_sentence(
 
 
 def test_two_requests_to_stop_are_told_from_one() -> None:
-    drain = Drain()
-    assert (drain.is_set(), drain.now) == (False, False)
-    drain.set()
-    assert (drain.is_set(), drain.now) == (True, False)
-    drain.set()
-    assert (drain.is_set(), drain.now) == (True, True)
+    stop = StopRequest()
+    assert (stop.is_set(), stop.now) == (False, False)
+    stop.set()
+    assert (stop.is_set(), stop.now) == (True, False)
+    stop.set()
+    assert (stop.is_set(), stop.now) == (True, True)
 
 
 def test_a_wall_clock_that_jumps_back_does_not_disturb_a_run(
@@ -405,13 +405,13 @@ def first_two(trials: list[Trial], finished: Any, running: Any) -> list[Wanted]:
 
 def _drained(folder: Path, values: dict[str, Any]) -> list[Path]:
     """A study stopped in its first trial, after several checkpoints: those that are kept."""
-    drain = threading.Event()
+    stop = threading.Event()
 
     def observe(event: Event) -> None:
         if event.kind == Kind.PROGRESS and event.payload.step > 25:
-            drain.set()
+            stop.set()
 
-    assert rehearsal.drive(values, folder, observe, drain, first_two).word == "drained"
+    assert rehearsal.drive(values, folder, observe, stop, first_two).word == "drained"
     return sorted((folder / "checkpoints").glob("*/*.checkpoint"))
 
 
@@ -464,8 +464,8 @@ def test_checkpoints_of_ended_trials_are_dropped(tmp_path: Path) -> None:
 
 def test_a_callable_of_this_process_is_a_trainer(tmp_path: Path) -> None:
     def trainer(trial: Trial, shard: ShardItems, handle: Handle) -> Measurement:
-        if handle.draining():
-            raise Drained
+        if handle.stop_requested():
+            raise Interrupted
         errors = np.full(len(shard.validation), 1 / trial.samples)
         handle.items({"count": np.ones(len(errors)), "error": errors})
         return Measurement(trial, Status.COMPLETE, validation_error=1 / trial.samples)

@@ -24,7 +24,7 @@ from steep.analysis.asked import Goal
 from steep.analysis.costs import scaling_of
 from steep.base.metrics import answered_metric, metric_of
 from steep.base.registry import FAMILIES, PLANNERS, TRAINERS
-from steep.base.stop_request import Deadline, Drain
+from steep.base.stop_request import Deadline, StopRequest
 from steep.contracts.executor import Event, Kind
 from steep.contracts.planner import Problem, Wanted
 from steep.plan import clock
@@ -168,7 +168,7 @@ class Study:
         with (
             self._store(extend, take_over) as store,
             closing(self._executor(workers)) as executor,
-            Drain().on_signals() as drain,
+            StopRequest().on_signals() as stop,
             Progress(
                 self.time_left,
                 self.answered_metric,
@@ -198,25 +198,25 @@ class Study:
                 run=self.spec.run,
                 budget=spending,
             )
-            outcome = go(self.search, drain=Deadline(drain, watch.search_ends))
+            outcome = go(self.search, stop=Deadline(stop, watch.search_ends))
             if outcome.word == "failed":
                 raise StudyFailed(outcome.error)
             if not study_metric(self.loaded, self.domain).declared:
                 self._register_facts(store)  # what the user's own code answers, it has said by now
-            if not drain.is_set() and outcome.word != "partial":
+            if not stop.is_set() and outcome.word != "partial":
                 outcome = replace(outcome, word=self._word(store))
-            if not drain.is_set() and self._held_out_shards and self._enough(store):
+            if not stop.is_set() and self._held_out_shards and self._enough(store):
                 rest = _missing(self._held_out(store, finished=outcome.word != "budget"))
                 if rest(store.measurements(), (), None):
-                    follow = go(rest, held_out=True, drain=Deadline(drain, watch.all_ends))
-                    outcome = outcome.then(follow, cut_short=not drain.is_set())
+                    follow = go(rest, held_out=True, stop=Deadline(stop, watch.all_ends))
+                    outcome = outcome.then(follow, cut_short=not stop.is_set())
             watch.close()
             if outcome.word == "complete":
                 watch.tell_end()
             if outcome.word == "budget":
                 outcome = replace(outcome, enough=watch.enough())
             decisions.register_run(store, outcome)
-            if not drain.now and (outcome.ran or not drain.is_set()):
+            if not stop.now and (outcome.ran or not stop.is_set()):
                 decisions.register_steps(store, self.prices.steps)
                 from_store.write_results(store, self.spec, self.cut)
         return outcome

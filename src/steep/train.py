@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from steep.base.memory import SHARE, Room, free_memory
+from steep.base.memory import SHARE, MemoryBudget, free_memory
 from steep.base.stop_request import Stop
 from steep.contracts.executor import Event, Executor, Job, Kind
 from steep.contracts.planner import Wanted
@@ -39,7 +39,7 @@ _GRACE = 0.1
 """Seconds that a stop request may come later here than to a worker: what it ends there in the
 meantime has not failed."""
 _POLL = 0.2
-"""Seconds between looks at the clock, the drain and the other drivers."""
+"""Seconds between looks at the clock, the request to stop and the other drivers."""
 _OOM_ATTEMPTS = 2
 """A trial that ran out of memory once may have been crowded out; twice, it is too large."""
 _STARTING = 120.0
@@ -115,7 +115,7 @@ def train(
     observe: Callable[[Event], None] | None = None,
     budget: Budget | None = None,
     held_out: bool = False,
-    drain: Stop | None = None,
+    stop: Stop | None = None,
 ) -> Outcome:
     """Run what ``plan`` wants until it wants no more; longest first by ``cost`` (FLOPs), shortest
     first where the ``budget`` does not reach for all.
@@ -126,10 +126,10 @@ def train(
     cannot record; what it has recorded stays, and the same call goes on from there."""
     store.lease = run.lease
     free = free_memory()
-    room = Room(None if free is None else SHARE * free, memory)
-    stop = drain or threading.Event()
+    memory_budget = MemoryBudget(None if free is None else SHARE * free, memory)
+    stop = stop or threading.Event()
     driver = _Driver(
-        store, plan, executor, cost, room, run, observe or (lambda _: None), budget, stop
+        store, plan, executor, cost, memory_budget, run, observe or (lambda _: None), budget, stop
     )
     driver.held_out = held_out
     try:
@@ -171,7 +171,7 @@ class _Driver:
         plan: Plan,
         executor: Executor,
         cost: Callable[[Trial], float],
-        room: Room,
+        memory_budget: MemoryBudget,
         run: Run,
         observe: Callable[[Event], None],
         budget: Budget | None,
@@ -179,7 +179,12 @@ class _Driver:
     ) -> None:
         self.stop = stop
         self.store, self.plan, self.executor, self.run = store, plan, executor, run
-        self.cost, self.room, self.observe, self.budget = cost, room, observe, budget
+        self.cost, self.memory, self.observe, self.budget = (
+            cost,
+            memory_budget,
+            observe,
+            budget,
+        )
         self.wanted: Sequence[Wanted] = ()
         """What the plan said last."""
         self.queue = Queue()
@@ -216,22 +221,22 @@ class _Driver:
             self.learn(measured)
 
     def loop(self) -> Outcome:
-        draining = False
+        stop_requested = False
         while True:
             if self.stop.is_set():
                 if getattr(self.stop, "now", False):
                     self.abandon("stopped at once")
                     return self.outcome("drained")
-                if not draining:
-                    self.executor.drain()
-                    draining = True
+                if not stop_requested:
+                    self.executor.ask_to_stop()
+                    stop_requested = True
             self.look_around()
-            if not draining:
+            if not stop_requested:
                 self.fill()
             if self.hopeless():
                 self.abandon("every trial fails")
                 return self.outcome("failed")
-            if not self.running and (draining or not self.waiting()):
+            if not self.running and (stop_requested or not self.waiting()):
                 break
             events = self.executor.poll(_POLL)
             self.take([event for event in events if _cause(event) != "changed"])
@@ -239,7 +244,7 @@ class _Driver:
                 if _cause(event) == "changed":  # no attempt is to blame: nothing may go on
                     raise StoreError(event.payload["reason"])
             self.watch()
-        if draining:
+        if stop_requested:
             return self.outcome("drained")
         return self.outcome("budget" if self.over_budget else "complete")
 
@@ -312,12 +317,12 @@ class _Driver:
             )
 
     def following(self, pack: Sequence[Job]) -> Wanted | None:
-        """The first in the queue that has room beside what runs and goes with ``pack``."""
+        """The first in the queue that fits into memory beside what runs and goes with ``pack``."""
         others = [attempt.trial for attempt in self.running.values()]
         for want in self.queue:
             if pack and not self.together(want, pack[0]):
                 continue
-            if self.room.fits(want.trial, others):
+            if self.memory.admits(want.trial, others):
                 return want
         return None
 
@@ -482,7 +487,7 @@ class _Driver:
         elif event.kind == Kind.RESULT:
             self.ran += 1
             self.succeeded |= event.payload.status not in FAILED
-            self.room.learn(event.payload)
+            self.memory.learn(event.payload)
             self.learn(event.payload)
 
     def forget(self, event: Event) -> _Running | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from steep.base.memory import Room, free_memory
+from steep.base.memory import MemoryBudget, free_memory
 from steep.records import Measurement, Status, Trial
 
 
@@ -13,26 +13,26 @@ def trial(size: int, seed: int = 0) -> Trial:
 
 
 def test_a_trial_waits_for_room_but_never_alone() -> None:
-    room = Room(100.0, lambda t: 30.0 * t.size)
-    assert room.fits(trial(1), [trial(2)])
-    assert not room.fits(trial(2), [trial(2)])
-    assert room.fits(trial(50), [])
+    budget = MemoryBudget(100.0, lambda t: 30.0 * t.size)
+    assert budget.admits(trial(1), [trial(2)])
+    assert not budget.admits(trial(2), [trial(2)])
+    assert budget.admits(trial(50), [])
 
 
 def test_what_was_measured_counts_where_it_is_more() -> None:
-    room = Room(100.0, lambda t: 30.0)
-    assert room.fits(trial(7), [trial(7, 1)])
-    room.learn(Measurement(trial(7, 2), Status.COMPLETE, peak_memory=60))
-    assert room.need(trial(7)) == 60.0
-    assert not room.fits(trial(7), [trial(7, 1)])
-    room.learn(Measurement(trial(7, 3), Status.COMPLETE, peak_memory=10))
-    assert room.need(trial(7)) == 60.0
-    assert room.fits(trial(1), [trial(7)])
+    budget = MemoryBudget(100.0, lambda t: 30.0)
+    assert budget.admits(trial(7), [trial(7, 1)])
+    budget.learn(Measurement(trial(7, 2), Status.COMPLETE, peak_memory=60))
+    assert budget.required(trial(7)) == 60.0
+    assert not budget.admits(trial(7), [trial(7, 1)])
+    budget.learn(Measurement(trial(7, 3), Status.COMPLETE, peak_memory=10))
+    assert budget.required(trial(7)) == 60.0
+    assert budget.admits(trial(1), [trial(7)])
 
 
 def test_nothing_known_means_no_waiting() -> None:
-    assert Room(None, lambda t: 1e30).fits(trial(1), [trial(2)])
-    assert Room(1.0, lambda t: None).fits(trial(1), [trial(2)])
+    assert MemoryBudget(None, lambda t: 1e30).admits(trial(1), [trial(2)])
+    assert MemoryBudget(1.0, lambda t: None).admits(trial(1), [trial(2)])
 
 
 @pytest.mark.parametrize(

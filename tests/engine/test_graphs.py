@@ -13,7 +13,7 @@ import torch
 from small import setup_of
 from test_packed import same, shard, trials
 
-from steep.contracts.trainer import Drained
+from steep.contracts.trainer import Interrupted
 from steep.engine import graphs, loop
 from steep.engine.graphs import Graphs, Launch, Made
 from steep.engine.loop import Setup
@@ -94,8 +94,8 @@ def test_few_shapes_are_recorded_once_each(case: tuple[Setup, int]) -> None:
 def test_drained_and_resumed_equals_never_drained(case: tuple[Setup, int]) -> None:
     setup, size = case
     trial = trials(size)[0]
-    handle = MemoryHandle(drain_after=9)
-    with pytest.raises(Drained):
+    handle = MemoryHandle(stop_after=9)
+    with pytest.raises(Interrupted):
         graphed(setup, trial, handle, [])
     resumed = graphed(setup, trial, MemoryHandle(handle.checkpoint), [])
     whole = loop.train(setup, trial, shard(), MemoryHandle())

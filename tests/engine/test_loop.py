@@ -13,7 +13,7 @@ from small import STOP, pixels, text
 
 import tones
 from steep import testing
-from steep.contracts.trainer import Drained, ShardItems
+from steep.contracts.trainer import Interrupted, ShardItems
 from steep.domains import speech
 from steep.engine import checkpoint, loop
 from steep.models import attention, deepspeech2, lstm, resnet, rhn
@@ -106,8 +106,8 @@ def test_resume_from_any_step_is_bit_identical(tmp_path: Path, step: int) -> Non
     """Mid-epoch, at an epoch's end, just before and after an evaluation; with carried state."""
     run = setup(text(tmp_path), rhn.FAMILY, rhn.Options(depth=2))
     whole = loop.train(run, trial(), shard(), MemoryHandle())
-    killed = MemoryHandle(drain_after=step)
-    with pytest.raises(Drained):
+    killed = MemoryHandle(stop_after=step)
+    with pytest.raises(Interrupted):
         loop.train(run, trial(), shard(), killed)
     assert killed.saved_steps == [step]
     resumed = loop.train(run, trial(), shard(), MemoryHandle(checkpoint=killed.checkpoint))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from small import STOP, setup_of, text
 
-from steep.contracts.trainer import Drained, ShardItems
+from steep.contracts.trainer import Interrupted, ShardItems
 from steep.engine import loop, packed
 from steep.engine.loop import Setup
 from steep.models import resnet, rhn, transformer
@@ -130,10 +130,10 @@ def test_drained_and_resumed_equals_never_drained(case: tuple[Setup, int], step:
     setup, size = case
     many = trials(size)
     whole = together(setup, many)
-    handles = [MemoryHandle(), MemoryHandle(drain_after=step), MemoryHandle()]
+    handles = [MemoryHandle(), MemoryHandle(stop_after=step), MemoryHandle()]
     members = [(trial, shard(), handle) for trial, handle in zip(many, handles, strict=True)]
     ended = dict(packed.train(replace(setup, gradients="packed"), members))
-    with pytest.raises(Drained):
+    with pytest.raises(Interrupted):
         ended[1]()
     same(ended[0](), whole[0])
     resumed = MemoryHandle(checkpoint=handles[1].checkpoint)

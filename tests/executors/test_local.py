@@ -42,10 +42,10 @@ def train(shard, size, seed, learning_rate, handle):
             file.write(str(child))
         return 0.5
     print("noise")
-    while not handle.draining():
+    while not handle.stop_requested():
         time.sleep(0.01)
-    from steep.contracts.trainer import Drained
-    raise Drained
+    from steep.contracts.trainer import Interrupted
+    raise Interrupted
 """
 
 
@@ -97,7 +97,7 @@ def test_a_drained_worker_says_so_and_is_gone(
 ) -> None:
     executor.start(Job(study[0], study[1][0], 1))
     events = until(executor, Kind.STARTED)
-    executor.drain()
+    executor.ask_to_stop()
     assert until(executor, Kind.DRAINED)
     gone(pid_of(events))
 

@@ -108,12 +108,12 @@ def test_drained_packs_go_on_where_they_were(tmp_path: Path, alone: Study) -> No
     first = Study(spec(tmp_path, 4), tmp_path / "study")
     asked: list[int] = []
 
-    def drain(event: Event) -> None:
+    def interrupt(event: Event) -> None:
         if event.kind == Kind.PROGRESS and not asked:
             asked.append(1)
             os.kill(os.getpid(), signal.SIGTERM)
 
-    assert first.run(observe=drain).word == "drained"
+    assert first.run(observe=interrupt).word == "drained"
     study = Study(spec(tmp_path, 2), tmp_path / "study")  # packs may change, as workers may
     assert study.run().word == "complete"
     same(study, alone)

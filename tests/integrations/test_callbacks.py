@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steep.contracts.trainer import Drained
+from steep.contracts.trainer import Interrupted
 from steep.testing import MemoryHandle
 
 torch = pytest.importorskip("torch")
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.filterwarnings("default")
 class Asked(MemoryHandle):
     """Asks to stop once two evaluations were told."""
 
-    def draining(self) -> bool:
-        return self.drain_after is not None and len(self.evaluations) >= self.drain_after
+    def stop_requested(self) -> bool:
+        return self.stop_after is not None and len(self.evaluations) >= self.stop_after
 
 
 def rows(count: int) -> list[dict[str, Any]]:
@@ -85,8 +85,8 @@ def test_hugging_face_stops_saves_and_goes_on(tmp_path: Path) -> None:
     whole = Asked(home=tmp_path / "whole")
     (tmp_path / "whole").mkdir()
     hugging_face(whole)
-    first = Asked(home=tmp_path, drain_after=2)
-    with pytest.raises(Drained):
+    first = Asked(home=tmp_path, stop_after=2)
+    with pytest.raises(Interrupted):
         hugging_face(first)
     assert first.evaluations[-1].step < 20
     second = Asked(home=tmp_path)
@@ -143,8 +143,8 @@ def test_lightning_stops_saves_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     whole = Asked(home=tmp_path / "whole")
     lightning(whole)
-    first = Asked(home=tmp_path, drain_after=2)
-    with pytest.raises(Drained):
+    first = Asked(home=tmp_path, stop_after=2)
+    with pytest.raises(Interrupted):
         lightning(first)
     assert len(first.evaluations) < 4
     second = Asked(home=tmp_path)

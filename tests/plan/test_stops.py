@@ -14,7 +14,7 @@ import pytest
 
 from steep.analysis.published import Published
 from steep.contracts.planner import Wanted
-from steep.contracts.trainer import Cost, Drained, Handle, ShardItems
+from steep.contracts.trainer import Cost, Handle, Interrupted, ShardItems
 from steep.engine.schedule import evaluation_steps
 from steep.plan import calibrate, estimate
 from steep.plan.calibrate import Metronome, Pace, Timed, timed
@@ -266,8 +266,8 @@ def trainer(clock: list[float], step: float, look: float, start: float) -> objec
         clock[0] += start
         done = 0
         while True:
-            if handle.draining():
-                raise Drained("asked to")
+            if handle.stop_requested():
+                raise Interrupted("asked to")
             clock[0] += step * len(shard.train)
             done += 1
             if done == 8:
@@ -302,7 +302,7 @@ def test_slow_steps_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     items = ShardItems(np.arange(1), np.arange(5), np.arange(5))
     for each, enough in ((60.0, 1), (1.0, 3)):
         handle = Metronome(1.0, until_evaluated=True)
-        with pytest.raises(Drained):
+        with pytest.raises(Interrupted):
             trainer(clock, each, 5.0, 0.0)(Trial(0, 1, 1.0, 1, (), 0), items, handle)  # type: ignore[operator]
         assert len(handle.steps) == enough
         assert handle.evaluation is None

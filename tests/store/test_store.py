@@ -159,7 +159,7 @@ def test_forgiven_failures_are_planned_again_and_are_no_damage(folder: Path, sto
     with Store.open(folder) as again:
         assert again.measurements() == [measured(trial(1))]
         again.record(result(trial(0), claim(again, trial(0))))
-    assert [row.measurement for row in Store.salvage(folder)] == [
+    assert [row.measurement for row in Store.readable_results(folder)] == [
         measured(trial(0)),
         measured(trial(1)),
     ]
@@ -479,7 +479,7 @@ def test_a_flipped_page_is_noticed_and_its_study_restored(full: Path) -> None:
         data[page * 4096 : page * 4096 + 100] = bytes(100)
     path.write_bytes(data)
     assert "damaged" in refused(full)
-    rows = Store.salvage(full)
+    rows = Store.readable_results(full)
     assert len(rows) == 60
     assert [row.measurement for row in rows[:40]] == [measured(trial(n)) for n in range(40)]
     assert Store.restore(full) == (60, 40)
@@ -505,7 +505,7 @@ def test_a_truncated_database_is_noticed(full: Path, keep: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(keep if keep > 1 else keep * len(data))])
     assert "damaged" in refused(full)
-    assert len(Store.salvage(full)) == 60
+    assert len(Store.readable_results(full)) == 60
 
 
 def test_a_cut_journal_is_noticed_though_sqlite_takes_it(
@@ -672,11 +672,11 @@ def test_a_damaged_log_costs_nothing(full: Path) -> None:
     log.write_bytes(log.read_bytes()[:-30])
     with Store.open(full) as store:
         assert len(store.measurements()) == 40
-    assert len(Store.salvage(full)) == 60
+    assert len(Store.readable_results(full)) == 60
     log.unlink()
     with Store.open(full) as store:
         assert len(store.measurements()) == 40
-    log_only = [row for row in Store.salvage(full) if row.measurement]
+    log_only = [row for row in Store.readable_results(full) if row.measurement]
     assert len(log_only) == 40
 
 

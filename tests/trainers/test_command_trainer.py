@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steep.contracts.trainer import Drained, ShardItems
+from steep.contracts.trainer import Interrupted, ShardItems
 from steep.domains.dataset import Options as DatasetOptions
 from steep.domains.dataset import open_domain
 from steep.records import Measurement, Status, Trial, settings
@@ -39,7 +39,7 @@ class Listening(MemoryHandle):
     stop_after: int | None = None
     told: list[int] = field(default_factory=list)
 
-    def draining(self) -> bool:
+    def stop_requested(self) -> bool:
         return self.stop_after is not None and len(self.evaluations) >= self.stop_after
 
 
@@ -305,7 +305,7 @@ SAVES = """
 
 def test_a_stopped_command_saves_and_goes_on(run: Run, place: Path) -> None:
     first = Listening(home=place, stop_after=2)
-    with pytest.raises(Drained):
+    with pytest.raises(Interrupted):
         run(SAVES, first)
     assert (place / "trial" / "state").read_text() in ("2", "3")
     second = Listening(home=place)
@@ -323,7 +323,7 @@ def test_one_that_ignores_the_request_is_killed(run: Run, place: Path) -> None:
         time.sleep(600)
     """
     began = time.monotonic()
-    with pytest.raises(Drained):
+    with pytest.raises(Interrupted):
         run(script, Listening(home=place, stop_after=1), grace=0.3)
     assert time.monotonic() - began < 60
     for pid in map(int, (place / "pids").read_text().split()):
@@ -362,7 +362,7 @@ def test_patience_ends_a_command_at_its_best(run: Run) -> None:
 def test_a_pipeline_of_the_shell_is_stopped_whole(run: Run, place: Path) -> None:
     (place / "line").write_text('{"step": 1, "error": 0.5}\n')
     line = "echo $$ > pids; (cat line; sleep 600) | cat; cat {shard}"
-    with pytest.raises(Drained):
+    with pytest.raises(Interrupted):
         run("", Listening(home=place, stop_after=1), line=line)
     assert gone(int((place / "pids").read_text()))
 

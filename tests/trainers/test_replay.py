@@ -81,7 +81,7 @@ class Handle:
     def due(self) -> bool:
         return False
 
-    def draining(self) -> bool:
+    def stop_requested(self) -> bool:
         return False
 
     def items(self, errors: Any) -> None: ...

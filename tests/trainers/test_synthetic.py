@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from steep.contracts.trainer import Drained, ShardItems
+from steep.contracts.trainer import Interrupted, ShardItems
 from steep.domains import external
 from steep.records import Measurement, Status, Trial, settings
 from steep.spec import load
@@ -21,7 +21,7 @@ from steep.trainers.synthetic import Options, Truth, parameters_of
 
 
 class Handle:
-    """Keeps what a trainer tells; drains at a step, if asked."""
+    """Keeps what a trainer tells; asks to stop at a step, if told to."""
 
     def __init__(self, up_to_steps: int | None = None, drain_at: int | None = None) -> None:
         self.attempt, self.up_to_steps, self.drain_at = 1, up_to_steps, drain_at
@@ -44,7 +44,7 @@ class Handle:
     def due(self) -> bool:
         return False
 
-    def draining(self) -> bool:
+    def stop_requested(self) -> bool:
         return self.flag.is_set()
 
     def items(self, errors: dict[str, np.ndarray]) -> None:
@@ -196,7 +196,7 @@ def test_a_resumed_trial_equals_one_that_was_not_interrupted(stop_at: int) -> No
 def test_a_drained_trial_can_go_on() -> None:
     train = trainer()
     handle = Handle(drain_at=20)
-    with pytest.raises(Drained):
+    with pytest.raises(Interrupted):
         run(train, trial(), handle)
     handle.flag.clear()
     handle.drain_at = None

@@ -33,7 +33,7 @@ def parse_bytes(text: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-class Room:
+class MemoryBudget:
     """``limit`` bytes for all trials together, None: unknown, so that everything fits.
 
     ``expected`` tells a trial's bytes before any like it has run; afterwards the peak that was
@@ -48,14 +48,16 @@ class Room:
         size, peak = measurement.trial.size, measurement.peak_memory or 0.0
         self._measured[size] = max(self._measured.get(size, 0.0), peak)
 
-    def need(self, trial: Trial) -> float:
+    def required(self, trial: Trial) -> float:
         """Bytes; 0 where nothing is known."""
         return max(self._expected(trial) or 0.0, self._measured.get(trial.size, 0.0))
 
-    def fits(self, trial: Trial, running: Iterable[Trial]) -> bool:
+    def admits(self, trial: Trial, running: Iterable[Trial]) -> bool:
         """True for a trial that would run alone, whatever it needs."""
-        others = [self.need(other) for other in running]
-        return not others or self._limit is None or sum(others) + self.need(trial) <= self._limit
+        others = [self.required(other) for other in running]
+        return (
+            not others or self._limit is None or sum(others) + self.required(trial) <= self._limit
+        )
 
 
 _LIMITS = (

@@ -22,7 +22,7 @@ class Stop(Protocol):
     def is_set(self) -> bool: ...
 
 
-class Drain:
+class StopRequest:
     """A request to stop: once, and running trials save and stop; twice, and they are killed."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Drain:
         return self.requests >= 2
 
     @contextmanager
-    def on_signals(self) -> Iterator[Drain]:
+    def on_signals(self) -> Iterator[StopRequest]:
         """Take Ctrl-C, SIGTERM and SIGHUP as requests, inside the ``with`` block, and say on
         standard error what they do. Only the main thread may: in any other one this does nothing.
         A SIGHUP that is ignored (nohup) stays so."""
@@ -72,11 +72,11 @@ class Drain:
 
 
 class Deadline:
-    """A drain that also runs out of time."""
+    """A request to stop that also comes when time is over."""
 
-    def __init__(self, drain: Drain, ends: Callable[[], float | None]) -> None:
+    def __init__(self, request: StopRequest, ends: Callable[[], float | None]) -> None:
         """``ends`` is asked each time: on the monotonic clock, or None for no end."""
-        self._drain, self._ends = drain, ends
+        self._request, self._ends = request, ends
 
     @property
     def over(self) -> bool:
@@ -85,7 +85,7 @@ class Deadline:
 
     @property
     def now(self) -> bool:
-        return self._drain.now
+        return self._request.now
 
     def is_set(self) -> bool:
-        return self._drain.is_set() or self.over
+        return self._request.is_set() or self.over

@@ -68,7 +68,7 @@ class Executor(Protocol):
         """Events since the last call; waits up to ``timeout`` seconds for the first."""
         ...
 
-    def drain(self) -> None:
+    def ask_to_stop(self) -> None:
         """Ask every worker to checkpoint and stop."""
         ...
 

@@ -11,7 +11,7 @@ module holds ``Options`` (strict pydantic), ``recipe``, ``cost`` and ``open_trai
         Fewest and most units of m that the trial, on these items, can see before it ends.
     schedule(loaded, domain, trial, items) -> (tuple[int, ...], int), optional
         Steps at which V is evaluated, the last one the cap; and the steps in an epoch. With it, and
-        a trainer that asks ``draining`` before every step, a study's time can be predicted.
+        a trainer that asks ``stop_requested`` before every step, a study's time can be predicted.
     steps(loaded: Loaded, domain: Domain) -> tuple[StepCost, ...], optional
         What a training step of models of the ladder, and of much larger ones, takes.
     memory(loaded: Loaded, domain: Domain, trial: Trial, items: IntArray) -> float | None, optional
@@ -92,8 +92,8 @@ class Handle(Protocol):
         """Whether it is time to save (by the clock, so call it as often as you like)."""
         ...
 
-    def draining(self) -> bool:
-        """True after Ctrl-C: save and raise ``Drained`` at the next step."""
+    def stop_requested(self) -> bool:
+        """True after Ctrl-C: save and raise ``Interrupted`` at the next step."""
         ...
 
     def folder(self) -> tuple[Path, bool]:
@@ -114,7 +114,7 @@ class Handle(Protocol):
         ...
 
 
-class Drained(Exception):
+class Interrupted(Exception):
     """A trial stopped on request after saving; it stays unfinished and can go on."""
 
 

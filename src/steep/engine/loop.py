@@ -22,7 +22,7 @@ from torch import Tensor
 
 from steep.contracts.domain import Domain, Position, Scores
 from steep.contracts.family import Family
-from steep.contracts.trainer import Drained, Handle, ShardItems
+from steep.contracts.trainer import Handle, Interrupted, ShardItems
 from steep.engine import checkpoint, environment
 from steep.engine.average import Average
 from steep.engine.count import cost
@@ -123,7 +123,7 @@ class Loss:
 def train(setup: Setup, trial: Trial, shard: ShardItems, handle: Handle) -> Measurement:
     """Train one trial to its end, or to ``handle.up_to_steps``.
 
-    Raises Drained after saving when the handle drains."""
+    Raises Interrupted after saving when the handle asks to stop."""
     return answered(training(setup, trial, shard, handle), partial(gradient, setup))
 
 
@@ -195,9 +195,9 @@ def _advance(
         if handle.up_to_steps is not None and run.step >= handle.up_to_steps:
             handle.save(run.step, _snapshot(run, trial))
             return Status.STOPPED, f"stopped after {run.step} steps, as planned"
-        if handle.draining():
+        if handle.stop_requested():
             handle.save(run.step, _snapshot(run, trial))
-            raise Drained(f"saved at step {run.step}")
+            raise Interrupted(f"saved at step {run.step}")
         if handle.due():
             handle.save(run.step, _snapshot(run, trial))
         batch, position = next(batches)

@@ -40,7 +40,7 @@ def train(
                 asked[k][0].started = time.perf_counter()
             try:
                 asked[k] = trial.send(answers.get(k))
-            except BaseException as end:  # a result, a drain, or a failure: all are the trial's
+            except BaseException as end:  # a result, an interruption, a failure: the trial's
                 del alive[k]
                 asked.pop(k, None)
                 yield k, partial(_told, end)

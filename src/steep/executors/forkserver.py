@@ -179,28 +179,28 @@ def _child(conversation: int, output: int) -> None:
     os.dup2(output, 2)
     connection = Connection(conversation)
     jobs = connection.recv()
-    draining = threading.Event()
+    stop_requested = threading.Event()
     # A stop request to this worker alone: its trial is saved, and goes on in another one.
     for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, lambda *_: draining.set())
-    threading.Thread(target=_listen, args=(connection, draining), daemon=True).start()
+        signal.signal(name, lambda *_: stop_requested.set())
+    threading.Thread(target=_listen, args=(connection, stop_requested), daemon=True).start()
     sending = threading.Lock()
 
     def send(event: worker.Event) -> None:
         with sending:
             connection.send(event)
 
-    worker.work(jobs, send, draining)
+    worker.work(jobs, send, stop_requested)
 
 
-def _listen(connection: Connection, draining: threading.Event) -> None:
-    """Hear the driver: a message is the wish to drain, the end of the line its death."""
+def _listen(connection: Connection, stop_requested: threading.Event) -> None:
+    """Hear the driver: a message is the wish to stop, the end of the line its death."""
     while True:
         try:
             connection.recv()
         except (EOFError, OSError):
             os.killpg(0, signal.SIGKILL)
-        draining.set()
+        stop_requested.set()
 
 
 def _die_with_parent() -> None:

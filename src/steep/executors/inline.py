@@ -30,7 +30,7 @@ class Inline:
     def __init__(self, trainer: Trainer | None = None) -> None:
         self._trainer = trainer
         self._events: queue.Queue[Event] = queue.Queue()
-        self._draining = threading.Event()
+        self._stop_requested = threading.Event()
         self._given_up: set[tuple[str, int]] = set()
         self._jobs: tuple[Job, ...] = ()
         self._thread: threading.Thread | None = None
@@ -41,9 +41,9 @@ class Inline:
                 self._events.put(event)
 
         self._jobs = jobs
-        self._draining = threading.Event()  # an earlier wish to stop was for earlier trials
+        self._stop_requested = threading.Event()  # an earlier wish to stop was for earlier trials
         self._thread = threading.Thread(
-            target=work, args=(jobs, send, self._draining, self._trainer), daemon=True
+            target=work, args=(jobs, send, self._stop_requested, self._trainer), daemon=True
         )
         self._thread.start()
 
@@ -56,15 +56,15 @@ class Inline:
         except queue.Empty:
             return events
 
-    def drain(self) -> None:
-        self._draining.set()
+    def ask_to_stop(self) -> None:
+        self._stop_requested.set()
 
     def kill(self, trial: str, attempt: int) -> None:
         self._given_up.add((trial, attempt))
         if (trial, attempt) in [(job.trial.id, job.attempt) for job in self._jobs]:
-            self._draining.set()  # whoever listens ends, a command for one
+            self._stop_requested.set()  # whoever listens ends, a command for one
 
     def close(self) -> None:
-        self._draining.set()
+        self._stop_requested.set()
         if self._thread is not None:
             self._thread.join(timeout=1.0)

@@ -170,10 +170,10 @@ class Local:
         except queue.Empty:
             return events
 
-    def drain(self) -> None:
+    def ask_to_stop(self) -> None:
         for worker in list(self._workers.values()):
             with contextlib.suppress(OSError):
-                worker.line.send("drain")
+                worker.line.send("stop")
 
     def kill(self, trial: str, attempt: int) -> None:
         for number, worker in list(self._workers.items()):

@@ -25,7 +25,7 @@ import numpy as np
 from steep.base.registry import TRAINERS
 from steep.contracts.domain import DataError, Domain
 from steep.contracts.executor import Event, Job, Kind
-from steep.contracts.trainer import Diverged, Drained, Ended, PackedTrainer, Trainer
+from steep.contracts.trainer import Diverged, Ended, Interrupted, PackedTrainer, Trainer
 from steep.records import Evaluation, Measurement, Status
 from steep.shards import items_of
 from steep.spec.load import Loaded, member, open_domain
@@ -67,7 +67,7 @@ Tell = Callable[[Kind, Any], None]
 
 
 class Commands(Protocol):
-    """What the driver asks of a worker: set means drain. ``threading.Event`` will do."""
+    """What the driver asks of a worker: set means stop. ``threading.Event`` will do."""
 
     def is_set(self) -> bool: ...
 
@@ -126,7 +126,7 @@ def _last_word(line: Line, end: Ended) -> tuple[Kind, Any]:
             measured = finite(measured)
         if line.kept and measured.status != Status.DIVERGED:
             line.tell(Kind.ITEMS, line.kept)
-    except Drained:
+    except Interrupted:
         return Kind.DRAINED, {"step": line.step}
     except BaseException as error:  # one of a pack, perhaps: the others go on
         payload = failure(error)
@@ -283,7 +283,7 @@ class Line:
     def due(self) -> bool:
         return time.monotonic() - self._saved >= self._every
 
-    def draining(self) -> bool:
+    def stop_requested(self) -> bool:
         return self._commands.is_set()
 
     def folder(self) -> tuple[Path, bool]:

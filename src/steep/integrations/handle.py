@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steep.contracts.trainer import Drained, Handle
+from steep.contracts.trainer import Handle, Interrupted
 from steep.records import Evaluation
 from steep.trainers.answer import StudyMetric, error_under, named_metric, own_keys
 
@@ -48,7 +48,7 @@ class Reporter:
     @property
     def stopping(self) -> bool:
         """Whether to save and stop now."""
-        return self._asked if self.handle is None else self.handle.draining()
+        return self._asked if self.handle is None else self.handle.stop_requested()
 
     def evaluated(self, step: int, values: Mapping[str, Any], seconds: float = 0.0) -> None:
         """One evaluation on V: ``{"eval_accuracy": 0.8, "eval_loss": 0.6}``. Values that are no
@@ -68,7 +68,7 @@ class Reporter:
             print(json.dumps({"step": step, keys[0]: plain[keys[0]]}), flush=True, file=sys.stdout)
 
     def finish(self) -> dict[str, Any]:
-        """The trial's result. Raises Drained where it was asked to stop before its end."""
+        """The trial's result. Raises Interrupted where it was asked to stop before its end."""
         if self.stopping:
-            raise Drained("stopped on request")
+            raise Interrupted("stopped on request")
         return self.best

@@ -41,7 +41,7 @@ class SteepCallback(TrainerCallback):
 
     def train(self, trainer: Trainer) -> dict[str, Any]:
         """Train from the last checkpoint in the folder, or from the beginning; the best result.
-        Raises Drained where steep asked to stop."""
+        Raises Interrupted where steep asked to stop."""
         trainer.train(resume_from_checkpoint=get_last_checkpoint(self.folder))
         return self.reporter.finish()
 

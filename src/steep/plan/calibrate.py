@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from steep.contracts.trainer import Drained, ShardItems, Trainer
+from steep.contracts.trainer import Interrupted, ShardItems, Trainer
 from steep.records import Evaluation, Measurement, Status, Trial
 
 WARM_UP = 2
@@ -62,7 +62,7 @@ class Metronome:
 
     def pass_over(self, why: str) -> None: ...
 
-    def draining(self) -> bool:
+    def stop_requested(self) -> bool:
         now = time.process_time()
         if self.start is None:
             self.start = now - self._opened
@@ -108,7 +108,7 @@ def timed(
     runs = []
     for (trial, items, _), waits in ((small, True), (full, False)):
         handle: Any = Metronome(SECONDS, waits)  # of a trainer that keeps no files
-        with suppress(Drained):
+        with suppress(Interrupted):
             trainer(trial, items, handle)
         runs.append(handle)
     if not all(run.steps for run in runs):
@@ -134,7 +134,7 @@ class Stopwatch:
 
     def pass_over(self, why: str) -> None: ...
 
-    def draining(self) -> bool:
+    def stop_requested(self) -> bool:
         return time.process_time() > self._ends
 
     def progress(self, evaluation: Evaluation) -> None:
@@ -155,7 +155,7 @@ def whole(trainer: Trainer, trial: Trial, items: ShardItems, seconds: float) -> 
     """A trial to its end, or as far as so many ``seconds`` of the processor bring it; None where
     they bring it to no evaluation."""
     handle: Any = Stopwatch(seconds)
-    with suppress(Drained):
+    with suppress(Interrupted):
         return trainer(trial, items, handle)
     errors = [point.validation_error for point in handle.curve]
     if not errors:

@@ -1,7 +1,7 @@
 """Under the store: the schema, opening the file, and noticing that it is damaged.
 
 Three things notice damage: SQLite's own check (structure), a digest over every row of every table
-(a flipped bit inside a value), and the log of ``salvage.py`` (a lost tail).
+(a flipped bit inside a value), and the log of ``recovery.py`` (a lost tail).
 """
 
 from __future__ import annotations

@@ -28,12 +28,11 @@ import numpy as np
 from steep.contracts.executor import Event, Kind
 from steep.records import Evaluation, Measurement, Status, Trial, TrialStanding, decode, encode
 from steep.records.measurements import Measurements
-from steep.store import database, lease
+from steep.store import database, lease, recovery
 from steep.store import folder as files
-from steep.store import salvage as salvaging
 from steep.store.database import Database, Decision
 from steep.store.folder import StoreError, StudyExists, compose_study_yaml, read_frozen, read_spec
-from steep.store.salvage import FOR_GOOD, RECOVERED
+from steep.store.recovery import FOR_GOOD, RECOVERED
 from steep.store.trial_rows import Row, TrialRows
 
 __all__ = [
@@ -112,14 +111,14 @@ class Store:
                 # Whoever opens it for writing moves the journal into the database at the end: not
                 # before it is known to be whole.
                 cls._check(folder)
-            logged = salvaging.read_log(folder)  # first: what it holds must be in the database
+            logged = recovery.read_log(folder)  # first: what it holds must be in the database
             store = cls(folder, read_only, alone)
             held.callback(store._db.close)
             held.callback(lease.SESSIONS.discard, store.owner.session)
-            salvaging.check(store._db, logged)
+            recovery.check_log(store._db, logged)
             store._check_spec()
             if not read_only:
-                salvaging.make_good(store._db, logged)
+                recovery.replay_log(store._db, logged)
                 store._leave_original(alone)
                 store._refuse_other_machine(take_over)
                 for row in store._db.trials():
@@ -138,9 +137,9 @@ class Store:
         self.close()
 
     @staticmethod
-    def salvage(folder: Path | str) -> list[salvaging.Salvaged]:
+    def readable_results(folder: Path | str) -> list[recovery.Recovered]:
         """What can still be read of a damaged study; changes nothing."""
-        return salvaging.salvage(Path(folder))
+        return recovery.readable_results(Path(folder))
 
     @staticmethod
     def damage(folder: Path | str) -> str | None:
@@ -158,19 +157,19 @@ class Store:
             held = {row["id"]: row["measurement"] for row in seen._db.trials()}
             commits = int(seen._db.meta(database.COMMITS) or 0)
         if database.has_journal(Path(folder)):
-            salvaging.check_journal(Path(folder), commits, held)
+            recovery.check_journal(Path(folder), commits, held)
 
     @staticmethod
     def restore(folder: Path | str) -> tuple[int, int]:
-        """Rebuild a damaged study from what ``salvage`` reads, the damaged files copied aside; a
-        study that is whole stays as it is. Raises StoreError while a driver runs it.
+        """Rebuild a damaged study from what ``readable_results`` reads, the damaged files copied
+        aside; a study that is whole stays as it is. Raises StoreError while a driver runs it.
 
         Returns (trials, those among them with a measurement)."""
         folder = Path(folder)
         if not files.holds_results(folder):
             raise StoreError(files.no_spec(folder))
         with files.in_use(folder, alone=True):
-            return salvaging.restore(folder, lambda: Store.damage(folder))
+            return recovery.restore(folder, lambda: Store.damage(folder))
 
     def freeze(self, study_yaml: str) -> None:
         """Replace the study's frozen spec. A copy is kept first: it says later whether the file
@@ -344,7 +343,7 @@ class Store:
             return 0
         # Logged first: a log that forgives what the database does not is no sign of damage.
         entries = [{"trial": row["id"], "measurement": None} for row in again]
-        salvaging.append_log(self.folder, entries)
+        recovery.append_log(self.folder, entries)
         with self.batch():
             for row in again:
                 self._db.execute(
@@ -369,7 +368,7 @@ class Store:
         decision = Decision(time.time(), kind, plain)
         with self.batch():
             self._db.decide(decision)
-            self._log(salvaging.entry_of(decision))
+            self._log(recovery.entry_of(decision))
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a file of the study folder, e.g. ``results/trials.csv``, atomically."""
@@ -482,7 +481,7 @@ class Store:
     # ------------------------------------------------------------ inside
 
     def _log(self, entry: Mapping[str, Any]) -> None:
-        self._db.afterwards(lambda: salvaging.append_log(self.folder, [entry]))
+        self._db.afterwards(lambda: recovery.append_log(self.folder, [entry]))
 
     def _end_attempt(
         self, trial: str, attempt: int, state: str, reason: str | None, detail: str | None = None

@@ -24,7 +24,7 @@ from steep import records
 from steep.contracts.domain import Domain, Items, Position
 from steep.contracts.family import Family
 from steep.contracts.planner import Planner, Problem
-from steep.contracts.trainer import Drained, ShardItems, Trainer
+from steep.contracts.trainer import Interrupted, ShardItems, Trainer
 from steep.laws.law import Law
 from steep.planners.history import seen
 from steep.records import ENDED, Evaluation, Measurement, Status, Trial
@@ -39,8 +39,8 @@ class MemoryHandle:
     up_to_steps: int | None = None
     save_every: int | None = None
     """Ask for a checkpoint each time this many steps are done; None: never."""
-    drain_after: int | None = None
-    """Drain once this many steps of this handle are done; None: never."""
+    stop_after: int | None = None
+    """Ask to stop once this many steps of this handle are done; None: never."""
     checkpoint: bytes | None = None
     evaluations: list[Evaluation] = field(default_factory=list)
     errors: dict[str, np.ndarray] = field(default_factory=dict)
@@ -84,8 +84,8 @@ class MemoryHandle:
         self.asked += 1
         return self.save_every is not None and self.asked % self.save_every == 0
 
-    def draining(self) -> bool:
-        return self.drain_after is not None and self.asked >= self.drain_after
+    def stop_requested(self) -> bool:
+        return self.stop_after is not None and self.asked >= self.stop_after
 
     def items(self, errors: dict[str, np.ndarray]) -> None:
         self.errors = errors
@@ -303,14 +303,14 @@ def _check_resume(train: Trainer, trial: Trial, shard: ShardItems, whole: Measur
     stopped = train(trial, shard, rung)
     assert stopped.status == Status.STOPPED, f"up_to_steps={half} ended {stopped.status}"
     assert stopped.steps == half, f"stopped at {stopped.steps}, not {half}"
-    drain = MemoryHandle(drain_after=half, checkpoint=None)
+    stop = MemoryHandle(stop_after=half, checkpoint=None)
     try:
-        train(trial, shard, drain)
-    except Drained:
+        train(trial, shard, stop)
+    except Interrupted:
         pass
     else:
-        raise AssertionError("a draining handle did not raise Drained")
-    for handle in (rung, drain):
+        raise AssertionError("a handle that is asked to stop did not raise Interrupted")
+    for handle in (rung, stop):
         assert handle.checkpoint is not None, "stopped without a checkpoint"
         rest = train(trial, shard, MemoryHandle(checkpoint=handle.checkpoint))
         assert rest.weights_hash == whole.weights_hash, "resumed, it ends with other weights"

@@ -35,7 +35,7 @@ from pydantic import Field, field_validator
 from steep.base.memory import parse_bytes
 from steep.base.metrics import higher
 from steep.contracts.domain import Domain
-from steep.contracts.trainer import Drained, Handle, ShardItems, Trainer
+from steep.contracts.trainer import Handle, Interrupted, ShardItems, Trainer
 from steep.engine.schedule import without_improvement
 from steep.records import Measurement, Status, Trial, Value
 from steep.spec.load import Loaded
@@ -282,7 +282,7 @@ class _Attempt:
 
     def follow(self, process: Process, said: Reported) -> bool:
         """Pass on the command's progress until it ends; whether it was stopped for having come to
-        its best. Raises Drained when asked to stop, and Diverged for an error that is none."""
+        its best. Raises Interrupted when asked to stop, and Diverged for an error that is none."""
         self.matches: list[str] = []
         while True:
             over = process.over  # asked first: what it printed before is in the queue then
@@ -293,13 +293,13 @@ class _Attempt:
                 seconds = time.perf_counter() - self.began
                 if (evaluation := said.take(line, self.trial.samples, seconds)) is not None:
                     self.handle.progress(evaluation)
-                if self.handle.draining():
+                if self.handle.stop_requested():
                     break
             if over:
                 return False
-            if self.handle.draining():
+            if self.handle.stop_requested():
                 process.stop(self.options.grace)
-                raise Drained
+                raise Interrupted
             if self.options.patience is not None and _waited(said) >= self.options.patience:
                 process.stop(self.options.grace)
                 while (line := process.next_line(0.0)) is not None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steep.contracts.domain import Domain
-from steep.contracts.trainer import Cost, Drained, Handle, ShardItems, Trainer
+from steep.contracts.trainer import Cost, Handle, Interrupted, ShardItems, Trainer
 from steep.records import Evaluation, Measurement, Settings, Status, Trial, Value, settings
 from steep.spec.load import Loaded
 from steep.spec.sections import Strict
@@ -193,8 +193,8 @@ def _grid(loaded: Loaded) -> Grid:
 
 def replayed(measured: Measurement, trial: Trial, handle: Handle) -> Measurement:
     """``measured`` up to where ``handle`` stops it."""
-    if handle.draining():
-        raise Drained
+    if handle.stop_requested():
+        raise Interrupted
     limit = handle.up_to_steps
     stopped = limit is not None and limit < measured.steps
     steps = limit if stopped and limit is not None else measured.steps

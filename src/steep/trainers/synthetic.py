@@ -35,7 +35,7 @@ from pydantic import Field
 
 from steep.base.metrics import metric_of
 from steep.contracts.domain import Domain
-from steep.contracts.trainer import Cost, Drained, Handle, ShardItems, Trainer
+from steep.contracts.trainer import Cost, Handle, Interrupted, ShardItems, Trainer
 from steep.records import Evaluation, Measurement, Status, Trial, Value, settings
 from steep.spec.load import Loaded
 from steep.spec.sections import Count, Positive, Strict
@@ -213,9 +213,9 @@ def _train(
         if handle.up_to_steps is not None and run.step >= handle.up_to_steps:
             handle.save(run.step, _state(run))
             return _measurement(truth, metric, trial, run, None, handle)
-        if handle.draining():
+        if handle.stop_requested():
             handle.save(run.step, _state(run))
-            raise Drained
+            raise Interrupted
         if handle.due():
             handle.save(run.step, _state(run))
         run.step += 1

@@ -87,7 +87,7 @@ class Logged:
         return entries
 
 
-def check(db: Database, logged: Logged) -> None:
+def check_log(db: Database, logged: Logged) -> None:
     """Raise StoreError when the database is damaged or has lost what the log holds. ``logged``
     was read before: whatever is in it must be in the database by now."""
     db.check()
@@ -116,7 +116,7 @@ def check_journal(folder: Path, commits: int, held: Mapping[str, str | None]) ->
             raise StoreError(damaged(folder, "its journal is older than the database beside it"))
 
 
-def make_good(db: Database, logged: Logged) -> None:
+def replay_log(db: Database, logged: Logged) -> None:
     """Log what the log lacks, because a driver died between the two writes."""
     rows = db.trials()
     held = {row["id"]: row["measurement"] for row in rows}
@@ -189,7 +189,7 @@ def read_log(folder: Path) -> Logged:
 
 
 @dataclass(frozen=True)
-class Salvaged:
+class Recovered:
     """A trial read from a damaged study; ``measurement`` is None when it must be run again."""
 
     trial: Trial
@@ -199,23 +199,23 @@ class Salvaged:
     finished: float | None = None
 
 
-def salvage(folder: Path) -> list[Salvaged]:
+def readable_results(folder: Path) -> list[Recovered]:
     """Every trial that the database or the log still hold whole, in the order of planning."""
     logged = read_log(folder)
-    found: dict[str, Salvaged] = {}
+    found: dict[str, Recovered] = {}
     for key, trial in logged.planned.items():
         results = logged.results.get(key)
         last = results[-1] if results else None
-        found[key] = Salvaged(trial, decode(Measurement, last) if last else None)
+        found[key] = Recovered(trial, decode(Measurement, last) if last else None)
     for values in _readable(folder, "trials"):
         trial = decode(Trial, values["record"])
-        known = found.get(trial.id, Salvaged(trial, None))
+        known = found.get(trial.id, Recovered(trial, None))
         ended, text = known.measurement, values["measurement"]
         if text and text not in logged.results.get(trial.id, []):  # the log has lost it
             ended = max(decode(Measurement, text), ended, key=_how_far)
         if known.finished is None or values["attempts"] >= known.attempts:
             row = values["why"], values["attempts"], values["finished"]
-            known = Salvaged(trial, ended, *row)
+            known = Recovered(trial, ended, *row)
         found[trial.id] = replace(known, measurement=ended)
     return list(found.values())
 
@@ -227,7 +227,7 @@ def _how_far(measurement: Measurement | None) -> tuple[bool, bool, int]:
     return True, measurement.status != Status.STOPPED, measurement.steps
 
 
-def salvaged_decisions(folder: Path) -> list[Decision]:
+def readable_decisions(folder: Path) -> list[Decision]:
     """Every decision that the log or the database still hold whole, in the order they were made,
     which a clock that was set back does not tell. A forecast from a database that had no checksums
     yet cannot be told from one that was altered, and counts as made afterwards."""
@@ -285,7 +285,7 @@ def _rows(db: sqlite3.Connection, table: str, folder: Path) -> Iterator[dict[str
             if row["place"] < place:  # a page that is out of order: never round and round
                 raise sqlite3.DatabaseError("out of order")
             place, failed = row["place"] + 1, 0
-            values = _whole(row, table, folder)
+            values = _verified(row, table, folder)
         except (sqlite3.Error, UnicodeDecodeError):
             place, failed = place + 1, failed + 1
         except (StoreError, LookupError):  # altered; a column has lost its name
@@ -294,7 +294,7 @@ def _rows(db: sqlite3.Connection, table: str, folder: Path) -> Iterator[dict[str
             yield values
 
 
-def _whole(row: sqlite3.Row, table: str, folder: Path) -> dict[str, Any] | None:
+def _verified(row: sqlite3.Row, table: str, folder: Path) -> dict[str, Any] | None:
     """A row that passes its digest; else None, or StoreError."""
     if table == "trials":
         return whole(row, folder)
@@ -310,7 +310,7 @@ def restore(folder: Path, damage: Callable[[], str | None]) -> tuple[int, int]:
 
     Returns (trials, those with a measurement). The damaged files stay, copied into a folder of
     their own before anything is replaced."""
-    rows, decisions = salvage(folder), salvaged_decisions(folder)
+    rows, decisions = readable_results(folder), readable_decisions(folder)
     # The first of each counts, and of an attempt the end rather than that it ran.
     books = {
         table: sorted(_readable(folder, table), key=lambda row: row.get("state") == "running")
@@ -361,7 +361,7 @@ _BOOKS = ("attempts", "progress", "notes")
 
 def _build(
     place: Path,
-    rows: Sequence[Salvaged],
+    rows: Sequence[Recovered],
     decisions: Sequence[Decision],
     books: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> None:
@@ -399,5 +399,5 @@ def _build(
                 "UPDATE attempts SET state='reclaimed', reason='the study was recovered'"
                 " WHERE state='running'"
             )
-        make_good(db, Logged())
+        replay_log(db, Logged())
         db.settle()
