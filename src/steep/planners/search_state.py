@@ -24,8 +24,9 @@ from steep.stats.response import Surface
 from steep.stats.searched import Cell, Tried, scored, surface_of
 
 CHANGE, SMALLER = 0.005, 0.3
-"""Least gain, in log error averaged over the shards, for a trial of that price which only confirms a
-choice: what it tells of others comes on top. And the part of that for which a smaller model is chosen before a larger one."""
+"""Least gain, in log error averaged over the shards, for a trial of that price that only confirms
+a choice: what it tells of others comes on top. And the part of that for which a smaller model is
+chosen before a larger one."""
 MOST = 1000
 """Cells that are weighed against each other; of a larger lattice the most promising ones."""
 CHUNK = 400
