@@ -64,6 +64,16 @@ def test_there_are_commands_to_test() -> None:
     assert len(ALL) > 12
 
 
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 100
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_what_is_there(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#: ]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / link).exists(), link
+
+
 @pytest.mark.parametrize("command", sorted({c for _, c in ALL if c.startswith("make")}))
 def test_make_knows_the_target(command: str) -> None:
     words = shlex.split(command)
@@ -90,15 +100,16 @@ def test_command_runs(command: str, desk: Path) -> None:
     assert result.output.strip()
 
 
-def test_the_answer_in_the_readme_is_what_is_printed(desk: Path) -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_the_answer_on_the_pages_is_what_is_printed(desk: Path) -> None:
+    pages = [(ROOT / page).read_text() for page in ("README.md", "docs/ways-in.md")]
     command = "forecast examples/results.csv --at 10x --target 5%"
     printed = CliRunner().invoke(app, shlex.split(command)).output.splitlines()
-    assert f"    {printed[0]}\n    {printed[1]}\n" in readme
+    for page in pages:
+        assert f"    {printed[0]}\n    {printed[1]}\n" in page
 
 
-def test_the_verdicts_in_the_readme_are_what_is_told(desk: Path) -> None:
-    readme = " ".join((ROOT / "README.md").read_text().split())
+def test_the_verdicts_on_the_page_are_what_is_printed(desk: Path) -> None:
+    readme = " ".join((ROOT / "docs" / "ways-in.md").read_text().split())
     same = "compare studies/results/words-lstm2 studies/results/words-rhn5"
     told = CliRunner().invoke(app, shlex.split(same)).output.splitlines()[0]
     assert told in readme
@@ -137,9 +148,14 @@ trainer: {name: function, function: "unused.py:train"}
 """
 
 
-@pytest.mark.parametrize(
-    "block", re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-)
+BLOCKS = [
+    block
+    for page in (ROOT / "README.md", ROOT / "docs" / "ways-in.md")
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+]
+
+
+@pytest.mark.parametrize("block", dict.fromkeys(BLOCKS))
 def test_python_block_runs(block: str, desk: Path) -> None:
     (desk / "my_study.yaml").write_text(MY_STUDY)
-    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    exec(compile(block, "a page", "exec"), {"__name__": "page"})

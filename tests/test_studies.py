@@ -170,14 +170,14 @@ def intervals(text: str) -> list[str]:
 
 @pytest.mark.parametrize("name", FOUND)
 def test_what_is_told_of_a_study_is_what_its_results_say(name: str) -> None:
-    """Every interval in the comments of its spec, and in what the README tells of it."""
-    readme = (ROOT / "README.md").read_text()
+    """Every interval in the comments of its spec, and in what the docs say of it."""
+    page = (ROOT / "docs" / "ways-in.md").read_text()
     if name == "fashion-demo":
-        told = readme.split("## Two commands")[1].split("## Four doors")[0]
+        told = page.split("## The demo")[1]
     else:
         spec = (ROOT / "studies" / f"{name}.yaml").read_text().splitlines()
         comments = [line.removeprefix("#") for line in spec if line.startswith("#")]
-        paragraph = readme.partition(f"in `studies/results/{name}`:")[2].split("\n\n")[0]
+        paragraph = page.partition(f"in `studies/results/{name}`:")[2].split("\n\n")[0]
         told = "\n".join([*comments, paragraph])
     known = intervals(FOUND[name])
     assert known
