@@ -68,15 +68,31 @@ class Case:
 # ---------------------------------------------------------------- lengths
 
 
+LEARNT = 0.5
+"""Log error over the lowest of its shard up to which a trial says how long others take: one that
+diverges or learns nothing ends early, and may be one that learns in an imagined world."""
+
+
+def learnt(measured: Sequence[Measurement]) -> list[Measurement]:
+    known = [m for m in measured if scored(m)]
+    lowest: dict[float, float] = {}
+    for m in known:
+        at, error = m.trial.samples, m.validation_error or math.inf
+        lowest[at] = min(error, lowest.get(at, math.inf))
+    most = math.exp(LEARNT)
+    return [m for m in known if (m.validation_error or 0.0) < most * lowest[m.trial.samples]]
+
+
 class Cells:
     """Lengths of trials as those of the table's nearest cells; a second is a FLOP."""
 
     family, trials, own = "replayed", 0, 4
 
     def __init__(self, table: Table) -> None:
-        self._places = sorted(table.trials)
+        first = learnt([ms[0] for ms in table.trials.values()])
+        self._cells = {place(m.trial): m for m in first}
+        self._places = sorted(self._cells)
         self._logs = np.log(self._places)
-        self._table = table
 
     def draw(self, random: np.random.Generator) -> Callable[[Trial, float], Length]:
         return lambda trial, normal: self._length(trial)
@@ -84,7 +100,7 @@ class Cells:
     def _length(self, trial: Trial) -> Length:
         samples, size, rate = np.abs(self._logs - np.log(place(trial))).T
         nearest = self._places[int((4 * samples + 2 * size + rate).argmin())]
-        like = self._table.trials[nearest][0]
+        like = self._cells[nearest]
         larger = (trial.size / nearest[1]) ** 2  # beyond the table: as FLOPs grow
         return Length(
             seconds=(like.flops or 0.0) * larger,
@@ -104,7 +120,7 @@ class Law:
     family, trials, own = "replayed", 0, 4
 
     def __init__(self, measured: Sequence[Measurement]) -> None:
-        self._known = [m for m in measured if scored(m)]
+        self._known = learnt(measured)
         self._logs = np.log([place(m.trial) for m in self._known])
         design = np.column_stack([np.ones(len(self._logs)), self._logs])
         told = np.log([(m.seconds, m.flops or 1.0) for m in self._known])
@@ -135,13 +151,13 @@ class Law:
 def pilot(measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
     """As ``cost/clock.py`` chooses the four: first and third shard, smallest and middle size, middle
     rate; the nearest that were measured."""
-    known = [m for m in measured if scored(m)]
-    samples, sizes, rates = (sorted(set(v)) for v in zip(*(place(m.trial) for m in known)))
+    known = [place(m.trial) for m in measured]
+    samples, sizes, rates = (sorted(set(values)) for values in zip(*known, strict=True))
     middle = math.log(rates[len(rates) // 2])
     found = []
     for at in dict.fromkeys((samples[0], samples[min(2, len(samples) - 1)])):
         for size in dict.fromkeys((sizes[0], sizes[len(sizes) // 2])):
-            here = [m for m in known if m.trial.samples == at]
+            here = [m for m in measured if m.trial.samples == at]
 
             def apart(m: Measurement, size: float = size) -> tuple[float, int]:
                 _, s, r = place(m.trial)
@@ -171,7 +187,8 @@ def on_grid(name: str, seed: int) -> Case:
     first = [ms[0] for ms in table.trials.values()]
     count = len({want.trial for want, _, _ in made})
     took = sum(cost for *_, cost in made)
-    return Case(name, problem, Cells(table), pilot(first), count, took, tuple(made))
+    shown = tuple(m for m in pilot(first) if scored(m))
+    return Case(name, problem, Cells(table), shown, count, took, tuple(made))
 
 
 def of_study(name: str) -> Case:
@@ -189,7 +206,7 @@ def of_study(name: str) -> Case:
         name,
         problem,
         Law(measured),
-        pilot(searched),
+        pilot([m for m in searched if scored(m)]),
         len(measured),
         took,
         held_out=tuple(m.trial for m in measured if m.trial.samples in last),
@@ -261,6 +278,7 @@ def _imagined(world, key, length, want):  # type: ignore[no-untyped-def]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--searches", type=int, default=4, help="of each grid")
+    parser.add_argument("--pilot", action="store_true", help="with nothing known beside the pilot")
     parser.add_argument("--kinds", action="store_true", help="why trials are wanted")
     parser.add_argument("names", nargs="*", default=[*GRIDS, *STUDIES])
     asked = parser.parse_args()
@@ -272,7 +290,7 @@ def main() -> None:
             tell_kinds(case, estimate.WORLDS)
             continue
         took.setdefault(case.name, []).append(math.log(case.took))
-        for known in (0, OWN) if case.made else (0,):
+        for known in (0, OWN) if case.made and not asked.pilot else (0,):
             p = foretold(case, known)
             t = p.training
             low, middle, high = ((v or math.nan) / case.took for v in (t.lower, t.value, t.upper))

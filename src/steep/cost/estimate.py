@@ -34,7 +34,7 @@ DRAWS = 25
 BETWEEN, BETWEEN_DF = 0.35, 4
 """Standard deviation from world to world of the logarithm of what a search takes, as seen in
 others, and how many worlds that is worth: four are too few to tell."""
-LONGER, MORE_TRIALS = 1.9, 0.25
+LONGER, MORE_TRIALS = 0.8, 0.3
 """A search of real trials takes longer than of imagined ones, which lie on smoother surfaces: on
 the measured grids 2.8 times the training, in 1.25 times the trials. By these shares, times the
 share of the study's training that is left, for then a search knows trials of its own
