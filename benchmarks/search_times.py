@@ -1,16 +1,16 @@
-"""What is foretold of a search beside what it takes, on grids that were measured whole and in studies
-that the default search made.
+"""What is foretold of a search beside what it takes, on grids that were measured whole and in
+studies that the default search made.
 
     make bench-search-times
 
-Grids: those of ``planners.py``, the seeds of every cell shuffled anew for each search; what it takes
-is counted in FLOPs. Studies: the published ones with ``planner: frugal``, in measured seconds, within
-their budgets; their held-out trials are known. ``plan`` is told a pilot of four trials of the table
-(and five of the search's own); what a trial takes is that of its cell, or of a law through all
-trials, so that only *which* trials a search wants is at stake. ``kinds`` are told with --kinds: by
-why it is wanted, of each kind the trials and the share of what the search took, in reality and in
-each imagined world. The last lines hold what searches of one table differ by, seeds shuffled:
-nobody can foretell a search better than that.
+Grids: those of ``planners.py``, the seeds of every cell shuffled anew for each search; what it
+takes is counted in FLOPs. Studies: the published ones with ``planner: frugal``, in measured
+seconds, within their budgets; their held-out trials are known. ``plan`` is told a pilot of four
+trials of the table (and five of the search's own); what a trial takes is that of its cell, or of a
+law through all trials, so that only *which* trials a search wants is at stake. With ``--kinds`` is
+told why trials are wanted: of each kind the trials and the share of what the search took, in
+reality and in each imagined world. The last lines hold by how much searches of one table differ,
+seeds shuffled: nobody can foretell a search better than that.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from planners import GRIDS, SEEDS, Table, place, real, resampled
 from steep.cost import estimate
 from steep.cost.budget import OVERRUN
 from steep.cost.lengths import Length, Lengths
-from steep.cost.worlds import worlds
+from steep.cost.worlds import World, worlds
 from steep.planners import frugal
 from steep.planners.contract import Problem, Wanted
 from steep.published import Published
@@ -149,8 +149,8 @@ class Law:
 
 
 def pilot(measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
-    """As ``cost/clock.py`` chooses the four: first and third shard, smallest and middle size, middle
-    rate; the nearest that were measured."""
+    """As ``cost/clock.py`` chooses the four: first and third shard, smallest and middle size,
+    middle rate; the nearest that were measured."""
     known = [place(m.trial) for m in measured]
     samples, sizes, rates = (sorted(set(values)) for values in zip(*known, strict=True))
     middle = math.log(rates[len(rates) // 2])
@@ -228,13 +228,13 @@ def cases(searches: int, names: Sequence[str]) -> Iterator[Case]:
 
 def foretold(case: Case, known: int) -> Prediction:
     """The whole search, as ``plan`` tells it; ``known`` of its own trials beside the pilot."""
-    now = 0.0
+    problem = replace(case.problem, rehearsed=True)
 
     def ask(
         done: Sequence[Measurement], running: Sequence[Trial], clock: float, spent: float
     ) -> Sequence[Wanted]:
         left = None if case.budget is None else max(case.budget - clock, 0.0) * case.per_second
-        return frugal.plan(case.problem, done, running, left)
+        return frugal.plan(problem, done, running, left)
 
     return estimate.predict(
         case.problem,
@@ -270,7 +270,9 @@ def tell_kinds(case: Case, many: int) -> None:
         print(f"  world {k}: {kinds(played(case.problem, measure), case.took)}", flush=True)
 
 
-def _imagined(world, key, length, want):  # type: ignore[no-untyped-def]
+def _imagined(
+    world: World, key: int, length: Callable[[Trial, float], Length], want: Wanted
+) -> Measurement:
     totals = {"training": 0.0, "looking": 0.0, "flops": 0.0}
     return estimate._begin(world, key, length, want, {}, {}, totals, [])[3]
 
