@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from statistics import median
 
 import numpy as np
@@ -32,28 +33,62 @@ def best_size(world: World, of: Problem = PROBLEM) -> int:
     return min(of.spec.family.sizes, key=lambda size: world.error(trial(largest, size)))
 
 
+def adequate_size(world: World) -> float:
+    """On the largest shard, the smallest within a hundredth of the best."""
+    errors = {size: world.error(trial(800, size)) for size in SIZES}
+    return min(s for s, error in errors.items() if error <= min(errors.values()) * math.exp(0.01))
+
+
 @pytest.fixture
 def smooth(monkeypatch: pytest.MonkeyPatch) -> None:
     """No cell differs from the surface."""
     monkeypatch.setattr(imagined, "ROUGH", (1e-9, 1e-9))
 
 
-def test_before_any_trial_the_best_size_may_be_anywhere_but_lowest(smooth: None) -> None:
-    found = [best_size(world) for world in worlds(PROBLEM, [], 9)]
-    assert found == sorted(found), "even steps through what is expected"
-    assert found[0] in (8, 16)  # from a quarter of the way up the ladder, at 8
-    assert found[-1] == 64
-    assert len(set(found)) >= 3
+def test_before_any_trial_the_best_size_lies_high_on_the_ladder(smooth: None) -> None:
+    """Of all 16 published studies it does, on the largest shard searched, at 0.66 of the ladder and
+    above (in logs); worlds lie at even steps through what their best models take."""
+    every = worlds(PROBLEM, [], 9)
+    assert sum(best_size(world) >= 16 for world in every) >= 8
+    adequate = [adequate_size(world) for world in every]
+    assert adequate == sorted(adequate)
+    assert adequate[0] <= 16 < adequate[-1]
+
+
+def test_larger_models_than_the_best_mostly_lose_nothing(smooth: None) -> None:
+    """On the smallest shard the largest model is the best of 11 of the 16, and of others within
+    noise of it."""
+    flat = 0
+    for world in worlds(PROBLEM, [], 40):
+        largest, *others = (world.error(trial(100, size)) for size in reversed(SIZES))
+        flat += largest <= min(others) * math.exp(0.005)
+    assert 20 <= flat <= 36
+
+
+def test_some_learning_rate_is_too_high_for_all_shards(smooth: None) -> None:
+    """As 32 is for characters by SGD, of which the best is 16: trials fail, by far more than a
+    surface that bends smoothly shows."""
+    rates = (0.1, 0.2, 0.4, 0.8)
+    of = problem(sizes=SIZES, rates=rates, samples=(100, 200, 400, 800))
+    steep = 0
+    for world in worlds(of, [], 40):
+        errors = [
+            world.error(replace(trial(400, 16), hyperparameters=(("learning_rate", rate),)))
+            for rate in rates
+        ]
+        steep += any(math.log(b / a) > 0.4 for a, b in pairwise(errors))
+    assert 8 <= steep <= 32
 
 
 def test_worlds_agree_with_what_the_pilot_shows(smooth: None) -> None:
     """Where the middle size halves the error of the smallest, no world has the smallest best; and
-    where it doubles it on the first shards, few have a large one best on the last. The level is
-    that of the trials."""
+    where it doubles it on the first shards, as in no published study, fewer have the largest best
+    on the last. The level is that of the trials."""
     wide = shown((100, 4, 0.6), (100, 16, 0.3), (400, 4, 0.4), (400, 16, 0.15))
     narrow = shown((100, 4, 0.3), (100, 16, 0.6), (400, 4, 0.2), (400, 16, 0.38))
     assert min(best_size(world) for world in worlds(PROBLEM, wide, 7)) >= 16
-    assert median(best_size(world) for world in worlds(PROBLEM, narrow, 7)) <= 8
+    assert median(best_size(world) for world in worlds(PROBLEM, narrow, 7)) <= 32
+    assert median(best_size(world) for world in worlds(PROBLEM, [], 7)) == 64
     for given in (wide, narrow):
         for world in worlds(PROBLEM, given, 3):
             for m in given:

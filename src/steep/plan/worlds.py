@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import numpy as np
@@ -21,6 +21,7 @@ from scipy.special import ndtri
 from steep.contracts.planner import Problem
 from steep.laws.law import Array
 from steep.planners import lattice
+from steep.planners.grid import combinations
 from steep.planners.lattice import Lattice
 from steep.records import Measurement, Trial, Value
 from steep.select import next_size
@@ -30,29 +31,47 @@ from steep.stats.searched import Cell, Tried, scored, surface_of
 FEWEST = 12
 """Finished trials, of two sizes or more, from which a surface is drawn: of fewer, a draw may have
 its best model anywhere."""
-IMAGINED = 2000
+IMAGINED = 6000
 """Worlds that are weighed by the trials of the pilot,"""
+LIKELY = 60
+"""of which so many are taken by weight, and of these those at even steps through what their best
+models take;"""
+MOST_CHOICES = 30
+"""Combinations of hyperparameters that are looked at for that."""
+ADEQUATE = 0.01
+"""In log error above the best of its shard: a model that the search would choose, if smaller."""
 COUNT_AS = 30
 """and as how many of them those must count that carry the weight (the effective sample size)."""
-MISFIT = 0.1
+MISFIT = 0.04
 """Standard deviation of a trial's log error about the smooth world that is nearest to all."""
 SLOPE = (0.05, 0.5)
 """Of log error against log data. These ranges are about those of the published studies, to each of
 which such a surface was fitted (``make bench-surfaces``)."""
-LOWEST_BEST = 0.25
-"""Where on the ladder the best size of the largest shard is at least: most ladders reach to it."""
+LOWEST_BEST, MOSTLY, ELSEWHERE = 0.25, 0.6, 0.1
+"""Where on the ladder, in logs, the best size of the largest shard is at least: above ``MOSTLY`` in
+all 16 published studies, and so below it in at most such a share of others."""
 GROWS = (0.1, 0.9)
 """Of the log of the best size against log data."""
-TOO_SMALL, TOO_LARGE = (0.004, 0.15), (0.0003, 0.1)
-"""Log error by which a model loses, by the square of the log of its size over the best."""
+TOO_SMALL, TOO_LARGE = (0.002, 0.15), (0.002, 0.1)
+"""Log error by which a model loses, by the square of the log of its size over the best;"""
+PLATEAU = 0.7
+"""and how often larger ones lose nothing: in 11 of the 16 the largest is best on the smallest
+shard."""
 BENDS = (0.004, 0.15)
 """The same of a learning rate, and other numbers,"""
 DRIFTS = (0.6, 0.3)
 """and how far the best one moves by size and by data: standard deviations of its slope, in logs."""
+CLIFF, LOST = (1.2, 16.0), (0.5, 2.4)
+"""How many times the best learning rate trials fail at, on all shards alike, and by how much log
+error then."""
 ROUGH, NOISE = (0.005, 0.05), (0.004, 0.06)
 """Standard deviation of a cell's log error about the smooth surface, and of a seed's about that."""
 MOST_CELLS = 900
 """Larger search spaces are imagined: a draw of so large a surface takes minutes."""
+
+
+Turn = Callable[[Value, float, float], float]
+"""(value of a hyperparameter, log size, log data about their middle) -> excess in log error."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +113,7 @@ class _Imagined:
 def _imagined(
     problem: Problem, finished: Sequence[Measurement], count: int, random: np.random.Generator
 ) -> list[World]:
-    """Worlds at even steps through the best size at the largest shard, by weight."""
+    """Worlds at even steps through what their best models take, by weight."""
     many = sorted((_one(problem, random) for _ in range(IMAGINED)), key=lambda one: one.best)
     if not finished:
         levels, weights = np.zeros(IMAGINED), np.ones(IMAGINED)
@@ -105,9 +124,33 @@ def _imagined(
         variance = MISFIT**2 + np.array([one.noise for one in many]) ** 2
         squares = ((off - levels[:, None]) ** 2).sum(axis=1) / variance
         weights = _tempered(-squares / 2 - (len(logs) - 1) / 2 * np.log(variance))
+    likely = [many[i] for i in _even_steps(weights, LIKELY)]
+    place = {id(one): i for i, one in enumerate(many)}
+    likely.sort(key=lambda one: _price(problem, one))
+    taken = [likely[i] for i in _even_steps(np.ones(LIKELY), count)]
+    return [_at_level(one, float(levels[place[id(one)]])) for one in taken]
+
+
+def _even_steps(weights: Array, count: int) -> list[int]:
     up_to = np.cumsum(weights) / weights.sum()
-    taken = [int(np.searchsorted(up_to, (k + 0.5) / count)) for k in range(count)]
-    return [_at_level(many[i], float(levels[i])) for i in taken]
+    return [int(np.searchsorted(up_to, (k + 0.5) / count)) for k in range(count)]
+
+
+def _price(problem: Problem, one: _Imagined) -> float:
+    """What a trial of the best model of each shard takes together, about: of the smallest size that
+    loses no more than ``ADEQUATE`` to the best."""
+    total, choices = 0.0, combinations(problem)
+    choices = choices[:: math.ceil(len(choices) / MOST_CHOICES)]
+    for shard in problem.shards:
+        at = Trial(shard.permutation, shard.items, shard.samples, 1, (), 0)
+        lowest = {
+            size: min(one.shape(replace(at, size=size, hyperparameters=v)) for v in choices)
+            for size in sorted(problem.spec.family.sizes)
+        }
+        most = min(lowest.values()) + ADEQUATE
+        size = next(size for size, error in lowest.items() if error <= most)
+        total += shard.samples**lattice.BY_SAMPLES * size**2
+    return total
 
 
 def _tempered(log_likelihood: Array) -> Array:
@@ -133,9 +176,11 @@ def _one(problem: Problem, random: np.random.Generator) -> _Imagined:
     middle, middle_size, span = float(samples.mean()), float(sizes.mean()), float(np.ptp(sizes))
     step = span / max(len(sizes) - 1, 1) or math.log(2)
     slope, grows = random.uniform(*SLOPE), random.uniform(*GROWS)
-    top = random.uniform(sizes[0] + LOWEST_BEST * span, sizes[-1] + step)
+    lowest = LOWEST_BEST if random.uniform() < ELSEWHERE else MOSTLY
+    top = random.uniform(sizes[0] + lowest * span, sizes[-1] + step)
     best = top - grows * (float(samples.max()) - middle)
     too_small, too_large = _log_uniform(random, *TOO_SMALL), _log_uniform(random, *TOO_LARGE)
+    too_large *= random.uniform() >= PLATEAU
     rough, key = _log_uniform(random, *ROUGH), int(random.integers(2**32))
     turns = _imagined_choices(problem.spec.search.hyperparameters, random)
 
@@ -160,10 +205,10 @@ def _normal(key: int) -> float:
 
 def _imagined_choices(
     choices: Mapping[str, Sequence[Value]], random: np.random.Generator
-) -> dict[str, Callable[[Value, float, float], float]]:
+) -> dict[str, Turn]:
     """By hyperparameter: the excess in log error of a value at log sizes and log data about their
     middle. Numbers have one best place, anywhere among the choices; of words one is best."""
-    found: dict[str, Callable[[Value, float, float], float]] = {}
+    found: dict[str, Turn] = {}
     for name, values in choices.items():
         if len(values) < 2:
             continue
@@ -171,16 +216,23 @@ def _imagined_choices(
         if len(numbers) == len(values):
             logs = np.log(np.sort(np.array(numbers, float)))
             best = float(np.interp(random.uniform(-0.3, len(logs) - 0.7), range(len(logs)), logs))
-            found[name] = _bent(best, _log_uniform(random, *BENDS), random.normal(0, DRIFTS))
+            turn = _bent(best, _log_uniform(random, *BENDS), random.normal(0, DRIFTS))
+            cliff = best + math.log(_log_uniform(random, *CLIFF)), random.uniform(*LOST)
+            found[name] = _steep(turn, *cliff) if "learning_rate" in name else turn
         else:
             apart = dict(zip(values, random.exponential(0.05, len(values)), strict=True))
             found[name] = lambda v, size, x, apart=apart: apart.get(v, 0.1)  # type: ignore[misc]
     return found
 
 
-def _bent(best: float, bend: float, drift: Array) -> Callable[[Value, float, float], float]:
+def _bent(best: float, bend: float, drift: Array) -> Turn:
     by_size, by_data = float(drift[0]), float(drift[1])
     return lambda v, size, x: bend * (math.log(float(v)) - best - by_size * size - by_data * x) ** 2
+
+
+def _steep(turn: Turn, cliff: float, lost: float) -> Turn:
+    """The same, but that trials fail where the log of the value is beyond the ``cliff``."""
+    return lambda v, size, x: lost if math.log(float(v)) > cliff else turn(v, size, x)
 
 
 def _drawn(
