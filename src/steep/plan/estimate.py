@@ -39,8 +39,8 @@ LONGER, MORE_TRIALS = 1.15, 0.35
 """A search of real trials takes longer than of imagined ones: set to 2.15 times the training and
 1.35 times the trials, so that three measured grids and three studies by the default search are not
 foretold too short on average (``make bench-search-times``). By these shares, times the share of the
-study's training that is left, for then a search knows trials of its own. Where less than ``ROOM`` of
-the search space would be left over there is nothing more to try, and they shrink with it."""
+study's training that is left, for then a search knows trials of its own. Where less than ``ROOM``
+of the search space would be left over there is nothing more to try, and they shrink with it."""
 ROOM = 0.5
 STARTING = 4.0
 """Seconds until workers are up: torch is imported once."""
