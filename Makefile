@@ -1,6 +1,7 @@
 # make demo   a real learning curve on bundled images, about five minutes on two cores
 # make test   lint, types, fast tests
 # make test-integrations   scikit-learn, Hugging Face, Lightning and the trackers, with the real packages
+# make docs   the site, in out/site
 # make test-faults   kills, full disks, damaged files: what docs/reliability.md promises
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -10,7 +11,7 @@ BIN := .venv/bin
 # Threads of one multiplication wait for each other where other work has a core.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-integrations test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-surfaces bench-search-times bench-driver
+.PHONY: demo docs test test-integrations test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-surfaces bench-search-times bench-driver
 
 demo: environment
 	$(BIN)/steep demo --out $(OUT)
@@ -37,6 +38,17 @@ test-integrations: environment .venv-integrations/installed
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > .venv-integrations/below.txt
 	.venv-integrations/bin/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'below.pth').write_text('import site; site.addsitedir(' + repr(pathlib.Path('.venv-integrations/below.txt').read_text().strip()) + ')\n')"
 	.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-integrations.txt
+	touch $@
+
+# The site in out/site, without a warning; in an environment of its own on top of .venv.
+docs: environment .venv-docs/installed
+	.venv-docs/bin/sphinx-build -q -W --keep-going -E -b html docs out/site
+
+.venv-docs/installed: requirements-docs.txt .venv/installed
+	$(PYTHON) -m venv .venv-docs
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > .venv-docs/below.txt
+	.venv-docs/bin/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'below.pth').write_text('import site; site.addsitedir(' + repr(pathlib.Path('.venv-docs/below.txt').read_text().strip()) + ')\n')"
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	touch $@
 
 test-slow: environment
@@ -98,4 +110,4 @@ environment: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-integrations .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-integrations .venv-docs .mypy_cache .pytest_cache .ruff_cache build *.egg-info
