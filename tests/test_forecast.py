@@ -19,6 +19,7 @@ from steep.records import (
     Forecast,
     NoiseParts,
     Point,
+    SizeLaw,
     decode,
     encode,
 )
@@ -128,6 +129,17 @@ def test_predict_is_a_frame() -> None:
     frame = curve().predict([100, 1000, 40_000], level=0.8)
     assert list(frame.columns) == ["samples", "error", "lower", "upper"]
     assert ((frame.lower < frame.error) & (frame.error < frame.upper)).all()
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_the_interval_of_a_model_size_holds_its_share_of_the_size_laws_draws(level: float) -> None:
+    """Draws that lie evenly over a factor of e: the quantiles are known."""
+    draws = tuple((float(np.log(1e5) + k / 400), 0.0) for k in range(400))
+    law = SizeLaw("ok", center=(float(np.log(1000.0)), float(np.log(1e5))), draws=draws)
+    size = forecast(curve(), at=[40_000], level=level, size_law=law).at[0].parameters
+    assert size is not None
+    ends = [np.log(end / 1e5) for end in (size.lower, size.value, size.upper)]
+    assert ends == pytest.approx([0.5 - level / 2, 0.5, 0.5 + level / 2], abs=0.004)
 
 
 def test_size_and_compute_come_with_a_size_law() -> None:
