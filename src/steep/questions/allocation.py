@@ -143,7 +143,7 @@ def _by_parabolas(fit: JointFit, computes: Array, level: float) -> Allocation:
 
 
 def _parabola(n: Array, y: Array) -> tuple[Array, Array, float]:
-    """(coefficients about the mean of n, root of their covariance for unit noise, sum of squares)."""
+    """(coefficients about the mean of n, root of their covariance for unit noise, squares)."""
     design = np.vander(n - n.mean(), 3, increasing=True)
     normal = np.linalg.inv(design.T @ design)
     coefficients = normal @ design.T @ y

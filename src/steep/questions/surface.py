@@ -246,7 +246,7 @@ def splits(fit: JointFit, compute: Array) -> tuple[Array, Array]:
 
 
 def _by_draw(values: list[Array], shape: tuple[int, int]) -> Array:
-    """Arrays (draws of the part,), listed by part and then by place, as one array (draws, places)."""
+    """Arrays (draws of the part,), listed by part and then place, as one (draws, places)."""
     parts, places = shape
     return np.concatenate(
         [np.stack(values[i * places : (i + 1) * places], axis=1) for i in range(parts)]
