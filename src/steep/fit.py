@@ -164,8 +164,8 @@ def _fitted(
         widened=tuple(factor.tolist()) if robust else (),
         notes=notes,
     )
-    if reason_ := no_fall(line, log_error, scale, df):
-        reason, step = _about_no_fall(reason_, empty.metric)
+    if cause := no_fall(line, log_error, scale, df):
+        reason, step = _about_no_fall(cause, empty.metric)
         return replace(fitted, outcome="not a power law", beta_g_reason=reason, supports=step)
     fitted, weights = _bounded(fitted, samples, weights)
     singles = law_fits(samples, weights, m, log_error, noise, level if intervals else None)
