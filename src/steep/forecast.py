@@ -94,12 +94,12 @@ def forecast(
     )
 
 
-def without_compute(forecast_: Forecast) -> Forecast:
+def without_compute(answer: Forecast) -> Forecast:
     """The forecast without compute, for models whose FLOPs were not counted."""
     return replace(
-        forecast_,
-        at=tuple(replace(a, flops=None) for a in forecast_.at),
-        targets=tuple(replace(t, flops=None) for t in forecast_.targets),
+        answer,
+        at=tuple(replace(a, flops=None) for a in answer.at),
+        targets=tuple(replace(t, flops=None) for t in answer.targets),
     )
 
 
@@ -119,11 +119,11 @@ def predict_frame(
 
 def as_measured(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The frame with errors converted back to the metric that they came from, such as accuracy."""
-    metric_ = higher(metric)
-    if metric_ is None:
+    score = higher(metric)
+    if score is None:
         return frame
-    columns = {"samples": frame["samples"], metric_.name: metric_.value(frame["error"])}
-    ends = {"lower": metric_.value(frame["upper"]), "upper": metric_.value(frame["lower"])}
+    columns = {"samples": frame["samples"], score.name: score.value(frame["error"])}
+    ends = {"lower": score.value(frame["upper"]), "upper": score.value(frame["lower"])}
     return type(frame)(columns | ends)
 
 
@@ -243,8 +243,8 @@ def _sizes(
     log_p = best_fit_sizes(log_m, size_law.draws, size_law.center[0], smallest, log_at_hand)
     log_p = np.where(reached(log_m, fit.at_hand), log_p, np.inf)
     ends = [0.5 - level / 2, 0.5, 0.5 + level / 2]
-    quantiles_ = np.exp(np.quantile(log_p, ends, method="inverted_cdf"))
-    lower, middle, upper = (float(v) if np.isfinite(v) else None for v in quantiles_)
+    ends_at = np.exp(np.quantile(log_p, ends, method="inverted_cdf"))
+    lower, middle, upper = (float(v) if np.isfinite(v) else None for v in ends_at)
     return Interval(middle, lower, upper, level)
 
 

@@ -123,9 +123,9 @@ def _curve_section(page: CurvePage, number: int) -> Section:
     name = f"learning_curve_{number}"
     drawing = learning_curve(page.fit, page.forecast, points=MEASURED, name=name)
     lead = (sentences.answer(page.forecast, page.fit), sentences.caveat(page.forecast))
-    tables_ = [tables.forecast_table(page.forecast, page.fit), tables.law_table(page.fit)]
+    shown = [tables.forecast_table(page.forecast, page.fit), tables.law_table(page.fit)]
     if page.backtest is not None:
-        tables_.append(tables.backtest_table(page.backtest))
+        shown.append(tables.backtest_table(page.backtest))
     backtest_lines = [page.backtest.sentence] if page.backtest is not None else []
     return Section(
         f"curve-{number}",
@@ -133,7 +133,7 @@ def _curve_section(page: CurvePage, number: int) -> Section:
         figures=(_shown(drawing),),
         lead=tuple(line for line in lead if line),
         lines=tuple(line for line in (*sentences.fit_lines(page.fit), *backtest_lines) if line),
-        tables=tuple(table for table in tables_ if table.rows),
+        tables=tuple(table for table in shown if table.rows),
         findings=_ranked(page.findings) or None,
         drawings=(drawing,),
     )
@@ -380,15 +380,15 @@ def _cost(analysis: Analysis) -> Section | None:
     lead += [f"Assumed: {text}" for text in answer.assumptions]
     on_own_machine = answer.machine is None or answer.machine.name == costs.OWN
     place = "this study's machine" if on_own_machine else costs.site(answer)
-    tables_ = [costs.projection_table(answer, how, f"On {place}")]
-    tables_ += [costs.elsewhere_table(cost, how)] if cost.elsewhere else []
-    tables_.append(costs.purchase_table(answer.purchases, unit, how, "What compute buys"))
+    shown = [costs.projection_table(answer, how, f"On {place}")]
+    shown += [costs.elsewhere_table(cost, how)] if cost.elsewhere else []
+    shown.append(costs.purchase_table(answer.purchases, unit, how, "What compute buys"))
     return Section(
         "cost",
         "What lower errors take",
         figures=tuple(_shown(d) for d in drawings),
         lead=tuple(lead),
-        tables=tuple(table for table in tables_ if table.rows),
+        tables=tuple(table for table in shown if table.rows),
         drawings=drawings,
     )
 
@@ -417,33 +417,33 @@ def _shown(drawing: Drawing) -> dict[str, Any]:
 
 
 def _all_tables(analysis: Analysis, how: Scale) -> Section | None:
-    tables_ = tuple(_tables(analysis, how))
-    return Section("tables", "Tables", tables=tables_) if tables_ else None
+    shown = tuple(_tables(analysis, how))
+    return Section("tables", "Tables", tables=shown) if shown else None
 
 
 def _tables(analysis: Analysis, how: Scale) -> list[Table]:
-    tables_ = []
+    shown = []
     if analysis.curves:
         headline = analysis.headline
-        tables_.append(tables.forecast_table(headline.forecast, headline.fit))
+        shown.append(tables.forecast_table(headline.forecast, headline.fit))
     if analysis.confrontations:
         confrontations = analysis.told_confrontations
         if any(metric != analysis.metric for metric, _ in confrontations):
             scale = _scale(analysis, confrontations[0][0])
-            tables_.append(
+            shown.append(
                 tables.confrontation_table([c for _, c in confrontations], scale, analysis.unit)
             )
-        tables_.append(tables.confrontation_table(analysis.confrontations, how, analysis.unit))
-    tables_.append(tables.study_table(analysis))
+        shown.append(tables.confrontation_table(analysis.confrontations, how, analysis.unit))
+    shown.append(tables.study_table(analysis))
     if analysis.curves:
-        tables_.append(tables.law_table(analysis.headline.fit))
+        shown.append(tables.law_table(analysis.headline.fit))
     if analysis.curves and _is_study(analysis):
-        tables_.append(tables.slope_table(analysis))
+        shown.append(tables.slope_table(analysis))
         if len(analysis.curves) > 1 and analysis.curves[0].forecast.at:
-            tables_.append(tables.curves_table(analysis.curves))
+            shown.append(tables.curves_table(analysis.curves))
     if not analysis.one_model:
-        tables_.append(tables.size_law_table(analysis))
-    return [table for table in tables_ if table.rows]
+        shown.append(tables.size_law_table(analysis))
+    return [table for table in shown if table.rows]
 
 
 def _ranked(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -189,7 +189,7 @@ class Study:
             if retry_failed or all(m.status in FAILED for m in measured):
                 store.forgive()
             if fresh:
-                self._tell_unknown_code(store, observe)
+                self._warn_of_unknown_code(store, observe)
             self._register_facts(store)
             if budget is None and seconds is None:
                 seconds = clock.time_left(self, store)
@@ -210,11 +210,11 @@ class Study:
             if outcome.word == "failed":
                 raise StudyFailed(outcome.error)
             if not study_metric(self.loaded, self.domain).declared:
-                # the name of the metric is known only once the user's code has returned results
+                # only the results of the user's code have shown the metric's name
                 self._register_facts(store)
             if not stop.is_set() and outcome.word != "partial":
-                outcome = replace(outcome, word=self._word(store))
-            if not stop.is_set() and self._held_out_shards and self._enough(store):
+                outcome = replace(outcome, word=self._end_of_search(store))
+            if not stop.is_set() and self._held_out_shards and self._can_forecast(store):
                 rest = _missing(self._held_out(store, finished=outcome.word != "budget"))
                 if rest(store.measurements(), (), None):
                     follow = go(rest, held_out=True, stop=Deadline(stop, watch.all_ends))
@@ -247,11 +247,11 @@ class Study:
             trials += unforecast_trials(analysis, facts, forecast_samples)
         return trials
 
-    def _word(self, store: Store) -> str:
+    def _end_of_search(self, store: Store) -> str:
         """How a search ended that was not stopped: 'budget' if it would still train more trials."""
         return "budget" if self.search(store.measurements(), (), None) else "complete"
 
-    def _enough(self, store: Store) -> bool:
+    def _can_forecast(self, store: Store) -> bool:
         """Whether enough shards have results for a forecast: three of the fitted ones, or all."""
         searched = {m.trial.samples for m in store.measurements() if m.status in SCORED}
         fitted = {s.samples for s in self.problem.shards if s.permutation == 0}
@@ -533,7 +533,7 @@ class Study:
                 "this study was trained on: restore it from a copy"
             )
 
-    def _tell_unknown_code(self, store: Store, observe: Callable[[Any], None] | None) -> None:
+    def _warn_of_unknown_code(self, store: Store, observe: Callable[[Any], None] | None) -> None:
         """Warn when a study begins about code whose changes cannot be detected."""
         names = unknown(self._code)
         if not names:

@@ -209,13 +209,13 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
         if min(parameters) <= 0:
             return SizeLaw("not measured", UNCOUNTED)
         steps = [_step(b, size, count) for b, size in zip(fitted, parameters, strict=True)]
-        law_ = fit_size_law([b.samples for b in fitted], parameters, edges, level, steps)
-        if few and law_.outcome != "ok":  # more trials may still change the outcome
-            return replace(law_, reason="the search is unfinished")
-        if law_.beta_p is not None and (law_.beta_p.upper or 0.0) <= 0:
+        size_law = fit_size_law([b.samples for b in fitted], parameters, edges, level, steps)
+        if few and size_law.outcome != "ok":  # more trials may still change the outcome
+            return replace(size_law, reason="the search is unfinished")
+        if size_law.beta_p is not None and (size_law.beta_p.upper or 0.0) <= 0:
             reason = "best-fit sizes shrink as data grows: plateaus or noise decide them here"
-            return replace(law_, outcome="not measured", reason=reason, beta_p=None, sigma=None)
-        return law_
+            return replace(size_law, outcome="not measured", reason=reason, beta_p=None, sigma=None)
+        return size_law
 
     return (
         ("smallest adequate", law("adequate", "parameters")),
@@ -332,8 +332,8 @@ def _curves(
             metric=metric,
         )
         goals = errors_asked(targets, metric, max((p.error for p in law.points), default=0.0))
-        forecast_ = _forecast(law, places, goals, laws, compute, smallest_adequate(fitted))
-        return Curve(metric, part, law, forecast_)
+        forecast_errors = _forecast(law, places, goals, laws, compute, smallest_adequate(fitted))
+        return Curve(metric, part, law, forecast_errors)
 
     points = _single_draws_widened(points_of(best_fits))
     curves = [curve(facts.metric, "validation", points, targets)]
@@ -398,8 +398,9 @@ def _forecast(
 ) -> Forecast:
     size_law = dict(laws)["smallest adequate"]
     if compute is None:  # a trainer that counts no FLOPs
-        forecast_ = forecast(law, at=places, target=goals, size_law=size_law, smallest=smallest)
-        return without_compute(forecast_)
+        return without_compute(
+            forecast(law, at=places, target=goals, size_law=size_law, smallest=smallest)
+        )
     per_parameter, epochs = compute
     return forecast(
         law,
@@ -602,11 +603,10 @@ def _confront(
 
 def _with_notes(curve: Curve, notes: Sequence[str]) -> Curve:
     """The curve with notes added to its fit and to its forecast."""
-    fit, forecast_ = curve.fit, curve.forecast
     return replace(
         curve,
-        fit=replace(fit, notes=(*fit.notes, *notes)),
-        forecast=replace(forecast_, notes=(*forecast_.notes, *notes)),
+        fit=replace(curve.fit, notes=(*curve.fit.notes, *notes)),
+        forecast=replace(curve.forecast, notes=(*curve.forecast.notes, *notes)),
     )
 
 

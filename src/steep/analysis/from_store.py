@@ -82,9 +82,9 @@ def register_forecasts(store: Store, facts: Facts) -> list[Confrontation]:
     registered forecasts of a study rest on the same data."""
     forecast_samples = {c.samples for c in registered(store)}
     tried_samples = {trial.samples for trial in store.tried()}
-    for confrontation_ in _forecasts_now(store, facts, forecast_samples):
-        late = confrontation_.samples in tried_samples
-        store.decide("forecast", {"confrontation": encode(confrontation_), "afterwards": late})
+    for forecast in _forecasts_now(store, facts, forecast_samples):
+        late = forecast.samples in tried_samples
+        store.decide("forecast", {"confrontation": encode(forecast), "afterwards": late})
     return registered(store)
 
 
@@ -114,9 +114,9 @@ def _forecasts_now(store: Store, facts: Facts, excluded: Collection[float]) -> l
     finished = [
         m for m in store.measurements() if (m.trial.permutation, m.trial.samples) in searched
     ]
-    analysis_ = analyse(facts, counted(finished, *items_of(payload(store))), store.items)
+    searched_only = analyse(facts, counted(finished, *items_of(payload(store))), store.items)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    forecasts = [confrontation(facts, shard, analysis_, LEVEL, now) for shard in shards]
+    forecasts = [confrontation(facts, shard, searched_only, LEVEL, now) for shard in shards]
     return [c for c in forecasts if c is not None]
 
 
@@ -126,7 +126,7 @@ def _forecasts_now(store: Store, facts: Facts, excluded: Collection[float]) -> l
 def analysis(store: Store, spec: Spec, cut: Cut, **options: Any) -> Analysis:
     """The study's whole analysis; ``options`` as for ``analyse.analyse``."""
     recorded = payload(store)
-    analysis_ = concluded(
+    result = concluded(
         facts_of(recorded, spec, cut.shards, cut.validation_group),
         measured(store, cut),
         registered(store),
@@ -136,7 +136,7 @@ def analysis(store: Store, spec: Spec, cut: Cut, **options: Any) -> Analysis:
         **options,
     )
     predicted, took = prediction_and_took(store)
-    return replace(analysis_, prediction=predicted, took=took)
+    return replace(result, prediction=predicted, took=took)
 
 
 def concluded(
@@ -212,17 +212,17 @@ def trials(store: Store, spec: Spec, cut: Cut) -> pd.DataFrame:
 
 def analysis_with_cost(store: Store, spec: Spec, cut: Cut) -> Analysis:
     """What the report shows: the analysis, and what lower errors would cost."""
-    facts_, analysis_ = facts(store, spec, cut), analysis(store, spec, cut)
-    return with_cost(analysis_, facts_, measured(store, cut), steps(store))
+    study_facts, result = facts(store, spec, cut), analysis(store, spec, cut)
+    return with_cost(result, study_facts, measured(store, cut), steps(store))
 
 
 def write_results(store: Store, spec: Spec, cut: Cut) -> None:
     """Rewrite ``results/`` and ``report.html``."""
-    analysis_ = analysis_with_cost(store, spec, cut)
+    result = analysis_with_cost(store, spec, cut)
     store.write("results/trials.csv", trials(store, spec, cut).to_csv(index=False).encode())
-    for name, text in result_files(analysis_).items():
+    for name, text in result_files(result).items():
         store.write(f"results/{name}", text.encode())
-    store.write("report.html", report_of(analysis_, measured(store, cut)).encode())
+    store.write("report.html", report_of(result, measured(store, cut)).encode())
 
 
 def report_text(store: Store, spec: Spec, cut: Cut) -> str:

@@ -212,7 +212,7 @@ def forecasts_of(
         errors = [error_asked(goal, fit) for goal in goals]
         law = dict(curve.size_laws).get(BEST_FIT)
         try:
-            forecast_ = forecast(
+            answer = forecast(
                 fit,
                 at=sizes,
                 target=errors,
@@ -224,10 +224,8 @@ def forecasts_of(
             raise QuestionError(f"--single-run: {error}") from None
         notes = _about_sizes(law)
         # a table has neither the cost of a training step nor the number of steps
-        forecast_ = replace(without_compute(forecast_), notes=(*forecast_.notes, *notes))
-        curves.append(
-            ForecastCurve(curve.name, fit, forecast_, notes, tuple(sizes), curve.size_laws)
-        )
+        answer = replace(without_compute(answer), notes=(*answer.notes, *notes))
+        curves.append(ForecastCurve(curve.name, fit, answer, notes, tuple(sizes), curve.size_laws))
     return curves
 
 

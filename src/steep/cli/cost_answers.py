@@ -159,9 +159,9 @@ def _of_source(
     """The scaling of each curve of a source, and the machine that a study ran on."""
     if source.is_study:
         study = source.study()
-        scaling_ = study.scaling(level, goals)
+        result = study.scaling(level, goals)
         # a rate of FLOPs is not needed if the trials show how long runs take
-        return [(scaling_, None if scaling_.times else machine_of(study.measurements()))]
+        return [(result, None if result.times else machine_of(study.measurements()))]
     scalings: list[Scaling] = []
     unanswered: list[str] = []
     for curve in fits_of(source, level):
@@ -169,7 +169,7 @@ def _of_source(
             error_asked(goal, curve.fit)
         sized = [p.parameters for p in curve.fit.used if p.parameters]
         try:
-            scaling_ = scaling(
+            result = scaling(
                 curve.fit,
                 size_law_of(curve.fit.used, level),
                 None,
@@ -180,14 +180,14 @@ def _of_source(
         except ValueError as error:
             unanswered.append(f"{curve.name}: {error}")
             continue
-        scalings.append(scaling_)
+        scalings.append(result)
     if not scalings:
         raise NoAnswer("; ".join(unanswered))
     if unanswered:
-        names = ", ".join(scaling_.name for scaling_ in scalings)
+        names = ", ".join(result.name for result in scalings)
         note = f"This is of {names}. No answer: {'; '.join(unanswered)}."
         scalings[0] = replace(scalings[0], notes=(note, *scalings[0].notes))
-    return [(scaling_, None) for scaling_ in scalings]
+    return [(result, None) for result in scalings]
 
 
 def _by_hand(law: Law) -> Scaling:
@@ -219,11 +219,11 @@ def follow_up_answers(where: Where) -> list[CostAnswer]:
     from steep.cost.follow_up import domain_scaling, domains
     from steep.cost.follow_up import target_of as domain_target
 
-    machine_ = machine(where.machine or "follow-up", where.precision, where.achieve)
+    site = machine(where.machine or "follow-up", where.precision, where.achieve)
     options: dict[str, Any] = {"devices": where.devices, "price": where.price}
     try:
         return [
-            cost(domain_scaling(name), [domain_target(name)], machine=machine_, **options)
+            cost(domain_scaling(name), [domain_target(name)], machine=site, **options)
             for name in domains()
         ]
     except ValueError as error:

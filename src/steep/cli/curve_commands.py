@@ -45,10 +45,10 @@ def read(
     from steep.cli.answers import Source
     from steep.present.reading import reading_lines, tidy
 
-    source_ = Source(source, **columns)
-    if source_.is_study:
+    results = Source(source, **columns)
+    if results.is_study:
         fail(f"{source} is a study: steep report {source} --publish FOLDER writes its tables")
-    table = source_.table()
+    table = results.table()
     if out is not None:
         from steep.cli.reports import write_file
 
@@ -158,10 +158,10 @@ def forecast(
 
         for curve in curves:
             title(curve.name, len(curves))
-            answer_ = answer(curve.forecast, curve.fit, curve.asked)
+            headline = answer(curve.forecast, curve.fit, curve.asked)
             lines = [
                 *curve.fit.warnings,
-                answer_,
+                headline,
                 caveat(curve.forecast),
                 *curve.fit.notes,
                 *curve.notes,

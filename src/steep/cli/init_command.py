@@ -88,9 +88,9 @@ def propose(
     ((name, error), *_) = [p for p in outcome.metrics if p[1] == outcome.validation_error]
     score = higher(name)
     reported_metric = name if score is None else score.name
-    scale_ = scale(name)
+    number_format = scale(name)
     notes = [
-        f"Ran it once {setting}: {scale_.label} {measured(float(error), scale_)} in "
+        f"Ran it once {setting}: {number_format.label} {measured(float(error), number_format)} in "
         f"{duration(outcome.seconds)}, with {_lines(len(outcome.curve))} of progress."
     ]
     if study.cut.removed:

@@ -63,26 +63,26 @@ def answer(
     from steep.questions.joint import backtest_joint
     from steep.questions.surface import best_for_use, frontier_exponents, split_refused
 
-    answer_ = JointAnswer(name, fit, refused=no_split or split_refused(fit))
+    result = JointAnswer(name, fit, refused=no_split or split_refused(fit))
     errors = [r.error for r in fit.rows]
     target = None if goal is None else goal.of(fit.metric, max(errors, default=0.0))
     if fit.draws and at:
         unique = [p[2] for p in at if len(p) == 3]
         if unique and len(unique) < len(at):
             raise ValueError("give the unique samples at every place or at none")
-        answer_ = replace(
-            answer_, at=fit.predict([p[0] for p in at], [p[1] for p in at], unique or None)
+        result = replace(
+            result, at=fit.predict([p[0] for p in at], [p[1] for p in at], unique or None)
         )
     if fit.draws and tested:
-        answer_ = replace(answer_, backtest=backtest_joint(fit))
-    if answer_.refused:
-        return answer_
+        result = replace(result, backtest=backtest_joint(fit))
+    if result.refused:
+        return result
     largest = max(r.parameters * r.samples for r in fit.rows) * fit.flops_per_parameter_sample
     computes = list(flops) or [largest * times for times in (1.0, 10.0, 100.0)]
     ways = allocations(fit, computes)
     sizes = sorted({p[0] for p in at}) or [fit.frontier(largest)[0].parameters.value or 1.0]
     return replace(
-        answer_,
+        result,
         frontier=fit.frontier(computes),
         exponents=frontier_exponents(fit),
         allocations=ways if any(a.outcome == "ok" for a in ways[1:]) else (),

@@ -38,23 +38,23 @@ def joint_sections(source: Source) -> list[Section]:
     ]
 
 
-def joint_section(answer_: JointAnswer, number: int = 1) -> Section:
+def joint_section(result: JointAnswer, number: int = 1) -> Section:
     """Error against data and model size: the surface with its frontier, residuals, back-test."""
-    fit = answer_.fit
-    drawings = [surface_drawing(fit, answer_.frontier)]
+    fit = result.fit
+    drawings = [surface_drawing(fit, result.frontier)]
     if fit.draws:
         drawings.append(residual_drawing(fit))
-    tables = [words.frontier_table(fit, answer_.frontier)] if answer_.frontier else []
-    if answer_.backtest is not None and answer_.backtest.scores:
-        tables.append(backtest_table(answer_.backtest))
-    texts = [line for line in lines(answer_) if line]
+    tables = [words.frontier_table(fit, result.frontier)] if result.frontier else []
+    if result.backtest is not None and result.backtest.scores:
+        tables.append(backtest_table(result.backtest))
+    texts = [line for line in lines(result) if line]
     table = (
-        words.frontier_table(fit, answer_.frontier).text().splitlines() if answer_.frontier else []
+        words.frontier_table(fit, result.frontier).text().splitlines() if result.frontier else []
     )
     texts = [line.strip() for line in texts if line not in table and line not in fit.notes]
     return Section(
         f"joint-{number}",
-        f"Data and model size together: {answer_.name}",
+        f"Data and model size together: {result.name}",
         figures=tuple(_shown(drawing) for drawing in drawings),
         lines=tuple(texts),
         tables=tuple(tables),

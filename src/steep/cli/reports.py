@@ -75,8 +75,8 @@ def _page_of(name: str, fit: Fit) -> CurvePage:
     from steep.stats.size_law import size_law_of
 
     at = [] if fit.reference is None else [factor * fit.reference for factor in (2, 4, 10)]
-    forecast_ = without_compute(forecast(fit, at=at, size_law=size_law_of(fit.used, fit.level)))
-    return CurvePage(name, fit, forecast_, diagnose(fit), backtest(fit, fit=fit_curve))
+    answer = without_compute(forecast(fit, at=at, size_law=size_law_of(fit.used, fit.level)))
+    return CurvePage(name, fit, answer, diagnose(fit), backtest(fit, fit=fit_curve))
 
 
 def report_of(

@@ -244,8 +244,8 @@ def _pair(a: _Side, b: _Side, options: _Options) -> Pair:
 
 
 def _bent(curve: Series) -> bool:
-    bend_ = bend(*curve)
-    return bend_ is not None and bend_.p <= BENT and abs(bend_.last - bend_.first) >= VISIBLE
+    change = bend(*curve)
+    return change is not None and change.p <= BENT and abs(change.last - change.first) >= VISIBLE
 
 
 def _not_compared(a: _Side, b: _Side, outcome: str, points: tuple[int, int]) -> Pair:

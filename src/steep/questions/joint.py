@@ -121,9 +121,9 @@ def joint(
     ).curves  # fmt: skip
     if len(curves) != 1:
         raise ValueError("one table of runs is wanted: give one of its curves")
-    fixed_ = dict(fixed or {}) | ({} if floor is None else {"E": float(floor)})
+    held = dict(fixed or {}) | ({} if floor is None else {"E": float(floor)})
     return joint_of_curve(
-        curves[0], run=run, law=law, fixed=fixed_, tied=tied, level=level,
+        curves[0], run=run, law=law, fixed=held, tied=tied, level=level,
         flops_per_parameter_sample=flops_per_parameter_sample,
     )  # fmt: skip
 
@@ -268,15 +268,15 @@ def _options(
         least = 0.0 if name in ("E", "A", "B") else 1e-6
         if not (np.isfinite(value) and value >= least) and name not in ("gamma", "delta"):
             raise ValueError(f"{name} = {value}: a fixed parameter must be a positive number")
-    fixed_, tied_ = dict(fixed), []
+    held, both_free = dict(fixed), []
     for first, second in tied:
         if second in fixed or not {first, second} <= POWERS:
             raise ValueError(f"{first} = {second}: two exponents can be tied, the second not held")
-        if first in fixed_:
-            fixed_[second] = fixed_[first]
+        if first in held:
+            held[second] = held[first]
         else:
-            tied_.append((first, second))
-    return _Options(applicable, tuple(fixed_.items()), tuple(tied_), level)
+            both_free.append((first, second))
+    return _Options(applicable, tuple(held.items()), tuple(both_free), level)
 
 
 # ---------------------------------------------------------------- the fit

@@ -85,17 +85,17 @@ def prepared(fit: JointFit) -> Prepared:
 def expected(fit: JointFit, n: Array, d: Array, u: Array) -> tuple[Array, Array]:
     """Each draw's log error at log sizes (places,), with discrepancy, and the standard deviation of
     a new run there: both (draws, places)."""
-    prepared_ = prepared(fit)
+    parts = prepared(fit)
     centres, scales = [], []
-    for model, draws in prepared_.parts:
+    for model, draws in parts.parts:
         z, structure = np.array(draws.forecast), np.array(draws.structure)
         centre = model.log_error(z, n, d, u)
         variance = np.repeat(np.array(draws.variance)[:, None], len(n), axis=1)
-        residual = model.residual(z, prepared_.runs)
+        residual = model.residual(z, parts.runs)
         for j in np.unique(structure):
             mine = structure == j
-            columns, more = prepared_.noise.at(int(j), n, d)
-            centre[mine] += (columns @ prepared_.noise.coefficients(int(j), residual[mine].T)).T
+            columns, more = parts.noise.at(int(j), n, d)
+            centre[mine] += (columns @ parts.noise.coefficients(int(j), residual[mine].T)).T
             variance[mine] *= 1.0 + more
         centres.append(centre)
         scales.append(np.sqrt(variance))
@@ -182,13 +182,11 @@ def residual_frame(fit: JointFit) -> Any:
     residuals of log error from both, and whether the row lies off the surface."""
     import pandas as pd
 
-    prepared_ = prepared(fit)
-    model, draws = prepared_.parts[0]
+    parts = prepared(fit)
+    model, draws = parts.parts[0]
     middle = np.median(np.array(draws.alone), axis=0)[None]
-    law = model.log_error(middle, prepared_.runs.n, prepared_.runs.d, prepared_.runs.u)[0]
-    centre = np.median(
-        expected(fit, prepared_.runs.n, prepared_.runs.d, prepared_.runs.u)[0], axis=0
-    )
+    law = model.log_error(middle, parts.runs.n, parts.runs.d, parts.runs.u)[0]
+    centre = np.median(expected(fit, parts.runs.n, parts.runs.d, parts.runs.u)[0], axis=0)
     return pd.DataFrame(
         {
             "row": [r.row for r in fit.rows],
@@ -197,8 +195,8 @@ def residual_frame(fit: JointFit) -> Any:
             "error": [r.error for r in fit.rows],
             "law": np.exp(law),
             "surface": np.exp(centre),
-            "residual_of_law": prepared_.runs.y - law,
-            "residual": prepared_.runs.y - centre,
+            "residual_of_law": parts.runs.y - law,
+            "residual": parts.runs.y - centre,
             "off": [r.widened > 1 for r in fit.rows],
         }
     )
@@ -226,10 +224,10 @@ def split_refused(fit: JointFit) -> str:
 def splits(fit: JointFit, compute: Array) -> tuple[Array, Array]:
     """Each draw's best log N at log compute / k (places,), and whether it lies inside the grid:
     both (draws, places)."""
-    prepared_ = prepared(fit)
+    parts = prepared(fit)
     grid = np.linspace(-WIDE, WIDE, SPLITS)
     best, inside = [], []
-    for model, draws in prepared_.parts:
+    for model, draws in parts.parts:
         z = np.array(draws.alone)
         for c in compute:
             middle = 0.5 * (c + model.reference.log_n - model.reference.log_d)
@@ -241,7 +239,7 @@ def splits(fit: JointFit, compute: Array) -> tuple[Array, Array]:
             step = grid[1] - grid[0]
             best.append(n[at] + np.clip(0.5 * (left - right) / bend, -1, 1) * step)
             inside.append((at > 1) & (at < SPLITS - 2))
-    shape = (len(prepared_.parts), len(compute))
+    shape = (len(parts.parts), len(compute))
     return _by_draw(best, shape), _by_draw(inside, shape)
 
 
@@ -268,8 +266,8 @@ def frontier(fit: JointFit, flops: Any, level: float | None = None) -> tuple[Fro
         size = quantile_interval(best[:, i], level)
         n = float(np.exp(size.value or 0.0))
         d = float(np.exp(log_product[i])) / n
-        samples_ = np.array([d])
-        low, mid, high = errors_at(fit, np.array([n]), samples_, samples_, level)[0].tolist()
+        at_samples = np.array([d])
+        low, mid, high = errors_at(fit, np.array([n]), at_samples, at_samples, level)[0].tolist()
         bounded = inside[:, i].mean() > 1 - (1 - level) / 4
         lower, upper = np.exp([size.lower or 0.0, size.upper or 0.0]).tolist()
         sizes = Interval(n, lower if bounded else None, upper if bounded else None, level)

@@ -27,7 +27,7 @@ NAMES = {"planner": PLANNERS, "executor": EXECUTORS}
 
 def schema() -> dict[str, Any]:
     """The JSON schema of a spec, for editors. Needs torch for the options of the families."""
-    schema_ = _described(Spec)
+    result = _described(Spec)
     for section, members in MEMBERS.items():
         options = []
         for name in members:
@@ -38,15 +38,15 @@ def schema() -> dict[str, Any]:
                 family = _described(Spec)["$defs"]["Family"]
                 option["properties"]["sizes"] = family["properties"]["sizes"]
                 option["required"].append("sizes")
-            schema_.setdefault("$defs", {}).update(option.pop("$defs", {}))
-            schema_["$defs"][f"{section} {name}"] = option | {"title": f"{section} {name}"}
+            result.setdefault("$defs", {}).update(option.pop("$defs", {}))
+            result["$defs"][f"{section} {name}"] = option | {"title": f"{section} {name}"}
             options.append({"$ref": f"#/$defs/{section} {name}"})
-        about = {k: v for k, v in schema_["properties"][section].items() if k == "description"}
-        schema_["properties"][section] = about | {"oneOf": options}
+        about = {k: v for k, v in result["properties"][section].items() if k == "description"}
+        result["properties"][section] = about | {"oneOf": options}
     for model, key in (("Search", "planner"), ("Run", "executor")):
-        schema_["$defs"][model]["properties"][key]["enum"] = list(NAMES[key])
-    del schema_["$defs"]["Member"], schema_["$defs"]["Family"]
-    return schema_ | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+        result["$defs"][model]["properties"][key]["enum"] = list(NAMES[key])
+    del result["$defs"]["Member"], result["$defs"]["Family"]
+    return result | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
 
 
 def reference() -> str:
@@ -80,13 +80,13 @@ def _options(section: str, name: str) -> type[BaseModel]:
 
 def _described(model: type[BaseModel]) -> dict[str, Any]:
     """The model's JSON schema with descriptions of its fields and of those of nested models."""
-    schema_ = model.model_json_schema()
+    result = model.model_json_schema()
     models = {model.__name__: model} | _inner(model)
     for name, one in models.items():
-        place = schema_ if one is model else schema_.get("$defs", {}).get(name, {})
+        place = result if one is model else result.get("$defs", {}).get(name, {})
         for key, meaning in meanings(one).items():
             place["properties"][key]["description"] = meaning
-    return schema_
+    return result
 
 
 def _inner(model: type[BaseModel]) -> dict[str, type[BaseModel]]:

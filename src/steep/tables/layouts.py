@@ -100,9 +100,9 @@ def _kind(value: Any) -> str:
 
 def _read(value: Any, depth: int) -> dict[str, _JsonTable]:
     """The tables in a value by the path of keys to them, '' for the value itself."""
-    table_ = _table(value)
-    if table_ is not None:
-        return {"": table_}
+    whole = _table(value)
+    if whole is not None:
+        return {"": whole}
     if depth == 0 or not isinstance(value, dict):
         return {}
     tables: dict[str, _JsonTable] = {}

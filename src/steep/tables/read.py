@@ -460,7 +460,7 @@ def _curve(
         best, notes = best_fits(candidates)
         places, rows = places[best], rows[best]
     size, error = values.size[places], values.error[places]
-    columns_ = {"samples": size, "error": error}
+    numbers = {"samples": size, "error": error}
     distinct = np.unique(size)
     if len(distinct) > 1 and distinct[-1] < NARROW * distinct[0]:
         notes += ("The sizes span less than a factor of two: they hardly tell an exponent.",)
@@ -468,16 +468,16 @@ def _curve(
         column = names.se or names.sd or (names.ci or ("",))[0]
         se, note = _standard_errors(issues, column, rows, error, values.se[places])
         notes += (note,) if note else ()
-        columns_ |= {"se": se} if se is not None else {}
-    for role, values_ in (("parameters", values.parameters), ("unique", values.unique)):
-        if values_ is not None and not np.isnan(values_[places]).all():
-            columns_[role] = values_[places]
+        numbers |= {"se": se} if se is not None else {}
+    for role, extra in (("parameters", values.parameters), ("unique", values.unique)):
+        if extra is not None and not np.isnan(extra[places]).all():
+            numbers[role] = extra[places]
     largest = _largest(size, error)
     if len(distinct) > MOST and not every_size:
-        columns_ = _binned(columns_)
+        numbers = _binned(numbers)
         notes += (
             f"{len(distinct)} different sizes are more than a fit needs: "
-            f"{len(columns_['samples'])} means of neighbouring sizes take their place.",
+            f"{len(numbers['samples'])} means of neighbouring sizes take their place.",
         )
     unit, metric = values.unit, values.meaning.metric
     if unit != words.SHARE_UNIT:
@@ -490,7 +490,7 @@ def _curve(
     others = [c for c in issues.table.cells if c not in names.read] if every_size else []
     return TableCurve(
         name,
-        {role: column.tolist() for role, column in columns_.items()},
+        {role: column.tolist() for role, column in numbers.items()},
         unit,
         metric,
         tuple(dict.fromkeys(notes)),

@@ -87,7 +87,7 @@ class Rows:
 
 def factors(rows: Rows) -> dict[str, list[object]]:
     """The columns that distinguish curves, with their values."""
-    factors_: dict[str, list[object]] = {}
+    distinguishing: dict[str, list[object]] = {}
     sizes = rows.place
     for column in rows.cells:
         if _is_no_factor(column, rows):
@@ -97,8 +97,8 @@ def factors(rows: Rows) -> dict[str, list[object]]:
             continue
         text = any(isinstance(n, str) and words.number_in(n) is None for n in names)
         if _distinguishes_curves(normal(column), text, value, sizes, len(names)):
-            factors_[column] = names
-    return factors_
+            distinguishing[column] = names
+    return distinguishing
 
 
 def _is_no_factor(column: str, rows: Rows) -> bool:

@@ -91,7 +91,7 @@ def values_of(
     if sizes is None:
         return None
     size, scale = sizes
-    meaning_ = meaning(
+    conversion = meaning(
         metric,
         e.values[place],
         e.percent[place],
@@ -100,15 +100,15 @@ def values_of(
         options.y_scale,
         len(names.y) > 1,
     )
-    if isinstance(meaning_, str):
+    if isinstance(conversion, str):
         odd = place[~e.percent[place]] if e.percent[place].any() else place
-        issues.problems.append(f"column {y!r}: {meaning_} ({issues.where(kept[odd])})")
+        issues.problems.append(f"column {y!r}: {conversion} ({issues.where(kept[odd])})")
         return None
     if scale.note:
         issues.notes.append(scale.note[0].upper() + scale.note[1:])
-    error = meaning_.errors(e.values[place])
+    error = conversion.errors(e.values[place])
     counts, error = _errors(
-        issues, names, y, kept[place], size, error, meaning_, options.validation_items
+        issues, names, y, kept[place], size, error, conversion, options.validation_items
     )
     place, size, error = place[counts], size[counts], error[counts]
     rows = kept[place]
@@ -116,9 +116,9 @@ def values_of(
         rows=rows,
         size=size,
         error=error,
-        meaning=meaning_,
+        meaning=conversion,
         unit=scale.unit,
-        se=_spreads(issues, names, read, place, rows, meaning_, e.values[place]),
+        se=_spreads(issues, names, read, place, rows, conversion, e.values[place]),
         parameters=_beside(
             issues, names.parameters, read.get("parameters"), place, rows, "a model size"
         ),
@@ -235,7 +235,7 @@ def _errors(
     rows: Array,
     size: Array,
     error: Array,
-    meaning_: Meaning,
+    conversion: Meaning,
     validation_items: float | None,
 ) -> tuple[Array, Array]:
     """A mask of the rows that count, and the errors.
@@ -244,10 +244,10 @@ def _errors(
     all rows of the same training-set size are left out: the mean of the others would be too high.
     """
     # 1 - accuracy is not exactly zero, because of rounding
-    zero = np.abs(error) < (ROUNDED if meaning_.accuracy else SMALLEST)
+    zero = np.abs(error) < (ROUNDED if conversion.accuracy else SMALLEST)
     negative = (
         "a perplexity is at least 1"
-        if meaning_.turned == "perplexity"
+        if conversion.turned == "perplexity"
         else "an error cannot be negative"
     )
     issues.bad(rows[(error < 0) & ~zero], y, negative)
@@ -294,7 +294,7 @@ def _spreads(
     read: dict[str, Numbers],
     place: Array,
     rows: Array,
-    meaning_: Meaning,
+    conversion: Meaning,
     values: Array,
 ) -> Array | None:
     """Standard errors of the errors, NaN for gaps; None if the table has none."""
@@ -333,8 +333,8 @@ def _spreads(
     role = "sd" if names.sd else "se"
     signed = read[role].percent[place] if role in read else np.zeros(len(place), bool)
     spread = np.where(spread > 0, spread, np.nan)
-    plain = meaning_.spread(values, spread)
-    return np.where(signed & (meaning_.divisor == 1.0), spread / 100.0, plain)
+    plain = conversion.spread(values, spread)
+    return np.where(signed & (conversion.divisor == 1.0), spread / 100.0, plain)
 
 
 def _level(bounds: tuple[str, str]) -> float:
