@@ -531,8 +531,10 @@ def _grown(
     return float(np.average(at_center + beta_p * (np.log(samples) - center[0]), weights=weights))
 
 
-def unforecast_trials(analysis: Analysis, facts: Facts, told: Collection[float]) -> list[Trial]:
-    """Trials of the held-out shards without a forecast (``told``: the sizes that have one).
+def unforecast_trials(
+    analysis: Analysis, facts: Facts, forecast_sizes: Collection[float]
+) -> list[Trial]:
+    """Trials of the held-out shards without a forecast (``forecast_sizes`` have one).
 
     They train the best fit of the largest searched shard, so that the curve has these points."""
     searched = [b for b in analysis.best_fits if b.searched]
@@ -542,7 +544,7 @@ def unforecast_trials(analysis: Analysis, facts: Facts, told: Collection[float])
     return [
         Trial(0, shard.items, shard.samples, best.size, best.hyperparameters, seed)
         for shard in facts.shards
-        if shard.held_out and shard.permutation == 0 and shard.samples not in told
+        if shard.held_out and shard.permutation == 0 and shard.samples not in forecast_sizes
         for seed in range(facts.spec.search.seeds)
     ]
 

@@ -285,9 +285,9 @@ def status(study: Path, as_json: Json = False) -> None:
             | {"reason": r.reason, "seconds": r.seconds}
             for r in rows
         ]
-        left = None if standing.left is None else asdict(standing.left)
+        seconds_left = None if standing.left is None else asdict(standing.left)
         budget = {"budget": standing.budget, "budget_left": standing.budget_left}
-        state = {"complete": standing.complete, "seconds_left": left} | budget
+        state = {"complete": standing.complete, "seconds_left": seconds_left} | budget
         print_json({"study": str(study)} | state | {"trials": trials})
         return
     from steep.present.lines import status_lines

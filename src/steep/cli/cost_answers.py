@@ -79,29 +79,33 @@ def cost_of(
         )
     goals = [goal_of(text) for text in targets]
     if source is not None:
-        found = _of_source(source, goals, level)
+        scalings = _of_source(source, goals, level)
     else:
-        found = [(_by_hand(law), None)]
-    return [_answer(_with_compute(s, law, where), own, goals, where) for s, own in found]
+        scalings = [(_by_hand(law), None)]
+    return [
+        _answer(_with_compute(s, law, where), study_machine, goals, where)
+        for s, study_machine in scalings
+    ]
 
 
 def _answer(
-    scaling: Scaling, own: Machine | None, asked: Sequence[Goal], where: Where
+    scaling: Scaling, study_machine: Machine | None, targets: Sequence[Goal], where: Where
 ) -> CostAnswer:
-    site = own if where.machine is None else None
+    """The cost of the targets on the given machine, or on the one that the study ran on."""
+    site = study_machine if where.machine is None else None
     if where.machine is not None:
         site = machine(where.machine, where.precision, where.achieve)
     elif where.precision or where.achieve:
         raise QuestionError("--precision and --achieve belong to a --machine of the catalogue")
     if site is None:
-        asked_of = {
+        machine_options = {
             "--devices": where.devices > 1,
             "--price": where.price,
             "--within": where.within,
         }
-        if needing := [option for option, value in asked_of.items() if value]:
-            raise QuestionError(f"{' and '.join(needing)}: of which --machine?")
-    goals = [goal.of(scaling.metric) for goal in asked] or usual_targets(scaling)
+        if given := [option for option, value in machine_options.items() if value]:
+            raise QuestionError(f"{' and '.join(given)}: of which --machine?")
+    goals = [goal.of(scaling.metric) for goal in targets] or usual_targets(scaling)
     if not goals:
         raise QuestionError("nothing is asked: give a --target, or the data at hand with --have")
     if where.devices > 1 and where.batch is None and not (scaling.steps and scaling.steps[0].size):
@@ -127,14 +131,14 @@ def _answer(
 
 
 def _with_compute(scaling: Scaling, law: Law, where: Where) -> Scaling:
-    """With what was said of compute by hand, and guesses in place of the rest, where compute is
-    asked for and nothing was measured."""
-    said = law.flops_per_parameter is not None or law.epochs is not None
+    """The scaling with the costs of a step that were given by hand. If compute is requested but
+    nothing was measured or given, it is guessed."""
+    given = law.flops_per_parameter is not None or law.epochs is not None
     if scaling.steps:
         if law.flops_per_parameter is not None:
             raise QuestionError("--flops-per-parameter: this study has counted its own FLOPs")
         return scaling if law.epochs is None else replace(scaling, epochs=law.epochs)
-    if not (said or where.asks_for_compute):
+    if not (given or where.asks_for_compute):
         return scaling
     if not scaling.size_draws:
         raise QuestionError(

@@ -153,11 +153,11 @@ def comparison_report_of(
     return Written(tuple(written), comparison.notes)
 
 
-def write_comparison(found: Comparison, fits: Mapping[str, Fit], path: Path) -> None:
+def write_comparison(comparison: Comparison, fits: Mapping[str, Fit], path: Path) -> None:
     """The page of a comparison as a file."""
     from steep.report import comparison_report
 
-    write_file(path, comparison_report(found, fits))
+    write_file(path, comparison_report(comparison, fits))
 
 
 def write_file(path: Path, text: str) -> None:

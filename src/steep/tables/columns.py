@@ -76,8 +76,8 @@ def find(name: str, columns: Sequence[str]) -> str | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def apart(asked: Asked, columns: Sequence[str]) -> Asked:
-    """``asked`` with 'a,b' split into two names, unless a column is called that."""
+def apart(request: Asked, columns: Sequence[str]) -> Asked:
+    """``request`` with 'a,b' split into two names, unless a column is called that."""
 
     def parted(names: tuple[str, ...]) -> tuple[str, ...]:
         parts = []
@@ -86,56 +86,60 @@ def apart(asked: Asked, columns: Sequence[str]) -> Asked:
             parts += [name] if whole else [part.strip() for part in name.split(",")]
         return tuple(dict.fromkeys(parts))
 
-    return replace(asked, y=parted(asked.y), by=parted(asked.by), ci=parted(asked.ci))
+    return replace(request, y=parted(request.y), by=parted(request.by), ci=parted(request.ci))
 
 
-def known_columns(columns: Sequence[str], asked: Asked) -> list[str]:
+def known_columns(columns: Sequence[str], request: Asked) -> list[str]:
     """The columns that were requested."""
-    asked = apart(asked, columns)
-    named = [asked.x, *asked.y, *asked.by, asked.se, asked.sd, *asked.ci]
+    request = apart(request, columns)
+    named = [request.x, *request.y, *request.by, request.se, request.sd, *request.ci]
     return [c for c in columns if any(n and find(n, columns) == c for n in named)]
 
 
-def choose(issues: Issues, asked: Asked) -> Names:
+def choose(issues: Issues, request: Asked) -> Names:
     """The role of each column; missing ones are added to the problems."""
     table = issues.table
-    asked = apart(asked, table.columns)
-    chinchilla = _model_and_data(issues, asked)
-    of_two = _of_two(issues, asked)
+    request = apart(request, table.columns)
+    chinchilla = _model_and_data(issues, request)
+    of_two = _of_two(issues, request)
     x, y = (of_two or (None, None)) if chinchilla is None else (chinchilla[1], None)
     if x is None:
-        x = _sizes(issues, asked)
-    errors = (y,) if y is not None else _errors(issues, asked, x)
-    by = tuple(b for name in asked.by if (b := _asked(issues, name)))
-    if not asked.by and _CURVE in table.columns and _CURVE not in (x, *errors):
+        x = _sizes(issues, request)
+    errors = (y,) if y is not None else _errors(issues, request, x)
+    by = tuple(b for name in request.by if (b := _asked(issues, name)))
+    if not request.by and _CURVE in table.columns and _CURVE not in (x, *errors):
         by = (_CURVE,)
         issues.notes.append("Column 'curve' tells curves apart.")
     taken = {x, *errors}
-    size = _asked(issues, asked.parameters) if asked.parameters else chinchilla and chinchilla[0]
-    if not asked.parameters and not size:
+    size = (
+        _asked(issues, request.parameters) if request.parameters else chinchilla and chinchilla[0]
+    )
+    if not request.parameters and not size:
         size = _only(
             issues,
             [c for c in table.columns if words.is_parameters(c) and c not in taken],
             "model sizes",
         )
-    runs = asked.runs if asked.runs and _is_count(asked.runs) else _asked(issues, asked.runs)
+    runs = (
+        request.runs if request.runs and _is_count(request.runs) else _asked(issues, request.runs)
+    )
     names = Names(
         x or "",
         errors,
         by,
         parameters=size,
-        unique=_asked(issues, asked.unique),
+        unique=_asked(issues, request.unique),
         runs=runs,
-        sd=_spread_in_cells(issues, asked.sd, errors) if asked.sd else None,
-        ci=_bounds(issues, asked, errors),
-        se=_asked(issues, asked.se),
+        sd=_spread_in_cells(issues, request.sd, errors) if request.sd else None,
+        ci=_bounds(issues, request, errors),
+        se=_asked(issues, request.se),
     )
-    if names.sd and asked.runs is None:
+    if names.sd and request.runs is None:
         issues.problems.append(
-            f"--sd {asked.sd}: of how many runs? A standard deviation over N runs is a standard "
+            f"--sd {request.sd}: of how many runs? A standard deviation over N runs is a standard "
             f"error times the root of N: add --runs N, a number or a column"
         )
-    if asked.runs is not None and not asked.sd:
+    if request.runs is not None and not request.sd:
         issues.problems.append("--runs belongs to --sd, the column of standard deviations")
     if names.se is None and names.sd is None and names.ci is None:
         return _spread_guessed(issues, names)
@@ -175,10 +179,10 @@ def _only(issues: Issues, candidates: Sequence[str], role: str) -> str | None:
 # ---------------------------------------------------------------- sizes
 
 
-def _model_and_data(issues: Issues, asked: Asked) -> tuple[str, str] | None:
+def _model_and_data(issues: Issues, request: Asked) -> tuple[str, str] | None:
     """(model sizes, data sizes) of a table with columns N and D, the letters of scaling laws."""
     letters = {c.strip().lower(): c for c in issues.table.columns}
-    if asked.x or asked.parameters or not {"n", "d"} <= set(letters):
+    if request.x or request.parameters or not {"n", "d"} <= set(letters):
         return None
     n, d = letters["n"], letters["d"]
     if _numeric(issues.table.cells[n]) is None or _numeric(issues.table.cells[d]) is None:
@@ -218,12 +222,12 @@ def samples_from_compute(
     )
 
 
-def _of_two(issues: Issues, asked: Asked) -> tuple[str, str] | None:
+def _of_two(issues: Issues, request: Asked) -> tuple[str, str] | None:
     """(sizes, errors) of a table of two columns whose names do not show their roles: the column of
     growing whole numbers holds the sizes."""
     names = issues.table.columns
     names_tell = any(words.size_rank(c) for c in names) and any(words.metric_kind(c) for c in names)
-    requested = (asked.x or "samples", *(asked.y or ("error",)))
+    requested = (request.x or "samples", *(request.y or ("error",)))
     if len(names) != 2 or requested != ("samples", "error") or names_tell:
         return None
     growing = [name for name in names if _grows(issues.table.cells[name])]
@@ -256,15 +260,15 @@ def _grows(cells: Array) -> bool:
     return whole and bool((np.diff(values) >= 0).all()) and bool(values[0] < values[-1])
 
 
-def _sizes(issues: Issues, asked: Asked) -> str | None:
+def _sizes(issues: Issues, request: Asked) -> str | None:
     """The column of training-set sizes; a problem if there is none or several are possible."""
     names = issues.table.columns
-    if asked.x is not None and (asked.x != "samples" or asked.x in names):
-        return _asked(issues, asked.x)
+    if request.x is not None and (request.x != "samples" or request.x in names):
+        return _asked(issues, request.x)
     candidates = ["samples"] if "samples" in names else []
     for rank in (2, 1):
         candidates = candidates or [
-            c for c in names if words.size_rank(c) == rank and c not in asked.by
+            c for c in names if words.size_rank(c) == rank and c not in request.by
         ]
     candidates = _varying(issues, candidates)
     if len(candidates) == 1:
@@ -326,14 +330,14 @@ def quoted(name: str) -> str:
 # ---------------------------------------------------------------- errors
 
 
-def _errors(issues: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
+def _errors(issues: Issues, request: Asked, x: str | None) -> tuple[str, ...]:
     """The columns of errors: as requested, else by their names, else what ``_wide`` finds."""
     names = issues.table.columns
-    if asked.y and (asked.y != ("error",) or "error" in names):
-        chosen = [_asked(issues, name) for name in asked.y]
+    if request.y and (request.y != ("error",) or "error" in names):
+        chosen = [_asked(issues, name) for name in request.y]
         return tuple(dict.fromkeys(c for c in chosen if c))
     standard_names: list[str] = [c for c in FIRST if c in names and c not in (x, "samples")]
-    taken = {x, *asked.by, asked.se, asked.sd, *asked.ci}
+    taken = {x, *request.by, request.se, request.sd, *request.ci}
     candidates = standard_names[:1] or [c for c in names if words.metric_kind(c) and c not in taken]
     candidates = [c for c in candidates if not words.on_training_data(c)] or candidates
     if any("mean" in words.tokens(c) for c in candidates):  # leave out the splits it averages
@@ -363,13 +367,13 @@ def _errors(issues: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
         choices = " or ".join(repr(name) for name in candidates)
         issues.problems.append(f"the errors could be {choices}: choose with --y")
         return ()
-    return _wide(issues, asked, x)
+    return _wide(issues, request, x)
 
 
-def _wide(issues: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
+def _wide(issues: Issues, request: Asked, x: str | None) -> tuple[str, ...]:
     """If no name looks like errors: the remaining numeric columns, as a curve each."""
     names = issues.table.columns
-    remaining = [c for c in names if c != x and c not in asked.by and not words.size_rank(c)]
+    remaining = [c for c in names if c != x and c not in request.by and not words.size_rank(c)]
     remaining = [c for c in remaining if not words.is_parameters(c) and not words.is_replicate(c)]
     remaining = [c for c in remaining if not words.is_steps(c) and not words.spread_kind(c)]
     values = {c: v for c in remaining if (v := _numeric(issues.table.cells[c])) is not None}
@@ -417,11 +421,11 @@ def _spread_in_cells(issues: Issues, name: str, errors: Sequence[str]) -> str | 
     return spread if column in errors and spread in issues.table.cells else column
 
 
-def _bounds(issues: Issues, asked: Asked, errors: Sequence[str]) -> tuple[str, str] | None:
+def _bounds(issues: Issues, request: Asked, errors: Sequence[str]) -> tuple[str, str] | None:
     """The two columns of confidence bounds, if requested."""
-    if asked.ci:
-        ends = [e for name in asked.ci if (e := _asked(issues, name))]
-        if len(asked.ci) != 2:
+    if request.ci:
+        ends = [e for name in request.ci if (e := _asked(issues, name))]
+        if len(request.ci) != 2:
             issues.problems.append(
                 "--ci takes two columns, the lower and the upper bound: --ci LOW,HIGH"
             )

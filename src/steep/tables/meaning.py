@@ -56,21 +56,21 @@ def sizes_of(
     values: Array,
     percent: Array,
     suffixed: bool,
-    asked: str | None,
+    option: str | None,
     shares: bool = True,
 ) -> Sizes | str:
     """The scale of a column of sizes, or a problem that asks the user for it. ``shares``: the
     sizes may be shares of the data set."""
-    scale = SCALES[asked] if asked else words.scale_of(column)[1]
+    scale = SCALES[option] if option else words.scale_of(column)[1]
     unit = words.size_unit(column) or words.other_unit(column) or "samples"
     unit = "samples" if unit == words.SHARE_UNIT else unit
     subject = f"column {column!r}"
-    if shares and percent.any() and not asked:
+    if shares and percent.any() and not option:
         if not percent.all():
             return f"{subject}: some sizes carry a percent sign and some do not"
         scale = SCALES["percent"]
     low, high = float(values.min()), float(values.max())
-    if asked == "plain":
+    if option == "plain":
         return Sizes(scale, unit)
     if scale.kind == "log":
         return (
@@ -85,14 +85,14 @@ def sizes_of(
             return (
                 f"{subject}: its name says a scale and so do cells like '4K'; say --x-scale plain"
             )
-        if not asked and low >= _ABSURD.get(scale.times, math.inf):
+        if not option and low >= _ABSURD.get(scale.times, math.inf):
             return (
                 f"{subject} holds values from {low:g} on, too many to be multiples of "
                 f"{scale.times:g} as its name says: say --x-scale plain or, where they are, "
                 f"--x-scale {_letter(scale.times)}"
             )
         return Sizes(
-            scale, unit, f"{subject} is multiplied by {scale.times:g} ({scale.told or asked})."
+            scale, unit, f"{subject} is multiplied by {scale.times:g} ({scale.told or option})."
         )
     if not shares:
         return Sizes(Scale(), unit)
@@ -194,7 +194,7 @@ def meaning(
     percent: Array,
     sizes: Array,
     higher_is_better: bool,
-    asked: str | None,
+    option: str | None,
     one_of_several: bool = False,
 ) -> Meaning | str:
     """The meaning of a column, or the problem with it.
@@ -206,17 +206,17 @@ def meaning(
         name = "score" if higher_is_better else "error"
     if percent.any() and not percent.all():
         return "some values carry a percent sign and some do not"
-    scale = SCALES[asked] if asked else words.scale_of(column)[1]
-    turned = _turned(column, values, scale, kind, asked)
+    scale = SCALES[option] if option else words.scale_of(column)[1]
+    turned = _turned(column, values, scale, kind, option)
     if isinstance(turned, Meaning):
         return turned
     if turned:
         return turned
     note = ""
-    if asked is None and scale.kind == "log":
+    if option is None and scale.kind == "log":
         note = f"{column!r} is taken for the loss of that name, not for a logarithm."
     accuracy = higher_is_better or kind == "higher"
-    if not accuracy and kind in ("rising", "") and asked != "plain":
+    if not accuracy and kind in ("rising", "") and option != "plain":
         direction = rank_correlation(sizes, values)
         within = values.min() >= 0.0 and values.max() <= 100.0
         if kind == "rising":
@@ -231,17 +231,17 @@ def meaning(
                 "or a score (or --y-scale plain, where it is an error)"
             )
     return _in_percent(
-        Meaning(column, name, accuracy=accuracy, said=note), values, percent, scale, asked
+        Meaning(column, name, accuracy=accuracy, said=note), values, percent, scale, option
     )
 
 
 def _turned(
-    column: str, values: Array, scale: Scale, kind: str, asked: str | None
+    column: str, values: Array, scale: Scale, kind: str, option: str | None
 ) -> Meaning | str:
     """The meaning of numbers that must be transformed to errors, or the problem with them; '' if
     they are errors as they are."""
     name_words = words.tokens(column)
-    if asked == "plain":
+    if option == "plain":
         return ""
     if {"perplexity", "ppl"} & {*name_words} and kind != "negated" and scale.kind == "plain":
         return Meaning(column, "loss", turned="perplexity")
@@ -266,7 +266,7 @@ def _turned(
 
 
 def _in_percent(
-    meaning: Meaning, values: Array, percent: Array, scale: Scale, asked: str | None
+    meaning: Meaning, values: Array, percent: Array, scale: Scale, option: str | None
 ) -> Meaning | str:
     """``meaning`` with the divisor of percentages, or the problem with the values."""
     is_percent = (
@@ -275,8 +275,8 @@ def _in_percent(
         or scale.times == 100.0
     )
     why = "it says so"
-    if asked:
-        is_percent = asked == "percent"
+    if option:
+        is_percent = option == "percent"
     elif not is_percent and meaning.accuracy:
         small, large = values[values <= 1], values[values > 1]
         if len(small) and len(large) and large.min() > 20 * max(small.max(), 0.0):

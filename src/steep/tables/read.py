@@ -133,19 +133,19 @@ def read(
 
     Raises TableError with the problems, at most twenty at once.
     """
-    asked = Asked(
+    request = Asked(
         x, _listed(y), _listed(by), se, sd, _listed(ci), None if runs is None else str(runs),
         parameters, unique,
     )  # fmt: skip
     for option, scale in (("--x-scale", x_scale), ("--y-scale", y_scale)):
         if scale is not None and scale not in SCALES:
             raise TableError([f"{option} {scale!r}: one of {', '.join(SCALES)}"])
-    table = _laid_out(load(source, format), asked)
+    table = _laid_out(load(source, format), request)
     issues = Issues(table)
     issues.notes += table.notes
     if flops_per_parameter_sample is not None and (x is None or x not in table.columns):
         columns.samples_from_compute(issues, compute, parameters, flops_per_parameter_sample)
-    names = choose(issues, asked)
+    names = choose(issues, request)
     issues.stop_on_problems()
     number_options = How(x_scale, y_scale, higher_is_better, validation_items)
     included = _left_in(issues, names)
@@ -203,10 +203,10 @@ def _listed(names: str | Sequence[str] | None) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _laid_out(table: RawTable, asked: Asked) -> RawTable:
+def _laid_out(table: RawTable, request: Asked) -> RawTable:
     """The table with one measurement per row, and spreads in columns of their own."""
     table = exploded(table)
-    table = long(table, columns.known_columns(table.columns, asked), asked.x is not None)
+    table = long(table, columns.known_columns(table.columns, request), request.x is not None)
     return with_spreads_apart(table, in_cells)
 
 

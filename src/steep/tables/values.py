@@ -182,13 +182,13 @@ def _no_number(cells: Array, row: int) -> str:
 
 
 def _sizes(
-    issues: Issues, name: str, x: Numbers, kept: Array, place: Array, asked: str | None
+    issues: Issues, name: str, x: Numbers, kept: Array, place: Array, option: str | None
 ) -> tuple[Array, Sizes] | None:
     """The training-set sizes and their scale; None if there was a problem with the scale."""
     values = x.values[place]
     cells = issues.table.cells[name][kept[place]]
     has_suffix = cells.dtype == object and any(suffixed(c) for c in cells)
-    scale = sizes_of(name, values, x.percent[place], has_suffix, asked)
+    scale = sizes_of(name, values, x.percent[place], has_suffix, option)
     if isinstance(scale, str):
         issues.problems.append(scale)
         return None
@@ -207,12 +207,12 @@ def _beside(
     if column is None or name is None:
         return None
     values = column.values[place]
-    known = values[~np.isnan(values)]
-    if not len(known):
+    given = values[~np.isnan(values)]
+    if not len(given):
         return values
     cells = issues.table.cells[name]
     has_suffix = cells.dtype == object and any(suffixed(c) for c in cells[rows])
-    scale = sizes_of(name, known, np.zeros(len(known), bool), has_suffix, None, shares=False)
+    scale = sizes_of(name, given, np.zeros(len(given), bool), has_suffix, None, shares=False)
     if isinstance(scale, str):
         issues.problems.append(
             scale.replace("--x-scale", "a column without a scale, not --x-scale")
