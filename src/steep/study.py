@@ -210,8 +210,7 @@ class Study:
             if outcome.word == "failed":
                 raise StudyFailed(outcome.error)
             if not study_metric(self.loaded, self.domain).declared:
-                # only the results of the user's code have shown the metric's name
-                self._register_facts(store)
+                self._register_facts(store)  # results of the user's code have named the metric
             if not stop.is_set() and outcome.word != "partial":
                 outcome = replace(outcome, word=self._end_of_search(store))
             if not stop.is_set() and self._held_out_shards and self._can_forecast(store):
