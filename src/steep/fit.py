@@ -1,4 +1,4 @@
-"""From the points of a learning curve to its laws: weights, intervals, and what they support."""
+"""Fit the laws to the points of a learning curve: weights, intervals, and a summary sentence."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ __all__ = ["fit", "fit_size_law", "points_of"]
 DRAWS = 400
 """Posterior draws kept in a fit, over all laws: enough for 5 % and 95 % quantiles to 1 %."""
 BOUNDED = 8
-"""Times as many draws are made where upper bounds choose among them."""
+"""With upper bounds, this many times ``DRAWS`` are made and then resampled by the bounds."""
 OFF, RARE = 1e4, 3.0
-"""Of a robust fit: what the variance of a point off the trend is multiplied by, and the log of the
-odds against a point being off."""
+"""In a robust fit: the factor on the variance of an outlier, and the log odds against a point being
+one."""
 SPAN = 1.1
-"""Largest over smallest size below which nothing is fitted: a line through points beside each other
-has any slope."""
+"""Nothing is fitted if the largest size is less than this times the smallest: the slope of a line
+through such points is arbitrary."""
 OWN_LAWS = tuple(LAWS)
-"""Those that are fitted unless told otherwise; a law from outside takes part where it is named."""
+"""The laws that are fitted by default; those of plug-ins only if they are named."""
 TOO_NEAR = (
     "The sizes lie too near to each other to fit a law: a factor of two between them is usual."
 )
@@ -83,44 +83,47 @@ def fit(
     unit: str | None = None,
     metric: str | None = None,
 ) -> Fit:
-    """Fit the laws of ``laws/`` to one learning curve and weigh them by evidence.
+    """Fit the laws of ``laws/`` to one learning curve and weight them by their evidence.
 
-    Give a ``frame`` with columns ``x`` and ``y`` (and the columns named by ``se`` and
-    ``parameters``), or the arrays ``samples`` and ``error``: they are read by the rules of
-    ``steep.read``, which the fit's ``notes`` tell, and what ``steep.read`` gave is taken as it is.
-    ``higher_is_better`` says that these are accuracies: 1 - those is fitted. Or give ready
-    ``points``. Repeated sizes are replicates. ``se`` is the standard error of each
-    error, in its unit; ``best_guess`` the error of a constant guess; ``validation_se`` the relative
-    standard error that one shared validation set gives to all points alike; for an error rate
-    ``validation_items``, their number, tells it where no ``se`` does. ``robust`` gives points
-    far off the trend less weight (it widens their noise, and says so in ``notes``). A curve that
-    does not show a fall is 'not a power law': it has no exponent, laws or regions, and its forecast
-    extends the last points. Laws with more parameters than there are sizes take no part.
-    ``intervals=False`` leaves out the best fits of single laws, which cost more than the forecast.
-    ``unit`` and ``metric`` are by default what the table's columns say. Deterministic.
+    The points are given in one of three ways: a ``frame`` with columns ``x`` and ``y`` (and those
+    named by ``se`` and ``parameters``), the arrays ``samples`` and ``error``, or ``points``. A
+    frame and arrays are read by the rules of ``steep.read``, with its notes in the fit's ``notes``;
+    a result of ``steep.read`` is used as it is. Rows of one size are replicates.
 
-    Raises ValueError for arguments that do not fit together and for a table that cannot be read
-    (TableError names its cells); a curve that cannot be fitted is a ``Fit`` whose ``outcome`` says
-    so.
+    ``se`` is the standard error of each error, in its unit. ``best_guess`` is the error of a
+    constant guess. ``validation_se`` is the relative standard error that all points share because
+    they use the same validation set; for an error rate without ``se``, it is computed from the
+    number of ``validation_items``. ``higher_is_better``: the values are accuracies, and 1 - value
+    is fitted. ``robust`` gives points far off the trend less weight, with a note.
+    ``intervals=False`` leaves out the best fits of single laws, which take longer than the
+    forecast. ``unit`` and ``metric`` are taken from the table by default.
+
+    Laws with more parameters than there are sizes are not fitted. A curve without a significant
+    decrease has the outcome 'not a power law': no exponent, laws or regions, and a forecast that
+    extends the last points. The result is deterministic.
+
+    Raises ValueError for inconsistent arguments and for a table that cannot be read (TableError
+    names its cells). A curve that cannot be fitted gives a ``Fit`` whose ``outcome`` has the
+    reason.
     """
-    curve, told = _curve(frame, samples, error, points, x, y, se, parameters, higher_is_better)
+    curve, table = _curve(frame, samples, error, points, x, y, se, parameters, higher_is_better)
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, not {level}")
     empty = Fit(
         "too few points",
         (),
-        unit=unit or told.unit,
-        metric=metric or told.metric,
+        unit=unit or table.unit,
+        metric=metric or table.metric,
         level=level,
         best_guess=best_guess,
-        notes=(*told.warnings, *told.notes),
-        warnings=told.warnings,
+        notes=(*table.warnings, *table.notes),
+        warnings=table.warnings,
     )
     names = None if laws is None else tuple(laws)
     return _fitted(curve, empty, names, validation_se, validation_items, robust, intervals)
 
 
-@lru_cache(maxsize=64)  # a run asks for the fits of one study at every stage
+@lru_cache(maxsize=64)  # a run fits the same curves of a study at several stages
 def _fitted(
     curve: Curve,
     empty: Fit,
@@ -130,7 +133,7 @@ def _fitted(
     robust: bool,
     intervals: bool,
 ) -> Fit:
-    """``empty`` with what the points of ``curve`` show; the arguments are those of ``fit``."""
+    """``empty`` completed with the fit to the points of ``curve``; arguments as for ``fit``."""
     candidates, level = _candidates(laws), empty.level
     curve = _without_best_guess(curve, empty.best_guess)
     empty = replace(empty, points=curve.points, supports=few_sizes(len(curve.used)))
@@ -142,17 +145,17 @@ def _fitted(
     m, log_error = _logs(used)
     if m[-1] < SPAN * m[0]:
         return replace(empty, supports=TOO_NEAR)
-    weigh = partial(_mixture, candidates, m, log_error, curve)
-    mixed = weigh(np.ones(len(m)))
+    mixture_for = partial(_mixture, candidates, m, log_error, curve)
+    mixture = mixture_for(np.ones(len(m)))
     if robust:
-        mixed = _outliers_widened(mixed, weigh, m, log_error)
-    factor, noise, found, weights = mixed.factor, mixed.noise, mixed.found, mixed.weights
+        mixture = _outliers_widened(mixture, mixture_for, m, log_error)
+    factor, noise, samples, weights = mixture.factor, mixture.noise, mixture.found, mixture.weights
     off = [f"The point at {numbers.exact(size)} {empty.unit} lies" for size in m[factor > 1]]
     notes = (*empty.notes, *(f"{point} off the trend and weighs less." for point in off))
     df = float(noise.df + len(used) - 1)
-    draws = _draws(found, weights, noise, df, DRAWS * (BOUNDED if empty.bounds else 1))
+    draws = _draws(samples, weights, noise, df, DRAWS * (BOUNDED if empty.bounds else 1))
     scale, line = joined(draws, "scale"), slope(np.log(m), log_error, noise)
-    known = replace(
+    fitted = replace(
         empty,
         noise=_noise_parts(curve, scale, (validation_se, *shares[-1:])[-1]),
         reference=float(m[-1]),
@@ -161,30 +164,31 @@ def _fitted(
         widened=tuple(factor.tolist()) if robust else (),
         notes=notes,
     )
-    if why := no_fall(line, log_error, scale, df):
-        reason, step = _about_no_fall(why, empty.metric)
-        return replace(known, outcome="not a power law", beta_g_reason=reason, supports=step)
-    known, weights = _bounded(known, found, weights)
-    singles = law_fits(found, weights, m, log_error, noise, level if intervals else None)
-    parts = regions(known.draws, m, level)
+    if cause := no_fall(line, log_error, scale, df):
+        reason, step = _about_no_fall(cause, empty.metric)
+        return replace(fitted, outcome="not a power law", beta_g_reason=reason, supports=step)
+    fitted, weights = _bounded(fitted, samples, weights)
+    singles = law_fits(samples, weights, m, log_error, noise, level if intervals else None)
+    parts = regions(fitted.draws, m, level)
     beta_g, reason = _beta_g(m, log_error, curve, parts, level, factor, line)
     return replace(
-        known,
+        fitted,
         outcome="ok",
         laws=singles,
         beta_g=_widened(beta_g, shares, m),
         beta_g_reason=reason,
         regions=_with_best_guess(parts, curve),
-        doubling=doubling(known, level),
+        doubling=doubling(fitted, level),
         supports=_supports(singles, len(used)),
     )
 
 
 def points_of(best_fits: Iterable[BestFit]) -> tuple[Point, ...]:
-    """The best-fit models of a study as points; capped and withheld ones are kept but not used, nor
-    are held-out ones before their model has all its seeds.
+    """The best-fit models of a study as points. Capped and withheld ones are marked as not used, as
+    are held-out ones until their model has all its seeds.
 
-    Where the trials make a surface (``stats/searched.py``), it tells how far off a score may be."""
+    The standard error of a score comes from the surface of errors over sizes
+    (``stats/searched.py``) if the trials suffice for one, else from its seeds."""
     points = []
     for best in best_fits:
         reason = HELD_OUT if best.waits else CAPPED if best.best.capped else best.withheld
@@ -219,20 +223,20 @@ def _curve(
     parameters: Any,
     higher_is_better: bool,
 ) -> tuple[Curve, TableCurve]:
-    """The points, and what the table says beside them."""
+    """The points, and the table that they were read from."""
     if higher_is_better and (points is not None or isinstance(frame, Table | TableCurve)):
         raise ValueError(
             "higher_is_better is for tables: steep.read takes it too; points are errors"
         )
     if points is not None:
         return curve_from_points(tuple(points)), TableCurve("", {})
-    beside = {name: v for name, v in (("se", se), ("parameters", parameters)) if v is not None}
-    names = {name: v if isinstance(v, str) else name for name, v in beside.items()}
-    arrays = {name: v for name, v in beside.items() if not isinstance(v, str)}
+    columns = {name: v for name, v in (("se", se), ("parameters", parameters)) if v is not None}
+    names = {name: v if isinstance(v, str) else name for name, v in columns.items()}
+    arrays = {name: v for name, v in columns.items() if not isinstance(v, str)}
     if frame is None:
         if samples is None or error is None:
             raise ValueError("fit needs a frame, samples and error, or points")
-        for value in (samples, error, *beside.values()):
+        for value in (samples, error, *columns.values()):
             if isinstance(value, str):
                 raise ValueError(f"{value!r} names a column, but no frame was given")
         frame, x, y = {"samples": samples, "error": error, **arrays}, "samples", "error"
@@ -240,8 +244,8 @@ def _curve(
         if not hasattr(frame, "assign"):
             raise ValueError("se and parameters as arrays belong beside a DataFrame or arrays")
         frame = frame.assign(**{name: list(v) for name, v in arrays.items()})
-    found = curve_of(frame, x=x, y=y, higher_is_better=higher_is_better, **names)
-    return curve_from_columns(found.columns), found
+    table = curve_of(frame, x=x, y=y, higher_is_better=higher_is_better, **names)
+    return curve_from_columns(table.columns), table
 
 
 def _candidates(laws: Sequence[str] | None) -> list[Law]:
@@ -255,7 +259,7 @@ def _candidates(laws: Sequence[str] | None) -> list[Law]:
 
 
 def _known(name: str) -> str:
-    """The name of a law; one from outside ('package.module:LAW') is known from now on."""
+    """The name of a law; a plug-in ('package.module:LAW') is registered under its name first."""
     if name in LAWS:
         return name
     from steep.spec import plugins
@@ -267,7 +271,7 @@ def _known(name: str) -> str:
 
 
 def _without_best_guess(curve: Curve, best_guess: float | None) -> Curve:
-    """Leading points at the best-guess level say nothing about the slope."""
+    """Exclude leading points at the best-guess level, which carry no information on the slope."""
     if best_guess is None:
         return curve
     points = list(curve.points)
@@ -291,13 +295,13 @@ class _Mixture:
     """Posteriors of the laws under one model of the noise."""
 
     factor: Array
-    """(n,) by how much the variance of each point is widened."""
+    """(n,) factors on the variance of each point."""
     noise: Noise
     found: list[Sample]
 
     @cached_property
     def weights(self) -> Array:
-        """By prior and evidence; they sum to 1."""
+        """The laws' posterior weights, from prior and evidence; they sum to 1."""
         weight = np.exp(self._log_weights - self._log_weights.max())
         return weight / weight.sum()
 
@@ -309,7 +313,7 @@ class _Mixture:
 
     @property
     def log_evidence(self) -> float:
-        """Of all laws together."""
+        """The log evidence of all laws together."""
         return float(np.logaddexp.reduce(self._log_weights))
 
 
@@ -318,31 +322,34 @@ def _mixture(
 ) -> _Mixture:
     noise = noise_model(curve.used, curve.within_squares, curve.within_df, factor)
     log_ratio = np.log(m / m[-1])
-    found = [sample_law(law, log_ratio, log_error, noise) for law in candidates]
-    return _Mixture(factor, noise, found)
+    samples = [sample_law(law, log_ratio, log_error, noise) for law in candidates]
+    return _Mixture(factor, noise, samples)
 
 
 def _outliers_widened(
-    now: _Mixture, weigh: Callable[[Array], _Mixture], m: Array, log_error: Array
+    mixture: _Mixture, mixture_for: Callable[[Array], _Mixture], m: Array, log_error: Array
 ) -> _Mixture:
-    """With ``OFF`` times the variance of each point that is off the trend.
+    """The mixture with ``OFF`` times the variance for each outlier.
 
-    Whether one is, the evidence says: that of all points with this one widened, over that with all
-    alike, against the odds that a point is off. One after the other, at most a quarter of them.
-    """
+    A point is an outlier if widening its variance raises the log evidence by at least ``RARE``.
+    Outliers are found one after the other, at most a quarter of the points."""
     for _ in range(len(m) // 4):
-        places = _farthest(now, m, log_error)
-        trials = [weigh(np.where(np.arange(len(m)) == i, OFF, now.factor)) for i in places]
+        places = _farthest(mixture, m, log_error)
+        trials = [
+            mixture_for(np.where(np.arange(len(m)) == i, OFF, mixture.factor)) for i in places
+        ]
         best = max(trials, key=lambda trial: trial.log_evidence)
-        if best.log_evidence - now.log_evidence < RARE:
+        if best.log_evidence - mixture.log_evidence < RARE:
             break
-        now = best
-    return now
+        mixture = best
+    return mixture
 
 
 def _farthest(mixed: _Mixture, m: Array, log_error: Array) -> list[int]:
-    """The three points that lie farthest from the laws, of those that are not widened yet: from
-    each law's draw of the least absolute deviation, which one point does not move."""
+    """The three points that lie farthest from the laws and are not widened yet.
+
+    The distance is taken from each law's draw with the least sum of absolute deviations, which a
+    single outlier hardly influences."""
     residual = np.zeros(len(m))
     for sample, weight in zip(mixed.found, mixed.weights, strict=True):
         off = log_error[:, None] - sample.law.log_shape(np.log(m / m[-1]), sample.z)
@@ -352,45 +359,45 @@ def _farthest(mixed: _Mixture, m: Array, log_error: Array) -> list[int]:
     return np.argsort(-residual)[: min(3, int(np.sum(mixed.factor == 1)))].tolist()
 
 
-def _bounded(known: Fit, found: Sequence[Sample], weights: Array) -> tuple[Fit, Array]:
-    """A fit with ``DRAWS`` of its draws, and its laws with their weights, by how well they agree
-    with errors that are upper bounds: a capped model's is a measurement censored from above."""
-    if not known.bounds:
-        return known, weights
-    agree = bounds_likelihood(known)
+def _bounded(fitted: Fit, samples: Sequence[Sample], weights: Array) -> tuple[Fit, Array]:
+    """Resample a fit's draws to ``DRAWS`` and reweight its laws by their agreement with upper
+    bounds: the error of a capped model is a measurement censored from above."""
+    if not fitted.bounds:
+        return fitted, weights
+    agree = bounds_likelihood(fitted)
     chosen = systematic(agree, DRAWS)
-    share, kept, start = {}, [], 0
-    for draws in known.draws:
+    share, kept_draws, start = {}, [], 0
+    for draws in fitted.draws:
         end = start + len(draws.level)
         share[draws.law] = float(agree[start:end].mean())
-        mine = chosen[(chosen >= start) & (chosen < end)] - start
+        indices = chosen[(chosen >= start) & (chosen < end)] - start
         start = end
-        if len(mine):
+        if len(indices):
             names = ("shape", "level", "scale", "structure")
-            fields: Any = {n: tuple(getattr(draws, n)[i] for i in mine) for n in names}
-            kept.append(replace(draws, **fields))
-    weights = weights * np.array([share.get(s.law.name, float(agree.mean())) for s in found])
-    return replace(known, draws=tuple(kept)), weights / weights.sum()
+            fields: Any = {n: tuple(getattr(draws, n)[i] for i in indices) for n in names}
+            kept_draws.append(replace(draws, **fields))
+    weights = weights * np.array([share.get(s.law.name, float(agree.mean())) for s in samples])
+    return replace(fitted, draws=tuple(kept_draws)), weights / weights.sum()
 
 
 def _draws(
-    found: Sequence[Sample], weights: Array, noise: Noise, df: float, count: int
+    samples: Sequence[Sample], weights: Array, noise: Noise, df: float, count: int
 ) -> tuple[Draws, ...]:
-    """``count`` equally weighted draws over laws, shapes and structures of the noise."""
+    """``count`` equally weighted posterior draws over laws, shapes and noise structures."""
     flat = np.concatenate(
         [
             w * np.exp(s.log_weight - s.log_evidence).ravel()
-            for s, w in zip(found, weights, strict=True)
+            for s, w in zip(samples, weights, strict=True)
         ]
     )
     chosen = systematic(flat, count)
-    ends = np.cumsum([s.log_weight.size for s in found])
+    ends = np.cumsum([s.log_weight.size for s in samples])
     result = []
-    for sample, end in zip(found, ends, strict=True):
-        mine = chosen[(chosen < end) & (chosen >= end - sample.log_weight.size)]
-        if len(mine) == 0:
+    for sample, end in zip(samples, ends, strict=True):
+        indices = chosen[(chosen < end) & (chosen >= end - sample.log_weight.size)]
+        if len(indices) == 0:
             continue
-        row, structure = np.divmod(mine - (end - sample.log_weight.size), len(noise.fresh))
+        row, structure = np.divmod(indices - (end - sample.log_weight.size), len(noise.fresh))
         sigma = np.sqrt(sample.squares[row, structure] / df)
         result.append(
             Draws(
@@ -408,7 +415,7 @@ def _floats(values: Array) -> tuple[float, ...]:
     return tuple(values.tolist())
 
 
-# ---------------------------------------------------------------- what they say
+# ---------------------------------------------------------------- exponent and summary
 
 
 def _beta_g(
@@ -420,11 +427,11 @@ def _beta_g(
     factor: Array,
     line: Slope,
 ) -> tuple[Interval | None, str]:
-    """Slope of log error on log m over the power-law region, averaged over the noise.
+    """The slope of log error on log m over the power-law region, averaged over the noise, and the
+    reason if there is none or points were left out.
 
-    ``line`` is that through all points; some are left out where the curve surely bends
-    (probability 0.9).
-    """
+    ``line`` is the slope through all points. Points are left out where the curve bends with a
+    probability of at least 0.9."""
     inside = np.ones(len(m), bool)
     for part in parts:
         if part.probability >= 0.9 and part.name == "small-data" and part.end is not None:
@@ -437,21 +444,24 @@ def _beta_g(
         points = [p for p, keep in zip(curve.used, inside, strict=True) if keep]
         noise = noise_model(points, curve.within_squares, curve.within_df, factor[inside])
         line = slope(np.log(m[inside]), log_error[inside], noise)
-    found = line.interval(level)
-    if (found.value or 0.0) >= 0:
+    interval = line.interval(level)
+    if (interval.value or 0.0) >= 0:
         return None, "a straight line through the points does not fall"
-    left = int(np.sum(~inside))
-    return found, f"{left} points outside the power-law region are left out" if left else ""
+    excluded = int(np.sum(~inside))
+    return (
+        interval,
+        f"{excluded} points outside the power-law region are left out" if excluded else "",
+    )
 
 
 def _with_best_guess(parts: tuple[Region, ...], curve: Curve) -> tuple[Region, ...]:
-    """Points set aside at the best-guess level are in the small-data region for certain."""
-    aside = [p.samples for p in curve.points if p.reason == "small-data"]
-    if not aside:
+    """The regions, with the points excluded at the best-guess level in the small-data region."""
+    excluded = [p.samples for p in curve.points if p.reason == "small-data"]
+    if not excluded:
         return parts
     first = curve.used[0].samples
-    end = Interval(float((aside[-1] * first) ** 0.5), aside[-1], first)
-    small = Region("small-data", None, end, len(aside) + parts[0].points, 1.0)
+    end = Interval(float((excluded[-1] * first) ** 0.5), excluded[-1], first)
+    small = Region("small-data", None, end, len(excluded) + parts[0].points, 1.0)
     return (small, *parts[1:])
 
 
@@ -466,27 +476,29 @@ def _noise_parts(curve: Curve, scale: Array, validation_se: float | None) -> Noi
     )
 
 
-def _about_no_fall(why: str, metric: str) -> tuple[str, str]:
-    """Why no law was fitted, and what to look at, in the metric that was measured."""
-    how = numbers.scale(metric)
+def _about_no_fall(cause: str, metric: str) -> tuple[str, str]:
+    """Why no law was fitted, and what to check, in terms of the measured metric."""
+    scale = numbers.scale(metric)
     data = "and whether the larger training sets hold worse data"
-    if why == RISES and how.higher:
+    if cause == RISES and scale.higher:
         step = f"No law here falls: check whether lower values are the better ones, {data}."
-        return f"the {how.label} falls with more samples", step
-    if why == RISES:
-        return why, f"No law here rises: check whether the column is an accuracy, {data}."
+        return f"the {scale.label} falls with more samples", step
+    if cause == RISES:
+        return cause, f"No law here rises: check whether the column is an accuracy, {data}."
     step = "A wider range of sizes, or more seeds at each, may show"
-    if how.higher:
-        return f"the points show no significant increase of {how.label}", f"{step} an increase."
-    return why, f"{step} a decrease."
+    if scale.higher:
+        return f"the points show no significant increase of {scale.label}", f"{step} an increase."
+    return cause, f"{step} a decrease."
 
 
 def _validation_shares(
     used: Sequence[Point], metric: str, items: float | None
 ) -> tuple[float, ...]:
-    """Relative standard error of each point by the number of ``items`` of one validation set, which
-    the errors of items between 0 and 1 cannot exceed; () where it is not known or the points have
-    standard errors of their own. Raises ValueError for what is no error rate."""
+    """The relative standard error of each point due to the ``items`` of one validation set.
+
+    It is that of a binomial share, the largest that errors of items between 0 and 1 can have. ()
+    if the number is unknown or the points have standard errors of their own. Raises ValueError if
+    the metric is not an error rate."""
     if items is None:
         return ()
     check_items(items, metric, max((p.error for p in used), default=0.0))
@@ -496,9 +508,10 @@ def _validation_shares(
 
 
 def _widened(beta_g: Interval | None, shares: Sequence[float], m: Array) -> Interval | None:
-    """With what the validation set does to a slope: what is missed at a larger size was missed at
-    the smaller ones, too, so that between the ends the variances of log error differ, and that
-    difference does not cancel."""
+    """The exponent's interval, widened by the error of the shared validation set.
+
+    Items that are wrong at a larger size are mostly wrong at the smaller ones too, so the points'
+    errors cancel in the slope except for the difference between their variances at the two ends."""
     if beta_g is None or not shares:
         return beta_g
     extra = max(shares[-1] ** 2 - shares[0] ** 2, 0.0) ** 0.5 / float(np.log(m[-1] / m[0]))
@@ -513,6 +526,7 @@ def _widened(beta_g: Interval | None, shares: Sequence[float], m: Array) -> Inte
 
 
 def _supports(fits: Sequence[LawFit], n: int) -> str:
+    """A sentence on which laws the points support."""
     if n <= FEWEST_POINTS:
         return few_sizes(n)
     heavy = [f.law for f in fits if f.weight >= 0.05]

@@ -1,4 +1,4 @@
-"""From a fit to decisions: error at any size, samples for any error, and how far to trust it."""
+"""Forecasts of a fit: the error at any size, the samples for any error, and caveats."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TRUSTED = 4.0
-"""Times the largest point: what extrapolation is usually trusted for (Hoiem et al. 2021)."""
+"""Extrapolation up to this multiple of the largest size is usually trusted (Hoiem et al. 2021)."""
 BELOW = (
     "A size asked for lies below the smallest one measured: this extrapolates to where curves are "
     "often flat."
@@ -53,15 +53,17 @@ def forecast(
 ) -> Forecast:
     """Errors at the sizes ``at`` and samples for the errors ``target``, with intervals.
 
-    ``at`` in samples, ``target`` in the metric of the fit. An error's interval is that of a new
-    measurement like the points: where they are means of runs, of such a mean, or of one run alone
-    with ``single_run``. With a ``size_law`` each answer has the best-fit model size, beyond the
-    data at hand none below the ``smallest`` adequate one there, and the training compute. A fit
-    without draws ('too few points') gives an empty forecast whose caveat is the reason; one that is
-    'not a power law' answers no target, and its errors extend the last points.
+    ``at`` is in samples, ``target`` in the metric of the fit. An error's interval is a prediction
+    interval for one new measurement like the points: of a mean of runs if they are such means, or
+    of one run alone with ``single_run``. With a ``size_law``, each answer has the best-fit model
+    size and the training compute; beyond the data at hand, the size is at least the ``smallest``
+    adequate one there.
 
-    Raises ValueError for sizes and targets that are not positive, and for ``single_run`` where
-    nobody knows how runs differ.
+    A fit without draws ('too few points') gives an empty forecast whose caveat has the reason. One
+    that is 'not a power law' answers no targets, and its errors extend the last points.
+
+    Raises ValueError for sizes and targets that are not positive, and for ``single_run`` if the
+    variation between runs is unknown.
     """
     level = _level(fit, level)
     at = _positive(at).tolist()
@@ -92,12 +94,12 @@ def forecast(
     )
 
 
-def without_compute(made: Forecast) -> Forecast:
-    """The same where nobody counted what a training step takes."""
+def without_compute(answer: Forecast) -> Forecast:
+    """The forecast without compute, for models whose FLOPs were not counted."""
     return replace(
-        made,
-        at=tuple(replace(a, flops=None) for a in made.at),
-        targets=tuple(replace(t, flops=None) for t in made.targets),
+        answer,
+        at=tuple(replace(a, flops=None) for a in answer.at),
+        targets=tuple(replace(t, flops=None) for t in answer.targets),
     )
 
 
@@ -110,18 +112,18 @@ def predict_frame(
     m = _positive(samples)
     if not fit.draws:
         raise ValueError(f"nothing to predict from: {fit.outcome}")
-    found = _errors(fit, m, _level(fit, level), single_run)
-    columns = {"samples": m, "error": found[:, 1], "lower": found[:, 0], "upper": found[:, 2]}
+    errors = _errors(fit, m, _level(fit, level), single_run)
+    columns = {"samples": m, "error": errors[:, 1], "lower": errors[:, 0], "upper": errors[:, 2]}
     return pd.DataFrame(columns)
 
 
 def as_measured(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Errors in the metric that they were made of, where higher is better: 'accuracy'."""
-    made_of = higher(metric)
-    if made_of is None:
+    """The frame with errors converted back to the metric that they came from, such as accuracy."""
+    score = higher(metric)
+    if score is None:
         return frame
-    columns = {"samples": frame["samples"], made_of.name: made_of.value(frame["error"])}
-    ends = {"lower": made_of.value(frame["upper"]), "upper": made_of.value(frame["lower"])}
+    columns = {"samples": frame["samples"], score.name: score.value(frame["error"])}
+    ends = {"lower": score.value(frame["upper"]), "upper": score.value(frame["lower"])}
     return type(frame)(columns | ends)
 
 
@@ -134,25 +136,25 @@ def samples_for(
     epochs: float = 1.0,
     flops_per_parameter_sample: float = FLOPS_PER_PARAMETER_SAMPLE,
 ) -> SamplesFor:
-    """Samples at which the law itself (without the noise of one measurement) meets ``error``."""
+    """The samples at which the law itself, without measurement noise, reaches ``error``."""
     level = _level(fit, level)
     if not 0 < error < np.inf:
         raise ValueError(f"a target error must be a positive number, not {error}")
     if not fit.draws or fit.reference is None or fit.outcome == "not a power law":
         return SamplesFor(error, fit.outcome, level=level)
     log_m = crossings(fit, error)
-    found = meeting(log_m, level, fit.used[0].samples, fit.at_hand)
-    m, lower, upper = found.samples.value, found.samples.lower, found.samples.upper
+    crossing = meeting(log_m, level, fit.used[0].samples, fit.at_hand)
+    m, lower, upper = crossing.samples.value, crossing.samples.lower, crossing.samples.upper
     answer = SamplesFor(
         error,
-        found.outcome,
+        crossing.outcome,
         m,
         lower,
         upper,
-        found.factor,
-        found.unreachable,
+        crossing.factor,
+        crossing.unreachable,
         level=level,
-        smallest=found.smallest,
+        smallest=crossing.smallest,
     )
     if m is None:
         return answer
@@ -180,7 +182,7 @@ def _level(fit: Fit, level: float | None) -> float:
 
 
 def _positive(samples: float | Iterable[float]) -> Array:
-    """Sizes (sizes,), one or several."""
+    """One or several sizes as an array (sizes,)."""
     if isinstance(samples, Iterable) and not isinstance(samples, str):
         samples = list(samples)
     m = np.atleast_1d(np.array(samples, dtype=float))
@@ -200,17 +202,18 @@ def _errors(fit: Fit, m: Array, level: float, single_run: bool = False) -> Array
     if single_run:
         variance = variance + _beside_the_mean(fit)
     ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
-    found = np.exp(quantiles(centre.T, np.sqrt(variance).T, fit.df, ends))
-    for bound in fit.bounds:  # who would train for longer there measures no more than that
+    errors = np.exp(quantiles(centre.T, np.sqrt(variance).T, fit.df, ends))
+    # a capped model's error is an upper bound there and at larger sizes: longer training lowers it
+    for bound in fit.bounds:
         beyond = m >= bound.samples * (1 - 1e-9)
-        found[beyond] = np.minimum(found[beyond], bound.error)
+        errors[beyond] = np.minimum(errors[beyond], bound.error)
     share = is_share(fit.metric) and all(p.error <= 1 for p in fit.points)
-    return np.minimum(found, 1.0) if share else found
+    return np.minimum(errors, 1.0) if share else errors
 
 
 def _beside_the_mean(fit: Fit) -> Array | float:
     """Per draw, by how much the variance of one run exceeds that of a new point, which is a mean of
-    as many as the largest size has."""
+    as many runs as the largest size has."""
     replicates, parts = fit.used[-1].replicates, fit.noise
     if parts.given and parts.replicate is None:
         raise ValueError(
@@ -228,19 +231,20 @@ def _beside_the_mean(fit: Fit) -> Array | float:
 def _sizes(
     fit: Fit, size_law: SizeLaw | None, smallest: float, log_m: Array, level: float
 ) -> Interval | None:
-    """Best-fit model size at ``log_m``, one place or one a draw of the curve (inf: never reached),
-    over the size law's draws; as ``steep.cost`` has it."""
+    """The best-fit model size at ``log_m``, over the size law's draws, as in ``steep.cost``.
+
+    ``log_m`` is one size, or one per draw of the curve (inf: never reached)."""
     if size_law is None or size_law.outcome != "ok" or size_law.center is None:
         return None
     assert fit.at_hand is not None
     if len(log_m) == 1:
         log_m = np.repeat(log_m, len(size_law.draws))
-    here = float(np.log(fit.at_hand))
-    log_p = best_fit_sizes(log_m, size_law.draws, size_law.center[0], smallest, here)
+    log_at_hand = float(np.log(fit.at_hand))
+    log_p = best_fit_sizes(log_m, size_law.draws, size_law.center[0], smallest, log_at_hand)
     log_p = np.where(reached(log_m, fit.at_hand), log_p, np.inf)
     ends = [0.5 - level / 2, 0.5, 0.5 + level / 2]
-    found = np.exp(np.quantile(log_p, ends, method="inverted_cdf"))
-    lower, middle, upper = (float(v) if np.isfinite(v) else None for v in found)
+    ends_at = np.exp(np.quantile(log_p, ends, method="inverted_cdf"))
+    lower, middle, upper = (float(v) if np.isfinite(v) else None for v in ends_at)
     return Interval(middle, lower, upper, level)
 
 
@@ -252,6 +256,7 @@ def _flops(
     epochs: float,
     per_parameter_sample: float,
 ) -> Interval | None:
+    """Training FLOPs at ``m`` samples with the given model size."""
     if size is None or size.value is None:
         return None
     unit = epochs * per_parameter_sample
@@ -264,7 +269,7 @@ def _flops(
 
 
 def _below_the_data(fit: Fit, at: Iterable[float]) -> tuple[str, ...]:
-    """That sizes below the smallest one are extrapolations, too."""
+    """The note that sizes below the smallest measured one are extrapolations as well."""
     if not fit.used or all(m >= fit.used[0].samples * (1 - 1e-9) for m in at):
         return ()
     return (BELOW,)
@@ -273,7 +278,7 @@ def _below_the_data(fit: Fit, at: Iterable[float]) -> tuple[str, ...]:
 def _caveat(
     fit: Fit, at: Iterable[float], reach: float | None, targets: Iterable[SamplesFor]
 ) -> str:
-    """The largest caveat, one sentence without numbers (those are in the record)."""
+    """The most important caveat, one sentence without numbers, which are in the record."""
     if fit.warnings:
         return fit.warnings[0]
     if fit.outcome != "ok" or len(fit.used) < 4:

@@ -1,7 +1,7 @@
-"""The report: everything a study says, on one page that opens offline.
+"""The report: the whole analysis of a study on one page that opens offline.
 
-One file without a single outside reference: styles, script, figures and data are inside, and its
-content-security policy forbids loading anything else.
+It is a single file without outside references: styles, script, figures and data are inside, and
+its content-security policy forbids loading anything else.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from steep.records import (
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the page, in the order in which it is shown."""
+    """One part of the page; the fields are in the order in which they are shown."""
 
     name: str
     title: str
@@ -49,7 +49,7 @@ class Section:
     """Sentences above the figures."""
     lines: tuple[str, ...] = ()
     folds: tuple[dict[str, Any], ...] = ()
-    """Figures that are closed until asked for."""
+    """Figures that are folded until the reader opens them."""
     tables: tuple[Table, ...] = ()
     findings: tuple[Finding, ...] | None = None
     pairs: tuple[tuple[str, str], ...] = ()
@@ -58,7 +58,7 @@ class Section:
 
 @dataclass(frozen=True)
 class CurvePage:
-    """What the page of a table says of one of its curves."""
+    """The results of one curve of a table."""
 
     name: str
     fit: Fit
@@ -73,9 +73,10 @@ def report(
     backtest: Backtest | None = None,
     more: Sequence[Section] = (),
 ) -> str:
-    """The HTML of a report. ``measurements`` are all trials of the study; ``backtest`` says how
-    well forecasts of this very curve did on sizes that were hidden from them; ``more`` sections
-    stand at the end."""
+    """The HTML of a study's report.
+
+    ``measurements`` are those of all trials; ``backtest`` scores forecasts of this curve at sizes
+    that were hidden from them; ``more`` sections are appended."""
     sections = [*_sections(analysis, measurements, backtest), *more]
     return _page(
         kind="Learning-curve report",
@@ -90,8 +91,8 @@ def report(
 
 
 def curves_report(curves: Sequence[CurvePage], source: str, more: Sequence[Section] = ()) -> str:
-    """One page for the curves of a table: all in one figure, then each with its answer, its own
-    figure, its laws and what was flagged."""
+    """One page for the curves of a table: all in one figure, then each with its answer, figure,
+    laws and findings."""
     fits = {page.name: page.fit for page in curves}
     together = learning_curves(fits, max((p.forecast.reach or 1.0 for p in curves), default=1.0))
     overview = Section(
@@ -118,26 +119,27 @@ def curves_report(curves: Sequence[CurvePage], source: str, more: Sequence[Secti
 
 
 def _curve_section(page: CurvePage, number: int) -> Section:
+    """The section of one curve of a table."""
     name = f"learning_curve_{number}"
     drawing = learning_curve(page.fit, page.forecast, points=MEASURED, name=name)
     lead = (sentences.answer(page.forecast, page.fit), sentences.caveat(page.forecast))
-    made = [tables.forecast_table(page.forecast, page.fit), tables.law_table(page.fit)]
+    shown = [tables.forecast_table(page.forecast, page.fit), tables.law_table(page.fit)]
     if page.backtest is not None:
-        made.append(tables.backtest_table(page.backtest))
-    tested = [page.backtest.sentence] if page.backtest is not None else []
+        shown.append(tables.backtest_table(page.backtest))
+    backtest_lines = [page.backtest.sentence] if page.backtest is not None else []
     return Section(
         f"curve-{number}",
         page.name,
         figures=(_shown(drawing),),
         lead=tuple(line for line in lead if line),
-        lines=tuple(line for line in (*sentences.fit_lines(page.fit), *tested) if line),
-        tables=tuple(table for table in made if table.rows),
+        lines=tuple(line for line in (*sentences.fit_lines(page.fit), *backtest_lines) if line),
+        tables=tuple(table for table in shown if table.rows),
         findings=_ranked(page.findings) or None,
         drawings=(drawing,),
     )
 
 
-def comparison_report(found: Comparison, fits: Mapping[str, Fit]) -> str:
+def comparison_report(comparison: Comparison, fits: Mapping[str, Fit]) -> str:
     """The page of a comparison: the answer, the curves in one figure, each pair in sentences."""
     drawing = learning_curves(fits)
     pairs = [
@@ -146,22 +148,22 @@ def comparison_report(found: Comparison, fits: Mapping[str, Fit]) -> str:
             f"{pair.first} against {pair.second}",
             lines=pair.sentences,
         )
-        for i, pair in enumerate(found.pairs)
+        for i, pair in enumerate(comparison.pairs)
     ]
     ends = [p.samples for fit in fits.values() for p in fit.used]
     reach = " to ".join(numbers.exact(m) for m in (min(ends), max(ends))) if ends else "no"
     curves = Section("curves", "Curves", figures=(_shown(drawing),), drawings=(drawing,))
-    exponents = Section("exponents", "Pairs", tables=(tables.pair_table(found),))
-    input_ = Section("input", "Input", lines=found.notes)
+    exponents = Section("exponents", "Pairs", tables=(tables.pair_table(comparison),))
+    input_ = Section("input", "Input", lines=comparison.notes)
     return _page(
         kind="Comparison of learning curves",
-        study=" and ".join(found.curves) if len(found.curves) < 4 else "Comparison",
-        about=f"{len(found.curves)} curves, {reach} {found.unit}",
-        answer=found.sentence,
+        study=" and ".join(comparison.curves) if len(comparison.curves) < 4 else "Comparison",
+        about=f"{len(comparison.curves)} curves, {reach} {comparison.unit}",
+        answer=comparison.sentence,
         caveat="",
         serious=(),
         facts=(),
-        sections=[curves, exponents, *pairs, *([input_] if found.notes else [])],
+        sections=[curves, exponents, *pairs, *([input_] if comparison.notes else [])],
     )
 
 
@@ -179,11 +181,12 @@ def export_figures(
 
 
 def _is_study(analysis: Analysis) -> bool:
-    """Whether steep measured it; else it is a table of somebody's results."""
+    """Whether the analysis is that of a study rather than of a table."""
     return bool(analysis.shards)
 
 
 def _about(analysis: Analysis) -> str:
+    """The line below the title: what was measured."""
     if not _is_study(analysis):
         points = analysis.curves[0].fit.points if analysis.curves else ()
         ends = " to ".join(numbers.exact(p.samples) for p in (points[0], points[-1])[: len(points)])
@@ -191,12 +194,12 @@ def _about(analysis: Analysis) -> str:
     sizes = sorted({shard.samples for shard in analysis.shards})
     draws = len({shard.permutation for shard in analysis.shards})
     ends = " to ".join(numbers.exact(m) for m in (sizes[0], sizes[-1]))
-    how = _scale(analysis).label
+    metric_label = _scale(analysis).label
     family = "" if analysis.family == "none" else f"{analysis.family} on "
     shards = f"{len(sizes)} shards, {ends} {analysis.unit}"
     shards += f", {draws} draws" if draws > 1 else ""
     trained = f"{family}{analysis.domain}, trained by {analysis.trainer}"
-    return f"{trained}; {shards}; best fits chosen by {how}"
+    return f"{trained}; {shards}; best fits chosen by {metric_label}"
 
 
 def _answer(analysis: Analysis) -> str:
@@ -206,38 +209,47 @@ def _answer(analysis: Analysis) -> str:
 
 
 def _caveat(analysis: Analysis) -> str:
-    told = [sentences.unfinished_sentence(analysis)]
-    told += [sentences.caveat(analysis.headline.forecast)] if analysis.curves else []
-    return " ".join(filter(None, told))
+    parts = [sentences.unfinished_sentence(analysis)]
+    parts += [sentences.caveat(analysis.headline.forecast)] if analysis.curves else []
+    return " ".join(filter(None, parts))
 
 
 def _facts(analysis: Analysis, measurements: Sequence[Measurement]) -> list[dict[str, str]]:
-    """The few numbers that a reader looks for first."""
+    """The key numbers at the top of the page."""
     facts = []
     if analysis.curves:
         facts += _slope_facts(analysis.headline)
     for name, law in () if analysis.one_model else analysis.size_laws[:1]:
         value = numbers.interval(law.beta_p) if law.outcome == "ok" else "not measured"
         facts.append(_fact("Model-size exponent beta_p", value, law.reason or f"by {name} size"))
-    for metric, met in analysis.told_confrontations[:2]:
-        how = _scale(analysis, metric)
-        found = numbers.measured(met.error, how) if met.error is not None else "not yet measured"
-        span = numbers.span(met.forecast.lower, met.forecast.upper, how)
-        verdict = {True: ", inside", False: ", outside", None: ""}[met.inside]
-        verdict = verdict or (f", {met.remark}" if met.remark else "")
-        place = f"{numbers.exact(met.samples)} {analysis.unit}"
-        of = "" if metric == analysis.headline.metric else f", {how.label}"
-        facts.append(_fact(f"Held out: {place}{of}", found, f"forecast {span}{verdict}"))
+    for metric, confrontation in analysis.told_confrontations[:2]:
+        scale = _scale(analysis, metric)
+        error_text = (
+            numbers.measured(confrontation.error, scale)
+            if confrontation.error is not None
+            else "not yet measured"
+        )
+        span = numbers.span(confrontation.forecast.lower, confrontation.forecast.upper, scale)
+        verdict = {True: ", inside", False: ", outside", None: ""}[confrontation.inside]
+        verdict = verdict or (f", {confrontation.remark}" if confrontation.remark else "")
+        place = f"{numbers.exact(confrontation.samples)} {analysis.unit}"
+        metric_note = "" if metric == analysis.headline.metric else f", {scale.label}"
+        facts.append(
+            _fact(f"Held out: {place}{metric_note}", error_text, f"forecast {span}{verdict}")
+        )
     if measurements:
         spent = numbers.duration(sum(m.seconds for m in measurements))
         work = numbers.flops(total_flops(measurements))
-        known = f", {work}" if work != numbers.UNKNOWN else ""
-        facts.append(_fact("Cost", f"{len(measurements)} trials", f"{spent} of training{known}"))
+        flops_text = f", {work}" if work != numbers.UNKNOWN else ""
+        facts.append(
+            _fact("Cost", f"{len(measurements)} trials", f"{spent} of training{flops_text}")
+        )
     return facts
 
 
 def _slope_facts(curve: Curve) -> list[dict[str, str]]:
-    """The slope of what was measured, and what the next doubling brings: a curve may bend."""
+    """The slope of the measured points, and the error after the next doubling, which may deviate
+    from that slope."""
     fit, how = curve.fit, numbers.forecast_scale(curve.forecast, curve.fit)
     if fit.beta_g is None:
         reason = sentences.slope_sentence(fit).partition(": ")[2]
@@ -248,8 +260,8 @@ def _slope_facts(curve: Curve) -> list[dict[str, str]]:
     doubled = [a for a in curve.forecast.at if abs(a.factor - 2) < 0.01]
     if doubled and fit.used:
         at, now = doubled[0], numbers.measured(fit.used[-1].error, how)
-        there = numbers.estimate(at.error, at.lower, at.upper, how)
-        facts.append(_fact("The next doubling", there, f"forecast for 2x the data, {now} now"))
+        estimate = numbers.estimate(at.error, at.lower, at.upper, how)
+        facts.append(_fact("The next doubling", estimate, f"forecast for 2x the data, {now} now"))
     return facts
 
 
@@ -258,7 +270,7 @@ def _fact(name: str, value: str, about: str = "") -> dict[str, str]:
 
 
 def _scale(analysis: Analysis, metric: str = "") -> Scale:
-    """Of a metric of the study, by default the one that selects."""
+    """The number format of a metric of the study, by default the one that selects."""
     metric = metric or analysis.metric
     curve = next((c for c in analysis.curves if c.metric == metric), None)
     return numbers.forecast_scale(curve.forecast, curve.fit) if curve else numbers.scale(metric)
@@ -295,20 +307,21 @@ def _sections(
 
 
 def _ladder(analysis: Analysis, how: Scale) -> list[Section | None]:
-    """What model sizes bring."""
+    """The sections about model sizes."""
     fits, laws = analysis.best_fits, analysis.size_laws
-    told = [sentences.size_sentence(name, law) for name, law in laws]
+    lines = [sentences.size_sentence(name, law) for name, law in laws]
     drawing = model_size_curve(fits, laws, analysis.confrontations)
     by_size = error_by_size(fits, how)
     return [
-        _drawn("model-size", "Model-size curve", drawing, told),
+        _drawn("model-size", "Model-size curve", drawing, lines),
         _drawn("error-by-size", "Error against model size", by_size),
     ]
 
 
 def _learning(analysis: Analysis) -> Section:
-    first, chosen = analysis.headline, analysis.curves[0]
-    others = [curve for curve in analysis.curves if curve not in (first, chosen)]
+    """The learning curves: the headline's in view, the others folded."""
+    headline, chosen = analysis.headline, analysis.curves[0]
+    others = [curve for curve in analysis.curves if curve not in (headline, chosen)]
     main = learning_curve(
         chosen.fit,
         chosen.forecast,
@@ -318,12 +331,14 @@ def _learning(analysis: Analysis) -> Section:
         points=COMPOSITE if _is_study(analysis) else MEASURED,
     )
     rest = [_other_curve(curve) for curve in others]
-    lines = sentences.fit_lines(first.fit)
-    if first is not chosen:  # the figure of what was said first goes before that of what selects
-        lines.insert(0, sentences.switch_sentence(chosen.metric, first.metric))
-        main, rest = _other_curve(first, analysis), [main, *rest]
-    told = any(finding.kind == "draw of the data" for finding in analysis.findings)
-    if _is_study(analysis) and not told:
+    lines = sentences.fit_lines(headline.fit)
+    if (
+        headline is not chosen
+    ):  # the headline's figure comes first, that of the selecting metric second
+        lines.insert(0, sentences.switch_sentence(chosen.metric, headline.metric))
+        main, rest = _other_curve(headline, analysis), [main, *rest]
+    draws_flagged = any(finding.kind == "draw of the data" for finding in analysis.findings)
+    if _is_study(analysis) and not draws_flagged:
         lines.append(sentences.unmeasured_sentence(analysis))
     if _is_study(analysis):
         lines += [sentences.tuning_sentence(analysis), sentences.baseline_sentence(analysis)]
@@ -338,12 +353,13 @@ def _learning(analysis: Analysis) -> Section:
 
 
 def _other_curve(curve: Curve, analysis: Analysis | None = None) -> Drawing:
-    """A curve of another metric than the one that selects; of the headline with ``analysis``."""
-    told = () if analysis is None else analysis.told_confrontations
+    """The figure of a curve whose metric does not select models; of the headline's if ``analysis``
+    is given."""
+    confrontations = () if analysis is None else analysis.told_confrontations
     return learning_curve(
         curve.fit,
         curve.forecast,
-        confrontations=[c for metric, c in told if metric == curve.metric],
+        confrontations=[c for metric, c in confrontations if metric == curve.metric],
         part=curve.part,
         points=COMPOSITE,
         name=f"learning_curve_{curve.metric}_{curve.part}",
@@ -351,28 +367,28 @@ def _other_curve(curve: Curve, analysis: Analysis | None = None) -> Drawing:
 
 
 def _cost(analysis: Analysis) -> Section | None:
-    """For people who decide: what lower errors take, here and elsewhere."""
-    found = analysis.cost
-    if found is None:
+    """What lower errors would cost, on the study's machine and on others."""
+    cost = analysis.cost
+    if cost is None:
         return None
-    how = costs.cost_scale(found.answer)
-    drawings = cost_drawings(found.curves, how, found.answer.unit)
-    here, unit = found.answer, found.answer.unit
-    lead = [costs.projection_sentence(p, here, how) for p in here.projections]
-    if here.limit is not None:
-        lead.append(costs.limit_sentence(here.limit, unit))
-    lead += [f"Assumed: {text}" for text in here.assumptions]
-    own = here.machine is None or here.machine.name == costs.OWN
-    place = "this study's machine" if own else costs.site(here)
-    made = [costs.projection_table(here, how, f"On {place}")]
-    made += [costs.elsewhere_table(found, how)] if found.elsewhere else []
-    made.append(costs.purchase_table(here.purchases, unit, how, "What compute buys"))
+    how = costs.cost_scale(cost.answer)
+    drawings = cost_drawings(cost.curves, how, cost.answer.unit)
+    answer, unit = cost.answer, cost.answer.unit
+    lead = [costs.projection_sentence(p, answer, how) for p in answer.projections]
+    if answer.limit is not None:
+        lead.append(costs.limit_sentence(answer.limit, unit))
+    lead += [f"Assumed: {text}" for text in answer.assumptions]
+    on_own_machine = answer.machine is None or answer.machine.name == costs.OWN
+    place = "this study's machine" if on_own_machine else costs.site(answer)
+    shown = [costs.projection_table(answer, how, f"On {place}")]
+    shown += [costs.elsewhere_table(cost, how)] if cost.elsewhere else []
+    shown.append(costs.purchase_table(answer.purchases, unit, how, "What compute buys"))
     return Section(
         "cost",
         "What lower errors take",
         figures=tuple(_shown(d) for d in drawings),
         lead=tuple(lead),
-        tables=tuple(table for table in made if table.rows),
+        tables=tuple(table for table in shown if table.rows),
         drawings=drawings,
     )
 
@@ -380,13 +396,14 @@ def _cost(analysis: Analysis) -> Section | None:
 def _drawn(
     name: str, title: str, drawing: Drawing | None, lines: Sequence[str] = ()
 ) -> Section | None:
+    """A section with one figure; None without one."""
     if drawing is None:
         return None
     return Section(name, title, (_shown(drawing),), tuple(lines), drawings=(drawing,))
 
 
 def _shown(drawing: Drawing) -> dict[str, Any]:
-    """What the template needs of a figure beside its traces."""
+    """A figure's values for the template, without its traces."""
     return {
         "name": drawing.name,
         "title": drawing.title,
@@ -400,48 +417,51 @@ def _shown(drawing: Drawing) -> dict[str, Any]:
 
 
 def _all_tables(analysis: Analysis, how: Scale) -> Section | None:
-    found = tuple(_tables(analysis, how))
-    return Section("tables", "Tables", tables=found) if found else None
+    shown = tuple(_tables(analysis, how))
+    return Section("tables", "Tables", tables=shown) if shown else None
 
 
 def _tables(analysis: Analysis, how: Scale) -> list[Table]:
-    found = []
+    shown = []
     if analysis.curves:
-        first = analysis.headline
-        found.append(tables.forecast_table(first.forecast, first.fit))
+        headline = analysis.headline
+        shown.append(tables.forecast_table(headline.forecast, headline.fit))
     if analysis.confrontations:
-        told = analysis.told_confrontations
-        if any(metric != analysis.metric for metric, _ in told):
-            scale = _scale(analysis, told[0][0])
-            found.append(tables.confrontation_table([c for _, c in told], scale, analysis.unit))
-        found.append(tables.confrontation_table(analysis.confrontations, how, analysis.unit))
-    found.append(tables.study_table(analysis))
+        confrontations = analysis.told_confrontations
+        if any(metric != analysis.metric for metric, _ in confrontations):
+            scale = _scale(analysis, confrontations[0][0])
+            shown.append(
+                tables.confrontation_table([c for _, c in confrontations], scale, analysis.unit)
+            )
+        shown.append(tables.confrontation_table(analysis.confrontations, how, analysis.unit))
+    shown.append(tables.study_table(analysis))
     if analysis.curves:
-        found.append(tables.law_table(analysis.headline.fit))
+        shown.append(tables.law_table(analysis.headline.fit))
     if analysis.curves and _is_study(analysis):
-        found.append(tables.slope_table(analysis))
+        shown.append(tables.slope_table(analysis))
         if len(analysis.curves) > 1 and analysis.curves[0].forecast.at:
-            found.append(tables.curves_table(analysis.curves))
+            shown.append(tables.curves_table(analysis.curves))
     if not analysis.one_model:
-        found.append(tables.size_law_table(analysis))
-    return [table for table in found if table.rows]
+        shown.append(tables.size_law_table(analysis))
+    return [table for table in shown if table.rows]
 
 
 def _ranked(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings by severity, the most serious first."""
     order = {"serious": 0, "warning": 1, "note": 2}
     return tuple(sorted(findings, key=lambda f: order.get(f.severity, 3)))
 
 
 def _about_findings(analysis: Analysis) -> tuple[str, ...]:
-    """Of which metric they are, where the page is about another."""
+    """A sentence with the metric of the findings, if the page's headline has another one."""
     if not analysis.curves or analysis.headline.metric == analysis.metric or not analysis.findings:
         return ()
     return (sentences.findings_sentence(analysis.metric),)
 
 
-def _backtest(found: Backtest) -> Section:
-    table = tables.backtest_table(found)
-    lines = (found.sentence,) if found.sentence else ()
+def _backtest(backtest: Backtest) -> Section:
+    table = tables.backtest_table(backtest)
+    lines = (backtest.sentence,) if backtest.sentence else ()
     return Section("back-test", "Back-test", lines=lines, tables=(table,) if table.rows else ())
 
 
@@ -453,17 +473,17 @@ def _provenance(analysis: Analysis, measurements: Sequence[Measurement]) -> Sect
         )
         for name, v in analysis.best_guess
     ]
-    known = [(label(name), cell(name, v)) for name, v in analysis.provenance]
-    pairs = [("trainer", analysis.trainer), *guesses, *known]
+    facts = [(label(name), cell(name, v)) for name, v in analysis.provenance]
+    pairs = [("trainer", analysis.trainer), *guesses, *facts]
     if not measurements and not any(value for _, value in pairs):
         return None
-    took: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
     if analysis.prediction is not None and analysis.took is not None:
-        took = (took_sentence(analysis.prediction, analysis.took),)
+        lines = (took_sentence(analysis.prediction, analysis.took),)
     return Section(
         "provenance",
         "Provenance",
-        lines=took,
+        lines=lines,
         tables=(_cost_table(analysis, measurements),) if measurements else (),
         pairs=tuple((name, value) for name, value in pairs if value),
     )
@@ -472,15 +492,15 @@ def _provenance(analysis: Analysis, measurements: Sequence[Measurement]) -> Sect
 def _cost_table(analysis: Analysis, measurements: Sequence[Measurement]) -> Table:
     rows: list[dict[str, Any]] = []
     for samples in sorted({m.trial.samples for m in measurements}):
-        mine = [m for m in measurements if m.trial.samples == samples]
-        states = Counter(m.status for m in mine)
+        trials = [m for m in measurements if m.trial.samples == samples]
+        states = Counter(m.status for m in trials)
         ends = ", ".join(f"{n} {s.value}" for s, n in states.items() if s is not Status.COMPLETE)
         rows.append(
             {
                 analysis.unit: numbers.exact(samples),
-                "trials": len(mine),
-                "seconds": sum(m.seconds for m in mine),
-                "flops": total_flops(mine),
+                "trials": len(trials),
+                "seconds": sum(m.seconds for m in trials),
+                "flops": total_flops(trials),
                 "not complete": ends or "none",
             }
         )
@@ -522,6 +542,6 @@ def _page(sections: Sequence[Section], **values: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """JSON without characters that could end the surrounding script element."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

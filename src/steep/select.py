@@ -1,14 +1,15 @@
 """Selection: from the measurements of a study to the best-fit model of each shard.
 
 A candidate's score is the *median over seeds of the run's minimum validation error*. The best fit
-is the candidate with the lowest *estimate*, whatever number of seeds each has: of many noisy scores
-the lowest is too low (the winner's bias), and the fewer seeds a score rests on, the more. An
-estimate is the score drawn towards the mean of its shard's good candidates by the share of its
-variance that is noise of seeds (empirical Bayes, Efron & Morris 1975); the noise is pooled over
-shards, and so is the variance of the candidates about their means. Where all have as many seeds,
-the lowest score wins.
+is the candidate with the lowest *estimate*, not the lowest score: the lowest of many noisy scores
+is biased downwards (the winner's bias), the more so the fewer seeds it has. The estimate shrinks
+each score towards the mean of its shard's good candidates by the share of its variance that is
+seed noise (empirical Bayes, Efron & Morris 1975). Both the noise and the variance of the
+candidates about their means are pooled over shards. If all candidates have the same number of
+seeds, the lowest score wins.
 
-Beside the best fit stands the smallest size that is adequate: within one standard error of it.
+Besides the best fit, the smallest adequate size is selected: the smallest one within one standard
+error of the best fit.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ _MEDIAN_VARIANCE = {1: 1.0, 2: 0.5, 3: 0.4487, 4: 0.2982, 5: 0.2868, 6: 0.2147, 
 
 
 ENDED = 0.01
-"""A score that may fall by less has come to its end;"""
+"""A score that could still fall by less than this (in log) counts as final."""
 LONGER = 2.5
-"""capped trials are looked at as if they had that many times their steps: a trial of the proposed
-rule ends when so many have brought nothing."""
+"""How far a capped trial could still fall is judged as if it had this many times its steps: the
+proposed stopping rule ends a trial when that many steps bring no improvement."""
 
 
 def median_variance(n: int) -> float:
-    """Variance of the median of ``n`` unit normals. Beyond the table pi / (2 n), its limit, with
-    the correction that the table's last odd and even entries show: within 1 %."""
+    """Variance of the median of ``n`` unit normals. Beyond the table, the asymptotic pi / (2 n)
+    with a correction taken from the table's last odd and even entries: within 1 %."""
     return _MEDIAN_VARIANCE.get(n, np.pi / (2 * n + (0.92 if n % 2 else 2.68)))
 
 
@@ -66,19 +67,20 @@ def select(
         for shard in shards
     }
     noise = _noise(tuple(pools.values()))
-    found = []
+    best_fits = []
     for shard in shards:
         pool = pools[(shard.permutation, shard.samples)]
         members = trials[(shard.permutation, shard.samples)]
         best_fit = _best_fit(shard, pool, members, noise, seeds, paired)
         if best_fit is not None:
-            found.append(best_fit)
-    if len({m.trial.size for ms in trials.values() for m in ms}) == 1:  # one model is no ladder
-        found = [_without_ladder(best_fit) for best_fit in found]
-    return tuple(found)
+            best_fits.append(best_fit)
+    # a single size has no neighbours, so its being at an edge means nothing
+    if len({m.trial.size for ms in trials.values() for m in ms}) == 1:
+        best_fits = [_without_edges(best_fit) for best_fit in best_fits]
+    return tuple(best_fits)
 
 
-def _without_ladder(best_fit: BestFit) -> BestFit:
+def _without_edges(best_fit: BestFit) -> BestFit:
     flags = tuple(flag for flag in best_fit.flags if not flag.startswith("edge"))
     return replace(best_fit, edge="", adequate_edge="", flags=flags)
 
@@ -96,6 +98,7 @@ def candidates(measurements: Iterable[Measurement]) -> tuple[Candidate, ...]:
 
 
 def _candidate(size: int, values: Settings, members: list[Measurement]) -> Candidate | None:
+    """The scored candidate of these trials, one per seed; None if it has no finite score."""
     members = sorted(members, key=lambda m: m.trial.seed)
     scored = [m for m in members if m.status in (Status.COMPLETE, Status.CAPPED)]
     scored = [m for m in scored if m.validation_error is not None]
@@ -122,8 +125,8 @@ def _candidate(size: int, values: Settings, members: list[Measurement]) -> Candi
 
 
 def _fall(scored: Sequence[Measurement], errors: Sequence[float], diverged: int) -> float:
-    """Log by which a score may still fall: were its capped trials to gain once more what the last
-    ``LONGER`` times of their steps brought; of those whose curves are not known, anything."""
+    """By how much (in log) a score could still fall if its capped trials ran ``LONGER`` times as
+    long and gained as much as in the last such stretch. Unlimited if a curve is not known."""
     lowest = [
         error * exp(-_last_gain(m)) if m.status is Status.CAPPED else error
         for m, error in zip(scored, errors, strict=True)
@@ -135,7 +138,7 @@ def _fall(scored: Sequence[Measurement], errors: Sequence[float], diverged: int)
 
 
 def _last_gain(m: Measurement) -> float:
-    """Log by which the lowest error fell in the last ``LONGER`` times of the steps."""
+    """By how much (in log) the lowest error fell since step ``last / LONGER``."""
     earlier = [p.validation_error for p in m.curve if p.step <= m.curve[-1].step / LONGER]
     lowest = min((p.validation_error for p in m.curve), default=0.0)
     return log(min(earlier) / lowest) if earlier and lowest > 0 else np.inf
@@ -143,26 +146,27 @@ def _last_gain(m: Measurement) -> float:
 
 @dataclass(frozen=True)
 class _Noise:
-    """What the scores of a study vary by, in log error."""
+    """How much the scores of a study vary, in log error."""
 
     seeds: float | None
-    """Standard deviation over seeds, of candidates as good as the best. None when no candidate has
-    two seeds: it is then not measured, not zero."""
-    apart: float
-    """Variance of the noise-free scores of a shard's good candidates about their mean; a quarter of
-    that of one seed at least, as equal ones are never known to be so."""
+    """Standard deviation over seeds of candidates about as good as the best. None when no
+    candidate has two seeds: the noise is then unknown, not zero."""
+    between: float
+    """Variance of the noise-free scores of a shard's good candidates about their mean; at least a
+    quarter of one seed's variance, since data cannot show that candidates are exactly equal."""
 
     def bias(self, candidate: Candidate, pool: Sequence[Candidate]) -> float:
-        """By how much a score is expected to be too low in log, as one of those of its shard."""
+        """By how much (in log) a score is expected to be too low as one of its shard's ``pool``."""
         near = _near(pool)
         if self.seeds is None or candidate not in near or len(near) < 2:
             return 0.0
         variance = self.seeds**2 * median_variance(len(candidate.errors))
-        share = variance / (variance + self.apart) if variance else 0.0
+        share = variance / (variance + self.between) if variance else 0.0
         return share * (float(np.mean([log(c.score) for c in near])) - log(candidate.score))
 
 
 def _noise(pools: Sequence[Sequence[Candidate]]) -> _Noise:
+    """The noise of a study, pooled over the candidates of all shards."""
     variance, freedom = seed_noise(
         [np.log(c.errors) for c in pool if min(c.errors) > 0] for pool in pools
     )
@@ -173,12 +177,13 @@ def _noise(pools: Sequence[Sequence[Candidate]]) -> _Noise:
         if len(near) > 1:
             degrees += len(near) - 1
             squares += float(((logs - logs.mean()) ** 2).sum() - (len(near) - 1) * np.mean(noise))
-    apart = max(squares / max(degrees, 1), variance / 4)
-    return _Noise(float(np.sqrt(variance)) if freedom else None, apart)
+    between = max(squares / max(degrees, 1), variance / 4)
+    return _Noise(float(np.sqrt(variance)) if freedom else None, between)
 
 
 def _near(pool: Sequence[Candidate]) -> list[Candidate]:
-    """Those whose scores say something of the best one's: bad ones are another kind."""
+    """The candidates with scores near the best one's. Bad candidates vary in other ways and say
+    nothing about the noise of the good ones."""
     positive = [c for c in pool if c.score > 0]
     lowest = min((c.score for c in positive), default=0.0)
     return [c for c in positive if c.score < lowest * np.exp(NEAR)]
@@ -192,10 +197,10 @@ def _best_fit(
     seeds: int,
     paired: Paired | None,
 ) -> BestFit | None:
+    """The best fit and the smallest adequate model among a shard's candidates."""
     if not pool:
         return None
     spread = noise.seeds
-
     pool = [replace(c, estimate=c.score * exp(noise.bias(c, pool))) for c in pool]
 
     def order(c: Candidate) -> tuple[float, float, int]:
@@ -204,18 +209,20 @@ def _best_fit(
     best = min(pool, key=order)
     incomplete = len(best.seeds) + best.diverged < seeds
     flags = ["incomplete"] if incomplete else []
-    seed_se = None if spread is None else spread * best.score * _root(len(best.errors))
-    if seed_se is not None and incomplete:  # those with all seeds have theirs in common
+    seed_se = None if spread is None else spread * best.score * _median_sd(len(best.errors))
+    # shards with all seeds share their winner's bias, which then does not bend the curve
+    if seed_se is not None and incomplete:
         seed_se = hypot(seed_se, best.expected - best.score)
     sizes = sorted({c.size for c in pool})
     per_size = {s: min((c for c in pool if c.size == s), key=order) for s in sizes}
-    within = {s: _same(per_size[s], best, shard, spread, paired) for s in sizes}
+    within = {s: _within_one_se(per_size[s], best, shard, spread, paired) for s in sizes}
     adequate = per_size[min(s for s in sizes if within[s])]
     plateau = best.size > adequate.size or any(within[s] for s in sizes if s > best.size)
-    # a size whose trials were stopped or diverged was tried, too: it is not beyond the edge
+    # a size whose trials were stopped or diverged counts as tried: the best is not at an edge then
     tried = sorted({*sizes, *(m.trial.size for m in members if tried_in_vain(m))})
     edge = "" if shard.held_out else _edge(best.size, tried)
-    if seed_se is not None and best.fall * best.score <= seed_se:  # lost in the noise of its seeds
+    # a possible further fall within the seeds' noise is added to the noise, not flagged
+    if seed_se is not None and best.fall * best.score <= seed_se:
         best, seed_se = replace(best, capped=False), hypot(seed_se, best.fall * best.score)
     if best.capped:
         flags.append("capped")
@@ -225,7 +232,7 @@ def _best_fit(
         flags.append("plateau")
     if edge:
         flags.append(f"edge {edge}")
-    of_best = [m for m in members if _is(m, best) and m.validation_error is not None]
+    of_best = [m for m in members if _belongs(m, best) and m.validation_error is not None]
     return BestFit(
         shard.permutation,
         shard.samples,
@@ -245,50 +252,54 @@ def _best_fit(
     )
 
 
-def _root(n: int) -> float:
+def _median_sd(n: int) -> float:
+    """Standard deviation of the median of ``n`` unit normals."""
     return float(np.sqrt(median_variance(n)))
 
 
-def _same(
+def _within_one_se(
     one: Candidate, best: Candidate, shard: Shard, spread: float | None, paired: Paired | None
 ) -> bool:
-    """Whether ``one`` is within one standard error of ``best``: seeds, and items in pairs."""
+    """Whether ``one`` is within one standard error of ``best``, over seeds and, where per-item
+    errors are known, over the validation items in pairs."""
     if one is best:
         return True
-    if spread is None:  # no seeds to judge by: only a better score counts
+    if spread is None:  # the noise of seeds is not known: only an equal or better score counts
         return one.score <= best.score
     over_seeds = spread * np.hypot(
-        one.score * _root(len(one.errors)), best.score * _root(len(best.errors))
+        one.score * _median_sd(len(one.errors)), best.score * _median_sd(len(best.errors))
     )
     over_items = (paired(one, best, shard) if paired else None) or 0.0
     return bool(one.score - best.score <= np.hypot(over_seeds, over_items))
 
 
 def _edge(size: int, sizes: Sequence[int]) -> str:
+    """'high' or 'low' if ``size`` is the largest or smallest of ``sizes``, else ''."""
     if len(sizes) > 1 and size == sizes[-1]:
         return "high"
     return "low" if size == sizes[0] else ""
 
 
 def tried_in_vain(measurement: Measurement) -> bool:
-    """Whether a trial has no score because it did badly: it says where not to look."""
+    """Whether a trial has no score because it did badly (stopped early or diverged)."""
     stopped = measurement.status is Status.STOPPED and measurement.validation_error is not None
     return stopped or measurement.status is Status.DIVERGED
 
 
-def _is(measurement: Measurement, candidate: Candidate) -> bool:
+def _belongs(measurement: Measurement, candidate: Candidate) -> bool:
+    """Whether a trial has the candidate's size and hyperparameters."""
     trial = measurement.trial
     return trial.size == candidate.size and trial.hyperparameters == candidate.hyperparameters
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return float(np.mean(known)) if known else None
+    present = [v for v in values if v is not None]
+    return float(np.mean(present)) if present else None
 
 
 def _median(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return float(np.median(known)) if known else None
+    present = [v for v in values if v is not None]
+    return float(np.median(present)) if present else None
 
 
 def _median_metrics(members: Sequence[Measurement]) -> Settings:
@@ -304,7 +315,7 @@ def _median_metrics(members: Sequence[Measurement]) -> Settings:
 
 
 def next_size(sizes: Sequence[int], direction: str, smallest: int = 1) -> int | None:
-    """The size that extends a ladder at an edge by its own last ratio; None where it cannot."""
+    """The size that extends a ladder at an edge by its last ratio; None below ``smallest``."""
     ascending = sorted(sizes)
     pairs = list(pairwise(ascending)) or [(ascending[0], 2 * ascending[0])]
     if direction == "high":
@@ -321,7 +332,7 @@ def next_size(sizes: Sequence[int], direction: str, smallest: int = 1) -> int | 
 def table(
     measurements: Iterable[Measurement], *, study: str, domain: str, family: str, unit: str
 ) -> pd.DataFrame:
-    """One row per trial, tidy: the common currency, and what ``results/trials.csv`` holds."""
+    """One row per trial, in tidy form: the content of ``results/trials.csv``."""
     return pd.DataFrame(
         {"study": study, "domain": domain, "family": family} | _row(m, unit) for m in measurements
     )
@@ -348,7 +359,7 @@ def _row(m: Measurement, unit: str) -> dict[str, object]:
 
 
 def beside(hyperparameters: Settings, taken: Collection[str]) -> dict[str, object]:
-    """Hyperparameters as columns beside those ``taken``: one called ``steps`` is renamed."""
+    """Hyperparameters as columns; one whose name is ``taken`` gets a prefix."""
     return {f"hyperparameter_{n}" if n in taken else n: v for n, v in hyperparameters}
 
 
@@ -374,7 +385,8 @@ _COLUMNS = (
 
 
 def trainable_sizes(sizes: Sequence[int]) -> list[int]:
-    """The sizes a study may come to train: its ladder, four steps between, two extensions."""
+    """All sizes that a study may train: its ladder, extended twice at each end, and the sizes that
+    divide each step in four."""
     ladder = list(sizes)
     for direction in ("high", "high", "low", "low"):
         extra = next_size(ladder, direction)

@@ -1,7 +1,7 @@
 """Shards: nested training subsets, and the validation and test parts disjoint from all of them.
 
-``cut`` decides everything once, from the items' sizes, labels, groups and digests; ``to_files``
-and ``from_files`` carry it to disk and back, checksummed; ``items_of`` is what a worker reads.
+``cut`` divides the data once, by the items' sizes, labels, groups and digests. ``to_files`` and
+``from_files`` write and read the result with checksums; ``items_of`` gives a worker its items.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IntArray = np.ndarray
 
 
 class ShardsError(ValueError):
-    """The shards on disk, or the data under them, are not what they were."""
+    """The shards on disk, or the data that they index, have changed."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,21 @@ class Cut:
     test: IntArray
     digests: np.ndarray
     validation_group: np.ndarray
-    """Group of each validation item: what its standard errors are clustered by."""
+    """Group of each validation item; standard errors are clustered by it."""
     shards: tuple[Shard, ...]
     files: Mapping[str, str]
     removed: int = 0
     labelled: np.ndarray | None = None
-    """Like ``digests``, of content and label together; None in studies of an earlier version."""
+    """Like ``digests``, but of content and label together; None in studies that an earlier version
+    began."""
 
 
 def cut(loaded: Loaded, items: Items, unit: str, old: Cut | None = None) -> Cut:
-    """Divide the data by the spec. With ``old``, its permutations and parts are kept and new
-    items are appended behind them. Raises SpecError when the data cannot carry the spec, and
-    ShardsError when items of ``old`` are gone."""
+    """Divide the data according to the spec.
+
+    With ``old``, its permutations and parts are kept and new items are appended to them. Raises
+    SpecError when there are too few data for the spec, and ShardsError when items of ``old`` are
+    gone."""
     spec = loaded.spec
     if old is None:
         train, validation, test = _parts(loaded, items)
@@ -63,8 +66,9 @@ def cut(loaded: Loaded, items: Items, unit: str, old: Cut | None = None) -> Cut:
     else:
         begun, validation, test = _find_again(old, items)
         train = _new_items(items, np.concatenate([begun[0], validation, test]), validation, test)
-    known_by = items.digest if items.known_by is None else items.known_by
-    clean = train[~np.isin(known_by[train], known_by[np.r_[validation, test]])]
+    dedup_key = items.digest if items.known_by is None else items.known_by
+    # drop training items of which V or the test part holds a copy
+    clean = train[~np.isin(dedup_key[train], dedup_key[np.r_[validation, test]])]
     everything = np.sort(np.concatenate([begun[0], clean])) if begun else clean
 
     def order(draw: int) -> IntArray:
@@ -81,23 +85,23 @@ def cut(loaded: Loaded, items: Items, unit: str, old: Cut | None = None) -> Cut:
     )
     group = items.group[validation]
     digests, files = items.digest, dict(items.files)
-    known = with_labels(items)
-    return Cut(orders, validation, test, digests, group, shards, files, removed, known)
+    labelled = with_labels(items)
+    return Cut(orders, validation, test, digests, group, shards, files, removed, labelled)
 
 
 def with_labels(items: Items) -> np.ndarray:
-    """``items.digest`` with each item's label and size in it, which a trial learns from as well:
-    what finds the same item again."""
-    found = items.digest.astype(np.uint64)
+    """Keys that identify the same item later: its digest mixed with its label and its size, since
+    a trial learns from these as well."""
+    keys = items.digest.astype(np.uint64)
     for column in (items.label, items.size):
         if column is not None:
             bits = np.ascontiguousarray(column.astype(np.float64)).view(np.uint64)
-            found = _scattered(found ^ _scattered(bits))
-    return found
+            keys = _hashed(keys ^ _hashed(bits))
+    return keys
 
 
-def _scattered(numbers: np.ndarray) -> np.ndarray:
-    """Each number by a bijection that changes half of its bits (the finalizer of splitmix64)."""
+def _hashed(numbers: np.ndarray) -> np.ndarray:
+    """The finalizer of splitmix64: a bijection that changes about half of the bits."""
     with np.errstate(over="ignore"):
         numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
         numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -106,7 +110,7 @@ def _scattered(numbers: np.ndarray) -> np.ndarray:
 
 
 def trial_items(cut: Cut, trial: Trial) -> ShardItems:
-    """The items one trial may touch: a prefix of its permutation, V, and the test part."""
+    """The items that a trial may use: a prefix of its permutation, V, and the test part."""
     return ShardItems(cut.orders[trial.permutation][: trial.items], cut.validation, cut.test)
 
 
@@ -114,36 +118,36 @@ def trial_items(cut: Cut, trial: Trial) -> ShardItems:
 
 
 def _parts(loaded: Loaded, items: Items) -> tuple[IntArray, IntArray, IntArray]:
-    """Training, validation and test items. What the data does not place is drawn by group, so
-    that no group (source file, speaker) is on two sides."""
+    """Training, validation and test items. Items that the data assigns to no part are drawn by
+    whole groups, so that no group (source file, speaker) is in two parts."""
     split = loaded.spec.split
     rng = np.random.default_rng([loaded.spec.seed, 1])
     placed = {part: np.flatnonzero(items.part == part) for part in (TRAIN, VALIDATION, TEST)}
     pool = np.flatnonzero(items.part == POOL)
-    whole = len(pool)
+    available = len(pool)
     drawn: dict[int, IntArray] = {}
     problems = []
-    for part, name, wanted in (
+    for part, name, requested in (
         (VALIDATION, "validation", split.validation),
         (TEST, "test", split.test),
     ):
-        if len(placed[part]) and wanted is not None:
+        if len(placed[part]) and requested is not None:
             problems.append(
                 loaded.problem(f"split.{name}", f"the data brings its own {name} part: remove")
             )
-        if len(placed[part]) or wanted is None:
+        if len(placed[part]) or requested is None:
             drawn[part] = placed[part]
             continue
-        count = int(wanted) if wanted >= 1 else round(wanted * whole)
+        count = int(requested) if requested >= 1 else round(requested * available)
         if count >= len(pool):
             message = f"{count} items of {len(pool)} leave nothing"
         elif not count:
-            message = f"a share of {wanted} of {whole} items is none"
+            message = f"a share of {requested} of {available} items is none"
         else:
             message = ""
         if message:
             problems.append(loaded.problem(f"split.{name}", message))
-            drawn[part] = pool[:1]  # so that this mistake is not told again below
+            drawn[part] = pool[:1]  # so that this mistake is not reported a second time below
             continue
         drawn[part], pool = _draw_groups(items.group, pool, count, rng)
     if not len(pool) + len(placed[TRAIN]):
@@ -160,7 +164,7 @@ def _parts(loaded: Loaded, items: Items) -> tuple[IntArray, IntArray, IntArray]:
 def _draw_groups(
     group: np.ndarray, pool: IntArray, count: int, rng: np.random.Generator
 ) -> tuple[IntArray, IntArray]:
-    """Whole groups, in random order, until ``count`` items are drawn; and what is left."""
+    """Whole groups, in random order, until ``count`` items are drawn; and the remaining items."""
     if not count:
         return pool[:0], pool
     names, sizes = np.unique(group[pool], return_counts=True)
@@ -171,9 +175,10 @@ def _draw_groups(
 
 
 def nested_order(labels: IntArray | None, train: IntArray, seed: int, draw: int) -> IntArray:
-    """The items ``train`` in an order whose prefixes are the shards: a seeded permutation; with
-    ``labels`` (of all items), one whose every prefix has the classes' proportions to within one
-    item of each class. Within a class the order is random."""
+    """The items ``train`` in an order whose prefixes are the shards: a seeded permutation.
+
+    With ``labels`` (of all items), every prefix has the classes' proportions to within one item
+    of each class; within a class the order is random."""
     rng = np.random.default_rng([seed, 2, draw])
     shuffled = train[rng.permutation(len(train))]
     if labels is None:
@@ -186,10 +191,11 @@ def nested_order(labels: IntArray | None, train: IntArray, seed: int, draw: int)
 
 
 def _turns(counts: np.ndarray) -> IntArray:
-    """Which class comes at each of the counts.sum() places, so that after k places class i has
-    come k * share_i times to within one: Tijdeman's algorithm for the chairman assignment problem
-    (Tijdeman 1980, Discrete Mathematics 32). Of the classes that are due, the one whose deadline
-    is first."""
+    """The class at each of the counts.sum() places, such that class i occurs k * share_i times
+    among the first k places, to within one.
+
+    This is Tijdeman's algorithm for the chairman assignment problem (Tijdeman 1980, Discrete
+    Mathematics 32): of the classes that are due, the one with the earliest deadline comes next."""
     share = counts / counts.sum()
     slack = 1 / max(2 * len(counts) - 2, 1)
     debt = np.zeros(len(counts))  # k * share - places had
@@ -203,7 +209,7 @@ def _turns(counts: np.ndarray) -> IntArray:
 
 
 def _occurrence(turns: IntArray) -> IntArray:
-    """How often each place's class has come before it."""
+    """For each place, how many earlier places have the same class."""
     order = np.argsort(turns, kind="stable")
     counts = np.bincount(turns)
     before = np.empty(len(turns), np.int64)
@@ -214,37 +220,40 @@ def _occurrence(turns: IntArray) -> IntArray:
 def _ladder(
     loaded: Loaded, size: np.ndarray, unit: str, draw: int, begun: tuple[Shard, ...] = ()
 ) -> list[Shard]:
-    """Prefixes of about smallest * factor**k units, up to ``largest`` or all of the data; those
-    of a study ``begun`` before stay, and the ladder goes on from the last of them."""
-    wanted = loaded.spec.shards
-    reached = np.cumsum(size)
-    total = float(reached[-1]) if len(reached) else 0.0
-    largest = total if wanted.largest is None else wanted.largest
-    if largest > total or wanted.smallest > largest:
+    """The shards of one permutation: prefixes of about smallest * factor**k units, up to
+    ``largest`` or all of the data. Shards of a study that has ``begun`` stay, and the ladder
+    continues from the last of them."""
+    options = loaded.spec.shards
+    cumulative = np.cumsum(size)
+    total = float(cumulative[-1]) if len(cumulative) else 0.0
+    largest = total if options.largest is None else options.largest
+    if largest > total or options.smallest > largest:
         path = "shards.largest" if largest > total else "shards.smallest"
         message = f"the training data holds {_plain(total)} {unit}"
         raise loaded.error([loaded.problem(path, message)])
-    known = [s.samples for s in begun if s.permutation == draw]
-    known = known or [s.samples for s in begun if s.permutation == 0]
-    targets = _targets(known or [wanted.smallest], largest, wanted.factor, keep=len(known) or 1)
-    counts = sorted({int(np.searchsorted(reached, t * (1 - 1e-12))) + 1 for t in targets})
-    if wanted.held_out >= len(counts) - 1:
+    begun_sizes = [s.samples for s in begun if s.permutation == draw]
+    begun_sizes = begun_sizes or [s.samples for s in begun if s.permutation == 0]
+    first = begun_sizes or [options.smallest]
+    targets = _targets(first, largest, options.factor, keep=len(first))
+    counts = sorted({int(np.searchsorted(cumulative, t * (1 - 1e-12))) + 1 for t in targets})
+    if options.held_out >= len(counts) - 1:
         message = (
-            f"{len(counts)} in all, {wanted.held_out} of them held out, leave fewer than 2 to fit"
+            f"{len(counts)} in all, {options.held_out} of them held out, leave fewer than 2 to fit"
         )
-        path = "shards.held_out" if wanted.held_out else "shards"
+        path = "shards.held_out" if options.held_out else "shards"
         raise loaded.error([loaded.problem(path, message)])
-    fitted = len(counts) - wanted.held_out
+    fitted = len(counts) - options.held_out
     return [
-        Shard(draw, n, float(reached[n - 1]), unit, held_out=k >= fitted)
+        Shard(draw, n, float(cumulative[n - 1]), unit, held_out=k >= fitted)
         for k, n in enumerate(counts)
     ]
 
 
 def _targets(first: list[float], largest: float, factor: float, keep: int) -> list[float]:
-    """``first``, then steps by ``factor`` up to ``largest``. What is left over at the top is a
-    step of its own if it is at least half of one in log, else the last step, unless that is among
-    the first ``keep``, is stretched to it."""
+    """The sizes ``first``, then steps by ``factor`` up to ``largest``.
+
+    If the remainder at the top is at least half a step (in log), ``largest`` becomes a step of its
+    own; otherwise the last step is moved up to it, unless it is among the first ``keep``."""
     steps = int(np.floor(np.log(largest / first[-1]) / np.log(factor) + 1e-9))
     targets = first + [first[-1] * factor**k for k in range(1, steps + 1)]
     if largest / targets[-1] > factor**0.5:
@@ -255,7 +264,7 @@ def _targets(first: list[float], largest: float, factor: float, keep: int) -> li
 
 
 def _plain(total: float) -> str:
-    """A count as it is, a measure such as hours as its shortest decimals."""
+    """A count as an integer, a measure such as hours rounded to three decimals."""
     return str(int(total)) if total == int(total) else str(round(total, 3))
 
 
@@ -263,11 +272,12 @@ def _plain(total: float) -> str:
 
 
 def _find_again(old: Cut, items: Items) -> tuple[tuple[IntArray, ...], IntArray, IntArray]:
-    """The old parts in the new numbering: the k-th item of a digest stays the k-th of it."""
+    """The old permutations and parts as rows of the new data. Of items with equal digests the k-th
+    stays the k-th."""
     before = _by_occurrence(old.digests if old.labelled is None else old.labelled)
-    known_by = items.digest if old.labelled is None else with_labels(items)
-    now = {key: row for row, key in enumerate(_by_occurrence(known_by))}
-    rows = np.array([now.get(key, -1) for key in before], dtype=np.int64)
+    current_digests = items.digest if old.labelled is None else with_labels(items)
+    row_of = {key: row for row, key in enumerate(_by_occurrence(current_digests))}
+    rows = np.array([row_of.get(key, -1) for key in before], dtype=np.int64)
     used = np.concatenate([*old.orders, old.validation, old.test])
     missing = int((rows[np.unique(used)] < 0).sum())
     if missing:
@@ -279,6 +289,7 @@ def _find_again(old: Cut, items: Items) -> tuple[tuple[IntArray, ...], IntArray,
 
 
 def _by_occurrence(digests: np.ndarray) -> list[tuple[int, int]]:
+    """Each digest with a running count of its occurrences, which makes the keys unique."""
     seen: dict[int, int] = {}
     keys = []
     for digest in digests.tolist():
@@ -287,12 +298,12 @@ def _by_occurrence(digests: np.ndarray) -> list[tuple[int, int]]:
     return keys
 
 
-def _new_items(items: Items, known: IntArray, validation: IntArray, test: IntArray) -> IntArray:
-    """Appended items, less those of a group that V or the test part holds."""
-    kept_out = items.group[np.r_[validation, test]]
-    fresh = np.setdiff1d(np.arange(len(items.size)), known)
+def _new_items(items: Items, old_train: IntArray, validation: IntArray, test: IntArray) -> IntArray:
+    """The appended items, except those of groups that V or the test part contain."""
+    evaluated_groups = items.group[np.r_[validation, test]]
+    fresh = np.setdiff1d(np.arange(len(items.size)), old_train)
     fresh = fresh[np.isin(items.part[fresh], (POOL, TRAIN))]
-    return fresh[~np.isin(items.group[fresh], kept_out)]
+    return fresh[~np.isin(items.group[fresh], evaluated_groups)]
 
 
 # ---------------------------------------------------------------- on disk
@@ -301,7 +312,7 @@ FOLDER = "shards"
 
 
 def to_files(cut: Cut) -> dict[str, bytes]:
-    """Index files and the manifest that names and checksums them, by path in the study."""
+    """The index files and a manifest with their checksums, by path within the study."""
     arrays = {f"order_{draw}.npy": order for draw, order in enumerate(cut.orders)}
     arrays |= {"validation.npy": cut.validation, "test.npy": cut.test, "digests.npy": cut.digests}
     arrays["validation_group.npy"] = cut.validation_group
@@ -323,7 +334,7 @@ def to_files(cut: Cut) -> dict[str, bytes]:
 
 
 def from_files(folder: Path) -> Cut:
-    """Read a study's shards back. Raises ShardsError when a file is missing or altered."""
+    """Read a study's shards. Raises ShardsError when a file is missing or altered."""
     place = Path(folder) / FOLDER
     try:
         manifest = json.loads(read_file(place / "manifest.json"))
@@ -356,20 +367,23 @@ def _read(path: Path, checksum: str) -> np.ndarray:
 
 
 def items_of(folder: Path, trial: Trial) -> ShardItems:
-    """What a worker reads for its trial: see ``trial_items``. The files are read and checked once,
-    and again where one has changed; the arrays are the trial's own."""
+    """The items that a worker uses for its trial: see ``trial_items``.
+
+    The files are read and checked once, and again only after one has changed; the returned arrays
+    are copies."""
     stamps = _stamps(folder)
     if not _opened or _opened[0][0] != stamps:
         _opened[:] = [(stamps, from_files(folder))]
-    found = trial_items(_opened[0][1], trial)
-    return ShardItems(found.train.copy(), found.validation.copy(), found.test.copy())
+    shared = trial_items(_opened[0][1], trial)
+    return ShardItems(shared.train.copy(), shared.validation.copy(), shared.test.copy())
 
 
 _opened: list[tuple[Any, Cut]] = []
-"""The shards that were read last, and what their files looked like."""
+"""The shards that were read last, with the stamps of their files."""
 
 
 def _stamps(folder: Path) -> Any:
+    """Names, sizes, times and inodes of the shards' files: they differ after any change."""
     place = Path(folder).absolute() / FOLDER
     try:
         with os.scandir(place) as entries:

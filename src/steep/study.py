@@ -1,9 +1,9 @@
-"""A study, from spec to report: the whole pipeline on one screen.
+"""A study, from spec to report: the order of the pipeline's stages.
 
     plan -> shards -> train -> select -> fit -> forecast -> report
 
-``Study(spec)`` reads a spec, ``Study.open(folder)`` a study begun before. ``run`` does what is
-missing and no more, so that resuming, adding seeds and starting are the same call.
+``Study(spec)`` reads a spec; ``Study.open(folder)`` opens a study that was begun before. ``run``
+does only what is missing, so starting, resuming and adding seeds are the same call.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ SCORED = (Status.COMPLETE, Status.CAPPED)
 
 
 class Study:
-    """One study: a domain, a family, a search, and the folder that remembers it all."""
+    """One study: a domain, a model family, a search, and the folder that stores the results."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Study:
         """``spec`` is a file, a mapping or a loaded spec; ``folder`` defaults to ``./<study>``.
 
         ``trainer`` is a plain function ``f(shard, size, seed, **hyperparameters)`` in place of
-        the spec's trainer; it runs in this process. Raises SpecError with every problem."""
+        the spec's trainer; it runs in this process. Raises SpecError, which lists every problem."""
         if isinstance(spec, Loaded):
             self.loaded = spec
         elif isinstance(spec, Mapping):
@@ -98,7 +98,7 @@ class Study:
 
     @classmethod
     def open(cls, folder: str | Path, *, trainer: Callable[..., Any] | None = None) -> Study:
-        """A study begun before, by its folder. Raises StoreError where there is none."""
+        """Open the study in ``folder``. Raises StoreError if the folder holds no study."""
         return cls(read_frozen(Path(folder)).loaded, folder, trainer=trainer)
 
     # ------------------------------------------------------------ the pipeline
@@ -109,18 +109,21 @@ class Study:
         workers: int | None = None,
         tell: Callable[[str, float], None] = lambda what, done: None,
     ) -> Plan:
-        """The dry run: trials, FLOPs, time, disk, with so many ``workers`` (one a core). Writes
-        nothing; ``tell`` is told what is being done, and the share of that which is."""
+        """The dry run: trials, FLOPs, time and disk space with ``workers`` (default: one per core).
+
+        Writes nothing. ``tell`` is called with the current activity and the share of it done."""
         self.check()
         self._refuse_absent()
         workers = workers or self.worker_count()
         with self.store() if self.begun else nullcontext() as store:
             finished = store.measurements() if store else []
-            seconds = clock.time_left(self, store) or None  # used up: what is left in full
-        pilot = 0.0 if finished else clock.pilot_seconds(seconds)  # its own trials show more
+            # a budget that is used up counts as none: predict all the time that is left
+            seconds = clock.time_left(self, store) or None
+        # finished trials show a machine's speed better than a pilot does
+        pilot = 0.0 if finished else clock.pilot_seconds(seconds)
         timing = clock.pace(self, pilot, tell)
         tell("Playing the search", 0.0)
-        found = plan(
+        dry_run = plan(
             self.problem,
             self.planner.plan,
             cost=self.prices.cost,
@@ -131,11 +134,12 @@ class Study:
             seconds_per_flop=clock.seconds_per_flop(self, timing),
             adaptive=self.planner.ADAPTIVE,
         )
-        kept = 8 * len(self.items.size) * (2 + self.spec.shards.permutations)  # shards/
+        # the index files under shards/: 8 bytes per item and file
+        shard_bytes = 8 * len(self.items.size) * (2 + self.spec.shards.permutations)
         return replace(
-            found,
+            dry_run,
             prediction=clock.prediction(self, timing, workers, finished=finished, seconds=seconds),
-            disk=found.disk + kept,
+            disk=dry_run.disk + shard_bytes,
         )
 
     def run(
@@ -152,14 +156,18 @@ class Study:
     ) -> Outcome:
         """Train what is missing, confront the forecast, write results and the report.
 
-        ``budget`` bounds the FLOPs and ``seconds`` the time of this call, else the spec's budget
-        the time of all calls: the search takes what fits, and what the held-out shards need is put
-        aside. ``observe`` gets every event in place of the ``progress`` that standard error shows:
-        a bar in a terminal, a line now and then elsewhere. ``extend`` takes a spec or data that
-        only add; ``retry_failed`` tries failed trials again; ``take_over`` gives up trials of
-        another machine that is gone. Ctrl-C once saves and stops ('drained'), twice stops at once;
-        the same call goes on. Raises SpecError, StoreError, ShardsError or MissingExtra before any
-        work, StudyFailed where every trial fails."""
+        ``budget`` limits the FLOPs and ``seconds`` the time of this call; without either, the
+        spec's budget limits the time of all calls together. The search is cut to what fits, after
+        the part that the held-out shards need has been reserved.
+
+        ``observe`` receives every event, and no ``progress`` is shown then. Otherwise progress
+        goes to standard error: a bar in a terminal, occasional lines elsewhere.
+        ``extend`` accepts a changed spec or data if the changes only add to the study;
+        ``retry_failed`` tries failed trials again; ``take_over`` gives up the trials of another
+        machine that is gone.
+
+        Ctrl-C once saves and stops ('drained'), twice stops at once; the same call resumes. Raises
+        SpecError, StoreError, ShardsError or MissingExtra before any work, else StudyFailed."""
         from steep.present.progress import Progress
 
         self.check()
@@ -181,7 +189,7 @@ class Study:
             if retry_failed or all(m.status in FAILED for m in measured):
                 store.forgive()
             if fresh:
-                self._tell_unknown_code(store, observe)
+                self._warn_of_unknown_code(store, observe)
             self._register_facts(store)
             if budget is None and seconds is None:
                 seconds = clock.time_left(self, store)
@@ -202,10 +210,10 @@ class Study:
             if outcome.word == "failed":
                 raise StudyFailed(outcome.error)
             if not study_metric(self.loaded, self.domain).declared:
-                self._register_facts(store)  # what the user's own code answers, it has said by now
+                self._register_facts(store)  # results of the user's code have named the metric
             if not stop.is_set() and outcome.word != "partial":
-                outcome = replace(outcome, word=self._word(store))
-            if not stop.is_set() and self._held_out_shards and self._enough(store):
+                outcome = replace(outcome, word=self._end_of_search(store))
+            if not stop.is_set() and self._held_out_shards and self._can_forecast(store):
                 rest = _missing(self._held_out(store, finished=outcome.word != "budget"))
                 if rest(store.measurements(), (), None):
                     follow = go(rest, held_out=True, stop=Deadline(stop, watch.all_ends))
@@ -222,31 +230,31 @@ class Study:
         return outcome
 
     def _held_out(self, store: Store, finished: bool) -> list[Trial]:
-        """Write the forecasts of the held-out shards down, and name the trials that confront them;
-        of a search that has ``finished`` those of the shards of which nothing can be forecast, and
-        of models chosen since an earlier forecast, too."""
+        """Register the forecasts of the held-out shards and return the trials that test them.
+
+        Once the search has ``finished``, the trials include held-out shards that have no forecast,
+        and models that were chosen after an earlier forecast."""
         facts = from_store.facts(store, self.spec, self.cut)
         earlier = {c.samples for c in decisions.registered(store)}
         models = from_store.register_forecasts(store, facts)
         if earlier and finished:
             models += from_store.chosen_since(store, facts, earlier)
-        wanted = held_out_trials(models, facts)
-        told = {c.samples for c in models}
-        if finished and len(told) < len(self._held_out_shards):
+        trials = held_out_trials(models, facts)
+        forecast_samples = {c.samples for c in models}
+        if finished and len(forecast_samples) < len(self._held_out_shards):
             analysis = from_store.analysis(store, self.spec, self.cut)
-            wanted += unforecast_trials(analysis, facts, told)
-        return wanted
+            trials += unforecast_trials(analysis, facts, forecast_samples)
+        return trials
 
-    def _word(self, store: Store) -> str:
-        """How a search has ended that nobody stopped: whether it wants more than a budget let it
-        train."""
+    def _end_of_search(self, store: Store) -> str:
+        """How a search ended that was not stopped: 'budget' if it would still train more trials."""
         return "budget" if self.search(store.measurements(), (), None) else "complete"
 
-    def _enough(self, store: Store) -> bool:
-        """Whether what was searched bears a forecast: of three fitted shards, or of all."""
-        found = {m.trial.samples for m in store.measurements() if m.status in SCORED}
+    def _can_forecast(self, store: Store) -> bool:
+        """Whether enough shards have results for a forecast: three of the fitted ones, or all."""
+        searched = {m.trial.samples for m in store.measurements() if m.status in SCORED}
         fitted = {s.samples for s in self.problem.shards if s.permutation == 0}
-        return len(found & fitted) >= min(FEWEST_POINTS, len(fitted))
+        return len(searched & fitted) >= min(FEWEST_POINTS, len(fitted))
 
     def results(self) -> pd.DataFrame:
         """The long table: one row per trial."""
@@ -263,54 +271,57 @@ class Study:
     ) -> Analysis:
         """Best-fit models, fits, forecasts, confrontations and findings, from the store alone.
 
-        Beside the usual sizes errors are forecast ``at`` sizes and at ``times`` the data at hand:
-        the largest size measured, a held-out one included once it is. ``targets`` are errors, or
-        what ``asked.goal_of`` makes of a text such as '95%'."""
-        asked: dict[str, Any] = {"at": at, "times": times, "targets": targets, "level": level}
+        Besides the usual sizes, errors are forecast ``at`` the given sizes and at the given
+        multiples (``times``) of the largest measured size, which may be a held-out one.
+        ``targets`` are errors, or goals that ``asked.goal_of`` parsed from text such as '95%'.
+        ``level`` is the coverage of the intervals."""
+        options: dict[str, Any] = {"at": at, "times": times, "targets": targets, "level": level}
         with self.store() as store:
-            return from_store.analysis(store, self.spec, self.cut, **asked)
+            return from_store.analysis(store, self.spec, self.cut, **options)
 
     def analyse_with_cost(self) -> Analysis:
-        """The same with what lower errors take: what the report shows."""
+        """What the report shows: the analysis, and what lower errors would cost."""
         with self.store() as store:
             return from_store.analysis_with_cost(store, self.spec, self.cut)
 
     def report(self) -> Path:
-        """Write ``report.html`` and ``results/`` anew, from the store alone; the report's path."""
+        """Rewrite ``report.html`` and ``results/`` from the store; return the report's path."""
         with Store.open(self.folder) as store:
             from_store.write_results(store, self.spec, self.cut)
         return self.folder / "report.html"
 
     def report_text(self) -> str:
-        """The report's HTML; reads the study and writes nothing."""
+        """The report as HTML; writes nothing."""
         with self.store() as store:
             return from_store.report_text(store, self.spec, self.cut)
 
     def scaling(self, level: float = 0.9, goals: Sequence[Goal] = ()) -> Scaling:
-        """All that ``steep.cost`` needs to know of the study, about its own metric or the one that
-        ``goals`` are about. Steps that the store does not hold
-        (of a study begun with an older version) are counted now, which needs torch."""
+        """All that ``steep.cost`` needs to know of the study, in the metric of the ``goals`` or
+        else the study's own.
+
+        The store of a study that an older version began has no step counts; they are counted
+        now, which needs torch."""
         with self.store() as store:
             steps = decisions.steps(store)
             if not steps:
                 with suppress(ImportError):
                     steps = self.prices.steps()
-            known = from_store.facts(store, self.spec, self.cut)
-            made = from_store.analysis(store, self.spec, self.cut, level=level)
-            return scaling_of(made, known, from_store.measured(store, self.cut), steps, goals)
+            facts = from_store.facts(store, self.spec, self.cut)
+            analysis = from_store.analysis(store, self.spec, self.cut, level=level)
+            return scaling_of(analysis, facts, from_store.measured(store, self.cut), steps, goals)
 
     @property
     def shards(self) -> tuple[Shard, ...]:
-        """Of the study as it was begun."""
+        """The shards of the study as it was begun."""
         return self.cut.shards
 
     def measurements(self) -> list[Measurement]:
-        """Every ended trial's measurement, as it was kept."""
+        """The stored measurements of all trials that have ended."""
         with self.store() as store:
             return store.measurements()
 
     def store(self) -> Store:
-        """The study's store, to read. Raises StoreError where there is no study."""
+        """The study's store, read-only. Raises StoreError if there is no study."""
         return Store.open(self.folder, read_only=True)
 
     @property
@@ -320,42 +331,46 @@ class Study:
     def prediction(
         self, timing: Pace | None = None, workers: int | None = None, count: int = WORLDS
     ) -> Prediction | None:
-        """The time of the whole study, of one that has begun what is left of it, with a machine's
-        ``timing`` measured before, else now; None where nobody can know yet."""
+        """The time that the study will still take; None while it cannot be predicted.
+
+        ``timing`` is the machine's measured speed; by default it is measured now."""
         finished = self.measurements() if self.begun else []
         timing = timing or clock.pace(self, clock.pilot_seconds(None))
         return clock.prediction(self, timing, workers, finished=finished, count=count)
 
     def standing(self) -> Standing:
-        """How far the study is, from the store alone."""
+        """The study's progress, from the store alone."""
         with self.store() as store:
             rows = store.rows()
-            tried = [r.trial.id for r in rows if r.status == Status.PLANNED and r.attempts]
-            why = {name: told[-1] for name in tried if (told := store.failures(name))}
-            left = decisions.time_left(store)
-            over = decisions.prediction_and_took(store)[1]
+            # trials planned again after a failed attempt are shown with the last failure's reason
+            retried = [r.trial.id for r in rows if r.status == Status.PLANNED and r.attempts]
+            failures = {name: store.failures(name) for name in retried}
+            reasons = {name: failed[-1] for name, failed in failures.items() if failed}
+            registered = decisions.time_left(store)
+            took = decisions.prediction_and_took(store)[1]
             budget = clock.time_left(self, store)
             analysis = None
             if any(row.status in SCORED for row in rows):
                 analysis = from_store.analysis(store, self.spec, self.cut)
         rest = None
-        if left is not None:
-            going = any(r.status == Status.RUNNING for r in rows)
-            rest = bounded(shortened(left[0], left[1] if going else 0.0).clock, budget or None)
-        complete = over is not None and over.complete
+        if registered is not None:
+            prediction, age = registered
+            running = any(r.status == Status.RUNNING for r in rows)
+            rest = bounded(shortened(prediction, age if running else 0.0).clock, budget or None)
+        complete = took is not None and took.complete
         standings = tuple(
-            replace(r, reason=r.reason or why[r.trial.id]) if r.trial.id in why else r for r in rows
+            replace(r, reason=r.reason or reasons.get(r.trial.id, r.reason)) for r in rows
         )
         return Standing(standings, analysis, rest, complete, self.spec.run.budget, budget)
 
     def time_left(self) -> Interval | None:
-        """Seconds that the run now going on takes from here; None while nobody can know."""
+        """Seconds left of the current run; None while they cannot be predicted."""
         return None if self._watch is None else self._watch.left()
 
     def trainer(self) -> Trainer:
         """The study's trainer, opened in this process."""
-        found: Trainer | None = self._wrapped()
-        return found or self._trainer_module.open_trainer(self.loaded, self.domain)
+        wrapped: Trainer | None = self._wrapped()
+        return wrapped or self._trainer_module.open_trainer(self.loaded, self.domain)
 
     def worker_count(self) -> int:
         """Workers that a run would use on this machine."""
@@ -364,17 +379,17 @@ class Study:
         return self.spec.run.workers or (1 if self._function is not None else cpus())
 
     def check(self) -> None:
-        """What only the opened pieces can know. Raises SpecError with every problem."""
+        """Check what only the opened domain, data and trainer show; raises SpecError."""
         problems = misfits(self.loaded, self.domain, self._function)
         if problems:
             raise self.loaded.error(problems)
-        own = getattr(self._trainer_module, "OWN_VALIDATION", False)
-        if not len(self.cut.validation) and not own:  # cut: splits that leave nothing
+        own_validation = getattr(self._trainer_module, "OWN_VALIDATION", False)
+        if not len(self.cut.validation) and not own_validation:  # cut: splits that leave nothing
             message = "no validation part: give the data one or a split"
             raise self.loaded.error([self.loaded.problem("split.validation", message)])
 
     def _refuse_absent(self) -> None:
-        """Raise SpecError for what the spec asks of this machine and it lacks."""
+        """Raise SpecError if this machine lacks something that the spec requires."""
         if self._function is None and (problems := absent(self.loaded)):
             raise self.loaded.error(problems)
 
@@ -382,8 +397,8 @@ class Study:
 
     @cached_property
     def domain(self) -> Domain:
-        found: Domain = open_domain(as_begun(self.loaded, self.folder))
-        return found
+        domain: Domain = open_domain(as_begun(self.loaded, self.folder))
+        return domain
 
     @cached_property
     def items(self) -> Items:
@@ -391,7 +406,7 @@ class Study:
 
     @cached_property
     def cut(self) -> shards_.Cut:
-        """The shards: those on disk where the study has begun, else freshly cut."""
+        """The shards: read from disk if the study has begun, else cut now."""
         if (self.folder / shards_.FOLDER / "manifest.json").exists():
             return shards_.from_files(self.folder)
         return shards_.cut(self.loaded, self.items, self.domain.unit)
@@ -402,7 +417,7 @@ class Study:
 
     @property
     def answered_metric(self) -> str:
-        """The metric that answers are about."""
+        """The metric in which answers are given."""
         return answered_metric(self.spec.domain.name, self.metric, self.domain.metrics)
 
     @cached_property
@@ -444,10 +459,10 @@ class Study:
     # ------------------------------------------------------------ the store
 
     def _store(self, extend: bool = False, take_over: bool = False) -> Store:
-        """The study's store, made or found, after checking that nothing changed under it."""
+        """Open the study's store, or create it; refuse a spec or data that have changed."""
         if not (self.folder / "study.yaml").exists():
             text = self._frozen()
-            with suppress(StudyExists):  # another driver was a moment faster
+            with suppress(StudyExists):  # another driver has just created it: open that one below
                 store = Store.create(self.folder, text)
                 self._write_shards(store)
                 return store
@@ -457,12 +472,13 @@ class Study:
         if extend and begun:
             old = shards_.from_files(self.folder)
             extended = shards_.cut(self.loaded, self.items, self.domain.unit, old)
-            for name in ("problem", "prices", "best_guess", "_rehearsal"):  # of the study as it was
+            # cached properties that describe the study before the extension
+            for name in ("problem", "prices", "best_guess", "_rehearsal"):
                 self.__dict__.pop(name, None)
             self.__dict__["cut"] = extended
         store = Store.open(self.folder, take_over=take_over)
         try:
-            if not begun:  # killed while creating, or lost since
+            if not begun:  # the creating process was killed, or the shards were deleted
                 self._refuse_other_shards(store)
             if extend or not begun:
                 self._write_shards(store)
@@ -473,11 +489,11 @@ class Study:
         moved = begun_as.base != self.loaded.base.resolve()
         unrecorded = code and not begun_as.code  # begun by a version that kept no digests
         if extend or moved or unrecorded or begun_as.spec.run != self.spec.run:
-            store.freeze(self._frozen())  # workers must know it, too
+            store.freeze(self._frozen())  # workers read study.yaml: it must be up to date
         return store
 
     def begin(self) -> None:
-        """Make the study's folder, with its spec and its shards, and train nothing."""
+        """Create the study's folder with its spec and its shards, without training."""
         self._store().close()
 
     def _frozen(self) -> str:
@@ -486,7 +502,7 @@ class Study:
 
     @property
     def _code(self) -> dict[str, str]:
-        """Digests of the user's own training code; {} of a trainer that is steep's own."""
+        """Digests of the user's own code; {} if the study uses only steep's own."""
         digests: dict[str, str] = {}
         if self._function is not None:
             digests = member(TRAINERS, "function").code(self.loaded, self._function)
@@ -500,24 +516,24 @@ class Study:
 
     def _write_shards(self, store: Store) -> None:
         files = shards_.to_files(self.cut)
-        kept = {"manifest": _manifest(files)}
-        if [one.payload for one in store.decisions("shards")][-1:] != [kept]:
-            store.decide("shards", kept)
-        for name, data in files.items():  # the manifest is last: it vouches for the others
+        record = {"manifest": _manifest(files)}
+        if [one.payload for one in store.decisions("shards")][-1:] != [record]:
+            store.decide("shards", record)
+        for name, data in files.items():  # the manifest comes last: it marks the others complete
             store.write(name, data)
 
     def _refuse_other_shards(self, store: Store) -> None:
-        """Shards that are gone are cut anew where that gives the same ones."""
-        kept = [one.payload["manifest"] for one in store.decisions("shards")]
-        if store.measurements() and kept[-1:] != [_manifest(shards_.to_files(self.cut))]:
+        """Raise StoreError if shards that were deleted cannot be cut again identically."""
+        manifests = [one.payload["manifest"] for one in store.decisions("shards")]
+        if store.measurements() and manifests[-1:] != [_manifest(shards_.to_files(self.cut))]:
             place = self.folder / shards_.FOLDER
             raise StoreError(
                 f"{place} is gone, and cutting the data anew gives other shards than those that "
                 "this study was trained on: restore it from a copy"
             )
 
-    def _tell_unknown_code(self, store: Store, observe: Callable[[Any], None] | None) -> None:
-        """Say once, when a study begins, of which code nobody can know whether it changes."""
+    def _warn_of_unknown_code(self, store: Store, observe: Callable[[Any], None] | None) -> None:
+        """Warn when a study begins about code whose changes cannot be detected."""
         names = unknown(self._code)
         if not names:
             return
@@ -540,21 +556,22 @@ class Study:
         left: float | None,
         rehearsed: bool = False,
     ) -> Sequence[Wanted]:
-        """The trials that the search wants, of what has finished and what runs; errors of zero
-        count as half an item. ``rehearsed``: of results that are made up."""
-        items = len(self.cut.validation), len(self.cut.test)
+        """The trials that the search requests, given what has finished and what is running.
+
+        An error of zero counts as half an item. ``rehearsed``: the results are simulated."""
+        item_counts = len(self.cut.validation), len(self.cut.test)
         ready: Sequence[Measurement] = (
-            finished.follow(("counted", items), lambda: Counted(*items)).measurements
+            finished.follow(("counted", item_counts), lambda: Counted(*item_counts)).measurements
             if isinstance(finished, Measurements)
-            else counted(finished, *items)
+            else counted(finished, *item_counts)
         )
         problem = self._rehearsal if rehearsed else self.problem
-        found: Sequence[Wanted] = self.planner.plan(problem, ready, running, left)
-        return found
+        requests: Sequence[Wanted] = self.planner.plan(problem, ready, running, left)
+        return requests
 
     @cached_property
     def _rehearsal(self) -> Problem:
-        """The problem, for a search of made-up results."""
+        """The search problem, marked as one of simulated results."""
         return replace(self.problem, rehearsed=True)
 
     def _executor(self, workers: int | None) -> Any:
@@ -579,8 +596,8 @@ class Study:
     # ------------------------------------------------------------ facts and expectations
 
     def _register_facts(self, store: Store) -> None:
-        """Keep what later analysis needs, so that it needs neither the data nor torch."""
-        dial = {size: self.prices.cost(size) for size in trainable_sizes(self.spec.family.sizes)}
+        """Store what later analyses need, so that they need neither the data nor torch."""
+        costs = {size: self.prices.cost(size) for size in trainable_sizes(self.spec.family.sizes)}
         best_guess = dict(self.best_guess)
         metric, metrics = self.metric, list(self.domain.metrics)
         if not study_metric(self.loaded, self.domain).declared:
@@ -593,7 +610,7 @@ class Study:
             "metric": metric,
             "metrics": metrics,
             "best_guess": best_guess,
-            "sizes": {str(s): [c.parameters, c.flops] for s, c in dial.items() if c is not None},
+            "sizes": {str(s): [c.parameters, c.flops] for s, c in costs.items() if c is not None},
             "removed_duplicates": self.cut.removed,
             "validation_items": len(self.cut.validation),
             "test_items": len(self.cut.test),
@@ -604,13 +621,13 @@ class Study:
 
     @cached_property
     def best_guess(self) -> Mapping[str, float]:
-        """By metric: the error on V of the best constant answer, learnt from the largest shard."""
+        """By metric, the validation error of the constant prediction best on the largest shard."""
         largest = max(self.problem.shards, key=lambda s: s.items)
         order = self.cut.orders[largest.permutation][: largest.items]
         return self.domain.best_guess(order, self.cut.validation)
 
     def middle_choice(self) -> Settings:
-        """The middle ones of the search's, where any will do: costs do not depend on them."""
+        """The middle value of each searched hyperparameter; costs do not depend on the choice."""
         grid = {n: v[len(v) // 2] for n, v in self.spec.search.hyperparameters.items()}
         return settings(dict(self.problem.recipe) | dict(self.spec.training) | grid)
 
@@ -619,13 +636,13 @@ def _manifest(files: Mapping[str, bytes]) -> str:
     return hashlib.sha256(files[f"{shards_.FOLDER}/manifest.json"]).hexdigest()
 
 
-def _missing(wanted: Sequence[Trial]) -> Callable[..., list[Wanted]]:
-    """A fixed list of trials as a plan: those not finished yet."""
+def _missing(trials: Sequence[Trial]) -> Callable[..., list[Wanted]]:
+    """A plan that requests those of a fixed list of trials that have not finished."""
 
     def plan_(
         finished: Sequence[Measurement], running: Sequence[Trial], left: float | None
     ) -> list[Wanted]:
         done = {m.trial for m in finished}
-        return [Wanted(t, why="confronts a forecast") for t in wanted if t not in done]
+        return [Wanted(t, why="confronts a forecast") for t in trials if t not in done]
 
     return plan_

@@ -1,8 +1,8 @@
-"""Train: run the trials that the plan wants, until it wants no more.
+"""Train: run the trials that the plan requests, until it requests no more.
 
-The driver asks the plan, starts workers, and alone records what they send. Everything it decides
-on is in the store, so killing it at any moment loses nothing that was recorded, and running it
-again goes on: plan again, run what is missing. Several drivers may share one study.
+The driver calls the plan, starts workers, and is the only one to record what they send. All state
+that it decides on is in the store: killing it at any moment loses nothing that was recorded, and
+running it again resumes the study. Several drivers may share one study.
 """
 
 from __future__ import annotations
@@ -29,49 +29,50 @@ from steep.store.store import Store, StoreError
 from steep.store.trial_rows import Row
 
 Plan = Callable[[Sequence[Measurement], Sequence[Trial], float | None], Sequence[Wanted]]
-"""(finished, running, FLOPs left; None: no bound) -> the trials wanted and not finished; [] when
+"""(finished, running, FLOPs left or None if unlimited) -> the unfinished trials to run; [] when
 the search is over."""
 
 FAILED = (Status.FAILED, Status.TIMEOUT)
 _OVER = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED, Kind.LOST)
 _FAILED = (Kind.FAILURE, Kind.LOST)
 _GRACE = 0.1
-"""Seconds that a stop request may come later here than to a worker: what it ends there in the
-meantime has not failed."""
+"""Seconds by which a stop request may reach this process later than a worker: a worker that it
+ends in between has not failed."""
 _POLL = 0.2
-"""Seconds between looks at the clock, the request to stop and the other drivers."""
+"""Seconds between checks of the clock, of a stop request and of the other drivers."""
 _OOM_ATTEMPTS = 2
-"""A trial that ran out of memory once may have been crowded out; twice, it is too large."""
+"""A trial that runs out of memory may have lacked it because of other trials; one that does so
+twice is too large."""
 _STARTING = 120.0
-"""Seconds that a worker may take to come up: importing torch from a cold disk takes long."""
-_STOOD_STILL = 2.0
-"""Seconds between two looks at the clock above which this process did not run (Ctrl-Z, a suspended
-machine): they count against no trial."""
+"""Seconds that a worker may take to start: importing torch from a cold disk takes long."""
+_SUSPENDED = 2.0
+"""A longer gap between two checks of the clock means that this process was suspended (Ctrl-Z, a
+sleeping machine). Such a gap, in seconds, counts against no trial."""
 _NO_START = 60.0
-"""Seconds without any worker before it is given up to start one."""
-_WIDER = 30.0
-"""Seconds before one worker more is tried, where the machine's limit was met."""
+"""Seconds without any worker after which the run is given up."""
+_RETRY_SLOT = 30.0
+"""Seconds after which one more worker is tried, once the machine refused to start one."""
 _GENEROUS, _SHORTEST, _LONGEST = 20.0, 300.0, 86_400.0
-"""A trial that takes so many times what is predicted of it hangs; within the shortest time nobody
-can tell, and before any has ended nothing is predicted."""
-_STEEPER = 1.5
+"""A trial hangs once it has taken ``_GENEROUS`` times its predicted time, and at least
+``_SHORTEST`` seconds; ``_LONGEST`` applies while no trial has ended to predict from."""
+_TIME_EXPONENT = 1.5
 """A trial's time may grow as this power of its cost."""
 _LAST_LINES = 6
-"""Of a traceback, told where every trial fails."""
+"""Lines of a traceback that are shown when every trial fails."""
 
 
 class StudyFailed(RuntimeError):
-    """Every trial failed: what is wrong is not one trial's. The message says how."""
+    """Every trial failed, so the cause is not in a single trial. The message has the reason."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended, and how the study's trials stand."""
+    """How a run ended, and the status of the study's trials."""
 
     word: str
-    """'complete'; 'partial': some trials FAILED or met their TIMEOUT; 'drained': stopped on
-    request; 'budget': what is left costs more than the budget; 'failed': no trial of the study has
-    ended but by failing, and all of the smallest shard's have failed."""
+    """'complete'; 'partial': some trials FAILED or reached their TIMEOUT; 'drained': stopped on
+    request; 'budget': what is left costs more than the budget; 'failed': no trial of the study
+    has succeeded, and all of the smallest shard's have failed."""
     trials: int
     complete: int
     capped: int
@@ -80,20 +81,21 @@ class Outcome:
     failed: int
     timeout: int
     unfinished: int
-    """Planned and not ended."""
+    """Planned or running."""
     ran: int
     """Results recorded by this run."""
     retried: int
     """Attempts of this run that failed."""
     seconds: float
     error: str | None = None
-    """Of 'failed': how."""
+    """With 'failed': the most frequent reason."""
     enough: float | None = None
-    """Of 'budget', where it was a time: seconds in which what is wanted next would fit."""
+    """With 'budget', if it was a time: the seconds that the next requested trials would need."""
 
     def then(self, follow: Outcome, cut_short: bool = False) -> Outcome:
-        """The outcome of this run and of ``follow`` after it, on the same study; ``cut_short``:
-        where ``follow`` was drained, it was by the budget's end."""
+        """The joint outcome of this run and of ``follow``, the next one on the same study.
+
+        ``cut_short``: if ``follow`` was stopped, the end of the budget stopped it."""
         word = "budget" if cut_short and follow.word == "drained" else follow.word
         return replace(
             follow,
@@ -117,13 +119,15 @@ def train(
     held_out: bool = False,
     stop: Stop | None = None,
 ) -> Outcome:
-    """Run what ``plan`` wants until it wants no more; longest first by ``cost`` (FLOPs), shortest
-    first where the ``budget`` does not reach for all.
+    """Run the trials that ``plan`` requests until it requests no more.
 
-    A trial whose expected ``memory`` (bytes) would not fit beside those that run waits for them.
-    ``budget`` bounds what this call starts; of trials that are ``held_out`` it has put their part
-    aside. ``observe`` gets every event once it is recorded. Raises StoreError when the store
-    cannot record; what it has recorded stays, and the same call goes on from there."""
+    Trials start in the order of their ``cost`` (FLOPs): the most expensive first, or the cheapest
+    first if the ``budget`` does not suffice for all. A trial whose expected ``memory`` (bytes)
+    exceeds what the running ones leave waits for them.
+
+    ``budget`` limits what this call starts; a part of it is reserved for ``held_out`` trials.
+    ``observe`` receives every event after it was recorded. Raises StoreError when the store
+    cannot record; what was recorded stays, and the same call resumes."""
     store.lease = run.lease
     free = free_memory()
     memory_budget = MemoryBudget(None if free is None else SHARE * free, memory)
@@ -141,29 +145,29 @@ def train(
 
 @dataclass
 class _Running:
-    """An attempt of this driver's."""
+    """An attempt at a trial that a worker of this driver runs."""
 
     trial: Trial
     attempt: int
     worker: int
-    """Its number: members of a pack share one."""
+    """The worker's number; the members of a pack share one."""
     began: float
-    heard: float
-    """When it last gave a sign of life, on the monotonic clock."""
-    beaten: float
-    """When its lease was last renewed for it, while its worker comes up."""
-    up: bool = False
+    last_event: float
+    """When its worker last sent anything, on the monotonic clock."""
+    renewed: float
+    """When the driver last renewed its lease, which it does until the worker has started."""
+    started: bool = False
     """Its worker has started."""
 
-    def hear(self) -> None:
-        """A sign of life; the deadline counts from the first one."""
-        self.heard = lease.now()
-        if not self.up:
-            self.up, self.began = True, self.heard
+    def note_event(self) -> None:
+        """Register a sign of life; the deadline counts from the first, not from the start."""
+        self.last_event = lease.now()
+        if not self.started:
+            self.started, self.began = True, self.last_event
 
 
 class _Driver:
-    """The loop's state: what is queued, what runs, what was spent."""
+    """The training loop and its state: what is queued, what runs, what has failed."""
 
     def __init__(
         self,
@@ -179,44 +183,40 @@ class _Driver:
     ) -> None:
         self.stop = stop
         self.store, self.plan, self.executor, self.run = store, plan, executor, run
-        self.cost, self.memory, self.observe, self.budget = (
-            cost,
-            memory_budget,
-            observe,
-            budget,
-        )
+        self.cost, self.memory = cost, memory_budget
+        self.observe, self.budget = observe, budget
         self.wanted: Sequence[Wanted] = ()
-        """What the plan said last."""
+        """What the plan returned last."""
         self.queue = Queue()
         self.running: dict[tuple[str, int], _Running] = {}
         self.stale = True
-        """Results have changed since the plan was last asked."""
+        """Results have changed since the plan was last called."""
         self.requeue = True
-        """More has changed than that trials of this driver have ended."""
+        """The queue must be rebuilt: more has changed than trials of this driver that ended."""
         self.held_out = False
         self.over_budget = False
         self.succeeded = False
-        """Whether any trial of the study has ended but by failing."""
+        """Whether any trial of the study has ended without failing."""
         self.first: set[str] | None = None
-        """The trials of the smallest shard that were wanted first."""
+        """Ids of the smallest shard's trials that were requested first."""
         self.failed: dict[str, dict[str, Any]] = {}
+        """The last failure of each trial that failed in this run, by id."""
         self.lost: set[str] = set()
-        """Trials of this run that failed in every attempt they have."""
-        """How trials failed in this run, by id."""
+        """Ids of the trials whose last attempt failed in this run."""
         self.given_up: set[str] = set()
-        """Those that are not tried again."""
+        """Ids of the trials that are not tried again."""
         self.ran = self.retried = self.workers = 0
         self.begun = lease.now()
-        self.looked = -math.inf
-        self.watched = lease.now()
+        self.last_reclaim = -math.inf
+        self.last_watch = lease.now()
         self.elsewhere: set[Trial] = set()
-        """Wanted trials that another driver runs."""
+        """Requested trials that another driver runs."""
         self.slots = executor.slots
-        """Fewer than the executor's where the machine lets no more start."""
+        """Workers at a time: fewer than the executor's if the machine refuses to start more."""
         self.not_started: list[float] = []
-        """When starting a worker failed, since one last worked."""
+        """When starting a worker failed, since a worker last ran."""
         self.slowest: dict[int, tuple[float, float]] = {}
-        """By size, the longest that an ended trial took: seconds, cost."""
+        """By model size, the longest that an ended trial took: (seconds, cost)."""
         for measured in store.measurements():
             self.learn(measured)
 
@@ -230,7 +230,7 @@ class _Driver:
                 if not stop_requested:
                     self.executor.ask_to_stop()
                     stop_requested = True
-            self.look_around()
+            self.follow_other_drivers()
             if not stop_requested:
                 self.fill()
             if self.hopeless():
@@ -250,23 +250,25 @@ class _Driver:
 
     # ------------------------------------------------------------ what to run
 
-    def look_around(self) -> None:
-        """See what other drivers did, and take back what dead ones left."""
+    def follow_other_drivers(self) -> None:
+        """Notice what other drivers recorded, and take over the attempts of dead ones."""
         if self.store.changed():
             self.stale = self.requeue = True
-        if lease.now() - self.looked > min(2.0, self.run.lease / 4):
-            self.looked = lease.now()
+        if lease.now() - self.last_reclaim > min(2.0, self.run.lease / 4):
+            self.last_reclaim = lease.now()
             for gone in self.store.reclaim():
                 self.stale = self.requeue = True
                 text = f"attempt {gone.attempt} was given up: {gone.reason}"
-                self.tell(Event(Kind.NOTE, gone.trial, gone.attempt, {"text": text}))
+                self.note(Event(Kind.NOTE, gone.trial, gone.attempt, {"text": text}))
 
     def fill(self) -> None:
-        """Ask the plan if results changed, and start trials while slots are free. A plan may name
-        what comes next only once it sees the last one run: asked again while it has more."""
+        """Call the plan if results changed, and start trials while slots are free.
+
+        A plan may return the next trial only after the last one has started, so it is called
+        again while slots are free and the queue is empty."""
         if self.stale:
-            self.ask()
-        if self.resting():
+            self.call_plan()
+        if self.waiting_to_retry():
             return
         while self.free():
             jobs: list[Job] = []
@@ -276,12 +278,12 @@ class _Driver:
                 claimed = self.claimed(want)
                 for job in claimed:
                     now = lease.now()
-                    started = _Running(job.trial, job.attempt, self.workers, now, now, now)
-                    self.running[job.trial.id, job.attempt] = started
+                    attempt = _Running(job.trial, job.attempt, self.workers, now, now, now)
+                    self.running[job.trial.id, job.attempt] = attempt
                 jobs += claimed
                 more = self.free() or len(jobs) < self.run.pack
-                if claimed and not self.queue and more:  # what was refused would be named again
-                    self.ask()
+                if claimed and not self.queue and more:  # after a refusal it would return the same
+                    self.call_plan()
             if not jobs:
                 break
             self.executor.start(*jobs)
@@ -290,25 +292,25 @@ class _Driver:
         """Whether a worker could start."""
         return len({attempt.worker for attempt in self.running.values()}) < self.slots
 
-    def resting(self) -> bool:
-        """Whether to wait before another worker is started: the last could not be."""
+    def waiting_to_retry(self) -> bool:
+        """Whether to wait before starting another worker, because the last one could not start."""
         if not self.not_started:
             return False
         since = lease.now() - self.not_started[-1]
         if self.running:
-            if since > _WIDER:
+            if since > _RETRY_SLOT:
                 self.slots = min(self.slots + 1, self.executor.slots)
                 self.not_started = []
             return False
         return since < min(2.0 ** len(self.not_started) / 4, 10.0)
 
     def could_not_start(self, event: Event) -> None:
-        """Go on with fewer workers; give up when there has been none for a minute."""
+        """Continue with fewer workers; give up after a minute without any."""
         reason, now = event.payload["reason"], lease.now()
         self.slots = max(1, len({attempt.worker for attempt in self.running.values()}))
         if not self.not_started:
             text = f"{reason}: trying again, with {self.slots} at a time"
-            self.tell(Event(Kind.NOTE, event.trial, event.attempt, {"text": text}))
+            self.note(Event(Kind.NOTE, event.trial, event.attempt, {"text": text}))
         self.not_started.append(now)
         if not self.running and now - self.not_started[0] > _NO_START:
             raise StoreError(
@@ -317,7 +319,7 @@ class _Driver:
             )
 
     def following(self, pack: Sequence[Job]) -> Wanted | None:
-        """The first in the queue that fits into memory beside what runs and goes with ``pack``."""
+        """The first queued trial that fits into ``pack`` and into the memory that is free."""
         others = [attempt.trial for attempt in self.running.values()]
         for want in self.queue:
             if pack and not self.together(want, pack[0]):
@@ -327,13 +329,13 @@ class _Driver:
         return None
 
     def together(self, want: Wanted, first: Job) -> bool:
-        """Whether they may share a worker: one that failed is tried again alone, lest it ends
-        the others."""
+        """Whether two trials may share a worker. One that has failed is retried alone, since its
+        next failure would end the others."""
         alike = _pack(want) == _pack(first)
         return alike and not any(self.store.failures(one.trial.id) for one in (want, first))
 
     def claimed(self, want: Wanted) -> list[Job]:
-        """A job for it; none where it is over the budget or taken by another driver meanwhile."""
+        """A job for the trial; none if it exceeds the budget or another driver has claimed it."""
         if self.budget and not self.budget.affords(want.trial, self.going(), self.held_out):
             self.over_budget = True
             return []
@@ -345,13 +347,15 @@ class _Driver:
         return [Job(folder, want.trial, attempt, want.up_to_steps, packed)]
 
     def going(self) -> dict[Trial, float]:
-        """What runs here, with the seconds since it began."""
+        """The trials that this driver runs, with the seconds since each began."""
         now = lease.now()
         return {attempt.trial: now - attempt.began for attempt in self.running.values()}
 
-    def ask(self) -> None:
-        """Ask the plan, and queue what it wants. One that says the same again, the very same
-        object, wants nothing new: what has ended since has left the queue."""
+    def call_plan(self) -> None:
+        """Call the plan and queue the trials that it requests.
+
+        If it returns the same object again, it requests nothing new and the queue stays: trials
+        that have ended since have left it."""
         self.stale = False
         finished, running = self.store.measured(), self.store.running()
         self.succeeded = self.succeeded or any(m.status not in FAILED for m in finished)
@@ -359,7 +363,7 @@ class _Driver:
             self.budget.update(finished)
         left = None if self.budget is None else self.budget.left(self.going())
         wanted = self.plan(finished, running, left)
-        # while nothing ends well, those that were not tried yet go first, smallest shard first
+        # until a trial succeeds, those that were not tried yet go first, smallest shard first
         doubtful = bool(self.failed and not self.succeeded)
         if self.requeue or doubtful or wanted is not self.wanted:
             self.wanted, self.requeue = wanted, doubtful
@@ -367,17 +371,17 @@ class _Driver:
         sign = 1 if left is not None and self.queue.total(self.price) > left else -1
 
         def rank(want: Wanted) -> tuple[Any, ...]:
-            usual = (not want.early, 0.0 if want.early else sign * self.price(want))
-            return (*self.doubtful(want), *usual) if doubtful else usual
+            by_cost = (not want.early, 0.0 if want.early else sign * self.price(want))
+            return (*self.doubtful(want), *by_cost) if doubtful else by_cost
 
         self.queue.rank(rank)
         self.over_budget = False
 
     def plan_queue(self, running: Sequence[Trial], doubtful: bool) -> None:
-        """Plan and queue what is wanted and has not ended; those that are ``doubtful`` each by
-        itself."""
+        """Add requested trials that are new to the store, and queue those that have not ended;
+        ``doubtful`` ones are not grouped by price, as each is ranked by itself."""
         rows = self.store.trials()
-        missing = [want for want in self.wanted if _left(want, rows.get(want.trial.id))]
+        missing = [want for want in self.wanted if _must_run(want, rows.get(want.trial.id))]
         new: dict[str, list[Trial]] = {}
         for want in missing:
             if want.trial.id not in rows:
@@ -394,60 +398,61 @@ class _Driver:
         self.elsewhere &= {want.trial for want in missing}
 
     def alike(self, want: Wanted) -> tuple[Any, ...]:
-        """What trials of one price have in common."""
+        """The properties that trials of equal price share."""
         return want.early, self.cost(want.trial), want.trial.samples, want.trial.size
 
     def price(self, want: Wanted) -> float:
-        """What it is expected to cost: by what others have, where there is a budget."""
-        known = None if self.budget is None else self.budget.cost(want.trial)
-        return self.cost(want.trial) if known is None else known
+        """The trial's expected cost; with a budget, predicted from the trials that have ended."""
+        predicted = None if self.budget is None else self.budget.cost(want.trial)
+        return self.cost(want.trial) if predicted is None else predicted
 
     def hopeless(self) -> bool:
-        """Whether all trials of the smallest shard have failed, one of them in every attempt that
-        it has, and no other has ended: a failure that goes away when it is tried again is none."""
+        """Whether no trial has succeeded, all of the smallest shard have failed, and one of them
+        in its last attempt: failures that a retry cures do not count."""
         if not self.first or self.succeeded:
             return False
         return self.first <= self.failed.keys() and bool(self.lost & self.first)
 
     def doubtful(self, want: Wanted) -> tuple[bool, bool, float]:
-        """Order while nothing has ended well: the smallest shard's trials once, then again."""
+        """The queue's order until a trial succeeds: the smallest shard's trials that were not
+        tried yet, then their retries, then the rest."""
         name = want.trial.id
         return name not in (self.first or ()), name in self.failed, want.trial.samples
 
     def waiting(self) -> bool:
-        """Whether something may still come: queued here, or run by another driver."""
+        """Whether more trials may come: queued here, or run by another driver."""
         return bool(self.queue or self.stale or self.elsewhere)
 
-    # ------------------------------------------------------------ what came back
+    # ------------------------------------------------------------ events of the workers
 
     def take(self, events: Sequence[Event]) -> None:
-        """Record events in one transaction, then let the observer see them."""
+        """Record events in one transaction, then pass them to the observer."""
         if not events:
             return
         recorded: list[Event] = []
         fenced: list[Event] = []
         over: set[tuple[str, int]] = set()
-        if any(event.kind in (Kind.FAILURE, Kind.LOST) for event in events):
-            time.sleep(_GRACE)
+        if any(event.kind in _FAILED for event in events):
+            time.sleep(_GRACE)  # a stop request that caused the failure may arrive a moment later
         with self.store.batch():
             for event in events:
                 key = (event.trial, event.attempt)
                 attempt = self.running.get(key)
                 if attempt is None or key in over:
-                    continue  # a last heartbeat, or of an attempt that was ended here
-                attempt.hear()
-                event = self.charged(recordable(event, attempt.trial))
-                if (word := self.last_word(event, attempt)) is not None:
+                    continue  # a late heartbeat, or an event of an attempt that was ended here
+                attempt.note_event()
+                event = self.without_blame(recordable(event, attempt.trial))
+                if (final := self.final_failure(event, attempt)) is not None:
                     self.lost.add(event.trial)
-                kept = self.store.record(event, word)
-                (recorded if kept else fenced).append(event)
-                if not kept or event.kind in _OVER:
+                accepted = self.store.record(event, final)
+                (recorded if accepted else fenced).append(event)
+                if not accepted or event.kind in _OVER:
                     over.add(key)
         for event in fenced:
             text = f"attempt {event.attempt} had been taken over: what it sent is not used"
             self.executor.kill(event.trial, event.attempt)
             self.forget(event)
-            self.tell(Event(Kind.NOTE, event.trial, event.attempt, {"text": text}))
+            self.note(Event(Kind.NOTE, event.trial, event.attempt, {"text": text}))
         for event in recorded:
             if event.kind in _OVER:
                 self.settle(event)
@@ -465,9 +470,9 @@ class _Driver:
                     "run the same command"
                 )
 
-    def charged(self, event: Event) -> Event:
-        """A failure that is not the trial's own is none of its attempts: nothing could be started,
-        the data are others, or everybody was asked to stop, and it took that for an end."""
+    def without_blame(self, event: Event) -> Event:
+        """Mark a failure that is not the trial's fault, so that it does not count as one of its
+        attempts: no worker could start, the data changed, or a stop request ended the worker."""
         if event.kind not in _FAILED:
             return event
         cause = _cause(event)
@@ -476,7 +481,7 @@ class _Driver:
         return event
 
     def settle(self, event: Event) -> None:
-        """An attempt is over and recorded: free its slot, queue the trial again if it failed."""
+        """Free the slot of an attempt that is over and recorded, and count how it ended."""
         attempt = self.forget(event)
         if attempt is None:
             return
@@ -491,69 +496,70 @@ class _Driver:
             self.learn(event.payload)
 
     def forget(self, event: Event) -> _Running | None:
+        """Remove the event's attempt from the running ones and return it."""
         self.stale = True
         if event.kind != Kind.RESULT or event.payload.status == Status.STOPPED:
             self.requeue = True
         return self.running.pop((event.trial, event.attempt), None)
 
-    def last_word(self, event: Event, attempt: _Running) -> Measurement | None:
-        """The measurement that ends a trial whose attempt failed, unless it is to be retried."""
+    def final_failure(self, event: Event, attempt: _Running) -> Measurement | None:
+        """The measurement of a trial whose last attempt failed; None if it is to be retried."""
         if event.kind not in _FAILED or event.payload.get("killed"):
             return None
         reason = event.payload["reason"]
         status = Status.FAILED
-        tried = len(self.store.failures(event.trial)) + 1
+        attempts = len(self.store.failures(event.trial)) + 1
         limit = self.run.max_attempts
         if _cause(event) == "oom":
             limit = min(limit, _OOM_ATTEMPTS)
-        if _cause(event) == "answer":  # it would return the same again
+        if _cause(event) == "answer":  # the user's code would return the same again
             limit = 1
         if _cause(event) == "timeout":
             limit, status = 1, Status.TIMEOUT
-        if tried < limit:
+        if attempts < limit:
             return None
         self.given_up.add(event.trial)
         curve = tuple(self.store.progress(event.trial))
         steps = curve[-1].step if curve else 0
         seconds = lease.now() - attempt.began
-        if tried > 1:
-            reason = f"{reason} (attempt {tried} of {limit})"
+        if attempts > 1:
+            reason = f"{reason} (attempt {attempts} of {limit})"
         return Measurement(attempt.trial, status, reason, steps=steps, seconds=seconds, curve=curve)
 
     def learn(self, measured: Measurement) -> None:
-        """Remember how long trials take, to know one that hangs."""
+        """Remember the slowest trial of each size, to recognise one that hangs."""
         seconds, cost = self.slowest.get(measured.trial.size, (0.0, 0.0))
         if measured.seconds > seconds:
             cost = self.cost(measured.trial)
             self.slowest[measured.trial.size] = (measured.seconds, cost)
 
     def allowed(self, trial: Trial) -> float:
-        """Seconds after which an attempt hangs: the spec's, or many times what those that have
-        ended predict."""
+        """Seconds after which an attempt counts as hanging: the spec's timeout, or a multiple of
+        the time predicted from the trials that have ended."""
         if self.run.timeout is not None:
             return self.run.timeout
         cost = self.cost(trial)
         predicted = [
-            seconds * max(1.0, cost / max(other, 1e-300)) ** _STEEPER
-            for seconds, other in self.slowest.values()
+            seconds * max(1.0, cost / max(slowest_cost, 1e-300)) ** _TIME_EXPONENT
+            for seconds, slowest_cost in self.slowest.values()
         ]
         return max(_SHORTEST, _GENEROUS * max(predicted)) if predicted else _LONGEST
 
     def watch(self) -> None:
-        """End attempts that hang or went silent; keep the leases of those still coming up."""
+        """End attempts that hang or went silent; renew the leases of those still starting."""
         now = lease.now()
-        still = now - self.watched
-        self.watched = now
-        if still > _STOOD_STILL:
-            # What the workers said in the meantime may not have been read yet, so their silence
-            # means nothing, and how long they took cannot be known from here.
+        gap = now - self.last_watch
+        self.last_watch = now
+        if gap > _SUSPENDED:
+            # Events that the workers sent in the meantime may not have been read yet, so they
+            # are not silent, and the gap counts neither as their time nor as idle time.
             for attempt in self.running.values():
-                attempt.heard = now
-                attempt.began += still
+                attempt.last_event = now
+                attempt.began += gap
             return
         for attempt in list(self.running.values()):
-            silent = now - attempt.heard
-            limit = self.run.lease if attempt.up else max(self.run.lease, _STARTING)
+            silent = now - attempt.last_event
+            limit = self.run.lease if attempt.started else max(self.run.lease, _STARTING)
             if now - attempt.began > (allowed := self.allowed(attempt.trial)):
                 hint = ""
                 if self.run.timeout is None:
@@ -563,17 +569,17 @@ class _Driver:
             elif silent > limit:
                 reason = f"no sign of life for {limit:g} seconds"
                 self.end(attempt, Kind.LOST, {"reason": reason})
-            elif not attempt.up and now - attempt.beaten > self.run.lease / 5:
+            elif not attempt.started and now - attempt.renewed > self.run.lease / 5:
                 self.store.beat(attempt.trial.id, attempt.attempt)
-                attempt.beaten = now
+                attempt.renewed = now
 
     def end(self, attempt: _Running, kind: Kind, payload: dict[str, Any]) -> None:
-        """Kill an attempt, then say how it ended: its retry never meets it alive."""
+        """Kill an attempt, then record how it ended: its retry must not run beside it."""
         self.executor.kill(attempt.trial.id, attempt.attempt)
         self.take([Event(kind, attempt.trial.id, attempt.attempt, payload)])
 
     def abandon(self, reason: str) -> None:
-        """Kill everything now and give it back; nobody's attempts are counted as failed."""
+        """Kill all attempts now and release their trials; none counts as a failure."""
         self.executor.close()
         with suppress(StoreError), self.store.batch():
             for attempt in self.running.values():
@@ -581,7 +587,8 @@ class _Driver:
                 self.store.record(Event(Kind.LOST, attempt.trial.id, attempt.attempt, payload))
         self.running.clear()
 
-    def tell(self, event: Event) -> None:
+    def note(self, event: Event) -> None:
+        """Store a note about an attempt and pass it to the observer."""
         self.store.note(event.payload["text"], event.trial, event.attempt)
         self.observe(event)
 
@@ -609,13 +616,13 @@ class _Driver:
 
 
 def _cause(event: Event) -> str:
-    """Of a failure: 'error', 'oom', 'timeout', 'start', 'data', 'answer' (what the user's code
-    returned) or 'changed' (other code than the study began with)."""
+    """The cause of a failure: 'error', 'oom', 'timeout', 'start', 'data', 'answer' (an invalid
+    result of the user's code) or 'changed' (the study began with other code); else ''."""
     return str(event.payload.get("cause", "")) if event.kind in _FAILED else ""
 
 
 def _how_all_failed(payloads: Sequence[dict[str, Any]]) -> str:
-    """The most frequent reason, once, with the last lines of its traceback."""
+    """The most frequent reason of failure, with the last lines of its traceback."""
     reasons = [str(payload["reason"]) for payload in payloads]
     most = max(dict.fromkeys(reasons), key=reasons.count)
     same = reasons.count(most)
@@ -626,14 +633,15 @@ def _how_all_failed(payloads: Sequence[dict[str, Any]]) -> str:
 
 
 def _pack(one: Wanted | Job) -> tuple[Any, ...]:
-    """What trials of a pack have in common: all but seed and learning rate."""
+    """The properties that trials of one pack share: all but seed and learning rate."""
     trial = one.trial
     rest = [pair for pair in trial.hyperparameters if pair[0] != "learning_rate"]
     return trial.permutation, trial.items, trial.size, tuple(rest), one.up_to_steps
 
 
-def _left(want: Wanted, row: Row | None) -> bool:
-    """Whether a wanted trial is still to be run: not ended, or stopped short of what is wanted."""
+def _must_run(want: Wanted, row: Row | None) -> bool:
+    """Whether a requested trial must still run: it has not ended, or stopped before the
+    requested number of steps."""
     measured = None if row is None else row.measurement
     if measured is None:
         return True

@@ -1,6 +1,6 @@
-"""What a study says, made of what it measured: best fits, curves, laws, forecasts, costs, results.
+"""The analysis of a study's measurements: best fits, curves, laws, forecasts, costs, results.
 
-``analyse`` goes from measurements to an analysis; ``decisions`` are what a study writes down beside
-its trials; ``from_store`` and ``published`` read a study back; ``asked`` turns "10x" and "5%" into
-numbers.
+``analyse`` turns measurements into an analysis. ``decisions`` has what a study stores besides its
+trials. ``from_store`` and ``published`` analyse a study's folder or its published tables; ``asked``
+turns text such as "10x" and "5%" into numbers.
 """

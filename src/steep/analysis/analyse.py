@@ -1,7 +1,7 @@
-"""From measurements to everything a study says: select, fit, forecast, confront.
+"""From a study's measurements to its analysis: select, fit, forecast, confront.
 
-``study.py`` calls this after training, and again for any report: it reads only what the store
-holds, so that a study can be analysed where its data is not.
+``study.py`` calls this after training, and again for every report. It needs only what the store
+holds, so a study can be analysed on a machine that lacks its data.
 """
 
 from __future__ import annotations
@@ -47,17 +47,18 @@ from steep.stats.size_surface import Place, size_law_of_surface
 from steep.stats.tuning import certificate
 
 WHOLE_SURFACE = "whole surface"
-"""The size law from errors of all sizes, beside those from single optima."""
+"""The size law from the errors of all sizes; the others use one optimum per shard."""
 CAPPED = 0.02
-"""By how much in log error a run that still improved when it met its cap may be too high."""
+"""By how much (in log error) a run that still improved at its cap may be too high."""
 UNCOUNTED = "the trainer does not say how many parameters there are"
 FACTORS = (2.0, 4.0, 10.0)
-"""Times the data at hand: where a study forecasts unless asked."""
+"""Multiples of the data at hand at which a study forecasts by default."""
 GROWTH = (0.7, 0.3)
 """How the best model's parameters commonly grow, as data**(0.7 +- 0.3): the exponents of Hestness
 et al. 2017 lie between 0.57 (images) and 0.92 (language)."""
 NEAR = 0.01
-"""A factor this near to the size of a held-out shard that waits is not told a second time."""
+"""A default size this near (relatively) to a held-out shard that waits is left out, since the
+shard itself is forecast."""
 
 Items = Callable[[str], Mapping[str, np.ndarray] | None]
 """Trial id -> the per-item validation sums and counts of its best step."""
@@ -65,7 +66,7 @@ Items = Callable[[str], Mapping[str, np.ndarray] | None]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a study knows beside its measurements."""
+    """What the analysis needs besides the measurements."""
 
     spec: Spec
     shards: tuple[Shard, ...]
@@ -75,7 +76,7 @@ class Facts:
     best_guess: Mapping[str, float]
     validation_group: np.ndarray
     sizes: Mapping[int, tuple[int, float]]
-    """Size on the dial -> (parameters, training FLOPs per unit of m), where they are known."""
+    """Model size -> (parameters, training FLOPs per unit of m), if they are known."""
 
 
 def analyse(
@@ -93,20 +94,23 @@ def analyse(
 ) -> Analysis:
     """Best-fit models, curves of every metric, size laws, forecasts and their confrontations.
 
-    A held-out shard is a point of every curve as soon as its model has all seeds; its registered
-    forecast stays as it was. ``at`` are sizes m beyond the default factors, ``times`` multiples of
-    the data at hand; ``targets`` errors, or goals that each metric on V reads as its own;
-    ``paired`` standard errors known already, in place of ``items``."""
+    A held-out shard becomes a point of every curve as soon as its model has all seeds; its
+    registered forecast does not change. ``at`` are sizes m besides the default ones, ``times``
+    multiples of the data at hand. ``targets`` are errors, or goals that each metric on V converts
+    to its own errors. ``paired`` returns standard errors that are known already, in place of
+    ``items``."""
     paired = paired or paired_by(facts, items)
     best_fits = select(measurements, facts.shards, seeds=facts.spec.search.seeds, paired=paired)
     best_fits = with_size_curves(best_fits, measurements, _cells(facts.spec))
     laws = size_laws(best_fits, level)
     curves = _curves(facts, best_fits, measurements, laws, at, times, targets, level)
-    told = answered_metric(facts.spec.domain.name, facts.metric, facts.metrics)
+    answer_metric = answered_metric(facts.spec.domain.name, facts.metric, facts.metrics)
     seeds = facts.spec.search.seeds
-    confronted = tuple(_confront(c, measurements, best_fits, seeds, told) for c in registered)
+    confronted = tuple(
+        _confront(c, measurements, best_fits, seeds, answer_metric) for c in registered
+    )
     notes = _held_out_notes(facts, curves, confronted)
-    curves = tuple(_noted(c, notes) for c in curves)
+    curves = tuple(_with_notes(c, notes) for c in curves)
     return Analysis(
         facts.spec.study,
         facts.spec.domain.name,
@@ -127,7 +131,7 @@ def analyse(
 
 
 def _cells(spec: Spec) -> int:
-    """How many candidates a search chooses from on each shard."""
+    """The number of candidates on each shard: sizes times hyperparameter combinations."""
     return len(spec.family.sizes) * prod(map(len, spec.search.hyperparameters.values()))
 
 
@@ -139,23 +143,25 @@ def with_findings(analysis: Analysis, findings: Sequence[Finding]) -> Analysis:
 
 
 def paired_by(facts: Facts, items: Items) -> Paired:
-    """Standard error of the difference of two candidates over the validation items they share.
+    """A function for the standard error of the difference between two candidates' errors.
 
-    Per item the difference of errors, averaged over the seeds both have; clustered by group."""
+    The difference is taken per validation item, averaged over the seeds that both candidates
+    have, and clustered by group."""
 
     def errors(candidate: Candidate, seed: int, shard: tuple[int, int, float]) -> np.ndarray | None:
         permutation, count, samples = shard
         trial = Trial(permutation, count, samples, candidate.size, candidate.hyperparameters, seed)
-        kept = items(trial.id)
-        if kept is None or facts.metric not in kept or "count" not in kept:
+        sums = items(trial.id)
+        if sums is None or facts.metric not in sums or "count" not in sums:
             return None
-        return np.stack([kept[facts.metric], kept["count"]])
+        return np.stack([sums[facts.metric], sums["count"]])
 
     @lru_cache(maxsize=1)
     def errors_of_best(
         candidate: Candidate, place: tuple[int, int, float]
     ) -> dict[int, np.ndarray | None]:
-        """By seed, of the candidate with which all others of its shard are compared: read once."""
+        """The best candidate's errors by seed. All others of its shard are compared with it, so
+        they are read once."""
         return {seed: errors(candidate, seed, place) for seed in candidate.seeds}
 
     def standard_error(one: Candidate, other: Candidate, shard: Shard) -> float | None:
@@ -172,8 +178,8 @@ def paired_by(facts: Facts, items: Items) -> Paired:
         if len(difference) != len(facts.validation_group):
             return None
         paired = Scores(count, {facts.metric: difference})
-        found = paired.standard_error(facts.metric, facts.validation_group)
-        return found if np.isfinite(found) else None
+        se = paired.standard_error(facts.metric, facts.validation_group)
+        return se if np.isfinite(se) else None
 
     return standard_error
 
@@ -184,9 +190,9 @@ def paired_by(facts: Facts, items: Items) -> Paired:
 def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[str, SizeLaw], ...]:
     """The size law by each definition of the best-fit size.
 
-    A held-out shard has no part in it: one size was trained there, chosen by this very law or by
-    the largest searched shard, and a single size has no optimum. A plateau has none either: there
-    the lowest score's size is an accident of noise, so its edge is 'high' (the optimum could be any
+    Held-out shards are not used: only one size was trained there, chosen by this law or by the
+    largest searched shard, and a single size shows no optimum. A plateau shows none either: there
+    noise decides which size has the lowest score, so its edge is 'high' (the optimum could be any
     larger size) in the law of lowest scores."""
     fitted = [b for b in best_fits if b.searched]
     few = any("incomplete" in b.flags for b in fitted)
@@ -203,13 +209,13 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
         if min(parameters) <= 0:
             return SizeLaw("not measured", UNCOUNTED)
         steps = [_step(b, size, count) for b, size in zip(fitted, parameters, strict=True)]
-        found = fit_size_law([b.samples for b in fitted], parameters, edges, level, steps)
-        if few and found.outcome != "ok":  # where it ends, nobody knows yet
-            return replace(found, reason="the search is unfinished")
-        if found.beta_p is not None and (found.beta_p.upper or 0.0) <= 0:
+        size_law = fit_size_law([b.samples for b in fitted], parameters, edges, level, steps)
+        if few and size_law.outcome != "ok":  # more trials may still change the outcome
+            return replace(size_law, reason="the search is unfinished")
+        if size_law.beta_p is not None and (size_law.beta_p.upper or 0.0) <= 0:
             reason = "best-fit sizes shrink as data grows: plateaus or noise decide them here"
-            return replace(found, outcome="not measured", reason=reason, beta_p=None, sigma=None)
-        return found
+            return replace(size_law, outcome="not measured", reason=reason, beta_p=None, sigma=None)
+        return size_law
 
     return (
         ("smallest adequate", law("adequate", "parameters")),
@@ -221,16 +227,16 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
 
 
 def _fixed_size(fitted: Sequence[BestFit], count: str, level: float) -> SizeLaw:
-    """Of one fixed model: it is kept at any size of the data, and no exponent was measured."""
-    known = {float(getattr(b.best, count)) for b in fitted} - {0.0}
-    if len(known) != 1:
+    """The size law of a study with one fixed model: the same size for any amount of data."""
+    parameters = {float(getattr(b.best, count)) for b in fitted} - {0.0}
+    if len(parameters) != 1:
         return SizeLaw("not measured", ONE_SIZE, level=level)
-    center = (float(np.log(fitted[-1].samples)), float(np.log(known.pop())))
+    center = (float(np.log(fitted[-1].samples)), float(np.log(parameters.pop())))
     return SizeLaw("ok", ONE_SIZE, center=center, draws=((center[1], 0.0),), level=level)
 
 
 def _places(fitted: Sequence[BestFit]) -> list[Place]:
-    """The lowest error of every size on every shard that was searched."""
+    """The lowest error of every size on every searched shard, with its variance in log."""
     places = []
     for b in fitted:
         spread = NOISE
@@ -246,6 +252,7 @@ def _places(fitted: Sequence[BestFit]) -> list[Place]:
 
 
 def _law_of_surface(fitted: Sequence[BestFit], level: float) -> SizeLaw:
+    """The size law of a surface fitted to the errors of all sizes."""
     places = _places(fitted)
     if places and min(p.parameters for p in places) <= 0:
         return SizeLaw("not measured", UNCOUNTED)
@@ -253,9 +260,10 @@ def _law_of_surface(fitted: Sequence[BestFit], level: float) -> SizeLaw:
 
 
 def _law_of_minima(fitted: Sequence[BestFit], level: float) -> SizeLaw:
-    """By the minimum of each shard's size curve, or its smallest adequate size on a plateau.
+    """The size law through each shard's fitted minimum, or its smallest adequate size on a plateau.
 
-    The minimum's interval stands for a step of the ladder; a minimum at its end is one-sided."""
+    The minimum's interval takes the place of a step of the ladder; a minimum at an end of the
+    ladder is only a one-sided bound."""
     sizes, edges, steps = [], [], []
     for b in fitted:
         curve = b.size_curve
@@ -271,8 +279,10 @@ def _law_of_minima(fitted: Sequence[BestFit], level: float) -> SizeLaw:
         middle, low, high = curve.minimum
         ends = {curve.sizes[-1]: "high", curve.sizes[0]: "low"}
         sizes.append(middle)
-        at = [edge for s, edge in ends.items() if abs(np.log(curve.minimum_size[0] / s)) < NEAR]
-        edges.append(at[0] if at else "")
+        near_ends = [
+            edge for s, edge in ends.items() if abs(np.log(curve.minimum_size[0] / s)) < NEAR
+        ]
+        edges.append(near_ends[0] if near_ends else "")
         steps.append(max(high / low, low / high))
     if not sizes:
         return SizeLaw("not measured", "there are no best fits")
@@ -280,7 +290,7 @@ def _law_of_minima(fitted: Sequence[BestFit], level: float) -> SizeLaw:
 
 
 def _step(best_fit: BestFit, size: float, count: str) -> float:
-    """Ratio of neighbouring sizes of the ladder about ``size``, a geometric mean of the two."""
+    """The ladder's step at ``size``: the geometric mean of the ratios to its two neighbours."""
     sizes = sorted({float(getattr(c, count)) for c in best_fit.candidates} | {size})
     at = sizes.index(size)
     above, below = sizes[min(at + 1, len(sizes) - 1)], sizes[max(at - 1, 0)]
@@ -298,14 +308,15 @@ def _curves(
     targets: Sequence[Goal | float],
     level: float,
 ) -> tuple[Curve, ...]:
-    """The selection metric on V, on the test part, then every other metric of the same models."""
+    """The curves of the selection metric on V and on the test part, then of every other metric of
+    the same models."""
     fitted = [b for b in best_fits if not b.waits and not b.withheld]
     at_hand = max((b.samples for b in fitted), default=0.0)
     waiting = {s.samples for s in facts.shards if s.held_out} - {b.samples for b in fitted}
-    usual = {at_hand * f for f in FACTORS} if fitted else set()
-    usual = {m for m in usual if all(abs(m / held - 1) > NEAR for held in waiting)}
-    asked = {*at, *(at_hand * factor for factor in times if fitted)}
-    places = sorted(usual | asked | waiting)
+    default_sizes = {at_hand * f for f in FACTORS} if fitted else set()
+    default_sizes = {m for m in default_sizes if all(abs(m / held - 1) > NEAR for held in waiting)}
+    requested = {*at, *(at_hand * factor for factor in times if fitted)}
+    places = sorted(default_sizes | requested | waiting)
     compute = compute_of(facts, fitted, measurements)
 
     def curve(
@@ -321,30 +332,32 @@ def _curves(
             metric=metric,
         )
         goals = errors_asked(targets, metric, max((p.error for p in law.points), default=0.0))
-        made = _forecast(law, places, goals, laws, compute, smallest_adequate(fitted))
-        return Curve(metric, part, law, made)
+        forecast_errors = _forecast(law, places, goals, laws, compute, smallest_adequate(fitted))
+        return Curve(metric, part, law, forecast_errors)
 
     points = _single_draws_widened(points_of(best_fits))
-    found = [curve(facts.metric, "validation", points, targets)]
-    tested = [
+    curves = [curve(facts.metric, "validation", points, targets)]
+    test_points = [
         replace(p, error=b.test_error)
         for p, b in zip(points, best_fits, strict=True)
         if b.test_error
     ]
-    if len(tested) == len(points) and points:
-        found.append(curve(facts.metric, "test", tested, ()))
+    if len(test_points) == len(points) and points:
+        curves.append(curve(facts.metric, "test", test_points, ()))
     for metric in facts.metrics:
         if metric != facts.metric and all(dict(b.metrics).get(metric) for b in best_fits):
             others = of_other_metric(points, best_fits, metric)
-            found.append(curve(metric, "validation", others, targets))
-    return tuple(found)
+            curves.append(curve(metric, "validation", others, targets))
+    return tuple(curves)
 
 
 def of_other_metric(
     points: Sequence[Point], best_fits: Sequence[BestFit], metric: str
 ) -> list[Point]:
-    """The same models' ``metric``. Its seeds' noise is its own and not known here; where a search
-    is so unfinished that points are rough, how far off they may be is taken to be alike."""
+    """The points of the same models with their errors in another ``metric``.
+
+    Its seed noise differs and is not known here. In a search so unfinished that points are rough,
+    the selection metric's standard errors are used for it as well."""
     rough = any("rough" in b.flags for b in best_fits)
     return [
         replace(p, error=float(dict(b.metrics)[metric]), se_log=p.se_log if rough else None)
@@ -353,20 +366,20 @@ def of_other_metric(
 
 
 def _single_draws_widened(points: Sequence[Point]) -> tuple[Point, ...]:
-    """Points (one a draw and size) in which what draws of the data differ by is part of a held-out
-    one's standard error: it is measured on the first draw alone, where others are means over draws.
+    """Add the variance between draws of the data to the held-out points' standard errors.
 
-    The variance between draws of one size, beyond the noise of their scores, is pooled over sizes;
-    draws of large shards differ by less, so this is rather too wide."""
-    apart, freedom = 0.0, 0
+    A held-out point is measured on the first draw alone, while others are means over draws. The
+    variance between draws of one size, beyond the noise of their scores, is pooled over sizes.
+    Draws of large shards differ less, so the result is rather too wide."""
+    squares, freedom = 0.0, 0
     for samples in {p.samples for p in points if p.used and not p.held_out}:
         same = [p for p in points if p.used and p.samples == samples]
         if len(same) > 1 and all(p.se_log for p in same):
             logs = np.log([p.error for p in same])
             noise = float(np.mean([(p.se_log or 0.0) ** 2 for p in same]))
-            apart += float(((logs - logs.mean()) ** 2).sum()) - (len(same) - 1) * noise
+            squares += float(((logs - logs.mean()) ** 2).sum()) - (len(same) - 1) * noise
             freedom += len(same) - 1
-    variance = max(apart / freedom, 0.0) if freedom else 0.0
+    variance = max(squares / freedom, 0.0) if freedom else 0.0
     return tuple(
         replace(p, se_log=float(np.hypot(p.se_log, variance**0.5)))
         if p.held_out and p.se_log and variance
@@ -385,8 +398,9 @@ def _forecast(
 ) -> Forecast:
     size_law = dict(laws)["smallest adequate"]
     if compute is None:  # a trainer that counts no FLOPs
-        made = forecast(law, at=places, target=goals, size_law=size_law, smallest=smallest)
-        return without_compute(made)
+        return without_compute(
+            forecast(law, at=places, target=goals, size_law=size_law, smallest=smallest)
+        )
     per_parameter, epochs = compute
     return forecast(
         law,
@@ -400,8 +414,9 @@ def _forecast(
 
 
 def smallest_adequate(fitted: Sequence[BestFit]) -> float:
-    """Parameters of the smallest adequate model on the largest shard that was searched; 0 where
-    nobody knows. On a held-out one a single size was trained, perhaps far from the smallest."""
+    """Parameters of the smallest adequate model on the largest searched shard; 0 if unknown.
+
+    Held-out shards do not count: the only size trained there may be far from the smallest."""
     searched = [b for b in fitted if b.searched]
     if not searched:
         return 0.0
@@ -411,25 +426,27 @@ def smallest_adequate(fitted: Sequence[BestFit]) -> float:
 def compute_of(
     facts: Facts, fitted: Sequence[BestFit], measurements: Sequence[Measurement]
 ) -> tuple[float, float] | None:
-    """(training FLOPs per parameter and unit, passes over the data) of the largest best fit."""
+    """(training FLOPs per parameter and unit, passes over the data) of the largest shard's model.
+
+    The largest shard may be a held-out one, since its passes over the data count as well."""
     if not fitted:
         return None
-    last = max(fitted, key=lambda b: b.samples)  # a held-out one, too: so long it was trained
-    size = facts.sizes.get(last.adequate.size)
-    seen = [
+    largest = max(fitted, key=lambda b: b.samples)
+    size = facts.sizes.get(largest.adequate.size)
+    passes = [
         m.samples_seen / m.trial.samples
         for m in measurements
-        if m.trial.samples == last.samples and m.trial.size == last.adequate.size
+        if m.trial.samples == largest.samples and m.trial.size == largest.adequate.size
     ]
-    if size is None or not seen or not size[0]:
+    if size is None or not passes or not size[0]:
         return None
-    return size[1] / size[0], float(np.median(seen))
+    return size[1] / size[0], float(np.median(passes))
 
 
 def _validation_noise(fitted: Sequence[BestFit]) -> float | None:
-    """Relative standard error that V gives to all points alike."""
-    known = [b.validation_se / b.best.score for b in fitted if b.validation_se is not None]
-    return float(np.median(known)) if known else None
+    """The relative standard error that all points share because they use the same V."""
+    relative = [b.validation_se / b.best.score for b in fitted if b.validation_se is not None]
+    return float(np.median(relative)) if relative else None
 
 
 # ---------------------------------------------------------------- held out
@@ -438,38 +455,38 @@ def _validation_noise(fitted: Sequence[BestFit]) -> float | None:
 def confrontation(
     facts: Facts, shard: Shard, analysis: Analysis, level: float, now: str
 ) -> Confrontation | None:
-    """The forecast for a held-out shard, and the model that will be trained to meet it.
+    """The forecast for a held-out shard, and the model that will be trained to test it.
 
-    None while there is nothing to forecast from (the fit's outcome says why)."""
-    place = [a for a in analysis.curves[0].forecast.at if a.samples == shard.samples]
+    None while there is nothing to forecast from (the fit's outcome has the reason)."""
+    at = [a for a in analysis.curves[0].forecast.at if a.samples == shard.samples]
     fitted = [b for b in analysis.best_fits if b.searched]
-    if not place or not fitted:
+    if not at or not fitted:
         return None
     size, reason = predicted_size(facts, shard.samples, fitted, dict(analysis.size_laws))
     values = max(fitted, key=lambda b: b.samples).best.hyperparameters
     first = analysis.headline
     others = () if first is analysis.curves[0] else first.forecast.at
-    told = next((a for a in others if a.samples == shard.samples), None)
-    return Confrontation(shard.samples, place[0], level, size, reason, values, now, told=told)
+    told_forecast = next((a for a in others if a.samples == shard.samples), None)
+    return Confrontation(shard.samples, at[0], level, size, reason, values, now, told=told_forecast)
 
 
 def predicted_size(
     facts: Facts, samples: float, fitted: Sequence[BestFit], laws: Mapping[str, SizeLaw]
 ) -> tuple[int, str]:
-    """The size to train at ``samples``, and why.
+    """The size to train at ``samples``, and the reason.
 
-    By the size law, its exponent held to ``GROWTH`` as far as the law leaves it open, but no
-    smaller than the largest fitted shard's best fit: a model somewhat too large costs nothing on a
-    plateau, one that is too small costs error. That best fit, too, where the trainer cannot say
-    which size has how many parameters."""
+    It follows the size law, with ``GROWTH`` as a prior of its exponent, but is never smaller than
+    the best fit of the largest fitted shard: a model that is somewhat too large costs nothing on a
+    plateau, one that is too small costs error. If the trainer does not report the parameters of a
+    size, it is that best fit."""
     law = laws["smallest adequate"]
     largest = max(fitted, key=lambda b: b.samples)
-    known = largest.best.size
-    best = "the best size of the largest searched shard"
+    best_size = largest.best.size
+    fallback = "the best size of the largest searched shard"
     if law.reason == ONE_SIZE:
-        return known, ONE_SIZE
+        return best_size, ONE_SIZE
     if not facts.sizes:
-        return known, f"{best}: the trainer cannot say how many parameters a size has"
+        return best_size, f"{fallback}: the trainer cannot say how many parameters a size has"
     parameters = {size: float(counted) for size, (counted, _) in facts.sizes.items()}
     if law.outcome == "ok" and law.center is not None:
         size = _nearest(parameters, _grown(law.center, law.draws, samples))
@@ -481,12 +498,14 @@ def predicted_size(
             f"data**{GROWTH[0]:g}: the size law is not measured"
         )
         same = f"is not measured ({law.reason})"
-    return (size, larger) if size > known else (known, f"{best}: the size law {same}")
+    return (size, larger) if size > best_size else (best_size, f"{fallback}: the size law {same}")
 
 
 def commonly_grown(parameters: Mapping[int, float], last: BestFit, samples: float) -> int:
-    """The size at ``samples``, of those with so many ``parameters``: the smallest adequate one of
-    the ``last`` shard, grown as models commonly grow, and no smaller than the best one there."""
+    """The size at ``samples`` if models grow as they commonly do (``GROWTH``).
+
+    It starts from the smallest adequate size of the ``last`` shard and is no smaller than the best
+    one there. ``parameters`` are those of each size."""
     adequate, best = last.adequate.size, last.best.size
     if adequate not in parameters or samples <= last.samples:
         return best
@@ -494,15 +513,17 @@ def commonly_grown(parameters: Mapping[int, float], last: BestFit, samples: floa
     return max(best, _nearest(parameters, grown))
 
 
-def _nearest(parameters: Mapping[int, float], wanted: float) -> int:
-    return min(parameters, key=lambda size: abs(np.log(parameters[size]) - wanted))
+def _nearest(parameters: Mapping[int, float], log_parameters: float) -> int:
+    """The size whose parameters are nearest in log."""
+    return min(parameters, key=lambda size: abs(np.log(parameters[size]) - log_parameters))
 
 
 def _grown(
     center: tuple[float, float], draws: Sequence[tuple[float, float]], samples: float
 ) -> float:
-    """Log parameters at ``samples`` by a size law's draws (log parameters at the center, beta_p),
-    each weighed by how models commonly grow: a few noisy optima may say anything."""
+    """Log parameters at ``samples``: the mean over a size law's draws (log parameters at the
+    center, beta_p), weighted by the prior ``GROWTH``, since a few noisy optima leave the exponent
+    wide open."""
     at_center, beta_p = np.array(draws).T
     common, spread = GROWTH
     log_weights = -0.5 * ((beta_p - common) / spread) ** 2
@@ -510,9 +531,12 @@ def _grown(
     return float(np.average(at_center + beta_p * (np.log(samples) - center[0]), weights=weights))
 
 
-def unforecast_trials(analysis: Analysis, facts: Facts, told: Collection[float]) -> list[Trial]:
-    """Trials of the held-out shards of which no forecast can be made (``told`` are those of which
-    one was): the best fit of the largest searched shard, so that their points are measured."""
+def unforecast_trials(
+    analysis: Analysis, facts: Facts, forecast_sizes: Collection[float]
+) -> list[Trial]:
+    """Trials of the held-out shards without a forecast (``forecast_sizes`` have one).
+
+    They train the best fit of the largest searched shard, so that the curve has these points."""
     searched = [b for b in analysis.best_fits if b.searched]
     if not searched:
         return []
@@ -520,13 +544,13 @@ def unforecast_trials(analysis: Analysis, facts: Facts, told: Collection[float])
     return [
         Trial(0, shard.items, shard.samples, best.size, best.hyperparameters, seed)
         for shard in facts.shards
-        if shard.held_out and shard.permutation == 0 and shard.samples not in told
+        if shard.held_out and shard.permutation == 0 and shard.samples not in forecast_sizes
         for seed in range(facts.spec.search.seeds)
     ]
 
 
 def held_out_trials(confrontations: Sequence[Confrontation], facts: Facts) -> list[Trial]:
-    """The trials that confront registered forecasts."""
+    """The trials that test registered forecasts."""
     shards = {(s.permutation, s.samples): s for s in facts.shards}
     return [
         Trial(0, shards[(0, c.samples)].items, c.samples, c.size, c.hyperparameters, seed)
@@ -541,33 +565,37 @@ def _confront(
     measurements: Sequence[Measurement],
     best_fits: Sequence[BestFit],
     seeds: int,
-    told: str,
+    answer_metric: str,
 ) -> Confrontation:
-    """The forecast beside the truth, where that is known by now: of the model that was trained to
-    meet it, which a study that has grown beyond the shard still holds."""
+    """The registered forecast with the measured error, once its model has all seeds.
+
+    The model is found by the registered size and hyperparameters, since a study that was extended
+    may no longer contain the shard."""
     key = (0, registered.samples, registered.size, registered.hyperparameters)
-    mine = [m for m in measurements if m.trial.candidate == key]
-    found = next(iter(candidates(mine)), None)
-    diverged = sum(m.status is Status.DIVERGED for m in mine)
-    ended = diverged + (0 if found is None else len(found.seeds))
-    if found is None or ended < seeds:
+    trained = [m for m in measurements if m.trial.candidate == key]
+    candidate = next(iter(candidates(trained)), None)
+    diverged = sum(m.status is Status.DIVERGED for m in trained)
+    ended = diverged + (0 if candidate is None else len(candidate.seeds))
+    if candidate is None or ended < seeds:
         so_far = f"{ended} of {seeds} seeds so far" if ended < seeds else ""
         lost = f"{diverged} diverged" if diverged else ""
-        remark = ", ".join(filter(None, [so_far, lost])) if mine else ""
+        remark = ", ".join(filter(None, [so_far, lost])) if trained else ""
         return replace(registered, remark=remark)
-    at, error = registered.forecast, found.score
-    tests = [m.test_error for m in mine if m.test_error is not None]
-    metrics = [float(v) for m in mine for name, v in m.metrics if name == told]
-    # Whether more steps would lower it beyond its noise is known where the whole study is.
+    at, error = registered.forecast, candidate.score
+    tests = [m.test_error for m in trained if m.test_error is not None]
+    metrics = [float(v) for m in trained for name, v in m.metrics if name == answer_metric]
+    # whether more steps would lower the error beyond its noise is judged over the whole study
     same = [b.best for b in best_fits if (b.permutation, b.samples) == key[:2]]
-    capped = next((c.capped for c in same if (c.size, c.hyperparameters) == key[2:]), found.capped)
+    capped = next(
+        (c.capped for c in same if (c.size, c.hyperparameters) == key[2:]), candidate.capped
+    )
     inside: bool | None = at.lower <= error <= at.upper
-    if capped and error >= at.lower:  # it may be lower still
+    if capped and error >= at.lower:  # more steps could lower the error: not decided
         inside = None
     return replace(
         registered,
         error=error,
-        parameters=found.parameters or None,
+        parameters=candidate.parameters or None,
         test_error=float(np.median(tests)) if tests else None,
         inside=inside,
         remark="capped: an upper bound" if capped else "",
@@ -575,24 +603,23 @@ def _confront(
     )
 
 
-def _noted(curve: Curve, notes: Sequence[str]) -> Curve:
-    fit, told = curve.fit, curve.forecast
+def _with_notes(curve: Curve, notes: Sequence[str]) -> Curve:
+    """The curve with notes added to its fit and to its forecast."""
     return replace(
         curve,
-        fit=replace(fit, notes=(*fit.notes, *notes)),
-        forecast=replace(told, notes=(*told.notes, *notes)),
+        fit=replace(curve.fit, notes=(*curve.fit.notes, *notes)),
+        forecast=replace(curve.forecast, notes=(*curve.forecast.notes, *notes)),
     )
 
 
 def _held_out_notes(
     facts: Facts, curves: Sequence[Curve], confronted: Sequence[Confrontation]
 ) -> tuple[str, ...]:
-    """What the fits stand on where there are held-out shards: those they contain, and the others
-    with the reason."""
-    held = sorted({s.samples for s in facts.shards if s.held_out})
+    """Notes on which held-out shards the fits contain, and why they lack the others."""
+    held_out = sorted({s.samples for s in facts.shards if s.held_out})
     used = {p.samples for p in curves[0].fit.used}
-    within = [numbers.exact(m) for m in held if m in used]
-    if not held or not used:
+    within = [numbers.exact(m) for m in held_out if m in used]
+    if not held_out or not used:
         return ()
     notes = []
     if within:
@@ -602,20 +629,20 @@ def _held_out_notes(
             f"Fitted to {ends} {facts.unit}, the held-out {' and '.join(within)} included, now "
             f"that {now}."
         )
-    why = {c.samples: c.remark for c in confronted}
-    for m in held:
+    remarks = {c.samples: c.remark for c in confronted}
+    for m in held_out:
         if m not in used:
-            place = f"The held-out {numbers.exact(m)} {facts.unit}"
-            reason = why.get(m) or "not measured yet"
+            shard = f"The held-out {numbers.exact(m)} {facts.unit}"
+            reason = remarks.get(m) or "not measured yet"
             if m in {p.samples for p in curves[0].fit.bounds}:
                 notes.append(
-                    f"{place} were capped: an upper bound of the error, no point of the fit."
+                    f"{shard} were capped: an upper bound of the error, no point of the fit."
                 )
             else:
-                notes.append(f"{place} are not in the fit: {reason}.")
+                notes.append(f"{shard} are not in the fit: {reason}.")
     return tuple(notes)
 
 
 def beta_g(analysis: Analysis) -> Interval | None:
-    """The headline exponent: of the selection metric on V."""
+    """The exponent of the selection metric on V."""
     return analysis.curves[0].fit.beta_g if analysis.curves else None

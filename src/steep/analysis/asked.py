@@ -1,4 +1,4 @@
-"""Sizes and values of a metric as people ask for them: '10x', '2M', '0.05', '5%', '95%'."""
+"""Sizes and metric values as users write them: '10x', '2M', '0.05', '5%', '95%'."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from steep.tables.amounts import Writing, number
 
 @dataclass(frozen=True)
 class Place:
-    """A size: so many samples or, ``relative``, so many times the largest size of a curve."""
+    """A data size: a number of samples or, if ``relative``, a multiple of a curve's largest."""
 
     value: float
     relative: bool
 
     def samples(self, largest: float | None) -> float | None:
-        """In samples; None where it is relative to a curve that has no point."""
+        """In samples; None if it is relative and the curve has no points."""
         if not self.relative:
             return self.value
         return None if largest is None else self.value * largest
@@ -45,13 +45,14 @@ def place_of(text: str) -> Place:
 
 @dataclass(frozen=True)
 class Goal:
-    """A value of a metric that was asked for: an error of '0.05' or '5%', a loss of '1.2 nats', an
-    accuracy of '0.95' or '95%'. Each curve reads it in its own metric."""
+    """A target value of a metric: an error of '0.05' or '5%', a loss of '1.2 nats', an accuracy of
+    '0.95' or '95%'. ``of`` converts it to an error in a curve's own metric."""
 
     text: str
     value: float
-    """Of '5%': 0.05."""
+    """The number; 0.05 for '5%'."""
     option: str
+    """The command-line option that it came from, for messages."""
 
     @property
     def percent(self) -> bool:
@@ -59,17 +60,18 @@ class Goal:
 
     @property
     def of_a_loss(self) -> bool:
-        """Whether the unit says that a loss is meant."""
+        """Whether the value has the unit of a loss."""
         return self.text.rstrip().endswith(UNITS)
 
     def of(self, metric: str, largest: float = 0.0) -> float:
-        """The error that is meant, of a curve of ``metric`` with errors up to ``largest``. Raises
-        QuestionError where that metric has no such value."""
-        made_of = higher(metric)
-        if made_of is not None:
-            return self._of_higher(made_of)
-        rate = may_be_percent(metric, largest)
-        if self.percent and not rate:
+        """The value as an error of a curve of ``metric`` with errors up to ``largest``.
+
+        Raises QuestionError if that metric cannot have the value."""
+        score = higher(metric)
+        if score is not None:
+            return self._of_higher(score)
+        is_rate = may_be_percent(metric, largest)
+        if self.percent and not is_rate:
             if metric in LOSSES:
                 raise self._wrong(f"a loss ({metric}) is no rate: write {self.value:g}")
             raise self._wrong(
@@ -83,52 +85,54 @@ class Goal:
             raise self._wrong(f"an error rate is at the most 100 %{hint}")
         return self.value
 
-    def _of_higher(self, made_of: Higher) -> float:
-        """1 - value, of a metric of which higher is better."""
-        top, name = made_of.divisor, made_of.name
+    def _of_higher(self, metric: Higher) -> float:
+        """The error 1 - value of a metric of which higher values are better."""
+        top, name = metric.divisor, metric.name
         if self.of_a_loss:
             raise self._wrong(f"{name} has no unit: write a number")
         score = self.value if self.percent else self.value / top
         if score > 1.0:
-            rate = name in ACCURACIES
-            most = "100 %" if rate else f"{top:g}"
-            hint = f"; did you mean {self.value:g}%?" if rate and not self.percent else ""
-            raise self._wrong(f"{name} is at the most {most}{hint}")
+            is_accuracy = name in ACCURACIES
+            maximum = "100 %" if is_accuracy else f"{top:g}"
+            hint = f"; did you mean {self.value:g}%?" if is_accuracy and not self.percent else ""
+            raise self._wrong(f"{name} is at the most {maximum}{hint}")
         if score == 1.0:
             raise self._wrong(f"no amount of data makes {name} perfect: ask for less")
         return 1.0 - score
 
-    def _wrong(self, why: str) -> QuestionError:
-        return QuestionError(f"{self.option} {self.text!r}: {why}")
+    def _wrong(self, reason: str) -> QuestionError:
+        return QuestionError(f"{self.option} {self.text!r}: {reason}")
 
 
 UNITS = ("nats", "bits")
 
 
 def asked_about(analysis: Analysis, goals: Sequence[Goal]) -> Curve:
-    """Of a study's curves the one that ``goals`` are about: its headline, unless a percentage is
-    asked and that one is a loss, or nats are asked and it is none. Raises QuestionError where no
-    one curve can answer them all."""
-    found: dict[str, Curve] = {}
+    """The curve of a study that ``goals`` are about.
+
+    This is its headline curve, unless a goal is a percentage and the headline metric is a loss, or
+    a goal has the unit of a loss and the headline metric is not one. Raises QuestionError if no
+    single curve fits all goals."""
+    curves: dict[str, Curve] = {}
     for goal in goals:
         curve = _curve_of(analysis, goal)
-        found.setdefault(curve.metric, curve)
+        curves.setdefault(curve.metric, curve)
         goal.of(curve.metric, max((p.error for p in curve.fit.points), default=0.0))
-    if len(found) > 1:
-        both = ", ".join(goal.text for goal in goals)
-        raise QuestionError(f"{goals[0].option} {both}: {' and '.join(found)} are two questions")
-    return next(iter(found.values()), analysis.headline)
+    if len(curves) > 1:
+        texts = ", ".join(goal.text for goal in goals)
+        raise QuestionError(f"{goals[0].option} {texts}: {' and '.join(curves)} are two questions")
+    return next(iter(curves.values()), analysis.headline)
 
 
 def _curve_of(analysis: Analysis, goal: Goal) -> Curve:
-    """The curve whose metric can have the value: the headline, the one that selects, another."""
-    first = analysis.headline
-    known = [first, *(c for c in analysis.curves if c.part == first.part)]
+    """The first curve whose metric can have the value: the headline curve, then the others."""
+    headline = analysis.headline
+    curves = [headline, *(c for c in analysis.curves if c.part == headline.part)]
     if goal.percent:
-        return next((c for c in known if c.metric not in LOSSES), first)
+        return next((c for c in curves if c.metric not in LOSSES), headline)
     if goal.of_a_loss:
-        return next((c for c in known if c.metric in LOSSES), first)
-    return first
+        return next((c for c in curves if c.metric in LOSSES), headline)
+    return headline
 
 
 def forecast(
@@ -140,8 +144,8 @@ def forecast(
 ) -> Forecast:
     """Errors at the sizes ``at``, and the samples that each ``target`` needs, with intervals.
 
-    Both are one value or several: sizes are numbers or '10x' (of the data), '1e6', '2M'; targets
-    are in the metric of the fit, so that 0.97 or '97%' of an accuracy is one. ``options`` are
+    Both may be one value or several. Sizes are numbers or text: '10x' (of the data), '1e6', '2M'.
+    Targets are in the metric of the fit: 0.97 or '97%' if it is an accuracy. ``options`` are
     ``size_law``, ``smallest``, ``epochs``, ``flops_per_parameter_sample`` and ``single_run``, as in
     forecast.py. Raises ValueError for anything else."""
     from steep.forecast import forecast as forecast_errors
@@ -150,29 +154,29 @@ def forecast(
     return forecast_errors(fit, sizes_asked(at, fit), goals, level, **options)
 
 
-def _several(asked: Any) -> list[Any]:
+def _several(values: Any) -> list[Any]:
     """One value or several, as a list."""
-    one = isinstance(asked, str) or not isinstance(asked, Iterable)
-    return [asked] if one else list(asked)
+    one = isinstance(values, str) or not isinstance(values, Iterable)
+    return [values] if one else list(values)
 
 
 def errors_asked(goals: Sequence[Goal | float], metric: str, largest: float = 0.0) -> list[float]:
-    """Those of ``goals`` that a curve of ``metric`` with errors up to ``largest`` can have, as
-    errors; numbers are errors."""
-    found = []
+    """The ``goals`` as errors of a curve of ``metric`` with errors up to ``largest``. Goals that
+    this metric cannot have are left out; plain numbers are errors already."""
+    errors = []
     for goal in goals:
         if isinstance(goal, Goal):
             with suppress(QuestionError):
-                found.append(goal.of(metric, largest))
+                errors.append(goal.of(metric, largest))
         else:
-            found.append(goal)
-    return found
+            errors.append(goal)
+    return errors
 
 
 def sizes_asked(asked: Any, fit: Fit) -> list[float]:
-    """Sizes in samples, of one or several that are numbers or written like '10x', '1e6', '2M'.
+    """One or several sizes, as numbers or text such as '10x', '1e6', '2M', in samples.
 
-    Raises ValueError for anything else, and for '10x' of a fit without points."""
+    Raises ValueError for anything else, and for '10x' if the fit has no points."""
     sizes = []
     for one in _several(asked):
         size = place_of(one).samples(fit.at_hand) if isinstance(one, str) else float(one)
@@ -183,13 +187,13 @@ def sizes_asked(asked: Any, fit: Fit) -> list[float]:
 
 
 def error_asked(asked: float | str, fit: Fit) -> float:
-    """An error, of a number or of a text like '0.05', '5%' in the metric of a fit: 0.97 of an
-    accuracy is an error of 0.03. Raises ValueError for what the metric cannot be."""
+    """A target in the metric of a fit, a number or text such as '5%', as an error: an accuracy of
+    0.97 is an error of 0.03. Raises ValueError for a value that the metric cannot have."""
     return _error_asked(asked, fit.metric, [p.error for p in fit.points])
 
 
 def joint_error_asked(asked: float | str, fit: JointFit) -> float:
-    """The same of a joint fit."""
+    """As ``error_asked``, for a joint fit."""
     return _error_asked(asked, fit.metric, [r.error for r in fit.rows])
 
 

@@ -1,4 +1,4 @@
-"""What lower errors would take, of a study's analysis, measurements and counted steps."""
+"""What lower errors would cost, from a study's analysis, measurements and counted steps."""
 
 from __future__ import annotations
 
@@ -30,52 +30,53 @@ ONLY_FLOPS = (
     "and time by FLOPs alone."
 )
 REDUCTIONS = (0.9, 0.75, 0.5)
-"""Targets where none is given: a tenth, a quarter and a half off today's error."""
+"""Default targets, as shares of today's error: a tenth, a quarter and a half less."""
 ELSEWHERE = ("v100", "a100", "h100", "b200")
-"""Machines that a report shows beside the study's own."""
+"""Machines that a report shows besides the study's own."""
 LARGEST_SHARDS = 3
-"""The sizes of data from which the time of a larger run is told."""
+"""How many of the largest data sizes predict the time of a larger run."""
 TIME_DRAWS = 400
 CURVE = tuple(10 ** (i / 4) for i in range(13))
-"""Multiples of today's compute along a report's curves: up to a thousand."""
+"""Multiples of today's compute along a report's curves, up to a thousand."""
 
 
 def scaling_of(
-    made: Analysis,
-    known: Facts,
+    analysis: Analysis,
+    facts: Facts,
     measurements: Sequence[Measurement],
     counted: Sequence[StepCost],
     goals: Sequence[Goal] = (),
 ) -> Scaling:
-    """The study's learning curve that ``goals`` are about, its size law and step costs as one; of
-    the user's own code what its trials reported and how long they took.
-    Raises NoAnswer where nothing can be projected, with the reason, and QuestionError for goals
-    of no curve. Of a study that counted FLOPs alone, these are taken."""
-    fitted = [b for b in made.best_fits if not b.waits and not b.withheld]
-    if not made.curves or not fitted:
-        if not made.best_fits:
-            raise NoAnswer(f"{made.study} has no finished models to project from")
-        raise NoAnswer(f"{made.study}: too little was tried to say which models are best")
-    compute = compute_of(known, fitted, measurements)
-    steps: Sequence[StepCost] | None = counted or steps_from_flops(known.sizes) or None
+    """The learning curve that ``goals`` are about, the size law and the step costs as one record.
+
+    If only FLOPs were counted, the step costs are made from them; for the user's own code, from
+    what its trials reported and how long they took. Raises NoAnswer with the reason if nothing can
+    be projected, and QuestionError for goals that no curve can have."""
+    fitted = [b for b in analysis.best_fits if not b.waits and not b.withheld]
+    if not analysis.curves or not fitted:
+        if not analysis.best_fits:
+            raise NoAnswer(f"{analysis.study} has no finished models to project from")
+        raise NoAnswer(f"{analysis.study}: too little was tried to say which models are best")
+    compute = compute_of(facts, fitted, measurements)
+    steps: Sequence[StepCost] | None = counted or steps_from_flops(facts.sizes) or None
     epochs = None if compute is None else compute[1]
     if steps is None:  # the user's own code: what its trials reported
         steps, epochs = reported_steps(measurements), reported_epochs(measurements)
     try:
         scale = scaling(
-            asked_about(made, goals).fit,
-            dict(made.size_laws)["smallest adequate"],
+            asked_about(analysis, goals).fit,
+            dict(analysis.size_laws)["smallest adequate"],
             steps,
             parameters=smallest_adequate(fitted) or None,
             epochs=epochs,
             fixed=len({m.trial.size for m in measurements}) == 1,
-            name=made.study,
+            name=analysis.study,
         )
     except ValueError as error:
-        raise NoAnswer(f"{made.study}: {error}") from None
+        raise NoAnswer(f"{analysis.study}: {error}") from None
     if counted:
         return scale
-    if known.sizes:
+    if facts.sizes:
         return replace(scale, assumptions=(*scale.assumptions, ONLY_FLOPS))
     return replace(scale, times=trial_times(measurements))
 
@@ -84,93 +85,93 @@ ENDED = (Status.COMPLETE, Status.CAPPED)
 
 
 def reported_steps(measurements: Sequence[Measurement]) -> tuple[StepCost, ...] | None:
-    """What a unit of data takes, by size, of the FLOPs and parameters that the user's own code
-    reported for whole runs, on the largest shard of each size; None where it reported none. Where
-    it did not say how many passes it made, they are all in it."""
-    found: dict[int, tuple[int, float]] = {}
-    done = [m for m in measurements if m.status in ENDED and m.flops and m.parameters]
-    for size in {m.trial.size for m in done}:
-        runs = [m for m in done if m.trial.size == size]
+    """The cost of one unit of data by model size, from the FLOPs and parameters that the user's own
+    code reported for whole runs on the largest shard of each size; None if it reported none.
+
+    If it did not report the samples seen, the cost of a unit includes all passes over it."""
+    costs: dict[int, tuple[int, float]] = {}
+    finished = [m for m in measurements if m.status in ENDED and m.flops and m.parameters]
+    for size in {m.trial.size for m in finished}:
+        runs = [m for m in finished if m.trial.size == size]
         largest = max(m.trial.samples for m in runs)
-        each = [
+        per_unit = [
             (m.flops or 0.0) / (m.samples_seen or m.trial.samples)
             for m in runs
             if m.trial.samples == largest
         ]
-        found[size] = (runs[0].parameters or 0, statistics.median(each))
-    return steps_from_flops(found) or None
+        costs[size] = (runs[0].parameters or 0, statistics.median(per_unit))
+    return steps_from_flops(costs) or None
 
 
 def reported_epochs(measurements: Sequence[Measurement]) -> float | None:
-    """Passes over the data that the user's own code reported, on the largest shard; 1 where the
-    FLOPs that it reported have them all in them; None where nobody knows."""
-    done = [m for m in measurements if m.status in ENDED]
-    told = [m for m in done if m.samples_seen]
-    if not told:
-        return 1.0 if any(m.flops for m in done) else None
-    largest = max(m.trial.samples for m in told)
+    """Passes over the data that the user's own code reported on the largest shard; 1 if the FLOPs
+    per unit include all passes; None if unknown."""
+    finished = [m for m in measurements if m.status in ENDED]
+    counted = [m for m in finished if m.samples_seen]
+    if not counted:
+        return 1.0 if any(m.flops for m in finished) else None
+    largest = max(m.trial.samples for m in counted)
     return statistics.median(
-        m.samples_seen / m.trial.samples for m in told if m.trial.samples == largest
+        m.samples_seen / m.trial.samples for m in counted if m.trial.samples == largest
     )
 
 
 def trial_times(measurements: Sequence[Measurement]) -> TrialTimes | None:
-    """How the time of a study's own trials grows with data and parameters: a line through the logs
-    by least squares, over the larger sizes of data, where starting up counts for less. None for
-    fewer than two sizes of data."""
-    done = [m for m in measurements if m.status in ENDED and m.seconds > 0]
-    shards = sorted({m.trial.samples for m in done})[-LARGEST_SHARDS:]
-    done = [m for m in done if m.trial.samples in shards]
-    if len(shards) < 2 or len(done) < 3:
+    """How the time of the study's trials grows with data and parameters: log time by least squares
+    over the largest data sizes, where startup time matters least. None for fewer than two sizes."""
+    finished = [m for m in measurements if m.status in ENDED and m.seconds > 0]
+    shards = sorted({m.trial.samples for m in finished})[-LARGEST_SHARDS:]
+    finished = [m for m in finished if m.trial.samples in shards]
+    if len(shards) < 2 or len(finished) < 3:
         return None
-    log_m = np.log([m.trial.samples for m in done])
-    log_p = np.log([float(m.parameters or 1) for m in done])
+    log_m = np.log([m.trial.samples for m in finished])
+    log_p = np.log([float(m.parameters or 1) for m in finished])
     center = float(log_m.mean()), float(log_p.mean())
-    columns = [np.ones(len(done)), log_m - center[0]]
-    if all(m.parameters for m in done) and np.ptp(log_p) > 0:
+    columns = [np.ones(len(finished)), log_m - center[0]]
+    if all(m.parameters for m in finished) and np.ptp(log_p) > 0:
         columns.append(log_p - center[1])
-    x, y = np.stack(columns, axis=1), np.log([m.seconds for m in done])
-    found, _, rank, _ = np.linalg.lstsq(x, y, rcond=None)
+    x, y = np.stack(columns, axis=1), np.log([m.seconds for m in finished])
+    coefficients, _, rank, _ = np.linalg.lstsq(x, y, rcond=None)
     if rank < x.shape[1]:
         return None
-    df = max(len(done) - int(rank), 1)
-    scatter = float(((y - x @ found) ** 2).sum() / df) ** 0.5
+    df = max(len(finished) - int(rank), 1)
+    scatter = float(((y - x @ coefficients) ** 2).sum() / df) ** 0.5
     spread = np.linalg.cholesky(np.linalg.inv(x.T @ x) + 1e-12 * np.eye(x.shape[1]))
     rng = np.random.default_rng(20171201)
     normal = rng.standard_normal((TIME_DRAWS, x.shape[1])) @ spread.T
-    draws = found + scatter * normal * np.sqrt(df / rng.chisquare(df, TIME_DRAWS))[:, None]
-    draws[:, 1:] = np.maximum(
-        draws[:, 1:], 0.0
-    )  # no run is shorter for more data or a larger model
-    whole = np.concatenate([draws, np.zeros((TIME_DRAWS, 3 - x.shape[1]))], axis=1)
-    return TrialTimes(center, tuple(map(tuple, whole.tolist())), len(done), max(shards))
+    draws = coefficients + scatter * normal * np.sqrt(df / rng.chisquare(df, TIME_DRAWS))[:, None]
+    # more data or a larger model never shortens a run
+    draws[:, 1:] = np.maximum(draws[:, 1:], 0.0)
+    padded = np.concatenate([draws, np.zeros((TIME_DRAWS, 3 - x.shape[1]))], axis=1)
+    return TrialTimes(center, tuple(map(tuple, padded.tolist())), len(finished), max(shards))
 
 
 def with_cost(
-    made: Analysis,
-    known: Facts,
+    analysis: Analysis,
+    facts: Facts,
     measurements: Sequence[Measurement],
     counted: Sequence[StepCost],
 ) -> Analysis:
-    """The analysis with what lower errors take, where that can be projected and the trainer counts
-    FLOPs: of other models nobody knows what a step takes."""
-    if not (counted or known.sizes):
-        return made
+    """The analysis with what lower errors would cost, if that can be projected.
+
+    It needs a trainer that counts FLOPs; otherwise the cost of a step is unknown."""
+    if not (counted or facts.sizes):
+        return analysis
     try:
-        scale = scaling_of(made, known, measurements, counted)
+        scale = scaling_of(analysis, facts, measurements, counted)
     except NoAnswer:
-        return made
-    return replace(made, cost=cost_report(scale, machine_of(measurements), bool(counted)))
+        return analysis
+    return replace(analysis, cost=cost_report(scale, machine_of(measurements), bool(counted)))
 
 
 def machine_of(measurements: Sequence[Measurement]) -> Machine | None:
-    """One worker of the study's machine, as fast as it trained the largest models; None where no
-    FLOPs were counted. Evaluations are in its time; only its FLOP rate is known."""
-    done = [m for m in measurements if m.flops and m.seconds > 0]
-    if not done:
+    """One worker of the study's machine, with the FLOP rate at which it trained the largest models;
+    None if no FLOPs were counted. The rate includes the time of evaluations."""
+    finished = [m for m in measurements if m.flops and m.seconds > 0]
+    if not finished:
         return None
-    largest = max(m.trial.size for m in done)
-    rates = [m.flops / m.seconds for m in done if m.trial.size == largest and m.flops]
+    largest = max(m.trial.size for m in finished)
+    rates = [m.flops / m.seconds for m in finished if m.trial.size == largest and m.flops]
     return Machine(
         name="here",
         title="one worker of this study's machine",
@@ -180,25 +181,29 @@ def machine_of(measurements: Sequence[Measurement]) -> Machine | None:
     )
 
 
-def cost_report(scaling: Scaling, own: Machine | None, counted: bool = True) -> CostReport:
-    """For a study's report: usual targets on its own machine and on others, and the curves.
+def cost_report(
+    scaling: Scaling, study_machine: Machine | None, counted: bool = True
+) -> CostReport:
+    """A report's costs: the usual targets on the study's machine and on others, and the curves.
 
-    Where no step was ``counted`` others are left out: small models wait for memory and launches
-    there, and FLOPs alone would make them a thousand times too fast."""
+    If no steps were ``counted``, other machines are left out: small models there wait for memory
+    and kernel launches, so an estimate from FLOPs alone could be a thousand times too fast."""
     goals = usual_targets(scaling)
-    here = own or machine(ELSEWHERE[0])
-    others = [machine(name) for name in ELSEWHERE if counted and name != here.name]
+    reference = study_machine or machine(ELSEWHERE[0])
+    others = [machine(name) for name in ELSEWHERE if counted and name != reference.name]
     return CostReport(
-        cost(scaling, goals, machine=here),
+        cost(scaling, goals, machine=reference),
         tuple(cost(scaling, goals, machine=kind, factors=()) for kind in others),
-        cost_curves(scaling, (here, *others), CURVE),
+        cost_curves(scaling, (reference, *others), CURVE),
     )
 
 
 def usual_targets(scaling: Scaling) -> list[float]:
-    """Shares of the error that the curve has at the data at hand, rounded to be read."""
+    """The ``REDUCTIONS`` of the curve's error at the data at hand, rounded."""
     if scaling.samples is None:
         return []
     at = np.log(scaling.samples)
-    here = np.exp(np.median([np.interp(at, scaling.log_samples, row) for row in scaling.log_error]))
-    return [float(np.format_float_scientific(share * here, 2)) for share in REDUCTIONS]
+    error = np.exp(
+        np.median([np.interp(at, scaling.log_samples, row) for row in scaling.log_error])
+    )
+    return [float(np.format_float_scientific(share * error, 2)) for share in REDUCTIONS]

@@ -1,5 +1,6 @@
-"""What a study writes down beside its trials: facts of its data and models, forecasts before the
-held-out shards are trained, times predicted and taken, and what a training step costs."""
+"""What a study's store holds besides trials: facts about its data and models, the forecasts
+registered before the held-out shards are trained, times predicted and taken, and what a training
+step costs."""
 
 from __future__ import annotations
 
@@ -21,44 +22,45 @@ if TYPE_CHECKING:
     from steep.train import Outcome
 
 MOST_COMPARED = 30_000
-"""Items of a shard, at most, on which a baseline is computed: seconds."""
+"""Largest shard, in items, on which a baseline is computed: it takes seconds."""
 
 # ---------------------------------------------------------------- facts
 
 
 def register_facts(store: Store, facts: Mapping[str, Any]) -> None:
-    """Keep what later analysis needs of the data and the models; once, unless it changed."""
+    """Store what later analyses need to know about the data and the models, if it changed."""
     processor = platform.processor()
     machine = f"{platform.system()} {platform.machine()}" + (f", {processor}" if processor else "")
     full = {**facts, "python": platform.python_version(), "machine": machine}
-    known = store.decisions("facts")
-    if not known or known[-1].payload != full:
+    earlier = store.decisions("facts")
+    if not earlier or earlier[-1].payload != full:
         store.decide("facts", full)
 
 
 def payload(store: Store) -> dict[str, Any]:
-    known = store.decisions("facts")
-    if not known:
+    """The stored facts. Raises StoreError if nothing was trained yet."""
+    facts = store.decisions("facts")
+    if not facts:
         raise StoreError(f"{store.folder} has trained nothing yet: run it first")
-    return known[-1].payload
+    return facts[-1].payload
 
 
 def baseline(store: Store, domain: Domain, cut: Cut) -> dict[str, Any]:
-    """What a simple method reaches on each shard, as far as the domain has one: computed once and
-    for shards of up to ``MOST_COMPARED`` items."""
-    known = store.decisions("facts")
+    """The error of a simple method on each shard of up to ``MOST_COMPARED`` items, if the domain
+    has such a method; computed once."""
+    facts = store.decisions("facts")
     shards = [s for s in cut.shards if s.permutation == 0 and s.items <= MOST_COMPARED]
     sizes = [s.samples for s in shards]
-    if known and "baseline" in known[-1].payload:
-        made: dict[str, Any] = known[-1].payload["baseline"]
-        if [size for size, _ in made["values"]] == sizes:
-            return {"baseline": made}
+    if facts and "baseline" in facts[-1].payload:
+        stored: dict[str, Any] = facts[-1].payload["baseline"]
+        if [size for size, _ in stored["values"]] == sizes:
+            return {"baseline": stored}
     compute = getattr(domain, "baseline", None)
     if compute is None or not shards:
         return {}
-    found = [compute(cut.orders[0][: s.items], cut.validation) for s in shards]
-    what, metric, _ = found[0]
-    values = [[size, value] for size, (*_, value) in zip(sizes, found, strict=True)]
+    results = [compute(cut.orders[0][: s.items], cut.validation) for s in shards]
+    what, metric, _ = results[0]
+    values = [[size, value] for size, (*_, value) in zip(sizes, results, strict=True)]
     return {"baseline": {"what": what, "metric": metric, "values": values}}
 
 
@@ -66,19 +68,20 @@ def baseline(store: Store, domain: Domain, cut: Cut) -> dict[str, Any]:
 
 
 def registered(store: Store) -> list[Confrontation]:
-    """Every forecast written down. Two drivers may both have made one: the first counts."""
+    """The registered forecasts. If two drivers registered one of the same shard, the first
+    counts."""
     first: dict[float, Confrontation] = {}
     for decision in store.decisions("forecast"):
-        made = decode(Confrontation, decision.payload["confrontation"])
+        confrontation = decode(Confrontation, decision.payload["confrontation"])
         late = decision.payload.get("afterwards")
-        if late is None:  # an earlier version did not look
-            late = _ended_before(store, made.samples, decision.at)
-        first.setdefault(made.samples, replace(made, afterwards=late))
+        if late is None:  # an earlier version did not record it
+            late = _ended_before(store, confrontation.samples, decision.at)
+        first.setdefault(confrontation.samples, replace(confrontation, afterwards=late))
     return list(first.values())
 
 
 def _ended_before(store: Store, samples: float, at: float) -> bool:
-    """Whether a trial of a shard had ended by then, or nobody knows when it did."""
+    """Whether a trial of the shard had ended by ``at``, or its end was not recorded."""
     ends = [store.stamp(m.trial.id) for m in store.measurements() if m.trial.samples == samples]
     return any(end is None or end <= at for end in ends)
 
@@ -86,32 +89,32 @@ def _ended_before(store: Store, samples: float, at: float) -> bool:
 # ---------------------------------------------------------------- times
 
 
-def register_time_left(store: Store, made: Prediction) -> None:
-    """Write down how much longer the study is expected to take from now."""
-    # When, on the clock that nobody sets: it says how much of that has passed.
+def register_time_left(store: Store, prediction: Prediction) -> None:
+    """Register how much longer the study is expected to take."""
+    # the monotonic clock, which is never set, shows later how much of that time has passed
     payload = {"boot": lease.boot_id(), "clock": lease.now()}
-    store.decide("time left", {"prediction": encode(made)} | payload)
+    store.decide("time left", {"prediction": encode(prediction)} | payload)
 
 
 def time_left(store: Store) -> tuple[Prediction, float] | None:
-    """The last estimate of what is left, and seconds since it was made; none since then where the
-    machine was started anew."""
-    told = store.decisions("time left")
-    if not told:
+    """The last estimate of the time left, and the seconds since it was made: 0 if the machine was
+    restarted in between."""
+    estimates = store.decisions("time left")
+    if not estimates:
         return None
-    last = told[-1].payload
+    last = estimates[-1].payload
     same_boot = last.get("boot") == lease.boot_id()
     return decode(Prediction, last["prediction"]), lease.now() - last["clock"] if same_boot else 0.0
 
 
 def register_start(store: Store) -> None:
-    """Write down that a run begins: of one that is killed nothing else says how long it took."""
+    """Register that a run begins. If it is killed, this is the only record of its start."""
     store.decide("run", {"boot": lease.boot_id(), "clock": lease.now()})
 
 
 def register_run(store: Store, outcome: Outcome) -> None:
-    """How long a run took: ``clock`` with all that it did before its first trial, which its budget
-    counts; ``seconds`` from the first trial on, as is predicted."""
+    """Register how long a run took. ``clock`` includes the preparation before the first trial, as
+    a budget does; ``seconds`` count from the first trial on, as a prediction does."""
     over = outcome.word in ("complete", "partial")
     begun = store.decisions("run")[-1].payload["clock"]
     took = {"seconds": outcome.seconds, "clock": lease.now() - begun}
@@ -119,8 +122,8 @@ def register_run(store: Store, outcome: Outcome) -> None:
 
 
 def ran(store: Store) -> float:
-    """Seconds on the clock of all runs: of one that goes on until now, of one that was killed until
-    the last sign of life of its trials."""
+    """Seconds that all runs have taken: a current run until now, a killed one until the last sign
+    of life of its trials."""
     total, begun = 0.0, None
     for decision in store.decisions():
         if decision.kind == "run":
@@ -133,7 +136,7 @@ def ran(store: Store) -> float:
 
 
 def _until_killed(store: Store, begun: Decision, next_at: float) -> float:
-    """Seconds of a run that wrote down no end, before another began at ``next_at`` (Unix time)."""
+    """Seconds of a run without a recorded end; the next one began at ``next_at`` (Unix time)."""
     ended = [row.finished for row in store.trials().values() if row.finished is not None]
     until = max((at for at in ended if begun.at <= at < next_at), default=begun.at)
     seconds = until - begun.at
@@ -144,29 +147,31 @@ def _until_killed(store: Store, begun: Decision, next_at: float) -> float:
 
 
 def prediction_and_took(store: Store) -> tuple[Prediction | None, Took | None]:
-    """What was predicted of the study's time, and what it has taken; None: not written down."""
-    told = store.decisions("time")
-    predicted = decode(Prediction, told[0].payload["prediction"]) if told else None
+    """The predicted time of the study and the time that it has taken; None if not recorded."""
+    predictions = store.decisions("time")
+    predicted = decode(Prediction, predictions[0].payload["prediction"]) if predictions else None
     runs = [decision.payload for decision in store.decisions("ran")]
     runs = [run for run in runs if run.get("trials", 1)]
     if not runs:
         return predicted, None
-    done = store.measurements()
-    training = sum(m.seconds for m in done)
+    measurements = store.measurements()
+    training = sum(m.seconds for m in measurements)
     clock = sum(float(run["seconds"]) for run in runs)
-    return predicted, Took(len(done), training, clock, runs[-1]["over"])
+    return predicted, Took(len(measurements), training, clock, runs[-1]["over"])
 
 
-# ---------------------------------------------------------------- what steps cost
+# ---------------------------------------------------------------- cost of steps
 
 
 def register_steps(store: Store, count: Callable[[], Sequence[StepCost]]) -> None:
-    """Keep what a training step of models of any size takes; counted once."""
+    """Store what a training step of each model size costs; counted once."""
     if not store.decisions("steps"):
         store.decide("steps", {"steps": [encode(step) for step in count()]})
 
 
 def steps(store: Store) -> tuple[StepCost, ...]:
-    """Counted steps, smallest model first; () where none were counted."""
-    known = store.decisions("steps")
-    return tuple(decode(StepCost, text) for text in known[-1].payload["steps"]) if known else ()
+    """The counted steps, smallest model first; () if none were counted."""
+    recorded = store.decisions("steps")
+    return (
+        tuple(decode(StepCost, text) for text in recorded[-1].payload["steps"]) if recorded else ()
+    )

@@ -1,6 +1,6 @@
-"""A study's analysis, forecasts, results and report, made of what its store holds.
+"""A study's analysis, forecasts, results and report, from its store alone.
 
-Everything here is read from the store, so that a study can be analysed where its data is not.
+Nothing here needs the data, so a study can be analysed on a machine that lacks them.
 """
 
 from __future__ import annotations
@@ -37,138 +37,143 @@ if TYPE_CHECKING:
 
 
 LEVEL = 0.9
-"""Of the forecasts that held-out shards confront."""
+"""Coverage of the intervals of registered forecasts."""
 
 
 def facts(store: Store, spec: Spec, cut: Cut) -> Facts:
-    """What was kept. Raises StoreError where nothing was trained yet."""
+    """The facts that the store holds. Raises StoreError if nothing was trained yet."""
     return facts_of(payload(store), spec, cut.shards, cut.validation_group)
 
 
 def facts_of(
-    known: Mapping[str, Any], spec: Spec, shards: tuple[Shard, ...], group: np.ndarray
+    recorded: Mapping[str, Any], spec: Spec, shards: tuple[Shard, ...], group: np.ndarray
 ) -> Facts:
-    """``payload`` as a record."""
+    """The facts that ``decisions.payload`` returned, as a record."""
     return Facts(
         spec,
         shards,
-        known["unit"],
-        known["metric"],
-        tuple(known["metrics"]),
-        known["best_guess"],
+        recorded["unit"],
+        recorded["metric"],
+        tuple(recorded["metrics"]),
+        recorded["best_guess"],
         group,
-        {int(s): (int(p), float(f)) for s, (p, f) in known["sizes"].items()},
+        {int(s): (int(p), float(f)) for s, (p, f) in recorded["sizes"].items()},
     )
 
 
 def measured(store: Store, cut: Cut) -> list[Measurement]:
-    """What the study's trials measured, ready for logarithms: see ``zeros``."""
+    """The study's measurements, with errors of zero replaced so that they have a logarithm."""
     return counted(store.measurements(), len(cut.validation), len(cut.test))
 
 
-def items_of(known: Mapping[str, Any]) -> tuple[int, int]:
-    """How many items V and the test part hold, of ``payload``'s facts; 0 where an earlier version
-    did not note it."""
-    return int(known.get("validation_items", 0)), int(known.get("test_items", 0))
+def items_of(recorded: Mapping[str, Any]) -> tuple[int, int]:
+    """The numbers of items in V and in the test part; 0 if an earlier version did not record
+    them."""
+    return int(recorded.get("validation_items", 0)), int(recorded.get("test_items", 0))
 
 
 # ---------------------------------------------------------------- forecasts
 
 
-def register_forecasts(store: Store, known: Facts) -> list[Confrontation]:
-    """Write each held-out shard's forecast down before that shard is trained; once.
+def register_forecasts(store: Store, facts: Facts) -> list[Confrontation]:
+    """Register each held-out shard's forecast once, before that shard is trained.
 
-    It is made from the searched shards alone, also where another held-out shard is measured by now:
-    what was registered together stands on the same."""
-    told = {c.samples for c in registered(store)}
-    tried = {trial.samples for trial in store.tried()}
-    for made in _forecasts_now(store, known, told):
-        late = made.samples in tried
-        store.decide("forecast", {"confrontation": encode(made), "afterwards": late})
+    It uses the searched shards alone, even if another held-out shard has been measured: all
+    registered forecasts of a study rest on the same data."""
+    forecast_samples = {c.samples for c in registered(store)}
+    tried_samples = {trial.samples for trial in store.tried()}
+    for forecast in _forecasts_now(store, facts, forecast_samples):
+        late = forecast.samples in tried_samples
+        store.decide("forecast", {"confrontation": encode(forecast), "afterwards": late})
     return registered(store)
 
 
-def chosen_since(store: Store, known: Facts, told: Collection[float]) -> list[Confrontation]:
-    """What a finished search would train on the held-out shards of sizes ``told``, where that is
-    another model than the one whose forecast was registered: a budget had ended the search before
-    it knew. The registered forecast and its model stay; these are trained beside them, so that the
-    shard's point is not of a model that nobody would choose."""
-    before = {(c.samples, c.size, c.hyperparameters) for c in registered(store)}
-    others = {s.samples for s in known.shards} - set(told)
+def chosen_since(store: Store, facts: Facts, sizes: Collection[float]) -> list[Confrontation]:
+    """The models that a finished search chooses for the held-out shards of the given ``sizes``, if
+    they differ from those of the registered forecasts.
+
+    They differ if a budget had ended the search early when the forecasts were registered. The
+    registered forecast and its model stay; the new ones are trained in addition, so that the
+    shard's point is that of the model that the whole search would choose."""
+    registered_models = {(c.samples, c.size, c.hyperparameters) for c in registered(store)}
+    others = {s.samples for s in facts.shards} - set(sizes)
     return [
         c
-        for c in _forecasts_now(store, known, others)
-        if (c.samples, c.size, c.hyperparameters) not in before
+        for c in _forecasts_now(store, facts, others)
+        if (c.samples, c.size, c.hyperparameters) not in registered_models
     ]
 
 
-def _forecasts_now(store: Store, known: Facts, told: Collection[float]) -> list[Confrontation]:
-    """Forecasts of the held-out shards but those ``told``, by what the searched shards say now."""
-    wanted = [s for s in known.shards if s.held_out and s.permutation == 0]
-    wanted = [s for s in wanted if s.samples not in told]
-    if not wanted:
+def _forecasts_now(store: Store, facts: Facts, excluded: Collection[float]) -> list[Confrontation]:
+    """Forecasts of the held-out shards, except ``excluded`` sizes, from the searched shards."""
+    shards = [s for s in facts.shards if s.held_out and s.permutation == 0]
+    shards = [s for s in shards if s.samples not in excluded]
+    if not shards:
         return []
-    searched = {(s.permutation, s.samples) for s in known.shards if not s.held_out}
-    done = [m for m in store.measurements() if (m.trial.permutation, m.trial.samples) in searched]
-    found = analyse(known, counted(done, *items_of(payload(store))), store.items)
+    searched = {(s.permutation, s.samples) for s in facts.shards if not s.held_out}
+    finished = [
+        m for m in store.measurements() if (m.trial.permutation, m.trial.samples) in searched
+    ]
+    searched_only = analyse(facts, counted(finished, *items_of(payload(store))), store.items)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    made = [confrontation(known, shard, found, LEVEL, now) for shard in wanted]
-    return [c for c in made if c is not None]
+    forecasts = [confrontation(facts, shard, searched_only, LEVEL, now) for shard in shards]
+    return [c for c in forecasts if c is not None]
 
 
-# ---------------------------------------------------------------- what comes out
+# ---------------------------------------------------------------- analysis and results
 
 
-def analysis(store: Store, spec: Spec, cut: Cut, **asked: Any) -> Analysis:
-    """Everything the study says; ``asked`` as for ``analyse.analyse``."""
-    known = payload(store)
-    made = concluded(
-        facts_of(known, spec, cut.shards, cut.validation_group),
+def analysis(store: Store, spec: Spec, cut: Cut, **options: Any) -> Analysis:
+    """The study's whole analysis; ``options`` as for ``analyse.analyse``."""
+    recorded = payload(store)
+    result = concluded(
+        facts_of(recorded, spec, cut.shards, cut.validation_group),
         measured(store, cut),
         registered(store),
-        known,
+        recorded,
         cut.files,
         items=store.items,
-        **asked,
+        **options,
     )
     predicted, took = prediction_and_took(store)
-    return replace(made, prediction=predicted, took=took)
+    return replace(result, prediction=predicted, took=took)
 
 
 def concluded(
     facts: Facts,
     measurements: Sequence[Measurement],
     registered: Sequence[Confrontation],
-    known: Mapping[str, Any],
+    recorded: Mapping[str, Any],
     files: Mapping[str, str],
-    **asked: Any,
+    **options: Any,
 ) -> Analysis:
-    """The analysis with its findings, from records alone; ``known`` is ``payload``'s and
-    ``files`` are the digests of the data."""
+    """The analysis with its findings, from records alone.
+
+    ``recorded`` is what ``decisions.payload`` returned; ``files`` are the digests of the data."""
     from steep.questions.diagnose import diagnose
 
-    made = analyse(
+    analysis = analyse(
         facts,
         measurements,
         registered=registered,
-        provenance=_provenance(known, facts.spec, files, measurements),
-        **asked,
+        provenance=_provenance(recorded, facts.spec, files, measurements),
+        **options,
     )
-    found = diagnose(
-        fit=made.curves[0].fit if made.curves else None,
-        best_fits=[b for b in made.best_fits if not b.waits],
+    findings = diagnose(
+        fit=analysis.curves[0].fit if analysis.curves else None,
+        best_fits=[b for b in analysis.best_fits if not b.waits],
         measurements=measurements,
-        confrontations=made.confrontations,
+        confrontations=analysis.confrontations,
     )
-    made = with_findings(made, found)
-    if simple := known.get("baseline"):
+    analysis = with_findings(analysis, findings)
+    if simple := recorded.get("baseline"):
         values = tuple((float(size), float(value)) for size, value in simple["values"])
-        made = replace(made, baseline=Baseline(simple["what"], simple["metric"], values))
-    return made
+        analysis = replace(analysis, baseline=Baseline(simple["what"], simple["metric"], values))
+    return analysis
 
 
 def _provenance(
-    known: Mapping[str, Any],
+    recorded: Mapping[str, Any],
     spec: Spec,
     files: Mapping[str, str],
     measurements: Sequence[Measurement],
@@ -178,17 +183,17 @@ def _provenance(
     flops = total_flops(measurements)
     return settings(
         {
-            "machine": known["machine"],
-            "python": known["python"],
+            "machine": recorded["machine"],
+            "python": recorded["python"],
             "engine": ", ".join(engines),
             "trials": len(measurements),
             "seconds": sum(m.seconds for m in measurements),
-            "duplicates removed from training": int(known["removed_duplicates"]),
-            "left out by the domain's options": int(known.get("left_out", 0)),
+            "duplicates removed from training": int(recorded["removed_duplicates"]),
+            "left out by the domain's options": int(recorded.get("left_out", 0)),
             "seed": spec.seed,
         }
         | ({} if flops is None else {"flops": flops})
-        | {f"{n}: learnt once, known to every shard": "yes" for n in known.get("learnt", ())}
+        | {f"{n}: learnt once, known to every shard": "yes" for n in recorded.get("learnt", ())}
         | {f"version of {n}": v for n, v in versions.items()}
         | {f"sha256 of {n}": digest for n, digest in files.items()}
     )
@@ -206,33 +211,33 @@ def trials(store: Store, spec: Spec, cut: Cut) -> pd.DataFrame:
 
 
 def analysis_with_cost(store: Store, spec: Spec, cut: Cut) -> Analysis:
-    """The same with what lower errors take: what the report shows."""
-    known, made = facts(store, spec, cut), analysis(store, spec, cut)
-    return with_cost(made, known, measured(store, cut), steps(store))
+    """What the report shows: the analysis, and what lower errors would cost."""
+    study_facts, result = facts(store, spec, cut), analysis(store, spec, cut)
+    return with_cost(result, study_facts, measured(store, cut), steps(store))
 
 
 def write_results(store: Store, spec: Spec, cut: Cut) -> None:
-    """``results/`` and ``report.html``, anew."""
-    made = analysis_with_cost(store, spec, cut)
+    """Rewrite ``results/`` and ``report.html``."""
+    result = analysis_with_cost(store, spec, cut)
     store.write("results/trials.csv", trials(store, spec, cut).to_csv(index=False).encode())
-    for name, text in result_files(made).items():
+    for name, text in result_files(result).items():
         store.write(f"results/{name}", text.encode())
-    store.write("report.html", report_of(made, measured(store, cut)).encode())
+    store.write("report.html", report_of(result, measured(store, cut)).encode())
 
 
 def report_text(store: Store, spec: Spec, cut: Cut) -> str:
-    """The report's HTML, of a store that is only read."""
+    """The report as HTML; writes nothing."""
     return report_of(analysis_with_cost(store, spec, cut), measured(store, cut))
 
 
-def report_of(made: Analysis, measurements: Sequence[Measurement]) -> str:
-    """The report's HTML."""
+def report_of(analysis: Analysis, measurements: Sequence[Measurement]) -> str:
+    """The report as HTML."""
     from steep.fit import fit
     from steep.questions.backtest import backtest
     from steep.report import report  # jinja2 is slow to import
 
     tested = None
-    if made.curves:
-        first = made.headline
-        tested = backtest(first.fit, fit=fit, registered=made.registered_of(first))
-    return report(made, measurements, tested)
+    if analysis.curves:
+        headline = analysis.headline
+        tested = backtest(headline.fit, fit=fit, registered=analysis.registered_of(headline))
+    return report(analysis, measurements, tested)

@@ -1,12 +1,12 @@
-"""A study as a small folder of tables, to commit and to share: whatever it says can be made again
+"""A study as a small folder of tables, to commit and to share. Its whole analysis can be repeated
 from them, without its data, its weights or torch.
 
     study.json              the spec, the shards, what data and models are, registered forecasts
     trials.csv              one row per trial
     training_curves.csv.gz  every evaluation of every trial
-    pairs.csv               differences of candidates over the items of V: what plateaus rest on
-    items.csv.gz            errors of the best fits on each item of V: what comparisons rest on
-    best_fit.csv, fits.json, forecasts.csv      made of the above, as in a study's ``results``
+    pairs.csv               differences of candidates over the items of V, which decide plateaus
+    items.csv.gz            errors of the best fits on each item of V, used by comparisons
+    best_fit.csv, fits.json, forecasts.csv      derived from the above, as in ``results/``
 """
 
 from __future__ import annotations
@@ -65,23 +65,23 @@ def is_published(folder: Path | str) -> bool:
     return (Path(folder) / FILE).exists()
 
 
-# ---------------------------------------------------------------- out
+# ---------------------------------------------------------------- writing
 
 
 def tables(study: Study) -> dict[str, bytes]:
-    """File name -> content. Raises StoreError where nothing was trained yet."""
+    """File name -> content. Raises StoreError if nothing was trained yet."""
     with study.store() as store:
         payload = decisions.payload(store)
-        known = from_store.facts(store, study.spec, study.cut)
+        facts = from_store.facts(store, study.spec, study.cut)
         measurements = store.measurements()
         registered = decisions.registered(store)
         timed = decisions.prediction_and_took(store)
         steps = decisions.steps(store)
         trials = from_store.trials(store, study.spec, study.cut)
-        asked: _Pairs = {}
-        pairs = _noted(paired_by(known, store.items), asked)
-        made = from_store.concluded(
-            known,
+        pair_errors: _Pairs = {}
+        pairs = _recording(paired_by(facts, store.items), pair_errors)
+        analysis = from_store.concluded(
+            facts,
             counted(measurements, *from_store.items_of(payload)),
             registered,
             payload,
@@ -89,7 +89,7 @@ def tables(study: Study) -> dict[str, bytes]:
             items=store.items,
             paired=pairs,
         )
-    about = {
+    study_record = {
         "spec": study.spec.model_dump(mode="json"),
         "facts": payload,
         "shards": [asdict(shard) for shard in study.cut.shards],
@@ -100,32 +100,32 @@ def tables(study: Study) -> dict[str, bytes]:
         "time": [None if record is None else json.loads(encode(record)) for record in timed],
         "hyperparameters": sorted({n for m in measurements for n, _ in m.trial.hyperparameters}),
     }
-    items, group = best_items(study, made)
+    items, group = best_items(study, analysis)
     return {
-        FILE: (json.dumps(about, indent=1, allow_nan=False) + "\n").encode(),
+        FILE: (json.dumps(study_record, indent=1, allow_nan=False) + "\n").encode(),
         "trials.csv": _csv(trials),
         "training_curves.csv.gz": _zipped(_curves(measurements)),
-        "pairs.csv": _csv(_pairs(asked)),
+        "pairs.csv": _csv(_pairs(pair_errors)),
         "items.csv.gz": _zipped(_items(items, group)),
-        **{name: text.encode() for name, text in result_files(made).items()},
+        **{name: text.encode() for name, text in result_files(analysis).items()},
     }
 
 
 def validation_digest(study: Study) -> str:
-    """Of V's items, by number and content: studies with the same one share their V."""
-    found = hashlib.sha256(study.cut.validation.tobytes())
-    found.update(study.cut.digests[study.cut.validation].tobytes())
-    return found.hexdigest()
+    """Digest of V's item numbers and contents: studies with equal digests have the same V."""
+    digest = hashlib.sha256(study.cut.validation.tobytes())
+    digest.update(study.cut.digests[study.cut.validation].tobytes())
+    return digest.hexdigest()
 
 
-def _noted(ask: Paired, asked: _Pairs) -> Paired:
-    """``ask``, with what it answers kept in ``asked``."""
+def _recording(paired: Paired, record: _Pairs) -> Paired:
+    """``paired``, with every standard error that it returns also kept in ``record``."""
 
     def answer(one: Candidate, other: Candidate, shard: Shard) -> float | None:
-        found = ask(one, other, shard)
-        if found is not None:
-            asked[_pair(one, other, shard)] = found
-        return found
+        error = paired(one, other, shard)
+        if error is not None:
+            record[_pair(one, other, shard)] = error
+        return error
 
     return answer
 
@@ -138,13 +138,13 @@ def _pair(one: Candidate, other: Candidate, shard: Shard) -> tuple[int, float, i
 _PAIR = ("permutation", "samples", "size", "hyperparameters", "other_size", "other_hyperparameters")
 
 
-def _pairs(asked: _Pairs) -> pd.DataFrame:
-    rows = [(*place, error) for place, error in asked.items()]
+def _pairs(pair_errors: _Pairs) -> pd.DataFrame:
+    rows = [(*place, error) for place, error in pair_errors.items()]
     return pd.DataFrame(rows, columns=[*_PAIR, "standard_error"])
 
 
 def _curves(measurements: Any) -> pd.DataFrame:
-    """``trial`` is the row of trials.csv, from 0."""
+    """All evaluations; ``trial`` is the row of trials.csv, from 0."""
     return pd.DataFrame(
         {"trial": row} | asdict(point) for row, m in enumerate(measurements) for point in m.curve
     )
@@ -166,33 +166,33 @@ def _csv(frame: pd.DataFrame) -> bytes:
 
 
 def _zipped(frame: pd.DataFrame) -> bytes:
-    """Seven digits are more than anything measured has. Without a time, so that the same
-    table is the same file."""
+    """Compressed CSV. Seven digits are more than any measurement has; the archive has no time
+    stamp, so that equal tables give equal files."""
     return gzip.compress(frame.to_csv(index=False, float_format="%.7g").encode(), mtime=0)
 
 
-# ---------------------------------------------------------------- back
+# ---------------------------------------------------------------- reading
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published study, read: it answers as ``Study`` does, as far as tables go."""
+    """A published study, with the methods of ``Study`` that need no more than its tables."""
 
     folder: Path
     about: Mapping[str, Any]
 
     @classmethod
     def open(cls, folder: Path | str) -> Published:
-        """Raises StoreError where there is none or it cannot be read."""
-        place = Path(folder)
+        """Open a published study. Raises StoreError if there is none or it cannot be read."""
+        path = Path(folder) / FILE
         try:
-            found = cls(place, json.loads(read_file(place / FILE)))
-            found.spec  # noqa: B018 (one that cannot be read is told now)
+            study = cls(path.parent, json.loads(read_file(path)))
+            study.spec  # noqa: B018 (validated now, so that an invalid spec is reported here)
         except KeyError:
-            raise StoreError(f"{place / FILE} is not a published study: it has no spec") from None
+            raise StoreError(f"{path} is not a published study: it has no spec") from None
         except (OSError, ValueError) as error:
-            raise StoreError(f"{place / FILE} cannot be read: {error}") from None
-        return found
+            raise StoreError(f"{path} cannot be read: {error}") from None
+        return study
 
     @cached_property
     def spec(self) -> Spec:
@@ -202,10 +202,10 @@ class Published:
     def shards(self) -> tuple[Shard, ...]:
         return tuple(Shard(**values) for values in self.about["shards"])
 
-    def analyse(self, **asked: Any) -> Analysis:
+    def analyse(self, **options: Any) -> Analysis:
         """As ``Study.analyse``."""
         registered = [decode(Confrontation, json.dumps(c)) for c in self.about["registered"]]
-        made = from_store.concluded(
+        analysis = from_store.concluded(
             self._facts,
             self._counted(),
             registered,
@@ -213,11 +213,11 @@ class Published:
             self.about["files"],
             items=lambda _: None,
             paired=self._paired(),
-            **asked,
+            **options,
         )
         predicted, took = self.about.get("time") or (None, None)
         return replace(
-            made,
+            analysis,
             prediction=None if predicted is None else decode(Prediction, json.dumps(predicted)),
             took=None if took is None else decode(Took, json.dumps(took)),
         )
@@ -239,17 +239,17 @@ class Published:
 
     def scaling(self, level: float = 0.9, goals: Sequence[Goal] = ()) -> Scaling:
         """As ``Study.scaling``."""
-        made = self.analyse(level=level)
-        return scaling_of(made, self._facts, self._counted(), self._steps, goals)
+        analysis = self.analyse(level=level)
+        return scaling_of(analysis, self._facts, self._counted(), self._steps, goals)
 
     def standing(self) -> Standing:
-        """As ``Study.standing``: how each trial ended. How often one was tried is not published."""
-        made = self.analyse() if self._measurements else None
+        """As ``Study.standing``, without the trials' attempts, which are not published."""
+        analysis = self.analyse() if self._measurements else None
         rows = tuple(
             TrialStanding(m.trial, m.status, None, m.reason, m.seconds) for m in self._measurements
         )
-        over = made is not None and made.took is not None and made.took.complete
-        return Standing(rows, made, None, over)
+        complete = analysis is not None and analysis.took is not None and analysis.took.complete
+        return Standing(rows, analysis, None, complete)
 
     def report(self) -> str:
         """The report's HTML, as a study's."""
@@ -276,23 +276,23 @@ class Published:
 
     def best_items(self) -> tuple[ItemsBySize, np.ndarray]:
         """As ``paired_items.best_items``."""
-        found: dict[tuple[int, float], list[tuple[float, float, int]]] = {}
+        by_shard: dict[tuple[int, float], list[tuple[float, float, int]]] = {}
         for row in self._rows("items.csv.gz"):
             place = (int(row["permutation"]), float(row["samples"]))
             item = (float(row["errors"]), float(row["count"]), int(row["group"]))
-            found.setdefault(place, []).append(item)
-        arrays = {place: np.array(items).T for place, items in found.items()}
+            by_shard.setdefault(place, []).append(item)
+        arrays = {place: np.array(items).T for place, items in by_shard.items()}
         group = next((a[2].astype(int) for a in arrays.values()), np.empty(0, int))
         return {place: (a[0], a[1]) for place, a in arrays.items()}, group
 
     def _paired(self) -> Paired:
-        known = {
+        errors = {
             tuple(_value(row[name]) for name in _PAIR): float(row["standard_error"])
             for row in self._rows("pairs.csv")
         }
 
         def answer(one: Candidate, other: Candidate, shard: Shard) -> float | None:
-            return known.get(_pair(one, other, shard))
+            return errors.get(_pair(one, other, shard))
 
         return answer
 
@@ -307,7 +307,7 @@ class Published:
 
 
 def _value(text: str) -> Value:
-    """A cell as the value that was written: a number where it reads as one."""
+    """A cell's value: a bool or a number if it reads as one, else the text."""
     if text in ("True", "False"):
         return text == "True"
     for kind in (int, float):
@@ -317,17 +317,21 @@ def _value(text: str) -> Value:
 
 
 def _measurement(row: dict[str, str], names: list[str], curve: list[dict[str, str]]) -> Measurement:
-    """The record of a row of trials.csv. Raises ValueError for a row that is none."""
-    known = {name: text for name, text in row.items() if text != ""}
-    given = {n: known.pop(f"hyperparameter_{n}", None) or known.pop(n, None) for n in names}
-    record: dict[str, Any] = {n: known[n] for n in _PLAIN if n in known}
-    record["trial"] = {n: known[n] for n in ("permutation", "samples", "size", "seed")}
-    record["trial"]["items"] = known["shard"]
-    record["trial"]["hyperparameters"] = sorted((n, _value(v)) for n, v in given.items() if v)
-    record["metrics"] = sorted(
-        (n.removeprefix("metric_"), _value(v)) for n, v in known.items() if n.startswith("metric_")
+    """The record of a row of trials.csv. Raises ValueError for an invalid row."""
+    cells = {name: text for name, text in row.items() if text != ""}
+    hyperparameters = {
+        n: cells.pop(f"hyperparameter_{n}", None) or cells.pop(n, None) for n in names
+    }
+    record: dict[str, Any] = {n: cells[n] for n in _PLAIN if n in cells}
+    record["trial"] = {n: cells[n] for n in ("permutation", "samples", "size", "seed")}
+    record["trial"]["items"] = cells["shard"]
+    record["trial"]["hyperparameters"] = sorted(
+        (n, _value(v)) for n, v in hyperparameters.items() if v
     )
-    versions = known.get("versions", "").split("; ")
+    record["metrics"] = sorted(
+        (n.removeprefix("metric_"), _value(v)) for n, v in cells.items() if n.startswith("metric_")
+    )
+    versions = cells.get("versions", "").split("; ")
     record["versions"] = [v.split(" ", 1) for v in versions if v]
     record["curve"] = [{n: v or None for n, v in point.items()} for point in curve]
     return decode(Measurement, json.dumps(record))

@@ -1,4 +1,4 @@
-"""A study's results as files: what ``results/`` holds, rewritten from the store each time."""
+"""The files in a study's ``results/``, which are rewritten from the store each time."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ def result_files(analysis: Analysis) -> dict[str, str]:
 
 
 def _rounded(value: Any) -> Any:
-    """Numbers to six digits, which come out the same on any processor; whole ones, counts, as they
-    are."""
+    """Floats rounded to six digits, so that any processor gives the same; whole numbers stay."""
     if isinstance(value, dict):
         return {name: _rounded(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -35,17 +34,17 @@ def _rounded(value: Any) -> Any:
 
 
 def best_fit_table(analysis: Analysis) -> pd.DataFrame:
-    """One row per shard: its best-fit model. ``error`` is the selection metric on V, so that
-    this file is itself a learning curve that ``steep fit`` reads: of the rows that are ``used``,
-    the points of the study's own fit."""
+    """One row per shard: its best-fit model. ``error`` is the selection metric on V, so this file
+    is itself a learning curve for ``steep fit``; the rows marked ``used`` are the points of the
+    study's own fit."""
     return pd.DataFrame([_best_fit_row(analysis, b) for b in analysis.best_fits])
 
 
 def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
     curve = b.size_curve
-    # a held-out shard has one size, and the others' U-curve at most: no minimum of its own
-    known = curve is not None and min(curve.parameters) > 0 and not b.held_out
-    minimum = curve.minimum if curve is not None and known else (None,) * 3
+    # a held-out shard trained one size: its size curve comes from other shards, not from itself
+    has_minimum = curve is not None and min(curve.parameters) > 0 and not b.held_out
+    minimum = curve.minimum if curve is not None and has_minimum else (None,) * 3
     used = {p.samples for p in analysis.curves[0].fit.used} if analysis.curves else set()
     row = {
         "study": analysis.study,
@@ -85,20 +84,20 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
 
 
 def forecast_table(analysis: Analysis) -> pd.DataFrame:
-    """One row per forecast, errors at sizes and sizes for errors alike."""
+    """One row per forecast: errors at data sizes, and data sizes for errors."""
     rows: list[dict[str, Any]] = []
     for curve in analysis.curves:
-        asked = {"metric": curve.metric, "part": curve.part, "level": curve.forecast.level}
+        common = {"metric": curve.metric, "part": curve.part, "level": curve.forecast.level}
         for at in curve.forecast.at:
             rows.append(
-                asked
+                common
                 | {"question": "error at samples", "samples": at.samples, "factor": at.factor}
                 | {"error": at.error, "lower": at.lower, "upper": at.upper, "outcome": "ok"}
                 | _interval("parameters", at.parameters)
             )
         for goal in curve.forecast.targets:
             rows.append(
-                asked
+                common
                 | {"question": "samples for error", "error": goal.target, "samples": goal.samples}
                 | {"lower": goal.lower, "upper": goal.upper, "factor": goal.factor}
                 | {"outcome": goal.outcome}
@@ -106,10 +105,10 @@ def forecast_table(analysis: Analysis) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _confrontation(found: Confrontation) -> dict[str, Any]:
-    """Without the forecast of another metric, where there is none."""
-    names = ("told", "told_error") if found.told is None else ()
-    return {name: value for name, value in asdict(found).items() if name not in names}
+def _confrontation(confrontation: Confrontation) -> dict[str, Any]:
+    """The record as a dictionary; without the forecast of another metric if there is none."""
+    names = ("told", "told_error") if confrontation.told is None else ()
+    return {name: value for name, value in asdict(confrontation).items() if name not in names}
 
 
 def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
@@ -119,8 +118,8 @@ def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
 
 
 def fits(analysis: Analysis) -> dict[str, Any]:
-    """Every fit, size law, confrontation and finding, and how well the points are tuned, without
-    the draws behind the intervals."""
+    """Every fit, size law, confrontation and finding, and how well the points are tuned; without
+    the posterior draws."""
 
     def fit_of(curve: Any) -> dict[str, Any]:
         values = asdict(curve.fit)

@@ -31,33 +31,37 @@ if TYPE_CHECKING:
 
 
 BEST_FIT = "best fit"
-"""How a table's model sizes are called, which are its best fits as they come."""
+"""The name of the size law of a table, whose model sizes are taken as its best fits."""
 
 
 @dataclass(frozen=True)
 class FittedCurve:
-    """What was done to a table to get at the curve is in the notes of the fit."""
+    """A curve with its fit, whose notes say how the table was read."""
 
     name: str
     fit: Fit
     size_laws: tuple[tuple[str, SizeLaw], ...] = ()
-    """beta_p by each definition of the best-fit size, where model sizes are known."""
+    """The size law by each definition of the best-fit size, if model sizes are known."""
 
 
 @dataclass(frozen=True)
 class ForecastCurve:
+    """A curve with its fit and forecast."""
+
     name: str
     fit: Fit
     forecast: Forecast
     notes: tuple[str, ...] = ()
-    """Of the forecast alone, beside those of the fit."""
+    """Notes on the forecast, besides those of the fit."""
     asked: tuple[float, ...] = ()
-    """The sizes that somebody asked for, of all that are forecast."""
+    """The forecast sizes that the user requested."""
     size_laws: tuple[tuple[str, SizeLaw], ...] = ()
 
 
 @dataclass(frozen=True)
 class DiagnosedCurve:
+    """A curve with its findings."""
+
     name: str
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
@@ -65,6 +69,8 @@ class DiagnosedCurve:
 
 @dataclass(frozen=True)
 class BacktestedCurve:
+    """A curve with its back-test."""
+
     name: str
     backtest: Backtest
     notes: tuple[str, ...] = ()
@@ -72,11 +78,11 @@ class BacktestedCurve:
 
 @dataclass(frozen=True)
 class Source:
-    """Where curves come from: a study's folder, the tables of a published one, a table of results.
+    """The source of curves: a study's folder, a published study, or a table of results.
 
-    All but ``path`` ('-' is standard input) are a table's, as ``steep.read`` has them; beside those
-    the error of a constant guess ('0.9' or '90%'), and whether points far off the trend weigh
-    less."""
+    All fields but ``path`` ('-' is standard input) are for tables: the options of ``steep.read``,
+    the error of a constant guess ('0.9' or '90%'), and whether points far off the trend get less
+    weight (``robust``)."""
 
     path: str
     x: str | None = None
@@ -98,23 +104,24 @@ class Source:
 
     @property
     def is_study(self) -> bool:
-        place = Path(self.path)
-        known = ("study.yaml", "study.json", "trials.sqlite")
-        return self.path != "-" and any((place / name).exists() for name in known)
+        folder = Path(self.path)
+        files = ("study.yaml", "study.json", "trials.sqlite")
+        return self.path != "-" and any((folder / name).exists() for name in files)
 
     def study(self) -> Study | Published:
-        """Raises StoreError where it cannot be read, QuestionError for a table's options."""
+        """Open the study. Raises StoreError if it cannot be read, and QuestionError if options for
+        tables were given."""
         from steep.analysis.published import Published, is_published
 
-        told = [
+        table_options = [
             f"--{f.name.replace('_', '-')}"
             for f in fields(self)
             if f.name != "path" and getattr(self, f.name)
         ]
-        if told:
+        if table_options:
             raise QuestionError(
-                f"{' and '.join(told)}: for tables only. A study knows its own columns and counts, "
-                f"and steep diagnose {self.path} says which points are off"
+                f"{' and '.join(table_options)}: for tables only. A study knows its own columns "
+                f"and counts, and steep diagnose {self.path} says which points are off"
             )
         if is_published(self.path):
             return Published.open(self.path)
@@ -123,21 +130,21 @@ class Source:
         return Study.open(self.path)
 
     def table(self, every_size: bool = False) -> Table:
-        """Raises TableError with every problem at once."""
+        """Read the table. Raises TableError with all of its problems."""
         from steep.tables.read import read
 
         if self.path != "-" and (inside := inside_a_study(Path(self.path))):
             raise QuestionError(inside)
         if self.validation_items is not None and self.validation_items < 1:
             raise QuestionError(f"--validation-items {self.validation_items}: at least 1")
-        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        options = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in ("path", "best_guess", "robust"):
-            del own[name]
-        return read(self.path, **own, every_size=every_size)
+            del options[name]
+        return read(self.path, **options, every_size=every_size)
 
 
 def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
-    """Each curve of a source, fitted with the same defaults whatever the source."""
+    """Each curve of a source with its fit."""
     if source.is_study:
         analysis = source.study().analyse(level=level)
         laws = analysis.size_laws
@@ -148,25 +155,30 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
     from steep.stats.size_law import size_law_of
 
     guess = None if source.best_guess is None else goal_of(source.best_guess, "--best-guess")
-    found = []
+    curves = []
     for curve in source.table().curves:
         largest = max(curve.columns["error"], default=0.0)
-        told = None if guess is None else guess.of(curve.metric, largest)
+        best_guess = None if guess is None else guess.of(curve.metric, largest)
         items = source.validation_items
         try:
-            made = fit(
-                curve, level=level, best_guess=told, robust=source.robust, validation_items=items
+            fitted = fit(
+                curve,
+                level=level,
+                best_guess=best_guess,
+                robust=source.robust,
+                validation_items=items,
             )
         except ValueError as error:
             if items is None:
                 raise
             raise QuestionError(f"--validation-items: {error}") from None
-        law = size_law_of(made.used, level)
-        found.append(FittedCurve(curve.name, made, () if law is None else ((BEST_FIT, law),)))
-    return found
+        law = size_law_of(fitted.used, level)
+        curves.append(FittedCurve(curve.name, fitted, () if law is None else ((BEST_FIT, law),)))
+    return curves
 
 
 def _headline_first(analysis: Analysis) -> list[Curve]:
+    """The curves of a study, the headline curve first."""
     if not analysis.curves:
         return []
     first = analysis.headline
@@ -180,28 +192,30 @@ def forecasts_of(
     level: float = 0.9,
     single_run: bool = False,
 ) -> list[ForecastCurve]:
-    """``at`` like '10x', '1e6', '2M'; ``targets`` like '0.05' or '5%'. Raises QuestionError for
-    anything else, and for the noise of a ``single_run`` where it is not known."""
+    """Each curve of a source with its forecast.
+
+    ``at`` has texts like '10x', '1e6', '2M'; ``targets`` like '0.05' or '5%'. Raises QuestionError
+    for anything else, and for ``single_run`` if the noise of single runs is unknown."""
     goals = [goal_of(text) for text in targets]
-    asked = [place_of(text) for text in at]
+    places = [place_of(text) for text in at]
     if source.is_study:
         if single_run:
             raise QuestionError("--single-run is for tables: a study's points are medians of seeds")
-        return _of_study(source, asked, goals, level)
+        return _of_study(source, places, goals, level)
     from steep.forecast import forecast, without_compute
 
-    found = []
+    curves = []
     for curve in fits_of(source, level):
         fit = curve.fit
-        places = [place.samples(fit.at_hand) for place in asked]
-        wanted = [p for p in places if p is not None]
-        sought = [error_asked(goal, fit) for goal in goals]
+        curve_sizes = [place.samples(fit.at_hand) for place in places]
+        sizes = [p for p in curve_sizes if p is not None]
+        errors = [error_asked(goal, fit) for goal in goals]
         law = dict(curve.size_laws).get(BEST_FIT)
         try:
-            made = forecast(
+            answer = forecast(
                 fit,
-                at=wanted,
-                target=sought,
+                at=sizes,
+                target=errors,
                 size_law=law,
                 smallest=(fit.used[-1].parameters or 0.0) if fit.used else 0.0,
                 single_run=single_run,
@@ -209,29 +223,29 @@ def forecasts_of(
         except ValueError as error:
             raise QuestionError(f"--single-run: {error}") from None
         notes = _about_sizes(law)
-        # nobody said what a step takes, nor how many there were
-        made = replace(without_compute(made), notes=(*made.notes, *notes))
-        found.append(ForecastCurve(curve.name, fit, made, notes, tuple(wanted), curve.size_laws))
-    return found
+        # a table has neither the cost of a training step nor the number of steps
+        answer = replace(without_compute(answer), notes=(*answer.notes, *notes))
+        curves.append(ForecastCurve(curve.name, fit, answer, notes, tuple(sizes), curve.size_laws))
+    return curves
 
 
 def _about_sizes(law: SizeLaw | None) -> tuple[str, ...]:
-    """Why a forecast has no model sizes, where it might have had."""
+    """A note on why a forecast lacks model sizes, if they were expected."""
     if law is None or law.outcome == "ok" or law.reason == ONE_SIZE:
         return ()
     return (f"Model sizes are not forecast: {law.reason}.",)
 
 
 def error_asked(goal: Goal, fit: Fit) -> float:
-    """A goal as an error of a fit. Raises QuestionError for a share of a loss."""
+    """A goal as an error of a fit. Raises QuestionError if its metric cannot have the value."""
     return goal.of(fit.metric, max((p.error for p in fit.points), default=0.0))
 
 
 def joint_fits_of(
     path: str, columns: Mapping[str, Any], compute: str | None, options: Mapping[str, Any]
 ) -> list[tuple[str, JointFit]]:
-    """Every curve of a table of runs fitted to data and model size together. ``columns`` are
-    options of ``steep.read``, ``options`` those of ``joint_of_curve``."""
+    """Each curve of a table of runs, fitted jointly in data and model size. ``columns`` are options
+    of ``steep.read``, ``options`` those of ``joint_of_curve``."""
     from steep.questions.joint import joint_of_curve
     from steep.tables.read import read
 
@@ -249,9 +263,9 @@ def joint_fits_of(
 
 
 def _runs_of(source: Source) -> TableCurve:
-    """Every model size of a study on every shard, at its best hyperparameters.
+    """A study's runs as a table: every model size on every shard at its best hyperparameters.
 
-    Raises NoAnswer where nobody knows how large the models are."""
+    Raises NoAnswer if the trainer does not report the parameters of its models."""
     from steep.tables.read import TableCurve
 
     analysis = source.study().analyse()
@@ -277,12 +291,12 @@ def _runs_of(source: Source) -> TableCurve:
 
 
 def _of_study(
-    source: Source, asked: Sequence[Place], goals: Sequence[Goal], level: float
+    source: Source, places: Sequence[Place], goals: Sequence[Goal], level: float
 ) -> list[ForecastCurve]:
-    """A study's own forecasts carry model size and compute beside the error."""
+    """The forecast of a study, with model sizes and compute."""
     analysis = source.study().analyse(
-        at=[place.value for place in asked if not place.relative],
-        times=[place.value for place in asked if place.relative],
+        at=[place.value for place in places if not place.relative],
+        times=[place.value for place in places if place.relative],
         targets=goals,
         level=level,
     )
@@ -294,19 +308,19 @@ def _of_study(
     c = asked_about(analysis, goals)
     if c.metric != analysis.metric:
         notes = (sentences.switch_sentence(analysis.metric, c.metric), *notes)
-    # what a target takes to train is asked of 'cost', which has counted steps of larger models
+    # the compute of a target is left to 'steep cost', which has counted steps of larger models
     targets = tuple(replace(t, flops=None) for t in c.forecast.targets)
-    made = replace(c.forecast, targets=targets, notes=(*c.forecast.notes, *notes))
-    wanted = [p for place in asked if (p := place.samples(c.fit.at_hand)) is not None]
+    forecast = replace(c.forecast, targets=targets, notes=(*c.forecast.notes, *notes))
+    sizes = [p for place in places if (p := place.samples(c.fit.at_hand)) is not None]
     name, laws = f"{c.metric} ({c.part})", analysis.size_laws
-    return [ForecastCurve(name, c.fit, made, notes, tuple(wanted), laws)]
+    return [ForecastCurve(name, c.fit, forecast, notes, tuple(sizes), laws)]
 
 
-# ---------------------------------------------------------------- questions asked of fits
+# ---------------------------------------------------------------- diagnose and back-test
 
 
 def findings_of(source: Source) -> list[DiagnosedCurve]:
-    """Findings about a study, or about each curve of a table."""
+    """The findings about a study, or about each curve of a table."""
     if source.is_study:
         analysis = source.study().analyse()
         notes = analysis.curves[0].fit.notes if analysis.curves else ()
@@ -323,7 +337,7 @@ def findings_of(source: Source) -> list[DiagnosedCurve]:
 
 
 def backtests_of(source: Source, level: float = 0.9) -> list[BacktestedCurve]:
-    """A back-test of each curve; of a study's the registered forecasts are those of its report."""
+    """A back-test of each curve; a study's includes its registered forecasts, as in its report."""
     from steep.fit import fit
     from steep.questions.backtest import backtest
 

@@ -1,6 +1,8 @@
-"""The command line: what makes and runs studies here, what asks them in ``questions`` and ``cost``.
+"""The command line: subcommands in pipeline order.
 
-Subcommands in pipeline order; imports what a subcommand needs, no more.
+Those that make and run studies are defined here, those that analyse them in ``curve_commands``,
+``joint_command`` and ``cost_command``. Modules are imported only when a subcommand needs them, so
+that ``steep --help`` is fast.
 """
 
 from __future__ import annotations
@@ -50,31 +52,31 @@ Out = Annotated[
 
 
 class OnceEach(TyperCommand):
-    """A subcommand whose options may be given once, unless they take several values: the last of
-    two would win in silence."""
+    """A subcommand that refuses a repeated option unless it takes several values; typer would
+    silently use the last value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
-        several = [p for p in given if given.count(p) > 1]
-        for option in dict.fromkeys(several):
+        _, _, parameters = self.make_parser(ctx).parse_args(args=list(args))
+        repeated = [p for p in parameters if parameters.count(p) > 1]
+        for option in dict.fromkeys(repeated):
             if option.param_type_name != "option":
                 continue
             if not (getattr(option, "multiple", False) or getattr(option, "is_flag", False)):
                 name = max(option.opts, key=len)
-                fail(f"{name} was given {given.count(option)} times: it takes one value")
+                fail(f"{name} was given {parameters.count(option)} times: it takes one value")
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # by itself it would end in exit code 1, that of a partial study
+        except BrokenPipeError:  # otherwise the exit code would be 1, that of a partial study
             raise NobodyReads from None
 
 
 def main() -> None:
-    """The entry point: known errors as one clear message and an exit code, never a traceback."""
-    # Before numpy is there: threads that wait for each other beside busy workers made a search's
-    # decisions seven times as slow.
+    """The entry point: known errors become one message and an exit code, never a traceback."""
+    # Must be set before numpy is imported: beside busy workers, threads that wait for each other
+    # made a search's decisions seven times as slow.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     open_streams()
     with clear_errors():
@@ -139,22 +141,22 @@ def init(
     of your own training command, which is run once on the smallest shard."""
     from steep.propose import propose
 
-    given = [*(files or ()), *(data or ())]
+    paths = [*(files or ()), *(data or ())]
     if out.exists() and not force:
         fail(f"{out} exists: give another --out, or --force")
     if command is not None:
-        asked = {
+        options = {
             "items": items, "label": label, "metric": metric, "pattern": pattern,
             "budget": None if budget is None else duration(budget), "workers": workers,
         }  # fmt: skip
-        init_command(given, command, values or (), asked, out, as_json)
+        init_command(paths, command, values or (), options, out, as_json)
         return
     if values or items or label or metric or pattern:
         fail("--values, --items, --label, --metric and --pattern are about a --command")
-    if not given:
+    if not paths:
         fail("name your files: steep init FILES")
-    found = propose(
-        given,
+    proposal = propose(
+        paths,
         domain=domain,
         family=family,
         seconds=duration(budget or "1h"),
@@ -162,11 +164,11 @@ def init(
         base=out.resolve().parent,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(found.text, encoding="utf-8")
+    out.write_text(proposal.text, encoding="utf-8")
     if as_json:
-        print_json({"spec": str(out), "notes": list(found.notes)})
+        print_json({"spec": str(out), "notes": list(proposal.notes)})
         return
-    for note in found.notes:
+    for note in proposal.notes:
         typer.echo(note)
     typer.echo(wrote_spec(out))
 
@@ -175,30 +177,30 @@ def init_command(
     files: list[Path],
     command: str,
     values: Sequence[str],
-    asked: dict[str, Any],
+    options: dict[str, Any],
     out: Path,
     as_json: bool,
 ) -> None:
-    """Write a spec of a training command, which is run once on the smallest shard."""
+    """Write a spec for a training command, after running it once on the smallest shard."""
     from steep.cli.init_command import propose
 
     if missing := [str(path) for path in files if not path.exists()]:
         fail(f"no such file: {', '.join(missing)}")
     out.parent.mkdir(parents=True, exist_ok=True)
     base = out.resolve().parent
-    found = propose(files, command, values, base=base, **asked)
-    out.write_text(found.text, encoding="utf-8")
+    proposal = propose(files, command, values, base=base, **options)
+    out.write_text(proposal.text, encoding="utf-8")
     if as_json:
-        notes = list(found.notes)
-        print_json({"spec": str(out), "notes": notes, "problem": found.problem})
-    elif found.problem is not None:
+        notes = list(proposal.notes)
+        print_json({"spec": str(out), "notes": notes, "problem": proposal.problem})
+    elif proposal.problem is not None:
         typer.echo(f"Wrote {out}, but its command does not work yet.", err=True)
-        typer.echo(f"steep: {found.problem}", err=True)
+        typer.echo(f"steep: {proposal.problem}", err=True)
     else:
-        for note in found.notes:
+        for note in proposal.notes:
             typer.echo(note)
         typer.echo(wrote_spec(out))
-    if found.problem is not None:
+    if proposal.problem is not None:
         raise typer.Exit(1)
 
 
@@ -217,19 +219,19 @@ def plan(
     standing = study.standing() if study.begun else None
     workers = workers or study.worker_count()
     with Work(quiet=as_json) as work:
-        found = study.plan(workers=workers, tell=work.tell)
+        dry_run = study.plan(workers=workers, tell=work.tell)
     if as_json:
         ended = 0 if standing is None else standing.ended
-        trials = [asdict(trial) for trial in found.trials]
-        print_json(asdict(found) | {"trials": trials, "ended": ended})
+        trials = [asdict(trial) for trial in dry_run.trials]
+        print_json(asdict(dry_run) | {"trials": trials, "ended": ended})
         return
     from steep.present.lines import begun_sentence, plan_lines
 
     if standing is not None:
-        typer.echo(begun_sentence(standing, study.folder, found))
+        typer.echo(begun_sentence(standing, study.folder, dry_run))
         if standing.complete and spec.is_dir():
             return
-    for line in plan_lines(study.spec.study, study.cut.shards, found, workers):
+    for line in plan_lines(study.spec.study, study.cut.shards, dry_run, workers):
         typer.echo(line)
 
 
@@ -260,9 +262,9 @@ def run(
     from steep.study import Study
 
     study = Study.open(spec) if spec.is_dir() else Study(spec, out)
-    asked = {"extend": extend, "retry_failed": retry_failed, "take_over": take_over}
+    options = {"extend": extend, "retry_failed": retry_failed, "take_over": take_over}
     with stdout_for_the_answer() if as_json else nullcontext():
-        code = run_study(study, workers, budget, quiet or as_json, track, **asked)
+        code = run_study(study, workers, budget, quiet or as_json, track, **options)
     if as_json:
         print_json(results_json(study))
     raise typer.Exit(code)
@@ -283,9 +285,9 @@ def status(study: Path, as_json: Json = False) -> None:
             | {"reason": r.reason, "seconds": r.seconds}
             for r in rows
         ]
-        left = None if standing.left is None else asdict(standing.left)
+        seconds_left = None if standing.left is None else asdict(standing.left)
         budget = {"budget": standing.budget, "budget_left": standing.budget_left}
-        state = {"complete": standing.complete, "seconds_left": left} | budget
+        state = {"complete": standing.complete, "seconds_left": seconds_left} | budget
         print_json({"study": str(study)} | state | {"trials": trials})
         return
     from steep.present.lines import status_lines
@@ -299,11 +301,11 @@ def salvage(study: Path, as_json: Json = False) -> None:
     """Rebuild a damaged study from what can still be read; the damaged files are put aside."""
     from steep.store.store import Store
 
-    whole = Store.damage(study) is None
+    intact = Store.damage(study) is None
     trials, measured = Store.restore(study)
     if as_json:
-        print_json({"trials": trials, "measured": measured, "damaged": not whole})
-    elif whole:
+        print_json({"trials": trials, "measured": measured, "damaged": not intact})
+    elif intact:
         typer.echo(
             f"{study} is not damaged: {trials} trials, {measured} with a result; nothing was "
             "changed."
@@ -353,24 +355,24 @@ def list_plugins(as_json: Json = False) -> None:
     """Members that installed packages announce: families, laws, trainers and more."""
     from steep.spec.plugins import announced, problem
 
-    found = [(one, problem(one)) for one in announced()]
+    plugins = [(one, problem(one)) for one in announced()]
     if as_json:
-        print_json([asdict(one) | {"problem": what} for one, what in found])
+        print_json([asdict(one) | {"problem": reason} for one, reason in plugins])
         return
-    if not found:
+    if not plugins:
         typer.echo("No installed package announces anything for steep.")
-    for one, what in found:
+    for one, reason in plugins:
         typer.echo(f"{one.kind} {one.name}: {one.reference} ({one.package})")
-        if what is not None:
-            typer.echo(f"  {what}")
+        if reason is not None:
+            typer.echo(f"  {reason}")
 
 
 app.add_typer(data)
 
 
 def _finish(group: typer.Typer) -> None:
-    """Every subcommand takes an option once, and ``--help`` shows the first line of each docstring,
-    however long: by itself it cuts them."""
+    """Make every subcommand refuse repeated options, and let ``--help`` show the whole first line
+    of each docstring, which typer would truncate."""
     for one in group.registered_commands:
         one.cls = OnceEach
         one.short_help = (getattr(one.callback, "__doc__", None) or "").partition("\n")[0]

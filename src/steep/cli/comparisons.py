@@ -1,4 +1,4 @@
-"""Comparisons of any sources: which curves they give, and what these share."""
+"""Comparisons of the curves of any sources, and which data these share."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def compared(
     level: float = 0.9,
     paired: bool | None = None,
 ) -> tuple[Comparison, dict[str, Fit]]:
-    """Curves of several sources, or of one table that ``by`` splits, compared each with each; and
-    their fits by name.
+    """Compare all pairs of curves of several sources, or of one table split with ``by``; return the
+    comparison and the fits by name.
 
-    Of a study its first curve counts. ``error`` is written like '0.05' or '5%'. Studies are paired
-    by size, and share the noise of V, only where they share data and split: same files, same
-    validation items. Tables do not say; ``paired=False`` says that theirs are not the same."""
+    A study is represented by its first curve. ``error`` is written like '0.05' or '5%'. Studies
+    are paired by size, and share the noise of V, only if they have the same files and validation
+    items. For tables this is not known; ``paired=False`` states that their data differ."""
     from steep.questions.compare import compare, in_one_metric
 
     if not 0 < margin < 1:
@@ -34,10 +34,10 @@ def compared(
     goal = None if error is None else goal_of(error, "--error")
     curves: dict[str, Fit] = {}
     if all(s.y and not isinstance(s.y, str) and len(s.y) > 1 for s in sources):
-        sources = list(dict.fromkeys(sources))  # its columns are the curves
+        sources = list(dict.fromkeys(sources))  # one table given twice: its columns are the curves
     for source in sources:
-        found = fits_of(source, level)
-        for curve in found[:1] if source.is_study else found:
+        fitted = fits_of(source, level)
+        for curve in fitted[:1] if source.is_study else fitted:
             name = Path(source.path).name if source.is_study else curve.name
             curves[_unused(name, curves, source)] = curve.fit
     if len(curves) < 2:
@@ -62,9 +62,10 @@ def compared(
 def compared_by_compute(
     sources: Sequence[Source], flops: Sequence[float], shared_floor: bool, level: float
 ) -> tuple[list[ComputeMultiplier], list[str]]:
-    """What compute of one table's runs is worth of another's, each pair, and what was done to the
-    tables. Tables with model sizes are compared where compute is split best; others by a column of
-    compute. Raises QuestionError where a table has neither."""
+    """The compute multipliers of all pairs of tables of runs, and notes on how they were read.
+
+    Tables with model sizes are compared at the best split of compute, others by a column of
+    compute. Raises QuestionError if a table has neither."""
     from steep.questions.compute import by_compute, compute_multiplier
 
     named: dict[str, Any] = {}
@@ -87,20 +88,21 @@ def compared_by_compute(
 
 
 def comparison_of(sources: Sequence[Source], **options: Any) -> Comparison:
-    """The same without the fits."""
+    """``compared`` without the fits."""
     return compared(sources, **options)[0]
 
 
 def _error(goal: Goal, curves: Mapping[str, Fit]) -> float:
-    """Raises QuestionError where a percentage is asked of errors that are no rates."""
-    asked = {
+    """A goal as an error of the curves. Raises QuestionError for a percentage of a loss."""
+    errors = {
         goal.of(fit.metric, max((p.error for p in fit.used), default=0.0))
         for fit in curves.values()
     }
-    return asked.pop()
+    return errors.pop()
 
 
 def _unused(name: str, curves: Mapping[str, Any], source: Source) -> str:
+    """The name, with the source and a number added if it is taken."""
     if name not in curves:
         return name
     full = f"{name} ({source.path})"
@@ -118,7 +120,7 @@ def _best_items(source: Source) -> Any:
 
 
 def _share_data(sources: Sequence[Source]) -> bool:
-    """Whether all were trained on the same files and validated on the same items."""
+    """Whether all studies have the same files and validation items."""
     from steep.analysis.published import Published, validation_digest
 
     def data(source: Source) -> tuple[dict[str, str], str]:

@@ -1,4 +1,4 @@
-"""``steep cost``: of a study, a table of results, a law given by hand, the follow-up's domains."""
+"""``steep cost`` for a study, a table of results, a law by hand, or the follow-up's domains."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Law:
     sigma: float | None = None
     beta_p: float | None = None
     flops_per_parameter: float | None = None
-    """And unit of data, to train; None: 6 is guessed where compute is asked for."""
+    """FLOPs per parameter and unit of data to train; None: 6 is assumed if compute is requested."""
     data: float | None = None
     epochs: float | None = None
-    """None: one pass is guessed where compute is asked for."""
+    """None: one pass is assumed if compute is requested."""
     unit: str = "samples"
     metric: str = "error"
 
@@ -43,26 +43,26 @@ class Law:
 
 @dataclass(frozen=True)
 class Where:
-    """Machines and what is asked of them. None: the machine that a study ran on; of a table or a
-    law by hand none, and no time is told."""
+    """The machine and its limits, and the questions about compute."""
 
     machine: str | None = None
+    """None: the machine that a study ran on; for a table or a law, none, and no times are given."""
     devices: int = 1
     batch: float | None = None
     precision: str | None = None
     achieve: float | None = None
     price: float | None = None
     within: float | None = None
-    """Seconds that a run may take: the compute at hand."""
+    """The most seconds of a run."""
     flops: float | None = None
-    """FLOPs that a run may take."""
+    """The most FLOPs of a run."""
     factors: Sequence[float] = ()
-    """Multiples of today's compute whose worth is asked; (): the usual ones."""
+    """Multiples of today's compute to evaluate; (): the usual ones."""
 
     @property
     def asks_for_compute(self) -> bool:
-        asked = self.machine, self.within, self.flops, self.price
-        return any(v is not None for v in asked) or bool(self.factors) or self.devices > 1
+        options = self.machine, self.within, self.flops, self.price
+        return any(v is not None for v in options) or bool(self.factors) or self.devices > 1
 
 
 def cost_of(
@@ -72,36 +72,40 @@ def cost_of(
     where: Where,
     level: float = 0.9,
 ) -> list[CostAnswer]:
-    """One answer a curve. Raises QuestionError where the question has no answer as asked."""
+    """One answer per curve. Raises QuestionError if the question is invalid or has no answer."""
     if (source is None) == (not law.given):
         raise QuestionError(
             "name a study or a table, or give a law: --alpha --beta-g --sigma --beta-p"
         )
     goals = [goal_of(text) for text in targets]
     if source is not None:
-        found = _of_source(source, goals, level)
+        scalings = _of_source(source, goals, level)
     else:
-        found = [(_by_hand(law), None)]
-    return [_answer(_with_compute(s, law, where), own, goals, where) for s, own in found]
+        scalings = [(_by_hand(law), None)]
+    return [
+        _answer(_with_compute(s, law, where), study_machine, goals, where)
+        for s, study_machine in scalings
+    ]
 
 
 def _answer(
-    scaling: Scaling, own: Machine | None, asked: Sequence[Goal], where: Where
+    scaling: Scaling, study_machine: Machine | None, targets: Sequence[Goal], where: Where
 ) -> CostAnswer:
-    site = own if where.machine is None else None
+    """The cost of the targets on the given machine, or on the one that the study ran on."""
+    site = study_machine if where.machine is None else None
     if where.machine is not None:
         site = machine(where.machine, where.precision, where.achieve)
     elif where.precision or where.achieve:
         raise QuestionError("--precision and --achieve belong to a --machine of the catalogue")
     if site is None:
-        asked_of = {
+        machine_options = {
             "--devices": where.devices > 1,
             "--price": where.price,
             "--within": where.within,
         }
-        if needing := [option for option, value in asked_of.items() if value]:
-            raise QuestionError(f"{' and '.join(needing)}: of which --machine?")
-    goals = [goal.of(scaling.metric) for goal in asked] or usual_targets(scaling)
+        if given := [option for option, value in machine_options.items() if value]:
+            raise QuestionError(f"{' and '.join(given)}: of which --machine?")
+    goals = [goal.of(scaling.metric) for goal in targets] or usual_targets(scaling)
     if not goals:
         raise QuestionError("nothing is asked: give a --target, or the data at hand with --have")
     if where.devices > 1 and where.batch is None and not (scaling.steps and scaling.steps[0].size):
@@ -127,14 +131,14 @@ def _answer(
 
 
 def _with_compute(scaling: Scaling, law: Law, where: Where) -> Scaling:
-    """With what was said of compute by hand, and guesses in place of the rest, where compute is
-    asked for and nothing was measured."""
-    said = law.flops_per_parameter is not None or law.epochs is not None
+    """The scaling with the costs of a step that were given by hand. If compute is requested but
+    nothing was measured or given, it is guessed."""
+    given = law.flops_per_parameter is not None or law.epochs is not None
     if scaling.steps:
         if law.flops_per_parameter is not None:
             raise QuestionError("--flops-per-parameter: this study has counted its own FLOPs")
         return scaling if law.epochs is None else replace(scaling, epochs=law.epochs)
-    if not (said or where.asks_for_compute):
+    if not (given or where.asks_for_compute):
         return scaling
     if not scaling.size_draws:
         raise QuestionError(
@@ -156,19 +160,20 @@ def _with_compute(scaling: Scaling, law: Law, where: Where) -> Scaling:
 def _of_source(
     source: Source, goals: Sequence[Goal], level: float
 ) -> list[tuple[Scaling, Machine | None]]:
+    """The scaling of each curve of a source, and the machine that a study ran on."""
     if source.is_study:
         study = source.study()
-        made = study.scaling(level, goals)
-        # where a study's trials say how long runs take, no rate of FLOPs is needed
-        return [(made, None if made.times else machine_of(study.measurements()))]
-    found: list[Scaling] = []
-    without: list[str] = []
+        result = study.scaling(level, goals)
+        # a rate of FLOPs is not needed if the trials show how long runs take
+        return [(result, None if result.times else machine_of(study.measurements()))]
+    scalings: list[Scaling] = []
+    unanswered: list[str] = []
     for curve in fits_of(source, level):
         for goal in goals:
             error_asked(goal, curve.fit)
         sized = [p.parameters for p in curve.fit.used if p.parameters]
         try:
-            made = scaling(
+            result = scaling(
                 curve.fit,
                 size_law_of(curve.fit.used, level),
                 None,
@@ -177,21 +182,22 @@ def _of_source(
                 name=curve.name,
             )
         except ValueError as error:
-            without.append(f"{curve.name}: {error}")
+            unanswered.append(f"{curve.name}: {error}")
             continue
-        found.append(made)
-    if not found:
-        raise NoAnswer("; ".join(without))
-    if without:
-        names = ", ".join(made.name for made in found)
-        told = f"This is of {names}. No answer: {'; '.join(without)}."
-        found[0] = replace(found[0], notes=(told, *found[0].notes))
-    return [(made, None) for made in found]
+        scalings.append(result)
+    if not scalings:
+        raise NoAnswer("; ".join(unanswered))
+    if unanswered:
+        names = ", ".join(result.name for result in scalings)
+        note = f"This is of {names}. No answer: {'; '.join(unanswered)}."
+        scalings[0] = replace(scalings[0], notes=(note, *scalings[0].notes))
+    return [(result, None) for result in scalings]
 
 
 def _by_hand(law: Law) -> Scaling:
-    wanted = {"alpha": law.alpha, "beta-g": law.beta_g, "sigma": law.sigma, "beta-p": law.beta_p}
-    missing = [f"--{name}" for name, value in wanted.items() if value is None]
+    """The scaling of a law that was given by hand."""
+    required = {"alpha": law.alpha, "beta-g": law.beta_g, "sigma": law.sigma, "beta-p": law.beta_p}
+    missing = [f"--{name}" for name, value in required.items() if value is None]
     if missing:
         raise QuestionError(f"a law given by hand needs {', '.join(missing)}, too")
     if law.data is not None and not law.data > 0:

@@ -98,12 +98,12 @@ def cost(
         metric=metric,
     )
     table = None if source is None else Source(source, **columns)
-    found = cost_of(table, law, target or [], where, level)
+    answers = cost_of(table, law, target or [], where, level)
     if as_json:
-        print_json([asdict(answer) for answer in found])
+        print_json([asdict(answer) for answer in answers])
         return
-    for answer in found:
-        title(answer.name, len(found))
+    for answer in answers:
+        title(answer.name, len(answers))
         for line in cost_lines(answer):
             typer.echo(line)
         for bought in answer.purchases if loss is not None else ():
@@ -117,8 +117,8 @@ def _paper(where: object, as_json: bool) -> None:
 
     answers = follow_up_answers(where)  # type: ignore[arg-type]
     if as_json:
-        made = {"claims": [asdict(c) for c in claims()]}
-        print_json(made | {"answers": [asdict(a) for a in answers]})
+        plain = {"claims": [asdict(c) for c in claims()]}
+        print_json(plain | {"answers": [asdict(a) for a in answers]})
         return
     for line in paper_lines(claims(), answers):
         typer.echo(line)

@@ -1,4 +1,4 @@
-"""Subcommands that ask a study or a table of results; each prints what ``answers`` found."""
+"""Subcommands about a study or a table of results; each prints what ``answers`` computes."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def read(
     from steep.cli.answers import Source
     from steep.present.reading import reading_lines, tidy
 
-    given = Source(source, **columns)
-    if given.is_study:
+    results = Source(source, **columns)
+    if results.is_study:
         fail(f"{source} is a study: steep report {source} --publish FOLDER writes its tables")
-    table = given.table()
+    table = results.table()
     if out is not None:
         from steep.cli.reports import write_file
 
@@ -78,28 +78,28 @@ def fit(
 
     if draws and not as_json:
         fail("--draws belongs to --json: they are thousands of numbers")
-    found = fits_of(Source(source, **columns), level)
+    curves = fits_of(Source(source, **columns), level)
     if not as_json:
         from steep.present.fits import size_lines, summary
 
-        for curve in found:
-            title(curve.name, len(found))
+        for curve in curves:
+            title(curve.name, len(curves))
             typer.echo(summary(curve.fit))
             for line in size_lines(curve.size_laws):
                 typer.echo(line)
-    _draw({c.name: (c.fit, None) for c in found}, plot and not as_json, png)
+    _draw({c.name: (c.fit, None) for c in curves}, plot and not as_json, png)
     if as_json:
-        print_json([{"curve": c.name} | _plain(c.fit, draws) | _sizes(c.size_laws) for c in found])
-    answered(curve.fit.outcome == "ok" for curve in found)
+        print_json([{"curve": c.name} | _plain(c.fit, draws) | _sizes(c.size_laws) for c in curves])
+    answered(curve.fit.outcome == "ok" for curve in curves)
 
 
 def _plain(fit: Fit, draws: bool) -> dict[str, Any]:
-    """A fit as values, with or without the draws that intervals are made from."""
+    """A fit as plain values, with or without its posterior draws."""
     return {k: v for k, v in asdict(fit).items() if draws or k != "draws"}
 
 
 def _sizes(laws: Sequence[tuple[str, SizeLaw]]) -> dict[str, Any]:
-    """beta_p with what it is made of, by each definition of the best-fit size."""
+    """The size laws as plain values, and beta_p of the first."""
     plain = [
         {"of": name} | {k: v for k, v in asdict(law).items() if k != "draws"} for name, law in laws
     ]
@@ -107,7 +107,7 @@ def _sizes(laws: Sequence[tuple[str, SizeLaw]]) -> dict[str, Any]:
 
 
 def _draw(curves: Mapping[str, tuple[Fit, Forecast | None]], plot: bool, png: Path | None) -> None:
-    """The curves as one figure: in the terminal, and into a file."""
+    """Draw the curves as one figure, in the terminal and into a file."""
     if not curves or not (plot or png):
         return
     from steep.present.learning import learning_curve, learning_curves
@@ -117,8 +117,8 @@ def _draw(curves: Mapping[str, tuple[Fit, Forecast | None]], plot: bool, png: Pa
         drawing = learning_curve(fit, forecast)
     else:
         fits = {name: fit for name, (fit, _) in curves.items()}
-        made = [forecast for _, forecast in curves.values() if forecast is not None]
-        drawing = learning_curves(fits, max((f.reach or 1.0 for f in made), default=1.0))
+        forecasts = [forecast for _, forecast in curves.values() if forecast is not None]
+        drawing = learning_curves(fits, max((f.reach or 1.0 for f in forecasts), default=1.0))
     show(drawing, plot, png)
 
 
@@ -148,20 +148,20 @@ def forecast(
     from steep.cli.answers import Source, forecasts_of
 
     places = at or ["4x", "10x"]
-    found = forecasts_of(Source(source, **columns), places, target or [], level, single_run)
+    curves = forecasts_of(Source(source, **columns), places, target or [], level, single_run)
     if as_json:
-        print_json([{"curve": c.name} | asdict(c.forecast) | _sizes(c.size_laws) for c in found])
+        print_json([{"curve": c.name} | asdict(c.forecast) | _sizes(c.size_laws) for c in curves])
     else:
         from steep.present.fits import size_lines
         from steep.present.sentences import answer, caveat
         from steep.present.tables import forecast_text
 
-        for curve in found:
-            title(curve.name, len(found))
-            first = answer(curve.forecast, curve.fit, curve.asked)
+        for curve in curves:
+            title(curve.name, len(curves))
+            headline = answer(curve.forecast, curve.fit, curve.asked)
             lines = [
                 *curve.fit.warnings,
-                first,
+                headline,
                 caveat(curve.forecast),
                 *curve.fit.notes,
                 *curve.notes,
@@ -171,8 +171,8 @@ def forecast(
             for line in (*lines, *size_lines(curve.size_laws), table):
                 if line:
                     typer.echo(line)
-    _draw({c.name: (c.fit, c.forecast) for c in found}, plot and not as_json, png)
-    answered(curve.forecast.outcome == "ok" for curve in found)
+    _draw({c.name: (c.fit, c.forecast) for c in curves}, plot and not as_json, png)
+    answered(curve.forecast.outcome == "ok" for curve in curves)
 
 
 @reads(*CURVES, "best_guess")
@@ -222,21 +222,21 @@ def compare(
         _compare_compute(tables, flops or [], shared_floor, level, as_json)
         return
     paired = False if unpaired else None
-    found, fits = compared(tables, margin=margin, error=error, level=level, paired=paired)
+    comparison, fits = compared(tables, margin=margin, error=error, level=level, paired=paired)
     if as_json:
-        print_record(found)
+        print_record(comparison)
     else:
         from steep.present.comparing import lines
 
-        for line in lines(found):
+        for line in lines(comparison):
             typer.echo(line)
     _draw({name: (fit, None) for name, fit in fits.items()}, plot and not as_json, png)
     if html is not None:
         from steep.cli.reports import write_comparison
 
-        write_comparison(found, fits, html)
+        write_comparison(comparison, fits, html)
         typer.echo(f"Wrote {html}", err=as_json)
-    answered(pair.outcome == "ok" for pair in found.pairs)
+    answered(pair.outcome == "ok" for pair in comparison.pairs)
 
 
 def _compare_compute(
@@ -265,15 +265,15 @@ def diagnose(
     """What is off: points, trials, ladders, noise; each with evidence and the next step."""
     from steep.cli.answers import Source, findings_of
 
-    found = findings_of(Source(source, **columns))
+    curves = findings_of(Source(source, **columns))
     if as_json:
-        told = [(c.name, c.notes, [asdict(f) for f in c.findings]) for c in found]
-        print_json([{"curve": name, "notes": n, "findings": f} for name, n, f in told])
+        plain = [(c.name, c.notes, [asdict(f) for f in c.findings]) for c in curves]
+        print_json([{"curve": name, "notes": n, "findings": f} for name, n, f in plain])
         return
     from steep.present.lines import finding_lines
 
-    for curve in found:
-        title(curve.name, len(found))
+    for curve in curves:
+        title(curve.name, len(curves))
         for line in (*finding_lines(curve.findings), *curve.notes):
             typer.echo(line)
 
@@ -289,19 +289,19 @@ def backtest(
     """Hide the largest sizes, forecast them, and score the forecasts."""
     from steep.cli.answers import Source, backtests_of
 
-    found = backtests_of(Source(source, **columns), level)
+    curves = backtests_of(Source(source, **columns), level)
     if as_json:
-        print_json([{"curve": c.name, "notes": c.notes} | asdict(c.backtest) for c in found])
+        print_json([{"curve": c.name, "notes": c.notes} | asdict(c.backtest) for c in curves])
     from steep.present.tables import backtest_table
 
-    for curve in () if as_json else found:
-        title(curve.name, len(found))
+    for curve in () if as_json else curves:
+        title(curve.name, len(curves))
         for line in (curve.backtest.sentence, *curve.notes):
             typer.echo(line)
         if curve.backtest.scores:
             table = backtest_table(curve.backtest)
             typer.echo(f"{table.text()}\n{table.note}")
-    answered(curve.backtest.outcome == "ok" for curve in found)
+    answered(curve.backtest.outcome == "ok" for curve in curves)
 
 
 @reads(*FITS, "robust")
@@ -332,11 +332,11 @@ def report(
     if others and publish is not None:
         fail("--publish is for one study")
     if others:
-        made = comparison_report_of([first, *others], out, figures)
+        written = comparison_report_of([first, *others], out, figures)
     else:
-        made = report_of(first, out, figures, publish)
+        written = report_of(first, out, figures, publish)
     if as_json:
-        print_json({"written": [str(path) for path in made.paths], "notes": made.notes})
+        print_json({"written": [str(path) for path in written.paths], "notes": written.notes})
         return
-    for line in (*made.notes, *(f"Wrote {path}" for path in made.paths)):
+    for line in (*written.notes, *(f"Wrote {path}" for path in written.paths)):
         typer.echo(line)

@@ -22,15 +22,15 @@ def list_(as_json: Json = False) -> None:
     """What there is, for which domain, how large, through which client, under which licence."""
     from steep.data.sources.get import all_sources
 
-    found = all_sources()
+    sources = all_sources()
     if as_json:
         from dataclasses import asdict
 
-        print_json([{"name": name, "bytes": s.size} | asdict(s) for name, s in found.items()])
+        print_json([{"name": name, "bytes": s.size} | asdict(s) for name, s in sources.items()])
         return
     from steep.present.sources import source_lines
 
-    for line in source_lines(found):
+    for line in source_lines(sources):
         typer.echo(line)
 
 
@@ -45,17 +45,17 @@ def get(
     as_json: Json = False,
 ) -> None:
     """Fetch, clean and verify one set. The same command resumes, and mends what is damaged."""
-    from steep.data.sources.get import get as made
+    from steep.data.sources.get import get as fetch
     from steep.data.sources.get import source_of
     from steep.present.work import Work
 
     files = source_of(name).SOURCE.files
     with Work(quiet or as_json) as work:
-        record, there = made(name, to, work.tell, limit)
+        record, already_there = fetch(name, to, work.tell, limit)
     if as_json:
-        print_json(record | {"already_there": there, "data": str(to / files)})
+        print_json(record | {"already_there": already_there, "data": str(to / files)})
         return
     from steep.present.sources import record_lines
 
-    for line in record_lines(record, str(to), files, there):
+    for line in record_lines(record, str(to), files, already_there):
         typer.echo(line)

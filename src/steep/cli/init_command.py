@@ -1,7 +1,7 @@
-"""Propose a study of the user's own training command, and run it once to see whether it reports.
+"""Propose a study of the user's own training command, and run it once to check its reports.
 
 ``steep init rows.csv --command "python train.py --data {shard} --seed {seed}"`` writes the spec and
-trains on the smallest shard: what is wrong with a command shows in a minute and not over night.
+trains on the smallest shard, so that mistakes in a command show within a minute.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ from steep.study import Study
 from steep.trainers.command import PLACES, named_in
 
 STEPS, FEWEST = 6, 10
-"""Shards: so many doublings up to all of the data, where the smallest has so many items."""
+"""The shards double ``STEPS`` times up to all of the data, if the smallest then has at least
+``FEWEST`` items."""
 VALIDATION = 0.1
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What came of the first run."""
+    """The result of the first run."""
 
     text: str
     """The spec, with the metric that the command named."""
     notes: tuple[str, ...]
     problem: str | None
-    """What is wrong with what the command reported; None where nothing is."""
+    """The problem with the command's report, or None."""
 
 
 def propose(
@@ -56,8 +57,8 @@ def propose(
     workers: int | None,
     base: Path,
 ) -> Tried:
-    """The spec of a study of ``command`` and what its first trial brought. ``values``: texts such
-    as 'learning_rate=0.1,0.3'. Raises QuestionError for what cannot become a spec."""
+    """A spec for a study of ``command``, and the result of its first trial. ``values`` are texts
+    such as 'learning_rate=0.1,0.3'. Raises QuestionError for arguments that give no valid spec."""
     grid = _grid(values)
     if unknown := sorted(named_in(command) - set(PLACES) - set(grid)):
         names = ", ".join(f"--values {name}=..." for name in unknown)
@@ -77,31 +78,31 @@ def propose(
         study = Study(loaded, Path(home) / "study")
         study.check()
         study.begin()
-        found = _tried(study)
+        outcome = _tried(study)
     shard = study.cut.shards[0]
-    what = f"on the smallest shard ({exact(shard.samples)} of {exact(draft.total)} {shard.unit})"
-    if isinstance(found, str):
-        return Tried(draft.spec(metric), (), f"{found}\nThat was {what}.")
-    if found.status == Status.DIVERGED:
-        return Tried(draft.spec(metric), (), f"{found.reason}\nThat was {what}.")
-    ((name, error), *_) = [p for p in found.metrics if p[1] == found.validation_error]
-    made_of = higher(name)
-    own = name if made_of is None else made_of.name
-    how = scale(name)
+    setting = f"on the smallest shard ({exact(shard.samples)} of {exact(draft.total)} {shard.unit})"
+    if isinstance(outcome, str):
+        return Tried(draft.spec(metric), (), f"{outcome}\nThat was {setting}.")
+    if outcome.status == Status.DIVERGED:
+        return Tried(draft.spec(metric), (), f"{outcome.reason}\nThat was {setting}.")
+    ((name, error), *_) = [p for p in outcome.metrics if p[1] == outcome.validation_error]
+    score = higher(name)
+    reported_metric = name if score is None else score.name
+    number_format = scale(name)
     notes = [
-        f"Ran it once {what}: {how.label} {measured(float(error), how)} in "
-        f"{duration(found.seconds)}, with {_lines(len(found.curve))} of progress."
+        f"Ran it once {setting}: {number_format.label} {measured(float(error), number_format)} in "
+        f"{duration(outcome.seconds)}, with {_lines(len(outcome.curve))} of progress."
     ]
     if study.cut.removed:
         notes.append(
             f"{exact(study.cut.removed)} {shard.unit} to train on were left out: V or the test "
             "part holds a copy of each."
         )
-    if not found.curve:
+    if not outcome.curve:
         notes.append(
             'Lines such as {"step": 100, "validation_error": 0.31} would show its progress.'
         )
-    return Tried(draft.spec(own), tuple(notes), None)
+    return Tried(draft.spec(reported_metric), tuple(notes), None)
 
 
 def _lines(count: int) -> str:
@@ -153,14 +154,14 @@ class _Draft:
 
     def spec(self, metric: str | None) -> str:
         """The commented spec; ``metric`` None: not known yet."""
-        named = (
+        metric_line = (
             f"  metric: {yaml_text(metric)}             # what the command reports\n"
             if metric
             else ""
         )
         if self.parts:
-            where = "".join(f"  {part}: {yaml_text(path)}\n" for part, path in self.parts.items())
-            domain = f"  name: dataset\n{where}"
+            paths = "".join(f"  {part}: {yaml_text(path)}\n" for part, path in self.parts.items())
+            domain = f"  name: dataset\n{paths}"
             domain += f"  label: {yaml_text(self.label)}\n" if self.label else ""
         else:
             domain = f"  name: external\n  items: {External(items=self.items or 0).items}\n"
@@ -176,7 +177,7 @@ class _Draft:
 study: {yaml_text(self.name)}
 
 domain:
-{domain}{named}{split}
+{domain}{metric_line}{split}
 trainer:
   name: command
   command: {json.dumps(self.command, ensure_ascii=False)}
@@ -191,7 +192,7 @@ shards:                      # nested training sets, each twice the one before
 
 
 def _tried(study: Study) -> Measurement | str:
-    """What a trial on the smallest shard measured, or why it did not."""
+    """The measurement of a trial on the smallest shard, or the reason for its failure."""
     shard = study.cut.shards[0]
     trial = Trial(
         0, shard.items, shard.samples, min(study.spec.family.sizes), study.middle_choice(), 0
@@ -200,8 +201,8 @@ def _tried(study: Study) -> Measurement | str:
     work([Job(study.folder, trial, 1)], events.append, threading.Event())
     last = events[-1]
     if last.kind == Kind.RESULT:
-        found: Measurement = last.payload
-        return found
+        measurement: Measurement = last.payload
+        return measurement
     if str(last.payload["reason"]).startswith("KeyboardInterrupt"):
         raise KeyboardInterrupt
     output = str(last.payload.get("detail") or "").splitlines()[-20:]

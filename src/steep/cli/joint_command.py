@@ -54,31 +54,35 @@ def answer(
     tested: bool = False,
     no_split: str = "",
 ) -> JointAnswer:
-    """What a joint fit says of these questions; without ``flops`` at 1x, 10x and 100x the largest
-    compute of the runs. ``no_split``: why no split of compute is asked for. ValueError for a place
-    where nothing is known."""
+    """A joint fit's answers: forecasts ``at`` given sizes, and the best split of compute at
+    ``flops`` (by default 1x, 10x and 100x the largest compute of the runs).
+
+    ``no_split``: why no split of compute is computed. Raises ValueError for sizes at which nothing
+    is known."""
     from steep.questions.allocation import allocations, disagreement
     from steep.questions.joint import backtest_joint
     from steep.questions.surface import best_for_use, frontier_exponents, split_refused
 
-    made = JointAnswer(name, fit, refused=no_split or split_refused(fit))
+    result = JointAnswer(name, fit, refused=no_split or split_refused(fit))
     errors = [r.error for r in fit.rows]
     target = None if goal is None else goal.of(fit.metric, max(errors, default=0.0))
     if fit.draws and at:
         unique = [p[2] for p in at if len(p) == 3]
         if unique and len(unique) < len(at):
             raise ValueError("give the unique samples at every place or at none")
-        made = replace(made, at=fit.predict([p[0] for p in at], [p[1] for p in at], unique or None))
+        result = replace(
+            result, at=fit.predict([p[0] for p in at], [p[1] for p in at], unique or None)
+        )
     if fit.draws and tested:
-        made = replace(made, backtest=backtest_joint(fit))
-    if made.refused:
-        return made
+        result = replace(result, backtest=backtest_joint(fit))
+    if result.refused:
+        return result
     largest = max(r.parameters * r.samples for r in fit.rows) * fit.flops_per_parameter_sample
     computes = list(flops) or [largest * times for times in (1.0, 10.0, 100.0)]
     ways = allocations(fit, computes)
     sizes = sorted({p[0] for p in at}) or [fit.frontier(largest)[0].parameters.value or 1.0]
     return replace(
-        made,
+        result,
         frontier=fit.frontier(computes),
         exponents=frontier_exponents(fit),
         allocations=ways if any(a.outcome == "ok" for a in ways[1:]) else (),
@@ -151,14 +155,14 @@ def joint(
     for name in law or ():
         if name not in SURFACES:
             fail(no_such("joint law", name, SURFACES))
-    held = dict(map(_held, fix or []))
+    fixed = dict(map(_held, fix or []))
     if floor is not None:
-        held["E"] = floor
+        fixed["E"] = floor
     goal = None if target is None else goal_of(target)
     if serve is not None and goal is None:
         fail("--serve belongs to --target: the error that is to be reached")
     options = {
-        "law": law or None, "fixed": held, "tied": [_pair(t) for t in tie or []], "run": run,
+        "law": law or None, "fixed": fixed, "tied": [_pair(t) for t in tie or []], "run": run,
         "level": level, "flops_per_parameter_sample": flops_per_parameter_sample,
     }  # fmt: skip
     places = [_place(text) for text in at or []]
@@ -171,7 +175,7 @@ def joint(
             fail(f"--flops and --serve: what compute buys is asked of 'steep cost {source}'")
     try:
         fits = joint_fits_of(source, columns, compute, options)
-        found = [
+        answers = [
             answer(name, fit, places, flops or [], goal, serve, backtest, no_split)
             for name, fit in fits
         ]
@@ -180,33 +184,33 @@ def joint(
             raise
         raise QuestionError(str(error)) from None
     if as_json:
-        print_json([_plain(a, draws) for a in found])
-    for one in () if as_json else found:
-        title(one.name, len(found))
+        print_json([_plain(a, draws) for a in answers])
+    for one in () if as_json else answers:
+        title(one.name, len(answers))
         for line in lines(one):
             typer.echo(line)
-    answered(one.fit.outcome in ("ok", "misfit") and bool(one.fit.draws) for one in found)
+    answered(one.fit.outcome in ("ok", "misfit") and bool(one.fit.draws) for one in answers)
 
 
 def lines(one: JointAnswer) -> list[str]:
     """An answer in words: forecasts first, then the fit, its laws and the split of compute."""
     from steep.present import joint as words
 
-    told = [] if one.at is None else words.at_lines(one.fit, one.at)
-    told += words.fit_lines(one.fit)
-    told += words.law_lines(one.fit)
+    texts = [] if one.at is None else words.at_lines(one.fit, one.at)
+    texts += words.fit_lines(one.fit)
+    texts += words.law_lines(one.fit)
     if one.refused and one.fit.draws:
-        told.append(f"No best split of compute follows: {one.refused}.")
-    told += words.frontier_lines(one.fit, one.frontier, one.exponents)
-    told += words.allocation_lines(one.allocations, one.disagreement)
-    told += [words.needed_line(one.fit, s, n) for n, s in one.needed]
-    told += [] if one.use is None else words.use_lines(one.fit, one.use)
-    told += [] if one.backtest is None else [one.backtest.sentence]
-    return [*told, *one.fit.notes]
+        texts.append(f"No best split of compute follows: {one.refused}.")
+    texts += words.frontier_lines(one.fit, one.frontier, one.exponents)
+    texts += words.allocation_lines(one.allocations, one.disagreement)
+    texts += [words.needed_line(one.fit, s, n) for n, s in one.needed]
+    texts += [] if one.use is None else words.use_lines(one.fit, one.use)
+    texts += [] if one.backtest is None else [one.backtest.sentence]
+    return [*texts, *one.fit.notes]
 
 
 def _plain(one: JointAnswer, draws: bool) -> dict[str, Any]:
-    """An answer as values; ``law`` and ``parameters`` of the first law stand in the fit as well."""
+    """An answer as plain values; the fit also has ``law`` and ``parameters`` of the first law."""
     fit = asdict(one.fit)
     if not draws:
         del fit["draws"], fit["rows"]

@@ -13,8 +13,8 @@ from steep.report import Section, _shown
 
 
 def joint_sections(source: Source) -> list[Section]:
-    """One for each curve of a table whose runs have several model sizes at one size of data; none
-    for a table without model sizes, or of best fits alone."""
+    """A section for each curve of a table whose runs have several model sizes at one data size;
+    none for a table without model sizes, or with best fits only."""
     from steep.cli.answers import joint_fits_of
 
     columns = {
@@ -22,10 +22,10 @@ def joint_sections(source: Source) -> list[Section]:
         for name in ("x", "y", "by", "parameters", "unique", "higher_is_better", "validation_items")
     }
     if source.path == "-" or not Path(source.path).exists():
-        return []  # a stream was read to its end
+        return []  # a stream cannot be read a second time
     try:
         fits = joint_fits_of(source.path, columns, None, {"flops_per_parameter_sample": 6.0})
-    except ValueError:  # no model sizes; what else is wrong with the table is told of its curves
+    except ValueError:  # no model sizes; other problems of the table are reported with its curves
         return []
     crossed = [
         (name, fit) for name, fit in fits
@@ -38,23 +38,25 @@ def joint_sections(source: Source) -> list[Section]:
     ]
 
 
-def joint_section(found: JointAnswer, number: int = 1) -> Section:
+def joint_section(result: JointAnswer, number: int = 1) -> Section:
     """Error against data and model size: the surface with its frontier, residuals, back-test."""
-    fit = found.fit
-    drawings = [surface_drawing(fit, found.frontier)]
+    fit = result.fit
+    drawings = [surface_drawing(fit, result.frontier)]
     if fit.draws:
         drawings.append(residual_drawing(fit))
-    made = [words.frontier_table(fit, found.frontier)] if found.frontier else []
-    if found.backtest is not None and found.backtest.scores:
-        made.append(backtest_table(found.backtest))
-    told = [line for line in lines(found) if line]
-    table = words.frontier_table(fit, found.frontier).text().splitlines() if found.frontier else []
-    told = [line.strip() for line in told if line not in table and line not in fit.notes]
+    tables = [words.frontier_table(fit, result.frontier)] if result.frontier else []
+    if result.backtest is not None and result.backtest.scores:
+        tables.append(backtest_table(result.backtest))
+    texts = [line for line in lines(result) if line]
+    table = (
+        words.frontier_table(fit, result.frontier).text().splitlines() if result.frontier else []
+    )
+    texts = [line.strip() for line in texts if line not in table and line not in fit.notes]
     return Section(
         f"joint-{number}",
-        f"Data and model size together: {found.name}",
+        f"Data and model size together: {result.name}",
         figures=tuple(_shown(drawing) for drawing in drawings),
-        lines=tuple(told),
-        tables=tuple(made),
+        lines=tuple(texts),
+        tables=tuple(tables),
         drawings=tuple(drawings),
     )

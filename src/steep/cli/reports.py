@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Written:
-    """The files that were written, and what was done to the table that they are about."""
+    """The files that were written, and notes on how the table was read."""
 
     paths: tuple[Path, ...]
     notes: tuple[str, ...] = ()
@@ -39,10 +39,10 @@ def report(
     *,
     path: str | Path | None = None,
 ) -> str:
-    """The HTML of a page that opens offline; with ``path`` it is written there too.
+    """The HTML of a report that opens offline; also written to ``path``, if given.
 
-    Of a fit, of several by name (one page for all), or of a study's analysis with its
-    ``measurements`` and the ``backtest`` of its first curve. A study in a folder has
+    The subject is a fit, several fits by name (on one page), or a study's analysis with its
+    ``measurements`` and the ``backtest`` of its first curve. For a study in a folder, use
     ``Study.report``."""
     from steep.report import curves_report
     from steep.report import report as analysis_report
@@ -75,8 +75,8 @@ def _page_of(name: str, fit: Fit) -> CurvePage:
     from steep.stats.size_law import size_law_of
 
     at = [] if fit.reference is None else [factor * fit.reference for factor in (2, 4, 10)]
-    made = without_compute(forecast(fit, at=at, size_law=size_law_of(fit.used, fit.level)))
-    return CurvePage(name, fit, made, diagnose(fit), backtest(fit, fit=fit_curve))
+    answer = without_compute(forecast(fit, at=at, size_law=size_law_of(fit.used, fit.level)))
+    return CurvePage(name, fit, answer, diagnose(fit), backtest(fit, fit=fit_curve))
 
 
 def report_of(
@@ -104,19 +104,20 @@ def _report_table(source: Source, out: Path | None, figures: Path | None) -> Wri
     from steep.report import CurvePage, curves_report
     from steep.report import report as analysis_report
 
-    found = forecasts_of(source, ["2x", "4x", "10x"], [])
+    curves = forecasts_of(source, ["2x", "4x", "10x"], [])
     items = source.validation_items
     analyses = [
-        _of_table(c.name, c.fit, c.forecast, diagnose(c.fit, validation_items=items)) for c in found
+        _of_table(c.name, c.fit, c.forecast, diagnose(c.fit, validation_items=items))
+        for c in curves
     ]
-    tests = [backtest(curve.fit, fit=fit) for curve in found]
-    if len(found) == 1:
+    tests = [backtest(curve.fit, fit=fit) for curve in curves]
+    if len(curves) == 1:
         html = analysis_report(analyses[0], (), tests[0], joint_sections(source))
     else:
         html = curves_report(
             [
                 CurvePage(curve.name, curve.fit, curve.forecast, analysis.findings, test)
-                for curve, analysis, test in zip(found, analyses, tests, strict=True)
+                for curve, analysis, test in zip(curves, analyses, tests, strict=True)
             ],
             Path(source.path).name if source.path != "-" else "standard input",
             joint_sections(source),
@@ -126,9 +127,9 @@ def _report_table(source: Source, out: Path | None, figures: Path | None) -> Wri
     write_file(written[0], html)
     if figures is not None:
         for number, analysis in enumerate(analyses):
-            own = figures if len(found) == 1 else figures / str(number + 1)
-            written += _write_figures(own, analysis, ())
-    notes = dict.fromkeys(note for curve in found for note in curve.fit.notes)
+            folder = figures if len(curves) == 1 else figures / str(number + 1)
+            written += _write_figures(folder, analysis, ())
+    notes = dict.fromkeys(note for curve in curves for note in curve.fit.notes)
     return Written(tuple(written), tuple(notes))
 
 
@@ -138,9 +139,9 @@ def comparison_report_of(
     """Write the page that compares several sources."""
     from steep.cli.comparisons import compared
 
-    found, fits = compared(sources)
+    comparison, fits = compared(sources)
     written = [out or Path("comparison.html")]
-    write_comparison(found, fits, written[0])
+    write_comparison(comparison, fits, written[0])
     if figures is not None:
         figures.mkdir(parents=True, exist_ok=True)
         from steep.present.learning import learning_curves
@@ -149,18 +150,18 @@ def comparison_report_of(
         for name, data in export(learning_curves(fits)):
             (figures / name).write_bytes(data)
             written.append(figures / name)
-    return Written(tuple(written), found.notes)
+    return Written(tuple(written), comparison.notes)
 
 
-def write_comparison(found: Comparison, fits: Mapping[str, Fit], path: Path) -> None:
+def write_comparison(comparison: Comparison, fits: Mapping[str, Fit], path: Path) -> None:
     """The page of a comparison as a file."""
     from steep.report import comparison_report
 
-    write_file(path, comparison_report(found, fits))
+    write_file(path, comparison_report(comparison, fits))
 
 
 def write_file(path: Path, text: str) -> None:
-    """A file that was asked for by name, and the folder it belongs to where there is none yet."""
+    """Write a file that the user named, and create its folder if there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
@@ -193,7 +194,7 @@ def _report_study(
 
 
 def _of_table(name: str, fit: Fit, forecast: Forecast, findings: tuple[Finding, ...]) -> Analysis:
-    """A curve that somebody else measured, as far as a report needs an analysis."""
+    """A table's curve as an analysis, with the fields that a report needs."""
     fitted = Curve(fit.metric, "validation", fit, forecast)
     return Analysis(
         name,

@@ -1,4 +1,4 @@
-"""Options that say how a table is read: the same ones of every question, kept in one place."""
+"""The options for reading a table, which several subcommands share."""
 
 from __future__ import annotations
 
@@ -75,17 +75,17 @@ _HOW: dict[str, Any] = {
 }
 _NUMBERS = ("x", "x_scale", "y", "y_scale", "by")
 CURVES = (*_NUMBERS, "se", "sd", "runs", "ci", "higher_is_better", "all_rows", "validation_items")
-"""What every question of learning curves reads."""
+"""The options of all subcommands about learning curves."""
 FITS = (*CURVES, "parameters", "best_guess")
-"""And one that fits single curves."""
+"""The options of those that fit single curves."""
 JOINT = (*_NUMBERS, "parameters", "unique", "higher_is_better", "all_rows", "validation_items")
-"""And one of single runs of all sizes."""
+"""The options of those about runs of all sizes."""
 
 
 def reads(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A subcommand whose parameter ``columns`` gets the options called ``names``.
+    """Decorate a subcommand: the options called ``names`` are passed to it in ``columns``.
 
-    All its parameters are given by keyword."""
+    All of its parameters must be keyword-only."""
 
     def decorated(question: Callable[..., None]) -> Callable[..., None]:
         @wraps(question)
@@ -94,17 +94,19 @@ def reads(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
             several = {n: tuple(v) for n, v in columns.items() if isinstance(v, list)}
             question(columns=columns | several, **given)
 
-        own = inspect.signature(question, eval_str=True).parameters.values()
-        shown = [q for p in own for q in (map(_option, names) if p.name == "columns" else [p])]
-        command.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in shown}
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(question, eval_str=True).parameters.values():
+            # typer sees the table options themselves in place of ``columns``
+            parameters += map(_option, names) if parameter.name == "columns" else [parameter]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
         return command
 
     return decorated
 
 
 def _option(name: str) -> inspect.Parameter:
-    how = _HOW[name]
-    default = False if how.__origin__ is bool else None
+    annotation = _HOW[name]
+    default = False if annotation.__origin__ is bool else None
     kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(name, kind, default=default, annotation=how)
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)

@@ -1,6 +1,6 @@
-"""What the subcommands share: a run with its progress bar, budgets, JSON, errors as sentences.
+"""Shared by the subcommands: a run with a progress bar, budgets, JSON, errors as sentences.
 
-Imports what is needed where it is needed: ``steep --help`` must not wait for it.
+Modules are imported where they are needed, since ``steep --help`` must not wait for them.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def run_study(
     budget: str | None,
     quiet: bool,
     track: str | None = None,
-    **asked: bool,
+    **options: bool,
 ) -> int:
-    """Run with a progress bar and Ctrl-C handling; prints the answer; the exit code. ``track``: the
-    experiment tracker that is told as well."""
+    """Run a study with a progress bar, print the result, and return the exit code. ``track`` names
+    an experiment tracker that receives the events as well."""
     from steep.present.progress import Progress
     from steep.present.sentences import study_lines
     from steep.train import StudyFailed
@@ -61,7 +61,7 @@ def run_study(
                 budget=flops,
                 seconds=seconds,
                 observe=observe,
-                **asked,
+                **options,
             )
     except StudyFailed as error:
         typer.echo(f"steep: {error}", err=True)
@@ -76,11 +76,13 @@ def run_study(
             typer.echo(line)
         typer.echo(f"Report: {study.folder / 'report.html'}")
     if outcome.word == "budget":
-        left = "what the search wants next does not fit in what is left"
+        remaining = "what the search wants next does not fit in what is left"
         if outcome.unfinished:
-            some = "1 trial" if outcome.unfinished == 1 else f"{outcome.unfinished} trials"
-            left = f"{some} that it wants, and more, are left"
-        typer.echo(f"Stopped at the budget: {left}. {_goes_on(study, budget, outcome)}", err=True)
+            unfinished = "1 trial" if outcome.unfinished == 1 else f"{outcome.unfinished} trials"
+            remaining = f"{unfinished} that it wants, and more, are left"
+        typer.echo(
+            f"Stopped at the budget: {remaining}. {_goes_on(study, budget, outcome)}", err=True
+        )
     if outcome.failed or outcome.timeout:
         failed = f"{outcome.failed + outcome.timeout} of {outcome.trials} trials failed"
         typer.echo(
@@ -90,28 +92,31 @@ def run_study(
         )
         return PARTIAL
     if outcome.diverged and not outcome.complete + outcome.capped + outcome.stopped:
-        what = f"All {outcome.diverged} trials diverged: no error that they reported is a number"
-        typer.echo(f"{what}; 'steep status {study.folder}' lists them.", err=True)
+        all_diverged = (
+            f"All {outcome.diverged} trials diverged: no error that they reported is a number"
+        )
+        typer.echo(f"{all_diverged}; 'steep status {study.folder}' lists them.", err=True)
         return NO_ANSWER
     return 0
 
 
 def _goes_on(study: Any, budget: str | None, outcome: Any) -> str:
-    """What goes on with a study that its budget stopped: as much time again, or as much more as
-    what is wanted next is expected to take."""
-    own = study.spec.run.budget if budget is None else budget
+    """The command that continues a study that its budget stopped: with the same time again, or with
+    as much as the next requested trials are expected to take."""
+    budget_text = study.spec.run.budget if budget is None else budget
     folder = shlex.quote(str(study.folder))
-    if outcome.enough is not None and outcome.enough > duration(own):
+    if outcome.enough is not None and outcome.enough > duration(budget_text):
         from steep.spec.sections import written_duration
 
-        own = written_duration(outcome.enough)
+        budget_text = written_duration(outcome.enough)
     if outcome.enough is None and not outcome.ran:
         return f"A larger one goes on: 'steep run {folder} --budget ...'."
     more = ", or a larger budget" if outcome.enough is None else ""
-    return f"'steep run {folder} --budget {own}' goes on for so long{more}."
+    return f"'steep run {folder} --budget {budget_text}' goes on for so long{more}."
 
 
 def wrote_spec(path: Path) -> str:
+    """The message that a spec was written, with the next commands."""
     name = shlex.quote(str(path))
     return f"Wrote {path}. Next: steep plan {name}; steep run {name}"
 
@@ -142,7 +147,7 @@ def _budget(text: str | None) -> tuple[float | None, float | None]:
 
 
 def duration(text: str, option: str = "--budget") -> float:
-    """Seconds."""
+    """A time such as '2h' in seconds; other text is an error of ``option``."""
     from steep.spec.sections import parse_duration
 
     try:
@@ -158,9 +163,9 @@ def results_json(study: Any) -> dict[str, Any]:
     return fits(analysis) | {"report": str(study.folder / "report.html")}
 
 
-def answered(known: Iterable[bool]) -> None:
-    """Ends with the exit code for 'no answer' where none of several answers is one."""
-    if not any(known):
+def answered(outcomes: Iterable[bool]) -> None:
+    """Exit with the code for 'no answer' unless at least one of the outcomes is an answer."""
+    if not any(outcomes):
         raise typer.Exit(NO_ANSWER)
 
 
@@ -202,7 +207,7 @@ def fail(message: str) -> NoReturn:
 
 
 class _Tolerant:
-    """A stream for messages: where nobody reads them any more, they are lost and nothing else."""
+    """A stream for messages that drops them if it cannot be written to, instead of failing."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -221,73 +226,75 @@ class _Tolerant:
 
 
 def open_streams() -> None:
-    """Make standard streams that can be written to: one that was closed must not become the next
-    file that is opened, and one that nobody reads any more (a closed pipe, a full disk) must not
-    end a run."""
+    """Make the standard streams safe to use.
+
+    A closed one would get its number reused by the next opened file, which would then receive the
+    messages. Standard error that cannot be written to (a closed pipe, a full disk) must not end a
+    run."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free number is this one. An answer for a standard output that is closed is
-            # lost, which is an error as where its disk is full.
+            # os.open returns the lowest free number, which is this one. Writing an answer to a
+            # closed standard output is an error, as on a full disk: hence /dev/full.
             full = name == "stdout" and os.path.exists("/dev/full")
             os.open("/dev/full" if full else os.devnull, os.O_RDWR)
         if getattr(sys, name) is None and name != "stdin":
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # names of files may be no text
+        if hasattr(stream, "reconfigure"):  # file names may not be valid text
             stream.reconfigure(errors="backslashreplace")
     sys.stderr = cast("TextIO", _Tolerant(sys.stderr))
 
 
 @contextmanager
 def stdout_for_the_answer() -> Iterator[None]:
-    """What the user's own code prints meanwhile goes to standard error: the answer is alone on
-    standard output, and can be read by a program."""
-    kept = os.dup(1)
+    """Redirect what the user's code prints to standard error, so that standard output has only the
+    answer and a program can read it."""
+    stdout_copy = os.dup(1)
     try:
         os.dup2(2, 1)
         with redirect_stdout(sys.stderr):
             yield
     finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        os.dup2(stdout_copy, 1)
+        os.close(stdout_copy)
 
 
 class NobodyReads(Exception):
-    """Whoever read the output has had enough, as in 'steep ... | head'."""
+    """The reader of the output has closed it, as in 'steep ... | head'."""
 
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Errors that a user can mend become their own words and exit code 2."""
-    silent = signal.getsignal(signal.SIGINT) == signal.SIG_DFL  # by __main__, until here
+    """Turn errors that a user can fix into a message and exit code 2 (3 for 'no answer')."""
+    silent = signal.getsignal(signal.SIGINT) == signal.SIG_DFL  # __main__ set this during imports
     try:
         try:
             if silent:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
             yield
         finally:
-            if silent:  # Python's own end has nothing to say about a Ctrl-C
+            if silent:  # no traceback for a Ctrl-C while Python shuts down
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
-            sys.stdout.flush()  # here, where what goes wrong can still be said
-    except KeyboardInterrupt:  # between two commands of the framework's own
+            sys.stdout.flush()  # here, where an error can still be reported
+    except KeyboardInterrupt:  # raised outside of a run, which handles it
         sys.exit(130)
     except (BrokenPipeError, NobodyReads):
         _close_stdout()
         sys.exit(0)
     except Exception as error:
-        said = _for_the_user(error)
-        if said is None:
+        message = _for_the_user(error)
+        if message is None:
             raise
-        print(f"steep: {said}", file=sys.stderr)
+        print(f"steep: {message}", file=sys.stderr)
         _close_stdout()
         kinds = {kind.__name__ for kind in type(error).__mro__}
         sys.exit(NO_ANSWER if "NoAnswer" in kinds else BAD_INPUT)
 
 
 def _close_stdout() -> None:
-    """Let Python's own last flush go nowhere."""
+    """Send Python's final flush to the null device if standard output cannot be written to."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -295,9 +302,9 @@ def _close_stdout() -> None:
 
 
 def _for_the_user(error: Exception) -> str | None:
-    """The sentence that an error carries for the user; None for a mistake of steep's own.
+    """The message of an error for the user; None for a bug in steep.
 
-    Errors of steep's own checks are known by name, so that none of their modules is imported."""
+    User errors are recognised by the name of their class, which avoids importing their modules."""
     if any(kind.__name__ in _USER_ERRORS for kind in type(error).__mro__):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:

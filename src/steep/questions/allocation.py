@@ -1,8 +1,8 @@
-"""The best model size at a compute, three ways side by side: law, isoFLOP parabolas, envelope.
+"""The best model size at a given compute by three methods: law, isoFLOP parabolas, envelope.
 
-The names are those of Hoffmann et al. 2022 (approaches 3, 2 and 1). A parabola's minimum is biased
-where its budget is wide or not centred on the minimum, because error is no parabola in log N: the
-law's own bias there (parabolas through the law at the same sizes) is taken off, and that is said.
+These are approaches 3, 2 and 1 of Hoffmann et al. 2022. The minimum of a parabola is biased if its
+budget is wide or not centred on the minimum, because the error is not a parabola in log N. The bias
+of parabolas through the law at the same sizes is subtracted, with a note.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from steep.records import Allocation, Interval, JointFit
 from steep.stats.draws import quantile_interval
 
 SAME_BUDGET, WIDEST = 0.08, 0.2
-"""Gap in log compute between budgets, and widest spread of one."""
+"""The smallest gap in log compute between budgets, and the largest spread within one."""
 FEWEST_SIZES, FEWEST_BUDGETS = 4, 3
 DRAWS = 400
 SHIFTED = 0.02
-"""Bias of a parabola in log N from which on its correction is told."""
+"""A parabola's bias in log N above this is noted."""
 
 
 def allocations(
     fit: JointFit, flops: Sequence[float], level: float | None = None
 ) -> tuple[Allocation, ...]:
-    """Best sizes at each of ``flops`` by each way; one that these runs do not allow says why."""
+    """The best sizes at each of ``flops`` by each method; a method that these runs do not allow has
+    the reason."""
     level = _level(fit, level)
     computes = np.asarray(list(flops), dtype=float)
     return (
@@ -39,15 +40,15 @@ def allocations(
 
 
 def disagreement(found: Sequence[Allocation]) -> str:
-    """Which ways exclude each other at the first compute; '' where none do."""
-    known = [a for a in found if a.outcome == "ok"]
-    apart = []
-    for i, one in enumerate(known):
-        for other in known[i + 1 :]:
+    """Which methods' intervals do not overlap at the first compute; '' if all do."""
+    measured = [a for a in found if a.outcome == "ok"]
+    pairs = []
+    for i, one in enumerate(measured):
+        for other in measured[i + 1 :]:
             a, b = one.parameters[0], other.parameters[0]
             if _ends(a)[1] < _ends(b)[0] or _ends(b)[1] < _ends(a)[0]:
-                apart.append(f"{one.method} and {other.method}")
-    return f"{', '.join(apart)} disagree: their intervals do not overlap" if apart else ""
+                pairs.append(f"{one.method} and {other.method}")
+    return f"{', '.join(pairs)} disagree: their intervals do not overlap" if pairs else ""
 
 
 def _ends(i: Interval) -> tuple[float, float]:
@@ -61,10 +62,10 @@ def _by_law(fit: JointFit, computes: Array, level: float) -> Allocation:
     logs = np.log(computes / fit.flops_per_parameter_sample)
     best, _ = splits(fit, np.concatenate([logs, [logs[0] - 0.5, logs[0] + 0.5]]))
     exponent = quantile_interval(best[:, -1] - best[:, -2], level)
-    return _told("law", best[:, :-2], exponent, computes, level)
+    return _allocation("law", best[:, :-2], exponent, computes, level)
 
 
-def _told(
+def _allocation(
     method: str,
     log_sizes: Array,
     exponent: Interval,
@@ -84,7 +85,7 @@ def _told(
 
 
 def _budgets(log_c: Array, n: Array) -> list[Index]:
-    """Rows of each compute at which enough sizes were trained."""
+    """The rows of each compute at which enough sizes were trained."""
     order = np.argsort(log_c)
     cuts = np.flatnonzero(np.diff(log_c[order]) > SAME_BUDGET) + 1
     return [
@@ -124,8 +125,8 @@ def _by_parabolas(fit: JointFit, computes: Array, level: float) -> Allocation:
         ):
             edge += 1
             continue
-        known = bottom[np.isfinite(bottom)]
-        draws.append(rng.choice(known, DRAWS) + shift)
+        finite = bottom[np.isfinite(bottom)]
+        draws.append(rng.choice(finite, DRAWS) + shift)
         places.append(float(log_c[b].mean()))
     if len(draws) < FEWEST_BUDGETS:
         reason = f"the minimum lies at the edge of {edge} of {len(budgets)} budgets"
@@ -138,7 +139,7 @@ def _by_parabolas(fit: JointFit, computes: Array, level: float) -> Allocation:
     line, slope = _line(
         np.array(places), np.stack(draws), np.log(computes / fit.flops_per_parameter_sample)
     )
-    return _told("isoFLOP", line, quantile_interval(slope, level), computes, level, notes)
+    return _allocation("isoFLOP", line, quantile_interval(slope, level), computes, level, notes)
 
 
 def _parabola(n: Array, y: Array) -> tuple[Array, Array, float]:
@@ -152,12 +153,12 @@ def _parabola(n: Array, y: Array) -> tuple[Array, Array, float]:
 
 
 def _bias(fit: JointFit, budgets: Sequence[tuple[Array, Array]]) -> Array:
-    """The law's own minimum less that of a parabola through the law at a budget's sizes."""
+    """The law's minimum minus that of a parabola through the law at a budget's sizes."""
     if not fit.draws or fit.line:
         return np.zeros(len(budgets))
     model, draws = prepared(fit).parts[0]
     z = np.median(np.array(draws.alone), axis=0)[None]
-    found = []
+    biases = []
     for n, log_c in budgets:
         c = float(log_c.mean())
         coefficients, _, _ = _parabola(n, model.log_error(z, n, c - n, c - n)[0])
@@ -166,21 +167,21 @@ def _bias(fit: JointFit, budgets: Sequence[tuple[Array, Array]]) -> Array:
         curved = coefficients[2] > 0
         apparent = n.mean() - coefficients[1] / (2 * coefficients[2]) if curved else true
         inside = n.min() < true < n.max()
-        found.append(true - apparent if inside else 0.0)
-    return np.array(found)
+        biases.append(true - apparent if inside else 0.0)
+    return np.array(biases)
 
 
 def _line(x: Array, y: Array, at: Array) -> tuple[Array, Array]:
-    """Straight lines through draws y (places, draws) at x (places,), weighted by their spread and
-    with their scatter about the line: values (draws, at) and slopes (draws,)."""
+    """Straight lines through draws y (places, draws) at x (places,), weighted by the draws' spread
+    and widened by the scatter about the line: values (draws, at) and slopes (draws,)."""
     weight = 1.0 / np.maximum(y.var(axis=1), 1e-12)
     design = np.stack([np.ones_like(x), x - np.average(x, weights=weight)], axis=1)
     normal = np.linalg.inv(design.T @ (design * weight[:, None]))
     coefficients = normal @ (design * weight[:, None]).T @ y
     middle = coefficients.mean(axis=1)
-    left = np.median(y, axis=1) - design @ middle
-    # a scatter of the budgets beyond their own errors widens the line (Birge's ratio)
-    ratio = max(1.0, float(np.sqrt(np.sum(weight * left**2) / max(len(x) - 2, 1))))
+    residual = np.median(y, axis=1) - design @ middle
+    # budgets that scatter more than their own errors widen the line (Birge's ratio)
+    ratio = max(1.0, float(np.sqrt(np.sum(weight * residual**2) / max(len(x) - 2, 1))))
     coefficients = middle[:, None] + (coefficients - middle[:, None]) * ratio
     places = np.stack([np.ones_like(at), at - np.average(x, weights=weight)], axis=1)
     return (places @ coefficients).T, coefficients[1]
@@ -194,10 +195,12 @@ def _by_envelope(fit: JointFit, computes: Array, level: float) -> Allocation:
     names = list(dict.fromkeys(r.run for r in rows))
     curves = []
     for name in names:
-        own = sorted((r for r in rows if r.run == name), key=lambda r: r.samples)
-        if len(own) >= 3:
-            log_c = np.log([r.parameters * r.samples for r in own])
-            curves.append((float(np.log(own[0].parameters)), log_c, np.log([r.error for r in own])))
+        run_rows = sorted((r for r in rows if r.run == name), key=lambda r: r.samples)
+        if len(run_rows) >= 3:
+            log_c = np.log([r.parameters * r.samples for r in run_rows])
+            curves.append(
+                (float(np.log(run_rows[0].parameters)), log_c, np.log([r.error for r in run_rows]))
+            )
     if len({round(n, 6) for n, _, _ in curves}) < 4:
         return Allocation("envelope", "not measured", "it needs training curves of 4 model sizes")
     low, high = min(c[1][0] for c in curves), max(c[1][-1] for c in curves)
@@ -216,21 +219,21 @@ def _by_envelope(fit: JointFit, computes: Array, level: float) -> Allocation:
             values.append(line[0] + line[1] * at)
     if len(values) < DRAWS // 3:
         return Allocation("envelope", "not measured", "the lowest curve is one at the edge")
-    return _told(
+    return _allocation(
         "envelope", np.array(values), quantile_interval(np.array(slopes), level), computes, level
     )
 
 
 def _hull(grid: Array, sizes: Array, table: Array) -> tuple[float, float] | None:
-    """Line through log N of the lowest curve at each compute, where larger and smaller models were
-    trained with as much."""
+    """A line through log N of the lowest curve at each compute at which both larger and smaller
+    models were trained."""
     x, y = [], []
     for k, c in enumerate(grid):
-        known = np.isfinite(table[:, k])
-        if known.sum() < 3:
+        measured = np.isfinite(table[:, k])
+        if measured.sum() < 3:
             continue
-        best = sizes[known][np.argmin(table[known, k])]
-        if sizes[known].min() < best < sizes[known].max():
+        best = sizes[measured][np.argmin(table[measured, k])]
+        if sizes[measured].min() < best < sizes[measured].max():
             x.append(c)
             y.append(best)
     if len(set(y)) < 2 or np.ptp(x) < 0.5:

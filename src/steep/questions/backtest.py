@@ -1,7 +1,7 @@
 """Hide the largest sizes, forecast them from the rest, and score the forecasts.
 
-Every cut leaves at least four sizes and hides one more than the cut before, so that the hidden
-sizes lie about 2x, 4x, 8x ... beyond the last one seen. The score of an interval is Winkler's
+Each round hides one size more than the last and keeps at least four, so that the hidden sizes are
+about 2x, 4x, 8x ... the largest one kept. The score of an interval is Winkler's
 (Gneiting & Raftery 2007, eq. 43) on log error.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEWEST = 4
-"""Sizes that a forecast is made from at the least."""
+"""The fewest sizes that a forecast is made from."""
 
 
 def backtest(
@@ -38,31 +38,31 @@ def backtest(
 ) -> Backtest:
     """Score forecasts of the largest sizes of ``curve``, made by ``fit`` from the smaller ones.
 
-    ``curve`` is a fit (its used points), a table with columns ``x`` and ``y``, or points; of a
-    joint fit the runs of most compute are hidden, with its own options. ``fit``
-    (``steep.fit`` by default) is called as ``fit(points=..., level=..., **options)``; a fit's own
-    options (best guess, validation noise, robust) are passed on. ``registered`` are forecasts of
-    held-out sizes that were written down before these were trained: they are scored as they were,
-    in place of ones made now, when more is known of the noise. A curve of fewer than ``fewest``
-    + 1 sizes has no back-test: the outcome says so. Deterministic.
+    ``curve`` is a fit (its used points), a table with columns ``x`` and ``y``, or points; for a
+    joint fit, the runs of most compute are hidden. ``fit`` (``steep.fit`` by default) is called as
+    ``fit(points=..., level=..., **options)``; a fit's own options (best guess, validation noise,
+    robust) are passed on. ``registered`` are forecasts of held-out sizes that were made before
+    these were trained. They are scored in place of new ones, which would know more about the noise.
+    A curve of fewer than ``fewest`` + 1 sizes has the outcome 'too few points'. The result is
+    deterministic.
 
-    Raises ValueError for what is no curve.
+    Raises ValueError if ``curve`` is none of these.
     """
     if isinstance(curve, JointFit):
         from steep.questions.joint import backtest_joint
 
         return backtest_joint(curve)
-    if fit is None:  # the package hands it over: stages do not know each other
+    if fit is None:  # passed in by the package, as stages do not import each other
         raise ValueError("backtest needs the function that fits: fit=steep.fit")
-    points, known = _points(curve, x, y)
-    options = known | options
+    points, curve_options = _points(curve, x, y)
+    options = curve_options | options
     level = level or (curve.level if isinstance(curve, Fit) else 0.9)
     terms = {"unit": options.get("unit", "samples"), "metric": options.get("metric", "error")}
     scores: list[Score] = []
     for keep in range(len(points) - 1, fewest - 1, -1):
-        found = fit(points=points[:keep], level=level, **options)
-        if found.draws:
-            scores += _scores(found, points[:keep], points[keep:], level, registered)
+        fitted = fit(points=points[:keep], level=level, **options)
+        if fitted.draws:
+            scores += _scores(fitted, points[:keep], points[keep:], level, registered)
     scores.sort(key=lambda s: (s.factor, -s.points))
     if not scores:
         empty = Backtest("too few points", level, **terms)
@@ -82,21 +82,21 @@ def backtest(
 
 
 def _points(curve: Any, x: str, y: str) -> tuple[tuple[Point, ...], dict[str, Any]]:
-    """The used points by size, and what else the fit should know."""
+    """The used points by size, and the options of the fit that the curve implies."""
     if isinstance(curve, Fit):
-        known = {
+        options = {
             "best_guess": curve.best_guess,
             "validation_se": curve.noise.validation,
             "unit": curve.unit,
             "metric": curve.metric,
             "robust": bool(curve.widened),
         }
-        return curve.used, {name: value for name, value in known.items() if value is not None}
+        return curve.used, {name: value for name, value in options.items() if value is not None}
     if isinstance(curve, list | tuple):
         return curve_from_points(tuple(curve)).used, {}
     table = curve_of(curve, x=x, y=y)
-    known = {"unit": table.unit, "metric": table.metric}
-    return curve_from_columns(table.columns).used, known
+    options = {"unit": table.unit, "metric": table.metric}
+    return curve_from_columns(table.columns).used, options
 
 
 def _scores(
@@ -108,11 +108,11 @@ def _scores(
 ) -> list[Score]:
     frame = fit.predict([p.samples for p in hidden], level, as_error=True)
     last = seen[-1]
-    asked = all(p.held_out for p in hidden) and not any(p.held_out for p in seen)
-    written = {c.samples: c.forecast for c in registered if asked and c.level == level}
+    registrable = all(p.held_out for p in hidden) and not any(p.held_out for p in seen)
+    registered_at = {c.samples: c.forecast for c in registered if registrable and c.level == level}
     scores = []
     for point, row in zip(hidden, frame.itertuples(), strict=True):
-        at = written.get(point.samples, row)
+        at = registered_at.get(point.samples, row)
         truth, middle = np.log(point.error), np.log(at.error)
         lower, upper = np.log(at.lower), np.log(at.upper)
         scores.append(
@@ -128,14 +128,14 @@ def _scores(
                 inside=bool(lower <= truth <= upper),
                 interval_score=interval_score(lower, upper, truth, level),
                 last_value=float(abs(np.log(last.error) - truth)),
-                registered=point.samples in written,
+                registered=point.samples in registered_at,
             )
         )
     return scores
 
 
 def interval_score(lower: float, upper: float, truth: float, level: float) -> float:
-    """Width plus 2 / (1 - level) times the distance by which the truth was missed."""
+    """The interval's width plus 2 / (1 - level) times the distance by which it misses the truth."""
     missed = max(lower - truth, 0.0) + max(truth - upper, 0.0)
     return float(upper - lower + 2.0 / (1.0 - level) * missed)
 

@@ -1,12 +1,13 @@
-"""Two learning curves side by side: same exponent? how much data is one worth of the other?
+"""Compare learning curves: do they have the same exponent, and how much data is one worth of the
+other?
 
-Straight lines in log-log over the common range. Where both curves were measured at the same sizes
-they are compared size by size: what both share (the shard, the validation set) cancels. The
-verdict is an equivalence test (two one-sided tests, Schuirmann 1987) of the ratio of slopes
-against a stated margin (Sasabuchi's form, Hauschke et al. 1999); a test that could not have
-shown equality never says 'same'. The offset is a ratio of data with Fieller's limits (1954), as in
-a parallel-line assay (Finney 1978). An error that lines cannot answer for, because a curve bends or
-was not measured there, is read off the two forecasts, so that both questions have one answer.
+Straight lines are fitted in log-log over the common range. Curves measured at the same sizes are
+compared size by size, so that what both share (the shard, the validation set) cancels. The verdict
+is an equivalence test (two one-sided tests, Schuirmann 1987) of the ratio of slopes against a
+stated margin (Sasabuchi's form, Hauschke et al. 1999); a test without the power to show equality
+never results in 'same'. The offset is a ratio of data with Fieller's limits (1954), as in a
+parallel-line assay (Finney 1978). If lines do not suffice at an error, because a curve bends or was
+not measured there, the ratio comes from the two forecasts, so that compare and forecast agree.
 """
 
 from __future__ import annotations
@@ -35,17 +36,18 @@ if TYPE_CHECKING:
     Measured: TypeAlias = Fit | pd.DataFrame | Sequence[Point]
 
 FEWEST = 3
-"""Points of each curve in the common range below which no line has an error."""
+"""The fewest points of each curve in the common range: a line through fewer has no error."""
 FEWEST_PAIRS = 4
-"""Common sizes from which on curves are paired by themselves."""
+"""The fewest common sizes at which curves are paired by default."""
 NEEDED_POWER = 0.5
-"""Probability of 'same' for equal exponents below which the word is not used."""
+"""The verdict 'same' requires at least this probability of it for equal exponents."""
 BEYOND = 10.0
-"""Crossings are looked for up to this many times the largest common size."""
+"""Crossings are searched up to this many times the largest common size."""
 NEAR = 1e-6
-"""Relative difference below which two sizes are the same one."""
+"""Sizes with a relative difference below this are equal."""
 BENT, VISIBLE = 0.02, 0.05
-"""Error rate and change of slope from which on a curve is called bent."""
+"""A curve is bent if the test's error rate is at most the first and the slope changes by at least
+the second."""
 ABOUT_100, RATE_AND_PERCENT = 1.5, (10.0, 1000.0)
 """Errors that are 100 times those of the other curve, give or take this factor, are in another
 unit; so are errors above 1 beside errors below it, this many times as large."""
@@ -70,15 +72,14 @@ def compare(
 ) -> Comparison:
     """Compare two or more curves (fits, tables with columns ``x`` and ``y``, or points).
 
-    ``margin`` is the share of the slope within which exponents count as the same. ``error`` is
-    where the data multiplier is wanted; by default any error where the exponents are the same,
-    else the middle of the common range. ``paired`` compares size by size (default: where at
-    least four sizes and most of a curve are common); say False for curves whose shards have
-    nothing in common but their sizes. ``items_se`` is the standard error of the difference of
-    log errors over shared validation items (of each pair of names, in a mapping); without it a
-    fit's own validation noise counts as independent, unless it is unknown. ``fit`` (``steep.fit``
-    by default) fits curves that are not fits yet, where an error beyond the common ones makes a
-    forecast necessary. Deterministic.
+    ``margin`` is the share of the slope within which exponents count as the same. The data
+    multiplier is computed at ``error``; by default at any error if the exponents are the same, else
+    at the middle of the common range. ``paired`` compares size by size (by default if at least four
+    sizes and most of a curve are common); pass False if the shards of equal size are of different
+    data. ``items_se`` is the standard error of the difference of log errors over shared validation
+    items (a mapping by pair of names, or one value); without it, the curves' own validation noise,
+    if known, counts as independent. ``fit`` (``steep.fit`` by default) fits curves that are not
+    fits yet, if an error beyond the common ones requires a forecast. The result is deterministic.
 
     Raises ValueError for fewer than two curves, unequal units or metrics, or bad numbers.
     """
@@ -88,9 +89,9 @@ def compare(
     if error is not None and not error > 0:
         raise ValueError(f"an error must be positive, not {error}")
     unit, metric = _common_terms(named)
-    ask = _Ask(margin, level, error, paired, shared_validation, items_se, fit, unit, metric)
+    options = _Options(margin, level, error, paired, shared_validation, items_se, fit, unit, metric)
     sides = [_side(name, curve) for name, curve in named.items()]
-    pairs = tuple(_pair(a, b, ask) for a, b in combinations(sides, 2))
+    pairs = tuple(_pair(a, b, options) for a, b in combinations(sides, 2))
     notes = comparing.notes_of_curves({side.name: side.notes for side in sides})
     if paired is None and items_se is None and any(p.paired for p in pairs):
         notes += (comparing.BY_SIZE,)
@@ -105,7 +106,7 @@ def compare(
 
 
 @dataclass(frozen=True)
-class _Ask:
+class _Options:
     margin: float
     level: float
     error: float | None
@@ -151,13 +152,13 @@ def _enough(named: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(named: Mapping[str, Any], x: str, y: str) -> dict[str, Any]:
-    """Tables read; fits and points as they are."""
+    """The curves with tables read; fits and points do not change."""
     as_it_is = Fit, list, tuple
     return {n: c if isinstance(c, as_it_is) else curve_of(c, x=x, y=y) for n, c in named.items()}
 
 
 def in_one_metric(named: Mapping[str, Any]) -> dict[str, Any]:
-    """Accuracies beside error rates are compared as errors."""
+    """Rename the metric of accuracies to 'error' if they are compared with error rates."""
     metrics = {c.metric for c in named.values() if isinstance(c, Fit | TableCurve)}
     rates = {metric for metric in metrics if metric in SHARES or metric == "1 - accuracy"}
     if len(metrics) < 2 or rates != metrics or "1 - accuracy" not in metrics:
@@ -169,12 +170,13 @@ def in_one_metric(named: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _common_terms(named: Mapping[str, Any]) -> tuple[str, str]:
-    known = [c for c in named.values() if isinstance(c, Fit | TableCurve)]
+    """The common unit and metric. Raises ValueError if they differ."""
+    with_terms = [c for c in named.values() if isinstance(c, Fit | TableCurve)]
     for what in ("unit", "metric"):
-        found = sorted({getattr(c, what) for c in known})
-        if len(found) > 1:
-            raise ValueError(f"curves of different {what}s cannot be compared: {', '.join(found)}")
-    return (known[0].unit, known[0].metric) if known else ("samples", "error")
+        values = sorted({getattr(c, what) for c in with_terms})
+        if len(values) > 1:
+            raise ValueError(f"curves of different {what}s cannot be compared: {', '.join(values)}")
+    return (with_terms[0].unit, with_terms[0].metric) if with_terms else ("samples", "error")
 
 
 def _side(name: str, curve: Any) -> _Side:
@@ -188,14 +190,14 @@ def _side(name: str, curve: Any) -> _Side:
     else:
         curve = tuple(curve)
         used = curve_from_points(curve).used
-    known = [p.se_log for p in used]
+    se_log = [p.se_log for p in used]
     return _Side(
         name,
         curve,
         np.array([p.samples for p in used]),
         np.log([p.samples for p in used]),
         np.log([p.error for p in used]),
-        None if any(not k for k in known) else np.square(np.array(known, float)),
+        None if any(not k for k in se_log) else np.square(np.array(se_log, float)),
         validation,
         notes,
     )
@@ -204,49 +206,49 @@ def _side(name: str, curve: Any) -> _Side:
 # ---------------------------------------------------------------- one pair
 
 
-def _pair(a: _Side, b: _Side, ask: _Ask) -> Pair:
+def _pair(a: _Side, b: _Side, options: _Options) -> Pair:
     if not len(a.x) or not len(b.x):
-        return _nothing(a, b, "too few points", (len(a.x), len(b.x)))
+        return _not_compared(a, b, "too few points", (len(a.x), len(b.x)))
     start = max(float(a.samples.min()), float(b.samples.min()))
     end = min(float(a.samples.max()), float(b.samples.max()))
     if end <= start:
-        return _nothing(a, b, "no common range", (0, 0))
+        return _not_compared(a, b, "no common range", (0, 0))
     one, two = a.between(start, end), b.between(start, end)
-    both = _common(one, two)
+    common = _common(one, two)
     n = (len(one[0]), len(two[0]))
-    paired = ask.paired
+    paired = options.paired
     if paired is None:
-        paired = len(both[0]) >= max(FEWEST_PAIRS, 0.75 * max(n))
+        paired = len(common[0]) >= max(FEWEST_PAIRS, 0.75 * max(n))
     if paired:
-        n = (len(both[0]), len(both[0]))
+        n = (len(common[0]), len(common[0]))
     if min(n) < FEWEST:
-        return _nothing(a, b, "too few points", n)
+        return _not_compared(a, b, "too few points", n)
     if paired:
-        one = (one[0][both[0]], one[1][both[0]], None if one[2] is None else one[2][both[0]])
-        two = (two[0][both[1]], two[1][both[1]], None if two[2] is None else two[2][both[1]])
-        known = None if one[2] is None or two[2] is None else (one[2], two[2])
-        lines = paired_lines(one[0], one[1], two[1], known)
+        one = (one[0][common[0]], one[1][common[0]], None if one[2] is None else one[2][common[0]])
+        two = (two[0][common[1]], two[1][common[1]], None if two[2] is None else two[2][common[1]])
+        variances = None if one[2] is None or two[2] is None else (one[2], two[2])
+        lines = paired_lines(one[0], one[1], two[1], variances)
     else:
         lines = separate_lines(one, two)
-    lines, caveats = _with_validation(lines, a, b, ask)
+    lines, caveats = _with_validation(lines, a, b, options)
     errors = tuple((float(np.exp(y.min())), float(np.exp(y.max()))) for _, y, _ in (one, two))
     pair = Pair(a.name, b.name, "ok", start, end, n, errors, paired)
-    judged = _judged(pair, ask, lines, (a, one), (b, two))
-    said = comparing.sentences(judged, ask.unit, ask.metric, _common_slope(lines)[0])
+    judged = _judged(pair, options, lines, (a, one), (b, two))
+    sentences = comparing.sentences(judged, options.unit, options.metric, _common_slope(lines)[0])
     bends = tuple(
         f"{side.name} bends within the common range: its slope is the mean over it."
         for side, curve in ((a, one), (b, two))
         if _bent(curve)
     )
-    return replace(judged, sentences=(*said, *caveats, *bends))
+    return replace(judged, sentences=(*sentences, *caveats, *bends))
 
 
 def _bent(curve: Series) -> bool:
-    found = bend(*curve)
-    return found is not None and found.p <= BENT and abs(found.last - found.first) >= VISIBLE
+    change = bend(*curve)
+    return change is not None and change.p <= BENT and abs(change.last - change.first) >= VISIBLE
 
 
-def _nothing(a: _Side, b: _Side, outcome: str, points: tuple[int, int]) -> Pair:
+def _not_compared(a: _Side, b: _Side, outcome: str, points: tuple[int, int]) -> Pair:
     reason = {
         "no common range": "the curves have no sizes in common",
         "too few points": f"each curve needs {FEWEST} sizes in the common range",
@@ -262,16 +264,21 @@ def _common(one: Series, two: Series) -> tuple[Any, Any]:
 
 
 def _with_validation(
-    lines: TwoLines, a: _Side, b: _Side, ask: _Ask
+    lines: TwoLines, a: _Side, b: _Side, options: _Options
 ) -> tuple[TwoLines, tuple[str, ...]]:
-    """The validation set moves a whole curve: an error of the levels that residuals cannot show."""
-    se = ask.items_se.get((a.name, b.name)) if isinstance(ask.items_se, Mapping) else ask.items_se
-    if se is not None and ask.shared_validation:
+    """Add the validation set's error to the lines' levels. It shifts a whole curve, so residuals do
+    not show it."""
+    se = (
+        options.items_se.get((a.name, b.name))
+        if isinstance(options.items_se, Mapping)
+        else options.items_se
+    )
+    if se is not None and options.shared_validation:
         variances = (se**2 / 2, se**2 / 2)
         caveats: tuple[str, ...] = ()
     elif a.validation is not None and b.validation is not None:
         variances = (a.validation**2, b.validation**2)
-        caveats = (comparing.OWN_VALIDATION,) if ask.shared_validation else ()
+        caveats = (comparing.OWN_VALIDATION,) if options.shared_validation else ()
     else:
         return lines, (comparing.NO_VALIDATION,)
     block = np.diag([variances[0], 0.0, variances[1], 0.0])
@@ -280,7 +287,7 @@ def _with_validation(
 
 def _judged(
     pair: Pair,
-    ask: _Ask,
+    options: _Options,
     lines: TwoLines,
     first: tuple[_Side, Series],
     second: tuple[_Side, Series],
@@ -288,25 +295,25 @@ def _judged(
     (a, one), (b, two) = first, second
     delta = lines.contrast(_DIFFERENCE)
     typical = abs(_common_slope(lines)[0])
-    same, different = _powers(delta.se, delta.df, ask.margin * typical, ask.level)
-    verdict = _verdict(lines, ask, same)
+    same, different = _powers(delta.se, delta.df, options.margin * typical, options.level)
+    verdict = _verdict(lines, options, same)
     pair = replace(
         pair,
-        slopes=tuple(_interval(lines, c, ask.level) for c in ((0, 1, 0, 0), (0, 0, 0, 1))),
-        difference=_interval(lines, _DIFFERENCE, ask.level),
+        slopes=tuple(_interval(lines, c, options.level) for c in ((0, 1, 0, 0), (0, 0, 0, 1))),
+        difference=_interval(lines, _DIFFERENCE, options.level),
         verdict=verdict,
-        margin=ask.margin,
+        margin=options.margin,
         power_same=same,
         power_different=different,
-        smallest_margin=_smallest_margin(delta.se, delta.df, ask.level) / typical,
+        smallest_margin=_smallest_margin(delta.se, delta.df, options.level) / typical,
     )
     if not all(s < 0 for s in lines.theta[[1, 3]]):
         pair = replace(pair, no_multiplier="an error does not fall")
     elif _mixed_units(lines, one[1], two[1]):
         return replace(pair, no_multiplier="mixed units")
     else:
-        pair = _with_multiplier(pair, lines, ask, (a, b), bends=_bent(one) or _bent(two))
-    return replace(pair, crossing=_crossing(lines, ask.level, one, two))
+        pair = _with_multiplier(pair, lines, options, (a, b), bends=_bent(one) or _bent(two))
+    return replace(pair, crossing=_crossing(lines, options.level, one, two))
 
 
 def _mixed_units(lines: TwoLines, one: Array, two: Array) -> bool:
@@ -324,7 +331,7 @@ def _interval(lines: TwoLines, c: Sequence[float], level: float) -> Interval:
 
 
 def _common_slope(lines: TwoLines) -> tuple[float, tuple[float, ...]]:
-    """Slope of both curves, each weighted by how well its own is known, and the contrast."""
+    """The curves' slopes averaged with weights by precision, and the contrast of that average."""
     variance = np.diag(lines.covariance)[[1, 3]]
     share = float(variance[1] / variance.sum()) if variance.sum() > 0 else 0.5
     contrast = (0.0, share, 0.0, 1.0 - share)
@@ -334,10 +341,10 @@ def _common_slope(lines: TwoLines) -> tuple[float, tuple[float, ...]]:
 # ---------------------------------------------------------------- same exponent?
 
 
-def _verdict(lines: TwoLines, ask: _Ask, power: float) -> str:
+def _verdict(lines: TwoLines, options: _Options, power: float) -> str:
     """Two one-sided t tests at (1 - level) / 2 each, of slopes that differ by the margin."""
-    half = ask.margin / 2
-    alpha = (1 - ask.level) / 2
+    half = options.margin / 2
+    alpha = (1 - options.level) / 2
     tests = [lines.contrast((0.0, 1 - sign * half, 0.0, -1 - sign * half)) for sign in (1.0, -1.0)]
     # slopes are negative: the first contrast is above zero and the second below it when equivalent
     above = stdtr(tests[0].df, -tests[0].value / max(tests[0].se, 1e-300))
@@ -345,13 +352,13 @@ def _verdict(lines: TwoLines, ask: _Ask, power: float) -> str:
     equivalent = max(above, below) < alpha and all(s < 0 for s in lines.theta[[1, 3]])
     if equivalent and power >= NEEDED_POWER:
         return "same exponent"
-    low, high = lines.contrast(_DIFFERENCE).interval(ask.level)
+    low, high = lines.contrast(_DIFFERENCE).interval(options.level)
     return "different exponents" if low > 0 or high < 0 else "cannot tell"
 
 
 def _powers(se: float, df: float, margin: float, level: float) -> tuple[float, float]:
-    """Of the equivalence test at equal slopes (Phillips 1990, by a shifted t), and of the test of
-    a difference at a difference of the margin (noncentral t)."""
+    """The power of the equivalence test at equal slopes (Phillips 1990, by a shifted t), and of the
+    test of a difference at a difference of the margin (noncentral t)."""
     if not se > 0:
         return 1.0, 1.0
     t = float(stdtrit(df, 0.5 + level / 2))
@@ -361,6 +368,7 @@ def _powers(se: float, df: float, margin: float, level: float) -> tuple[float, f
 
 
 def _smallest_margin(se: float, df: float, level: float) -> float:
+    """The margin at which the equivalence test would have a power of 0.8."""
     return se * float(stdtrit(df, 0.5 + level / 2) + stdtrit(df, 0.9))
 
 
@@ -368,79 +376,88 @@ def _smallest_margin(se: float, df: float, level: float) -> float:
 
 
 def _with_multiplier(
-    pair: Pair, lines: TwoLines, ask: _Ask, sides: tuple[_Side, _Side], bends: bool
+    pair: Pair, lines: TwoLines, options: _Options, sides: tuple[_Side, _Side], bends: bool
 ) -> Pair:
-    """Data of the first over data of the second: at one error, or at any that both measured."""
+    """Add the ratio of the first curve's data to the second's, at one error or at any that both
+    measured."""
     slope, contrast = _common_slope(lines)
     (low_a, high_a), (low_b, high_b) = np.log(pair.errors)
     low, high = max(low_a, low_b), min(high_a, high_b)
     middle = 0.5 * (low + high) if low < high else 0.5 * float(lines.theta[0] + lines.theta[2])
-    at = float(np.exp(middle)) if ask.error is None else ask.error
+    at = float(np.exp(middle)) if options.error is None else options.error
     extrapolates = not low - 1e-9 <= np.log(at) <= high + 1e-9
-    any_error = ask.error is None and pair.verdict == "same exponent" and not extrapolates
+    any_error = options.error is None and pair.verdict == "same exponent" and not extrapolates
     pair = replace(pair, multiplier_at=None if any_error else at, any_error=any_error)
     pair = replace(pair, extrapolates=extrapolates)
-    if ask.error is None and pair.verdict != "different exponents":
-        kind, lower, upper = ratio_set(_OFFSET, contrast, lines, ask.level)
+    if options.error is None and pair.verdict != "different exponents":
+        kind, lower, upper = ratio_set(_OFFSET, contrast, lines, options.level)
         ends = (_exp(lower), _exp(upper)) if kind == "inside" else (None, None)
         value = _exp(-lines.contrast(_OFFSET).value / slope)
-        found = Interval(value, *ends, ask.level)
-        return replace(pair, multiplier=found, no_multiplier="" if found.value else "too far apart")
-    found = _multiplier_at(lines, float(np.log(at)), ask.level)
-    asked = ask.error is not None or extrapolates
-    if asked and np.log(at) <= high + 1e-9:  # what lies above the first points nobody forecasts
-        forecast, unreached = _multiplier_forecast(sides, at, ask)
-        alike = (found.value or 0.0) >= 1.0, (forecast.value or 0.0) >= 1.0
+        multiplier = Interval(value, *ends, options.level)
+        return replace(
+            pair, multiplier=multiplier, no_multiplier="" if multiplier.value else "too far apart"
+        )
+    multiplier = _multiplier_at(lines, float(np.log(at)), options.level)
+    needs_forecast = options.error is not None or extrapolates
+    # forecasts do not apply to errors above those of the smallest sizes
+    if needs_forecast and np.log(at) <= high + 1e-9:
+        forecast, unreached = _multiplier_forecast(sides, at, options)
+        first_needs_more = (multiplier.value or 0.0) >= 1.0, (forecast.value or 0.0) >= 1.0
         if unreached:
             return replace(pair, no_multiplier="out of reach", unreached=unreached)
-        if extrapolates or bends or alike[0] != alike[1]:
-            found = forecast
-    return replace(pair, multiplier=found, no_multiplier="" if found.value else "too far apart")
+        if extrapolates or bends or first_needs_more[0] != first_needs_more[1]:
+            multiplier = forecast
+    return replace(
+        pair, multiplier=multiplier, no_multiplier="" if multiplier.value else "too far apart"
+    )
 
 
 def _multiplier_forecast(
-    sides: tuple[_Side, _Side], error: float, ask: _Ask
+    sides: tuple[_Side, _Side], error: float, options: _Options
 ) -> tuple[Interval, tuple[str, ...]]:
-    """The ratio of what the two forecasts say that ``error`` takes, its interval over all pairs of
-    their draws; and the names of the curves that do not reach it."""
+    """The ratio of the samples at which the two forecasts reach ``error``, with an interval over
+    all pairs of their draws; and the names of the curves that do not reach it."""
     needed, medians = [], []
     for side in sides:
-        fit = side.curve if isinstance(side.curve, Fit) else _fitted(side, ask)
+        fit = side.curve if isinstance(side.curve, Fit) else _fitted(side, options)
         never = fit.outcome != "ok"
-        draws = np.array([np.inf]) if never else crossings(fit, error, _shared(sides, ask))
+        draws = np.array([np.inf]) if never else crossings(fit, error, _shared(sides, options))
         needed.append(draws)
         medians.append(float(np.quantile(draws, 0.5, method="inverted_cdf")))
     unreached = tuple(s.name for s, m in zip(sides, medians, strict=True) if np.isinf(m))
     if unreached:
-        return Interval(None, None, None, ask.level), unreached
+        return Interval(None, None, None, options.level), unreached
     with np.errstate(invalid="ignore"):
         ratio = np.nan_to_num(
             needed[0][:, None] - needed[1][None, :], posinf=np.inf, neginf=-np.inf
         )
-    ends = np.quantile(ratio, [0.5 - ask.level / 2, 0.5 + ask.level / 2], method="inverted_cdf")
+    ends = np.quantile(
+        ratio, [0.5 - options.level / 2, 0.5 + options.level / 2], method="inverted_cdf"
+    )
     value = medians[0] - medians[1]
     lower, upper = min(float(ends[0]), value), max(float(ends[1]), value)
-    return Interval(_exp(value), _exp(lower), _exp(upper), ask.level), ()
+    return Interval(_exp(value), _exp(lower), _exp(upper), options.level), ()
 
 
-def _shared(sides: tuple[_Side, _Side], ask: _Ask) -> float | None:
-    """A curve's part of the noise of validation items that both share; None where it is its own."""
-    se = ask.items_se
+def _shared(sides: tuple[_Side, _Side], options: _Options) -> float | None:
+    """One curve's part of the noise of shared validation items; None if they are not shared."""
+    se = options.items_se
     if isinstance(se, Mapping):
         se = se.get((sides[0].name, sides[1].name))
-    return None if se is None or not ask.shared_validation else se / 2**0.5
+    return None if se is None or not options.shared_validation else se / 2**0.5
 
 
-def _fitted(side: _Side, ask: _Ask) -> Fit:
-    if ask.fit is None:  # the package hands it over: stages do not know each other
+def _fitted(side: _Side, options: _Options) -> Fit:
+    if options.fit is None:  # passed in by the package, as stages do not import each other
         raise ValueError("this error needs forecasts: give fits, or the function: fit=steep.fit")
     if isinstance(side.curve, TableCurve):
-        return ask.fit(side.curve, level=ask.level, intervals=False)
-    return ask.fit(points=side.curve, level=ask.level, intervals=False)
+        return options.fit(side.curve, level=options.level, intervals=False)
+    return options.fit(points=side.curve, level=options.level, intervals=False)
 
 
 def _multiplier_at(lines: TwoLines, log_error: float, level: float) -> Interval:
-    """By draws of both lines from their t distributions; an end among rising lines is open."""
+    """The multiplier at an error, from draws of both lines (t distributions); an end of the
+    interval that falls on rising lines is open."""
     random = np.random.default_rng(0)
     draws = np.tile(lines.theta, (DRAWS, 1))
     for covariance, df in lines.parts:
@@ -450,18 +467,18 @@ def _multiplier_at(lines: TwoLines, log_error: float, level: float) -> Interval:
         draws += (random.standard_normal((DRAWS, 4)) @ root.T) / np.sqrt(chi)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         first, second = ((log_error - draws[:, i]) / draws[:, i + 1] for i in (0, 2))
-        wanted = np.where(draws[:, 1] < 0, first, np.inf) - np.where(
+        log_ratio = np.where(draws[:, 1] < 0, first, np.inf) - np.where(
             draws[:, 3] < 0, second, np.inf
         )
-    wanted = np.where(np.isnan(wanted), 0.0, wanted)
-    ends = np.quantile(wanted, [0.5 - level / 2, 0.5 + level / 2], method="inverted_cdf")
+    log_ratio = np.where(np.isnan(log_ratio), 0.0, log_ratio)
+    ends = np.quantile(log_ratio, [0.5 - level / 2, 0.5 + level / 2], method="inverted_cdf")
     t = lines.theta
     value = (log_error - t[0]) / t[1] - (log_error - t[2]) / t[3]
     return Interval(_exp(float(value)), _exp(float(ends[0])), _exp(float(ends[1])), level)
 
 
 def _exp(value: float) -> float | None:
-    """None for what is as good as infinite or zero."""
+    """exp of a value; None if the result is practically infinite or zero."""
     return float(np.exp(value)) if abs(value) < np.log(1e12) else None
 
 

@@ -1,7 +1,7 @@
-"""What compute of one training recipe is worth of another's: the compute multiplier.
+"""The compute multiplier: how much compute of one training recipe equals that of another.
 
-Each table gives an error as a function of compute: with model sizes, that of the best split by its
-joint fit, discrepancy included; without, the learning curve over a column of compute. The
+Each table gives the error as a function of compute: with model sizes, that of the best split by its
+joint fit, with discrepancy; without, the learning curve over a column of compute. The
 multiplier at C is C' / C, where the first needs C' for the error that the second has at C.
 """
 
@@ -20,9 +20,9 @@ from steep.stats.predictive import curve_draws
 
 DRAWS = 400
 BEYOND = 30.0
-"""Times the largest compute that both have: the second place that is told unasked."""
+"""By default, the multiplier is also given at this many times the largest common compute."""
 WIDE = np.log(1e8)
-"""How far beyond the places an equal error is looked for."""
+"""How far from the given compute (in log) an equal error is searched."""
 EXTRAPOLATED = 1.01
 
 
@@ -33,14 +33,14 @@ def by_compute(
     parameters: str | None,
     level: float,
 ) -> list[tuple[str, Fit | JointFit]]:
-    """Fits of a table by the compute of its rows: joint ones where it has model sizes."""
+    """The fits of a table's curves: joint fits if it has model sizes, else fits over compute."""
     from steep.fit import fit
     from steep.tables.files import load
     from steep.tables.read import read
     from steep.tables.words import is_compute
 
     options: dict[str, Any] = {"by": by, "y": y, "parameters": parameters}
-    found: list[tuple[str, Fit | JointFit]] = []
+    fits: list[tuple[str, Fit | JointFit]] = []
     curves = read(
         path, **options, flops_per_parameter_sample=6.0, all_rows=True, every_size=True
     ).curves
@@ -50,8 +50,8 @@ def by_compute(
     if len(compute) != 1:
         raise ValueError(f"{path}: a comparison by compute needs model sizes or a column of flops")
     for curve in read(path, **options, x=compute[0]).curves:
-        found.append((curve.name, fit(curve, level=level)))
-    return found
+        fits.append((curve.name, fit(curve, level=level)))
+    return fits
 
 
 def compute_multiplier(
@@ -61,9 +61,11 @@ def compute_multiplier(
     shared_floor: bool = False,
     level: float = 0.9,
 ) -> ComputeMultiplier:
-    """How much compute of the first one of the second is worth at each of ``flops``; by default at
-    the largest compute that both have and 30 times that. ``shared_floor`` holds both joint fits at
-    one floor E, the mean of theirs by precision. ValueError for a floor that is not there."""
+    """The ratio C' / C at each C of ``flops``; the first needs C' for the error of the second at C.
+
+    ``flops`` are by default the largest compute that both have, and 30 times that. ``shared_floor``
+    fixes both joint fits at one floor E, the mean of theirs weighted by precision. Raises
+    ValueError if a floor is not determined."""
     (a, one), (b, two) = first, second
     floor = None
     if shared_floor:
@@ -83,7 +85,7 @@ def compute_multiplier(
     grid = np.linspace(log_c.min() - WIDE, log_c.max() + WIDE, 400)
     goal = _errors(two, log_c, seed=2)
     curve = np.minimum.accumulate(_errors(one, grid, seed=1), axis=1)
-    found = []
+    ratios = []
     for k, c in enumerate(log_c):
         reached = curve <= goal[:, k, None]
         at = np.argmax(reached, axis=1)
@@ -91,9 +93,9 @@ def compute_multiplier(
         drop = curve[rows, before] - curve[rows, at]
         share = np.where(drop > 0, (curve[rows, before] - goal[:, k]) / np.maximum(drop, 1e-300), 1)
         place = grid[before] + np.clip(share, 0, 1) * (grid[at] - grid[before])
-        found.append(_ratio(np.where(reached.any(axis=1), place - c, np.inf), level))
+        ratios.append(_ratio(np.where(reached.any(axis=1), place - c, np.inf), level))
     far = tuple(bool(c > EXTRAPOLATED * top) for c in computes)
-    return ComputeMultiplier(a, b, "ok", "", tuple(computes.tolist()), tuple(found), floor, far)
+    return ComputeMultiplier(a, b, "ok", "", tuple(computes.tolist()), tuple(ratios), floor, far)
 
 
 def _ratio(log_ratio: Array, level: float) -> Interval:
@@ -116,7 +118,7 @@ def _largest(fit: Fit | JointFit) -> float:
 
 
 def _errors(fit: Fit | JointFit, log_c: Array, seed: int) -> Array:
-    """Draws of log error at log compute, without the noise of a run: (DRAWS, places)."""
+    """Draws of log error at log compute without the noise of a run, (DRAWS, places)."""
     rng = np.random.default_rng(seed)
     if isinstance(fit, Fit):
         curves = curve_draws(fit, log_c)
@@ -125,10 +127,10 @@ def _errors(fit: Fit | JointFit, log_c: Array, seed: int) -> Array:
     n = np.median(splits(fit, product)[0], axis=0)
     centre, scale = expected(fit, n, product - n, product - n)
     variance = np.concatenate([d.variance for _, d in prepared(fit).parts])
-    own = np.sqrt(np.maximum(scale**2 - variance[:, None], 0.0))
+    discrepancy = np.sqrt(np.maximum(scale**2 - variance[:, None], 0.0))
     chosen = rng.permutation(len(centre))[np.arange(DRAWS) % len(centre)]
-    # what the discrepancy may be is one deviation along the curve
-    return np.asarray(centre[chosen] + own[chosen] * rng.normal(size=(DRAWS, 1)))
+    # the discrepancy's uncertainty is one common deviation along the whole curve
+    return np.asarray(centre[chosen] + discrepancy[chosen] * rng.normal(size=(DRAWS, 1)))
 
 
 def _common_floor(one: Fit | JointFit, two: Fit | JointFit) -> float:

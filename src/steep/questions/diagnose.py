@@ -1,9 +1,9 @@
-"""What a reader must know before betting on a curve: findings, each with evidence and next step.
+"""Findings: what a reader must know before relying on a curve, with evidence and next steps.
 
-Two kinds of question. Of the curve: is a point off the trend, does the error rise, is the noise
-larger than the trend, is there a bend, and why. Of the search behind it: was a best fit capped, at
-the edge of its ladder or of its grid, still improving, measured by another engine. Every test of
-the curve takes its noise from the curve itself and allows for the number of points tested.
+Findings about the curve: a point off the trend, a rising error, more noise than trend, a bend and
+its cause. Findings about the search behind it: a best fit that was capped, at the edge of its
+ladder or grid, still improving, or measured by another engine. Every test of the curve estimates
+its noise from the curve itself and allows for the number of points tested.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _ORDER = (SERIOUS, WARNING, NOTE)
 SURE, LIKELY = 0.005, 0.03
 """Error rates of a serious finding and of a warning about points, over all points together."""
 VISIBLE = 0.01
-"""Deviations of log error below this are not worth a word, however sure."""
+"""Deviations of log error below this are not reported, however significant."""
 FLAT = 0.02
-"""A curve that is less steep than this, for all that is known, does not fall."""
+"""A curve whose slope is less than this over its whole interval counts as flat."""
 ROUNDING = 1e-9
-"""Of log error: what numbers that are equal differ by."""
+"""Log errors that differ by less than this are equal."""
 
 
 def diagnose(
@@ -58,46 +58,44 @@ def diagnose(
 ) -> tuple[Finding, ...]:
     """Findings about a curve and the search behind it, the most serious first.
 
-    Give a fit, a table with columns ``x`` and ``y`` (and ``se``), or points; a study's best-fit
-    models and measurements add what only they show, and its ``confrontations`` which forecasts of
-    held-out shards missed. With best fits alone their scores are the curve. ``validation_items``:
-    on how many items each error was measured, where nothing better tells the noise of the
-    validation set; for error rates. Deterministic.
+    The curve is a fit, a table with columns ``x`` and ``y`` (and ``se``), or points; with best fits
+    alone, their scores are the curve. A study's best-fit models and measurements are needed for
+    findings about its search, its ``confrontations`` for forecasts of held-out shards that missed.
+    ``validation_items`` is the number of items behind each error rate, used if nothing better is
+    known about the noise of the validation set. The result is deterministic.
 
-    Raises ValueError for ``validation_items`` below 1, or with errors that are no rate.
+    Raises ValueError for ``validation_items`` below 1, or if the errors are not rates.
     """
     best_fits, measurements = tuple(best_fits), tuple(measurements)
-    given = next((c for c in (fit, curve, frame) if c is not None), None)
+    source = next((c for c in (fit, curve, frame) if c is not None), None)
     search = examine([b for b in best_fits if not b.waits], measurements)
-    about = _curve(given, search, x, y)
+    data = _curve(source, search, x, y)
     if validation_items is not None:
-        check_items(
-            validation_items, about.metric, max((p.error for p in about.points), default=0.0)
-        )
-    mixed = _mixed_rows(about)
-    if mixed:  # what they differ by is no noise
-        about = replace(about, known=None)
-    rises = _rises(about)
-    missed = _missed(about, confrontations)
-    # that a point is off the trend and that its forecast missed it are one and the same
-    off = [f for f in _off_trend(about) if f.where not in {m.where for m in missed}]
-    findings = [*_outcome(about), *missed, *off, *mixed, *rises]
-    if not rises:  # else a turn would pass for noise, for a floor or for small data
-        findings += [*_noise(about), *_bend(about, search)]
-    findings += [*_validation(about, search, validation_items), *_replication(about, search)]
+        check_items(validation_items, data.metric, max((p.error for p in data.points), default=0.0))
+    mixed = _mixed_rows(data)
+    if mixed:  # the differences between these rows are not noise
+        data = replace(data, known=None)
+    rises = _rises(data)
+    missed = _missed(data, confrontations)
+    # a point off the trend whose forecast missed it is reported once
+    off = [f for f in _off_trend(data) if f.where not in {m.where for m in missed}]
+    findings = [*_outcome(data), *missed, *off, *mixed, *rises]
+    if not rises:  # a curve that turns would look like noise, a floor or the small-data region
+        findings += [*_noise(data), *_bend(data, search)]
+    findings += [*_validation(data, search, validation_items), *_replication(data, search)]
     findings += faults(search)
     return tuple(sorted(findings, key=lambda f: _ORDER.index(f.severity)))
 
 
 @dataclass(frozen=True)
-class _About:
+class _CurveData:
     """The used points of the curve in logs, with the fit that they came from."""
 
     points: tuple[Point, ...]
     x: Array
     y: Array
     known: Array | None
-    """Variances: those of standard errors that were given, else of repeated rows."""
+    """Variances from given standard errors, else from repeated rows; None if there are neither."""
     df: float
     """Degrees of freedom of ``known``."""
     fit: Fit | None
@@ -106,7 +104,7 @@ class _About:
 
     @property
     def given(self) -> bool:
-        """Standard errors came with the points."""
+        """Whether the points have standard errors."""
         return bool(self.points) and all(p.se_log for p in self.points)
 
     def where(self, i: int) -> str:
@@ -114,7 +112,7 @@ class _About:
 
     @property
     def name(self) -> str:
-        """What ``error`` tells: 'error', or a metric of which higher is better."""
+        """What ``error`` shows: 'error', or the name of a metric of which higher is better."""
         how = numbers.scale(self.metric)
         return how.label if how.higher else "error"
 
@@ -130,56 +128,54 @@ class _About:
         return numbers.measured(error, numbers.scale(self.metric, largest))
 
 
-def _curve(given: Any, search: Search, x: str, y: str) -> _About:
+def _curve(source: Any, search: Search, x: str, y: str) -> _CurveData:
     unit, metric, fit = search.unit or "samples", "error", None
-    if isinstance(given, Fit):
-        fit, unit, metric, points = given, given.unit, given.metric, given.used
-        within, df = (given.noise.replicate or 0.0) ** 2, given.noise.replicate_df
+    if isinstance(source, Fit):
+        fit, unit, metric, points = source, source.unit, source.metric, source.used
+        within, df = (source.noise.replicate or 0.0) ** 2, source.noise.replicate_df
     else:
-        if given is None or isinstance(given, list | tuple):
-            curve = curve_from_points(search.points if given is None else tuple(given))
+        if source is None or isinstance(source, list | tuple):
+            curve = curve_from_points(search.points if source is None else tuple(source))
         else:
-            table = curve_of(given, x=x, y=y)
+            table = curve_of(source, x=x, y=y)
             unit, metric, curve = table.unit, table.metric, curve_from_columns(table.columns)
         points, df = curve.used, curve.within_df
         within = curve.within_squares / max(df, 1)
     logs = np.log([[p.samples, p.error] for p in points]).reshape(-1, 2)
-    about = _About(points, logs[:, 0], logs[:, 1], None, 0.0, fit, unit, metric)
-    if about.given:
+    data = _CurveData(points, logs[:, 0], logs[:, 1], None, 0.0, fit, unit, metric)
+    if data.given:
         se = np.array([p.se_log for p in points], float)
-        return replace(about, known=np.square(se), df=GIVEN_DF)
+        return replace(data, known=np.square(se), df=GIVEN_DF)
     if within > 0:
-        return replace(about, known=within / np.array([p.replicates for p in points]), df=float(df))
-    return about
+        return replace(data, known=within / np.array([p.replicates for p in points]), df=float(df))
+    return data
 
 
 # ---------------------------------------------------------------- the curve
 
 
-def _outcome(about: _About) -> list[Finding]:
-    if about.fit is not None and about.fit.outcome in ("bound hit", "not converged"):
-        evidence = about.fit.supports or "no law fits these points within its bounds."
+def _outcome(data: _CurveData) -> list[Finding]:
+    if data.fit is not None and data.fit.outcome in ("bound hit", "not converged"):
+        evidence = data.fit.supports or "no law fits these points within its bounds."
         step = "Look at the curve: one bad point or a mix of metrics is the usual cause."
-        return [Finding("fit", SERIOUS, "the fit", f"{about.fit.outcome}: {evidence}", step)]
-    if 0 < len(about.points) < 4:
-        evidence = few_sizes(len(about.points))
+        return [Finding("fit", SERIOUS, "the fit", f"{data.fit.outcome}: {evidence}", step)]
+    if 0 < len(data.points) < 4:
+        evidence = few_sizes(len(data.points))
         return [Finding("few points", SERIOUS, "the curve", evidence, "Measure smaller shards.")]
     return []
 
 
-def _missed(about: _About, confrontations: Iterable[Confrontation]) -> list[Finding]:
-    """Held-out shards whose registered forecast did not hold what was measured there."""
-    found = []
+def _missed(data: _CurveData, confrontations: Iterable[Confrontation]) -> list[Finding]:
+    """Held-out shards that were measured outside the interval of their registered forecast."""
+    findings = []
     for c in confrontations:
         if c.inside is not False or c.error is None:
             continue
         at, above = c.forecast, c.error > c.forecast.upper
         end, side = (at.upper, "above") if above else (at.lower, "below")
-        how = numbers.scale(
-            about.metric, max([c.error, at.error, *(p.error for p in about.points)])
-        )
-        beyond, apart = c.error / end, abs(float(np.log(end / at.error)))
-        far = beyond <= 0 or abs(float(np.log(beyond))) > apart
+        how = numbers.scale(data.metric, max([c.error, at.error, *(p.error for p in data.points)]))
+        beyond, forecast_distance = c.error / end, abs(float(np.log(end / at.error)))
+        serious = beyond <= 0 or abs(float(np.log(beyond))) > forecast_distance
         evidence = (
             f"Measured {numbers.measured(c.error, how)}, forecast before training "
             f"{numbers.estimate(at.error, at.lower, at.upper, how)}: "
@@ -193,26 +189,28 @@ def _missed(about: _About, confrontations: Iterable[Confrontation]) -> list[Find
             else "Are the smaller shards searched well enough, and is V free of items of the "
             "largest shard? If so, the curve falls faster than it did."
         )
-        where = f"{numbers.exact(c.samples)} {about.unit}"
-        found.append(Finding("missed forecast", SERIOUS if far else WARNING, where, evidence, step))
-    return found
+        where = f"{numbers.exact(c.samples)} {data.unit}"
+        findings.append(
+            Finding("missed forecast", SERIOUS if serious else WARNING, where, evidence, step)
+        )
+    return findings
 
 
-def _off_trend(about: _About) -> list[Finding]:
+def _off_trend(data: _CurveData) -> list[Finding]:
     laws = []
-    for law in about.fit.laws if about.fit is not None else ():
+    for law in data.fit.laws if data.fit is not None else ():
         values = [p.value for p in law.parameters]
         if law.law != "power" and 0 < len(values) <= 3 and None not in values:
             laws.append((LAWS[law.law], tuple(float(v or 0.0) for v in values)))
-    found = []
-    for point in trend.off_trend(about.x, about.y, about.known, laws):
-        p = point.p * len(about.points)
+    findings = []
+    for point in trend.off_trend(data.x, data.y, data.known, laws):
+        p = point.p * len(data.points)
         if p > LIKELY or abs(point.excess) < VISIBLE:
             continue
         side = "above" if point.excess > 0 else "below"
         evidence = (
-            f"{about.error(point.index)} lies {relative(point.excess)} {side} what the other "
-            f"points make expected ({about.measured(float(np.exp(point.expected)))}), "
+            f"{data.error(point.index)} lies {relative(point.excess)} {side} what the other "
+            f"points make expected ({data.measured(float(np.exp(point.expected)))}), "
             f"{numbers.number(abs(point.t), 2)} standard errors."
         )
         step = (
@@ -220,30 +218,30 @@ def _off_trend(about: _About) -> list[Finding]:
             if point.excess > 0
             else "Look for validation items in that shard, or for a metric computed otherwise."
         )
-        found.append(
+        findings.append(
             Finding(
                 "off trend",
                 SERIOUS if p < SURE else WARNING,
-                about.where(point.index),
+                data.where(point.index),
                 evidence,
                 step,
             )
         )
-    return found
+    return findings
 
 
-def _mixed_rows(about: _About) -> list[Finding]:
-    """Repeated rows whose differences cannot be chance: their means are too good for it."""
-    if about.known is None or about.given or len(about.points) < 5:
+def _mixed_rows(data: _CurveData) -> list[Finding]:
+    """Repeated rows whose differences are not random: their means scatter too little for that."""
+    if data.known is None or data.given or len(data.points) < 5:
         return []
-    scatter, p = trend.alike(about.x, about.y, about.known, about.df)
+    scatter, p = trend.alike(data.x, data.y, data.known, data.df)
     if p > SURE:
         return []
-    rows = np.array([p.replicates for p in about.points])
-    apart = relative(float(np.mean(about.known * rows)) ** 0.5)
+    rows = np.array([p.replicates for p in data.points])
+    difference = relative(float(np.mean(data.known * rows)) ** 0.5)
     evidence = (
-        f"Rows of one size differ by {apart} (one standard deviation), yet their means lie within "
-        f"{relative(max(scatter, VISIBLE))} of a smooth curve: they do not differ by chance."
+        f"Rows of one size differ by {difference} (one standard deviation), yet their means lie "
+        f"within {relative(max(scatter, VISIBLE))} of a smooth curve: they do not differ by chance."
     )
     step = (
         "Are they settings or models (learning rates, epochs, folds) and not seeds? Keep the best "
@@ -252,45 +250,45 @@ def _mixed_rows(about: _About) -> list[Finding]:
     return [Finding("mixed rows", SERIOUS, "the whole curve", evidence, step)]
 
 
-def _rises(about: _About) -> list[Finding]:
-    if len(about.points) >= 4:
-        line = fit_line(about.x, about.y, about.known)
-        visible = line.slope * float(about.x[-1] - about.x[0]) > VISIBLE
+def _rises(data: _CurveData) -> list[Finding]:
+    if len(data.points) >= 4:
+        line = fit_line(data.x, data.y, data.known)
+        visible = line.slope * float(data.x[-1] - data.x[0]) > VISIBLE
         if visible and float(stdtr(line.df, -_t(line))) < SURE:
             slope = numbers.estimate(line.slope, *_ends(line))
-            evidence = f"{about.worsens} with more {about.unit}: the slope is {slope}."
+            evidence = f"{data.worsens} with more {data.unit}: the slope is {slope}."
             step = (
                 "Is it an accuracy (--higher-is-better), and are these the sizes of the training "
                 "sets? No law here is of an error that rises."
             )
             return [Finding("not monotone", SERIOUS, "the whole curve", evidence, step)]
-    found = []
-    for rise in trend.rises(about.x, about.y, about.known, about.df, LIKELY):
+    findings = []
+    for rise in trend.rises(data.x, data.y, data.known, data.df, LIKELY):
         if rise.excess < VISIBLE:
             continue
-        first, last = (about.points[i].samples for i in (rise.start, rise.end))
-        by = "by the scatter of the other sizes" if about.known is None else "of that difference"
+        first, last = (data.points[i].samples for i in (rise.start, rise.end))
+        basis = "by the scatter of the other sizes" if data.known is None else "of that difference"
         evidence = (
-            f"{about.worsens} from {about.error(rise.start)} to {about.error(rise.end)}, "
-            f"{numbers.number(rise.t, 2)} standard errors {by}."
+            f"{data.worsens} from {data.error(rise.start)} to {data.error(rise.end)}, "
+            f"{numbers.number(rise.t, 2)} standard errors {basis}."
         )
-        found.append(
+        findings.append(
             Finding(
                 "not monotone",
                 SERIOUS if rise.p < SURE else WARNING,
-                f"{numbers.exact(first)} to {numbers.exact(last)} {about.unit}",
+                f"{numbers.exact(first)} to {numbers.exact(last)} {data.unit}",
                 evidence,
-                _after_a_rise(about, rise),
+                _after_a_rise(data, rise),
             )
         )
-    return found
+    return findings
 
 
-def _after_a_rise(about: _About, rise: trend.Rise) -> str:
+def _after_a_rise(data: _CurveData, rise: trend.Rise) -> str:
     repeat = "Repeat both sizes with more seeds"
-    if about.known is not None:  # it is no matter of seeds
+    if data.known is not None:  # more than the noise between seeds: more seeds would not help
         repeat = "Search both sizes again (learning rates, model sizes, length of training)"
-    if rise.end == len(about.points) - 1:
+    if rise.end == len(data.points) - 1:
         return (
             f"{repeat}, and look at the data that came last (another source, wrong labels, a "
             "sorted training set). A rise that stays is outside every law here: no forecast holds."
@@ -306,46 +304,46 @@ def _t(line: Line) -> float:
 
 
 def _ends(line: Line) -> tuple[float, float]:
-    """Of the 90 % interval of the slope."""
+    """The ends of the 90 % interval of the slope."""
     half = float(stdtrit(line.df, 0.95)) * float(line.covariance[1, 1]) ** 0.5
     return line.slope - half, line.slope + half
 
 
-def _noise(about: _About) -> list[Finding]:
-    if len(about.points) < 4:
+def _noise(data: _CurveData) -> list[Finding]:
+    if len(data.points) < 4:
         return []
-    if float(np.ptp(about.y)) < ROUNDING:
-        return [_flat(f"The {about.name} is {about.error(0)} at every size.")]
-    line = fit_line(about.x, about.y, about.known)
-    scatter = min(trend.roughness(about.x, about.y), line.variance**0.5)
-    known = 0.0 if about.known is None else float(np.mean(about.known)) ** 0.5
-    unexplained = scatter > 2 * known
-    noise = scatter if unexplained else known
+    if float(np.ptp(data.y)) < ROUNDING:
+        return [_flat(f"The {data.name} is {data.error(0)} at every size.")]
+    line = fit_line(data.x, data.y, data.known)
+    scatter = min(trend.roughness(data.x, data.y), line.variance**0.5)
+    known_noise = 0.0 if data.known is None else float(np.mean(data.known)) ** 0.5
+    unexplained = scatter > 2 * known_noise
+    noise = scatter if unexplained else known_noise
     steepest, shallowest = _ends(line)
-    if shallowest >= 0 and not 0 < 3 * known < (about.y[0] - about.y[-1]) / 2**0.5:
-        return [_no_fall(about, line.slope, steepest, shallowest)]
-    fall = -line.slope * float(np.median(np.diff(about.x)))
+    if shallowest >= 0 and not 0 < 3 * known_noise < (data.y[0] - data.y[-1]) / 2**0.5:
+        return [_no_fall(data, line.slope, steepest, shallowest)]
+    fall = -line.slope * float(np.median(np.diff(data.x)))
     if noise < fall or fall <= 0:
         return []
     what = f"Points scatter by {relative(scatter)}"
     step = "Neighbouring sizes cannot be told apart: replicate them, or space them wider."
     if not unexplained:
-        what = f"One point is known to within {relative(known)} (one standard error)"
-    elif known > 0:
-        what += f", more than their own noise of {relative(known)}"
+        what = f"One point is known to within {relative(known_noise)} (one standard error)"
+    elif known_noise > 0:
+        what += f", more than their own noise of {relative(known_noise)}"
         step = "Search every size again (learning rates, model sizes): more seeds will not help."
     evidence = f"{what}; the error falls by {relative(-fall)} from one size to the next."
     return [Finding("noise", WARNING, "the whole curve", evidence, step)]
 
 
-def _no_fall(about: _About, slope: float, steepest: float, shallowest: float) -> Finding:
-    """Nothing shows that the error falls: because it is flat, or because it is noisy."""
-    said = f"The slope is {numbers.estimate(slope, steepest, shallowest)}: "
+def _no_fall(data: _CurveData, slope: float, steepest: float, shallowest: float) -> Finding:
+    """The finding that no decrease is shown, because the curve is flat or because it is noisy."""
+    slope_text = f"The slope is {numbers.estimate(slope, steepest, shallowest)}: "
     if steepest > -FLAT and shallowest < FLAT:
         gain = relative(steepest * float(np.log(2)))
-        return _flat(f"{said}twice the data takes {gain} off the error at the most.")
-    better = "falls" if about.name == "error" else "rises"
-    evidence = f"{said}the points do not show that the {about.name} {better} at all."
+        return _flat(f"{slope_text}twice the data takes {gain} off the error at the most.")
+    better = "falls" if data.name == "error" else "rises"
+    evidence = f"{slope_text}the points do not show that the {data.name} {better} at all."
     step = "More seeds per size, or sizes over a wider range: noise hides the trend."
     return Finding("noise", SERIOUS, "the whole curve", evidence, step)
 
@@ -358,27 +356,28 @@ def _flat(evidence: str) -> Finding:
     return Finding("flat", SERIOUS, "the whole curve", evidence, step)
 
 
-def _validation_se(about: _About, search: Search, items: int | None) -> tuple[float | None, str]:
-    """Relative, at the largest size, with what it is: measured item by item, else given with the
-    curve (with best fits that is of seeds), else binomial, which errors of items between 0 and 1
-    cannot exceed."""
+def _validation_se(data: _CurveData, search: Search, items: int | None) -> tuple[float | None, str]:
+    """The relative standard error due to the validation set at the largest size, and its name.
+
+    It is measured item by item, else given with the curve (for best fits that is the error over
+    seeds), else binomial, the largest that errors of items between 0 and 1 can have."""
     measured = search.validation_se
-    if measured is None and about.fit is not None and items is None:
-        measured = about.fit.noise.validation
-    if measured is not None or items is None or not about.points:
+    if measured is None and data.fit is not None and items is None:
+        measured = data.fit.noise.validation
+    if measured is not None or items is None or not data.points:
         return measured, "One standard error of the validation set"
-    last = about.points[-1]
+    last = data.points[-1]
     if last.se_log is not None and not search.points:
         return last.se_log, "The standard error given with the largest size"
     share = max(0.0, (1 - last.error) / (last.error * items)) ** 0.5
     return share, f"One standard error of {numbers.exact(items)} validation items"
 
 
-def _validation(about: _About, search: Search, items: int | None) -> list[Finding]:
-    share, what = _validation_se(about, search, items)
-    if share is None or len(about.points) < 2:
+def _validation(data: _CurveData, search: Search, items: int | None) -> list[Finding]:
+    share, what = _validation_se(data, search, items)
+    if share is None or len(data.points) < 2:
         return []
-    fall = float(about.y[-2] - about.y[-1])
+    fall = float(data.y[-2] - data.y[-1])
     severity = SERIOUS if share > 0.3 else WARNING if share > max(fall, 0.05) else None
     if severity is None:
         return []
@@ -393,36 +392,36 @@ def _validation(about: _About, search: Search, items: int | None) -> list[Findin
     return [Finding("validation set", severity, "the validation set", evidence, step)]
 
 
-def _bend(about: _About, search: Search) -> list[Finding]:
-    found = trend.bend(about.x, about.y, about.known)
-    if found is None or found.p > LIKELY or abs(found.last - found.first) < 0.05:
+def _bend(data: _CurveData, search: Search) -> list[Finding]:
+    bend = trend.bend(data.x, data.y, data.known)
+    if bend is None or bend.p > LIKELY or abs(bend.last - bend.first) < 0.05:
         return []
-    slopes = f"from {numbers.number(found.first, 2)} to {numbers.number(found.last, 2)}"
-    if found.t < 0:
+    slopes = f"from {numbers.number(bend.first, 2)} to {numbers.number(bend.last, 2)}"
+    if bend.t < 0:
         evidence = f"The local slope steepens {slopes} along the curve."
         step = "The smallest sizes may lie in the small-data region: give the best-guess error."
         return [Finding("small-data", NOTE, "the small sizes", evidence, step)]
     at_held_out = False
-    if about.points[-1].held_out:
-        known = None if about.known is None else about.known[:-1]
-        before = trend.bend(about.x[:-1], about.y[:-1], known)
+    if data.points[-1].held_out:
+        known = None if data.known is None else data.known[:-1]
+        before = trend.bend(data.x[:-1], data.y[:-1], known)
         at_held_out = before is None or before.p > LIKELY or before.t < 0
     cause, reasons, step = search.cause_of_bend(at_held_out)
     evidence = f"The local slope flattens {slopes}. {reasons}"
-    severity = SERIOUS if cause in ("capacity", "tuning") and found.p < SURE else WARNING
+    severity = SERIOUS if cause in ("capacity", "tuning") and bend.p < SURE else WARNING
     return [Finding(f"bend: {cause}", severity, "the large sizes", evidence, step)]
 
 
-def _replication(about: _About, search: Search) -> list[Finding]:
-    found = []
-    replicated = about.known is not None or any(p.replicates > 1 for p in about.points)
-    if about.points and not replicated:
+def _replication(data: _CurveData, search: Search) -> list[Finding]:
+    findings = []
+    replicated = data.known is not None or any(p.replicates > 1 for p in data.points)
+    if data.points and not replicated:
         evidence = "Every size was measured once: noise is judged from the scatter about the law."
         step = "Two or three seeds at a few sizes measure it."
-        found.append(Finding("replicates", NOTE, "the whole curve", evidence, step))
+        findings.append(Finding("replicates", NOTE, "the whole curve", evidence, step))
     if search.draws == 1:
         evidence = "All shards are prefixes of one permutation: what another draw of the data \
 would change is not measured."
         step = "permutations: 2 or more in the spec measures it."
-        found.append(Finding("draw of the data", NOTE, "the whole curve", evidence, step))
-    return found
+        findings.append(Finding("draw of the data", NOTE, "the whole curve", evidence, step))
+    return findings

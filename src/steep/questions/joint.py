@@ -1,8 +1,8 @@
-"""Error against data and model size together: laws weighed by evidence, with their discrepancy.
+"""Joint fits of the error in data and model size: laws weighted by evidence, with discrepancy.
 
-The method is in ``docs/decisions/joint.md``. What a table cannot tell is an outcome and not a
-number: too few runs; sizes that grow together; errors of two kinds; a parameter without a limit; a
-law that does not describe the runs.
+``docs/decisions/joint.md`` describes the method. What a table does not determine is reported as an
+outcome rather than a number: too few runs, sizes that grow together, errors of two kinds, an
+unbounded parameter, a law that does not describe the runs.
 """
 
 from __future__ import annotations
@@ -51,31 +51,33 @@ from steep.stats.surface_posterior import (
 from steep.tables.read import read
 
 APART = 0.15
-"""Standard deviation of the runs about the best line through log N and log D below which the two
-are one: a ladder with so many samples a parameter, or the best fits of a study."""
+"""If the runs' standard deviation about the best line through log N and log D is below this, the
+two sizes grow together: a ladder with a fixed ratio of samples to parameters, or a study's best
+fits."""
 DRAWS = 400
 LEAD = 0.5
-"""Weight relative to the heaviest law from which on Chinchilla's parameters are reported, as most
-readers compare with it; else those of the heaviest."""
+"""Chinchilla's parameters are reported, since most readers compare with them, if its weight is at
+least this share of the heaviest law's; else those of the heaviest law."""
 ALIKE = ("chinchilla", "rosenfeld")
-"""Laws whose common parameters mean the same."""
+"""Laws whose common parameters have the same meaning."""
 LIGHT = 0.02
-"""Evidence weight below which a law is not used."""
+"""Laws with an evidence weight below this are not used."""
 CLEAR = 3.0
-"""Log Bayes factor from which on a discrepancy is told of."""
+"""A discrepancy is reported if its log Bayes factor is above this."""
 VISIBLE = 0.01
 """Discrepancy in log error, at the 95th percentile of the runs, that makes a law a misfit."""
 TWO_KINDS, KINDS_APART = 0.9, 0.15
-"""Share of the residuals' variance that two groups explain, and how far apart they are, for the
-errors to be of two kinds."""
+"""The errors are of two kinds if two groups explain at least this share of the residuals' variance
+and are at least this far apart."""
 POWERS = {"alpha", "beta"}
 NO_SURFACE = 0.6
-"""Scatter about the best law, relative to that of the errors, from which on there is no surface."""
+"""If the scatter about the best law is at least this share of the errors' own scatter, the runs
+show no surface."""
 FLOPS_PER_PARAMETER_SAMPLE = 6.0
 
 
 @dataclass(frozen=True)
-class _Ask:
+class _Options:
     laws: tuple[str, ...]
     fixed: tuple[tuple[str, float], ...]
     tied: tuple[tuple[str, str], ...]
@@ -101,14 +103,14 @@ def joint(
 ) -> JointFit:
     """Fit laws of data and model size to a table of runs: a DataFrame, columns by name, a path.
 
-    ``samples`` D, ``parameters`` N, ``error``, ``unique`` (distinct samples among D), ``run``
-    (whose rows share an error) and ``flops`` are columns, guessed by name where not given; where a
-    table has no samples, D = flops / (``flops_per_parameter_sample`` * N). ``law`` is one of
-    'chinchilla', 'kaplan', 'rosenfeld', 'interacting' and 'repeated', or several; by default all
-    that apply, weighed by evidence. ``fixed`` holds parameters at values, ``floor`` the floor E,
-    ``tied`` makes the second of a pair equal to the first. Deterministic.
+    The columns ``samples`` D, ``parameters`` N, ``error``, ``unique`` (distinct samples among D),
+    ``run`` (rows of one run share an error) and ``flops`` are guessed by name if not given. If a
+    table has no samples, D = flops / (``flops_per_parameter_sample`` * N). ``law`` is one or
+    several of 'chinchilla', 'kaplan', 'rosenfeld', 'interacting' and 'repeated'; by default all
+    that apply, weighted by evidence. ``fixed`` holds parameters at values and ``floor`` the floor
+    E; ``tied`` makes the second of a pair equal to the first. The result is deterministic.
 
-    Raises ValueError for what cannot be read; what the runs cannot tell is an outcome.
+    Raises ValueError for unreadable input; what the runs do not determine is an outcome.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, not {level}")
@@ -136,32 +138,33 @@ def joint_of_curve(
     level: float = 0.9,
     flops_per_parameter_sample: float = FLOPS_PER_PARAMETER_SAMPLE,
 ) -> JointFit:
-    """``joint`` of what ``steep.read(..., every_size=True)`` gave."""
+    """``joint`` for a curve from ``steep.read(..., every_size=True)``."""
     table = rows_of(curve, run)
-    ask = _ask(table, law, fixed or {}, tied, level)
-    found = fit_rows(table.rows, ask, table.cells)
+    options = _options(table, law, fixed or {}, tied, level)
+    fitted = fit_rows(table.rows, options, table.cells)
     return replace(
-        found,
+        fitted,
         total=table.total,
         flops_per_parameter_sample=flops_per_parameter_sample,
         unit=curve.unit,
         metric=curve.metric,
-        notes=(*curve.notes, *table.notes, *found.notes),
+        notes=(*curve.notes, *table.notes, *fitted.notes),
     )
 
 
 def refit(fit: JointFit, rows: tuple[JointRow, ...], floor: float | None = None) -> JointFit:
-    """The same question asked of some of the rows, or with a ``floor``: laws without one go."""
+    """Repeat a fit with other rows, or with a fixed ``floor``, which excludes laws without one."""
     laws = tuple(one.law for one in fit.laws if floor is None or "E" in SURFACES[one.law].names)
     fixed = fit.fixed if floor is None else tuple({**dict(fit.fixed), "E": floor}.items())
-    ask = _Ask(laws, fixed, fit.tied, fit.level)
-    found = fit_rows(tuple(replace(r, widened=1.0) for r in rows), ask)
-    return replace(found, flops_per_parameter_sample=fit.flops_per_parameter_sample)
+    options = _Options(laws, fixed, fit.tied, fit.level)
+    fitted = fit_rows(tuple(replace(r, widened=1.0) for r in rows), options)
+    return replace(fitted, flops_per_parameter_sample=fit.flops_per_parameter_sample)
 
 
 TIMES = (2.0, 4.0, 10.0, 30.0)
 HIDDEN = 40
-"""How much less compute a back-test's runs have, and the most runs that it hides at once."""
+"""A back-test forecasts from runs with this many times less compute (``TIMES``) than the largest,
+and scores at most ``HIDDEN`` hidden runs at once."""
 
 
 def backtest_joint(fit: JointFit) -> Backtest:
@@ -172,12 +175,12 @@ def backtest_joint(fit: JointFit) -> Backtest:
     empty = replace(empty, sentence=backtest_sentence(empty))
     if not fit.draws:
         return empty
-    last: dict[str, JointRow] = {}
+    last_rows: dict[str, JointRow] = {}
     for i, row in enumerate(fit.rows):
         name = row.run or str(i)
-        if row.widened == 1 and (name not in last or row.samples > last[name].samples):
-            last[name] = row
-    largest = {name: k * r.parameters * r.samples for name, r in last.items()}
+        if row.widened == 1 and (name not in last_rows or row.samples > last_rows[name].samples):
+            last_rows[name] = row
+    largest = {name: k * r.parameters * r.samples for name, r in last_rows.items()}
     top = max(largest.values())
     scores: list[Score] = []
     for times in TIMES:
@@ -186,14 +189,14 @@ def backtest_joint(fit: JointFit) -> Backtest:
         hidden = sorted(hidden, key=lambda name: largest[name])[-HIDDEN:]
         if not rows or not hidden:
             continue
-        found = refit(fit, rows)
-        if found.draws:
-            seen = max(k * r.parameters * r.samples for r in rows)
-            scores += _scores(found, [last[name] for name in hidden], seen, k)
+        refitted = refit(fit, rows)
+        if refitted.draws:
+            last_compute = max(k * r.parameters * r.samples for r in rows)
+            scores += _scores(refitted, [last_rows[name] for name in hidden], last_compute, k)
     if not scores:
         return empty
     scores.sort(key=lambda s: (s.factor, -s.points))
-    made = replace(
+    result = replace(
         empty,
         outcome="ok",
         scores=tuple(scores),
@@ -203,7 +206,7 @@ def backtest_joint(fit: JointFit) -> Backtest:
         interval_score=float(np.mean([s.interval_score for s in scores])),
         width=float(np.median([s.upper / s.lower for s in scores])),
     )
-    return replace(made, sentence=backtest_sentence(made))
+    return replace(result, sentence=backtest_sentence(result))
 
 
 def _scores(fit: JointFit, hidden: Sequence[JointRow], seen: float, k: float) -> list[Score]:
@@ -214,8 +217,8 @@ def _scores(fit: JointFit, hidden: Sequence[JointRow], seen: float, k: float) ->
         return []
     lowest = min(r.error for r in fit.rows)
     scores = []
-    for row, told in zip(hidden, frame.itertuples(), strict=True):
-        truth, low, high = np.log([row.error, told.lower, told.upper]).tolist()
+    for row, predicted in zip(hidden, frame.itertuples(), strict=True):
+        truth, low, high = np.log([row.error, predicted.lower, predicted.upper]).tolist()
         missed = max(low - truth, 0.0) + max(truth - high, 0.0)
         scores.append(
             Score(
@@ -223,10 +226,10 @@ def _scores(fit: JointFit, hidden: Sequence[JointRow], seen: float, k: float) ->
                 last=seen,
                 points=len(fit.rows),
                 error=row.error,
-                forecast=float(told.error),
-                lower=float(told.lower),
-                upper=float(told.upper),
-                log_error=abs(float(np.log(told.error)) - truth),
+                forecast=float(predicted.error),
+                lower=float(predicted.lower),
+                upper=float(predicted.upper),
+                log_error=abs(float(np.log(predicted.error)) - truth),
                 inside=bool(low <= truth <= high),
                 interval_score=high - low + 2.0 / (1.0 - fit.level) * missed,
                 last_value=abs(float(np.log(lowest)) - truth),
@@ -235,13 +238,13 @@ def _scores(fit: JointFit, hidden: Sequence[JointRow], seen: float, k: float) ->
     return scores
 
 
-def _ask(
+def _options(
     table: JointTable,
     law: str | Sequence[str] | None,
     fixed: Mapping[str, float],
     tied: Sequence[tuple[str, str]],
     level: float,
-) -> _Ask:
+) -> _Options:
     repeated = any(r.unique < r.samples * (1 - 1e-9) for r in table.rows)
     if law is None:
         laws = tuple(n for n, s in SURFACES.items() if s.needs_unique == repeated)
@@ -254,26 +257,26 @@ def _ask(
             raise ValueError(
                 "the law of repeated data needs the number of unique samples of each run"
             )
-    named = {*fixed, *(name for pair in tied for name in pair)}
-    named -= {"E"} if fixed.get("E") == 0 else set()
-    able = tuple(n for n in laws if named <= set(SURFACES[n].names))
-    if not able:
-        known = sorted({name for n in laws for name in SURFACES[n].names})
-        odd = sorted(named - set(known)) or sorted(named)
-        raise ValueError(no_such("parameter of these laws", odd[0], known))
+    required = {*fixed, *(name for pair in tied for name in pair)}
+    required -= {"E"} if fixed.get("E") == 0 else set()
+    applicable = tuple(n for n in laws if required <= set(SURFACES[n].names))
+    if not applicable:
+        names = sorted({name for n in laws for name in SURFACES[n].names})
+        unknown = sorted(required - set(names)) or sorted(required)
+        raise ValueError(no_such("parameter of these laws", unknown[0], names))
     for name, value in fixed.items():
         least = 0.0 if name in ("E", "A", "B") else 1e-6
         if not (np.isfinite(value) and value >= least) and name not in ("gamma", "delta"):
             raise ValueError(f"{name} = {value}: a fixed parameter must be a positive number")
-    held, free = dict(fixed), []
+    held, both_free = dict(fixed), []
     for first, second in tied:
         if second in fixed or not {first, second} <= POWERS:
             raise ValueError(f"{first} = {second}: two exponents can be tied, the second not held")
         if first in held:
             held[second] = held[first]
         else:
-            free.append((first, second))
-    return _Ask(able, tuple(held.items()), tuple(free), level)
+            both_free.append((first, second))
+    return _Options(applicable, tuple(held.items()), tuple(both_free), level)
 
 
 # ---------------------------------------------------------------- the fit
@@ -281,7 +284,7 @@ def _ask(
 
 @dataclass(frozen=True)
 class _Fitted:
-    """One law's posterior with its discrepancy, and that of the law alone."""
+    """One law's posterior with discrepancy, and its posterior without."""
 
     model: Model
     found: Posterior
@@ -289,29 +292,33 @@ class _Fitted:
 
 
 def fit_rows(
-    rows: tuple[JointRow, ...], ask: _Ask, cells: Mapping[str, Sequence[object]] | None = None
+    rows: tuple[JointRow, ...],
+    options: _Options,
+    cells: Mapping[str, Sequence[object]] | None = None,
 ) -> JointFit:
     runs = runs_of(rows)
     count = len(rows) if runs.run is None else len(np.unique(runs.run))
-    plain = JointFit("ok", rows=rows, total=len(rows), runs=count, level=ask.level,
-                     fixed=ask.fixed, tied=ask.tied)  # fmt: skip
-    models = [model_of(law, runs, ask.fixed, ask.tied) for law in ask.laws]
+    plain = JointFit("ok", rows=rows, total=len(rows), runs=count, level=options.level,
+                     fixed=options.fixed, tied=options.tied)  # fmt: skip
+    models = [model_of(law, runs, options.fixed, options.tied) for law in options.laws]
     models = [m for m in models if len(m.free) < count and len(np.unique(runs.y)) > 1]
     sizes = [len(np.unique(np.round(v, 9))) for v in (runs.n, runs.d)]
     if not models or min(sizes) < 2:
-        fewest = min(len(model_of(law, runs, ask.fixed, ask.tied).free) for law in ask.laws)
+        fewest = min(
+            len(model_of(law, runs, options.fixed, options.tied).free) for law in options.laws
+        )
         reason = (
             f"{fewest} parameters need more runs, over several sizes of data and of model; these "
             f"are {count} with {sizes[0]} sizes of model and {sizes[1]} of data"
         )
         return replace(plain, outcome="too few points", reason=reason)
-    if _one_line(runs) and not {"A", "B", "alpha", "beta"} <= {name for name, _ in ask.fixed}:
+    if _one_line(runs) and not {"A", "B", "alpha", "beta"} <= {name for name, _ in options.fixed}:
         return _along_a_line(plain, runs)
     ends = rough_modes(models[0], runs)
     residual = models[0].residual(ends[:1], runs)[0]
-    wrong = _two_kinds(residual, cells or {}, rows) or _no_surface(residual, runs)
-    if wrong:
-        return replace(plain, outcome=MISFIT, reason=wrong)
+    misfit = _two_kinds(residual, cells or {}, rows) or _no_surface(residual, runs)
+    if misfit:
+        return replace(plain, outcome=MISFIT, reason=misfit)
     base = off_surface(models[0], runs, ends)
     return _weighed(replace(plain, rows=_widened(rows, base)), models, runs, base)
 
@@ -328,19 +335,19 @@ def _widened(rows: tuple[JointRow, ...], base: Array) -> tuple[JointRow, ...]:
 def _weighed(
     plain: JointFit, models: Sequence[Model], runs: Runs, base: Array, line: bool = False
 ) -> JointFit:
-    """All laws fitted and weighed, and what the rows say against them."""
+    """All laws fitted and weighted, with their misfit and the influential rows."""
     noise = surface_noise(runs.n, runs.d, runs.run, base)
-    found = [(m, posterior(m, runs, noise)) for m in models]
-    evidence = np.array([p.log_evidence for _, p in found])
+    posteriors = [(m, posterior(m, runs, noise)) for m in models]
+    evidence = np.array([p.log_evidence for _, p in posteriors])
     weight = np.exp(evidence - evidence.max())
     weight /= weight.sum()
     lead = 0 if weight[0] >= LEAD * weight.max() else int(np.argmax(weight))
     order = [lead, *(k for k in np.argsort(-weight).tolist() if k != lead)]
-    found, weight = [found[k] for k in order], weight[order]
+    posteriors, weight = [posteriors[k] for k in order], weight[order]
     used = [k == 0 or w > LIGHT for k, w in enumerate(weight)]
     fitted = [
         _Fitted(m, p, alone_of(m, runs, noise, p))
-        for (m, p), use in zip(found, used, strict=True)
+        for (m, p), use in zip(posteriors, used, strict=True)
         if use
     ]
     weights = weight[used] / weight[used].sum()
@@ -354,16 +361,16 @@ def _weighed(
     ]
     laws += [
         JointLaw(m.law.name, "ok", m.law.formula, weight=float(w), reason="too light to matter")
-        for (m, _), w, use in zip(found, weight, used, strict=True)
+        for (m, _), w, use in zip(posteriors, weight, used, strict=True)
         if not use
     ]
     first = fitted[0]
     # what is told of the residuals is told of the law that was asked about, or of Chinchilla's
-    asked = next((f for f in fitted if f.model is models[0]), None)
-    if asked is None:
-        model, known = next((m, p) for m, p in found if m is models[0])
-        asked = _Fitted(model, known, alone_of(model, runs, noise, known))
-    misfit = _misfit(asked, runs, noise)
+    requested = next((f for f in fitted if f.model is models[0]), None)
+    if requested is None:
+        model, known = next((m, p) for m, p in posteriors if m is models[0])
+        requested = _Fitted(model, known, alone_of(model, runs, noise, known))
+    misfit = _misfit(requested, runs, noise)
     scatter = np.sqrt(np.mean(np.concatenate([d.variance for d in draws])))
     clear = misfit.odds > CLEAR and misfit.largest > VISIBLE
     result = replace(
@@ -380,37 +387,38 @@ def _weighed(
 
 
 def _along_a_line(plain: JointFit, runs: Runs) -> JointFit:
-    """Where size and data grow together, the error is a curve along their line and no more."""
+    """A fit of runs whose model size and data grow together: only a curve along their line."""
     reason = (
         "model size and data grow together in these runs, so that their effects cannot be told "
         "apart: vary one while the other stays"
     )
-    nothing = replace(plain, outcome=NOT_IDENTIFIABLE, reason=reason, line=True)
+    unidentified = replace(plain, outcome=NOT_IDENTIFIABLE, reason=reason, line=True)
     model = model_of("chinchilla", runs, (("B", 0.0), ("beta", 0.5)))
     if len(model.free) + 1 >= plain.runs:
-        return nothing
+        return unidentified
     base = np.ones(len(runs))
-    found = _weighed(replace(plain, fixed=tuple(model.fixed.items()), tied=()), [model], runs, base,
-                     line=True)  # fmt: skip
-    law = found.laws[0]
-    # one power and a floor follow the errors along the line, but so do two powers and another floor
+    plain = replace(plain, fixed=tuple(model.fixed.items()), tied=())
+    fitted = _weighed(plain, [model], runs, base, line=True)
+    law = fitted.laws[0]
+    # one power with a floor describes the errors along the line as well as two powers with another
+    # floor, so the parameters are not identifiable
     none = Interval(None, None, None, plain.level)
     parameters = (none,) * len(law.names)
     law = replace(law, outcome=NOT_IDENTIFIABLE, parameters=parameters, reason=reason)
     return replace(
-        found, outcome=NOT_IDENTIFIABLE, reason=reason, laws=(law,), misfit=None, influence=()
+        fitted, outcome=NOT_IDENTIFIABLE, reason=reason, laws=(law,), misfit=None, influence=()
     )
 
 
 def _draws(fitted: _Fitted, count: int, rows: int) -> JointDraws:
-    found, alone = fitted.found, fitted.alone
-    weight = np.exp(found.log_weight - found.log_weight.max())
+    posterior_, alone = fitted.found, fitted.alone
+    weight = np.exp(posterior_.log_weight - posterior_.log_weight.max())
     flat = systematic(weight.ravel(), count)
     which, structure = np.divmod(flat, weight.shape[1])
-    variance = found.squares[which, structure] / (PRIOR_DF + rows)
+    variance = posterior_.squares[which, structure] / (PRIOR_DF + rows)
     return JointDraws(
         fitted.model.law.name,
-        tuple(map(tuple, found.z[which].tolist())),
+        tuple(map(tuple, posterior_.z[which].tolist())),
         tuple(structure.tolist()),
         tuple(variance.tolist()),
         tuple(map(tuple, alone.z[systematic(alone.weight, count)].tolist())),
@@ -425,31 +433,34 @@ def _law(
     level: float,
     alike: Sequence[_Fitted],
 ) -> JointLaw:
-    """Best values of the law alone, with quantile limits over it and the laws ``alike``, which
-    share its parameters; a limit that the runs do not set is open, and a parameter without any has
-    no value."""
+    """The law's best parameters without discrepancy, with quantile limits.
+
+    The limits are taken over the law and the laws ``alike``, which share its parameters. A limit
+    that the runs do not set is open; a parameter with two open limits has no value."""
     model, alone = fitted.model, fitted.alone
     law, r = model.law, model.reference
     shares = np.exp([f.found.log_evidence - fitted.found.log_evidence for f in alike])
-    every = [f.model.law.natural(f.model.coordinates(f.alone.z), r) for f in alike]
+    natural = [f.model.law.natural(f.model.coordinates(f.alone.z), r) for f in alike]
     best = law.natural(model.coordinates(alone.mode[None]), r)[0]
     ends = open_ends(model, runs, noise, fitted.found, level)
-    intervals, untold = [], []
+    intervals, unidentified = [], []
     tied = {b: a for a, b in model.tied}
     for i, name in enumerate(law.names):
         value = float(best[i])
         if name in model.fixed:
             intervals.append(Interval(value, value, value, level))
             continue
-        have = [k for k, f in enumerate(alike) if name in f.model.law.names]
-        values = np.concatenate([every[k][:, alike[k].model.law.names.index(name)] for k in have])
-        own_weight = np.concatenate([shares[k] * alike[k].alone.weight for k in have])
-        interval = weighted_interval(values, own_weight / own_weight.sum(), level)
+        containing = [k for k, f in enumerate(alike) if name in f.model.law.names]
+        values = np.concatenate(
+            [natural[k][:, alike[k].model.law.names.index(name)] for k in containing]
+        )
+        weights = np.concatenate([shares[k] * alike[k].alone.weight for k in containing])
+        interval = weighted_interval(values, weights / weights.sum(), level)
         low, high = float(interval.lower or 0.0), float(interval.upper or 0.0)
-        own = model.free.index(law.names.index(tied.get(name, name)))
-        below, above = ends[own]
+        index = model.free.index(law.names.index(tied.get(name, name)))
+        below, above = ends[index]
         if below and above:
-            untold.append(name)
+            unidentified.append(name)
         both = below and above
         intervals.append(
             Interval(
@@ -459,18 +470,19 @@ def _law(
                 level,
             )
         )
-    reason = f"the runs do not tell {', '.join(untold)}" if untold else ""
-    outcome = NOT_IDENTIFIABLE if untold else "ok"
+    reason = f"the runs do not tell {', '.join(unidentified)}" if unidentified else ""
+    outcome = NOT_IDENTIFIABLE if unidentified else "ok"
     return JointLaw(law.name, outcome, law.formula, law.names, tuple(intervals), weight, reason)
 
 
-# ---------------------------------------------------------------- what speaks against the law
+# ---------------------------------------------------------------- misfit and influence
 
 
 def _two_kinds(
     residual: Array, cells: Mapping[str, Sequence[object]], rows: tuple[JointRow, ...]
 ) -> str:
-    """Whether the residuals fall into two groups: errors of two kinds in one column."""
+    """The problem that the residuals fall into two groups, so that the column has errors of two
+    kinds; '' if they do not."""
     order = np.sort(residual)
     n = len(order)
     least = max(3, n // 10)
@@ -484,23 +496,24 @@ def _two_kinds(
     if between[at] < TWO_KINDS * n * np.var(order) or high[at] - low[at] < KINDS_APART:
         return ""
     upper = residual > 0.5 * (low[at] + high[at])
-    by = [
+    distinguishing = [
         name for name, column in cells.items()
         if len(set(map(str, column))) <= 8 and len({(str(v), bool(g)) for v, g in
                                                     zip(column, upper, strict=True)})
         == len(set(map(str, column))) > 1
     ]  # fmt: skip
-    said = f": column {by[0]!r} tells them apart" if by else ""
+    hint = f": column {distinguishing[0]!r} tells them apart" if distinguishing else ""
     ratio = round(float(np.exp(high[at] - low[at])), 2)
     return (
         f"the errors fall into two groups, {ratio:g}x apart at the same sizes, of "
         f"{int(upper.sum())} and {int((~upper).sum())} rows: two "
-        f"different losses in one table{said or '?'}"
+        f"different losses in one table{hint or '?'}"
     )
 
 
 def _no_surface(residual: Array, runs: Runs) -> str:
-    """Whether the runs differ hardly less from the best law than from each other."""
+    """The problem that the runs differ from the best law almost as much as from each other; '' if
+    they do not."""
     size = 1.4826 * float(np.median(np.abs(residual - np.median(residual))))
     spread = 1.4826 * float(np.median(np.abs(runs.y - np.median(runs.y))))
     if size < NO_SURFACE * spread or size < 1e-9:
@@ -513,9 +526,9 @@ def _no_surface(residual: Array, runs: Runs) -> str:
 
 
 def _misfit(fitted: _Fitted, runs: Runs, noise: SurfaceNoise) -> MisfitRecord:
-    """The smooth part of the residuals of the law alone, and whether it is more than noise."""
-    found, alone = fitted.found, fitted.alone
-    share = np.logaddexp.reduce(found.log_weight, axis=0)
+    """The smooth part of the residuals of the law alone, and the odds that it is not noise."""
+    posterior_, alone = fitted.found, fitted.alone
+    share = np.logaddexp.reduce(posterior_.log_weight, axis=0)
     exact = np.array([s.bilinear == 0 == s.smooth for s in noise.structures])
     prior = np.array([s.log_prior for s in noise.structures])
     odds = float(
@@ -547,13 +560,13 @@ def _misfit(fitted: _Fitted, runs: Runs, noise: SurfaceNoise) -> MisfitRecord:
 def _influence(
     fit: JointFit, fitted: _Fitted, runs: Runs, noise: SurfaceNoise
 ) -> tuple[Influence, ...]:
-    """Rows off the surface and what they would have done; then rows without which a parameter
-    leaves its own interval."""
+    """Influential rows: those off the surface, with their effect if they had full weight, and those
+    without which a parameter would leave its own interval."""
     model, alone = fitted.model, fitted.alone
     law, r = model.law, model.reference
     best = law.natural(model.coordinates(alone.mode[None]), r)[0]
-    known = list(zip(law.names, fit.parameters, strict=True))
-    found = []
+    parameters = list(zip(law.names, fit.parameters, strict=True))
+    influences = []
     if fit.off:
         plain = surface_noise(runs.n, runs.d, runs.run, ratios=(0.0,))
         ends, _ = descend(model, runs, plain, 0, alone.mode[None], 60)
@@ -561,18 +574,18 @@ def _influence(
         with np.errstate(divide="ignore", invalid="ignore"):
             moved = np.nan_to_num(np.abs(np.log(other / best)))
         i = int(np.argmax(moved))
-        found.append(Influence(fit.off, law.names[i], float(best[i]), float(other[i])))
+        influences.append(Influence(fit.off, law.names[i], float(best[i]), float(other[i])))
     groups, shifted = shifts_without(model, runs, noise, alone)
     values = law.natural(model.coordinates(shifted), r)
     for rows, value in zip(groups, values, strict=True):
         if any(fit.rows[k].widened > 1 for k in rows):
             continue
-        for i, (name, p) in enumerate(known):
+        for i, (name, p) in enumerate(parameters):
             outside = (p.lower is not None and value[i] < p.lower) or (
                 p.upper is not None and value[i] > p.upper
             )
             if outside and name not in model.fixed:
-                named = tuple(fit.rows[k].row for k in rows)
-                found.append(Influence(named, name, float(value[i]), float(best[i])))
+                row_numbers = tuple(fit.rows[k].row for k in rows)
+                influences.append(Influence(row_numbers, name, float(value[i]), float(best[i])))
                 break
-    return tuple(found)
+    return tuple(influences)

@@ -1,4 +1,4 @@
-"""Rows of a table for a joint fit: which belong to one run, and which of an untuned sweep count."""
+"""The rows of a table for a joint fit: rows of one run, and the best rows of an untuned sweep."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ STEPS = ("step", "steps", "global_step", "iteration", "iterations")
 SETTINGS = {"lr", "learning_rate", "peak_lr", "max_lr", "batch_size", "bs", "weight_decay", "wd",
             "beta1", "beta2", "adam_beta1", "adam_beta2", "momentum", "warmup", "warmup_steps",
             "dropout", "optimizer", "schedule", "lr_schedule", "init_std"}  # fmt: skip
-"""Columns of hyperparameters that are no part of a model's size."""
+"""Columns of hyperparameters that do not change a model's size."""
 MOST = 16
-"""Rows of one run that are kept, evenly over log samples."""
+"""The most rows of one run that are kept, evenly over log samples."""
 RISE = 0.002
-"""Relative rise of the error over that of fewer epochs from which on a run has overfitted."""
+"""A run has overfitted if its error is above that of fewer epochs by more than this share."""
 FEWEST = 30
-"""Rows with their own hyperparameters below which all of them are kept."""
+"""A sweep of fewer rows than this is kept whole."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class JointTable:
 
 
 def rows_of(curve: Any, run: str | None = None) -> JointTable:
-    """The rows of a curve read with ``every_size``. ValueError without model sizes, or for a column
-    of runs that is not there."""
+    """The rows of a curve that was read with ``every_size``. Raises ValueError without model sizes,
+    or if the column of runs does not exist."""
     columns = curve.columns
     if "parameters" not in columns:
         raise ValueError("a joint fit needs the model size of every run: --parameters")
@@ -55,33 +55,35 @@ def rows_of(curve: Any, run: str | None = None) -> JointTable:
     if np.any(u > d * (1 + 1e-9)):
         first = int(np.flatnonzero(u > d * (1 + 1e-9))[0])
         raise ValueError(f"row {curve.lines[first]}: more unique samples than samples seen")
-    past = _past_the_best(n, d, u, error)
-    if past.any():
-        kept = kept[~past[kept]]
+    overfitted = _past_the_best(n, d, u, error)
+    if overfitted.any():
+        kept = kept[~overfitted[kept]]
         notes.append(
-            f"{int(past.sum())} rows repeat their data until the error rises again, which no law "
-            "has: they are set aside."
+            f"{int(overfitted.sum())} rows repeat their data until the error rises again, which no "
+            "law has: they are set aside."
         )
     lines = curve.lines or range(1, len(n) + 1)
-    names, said = _runs(curve, run, n)
-    notes += said
-    kept, said = _thinned(kept, names, d)
-    notes += said
+    names, more_notes = _runs(curve, run, n)
+    notes += more_notes
+    kept, more_notes = _thinned(kept, names, d)
+    notes += more_notes
     rows = tuple(
         JointRow(lines[i], float(n[i]), float(d[i]), float(u[i]), float(error[i]), names[i])
         for i in kept
     )
     cells = {c: [cells[i] for i in kept] for c, cells in curve.others.items()}
     table = JointTable(rows, len(n), "unique" in columns, cells)
-    tuned, said = _tuned(table)
-    taken = [i for i, row in enumerate(rows) if row in set(tuned)] if said else range(len(rows))
-    cells = {c: [values[i] for i in taken] for c, values in cells.items()}
-    return JointTable(tuned, len(n), "unique" in columns, cells, (*notes, *said))
+    tuned, more_notes = _tuned(table)
+    indices = (
+        [i for i, row in enumerate(rows) if row in set(tuned)] if more_notes else range(len(rows))
+    )
+    cells = {c: [values[i] for i in indices] for c, values in cells.items()}
+    return JointTable(tuned, len(n), "unique" in columns, cells, (*notes, *more_notes))
 
 
 def _past_the_best(n: np.ndarray, d: np.ndarray, u: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Rows of repeated data whose error is above that of fewer epochs of the same data with a model
-    of the same size, (rows,)."""
+    """A mask of the rows of repeated data whose error is above that of fewer epochs of the same
+    data with a model of the same size."""
     past = np.zeros(len(n), bool)
     places = np.unique(np.stack([n, u]), axis=1, return_inverse=True)[1].ravel()
     for place in np.unique(places[u < d]):
@@ -95,18 +97,18 @@ def _past_the_best(n: np.ndarray, d: np.ndarray, u: np.ndarray, error: np.ndarra
 # ---------------------------------------------------------------- rows of one run
 
 
-def _runs(curve: Any, asked: str | None, n: np.ndarray) -> tuple[list[str], list[str]]:
-    """The run of each row, '' where each row is a run, and what is said of it."""
+def _runs(curve: Any, requested: str | None, n: np.ndarray) -> tuple[list[str], list[str]]:
+    """The run of each row ('' if each row is a run of its own), and notes."""
     others = curve.others
     alone = [""] * len(n)
-    if asked is not None:
-        name = find(asked, list(others))
+    if requested is not None:
+        name = find(requested, list(others))
         if name is None:
-            hint = did_you_mean(asked, list(others)) or "."
-            raise ValueError(f"no column {asked!r}{hint} The columns are {', '.join(others)}")
+            hint = did_you_mean(requested, list(others)) or "."
+            raise ValueError(f"no column {requested!r}{hint} The columns are {', '.join(others)}")
     else:
-        known = [c for c in others if normal(c) in RUNS]
-        name = known[0] if len(known) == 1 else None
+        candidates = [c for c in others if normal(c) in RUNS]
+        name = candidates[0] if len(candidates) == 1 else None
     step = next((c for c in others if normal(c) in STEPS), None)
     if name is not None:
         labels = [str(v) for v in others[name]]
@@ -125,24 +127,24 @@ def _runs(curve: Any, asked: str | None, n: np.ndarray) -> tuple[list[str], list
         return alone, []
     mixed = {
         label for label in set(labels)
-        if len({size for size, own in zip(n, labels, strict=True) if own == label}) > 1
+        if len({size for size, run_of in zip(n, labels, strict=True) if run_of == label}) > 1
     }  # fmt: skip
-    if mixed and asked is None:
+    if mixed and requested is None:
         return alone, [
             f"Column {name!r} is not taken for runs: {sorted(mixed)[0]!r} has several model sizes."
         ]
-    how = f"Rows of one run (column {name!r}) share its error"
-    return labels, [f"{how}: {len(labels)} rows are {count} runs."]
+    basis = f"Rows of one run (column {name!r}) share its error"
+    return labels, [f"{basis}: {len(labels)} rows are {count} runs."]
 
 
 def _thinned(kept: np.ndarray, names: Sequence[str], d: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """At most ``MOST`` rows of each run, nearest to even steps of log samples."""
+    """At most ``MOST`` rows of each run, those nearest to even steps of log samples, and notes."""
     if not any(names):
         return kept, []
     chosen: list[int] = []
-    own = np.array(names)[kept]
-    for label in dict.fromkeys(own.tolist()):
-        rows = kept[own == label]
+    run_of = np.array(names)[kept]
+    for label in dict.fromkeys(run_of.tolist()):
+        rows = kept[run_of == label]
         rows = rows[np.argsort(d[rows])]
         if len(rows) > MOST:
             log_d = np.log(d[rows])
@@ -162,7 +164,7 @@ def _thinned(kept: np.ndarray, names: Sequence[str], d: np.ndarray) -> tuple[np.
 
 
 def _tuned(table: JointTable) -> tuple[tuple[JointRow, ...], list[str]]:
-    """The rows near the best that was found, where rows differ in hyperparameters."""
+    """The best rows of a sweep over hyperparameters, or all rows of another table, and notes."""
     rows = table.rows
     differing = [
         c for c, cells in table.cells.items()
@@ -174,8 +176,8 @@ def _tuned(table: JointTable) -> tuple[tuple[JointRow, ...], list[str]]:
     chosen = best_of_cells(model_of("chinchilla", runs), runs)
     if chosen is None:
         return rows, []
-    named = ", ".join(repr(c) for c in differing[:4])
+    columns = ", ".join(repr(c) for c in differing[:4])
     return tuple(rows[i] for i in chosen), [
-        f"Rows differ in {named}: the best of each cell of neighbours in log N and log D carries "
+        f"Rows differ in {columns}: the best of each cell of neighbours in log N and log D carries "
         f"the law, {len(chosen)} of {len(rows)} rows."
     ]

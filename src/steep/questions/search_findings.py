@@ -1,7 +1,7 @@
-"""What is off in the search behind a curve: trials at an edge, cut short, lost or mixed.
+"""Findings about the search behind a curve: trials at an edge, cut short, lost or mixed.
 
-``search_summary.py`` finds the facts; here they are judged and worded. ``diagnose.py`` adds what
-the curve itself shows.
+``search_summary.py`` collects the facts, this module judges and words them, and ``diagnose.py``
+adds findings about the curve itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from steep.records import ONE_SEED, BestFit, Finding
 from steep.stats.searched import UNSURE
 
 UNEVEN = 0.05
-"""Share of the slope that a difference in tuning is worth a word from."""
+"""A difference in tuning is reported if it changes the slope by at least this share."""
 SERIOUS, WARNING, NOTE = "serious", "warning", "note"
 
 
@@ -28,14 +28,14 @@ def faults(search: Search) -> list[Finding]:
 
 
 def _shards(best_fits: Sequence[BestFit]) -> str:
-    """Which shards, in words: their sizes."""
+    """The sizes of shards, for a message."""
     sizes = list(dict.fromkeys(numbers.exact(b.samples) for b in best_fits))
     text = sizes[0] if len(sizes) == 1 else f"{', '.join(sizes[:-1])} and {sizes[-1]}"
     return f"{text} {best_fits[0].unit}"
 
 
 def _unfinished(search: Search) -> list[Finding]:
-    found = []
+    findings = []
     within = relative(UNSURE).lstrip("+")
     unsure = (
         f"a better model may yet take more than {within} off the error, so it is not in the fit."
@@ -47,39 +47,39 @@ def _unfinished(search: Search) -> list[Finding]:
             "same command."
         )
         evidence = f"Each model was trained once: {unsure}"
-        found.append(Finding("one seed", SERIOUS, _shards(once), evidence, step))
+        findings.append(Finding("one seed", SERIOUS, _shards(once), evidence, step))
     open_ = [b for b in search.withheld if b.withheld != ONE_SEED]
     if open_:
         step = "Run the study on: the same command goes on where it stopped."
         evidence = f"Its search is not finished: {unsure}"
-        found.append(Finding("unfinished", SERIOUS, _shards(open_), evidence, step))
+        findings.append(Finding("unfinished", SERIOUS, _shards(open_), evidence, step))
     few = [b for b in search.incomplete if not b.withheld]
     if few:
         evidence = "The best model so far has fewer seeds than asked for: its score is less sure."
         step = "Run the study on: it trains the missing seeds."
-        found.append(Finding("unfinished", WARNING, _shards(few), evidence, step))
-    return found
+        findings.append(Finding("unfinished", WARNING, _shards(few), evidence, step))
+    return findings
 
 
 def _ladder(search: Search) -> list[Finding]:
     plateau = [p.best for p in search.ladder if p.plateau]
     high = [p.best for p in search.ladder if p.edge == "high" and not p.plateau]
     low = [p.best for p in search.ladder if p.edge == "low" and not p.plateau]
-    found = []
+    findings = []
     if high:
         evidence = f"The best model is the largest tried ({_sizes(high)})."
         step = "Extend the ladder upwards: the best-fit error may be lower still."
         severity = SERIOUS if search.too_small else WARNING
-        found.append(Finding("edge", severity, _shards(high), evidence, step))
+        findings.append(Finding("edge", severity, _shards(high), evidence, step))
     if low:
         evidence = f"The best model is the smallest tried ({_sizes(low)})."
         step = "Extend the ladder downwards, or read the size law as one-sided here."
-        found.append(Finding("edge", NOTE, _shards(low), evidence, step))
+        findings.append(Finding("edge", NOTE, _shards(low), evidence, step))
     if plateau:
         evidence = f"Larger models are as good as {_sizes(plateau, adequate=True)} within noise."
         step = "The smallest adequate size enters the size law; more seeds would narrow it."
-        found.append(Finding("plateau", NOTE, _shards(plateau), evidence, step))
-    return found
+        findings.append(Finding("plateau", NOTE, _shards(plateau), evidence, step))
+    return findings
 
 
 def _sizes(best_fits: Sequence[BestFit], adequate: bool = False) -> str:
@@ -88,7 +88,7 @@ def _sizes(best_fits: Sequence[BestFit], adequate: bool = False) -> str:
 
 
 def _grids(search: Search) -> list[Finding]:
-    found = []
+    findings = []
     for grid in search.grids:
         where = f"{numbers.exact(grid.samples)} {grid.unit}"
         value = f"{grid.name} {numbers.number(grid.value)}"
@@ -100,38 +100,38 @@ def _grids(search: Search) -> list[Finding]:
         severity = WARNING
         if len(grid.values) > 2 and grid.advantage > 0.05 and grid.sure:
             severity = SERIOUS
-        found.append(Finding("undertuned", severity, where, evidence, step))
+        findings.append(Finding("undertuned", severity, where, evidence, step))
     for name, values in search.inconsistent:
-        said = ", ".join(numbers.number(v) for v in values)
-        evidence = f"From the smallest shard to the largest the best {name} goes {said}."
+        path = ", ".join(numbers.number(v) for v in values)
+        evidence = f"From the smallest shard to the largest the best {name} goes {path}."
         step = "An optimum that jumps is not found yet: compare the values at more shards or seeds."
-        found.append(Finding("undertuned", WARNING, name, evidence, step))
-    return found
+        findings.append(Finding("undertuned", WARNING, name, evidence, step))
+    return findings
 
 
 def _uneven(search: Search) -> list[Finding]:
-    """One end of the curve is worse tuned than the other: its slope is of the tuning, too."""
-    found = search.tuning
-    if found is None or found.beta_g.value is None:
+    """The finding that one end of the curve is worse tuned, which changes the slope."""
+    tuning = search.tuning
+    if tuning is None or tuning.beta_g.value is None:
         return []
-    low, high = found.beta_g.lower or 0.0, found.beta_g.upper or 0.0
+    low, high = tuning.beta_g.lower or 0.0, tuning.beta_g.upper or 0.0
     steep = np.polyfit(np.log([p.samples for p in search.points]),
                        np.log([p.error for p in search.points]), 1)[0]  # fmt: skip
-    if low * high <= 0 or abs(found.beta_g.value) < UNEVEN * abs(steep):
+    if low * high <= 0 or abs(tuning.beta_g.value) < UNEVEN * abs(steep):
         return []
-    worse, flatter = (0, "less steep") if found.beta_g.value > 0 else (-1, "steeper")
-    where = f"{numbers.exact(found.samples[worse])} {search.unit}"
+    worse, flatter = (0, "less steep") if tuning.beta_g.value > 0 else (-1, "steeper")
+    where = f"{numbers.exact(tuning.samples[worse])} {search.unit}"
     evidence = (
-        f"A better model would take {numbers.share(found.below[worse])} off the error there and "
-        f"{numbers.share(found.below[-1 - worse])} at the other end, so the curve of best models "
-        f"is {flatter}, by {numbers.interval(found.beta_g)} in beta_g."
+        f"A better model would take {numbers.share(tuning.below[worse])} off the error there and "
+        f"{numbers.share(tuning.below[-1 - worse])} at the other end, so the curve of best models "
+        f"is {flatter}, by {numbers.interval(tuning.beta_g)} in beta_g."
     )
     step = "Try more values of the hyperparameters, or more seeds, at the worse end."
     return [Finding("uneven tuning", WARNING, where, evidence, step)]
 
 
 def _ends(search: Search) -> list[Finding]:
-    found = []
+    findings = []
     if search.capped:
         evidence = "The best-fit model met the cap on steps while improving: an upper bound."
         severity = SERIOUS if 2 * len(search.capped) > search.shards else WARNING
@@ -139,14 +139,14 @@ def _ends(search: Search) -> list[Finding]:
             "Raise stop.evaluations (a trial may take twice as many), or stop.max_steps where it "
             "is set; of capped best fits the fit knows that the error is no higher."
         )
-        found.append(Finding("capped", severity, _shards(search.capped), evidence, step))
+        findings.append(Finding("capped", severity, _shards(search.capped), evidence, step))
     if search.improving:
         gain = float(np.median([gain for _, gain in search.improving]))
         evidence = f"The last evaluation was the best one, {relative(gain)} better than before it."
         severity = SERIOUS if gain > 0.05 and 2 * len(search.improving) > search.shards else WARNING
         where = _shards([b for b, _ in search.improving])
         step = "Train longer: more patience, or more steps."
-        found.append(Finding("still improving", severity, where, evidence, step))
+        findings.append(Finding("still improving", severity, where, evidence, step))
     for word, count, at_best in search.lost:
         share = count / search.trials
         severity = SERIOUS if share > 0.5 else WARNING if share > 0.2 or at_best else NOTE
@@ -157,19 +157,19 @@ def _ends(search: Search) -> list[Finding]:
             "failed": "Their reasons are in results/trials.csv.",
             "timed out": "Raise the time limit, or drop the largest sizes.",
         }
-        found.append(Finding(word, severity, "the trials", evidence, steps[word]))
-    return found
+        findings.append(Finding(word, severity, "the trials", evidence, steps[word]))
+    return findings
 
 
 def _engines(search: Search) -> list[Finding]:
-    found = []
+    findings = []
     for what, values, by_size in search.mixed:
         evidence = f"One curve holds trials of {len(values)} {what}: {', '.join(values)}."
         step = "Run all trials of a curve alike: equal seeds then give equal runs."
         severity = SERIOUS if what == "engines" else WARNING
-        if by_size:  # each size keeps to one: a rule of the engine, not a change half-way
+        if by_size:  # each size has only one: a rule of the engine, not a change during the study
             evidence += " Every model size keeps to one of them."
             step = "Nothing, where they agree: each is checked against torch when it is loaded."
             severity = NOTE
-        found.append(Finding("mixed engines", severity, "the trials", evidence, step))
-    return found
+        findings.append(Finding("mixed engines", severity, "the trials", evidence, step))
+    return findings

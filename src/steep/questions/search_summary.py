@@ -1,6 +1,6 @@
-"""What a search over sizes and hyperparameters shows of itself: edges, ends, mixtures.
+"""A summary of a search over sizes and hyperparameters: edges, how trials ended, mixtures.
 
-Facts only, from best fits and measurements; ``diagnose.py`` judges and words them.
+It has only facts, from best fits and measurements; ``search_findings.py`` judges and words them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from steep.select import median_variance
 from steep.stats.tuning import certificate
 
 FALLBACK_SE = 0.02
-"""Standard error of log error where no seeds tell: 2 %."""
+"""Standard error of log error if it is not known from seeds: 2 %."""
 NEAR = 4.5
-"""Ratio of sizes up to which what was tried on one shard is taken to tell of another."""
+"""Values tried on shards within this ratio of sizes count as tried on a shard."""
 IMPROVING = 0.01
-"""Gain of log error at the last evaluation from which on a run has not ended."""
+"""A run that gained more than this in log error at its last evaluation was still improving."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where on the ladder the best fit of a shard lies."""
+    """The position of a shard's best fit on the ladder of sizes."""
 
     best: BestFit
     edge: str
@@ -42,9 +42,9 @@ class Grid:
     value: float
     values: tuple[float, ...]
     advantage: float
-    """Log error of the next value minus that of the best."""
+    """Log error of the next value minus that of the best one."""
     sure: bool
-    """More than three standard errors."""
+    """Whether the advantage is more than three standard errors."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +56,25 @@ class Search:
     trials: int = 0
     ladder: tuple[Place, ...] = ()
     too_small: bool = False
-    """The two largest shards, or most of them, want a larger model than was tried."""
+    """The largest model tried was the best at the two largest shards, or at most shards."""
     grids: tuple[Grid, ...] = ()
     tuning: Tuning | None = None
     inconsistent: tuple[tuple[str, tuple[float, ...]], ...] = ()
-    """Hyperparameters whose best value goes back and forth beyond noise: name, best values."""
+    """(name, best values by shard) of hyperparameters whose best value goes back and forth by more
+    than noise."""
     capped: tuple[BestFit, ...] = ()
     improving: tuple[tuple[BestFit, float], ...] = ()
     """Best fits whose last evaluation was the best one, with its gain in log error."""
     incomplete: tuple[BestFit, ...] = ()
-    """With fewer seeds than asked for."""
+    """Best fits with fewer seeds than the spec requests."""
     withheld: tuple[BestFit, ...] = ()
-    """Kept out of the laws: too unfinished to say which model is best."""
+    """Best fits left out of the laws: the search is too unfinished to know the best model."""
     lost: tuple[tuple[str, int, bool], ...] = ()
-    """(what happened, how many trials, whether to a seed of a best fit)."""
+    """(how trials ended, their number, whether one is a seed of a best fit)."""
     mixed: tuple[tuple[str, tuple[str, ...], bool], ...] = ()
-    """(what, its values, whether every model size keeps to one of them)."""
+    """(property, its values, whether each model size has only one of them)."""
     validation_se: float | None = None
-    """Relative, at the largest shard."""
+    """The relative standard error of validation at the largest shard."""
     overfit: float | None = None
     """Training error over validation error of the best fit at the largest shard."""
 
@@ -138,11 +139,11 @@ class Search:
 
 
 def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -> Search:
-    """What best fits and all measurements of a study show. Of a held-out shard, where one model was
-    trained, how that ended and what it measured, and nothing of ladders and grids.
+    """Summarise the best fits and all measurements of a study.
 
-    A shard whose search is too unfinished to say which model is best shows nothing else, and one
-    whose best fit lacks seeds nothing of the ladder: larger sizes may be tried yet."""
+    Held-out shards, where one model was trained, are left out of ladders and grids. So are shards
+    whose search is too unfinished to know the best model. Shards whose best fit lacks seeds are
+    left out of the ladder, since larger sizes may still be tried."""
     every = sorted(best_fits, key=lambda b: (b.samples, b.permutation))
     settled = [b for b in every if not b.withheld]
     searched = [b for b in settled if not b.held_out]
@@ -178,7 +179,7 @@ def _point(b: BestFit) -> Point:
 
 
 def _of(b: BestFit, measurements: Iterable[Measurement]) -> list[Measurement]:
-    """The runs of a shard's best-fit model."""
+    """The measurements of a shard's best-fit model."""
     key = (b.permutation, b.samples, b.best.size, b.best.hyperparameters)
     return [m for m in measurements if m.trial.candidate == key]
 
@@ -206,15 +207,15 @@ def _compared(b: BestFit, name: str) -> list[tuple[float, Candidate]]:
 
 
 def _se(b: BestFit, other: Candidate) -> float:
-    """Of the difference in log error between another candidate and the best one, each with the
-    noise of as many seeds as it has."""
+    """Standard error of the difference in log error between another candidate and the best one,
+    each with the noise of its number of seeds."""
     se = FALLBACK_SE if not b.seed_se else b.seed_se / b.best.score
     seeds = (median_variance(len(c.errors)) for c in (other, b.best))
     return float(se * (1 + next(seeds) / next(seeds)) ** 0.5)
 
 
 def _edges(b: BestFit, ended: Sequence[Measurement]) -> Iterable[Grid]:
-    """Where the best value is the largest or smallest that was tried."""
+    """The hyperparameters whose best value is the largest or smallest that was tried."""
     for name, _ in b.best.hyperparameters:
         compared = _compared(b, name)
         values = [v for v, _ in compared]
@@ -231,17 +232,17 @@ def _edges(b: BestFit, ended: Sequence[Measurement]) -> Iterable[Grid]:
 
 
 def _tried(b: BestFit, name: str, ended: Sequence[Measurement]) -> set[float]:
-    """The values that were tried, with a score or in vain, on the shard of a best fit, or on one
-    near it beside the value that is best here."""
-    found: dict[float, set[float]] = {}
+    """The values that were tried, with a score or diverged, on the shard of a best fit, or on a
+    shard of similar size where this shard's best value was tried as well."""
+    values: dict[float, set[float]] = {}
     for m in ended:
         value = m.trial.hyperparameter(name)
-        told = m.validation_error is not None or m.status is Status.DIVERGED
-        if told and not isinstance(value, str) and value is not None:
-            found.setdefault(m.trial.samples, set()).add(float(value))
+        counts = m.validation_error is not None or m.status is Status.DIVERGED
+        if counts and not isinstance(value, str) and value is not None:
+            values.setdefault(m.trial.samples, set()).add(float(value))
     best = float(dict(b.best.hyperparameters)[name])
-    near = {s: v for s, v in found.items() if abs(log(s / b.samples)) < log(NEAR) and best in v}
-    return set().union(*near.values(), found.get(b.samples, set()))
+    near = {s: v for s, v in values.items() if abs(log(s / b.samples)) < log(NEAR) and best in v}
+    return set().union(*near.values(), values.get(b.samples, set()))
 
 
 def _log_ratio(one: float, other: float) -> float:
@@ -249,7 +250,8 @@ def _log_ratio(one: float, other: float) -> float:
 
 
 def _inconsistent(best_fits: Sequence[BestFit]) -> Iterable[tuple[str, tuple[float, ...]]]:
-    """An optimum that turns round by more than noise: shards in order of size."""
+    """Hyperparameters whose best value reverses its direction by more than noise, over shards in
+    order of size."""
     names = sorted({name for b in best_fits for name, _ in b.best.hyperparameters})
     for name in names:
         path: list[tuple[float, BestFit, dict[float, Candidate]]] = []
@@ -258,10 +260,10 @@ def _inconsistent(best_fits: Sequence[BestFit]) -> Iterable[tuple[str, tuple[flo
             if len(compared) >= 2:
                 path.append((float(dict(b.best.hyperparameters)[name]), b, compared))
         turns = 0
-        for (before, _, _), (here, b, compared), (after, _, _) in zip(
+        for (before, _, _), (current, b, compared), (after, _, _) in zip(
             path, path[1:], path[2:], strict=False
         ):
-            turned = (here - before) * (after - here) < 0
+            turned = (current - before) * (after - current) < 0
             others = [compared[v] for v in (before, after) if v in compared]
             if turned and others:
                 other = min(others, key=lambda c: c.expected)
@@ -274,7 +276,7 @@ def _inconsistent(best_fits: Sequence[BestFit]) -> Iterable[tuple[str, tuple[flo
 
 
 def _gain(runs: Sequence[Measurement]) -> float:
-    """Median gain of the last evaluation over the best before it; 0 unless it was the best."""
+    """Median gain of the last evaluation over the best earlier one; 0 if it was not the best."""
     gains = []
     for m in runs:
         errors = [e.validation_error for e in m.curve]
@@ -308,17 +310,17 @@ def _mixed(ended: Sequence[Measurement]) -> Iterable[tuple[str, tuple[str, ...],
     for m in finished:
         for name, version in m.versions:
             kinds.setdefault(f"versions of {name}", []).append((m.trial.size, str(version)))
-    for what, found in kinds.items():
-        values = tuple(sorted({value for _, value in found}))
+    for what, pairs in kinds.items():
+        values = tuple(sorted({value for _, value in pairs}))
         if len(values) > 1:
-            yield what, values, len(set(found)) == len({size for size, _ in found})
+            yield what, values, len(set(pairs)) == len({size for size, _ in pairs})
 
 
 def _validation_se(best_fits: Sequence[BestFit]) -> float | None:
-    known = [b for b in best_fits if b.validation_se is not None and b.best.score > 0]
-    if not known:
+    measured = [b for b in best_fits if b.validation_se is not None and b.best.score > 0]
+    if not measured:
         return None
-    return float((known[-1].validation_se or 0.0) / known[-1].best.score)
+    return float((measured[-1].validation_se or 0.0) / measured[-1].best.score)
 
 
 def _overfit(runs: Sequence[Measurement]) -> float | None:

@@ -1,7 +1,7 @@
-"""Questions asked of a joint fit: errors at a place, the best split of compute, samples needed.
+"""Results of a joint fit: errors at given sizes, the best split of compute, required samples.
 
-Errors come from the laws together with their discrepancy, weighed by evidence. Parameters and the
-best split come from the laws alone, with draws as wide as the discrepancy makes them.
+Errors come from the laws and their discrepancy, weighted by evidence. Parameters and the best split
+come from the laws alone, whose draws are widened by the discrepancy.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from steep.stats.surface_noise import SurfaceNoise, surface_noise
 from steep.stats.surface_posterior import Model, Runs
 
 SPLITS, WIDE = 281, 14.0
-"""Places at which the best split is looked for, and how far from the runs, in log N."""
+"""The number of grid points for the best split, and the grid's reach from the runs, in log N."""
 EVERY = 100
-"""Draws of a law that a best model for use is looked for with."""
+"""About how many draws of a law are used for the best model for use."""
 OFF_LINE = 0.4
-"""Distance in log N and log D from a line of runs beyond which nothing is known."""
+"""Largest distance (in log N and log D) from a line of runs at which errors are forecast."""
 SPLIT = {"A", "B", "alpha", "beta"}
-"""Parameters that the best split of compute hangs on."""
+"""Parameters that determine the best split of compute."""
 
 
 def runs_of(rows: tuple[Row, ...]) -> Runs:
-    """The rows in logs; runs are numbered where some have several rows."""
+    """The rows in logs; the runs are numbered if any has several rows."""
     n, d, u, y = (
         np.log([getattr(r, name) for r in rows])
         for name in ("parameters", "samples", "unique", "error")
@@ -55,7 +55,8 @@ def model_of(
     fixed: tuple[tuple[str, float], ...] = (),
     tied: tuple[tuple[str, str], ...] = (),
 ) -> Model:
-    """Of what is held, a law takes what it has: a floor of zero holds for one without a floor."""
+    """A law with the ``fixed`` and ``tied`` parameters that it has. Others are ignored: a law
+    without a floor satisfies a floor of zero."""
     names = set(SURFACES[law].names)
     held = {name: value for name, value in fixed if name in names}
     return Model(SURFACES[law], reference_of(runs), held, tuple(t for t in tied if {*t} <= names))
@@ -63,7 +64,7 @@ def model_of(
 
 @dataclass(frozen=True)
 class Prepared:
-    """What forecasts of one fit are made from."""
+    """The runs, noise and laws that forecasts of a fit use."""
 
     runs: Runs
     noise: SurfaceNoise
@@ -72,7 +73,7 @@ class Prepared:
 
 @lru_cache(maxsize=8)
 def prepared(fit: JointFit) -> Prepared:
-    """ValueError for a fit without draws."""
+    """The ``Prepared`` of a fit. Raises ValueError if it has no draws."""
     if not fit.draws:
         raise ValueError(f"nothing to forecast from: {fit.outcome}. {fit.reason}")
     runs = runs_of(fit.rows)
@@ -82,19 +83,19 @@ def prepared(fit: JointFit) -> Prepared:
 
 
 def expected(fit: JointFit, n: Array, d: Array, u: Array) -> tuple[Array, Array]:
-    """Each draw's log error at log sizes (places,), discrepancy included, and the standard
-    deviation of a new run there: both (draws, places)."""
-    known = prepared(fit)
+    """Each draw's log error at log sizes (places,), with discrepancy, and the standard deviation of
+    a new run there: both (draws, places)."""
+    parts = prepared(fit)
     centres, scales = [], []
-    for model, draws in known.parts:
+    for model, draws in parts.parts:
         z, structure = np.array(draws.forecast), np.array(draws.structure)
         centre = model.log_error(z, n, d, u)
         variance = np.repeat(np.array(draws.variance)[:, None], len(n), axis=1)
-        residual = model.residual(z, known.runs)
+        residual = model.residual(z, parts.runs)
         for j in np.unique(structure):
             mine = structure == j
-            columns, more = known.noise.at(int(j), n, d)
-            centre[mine] += (columns @ known.noise.coefficients(int(j), residual[mine].T)).T
+            columns, more = parts.noise.at(int(j), n, d)
+            centre[mine] += (columns @ parts.noise.coefficients(int(j), residual[mine].T)).T
             variance[mine] *= 1.0 + more
         centres.append(centre)
         scales.append(np.sqrt(variance))
@@ -111,10 +112,10 @@ def predict_frame(
 
     n, d = np.broadcast_arrays(*(_sizes(v) for v in (parameters, samples)))
     u = d if unique is None else np.broadcast_to(_sizes(unique), d.shape)
-    found = errors_at(fit, n, d, u, _level(fit, level))
-    shown = {"parameters": n, "samples": d} | ({} if unique is None else {"unique": u})
-    lower, middle, upper = found.T
-    return pd.DataFrame(shown | {"error": middle, "lower": lower, "upper": upper})
+    errors = errors_at(fit, n, d, u, _level(fit, level))
+    columns = {"parameters": n, "samples": d} | ({} if unique is None else {"unique": u})
+    lower, middle, upper = errors.T
+    return pd.DataFrame(columns | {"error": middle, "lower": lower, "upper": upper})
 
 
 def errors_at(fit: JointFit, n: Array, d: Array, u: Array, level: float) -> Array:
@@ -130,9 +131,9 @@ def errors_at(fit: JointFit, n: Array, d: Array, u: Array, level: float) -> Arra
 
 def _check_line(fit: JointFit, n: Array, d: Array) -> None:
     runs = prepared(fit).runs
-    own = np.stack([runs.n, runs.d], axis=1)
-    axis = np.linalg.svd(own - own.mean(axis=0))[2][1]
-    off = np.abs((np.log(np.stack([n, d], axis=1)) - own.mean(axis=0)) @ axis)
+    places = np.stack([runs.n, runs.d], axis=1)
+    axis = np.linalg.svd(places - places.mean(axis=0))[2][1]
+    off = np.abs((np.log(np.stack([n, d], axis=1)) - places.mean(axis=0)) @ axis)
     if np.any(off > OFF_LINE):
         ratio = float(np.exp(np.mean(runs.d - runs.n)))
         raise ValueError(
@@ -142,10 +143,10 @@ def _check_line(fit: JointFit, n: Array, d: Array) -> None:
 
 
 def _sizes(values: Any) -> Array:
-    found = np.atleast_1d(np.asarray(values, dtype=float))
-    if found.ndim != 1 or not np.all(np.isfinite(found) & (found > 0)):
+    sizes = np.atleast_1d(np.asarray(values, dtype=float))
+    if sizes.ndim != 1 or not np.all(np.isfinite(sizes) & (sizes > 0)):
         raise ValueError(f"sizes must be positive numbers, not {values}")
-    return found
+    return sizes
 
 
 def _level(fit: JointFit, level: float | None) -> float:
@@ -158,7 +159,7 @@ def _level(fit: JointFit, level: float | None) -> float:
 def samples_for(
     fit: JointFit, error: float, parameters: float, level: float | None = None
 ) -> SamplesFor:
-    """Samples, all distinct, at which the surface meets ``error`` for a model of this size."""
+    """The samples, all distinct, at which a model of this size reaches ``error``."""
     if not 0 < error < np.inf:
         raise ValueError(f"a target error must be a positive number, not {error}")
     if fit.line or not fit.draws:
@@ -168,24 +169,24 @@ def samples_for(
     log_d = np.linspace(runs.d.min(), runs.d.max() + np.log(FARTHEST), 300)
     n = np.full_like(log_d, float(np.log(_sizes(parameters)[0])))
     curves, _ = expected(fit, n, log_d, log_d)
-    found = meeting(meets(curves, log_d, error, first), _level(fit, level), first, last)
-    s = found.samples
+    crossing = meeting(meets(curves, log_d, error, first), _level(fit, level), first, last)
+    s = crossing.samples
     return SamplesFor(
-        error, found.outcome, s.value, s.lower, s.upper, found.factor, found.unreachable,
-        level=_level(fit, level), smallest=found.smallest,
+        error, crossing.outcome, s.value, s.lower, s.upper, crossing.factor, crossing.unreachable,
+        level=_level(fit, level), smallest=crossing.smallest,
     )  # fmt: skip
 
 
 def residual_frame(fit: JointFit) -> Any:
-    """Per row: the error, what the first law alone and all with the discrepancy expect, the
-    residual of log error about both, and whether the row lies off the surface."""
+    """Per row: the error, its expectation by the first law alone and by all with discrepancy, the
+    residuals of log error from both, and whether the row lies off the surface."""
     import pandas as pd
 
-    known = prepared(fit)
-    model, draws = known.parts[0]
+    parts = prepared(fit)
+    model, draws = parts.parts[0]
     middle = np.median(np.array(draws.alone), axis=0)[None]
-    law = model.log_error(middle, known.runs.n, known.runs.d, known.runs.u)[0]
-    centre = np.median(expected(fit, known.runs.n, known.runs.d, known.runs.u)[0], axis=0)
+    law = model.log_error(middle, parts.runs.n, parts.runs.d, parts.runs.u)[0]
+    centre = np.median(expected(fit, parts.runs.n, parts.runs.d, parts.runs.u)[0], axis=0)
     return pd.DataFrame(
         {
             "row": [r.row for r in fit.rows],
@@ -194,8 +195,8 @@ def residual_frame(fit: JointFit) -> Any:
             "error": [r.error for r in fit.rows],
             "law": np.exp(law),
             "surface": np.exp(centre),
-            "residual_of_law": known.runs.y - law,
-            "residual": known.runs.y - centre,
+            "residual_of_law": parts.runs.y - law,
+            "residual": parts.runs.y - centre,
             "off": [r.widened > 1 for r in fit.rows],
         }
     )
@@ -205,7 +206,7 @@ def residual_frame(fit: JointFit) -> Any:
 
 
 def split_refused(fit: JointFit) -> str:
-    """Why no best split of compute follows from a fit; '' where one does."""
+    """Why a fit determines no best split of compute; '' if it does."""
     if not fit.draws:
         return f"{fit.outcome}: {fit.reason}"
     if fit.line:
@@ -221,12 +222,12 @@ def split_refused(fit: JointFit) -> str:
 
 
 def splits(fit: JointFit, compute: Array) -> tuple[Array, Array]:
-    """Each draw's log N that is best at log compute / k (places,), and whether it lies inside where
-    it was looked for: both (draws, places)."""
-    known = prepared(fit)
+    """Each draw's best log N at log compute / k (places,), and whether it lies inside the grid:
+    both (draws, places)."""
+    parts = prepared(fit)
     grid = np.linspace(-WIDE, WIDE, SPLITS)
     best, inside = [], []
-    for model, draws in known.parts:
+    for model, draws in parts.parts:
         z = np.array(draws.alone)
         for c in compute:
             middle = 0.5 * (c + model.reference.log_n - model.reference.log_d)
@@ -238,21 +239,21 @@ def splits(fit: JointFit, compute: Array) -> tuple[Array, Array]:
             step = grid[1] - grid[0]
             best.append(n[at] + np.clip(0.5 * (left - right) / bend, -1, 1) * step)
             inside.append((at > 1) & (at < SPLITS - 2))
-    shape = (len(known.parts), len(compute))
+    shape = (len(parts.parts), len(compute))
     return _by_draw(best, shape), _by_draw(inside, shape)
 
 
-def _by_draw(found: list[Array], shape: tuple[int, int]) -> Array:
-    """(draws, places) of a list over parts and places of (draws of the part,)."""
+def _by_draw(values: list[Array], shape: tuple[int, int]) -> Array:
+    """Arrays (draws of the part,), listed by part and then place, as one (draws, places)."""
     parts, places = shape
     return np.concatenate(
-        [np.stack(found[i * places : (i + 1) * places], axis=1) for i in range(parts)]
+        [np.stack(values[i * places : (i + 1) * places], axis=1) for i in range(parts)]
     )
 
 
 def frontier(fit: JointFit, flops: Any, level: float | None = None) -> tuple[Frontier, ...]:
-    """The best model at each compute, C = k N D, all samples distinct. ValueError where the runs do
-    not tell the split."""
+    """The best model at each compute, C = k N D, with all samples distinct. Raises ValueError if
+    the runs do not determine the split."""
     refused = split_refused(fit)
     if refused:
         raise ValueError(f"no best split of compute follows from these runs: {refused}")
@@ -260,26 +261,26 @@ def frontier(fit: JointFit, flops: Any, level: float | None = None) -> tuple[Fro
     computes = _sizes(flops)
     log_product = np.log(computes / fit.flops_per_parameter_sample)
     best, inside = splits(fit, log_product)
-    found = []
+    points = []
     for i, c in enumerate(computes):
         size = quantile_interval(best[:, i], level)
         n = float(np.exp(size.value or 0.0))
         d = float(np.exp(log_product[i])) / n
-        here = np.array([d])
-        low, mid, high = errors_at(fit, np.array([n]), here, here, level)[0].tolist()
-        known = inside[:, i].mean() > 1 - (1 - level) / 4
+        at_samples = np.array([d])
+        low, mid, high = errors_at(fit, np.array([n]), at_samples, at_samples, level)[0].tolist()
+        bounded = inside[:, i].mean() > 1 - (1 - level) / 4
         lower, upper = np.exp([size.lower or 0.0, size.upper or 0.0]).tolist()
-        sizes = Interval(n, lower if known else None, upper if known else None, level)
+        sizes = Interval(n, lower if bounded else None, upper if bounded else None, level)
         samples = Interval(
-            d, d * n / upper if known else None, d * n / lower if known else None, level
+            d, d * n / upper if bounded else None, d * n / lower if bounded else None, level
         )
-        found.append(Frontier(float(c), sizes, samples, Interval(mid, low, high, level)))
-    return tuple(found)
+        points.append(Frontier(float(c), sizes, samples, Interval(mid, low, high, level)))
+    return tuple(points)
 
 
 def frontier_exponents(fit: JointFit, level: float | None = None) -> tuple[Interval, Interval]:
-    """(a, beta_p): local exponents of the best-fit size at the largest compute, N ~ C^a, and
-    against data, N ~ D^beta_p. ValueError where the runs do not tell the split."""
+    """(a, beta_p): local exponents of the best-fit size at the largest compute, in compute (N ~
+    C^a) and in data (N ~ D^beta_p). Raises ValueError if the runs do not determine the split."""
     refused = split_refused(fit)
     if refused:
         raise ValueError(f"no best split of compute follows from these runs: {refused}")
@@ -292,15 +293,16 @@ def frontier_exponents(fit: JointFit, level: float | None = None) -> tuple[Inter
 
 
 def best_for_use(fit: JointFit, error: float, served: float, level: float | None = None) -> ForUse:
-    """The model that reaches ``error`` at the least compute of training and use, k N D + 2 N times
-    the samples ``served`` (Sardana et al. 2023). ValueError where the runs tell no split."""
+    """The model that reaches ``error`` at the least compute of training and use: k N D plus 2 N
+    times the samples ``served`` (Sardana et al. 2023). Raises ValueError if the runs do not
+    determine the split."""
     refused = split_refused(fit)
     if refused:
         raise ValueError(f"no best split of compute follows from these runs: {refused}")
     if not (0 < error < np.inf and 0 <= served < np.inf):
         raise ValueError("the error must be positive, and the samples served not negative")
     level, k = _level(fit, level), fit.flops_per_parameter_sample
-    found = []
+    candidates = []
     for model, draws in prepared(fit).parts:
         n = model.reference.log_n + np.linspace(-5.0, WIDE, 120)
         d = model.reference.log_d + np.linspace(-5.0, WIDE + 4.0, 160)
@@ -310,12 +312,12 @@ def best_for_use(fit: JointFit, error: float, served: float, level: float | None
             needed = np.exp(meets(curves.reshape(len(n), len(d)), d, error, None))
             total = np.exp(n) * (k * needed + 2.0 * served)
             best, alone = int(np.argmin(total)), int(np.argmin(np.exp(n) * needed))
-            found.append((np.exp(n[best]), needed[best], total[best], np.exp(n[alone])))
-    values = np.array(found)
+            candidates.append((np.exp(n[best]), needed[best], total[best], np.exp(n[alone])))
+    values = np.array(candidates)
     reached = np.isfinite(values[:, 2])
     if reached.mean() < 0.5:
         return ForUse(error, served, "not reachable")
     intervals = [quantile_interval(column[reached], level) for column in values.T]
-    if reached.mean() < 1 - (1 - level) / 2:  # the draws that never reach it are beyond any limit
+    if reached.mean() < 1 - (1 - level) / 2:  # draws that never reach it leave the interval open
         intervals = [replace(i, upper=None) for i in intervals]
     return ForUse(error, served, "ok", *intervals)

@@ -1,7 +1,7 @@
-"""The study's spec: a strict YAML file, all of whose errors are told at once, by path and line.
+"""The study's spec: a strict YAML file, whose errors are all reported at once, by path and line.
 
-``load`` reads a file, ``parse`` a text. Both return ``Loaded`` or raise ``SpecError``, which
-carries every problem found. Nothing is trained, downloaded or written before that.
+``load`` reads a file, ``parse`` a text. Both return ``Loaded`` or raise ``SpecError``, which has
+all problems. Nothing is trained, downloaded or written before that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from steep.spec.yaml_reader import Lines, Problem
 
 
 class SpecError(ValueError):
-    """Every problem of a spec at once."""
+    """A spec is invalid; ``problems`` lists all of its problems."""
 
     def __init__(self, problems: list[Problem], source: str = "spec") -> None:
         self.problems = problems
@@ -33,46 +33,48 @@ class SpecError(ValueError):
 
 
 class QuestionError(ValueError):
-    """A question that cannot be read or answered as asked: '--at ten', files of no domain."""
+    """The user's question is invalid or cannot be answered: '--at ten', files of no domain."""
 
 
 class NoAnswer(QuestionError):
-    """A question that was understood, and to which these points have no answer."""
+    """The question is valid, but these points have no answer to it."""
 
 
 @dataclass(frozen=True)
 class Loaded:
+    """A valid spec, and where it came from."""
+
     spec: Spec
     base: Path
-    """The folder that relative paths in the spec start from."""
+    """The folder that relative paths in the spec refer to."""
     lines: Lines = field(default_factory=dict)
     source: str = "spec"
     """The file it was read from, for messages."""
     learnt: Mapping[str, Any] = field(default_factory=dict)
-    """What a begun study has learnt from its data (a vocabulary), as options of its domain."""
+    """What a study that has begun learnt from its data (a vocabulary), as options of its domain."""
     code: Mapping[str, str] = field(default_factory=dict)
-    """Digests of the user's own code that a begun study runs (``trainers.fingerprint``)."""
+    """Digests of the user's own code that the study began with (``trainers.fingerprint``)."""
 
     def problem(self, path: str, message: str) -> Problem:
-        """A problem found later (data too small, say), at its place in the file."""
+        """A problem that is found later (such as too few data), with its line in the file."""
         return Problem(path, _nearest(path, self.lines), message)
 
     def error(self, problems: list[Problem]) -> SpecError:
-        """Problems found later, as an error that names the file."""
+        """Problems that are found later as an error that names the file."""
         return SpecError(problems, self.source)
 
 
 def load(path: Path | str, own_trainer: bool = False) -> Loaded:
     """Read and check a spec file. Raises SpecError with every problem. ``own_trainer``: the
-    trainer is a function in Python, whatever the spec says."""
+    trainer is a Python function, which replaces that of the spec."""
     path = Path(path)
     try:
         text = read_file(path).decode()
     except FileNotFoundError:
         raise SpecError([Problem("", None, "no such file")], str(path)) from None
     except OSError as error:
-        told = Problem("", None, f"cannot be read: {error.strerror}")
-        raise SpecError([told], str(path)) from None
+        unreadable = Problem("", None, f"cannot be read: {error.strerror}")
+        raise SpecError([unreadable], str(path)) from None
     except UnicodeDecodeError as error:
         raise SpecError([Problem("", None, f"cannot be read: {error}")], str(path)) from None
     return parse(text, path.resolve().parent, str(path), own_trainer)
@@ -85,8 +87,8 @@ def parse(
     own_trainer: bool = False,
     frozen: bool = False,
 ) -> Loaded:
-    """Check the text of a spec. Raises SpecError with every problem. A ``frozen`` one was checked
-    when its study began: families, whose modules load torch, are not asked about it again."""
+    """Check the text of a spec. Raises SpecError with every problem. A ``frozen`` spec was checked
+    when its study began: its family, whose module loads torch, does not check it again."""
     values, lines, problems = yaml_reader.read(text)
     if own_trainer and values is not None:
         values["trainer"] = _own(values.get("trainer"))
@@ -114,13 +116,14 @@ def _checked(
     base: Path,
     frozen: bool = False,
 ) -> Spec:
+    """The spec in plain ``values``, or SpecError with all problems including the given ones."""
     spec = None
     if values is not None:
         try:
             spec = Spec.model_validate(values)
         except ValidationError as error:
-            told = {problem.path for problem in problems}
-            problems += [p for p in _problems(error, lines, Spec) if p.path not in told]
+            reported = {problem.path for problem in problems}
+            problems += [p for p in _problems(error, lines, Spec) if p.path not in reported]
         problems += _check_members(values, lines, frozen, base)
     if spec is not None:
         problems += _check_meaning(spec, lines, frozen)
@@ -131,12 +134,12 @@ def _checked(
 
 def _own(trainer: Any) -> Any:
     """The trainer section of a study whose function is given in Python."""
-    named = isinstance(trainer, dict) and trainer.get("name") == "function"
-    return trainer if named else {"name": "function"}
+    is_function = isinstance(trainer, dict) and trainer.get("name") == "function"
+    return trainer if is_function else {"name": "function"}
 
 
 def _plain(value: Any) -> Any:
-    """As YAML would have brought it: lists, numbers and text; arrays and paths made such."""
+    """A value in the types that YAML has: arrays become lists, paths become text."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -159,15 +162,15 @@ def _paths(values: Any, path: str = "") -> Iterator[str]:
 
 
 def _nearest(path: str, lines: Lines) -> int | None:
-    """The line of a path, or of the nearest section around it that the file has."""
+    """The line of a path, or of the innermost enclosing section that the file has."""
     while (line := lines.get(path)) is None and "." in path:
         path = path.rpartition(".")[0]
     return line
 
 
 def member(members: Mapping[str, str], name: str) -> Any:
-    """The module of a registered member: the one place where a name becomes code."""
-    if name not in members:  # of a study that was begun where it was installed
+    """The module of a registered member: the only place where a name becomes code."""
+    if name not in members:  # the study began where the member was installed
         raise plugins.PluginError(
             f"{name!r} is not here: install the package that the study was begun with"
         )
@@ -177,7 +180,7 @@ def member(members: Mapping[str, str], name: str) -> Any:
 
 
 def open_domain(loaded: Loaded) -> Any:
-    """The spec's domain, opened; what the study has learnt before is not learnt again."""
+    """Open the spec's domain, with what the study has already learnt from its data."""
     module = member(DOMAINS, loaded.spec.domain.name)
     options = module.Options.model_validate({**loaded.spec.domain.options, **loaded.learnt})
     with named():  # soundfile, PIL, ...
@@ -190,22 +193,22 @@ def open_domain(loaded: Loaded) -> Any:
 def _problems(
     error: ValidationError, lines: Lines, schema: type[BaseModel], prefix: str = ""
 ) -> list[Problem]:
-    """Pydantic's errors at their places. The branches of a union fail together, at one place:
-    that is one problem."""
-    found: dict[str, Problem] = {}
+    """Pydantic's errors as problems. The failures of a union's branches have one path and become
+    one problem."""
+    problems: dict[str, Problem] = {}
     for detail in error.errors():
         problem = _problem(detail, lines, schema, prefix)
-        if problem.path not in found:
-            found[problem.path] = problem
+        if problem.path not in problems:
+            problems[problem.path] = problem
         elif detail["type"] == "bool_type":  # the last branch of Scalar
             message = "must be a number, a word, true or false"
-            if "finite" not in found[problem.path].message:
-                found[problem.path] = Problem(problem.path, problem.line, message)
-    return list(found.values())
+            if "finite" not in problems[problem.path].message:
+                problems[problem.path] = Problem(problem.path, problem.line, message)
+    return list(problems.values())
 
 
 def _problem(detail: Any, lines: Lines, schema: type[BaseModel], prefix: str) -> Problem:
-    """A pydantic error at its place in the file; union branches do not belong to the path."""
+    """A pydantic error as a problem; names of union branches are removed from its path."""
     parts = [str(part) for part in detail["loc"]]
     path = prefix
     absent = detail["type"] in ("missing", "extra_forbidden")
@@ -222,23 +225,23 @@ def _problem(detail: Any, lines: Lines, schema: type[BaseModel], prefix: str) ->
 
 
 def _meant(parts: list[str], schema: type[BaseModel], section: str) -> str:
-    """What an unknown key may have been meant for: a key that is spelled much like it in the same
-    section, or one of that very name in another section."""
+    """A hint for an unknown key: the other section that has this key, or a key of similar spelling
+    in the same section."""
     model: type[BaseModel] | None = schema
     for part in parts[:-1]:
         model = section_of(model, part) if model is not None else None
     if model is None:
         return ""
-    homes = [
+    sections = [
         name
         for name in Spec.model_fields
         if (inner := section_of(Spec, name)) is not None and parts[-1] in inner.model_fields
     ]
-    if len(homes) == 1:
-        return f"; it belongs under {homes[0]!r}"
-    known = [*model.model_fields, *(_MEMBER_KEYS.get(section, ()) if len(parts) == 1 else ())]
-    near = did_you_mean(parts[-1], known)
-    return near or f"; there are: {', '.join(known)}" * bool(known)
+    if len(sections) == 1:
+        return f"; it belongs under {sections[0]!r}"
+    keys = [*model.model_fields, *(_MEMBER_KEYS.get(section, ()) if len(parts) == 1 else ())]
+    suggestion = did_you_mean(parts[-1], keys)
+    return suggestion or f"; there are: {', '.join(keys)}" * bool(keys)
 
 
 def section_of(model: type[BaseModel], key: str) -> type[BaseModel] | None:
@@ -266,21 +269,21 @@ _NAMED = {"search.planner": PLANNERS, "run.executor": EXECUTORS}
 def _check_members(
     values: Mapping[str, Any], lines: Lines, frozen: bool, base: Path
 ) -> list[Problem]:
-    """Names that are not in the registry, and options that their member does not know."""
+    """Problems of names that are not registered, and of options that their member does not have."""
     problems = []
     for section, members in _MEMBERS.items():
-        given = values.get(section)
-        if not isinstance(given, dict):
+        entry = values.get(section)
+        if not isinstance(entry, dict):
             continue
         default = Spec.model_fields[section].annotation.model_fields["name"].default  # type: ignore[union-attr]
-        name = given.get("name", default)
+        name = entry.get("name", default)
         if not isinstance(name, str):
             continue
         plugins.register(section, name, base)
-        if not frozen:  # what was measured can be read where a package of others is missing
+        if not frozen:  # results of a study can be read without the packages of its plug-ins
             problems += _check_name(f"{section}.name", name, members, lines)
         if name in members and not (frozen and (section == "family" or ":" in members[name])):
-            options = {k: v for k, v in given.items() if k not in ("name", "sizes")}
+            options = {k: v for k, v in entry.items() if k not in ("name", "sizes")}
             try:
                 module = member(members, name)
             except plugins.PluginError as error:
@@ -291,14 +294,15 @@ def _check_members(
             problems += _check_options(section, module, options, lines)
     for path, members in _NAMED.items():
         section, _, key = path.partition(".")
-        given = values.get(section)
-        if isinstance(given, dict) and isinstance(given.get(key), str):
-            plugins.register(key, given[key], base)
-            problems += [] if frozen else _check_name(path, given[key], members, lines)
+        entry = values.get(section)
+        if isinstance(entry, dict) and isinstance(entry.get(key), str):
+            plugins.register(key, entry[key], base)
+            problems += [] if frozen else _check_name(path, entry[key], members, lines)
     return problems
 
 
 def _check_name(path: str, name: str, members: Mapping[str, str], lines: Lines) -> list[Problem]:
+    """The problem of a name that is not registered."""
     if name in members:
         return []
     kind = path.partition(".")[0] if path.endswith(".name") else path.partition(".")[2]
@@ -308,6 +312,7 @@ def _check_name(path: str, name: str, members: Mapping[str, str], lines: Lines) 
 def _check_options(
     section: str, module: Any, options: Mapping[str, Any], lines: Lines
 ) -> list[Problem]:
+    """Problems of a member's own options."""
     try:
         module.Options.model_validate(options)
     except ValidationError as error:
@@ -316,7 +321,7 @@ def _check_options(
 
 
 def _check_meaning(spec: Spec, lines: Lines, frozen: bool) -> list[Problem]:
-    """What the types cannot say."""
+    """Problems that types cannot express."""
 
     def at(path: str, message: str) -> Problem:
         return Problem(path, _nearest(path, lines), message)
@@ -335,16 +340,17 @@ def _check_meaning(spec: Spec, lines: Lines, frozen: bool) -> list[Problem]:
         if share is not None and share >= 1 and share != int(share):
             problems.append(at(f"split.{part}", "a share below 1 or a whole number of items"))
     if not frozen:
-        with suppress(plugins.PluginError):  # told already
+        with suppress(plugins.PluginError):  # reported already
             problems += _check_hyperparameters(spec, at)
     return problems
 
 
 def _check_hyperparameters(spec: Spec, at: Any) -> list[Problem]:
+    """Problems of hyperparameters that the trainer does not have, or the family does not accept."""
     if spec.trainer.name not in TRAINERS or spec.family.name not in FAMILIES:
-        return []  # told already; nothing is known about their hyperparameters
+        return []  # reported already; their hyperparameters are unknown
     names = member(TRAINERS, spec.trainer.name).recipe(spec.family.name)
-    if names is None:  # the user's own trainer: its hyperparameters are its own business
+    if names is None:  # the user's own trainer may have any hyperparameters
         return []
     paths = [f"training.{name}" for name in spec.training]
     paths += [f"search.hyperparameters.{name}" for name in spec.search.hyperparameters]
@@ -358,13 +364,13 @@ def _check_hyperparameters(spec: Spec, at: Any) -> list[Problem]:
 
 
 def _check_fit(spec: Spec, fixed: Mapping[str, Scalar], at: Any) -> list[Problem]:
-    """The family's own word on its options under each choice of hyperparameters."""
+    """Problems that the family reports about its options with any choice of hyperparameters."""
     module = member(FAMILIES, spec.family.name)
     try:
         options = module.Options.model_validate(spec.family.options)
     except ValidationError:
-        return []  # told already
+        return []  # reported already
     grid = spec.search.hyperparameters.items()
-    tried = [fixed, *({**fixed, name: value} for name, values in grid for value in values)]
-    misfits = {module.FAMILY.misfit(options, values) for values in tried} - {None}
+    choices = [fixed, *({**fixed, name: value} for name, values in grid for value in values)]
+    misfits = {module.FAMILY.misfit(options, values) for values in choices} - {None}
     return [at("family", message) for message in sorted(misfits)]

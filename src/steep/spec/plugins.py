@@ -1,12 +1,12 @@
-"""Members from outside: by reference in a spec, or announced by an installed package.
+"""Plug-ins: members by reference in a spec, or announced by an installed package.
 
     family: {name: "my_package.models:FAMILY", sizes: [8, 16]}     a module and a name in it
     trainer: {name: "mine.py:TRAINER"}                              a file beside the spec
     family: {name: mlp, ...}                                        an entry point called mlp
 
 The package's ``pyproject.toml`` announces it: ``[project.entry-points."steep.families"]`` with
-``mlp = "my_package.models:FAMILY"``. A reference is put into the registry as it stands and becomes
-code when it is first asked for, so that what was measured can be read where the package is not.
+``mlp = "my_package.models:FAMILY"``. The registry holds references as text; the code is imported
+when it is first used, so that results can be read on a machine without the package.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from steep.spec.sections import Strict
 
 
 class PluginError(ValueError):
-    """A member from outside that cannot be found, or is none."""
+    """A plug-in that cannot be found, or that lacks what its kind requires."""
 
 
 class NoOptions(Strict):
-    """Nothing to set."""
+    """The options of a plug-in without any."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Kind:
     """One of steep's extension points."""
 
     group: str
-    """Of entry points."""
+    """The group of its entry points."""
     members: dict[str, str]
     member: str
-    """What a module of such a member holds: what a reference may name."""
+    """The name that a module of this kind must have; a reference may name it."""
     alone: str | None = None
-    """A field of the record that may stand for a module by itself."""
+    """A reference may also name an object that has this attribute, in place of a module."""
 
 
 KINDS = {
@@ -57,7 +57,7 @@ LAWS = "steep.laws"
 
 @dataclass(frozen=True)
 class Announced:
-    """What an installed package announces."""
+    """A plug-in that an installed package announces."""
 
     kind: str
     name: str
@@ -66,8 +66,8 @@ class Announced:
 
 
 def register(kind: str, name: str, base: Path) -> None:
-    """Put a member that a spec names, and steep does not have, into the registry. Names that nobody
-    has are left to be told of."""
+    """Add a plug-in that a spec names to the registry. Unknown names are not added; the caller
+    reports them."""
     members = KINDS[kind].members
     if ":" in name:
         place, _, attribute = name.rpartition(":")
@@ -83,58 +83,59 @@ def register(kind: str, name: str, base: Path) -> None:
 
 
 def announced(kind: str | None = None) -> Iterator[Announced]:
-    """The members of installed packages, of one kind or all."""
+    """The plug-ins of installed packages, of one kind or all."""
     from importlib.metadata import entry_points
 
-    groups = {known: one.group for known, one in KINDS.items()} | {"law": LAWS}
-    for known, group in groups.items():
-        if kind in (None, known):
+    groups = {kind_: one.group for kind_, one in KINDS.items()} | {"law": LAWS}
+    for kind_, group in groups.items():
+        if kind in (None, kind_):
             for point in entry_points(group=group):
                 package = point.dist.name if point.dist is not None else ""
-                yield Announced(known, point.name, point.value, package)
+                yield Announced(kind_, point.name, point.value, package)
 
 
 def own_files(names: Mapping[str, str]) -> list[Path]:
-    """The files of the members that a spec names from outside, by kind."""
-    found = []
+    """The files of the plug-ins among the ``names`` (by kind) of a spec."""
+    files = []
     for kind, name in names.items():
         if ":" in (reference := KINDS[kind].members.get(name, "")):
-            module, _ = _found(reference)
-            found.append(Path(str(module.__file__)).resolve())
-    return found
+            module, _ = _resolved(reference)
+            files.append(Path(str(module.__file__)).resolve())
+    return files
 
 
 def load(members: Mapping[str, str], name: str) -> Any:
-    """The member of a reference in the registry, as its module would be. Raises PluginError."""
+    """The plug-in registered under ``name``, as an object with the attributes of a member's module.
+    Raises PluginError."""
     kind = next(one for one in KINDS.values() if one.members is members)
-    module, found = _found(members[name])
-    if found is module or found is getattr(module, kind.member, None):
-        found = module
-    if not hasattr(found, kind.member):
-        if kind.alone is None or not hasattr(found, kind.alone):
-            what = kind.group.removeprefix("steep.")
-            raise PluginError(f"{name!r} is none of the {what}: it has no {kind.member}")
-        found = types.SimpleNamespace(**{**vars(module), kind.member: found})
-    if not hasattr(found, "Options"):
-        found = types.SimpleNamespace(**{**_names_of(found), "Options": NoOptions})
-    return found
+    module, member = _resolved(members[name])
+    if member is module or member is getattr(module, kind.member, None):
+        member = module
+    if not hasattr(member, kind.member):
+        if kind.alone is None or not hasattr(member, kind.alone):
+            plural = kind.group.removeprefix("steep.")
+            raise PluginError(f"{name!r} is none of the {plural}: it has no {kind.member}")
+        member = types.SimpleNamespace(**{**vars(module), kind.member: member})
+    if not hasattr(member, "Options"):
+        member = types.SimpleNamespace(**{**_names_of(member), "Options": NoOptions})
+    return member
 
 
 def law(name: str) -> Any:
-    """A law by its reference or as it is announced; None for a name that nobody has."""
+    """A law by its reference or its announced name; None for an unknown name."""
     reference = name if ":" in name else ""
     for one in announced("law") if not reference else ():
         if one.name == name:
             reference = one.reference
     if not reference:
         return None
-    if not hasattr(found := _found(reference)[1], "LAW"):
-        return found
-    return found.LAW
+    if not hasattr(module := _resolved(reference)[1], "LAW"):
+        return module
+    return module.LAW
 
 
 def problem(one: Announced) -> str | None:
-    """Why what a package announces cannot be used; None where it can."""
+    """Why an announced plug-in cannot be used; None if it can."""
     try:
         if one.kind == "law":
             law(one.name)
@@ -151,18 +152,18 @@ def problem(one: Announced) -> str | None:
     return None
 
 
-def _names_of(found: Any) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in dir(found) if not name.startswith("__")}
+def _names_of(module: Any) -> dict[str, Any]:
+    return {name: getattr(module, name) for name in dir(module) if not name.startswith("__")}
 
 
-def _found(reference: str) -> tuple[Any, Any]:
-    """(the module, what is named in it)."""
+def _resolved(reference: str) -> tuple[Any, Any]:
+    """(the module of a reference, the object that it names)."""
     place, _, attribute = reference.rpartition(":")
     if not place:
         place, attribute = attribute, ""
     try:
         module = from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
         return module, getattr(module, attribute) if attribute else module
-    except Exception as error:  # a module of somebody else's may raise anything
-        said = f"{type(error).__name__}: {error}"
-        raise PluginError(f"{reference!r} cannot be loaded: {said}") from None
+    except Exception as error:  # a foreign module may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{reference!r} cannot be loaded: {reason}") from None

@@ -1,6 +1,6 @@
-"""The spec's own description: a JSON schema, and the reference ``docs/spec.md`` made from it.
+"""Descriptions of the spec: a JSON schema, and the reference ``docs/spec.md``.
 
-Types, defaults and bounds are pydantic's; meanings are the docstrings beside the fields.
+Types, defaults and bounds come from pydantic, meanings from the docstrings below the fields.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from steep.spec.load import member, section_of
 from steep.spec.sections import Spec
 
 MEMBERS = {"domain": DOMAINS, "family": FAMILIES, "trainer": TRAINERS}
-"""Sections whose keys depend on the name in them."""
+"""Sections whose keys depend on the member that they name."""
 NAMES = {"planner": PLANNERS, "executor": EXECUTORS}
-"""Keys that hold one of some names."""
+"""Keys whose value is the name of a member."""
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of a spec, for an editor. Needs torch, for the families' own options."""
-    made = _described(Spec)
+    """The JSON schema of a spec, for editors. Needs torch for the options of the families."""
+    result = _described(Spec)
     for section, members in MEMBERS.items():
         options = []
         for name in members:
-            one = _described(_options(section, name))
-            one["properties"] = {"name": {"const": name}} | one["properties"]
-            one["required"] = ["name", *one.get("required", ())]
+            option = _described(_options(section, name))
+            option["properties"] = {"name": {"const": name}} | option["properties"]
+            option["required"] = ["name", *option.get("required", ())]
             if section == "family":
-                whole = _described(Spec)["$defs"]["Family"]
-                one["properties"]["sizes"] = whole["properties"]["sizes"]
-                one["required"].append("sizes")
-            made.setdefault("$defs", {}).update(one.pop("$defs", {}))
-            made["$defs"][f"{section} {name}"] = one | {"title": f"{section} {name}"}
+                family = _described(Spec)["$defs"]["Family"]
+                option["properties"]["sizes"] = family["properties"]["sizes"]
+                option["required"].append("sizes")
+            result.setdefault("$defs", {}).update(option.pop("$defs", {}))
+            result["$defs"][f"{section} {name}"] = option | {"title": f"{section} {name}"}
             options.append({"$ref": f"#/$defs/{section} {name}"})
-        about = {k: v for k, v in made["properties"][section].items() if k == "description"}
-        made["properties"][section] = about | {"oneOf": options}
+        about = {k: v for k, v in result["properties"][section].items() if k == "description"}
+        result["properties"][section] = about | {"oneOf": options}
     for model, key in (("Search", "planner"), ("Run", "executor")):
-        made["$defs"][model]["properties"][key]["enum"] = list(NAMES[key])
-    del made["$defs"]["Member"], made["$defs"]["Family"]
-    return made | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+        result["$defs"][model]["properties"][key]["enum"] = list(NAMES[key])
+    del result["$defs"]["Member"], result["$defs"]["Family"]
+    return result | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
 
 
 def reference() -> str:
@@ -74,33 +74,33 @@ def reference() -> str:
 def _options(section: str, name: str) -> type[BaseModel]:
     if section == "family":
         need("torch")
-    found: type[BaseModel] = member(MEMBERS[section], name).Options
-    return found
+    options: type[BaseModel] = member(MEMBERS[section], name).Options
+    return options
 
 
 def _described(model: type[BaseModel]) -> dict[str, Any]:
-    """The model's JSON schema with the meanings of its fields and of the models within."""
-    made = model.model_json_schema()
+    """The model's JSON schema with descriptions of its fields and of those of nested models."""
+    result = model.model_json_schema()
     models = {model.__name__: model} | _inner(model)
     for name, one in models.items():
-        place = made if one is model else made.get("$defs", {}).get(name, {})
+        place = result if one is model else result.get("$defs", {}).get(name, {})
         for key, meaning in meanings(one).items():
             place["properties"][key]["description"] = meaning
-    return made
+    return result
 
 
 def _inner(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    found: dict[str, type[BaseModel]] = {}
+    models: dict[str, type[BaseModel]] = {}
     for key in model.model_fields:
         inner = section_of(model, key)
         if inner is not None:
-            found |= {inner.__name__: inner} | _inner(inner)
-    return found
+            models |= {inner.__name__: inner} | _inner(inner)
+    return models
 
 
 def meanings(model: type[BaseModel]) -> dict[str, str]:
-    """Key -> the docstring under its field, in the model or where it was inherited from."""
-    found: dict[str, str] = {}
+    """Key -> the docstring below its field, in the model or in the base class that defines it."""
+    texts: dict[str, str] = {}
     for one in reversed(model.__mro__):
         if not (issubclass(one, BaseModel) and one.model_fields):
             continue
@@ -113,29 +113,29 @@ def meanings(model: type[BaseModel]) -> dict[str, str]:
                 and isinstance(text, ast.Expr)
                 and isinstance(text.value, ast.Constant)
             ):
-                found[field.target.id] = " ".join(str(text.value.value).split())
-    return {key: found[key] for key in model.model_fields if key in found}
+                texts[field.target.id] = " ".join(str(text.value.value).split())
+    return {key: texts[key] for key in model.model_fields if key in texts}
 
 
 def _sections(model: type[BaseModel], path: str) -> list[tuple[str, type[BaseModel]]]:
-    """The model and every section within it that has keys of its own, by dotted path."""
-    found = [(path, model)]
+    """The model and every nested section, by dotted path."""
+    sections = [(path, model)]
     for key in model.model_fields:
         inner = section_of(model, key)
         if inner is not None:
-            found += _sections(inner, f"{path}.{key}" if path else key)
-    return found
+            sections += _sections(inner, f"{path}.{key}" if path else key)
+    return sections
 
 
 # ---------------------------------------------------------------- words
 
 
 def _table(model: type[BaseModel]) -> list[str]:
-    values, said = model.model_json_schema(), meanings(model)
+    values, meaning_of = model.model_json_schema(), meanings(model)
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for key, about in values["properties"].items():
         default = _default(about, key in values.get("required", ()))
-        meaning = said.get(key, "").replace("|", "\\|").replace("``", "`")
+        meaning = meaning_of.get(key, "").replace("|", "\\|").replace("``", "`")
         rows.append(f"| `{key}` | {_type(about, values)} | {default} | {meaning} |")
     inner = [
         (key, one)
@@ -148,7 +148,7 @@ def _table(model: type[BaseModel]) -> list[str]:
 
 
 def _listed(annotation: Any) -> list[type[BaseModel]]:
-    """Models in a list."""
+    """The models in the annotation of a list."""
     options = getattr(annotation, "__args__", ())
     return [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
 
@@ -210,7 +210,7 @@ def _about(module: Any) -> str:
 
 
 def _recipes() -> str:
-    """One row a hyperparameter, one column a family."""
+    """The families' default hyperparameters: one row per hyperparameter, one column per family."""
     need("torch")
     families = [name for name in FAMILIES if member(FAMILIES, name).FAMILY.recipe]
     recipes = {name: dict(member(FAMILIES, name).FAMILY.recipe) for name in families}

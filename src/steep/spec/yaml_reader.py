@@ -1,7 +1,7 @@
-"""YAML read as it looks, with the line of every value: what specs are written in.
+"""A reader of YAML for specs, with the line of every value.
 
-Differs from YAML 1.1 where that surprises: 1e-3 is a number, ``no`` and ``on`` are words, a key
-given twice is an error, and so are tags, anchors and aliases (alias bombs).
+It differs from YAML 1.1 where that surprises: 1e-3 is a number, ``no`` and ``on`` are words, and
+duplicate keys, tags, anchors and aliases (alias bombs) are errors.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 import yaml
 
 Lines = Mapping[str, int | None]
-"""Every path in a spec and its line; None for a spec that was never in a file."""
+"""Every path in a spec and its line; None for a spec that did not come from a file."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a spec, where: ``path`` is dotted, ``line`` counts from 1."""
+    """One problem of a spec: ``path`` is dotted, ``line`` counts from 1."""
 
     path: str
     line: int | None
@@ -42,7 +42,7 @@ _LARGEST_SPEC = 1_000_000
 
 
 def read(text: str) -> tuple[Any, dict[str, int | None], list[Problem]]:
-    """Plain values (None where there is no mapping), the line of every path, and what is wrong."""
+    """Plain values (None if there is no mapping), the line of every path, and the problems."""
     problems: list[Problem] = []
     lines: dict[str, int | None] = {}
     tagged: dict[int, str] = {}
@@ -103,7 +103,7 @@ def _construct(
 
 
 def scalar(text: str) -> Any:
-    """What an unquoted word means: a number, true, false, null, or itself."""
+    """The value of an unquoted word: a number, true, false, null, or the text itself."""
     if text in _SPECIAL:
         return _SPECIAL[text]
     if _INT.match(text) and len(text) < 20:

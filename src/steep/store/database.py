@@ -1,7 +1,7 @@
-"""Under the store: the schema, opening the file, and noticing that it is damaged.
+"""The store's SQLite database: its schema, opening it, and detecting damage.
 
-Three things notice damage: SQLite's own check (structure), a digest over every row of every table
-(a flipped bit inside a value), and the log of ``recovery.py`` (a lost tail).
+Three checks detect damage: SQLite's own (structure), a digest of every row of every table (a
+flipped bit inside a value), and the log of ``recovery.py`` (a lost tail).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from steep.store.folder import StoreError, refuse_links, write_failed
 
 DATABASE = "trials.sqlite"
 VERSION = "3"
-_BEFORE = ("1", "2")
-"""Versions in which not every row had a digest; opened for writing, they get them."""
+_OLDER = ("1", "2")
+"""Versions in which not every row had a digest; opening such a database for writing adds them."""
 OTHER_VERSION = "was written by another version of steep"
 COMMITS = "commits"
-"""Row of ``meta``: how many transactions have changed the database. A journal whose count is lower
-than that of the database beside it was cut: what is left of it is older."""
+"""Row of ``meta``: the number of transactions that have changed the database. If it is lower with
+the journal than without, the journal was truncated and its remainder is older."""
 _ERRORS = (sqlite3.Error, UnicodeDecodeError)
-"""What SQLite's module raises; the latter where a name or a message is no text any more."""
+"""What the sqlite3 module raises; the latter if damage made a name or a message invalid text."""
 _SMALLEST = 512
-"""Bytes: a shorter database has not even a header and a page."""
+"""Bytes of the smallest database: a header and a page."""
 _PATIENCE = 120.0  # seconds to wait for another driver's transaction
 
 SCHEMA = """
@@ -57,7 +57,7 @@ CREATE TABLE notes (
     text TEXT NOT NULL, digest TEXT);
 """
 COLUMNS = "id, record, why, status, attempts, reason, measurement, finished"
-"""Of ``trials``: what a row's digest covers."""
+"""The columns of ``trials`` that a row's digest covers."""
 DIGESTED = {
     "meta": "key, value",
     "attempts": "trial, number, state, owner, worker, worker_start, began, expires, up_to_steps, "
@@ -65,13 +65,13 @@ DIGESTED = {
     "progress": "trial, step, attempt, record",
     "notes": "number, at, trial, attempt, text",
 }
-"""What the digest of a row of the other tables covers; triggers of the connection that writes keep
-it (``_keep_digests``), so that no statement can forget to."""
+"""The columns that a row's digest covers, in the other tables. Triggers of the writing connection
+update it (``_keep_digests``), so that no statement can omit it."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Something that was decided during the study, when (seconds of Unix time), and on what."""
+    """A decision of the study: its time (Unix seconds), its kind, and what was decided."""
 
     at: float
     kind: str
@@ -82,10 +82,10 @@ class Decision:
 
 
 def create(folder: Path) -> None:
-    """Make an empty database, over the remains of a creation that was killed half-way; whoever
-    calls has made sure that nothing else lies there (``holds_trials``)."""
-    for left in folder.glob(f"{DATABASE}*"):
-        left.unlink()
+    """Create an empty database in place of the remains of an interrupted creation. The caller has
+    checked with ``holds_trials`` that nothing else is there."""
+    for remains in folder.glob(f"{DATABASE}*"):
+        remains.unlink()
     try:
         with closing(sqlite3.connect(folder / DATABASE, isolation_level=None)) as db:
             db.execute("PRAGMA journal_mode=WAL")
@@ -98,8 +98,8 @@ def create(folder: Path) -> None:
 
 
 def holds_trials(folder: Path) -> bool:
-    """Whether there is a database with anything in it, or one that cannot be read: not one whose
-    creation was killed half-way."""
+    """Whether there is a database that has content or cannot be read, as opposed to none or one
+    whose creation was interrupted."""
     path = folder / DATABASE
     size = path.stat().st_size if path.exists() else 0
     if size < _SMALLEST and not has_journal(folder):
@@ -107,14 +107,14 @@ def holds_trials(folder: Path) -> bool:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
             tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
-            kept = tables & {"trials", "attempts", "decisions"}
-            return any(db.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in kept)
+            present = tables & {"trials", "attempts", "decisions"}
+            return any(db.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in present)
     except _ERRORS:
         return True
 
 
 def connect(folder: Path, read_only: bool) -> sqlite3.Connection:
-    """Open the database. A read-only folder is read as it lies, without a lock."""
+    """Open the database. In a folder without write permission it is read without a lock."""
     path = folder / DATABASE
     refuse_links(folder, path)
     if path.exists() and not path.is_file():
@@ -148,14 +148,14 @@ def connect(folder: Path, read_only: bool) -> sqlite3.Connection:
 
 
 def has_journal(folder: Path) -> bool:
-    """Whether a journal lies beside the database that has not been moved into it."""
+    """Whether there is a journal with transactions that are not in the database file yet."""
     journal = folder / f"{DATABASE}-wal"
     return journal.exists() and journal.stat().st_size > 0
 
 
 def _copied(folder: Path) -> sqlite3.Connection:
-    """The database and its journal read into memory: where nothing can be written beside them,
-    SQLite itself cannot read a journal."""
+    """Read the database and its journal into memory. SQLite cannot read a journal in a folder that
+    it may not write to."""
     try:
         with tempfile.TemporaryDirectory() as place:
             for name in (DATABASE, f"{DATABASE}-wal"):
@@ -173,7 +173,8 @@ def _copied(folder: Path) -> sqlite3.Connection:
 
 
 def refuse_network(folder: Path) -> None:
-    """SQLite's locks are not to be trusted over a network. Raises StoreError."""
+    """Raise StoreError if the folder is on a network file system, where SQLite's locks are
+    unreliable."""
     kind = lease.network_file_system(folder)
     if kind:
         raise StoreError(
@@ -183,7 +184,7 @@ def refuse_network(folder: Path) -> None:
 
 
 def explain(folder: Path, error: Exception) -> str:
-    """An SQLite error as a sentence that says what to do."""
+    """An SQLite error as a message with a remedy."""
     text = str(error)
     if "disk is full" in text:
         return write_failed(folder, error)
@@ -200,6 +201,7 @@ def explain(folder: Path, error: Exception) -> str:
 
 
 def damaged(folder: Path, what: str) -> str:
+    """The message that the database is damaged, with the remedy."""
     return (
         f"the database of {folder} is damaged ({what}); nothing was changed. "
         f"Restore it from a copy, or rebuild it from what can still be read: steep salvage {folder}"
@@ -210,14 +212,14 @@ def damaged(folder: Path, what: str) -> str:
 
 
 def digest(values: Mapping[str, Any]) -> str:
-    """Over every column of a row of ``trials`` but the digest itself."""
-    # A flipped bit can turn text into bytes.
+    """The digest of a row of ``trials``, over all ``COLUMNS``."""
+    # default=repr: a flipped bit can turn text into bytes, which JSON does not take
     text = json.dumps([values[name] for name in COLUMNS.split(", ")], default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def whole(row: sqlite3.Row, folder: Path) -> dict[str, Any]:
-    """A row of ``trials`` that passes its digest. Raises StoreError for one that does not."""
+    """A row of ``trials`` as a dictionary. Raises StoreError if it fails its digest."""
     values = {name: row[name] for name in (*COLUMNS.split(", "), "digest")}
     if digest(values) != values["digest"]:
         raise StoreError(damaged(folder, f"the row of trial {values['id']} fails its checksum"))
@@ -225,42 +227,43 @@ def whole(row: sqlite3.Row, folder: Path) -> dict[str, Any]:
 
 
 def decision_digest(at: float, kind: str, payload: str) -> str:
-    """Over a row of ``decisions``; ``payload`` is its JSON text."""
+    """The digest of a row of ``decisions``; ``payload`` is its JSON text."""
     text = json.dumps([at, kind, payload], default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def row_digest(*values: Any) -> str:
-    """Over the columns of a row of another table, as ``DIGESTED`` lists them."""
+    """The digest of a row of another table, over the columns in ``DIGESTED``."""
     return hashlib.sha256(repr(values).encode()).hexdigest()[:16]
 
 
 def whole_row(row: sqlite3.Row, table: str) -> dict[str, Any] | None:
-    """A row of a table of ``DIGESTED``, if it passes its digest or its version wrote none."""
+    """A row of a table of ``DIGESTED``; None if it fails its digest. Rows of older versions have
+    none."""
     values = {name: row[name] for name in row.keys()}  # noqa: SIM118
-    made = row_digest(*(values[name] for name in DIGESTED[table].split(", ")))
-    return values if values.pop("digest", made) == made else None
+    expected = row_digest(*(values[name] for name in DIGESTED[table].split(", ")))
+    return values if values.pop("digest", expected) == expected else None
 
 
 def _keep_digests(db: sqlite3.Connection) -> None:
-    """Let every row that this connection adds or changes get its digest in the same statement."""
+    """Create triggers that set the digest of every row that this connection adds or changes."""
     for table, columns in DIGESTED.items():
-        made = ", ".join(f"new.{name}" for name in columns.split(", "))
+        values = ", ".join(f"new.{name}" for name in columns.split(", "))
         for event in ("INSERT", f"UPDATE OF {columns}"):
             db.execute(
                 f"CREATE TEMP TRIGGER digest_of_{table}_{event[:6]} AFTER {event} ON main.{table} "
-                f"BEGIN UPDATE {table} SET digest=row_digest({made}) WHERE rowid=new.rowid; END"
+                f"BEGIN UPDATE {table} SET digest=row_digest({values}) WHERE rowid=new.rowid; END"
             )
 
 
 def whole_decision(row: sqlite3.Row, folder: Path) -> dict[str, Any]:
-    """A row of ``decisions`` that passes its digest, where it has one: an earlier version wrote
-    none. Raises StoreError for one that does not."""
+    """A row of ``decisions`` as a dictionary. Raises StoreError if it fails its digest; rows of
+    older versions have none."""
     values = {name: row[name] for name in row.keys()}  # noqa: SIM118
-    told = values["at"], values["kind"], values["payload"]
-    if values.get("digest", made := decision_digest(*told)) != made:
-        what = f"decision {values['number']} ({values['kind']}) fails its checksum"
-        raise StoreError(damaged(folder, what))
+    columns = values["at"], values["kind"], values["payload"]
+    if values.get("digest", expected := decision_digest(*columns)) != expected:
+        damage = f"decision {values['number']} ({values['kind']}) fails its checksum"
+        raise StoreError(damaged(folder, damage))
     return values
 
 
@@ -268,7 +271,7 @@ def whole_decision(row: sqlite3.Row, folder: Path) -> dict[str, Any]:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file a path leads to; None: none."""
+    """Device and inode of the file at a path; None if there is none."""
     try:
         stat = path.stat()
     except OSError:
@@ -280,7 +283,7 @@ class Database:
     """An open database: queries and nestable transactions whose errors are StoreErrors."""
 
     def __init__(self, folder: Path, read_only: bool, alone: bool = True) -> None:
-        """``alone``: no other driver has it open, as is needed to bring it up to this version."""
+        """``alone``: no other driver has it open, which upgrading an older version requires."""
         self.folder = folder
         self._db = connect(folder, read_only)
         self._file = _identity(folder / DATABASE)
@@ -288,16 +291,16 @@ class Database:
         self._after: list[Callable[[], None]] = []
         self._seen = 0
         self._touched: dict[str, None] = {}
-        """Ids of the trials whose rows were written here since they were last taken."""
+        """Ids of the trials whose rows this connection wrote since the last ``take_touched``."""
         self._read: tuple[tuple[int, int], list[dict[str, Any]]] | None = None
-        """All rows of ``trials``, and of which state of the database."""
+        """A state of the database, and all rows of ``trials`` in it."""
         self.version = ""
-        """Of the schema."""
+        """The version of the schema."""
         try:
             self._seen = self.data_version()
             self.version = self.meta("version") or ""
             if not read_only:
-                if self.version in _BEFORE and self._marked():
+                if self.version in _OLDER and self._marked():
                     if not alone:
                         earlier = "is being run by an earlier version of steep: wait for its end"
                         raise StoreError(f"{folder} {earlier}")
@@ -316,12 +319,13 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; one inside another is part of it. Waits for other drivers' writes."""
+        """Commit everything inside or nothing; a nested transaction joins the outer one. Waits for
+        the writes of other drivers."""
         if self._inside:
             yield
             return
         if _identity(self.folder / DATABASE) != self._file:
-            # SQLite would go on writing to a file that nobody can open any more.
+            # SQLite would keep writing to a deleted file, and all of it would be lost
             raise StoreError(
                 f"{self.folder} was removed, moved or replaced while it was in use: nothing more "
                 "is recorded. Where it was moved, run the same command with its new place"
@@ -346,7 +350,7 @@ class Database:
             self._after.pop(0)()
 
     def afterwards(self, action: Callable[[], None]) -> None:
-        """Do something once the transaction has been committed, if it is."""
+        """Call ``action`` after the transaction was committed; drop it on a rollback."""
         self._after.append(action)
 
     def query(self, text: str, *values: Any) -> list[sqlite3.Row]:
@@ -356,7 +360,7 @@ class Database:
             raise StoreError(explain(self.folder, error)) from error
 
     def execute(self, text: str, *values: Any) -> int:
-        """Run a statement inside a transaction; how many rows it changed."""
+        """Run a statement inside a transaction and return the number of changed rows."""
         return self._db.execute(text, values).rowcount
 
     def changed(self) -> bool:
@@ -365,13 +369,13 @@ class Database:
         return seen != self._seen
 
     def data_version(self) -> int:
-        """Another number once another connection has written."""
+        """A number that changes whenever another connection has written."""
         return int(self.query("PRAGMA data_version")[0][0])
 
     def settle(self) -> None:
-        """Move what was committed from the journal into the database itself, if nobody reads just
-        now: a journal that is cut off later takes nothing along."""
-        with suppress(*_ERRORS):  # what was committed is safe where it is
+        """Move committed transactions from the journal into the database file, unless someone is
+        reading: losing the journal later then loses nothing."""
+        with suppress(*_ERRORS):  # the transactions are as safe in the journal
             self._db.execute("PRAGMA busy_timeout=50")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._db.execute(f"PRAGMA busy_timeout={int(1000 * _PATIENCE)}")
@@ -390,21 +394,21 @@ class Database:
         return int(self.query("PRAGMA user_version")[0][0])
 
     def _marked(self) -> bool:
-        """Whether its version is one that can be read, as told in two places: a flipped bit is
-        no other version. The oldest told it in one."""
-        marks = {VERSION: (int(VERSION),)} | {old: (0, int(old)) for old in _BEFORE}
+        """Whether the version can be read and both of its copies agree. There are two so that a
+        flipped bit is not taken for another version; the oldest versions kept only one."""
+        marks = {VERSION: (int(VERSION),)} | {old: (0, int(old)) for old in _OLDER}
         return self._mark() in marks.get(self.version, ())
 
     def _upgrade(self) -> None:
-        """Give every row that has none its digest."""
+        """Add the digests that rows of an older version lack."""
         with self.transaction():
             if (self.meta("version") or "") == "1":
                 self.execute("ALTER TABLE decisions ADD COLUMN digest TEXT")
                 for row in self.query("SELECT number, at, kind, payload FROM decisions"):
-                    made = decision_digest(row["at"], row["kind"], row["payload"])
+                    new_digest = decision_digest(row["at"], row["kind"], row["payload"])
                     text = "UPDATE decisions SET digest=? WHERE number=?"
-                    self.execute(text, made, row["number"])
-            if self.meta("version") in _BEFORE:  # no other driver has done it meanwhile
+                    self.execute(text, new_digest, row["number"])
+            if self.meta("version") in _OLDER:  # another driver may have upgraded it meanwhile
                 self.execute("UPDATE meta SET value=? WHERE key='version'", VERSION)
                 for table, columns in DIGESTED.items():
                     self.execute(f"ALTER TABLE {table} ADD COLUMN digest TEXT")
@@ -415,10 +419,10 @@ class Database:
     # ------------------------------------------------------------ rows of ``decisions``
 
     def decisions(self) -> list[Decision]:
-        """Every decision, oldest first. Raises StoreError where one is damaged."""
+        """Every decision, oldest first. Raises StoreError if one is damaged."""
         rows = self.query("SELECT * FROM decisions ORDER BY number")
-        found = [whole_decision(row, self.folder) for row in rows]
-        return [Decision(row["at"], row["kind"], json.loads(row["payload"])) for row in found]
+        verified = [whole_decision(row, self.folder) for row in rows]
+        return [Decision(row["at"], row["kind"], json.loads(row["payload"])) for row in verified]
 
     def decide(self, decision: Decision) -> None:
         payload = json.dumps(decision.payload, allow_nan=False)
@@ -431,8 +435,8 @@ class Database:
     # ------------------------------------------------------------ rows of ``trials``
 
     def trials(self) -> list[dict[str, Any]]:
-        """Every row, in the order of planning. Raises StoreError where one is damaged. While nobody
-        writes, they are read and checked once."""
+        """Every row, in the order of planning. Raises StoreError if one is damaged. The rows are
+        read and checked again only after a write."""
         state = self.data_version(), self._db.total_changes
         if self._read is None or self._read[0] != state:
             rows = self.query(f"SELECT number, {COLUMNS}, digest FROM trials ORDER BY number")
@@ -440,7 +444,7 @@ class Database:
         return self._read[1]
 
     def forget_trials(self) -> None:
-        """Free what ``trials`` keeps."""
+        """Free the rows that ``trials`` keeps in memory."""
         self._read = None
 
     def trial(self, key: str) -> dict[str, Any] | None:
@@ -451,8 +455,8 @@ class Database:
         return whole(row, self.folder) | {"number": row["number"]}
 
     def take_touched(self) -> dict[str, None]:
-        """Ids of the trials whose rows were written here since the last call; inside a transaction,
-        which may be rolled back, they are not taken yet."""
+        """Ids of the trials whose rows this connection wrote since the last call. Inside a
+        transaction they stay in the set, since it may be rolled back."""
         touched = self._touched
         if self._inside:
             return dict(touched)
@@ -460,7 +464,7 @@ class Database:
         return touched
 
     def add(self, values: Mapping[str, Any]) -> None:
-        """A new row; ``values`` holds every column but the digest."""
+        """Add a row; ``values`` holds every column except the digest."""
         self._touched[values["id"]] = None
         marks = ",".join("?" * (len(values) + 1))
         names = ", ".join(values)
@@ -471,7 +475,7 @@ class Database:
         )
 
     def change(self, key: str, **changes: Any) -> None:
-        """Change columns of a row, and its digest with them."""
+        """Change columns of a row, and its digest accordingly."""
         row = self.trial(key)
         assert row is not None
         self._touched[key] = None
@@ -482,16 +486,16 @@ class Database:
         )
 
     def check(self) -> None:
-        """Raise StoreError where SQLite's own check or a digest finds damage."""
-        found = self.query("PRAGMA integrity_check(1)")[0][0]
-        if found != "ok":
-            raise StoreError(damaged(self.folder, str(found).splitlines()[-1]))
+        """Raise StoreError if SQLite's own check or a digest finds damage."""
+        result = self.query("PRAGMA integrity_check(1)")[0][0]
+        if result != "ok":
+            raise StoreError(damaged(self.folder, str(result).splitlines()[-1]))
         if not self._marked():
-            if self.version == str(self._mark()) and self.version not in ("0", *_BEFORE):
+            if self.version == str(self._mark()) and self.version not in ("0", *_OLDER):
                 raise StoreError(f"{self.folder} {OTHER_VERSION}")
             raise StoreError(damaged(self.folder, "its version cannot be read"))
         for table, columns in {"decisions": "number, at, kind, payload", **DIGESTED}.items():
-            self.query(f"SELECT {columns} FROM {table} LIMIT 0")  # their names may be damaged
+            self.query(f"SELECT {columns} FROM {table} LIMIT 0")  # fails on a damaged column name
         self.trials()
         self.decisions()
         for table, columns in DIGESTED.items() if self.version == VERSION else ():

@@ -1,8 +1,8 @@
-"""The files of a study folder beside its database: frozen spec, checkpoints, per-item errors.
+"""The files of a study folder besides its database: frozen spec, checkpoints, per-item errors.
 
-Part of the store: with ``store.py`` the only code that writes into a study folder. Every file is
-written to a temporary one, flushed to the disk and renamed, so a reader sees the old or the new
-one and a full disk destroys neither. Workers come here too, but only for their own checkpoints.
+This module and ``store.py`` are the only code that writes into a study folder. Every file is
+written to a temporary one, flushed to the disk and renamed, so a reader sees either the old or the
+new one and a full disk destroys neither. Workers use it only for their own files.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from steep.spec import load, yaml_reader
 
 SPEC = "study.yaml"
 PUBLISHED = "study.json"
-"""What a folder of published tables holds in its place."""
+"""The file of a folder of published tables that takes the place of ``SPEC``."""
 CHECKPOINTS = "checkpoints"
 ITEMS = "items"
 FAILURES = "failures"
 IN_USE = ".in_use"
 KEPT = 2
-"""Checkpoints of a trial that stay: the newest, and the one to fall back on."""
+"""Checkpoints kept per trial: the newest, and the one to fall back on if that is damaged."""
 _MAGIC = b"steep checkpoint 1\n"
 
 
 class StoreError(Exception):
-    """A study folder that cannot be used as asked: one sentence for the user."""
+    """A study folder cannot be used as requested; the message is one sentence for the user."""
 
 
 class StudyExists(StoreError):
-    """A study was to be begun where one is, perhaps by another driver a moment ago: open it."""
+    """The folder in which a study was to be created has one already, perhaps since a moment ago."""
 
 
 # ---------------------------------------------------------------- writing
@@ -50,10 +50,10 @@ class StudyExists(StoreError):
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Only one process at a time is inside for ``folder``; the lock dies with its holder."""
+    """A lock on ``folder`` that one process at a time holds; it ends with its holder."""
     try:
         import fcntl
-    except ImportError:  # Windows: two at the very same moment are not told apart
+    except ImportError:  # Windows: two processes at the very same moment are not excluded
         yield
         return
     path = folder / ".lock"
@@ -70,8 +70,10 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def in_use(folder: Path, alone: bool = False) -> Iterator[None]:
-    """Hold ``folder`` as one of its drivers; ``alone``: as the only one. Raises StoreError where
-    another process has it. The lock dies with its holder, and a copy of the folder has its own."""
+    """Hold ``folder`` as one of its drivers or, if ``alone``, as the only one.
+
+    Raises StoreError if another process excludes that. The lock ends with its holder, and a copy
+    of the folder has a lock of its own."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -86,10 +88,10 @@ def in_use(folder: Path, alone: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
-            who = "being run" if alone else "being recovered"
+            activity = "being run" if alone else "being recovered"
             raise StoreError(
-                f"{folder} is {who} by another process; nothing was changed: wait for its end, or "
-                "stop it"
+                f"{folder} is {activity} by another process; nothing was changed: wait for its "
+                "end, or stop it"
             ) from None
         except OSError:
             pass  # a file system without locks
@@ -99,7 +101,7 @@ def in_use(folder: Path, alone: bool = False) -> Iterator[None]:
 
 
 def has_other_drivers(folder: Path) -> bool:
-    """Whether a process holds ``folder``; ask before holding it."""
+    """Whether another process holds ``folder``. Call it before this process holds it."""
     try:
         with in_use(folder, alone=True):
             return False
@@ -108,8 +110,9 @@ def has_other_drivers(folder: Path) -> bool:
 
 
 def write_atomic(folder: Path, name: str, data: bytes) -> None:
-    """Replace the file ``name`` of a study by ``data``, durably, or leave it as it was. Raises
-    StoreError, also where a symbolic link would lead out of the study."""
+    """Replace the file ``name`` of a study by ``data``, durably, or leave it as it was.
+
+    Raises StoreError, also if a symbolic link would lead out of the study."""
     path = folder / name
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     refuse_links(folder, path.parent)
@@ -130,7 +133,7 @@ def write_atomic(folder: Path, name: str, data: bytes) -> None:
 
 
 def refuse_links(folder: Path, path: Path) -> None:
-    """Raise StoreError where ``path``, or a folder between it and the study's, is a link."""
+    """Raise StoreError if ``path``, or a folder between it and the study's folder, is a link."""
     while path != folder and path.is_relative_to(folder):
         if path.is_symlink():
             raise StoreError(f"{path} is a symbolic link, which a study does not follow: remove it")
@@ -138,7 +141,7 @@ def refuse_links(folder: Path, path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make a rename durable. Windows cannot open folders, and journals renames itself."""
+    """Make a rename durable. Windows cannot open folders; its file system journals renames."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -149,7 +152,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def write_failed(path: Path, error: Exception) -> str:
-    """What to tell the user when ``path`` cannot be written."""
+    """The message to the user if ``path`` cannot be written."""
     text = getattr(error, "strerror", None) or str(error)
     if "space" in text or "disk is full" in text or "quota" in text.lower():
         return (
@@ -163,7 +166,7 @@ def write_failed(path: Path, error: Exception) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes the strings that steep's own reading of YAML would take for something else."""
+    """A YAML dumper that quotes the strings that steep's YAML reader would not read as strings."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -182,7 +185,8 @@ def compose_study_yaml(
 ) -> str:
     """The text of a study's ``study.yaml``: its spec with every default written out, the SHA-256
     of each data file, what the domain has learnt from them, and digests of the user's own code.
-    Neither a later version's defaults nor data that is added change a frozen study."""
+
+    So neither new defaults of a later version nor added data change a frozen study."""
     frozen = {
         "steep": importlib.metadata.version("steep"),
         "base": str(loaded.base.resolve()),
@@ -196,7 +200,7 @@ def compose_study_yaml(
 
 @dataclass(frozen=True)
 class Frozen:
-    """A study's ``study.yaml``, read back."""
+    """The content of a study's ``study.yaml``."""
 
     version: str
     loaded: load.Loaded
@@ -208,7 +212,7 @@ _PUT_BACK = "'steep salvage {}' puts it back as it was"
 
 
 def no_spec(folder: Path) -> str:
-    """What to tell the user of a folder without a frozen spec."""
+    """The message to the user about a folder without a frozen spec."""
     if (folder / PUBLISHED).exists():
         return (
             f"{folder} holds the tables of a published study, without its data and models: fit, "
@@ -226,25 +230,25 @@ def no_spec(folder: Path) -> str:
 
 
 def inside_a_study(folder: Path) -> str:
-    """That a folder is a part of a study, whose own folder is meant; '' where it is none."""
-    above = folder.resolve().parent
-    if folder.is_dir() and (above / SPEC).exists() and holds_results(above):
-        own = folder.parent if folder.name not in ("", "..") else above
-        return f"{folder} is a part of a study: name the study's own folder, {own}"
+    """The message that a folder is a part of a study, if it is one, else ''."""
+    parent = folder.resolve().parent
+    if folder.is_dir() and (parent / SPEC).exists() and holds_results(parent):
+        study = folder.parent if folder.name not in ("", "..") else parent
+        return f"{folder} is a part of a study: name the study's own folder, {study}"
     return ""
 
 
 def holds_results(folder: Path) -> bool:
-    """Whether a folder has what only a study that was begun leaves there."""
+    """Whether a folder has results, which only a study leaves there."""
     from steep.store.database import holds_trials
 
     log = folder / "acknowledged.log"
-    known = (log.exists() and log.stat().st_size > 0) or holds_trials(folder)
-    return known or any((folder / ITEMS).glob("*.npz"))
+    has_results = (log.exists() and log.stat().st_size > 0) or holds_trials(folder)
+    return has_results or any((folder / ITEMS).glob("*.npz"))
 
 
 def read_frozen(folder: Path | str) -> Frozen:
-    """The frozen spec of a study. Raises StoreError where there is none or it is damaged."""
+    """The frozen spec of a study. Raises StoreError if there is none or it is damaged."""
     path = Path(folder) / SPEC
     try:
         values, _, problems = yaml_reader.read(read_file(path).decode())
@@ -255,8 +259,8 @@ def read_frozen(folder: Path | str) -> Frozen:
     except UnicodeDecodeError:
         raise StoreError(f"{path} is damaged: it is not text; {_PUT_BACK.format(folder)}") from None
     if problems or not isinstance(values, dict) or not isinstance(values.get("spec"), dict):
-        what = problems[0] if problems else "it has no spec"
-        raise StoreError(f"{path} is damaged: {what}; {_PUT_BACK.format(folder)}")
+        damage = problems[0] if problems else "it has no spec"
+        raise StoreError(f"{path} is damaged: {damage}; {_PUT_BACK.format(folder)}")
     try:
         loaded = _reparse(values["spec"], Path(str(values.get("base", folder))))
     except load.SpecError as error:
@@ -271,12 +275,13 @@ def read_frozen(folder: Path | str) -> Frozen:
 
 
 def _reparse(spec: Mapping[str, Any], base: Path) -> load.Loaded:
+    """The frozen spec, read by the same code as a user's file."""
     text = yaml.dump(dict(spec), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     return load.parse(text, base, SPEC, frozen=True)
 
 
 def frozen_text(folder: Path) -> str:
-    """The text of ``study.yaml``. Raises StoreError where it cannot be read."""
+    """The text of ``study.yaml``. Raises StoreError if it cannot be read."""
     path = folder / SPEC
     try:
         return read_file(path).decode()
@@ -292,8 +297,9 @@ def read_spec(folder: Path | str) -> load.Loaded:
 
 
 def as_begun(loaded: load.Loaded, folder: Path) -> load.Loaded:
-    """``loaded`` with what the study in ``folder`` has learnt from its data, if one has begun
-    there. Another domain's study is left for ``spec_changes`` to refuse. Raises StoreError."""
+    """``loaded`` with what the study in ``folder``, if there is one, has learnt from its data.
+
+    A study of another domain is ignored here; ``spec_changes`` refuses it. Raises StoreError."""
     if not (folder / SPEC).exists():
         return loaded
     begun = read_spec(folder)
@@ -322,9 +328,9 @@ def save_checkpoint(folder: Path, trial: str, attempt: int, step: int, state: by
     )
     for suspect in path.parent.glob("*.suspect"):
         suspect.unlink(missing_ok=True)
-    # A worker that was given up and came back must not drop its successor's files.
-    own = [other for other in _checkpoints(folder, trial) if other.name <= path.name]
-    for old in own[:-KEPT]:
+    # A worker that was given up but still runs must not remove its successor's files.
+    earlier = [other for other in _checkpoints(folder, trial) if other.name <= path.name]
+    for old in earlier[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
 
@@ -332,8 +338,8 @@ def save_checkpoint(folder: Path, trial: str, attempt: int, step: int, state: by
 def load_checkpoint(
     folder: Path, trial: str, without: Collection[str] = ()
 ) -> tuple[str, bytes | None, list[str]]:
-    """(file name, state) of the newest checkpoint that is whole and not one of ``without``, or
-    ('', None); and a note on each damaged one that was passed over."""
+    """(file name, state, notes) of the newest intact checkpoint that is not among ``without``, or
+    ('', None, notes). The notes describe the damaged ones that were passed over."""
     notes: list[str] = []
     for path in reversed(_checkpoints(folder, trial)):
         if path.name in without:
@@ -367,14 +373,14 @@ def read_checkpoint(path: Path, trial: str) -> tuple[int, bytes]:
 
 
 def drop_checkpoint(folder: Path, trial: str, name: str) -> None:
-    """Put one checkpoint aside, so that no attempt loads it again."""
+    """Rename a checkpoint so that no attempt loads it again."""
     path = folder / CHECKPOINTS / trial / name
     with suppress(OSError):
         os.replace(path, path.with_suffix(".suspect"))
 
 
 def remove_checkpoints(folder: Path, trial: str) -> None:
-    """Drop the checkpoints of a trial that has ended."""
+    """Remove the checkpoints of a trial that has ended."""
     home = folder / CHECKPOINTS / trial
     if home.is_dir() and not home.is_symlink() and not home.parent.is_symlink():
         shutil.rmtree(home, ignore_errors=True)
@@ -389,14 +395,14 @@ def _checkpoints(folder: Path, trial: str) -> list[Path]:
 
 
 def write_items(folder: Path, trial: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Keep the per-item validation sums and counts of a trial's best step, compressed."""
+    """Write the per-item validation sums and counts of a trial's best step, compressed."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{name: np.asarray(value) for name, value in arrays.items()})  # type: ignore[arg-type]
     write_atomic(folder, f"{ITEMS}/{trial}.npz", buffer.getvalue())
 
 
 def read_items(folder: Path, trial: str) -> dict[str, np.ndarray] | None:
-    """The arrays that ``write_items`` kept, or None. Raises StoreError on a damaged file."""
+    """The arrays that ``write_items`` wrote, or None. Raises StoreError for a damaged file."""
     path = folder / ITEMS / f"{trial}.npz"
     try:
         with np.load(io.BytesIO(read_file(path)), allow_pickle=False) as stored:
@@ -411,7 +417,7 @@ def read_items(folder: Path, trial: str) -> dict[str, np.ndarray] | None:
 
 
 def write_failure(folder: Path, trial: str, attempt: int, text: str) -> None:
-    """Keep all that a failed attempt said, where that is too long for the database."""
+    """Write the whole message of a failed attempt, if it is too long for the database."""
     write_atomic(folder, failure_file(trial, attempt), text.encode(errors="replace"))
 
 
@@ -423,13 +429,14 @@ def failure_file(trial: str, attempt: int) -> str:
 
 SHARD_FILES = "shards/files"
 _UNTOUCHED = 1_000_000_000
-"""Time of change that a shard's file is given: another one says that somebody wrote into it."""
+"""Modification time that a shard's file is given; a different one shows that it was altered."""
 
 
 def write_shard_file(folder: Path, name: str, data: Callable[[], bytes]) -> Path:
-    """A shard as a file for the user's own code, written once: of two workers that need it at the
-    same time both may, the same. One that was written to since is written anew. Raises StoreError.
-    """
+    """A shard as a file for the user's own code, written once and again after it was altered.
+
+    Two workers that need it at the same time may both write it, with the same content. Raises
+    StoreError."""
     path = (folder / SHARD_FILES / name).resolve()
     with suppress(OSError):
         if int(path.stat().st_mtime) == _UNTOUCHED:
@@ -442,23 +449,25 @@ def write_shard_file(folder: Path, name: str, data: Callable[[], bytes]) -> Path
 
 
 def trial_folder(folder: Path, trial: str, attempt: int) -> tuple[Path, bool]:
-    """(a folder for the files that a trial saves by itself, whether an earlier attempt left some
-    in it). That of an earlier attempt is renamed, so that a worker that was given up and wakes
-    again writes into nobody's. Raises StoreError."""
+    """A folder for the files that a trial's own code saves, and whether it already has some from
+    an earlier attempt.
+
+    The earlier attempt's folder is renamed, so that a worker that was given up but still runs
+    cannot write into this one. Raises StoreError."""
     home = folder / CHECKPOINTS / trial
     refuse_links(folder, home)
-    own = home / f"files-{attempt:06d}"
+    current = home / f"files-{attempt:06d}"
     try:
         home.mkdir(parents=True, exist_ok=True)
         for earlier in sorted(home.glob("files-*"))[::-1]:
-            if earlier.name < own.name and not own.exists():
-                earlier.rename(own)
-        own.mkdir(exist_ok=True)
-        return own.resolve(), any(own.iterdir())
+            if earlier.name < current.name and not current.exists():
+                earlier.rename(current)
+        current.mkdir(exist_ok=True)
+        return current.resolve(), any(current.iterdir())
     except OSError as error:
-        raise StoreError(write_failed(own, error)) from error
+        raise StoreError(write_failed(current, error)) from error
 
 
 def drop_trial_folder(path: Path) -> None:
-    """Remove what a trial saved by itself."""
+    """Remove the files that a trial's own code saved."""
     shutil.rmtree(path, ignore_errors=True)

@@ -1,9 +1,9 @@
-"""Who owns a trial: the identity of a process that survives the reuse of its number.
+"""The owner of a trial: an identity of a process that stays unique when its pid is reused.
 
-A process is named by machine, boot, process-number space (containers have their own), number and
-start time. Only then can a dead owner be told from a live one, or a process be killed without
-hitting a stranger. Time is the monotonic clock of that boot: a wall clock that jumps does nothing,
-and a laptop that sleeps does not age a lease.
+A process is identified by machine, boot, pid namespace (containers have their own), pid and start
+time. All of them are needed to tell a dead owner from a live one, and to kill a worker without
+hitting an unrelated process. Leases use the monotonic clock of the boot, so that setting the wall
+clock has no effect and a laptop that sleeps does not age a lease.
 """
 
 from __future__ import annotations
@@ -35,19 +35,20 @@ class Owner:
     host: str
     boot: str
     space: str
-    """The process-number space; numbers of another space say nothing here."""
+    """The pid namespace; pids of another one mean nothing here."""
     pid: int
     start: str
-    """When the process started, in whatever unit the system tells; '' where it does not."""
+    """When the process started, in a unit of the system; '' if unknown."""
     session: str = ""
-    """Which of the process's open stores: one that was closed has given everything up."""
+    """Which of the process's open stores: one that was closed owns nothing any more."""
 
     def same_machine(self, other: Owner) -> bool:
-        """Containers of one machine share its boot; a rebooted machine keeps its name."""
+        """Whether both run on one machine: its containers share the boot, and it keeps its name
+        when it is rebooted."""
         return self.boot == other.boot or self.host == other.host
 
     def alive(self, seen_from: Owner) -> bool | None:
-        """Whether it still runs; None where that cannot be told from here."""
+        """Whether it still runs; None if that cannot be determined by ``seen_from``."""
         if not self.same_machine(seen_from):
             return None
         if self.boot != seen_from.boot:
@@ -73,14 +74,14 @@ class Reclaimed:
 
 
 def forfeited(owner: Owner, worker: int | None, expires: float, me: Owner) -> str | None:
-    """Why ``owner`` has lost an attempt that ``worker`` runs, or None while it has not."""
+    """The reason why ``owner`` has lost an attempt that ``worker`` runs; None if it has not."""
     alive = owner.alive(me)
     if alive is False:
         return f"its driver (process {owner.pid}) is gone"
     if not owner.same_machine(me) or expires > now():
         return None
     if worker == owner.pid and owner.space == me.space:
-        return None  # runs inside a driver that lives: killing it would kill the driver
+        return None  # it runs inside a live driver: killing it would kill the driver
     return f"its driver (process {owner.pid}) has given no sign of life"
 
 
@@ -108,6 +109,7 @@ def boot_id() -> str:
 
 
 def _space() -> str:
+    """The pid namespace of this process; '' if the system has none."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -115,7 +117,7 @@ def _space() -> str:
 
 
 def start_time(pid: int) -> str:
-    """When process ``pid`` started; '' when there is none, or only what is left of a dead one."""
+    """When process ``pid`` started; '' if there is none or only a zombie."""
     if sys.platform == "darwin":
         return _output("ps", "-o", "lstart=", "-p", str(pid))
     if sys.platform == "win32":
@@ -124,7 +126,8 @@ def start_time(pid: int) -> str:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return ""
-    fields = stat[stat.rindex(b")") + 2 :].split()  # the name before it may hold anything
+    # the process name comes before the last ")" and may itself contain anything
+    fields = stat[stat.rindex(b")") + 2 :].split()
     return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
 
 
@@ -143,14 +146,14 @@ def _windows_start_time(pid: int) -> str:
 
 def is_running(pid: int, start: str) -> bool:
     """Whether process ``pid`` runs and is the one that started at ``start``. A zombie does not."""
-    found = start_time(pid) if pid > 0 else ""
-    return bool(found) and found == (start or found)
+    started = start_time(pid) if pid > 0 else ""
+    return bool(started) and started == (start or started)
 
 
 def kill(pid: int, start: str, wait: float = 3.0) -> bool:
-    """Kill a process with its group, if it leads one, and wait for its end; True when it is gone.
+    """Kill a process, with its group if it leads one, and wait for its end; True once it is gone.
 
-    Does nothing to a process that merely has the same number (``start`` differs)."""
+    Does nothing to another process with the same pid (``start`` differs)."""
     if not start or not is_running(pid, start) or pid == os.getpid():
         return not is_running(pid, start)
     try:
@@ -192,7 +195,7 @@ def network_file_system(folder: Path, mounts: str = "/proc/mounts") -> str | Non
 
 def _output(*command: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()
+    return finished.stdout.strip()

@@ -1,4 +1,4 @@
-"""What a worker sends, in a form that the store can keep: real numbers, texts of some length."""
+"""Events of workers in a form that the store can keep: valid numbers, texts of limited length."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from steep.store.folder import failure_file
 
 _FAILURES = (Kind.FAILURE, Kind.LOST)
 _CUT = 300
-"""Characters of a failure's reason; the rest is in a file."""
+"""Characters of a failure's reason that the database keeps; the whole text is in a file."""
 _DETAIL = 20_000
-"""Characters of its traceback that are kept in the database."""
+"""Characters of a failure's traceback that the database keeps."""
 
 
 def recordable(event: Event, trial: Trial) -> Event:
-    """A result that cannot be recorded is a failure of the trainer, told as one; a reason is one
-    that can be printed, with the rest of it beside."""
+    """The event in a form that can be stored: a result that cannot be stored becomes a failure of
+    the trainer, and reasons are made printable and shortened."""
     if event.kind in (*_FAILURES, Kind.NOTE):
         payload = printable(event.payload)
         return replace(event, payload=payload if event.kind == Kind.NOTE else _cut(event, payload))
@@ -43,8 +43,8 @@ def recordable(event: Event, trial: Trial) -> Event:
 
 
 def _cut(event: Event, payload: dict[str, Any]) -> dict[str, Any]:
-    """A failure's payload with a short reason and detail, and the ``whole`` text where they were
-    longer, which the store keeps in a file."""
+    """A failure's payload with its reason and detail shortened. If they were too long, ``whole``
+    has the full text, which the store keeps in a file."""
     reason, detail = payload["reason"], payload.get("detail") or ""
     if len(reason) <= _CUT and len(detail) <= _DETAIL:
         return payload

@@ -1,7 +1,7 @@
-"""The log beside the database, and what can be read of a study whose database is damaged.
+"""The log beside the database, and recovery of a study whose database is damaged.
 
-Every plan, result and decision goes into ``acknowledged.log`` too, after it was committed. SQLite
-takes a database whose journal was cut for one that never had more; the log knows better.
+Every plan, result and decision is also written to ``acknowledged.log``, after it was committed.
+SQLite cannot detect that a journal was truncated; the log shows which results are missing then.
 """
 
 from __future__ import annotations
@@ -38,35 +38,35 @@ from steep.store.folder import SPEC, StoreError, refuse_links, write_atomic, wri
 
 LOG = "acknowledged.log"
 FOR_GOOD = (Status.COMPLETE, Status.CAPPED, Status.DIVERGED)
-"""Ends that no trial leaves."""
+"""Statuses that are final."""
 RECOVERED = "salvaged"
-"""Why a trial is in a study that knows it only from the log."""
-_BEYOND_REACH = 10_000
-"""Numbers of rows that are tried, one by one, past a page that cannot be read."""
+"""The reason of planning that a trial gets if only the log still has it."""
+_MOST_SKIPPED = 10_000
+"""How many row numbers are tried, one by one, after a page that cannot be read."""
 
 # ---------------------------------------------------------------- the log
 
 
 @dataclass
 class Logged:
-    """What ``acknowledged.log`` says: the trials planned, each one's results, oldest first, and
-    what was decided."""
+    """The content of ``acknowledged.log``: the planned trials, the results of each, oldest first,
+    and the decisions."""
 
     planned: dict[str, Trial] = field(default_factory=dict)
     results: dict[str, list[str | None]] = field(default_factory=dict)
-    """None where a failure was forgiven."""
+    """By trial id; None marks a failure that was forgiven."""
     decisions: list[Decision] = field(default_factory=list)
     torn: int = 0
-    """Lines that fail their checksum: the last one, when its writer was killed."""
+    """How many lines fail their checksum, such as the last one if its writer was killed."""
 
     def missing_from(self, rows: Mapping[str, str | None]) -> list[str]:
-        """Trials that the log knows better than the database: planned there and unknown here, or
-        measured there and here not yet. A database ahead of the log is no damage."""
+        """Trials that the database lacks, or whose newest logged result it lacks. A database that
+        is ahead of the log is not damaged."""
         lost = [key for key in self.planned if key not in rows]
         for key, results in self.results.items():
-            held = rows.get(key)
-            last = results[-1]
-            if last is not None and held != last and (held is None or held in results):
+            stored = rows.get(key)
+            newest = results[-1]
+            if newest is not None and stored != newest and (stored is None or stored in results):
                 lost.append(key)
         return sorted(set(lost))
 
@@ -81,30 +81,31 @@ class Logged:
         new = [json.loads(records[key]) for key in rows if key not in self.planned]
         if new:
             entries.append({"planned": new})
-        for key, held in rows.items():
-            if held is not None and held not in self.results.get(key, []):
-                entries.append({"trial": key, "measurement": held})
+        for key, stored in rows.items():
+            if stored is not None and stored not in self.results.get(key, []):
+                entries.append({"trial": key, "measurement": stored})
         return entries
 
 
 def check_log(db: Database, logged: Logged) -> None:
-    """Raise StoreError when the database is damaged or has lost what the log holds. ``logged``
-    was read before: whatever is in it must be in the database by now."""
+    """Raise StoreError if the database is damaged or lacks an entry of the log. ``logged`` was
+    read before the database was opened, so all of it must be in there."""
     db.check()
     lost = logged.missing_from({row["id"]: row["measurement"] for row in db.trials()})
     if lost:
         raise StoreError(damaged(db.folder, f"it has lost {len(lost)} trials"))
-    held = db.decisions()
-    if gone := [one.kind for one in logged.decisions if one not in held]:
-        kinds = ", ".join(sorted(set(gone)))
-        raise StoreError(damaged(db.folder, f"it has lost {len(gone)} decisions: {kinds}"))
+    stored = db.decisions()
+    if lost_kinds := [one.kind for one in logged.decisions if one not in stored]:
+        kinds = ", ".join(sorted(set(lost_kinds)))
+        raise StoreError(damaged(db.folder, f"it has lost {len(lost_kinds)} decisions: {kinds}"))
 
 
 def check_journal(folder: Path, commits: int, held: Mapping[str, str | None]) -> None:
-    """Raise StoreError where the database is newer without its journal than with it, by its number
-    of transactions, or holds results that it lacks with it: the journal was cut. ``commits`` and
-    ``held``, the measurements by trial, are those with it; call it while nobody else has the study
-    open."""
+    """Raise StoreError if the journal was truncated: the database file alone has more transactions
+    than with its journal, or results that it lacks with the journal.
+
+    ``commits`` and ``held`` (the measurements by trial) were read with the journal. Nobody else may
+    have the study open."""
     hidden = 0
     for row in _without_journal(folder, "trials"):
         if row["status"] in FOR_GOOD and held.get(row["id"]) is None:
@@ -117,22 +118,23 @@ def check_journal(folder: Path, commits: int, held: Mapping[str, str | None]) ->
 
 
 def replay_log(db: Database, logged: Logged) -> None:
-    """Log what the log lacks, because a driver died between the two writes."""
+    """Append what the log lacks because a driver died between committing and logging."""
     rows = db.trials()
-    held = {row["id"]: row["measurement"] for row in rows}
+    stored = {row["id"]: row["measurement"] for row in rows}
     records = {row["id"]: row["record"] for row in rows}
-    if unlogged := logged.unlogged(held, records, db.decisions()):
+    if unlogged := logged.unlogged(stored, records, db.decisions()):
         append_log(db.folder, unlogged)
 
 
 def entry_of(decision: Decision) -> dict[str, Any]:
+    """A decision as an entry of the log."""
     return {"decision": [decision.at, decision.kind, decision.payload]}
 
 
 def append_log(folder: Path, entries: Sequence[Any]) -> None:
-    """Add entries, durably: one write to a file opened for appending, so drivers do not mix.
-    Raises StoreError; the database already has what could not be logged."""
-    lines = b"\n" + _lines(entries)  # the first ends a line that a killed writer left torn
+    """Append entries, durably: in one write to a file opened for appending, so that the lines of
+    several drivers do not mix. Raises StoreError; the database already has the entries then."""
+    lines = b"\n" + _lines(entries)  # the newline ends a line that a killed writer left incomplete
     path = folder / LOG
     refuse_links(folder, path)
     try:
@@ -148,6 +150,7 @@ def append_log(folder: Path, entries: Sequence[Any]) -> None:
 
 
 def _lines(entries: Sequence[Any]) -> bytes:
+    """Each entry as a line of JSON after its checksum."""
     lines = b""
     for entry in entries:
         text = json.dumps(entry, separators=(",", ":"))
@@ -156,7 +159,7 @@ def _lines(entries: Sequence[Any]) -> bytes:
 
 
 def read_log(folder: Path) -> Logged:
-    """The log as far as it can be read; lines that fail their checksum are counted, not used."""
+    """The log's readable lines; those that fail their checksum are only counted."""
     logged = Logged()
     try:
         data = read_file(folder / LOG)
@@ -185,7 +188,7 @@ def read_log(folder: Path) -> Logged:
     return logged
 
 
-# ---------------------------------------------------------------- salvage
+# ---------------------------------------------------------------- recovery
 
 
 @dataclass(frozen=True)
@@ -200,61 +203,62 @@ class Recovered:
 
 
 def readable_results(folder: Path) -> list[Recovered]:
-    """Every trial that the database or the log still hold whole, in the order of planning."""
+    """Every trial that can still be read from the log or the database, in the order of planning."""
     logged = read_log(folder)
-    found: dict[str, Recovered] = {}
+    recovered: dict[str, Recovered] = {}
     for key, trial in logged.planned.items():
         results = logged.results.get(key)
-        last = results[-1] if results else None
-        found[key] = Recovered(trial, decode(Measurement, last) if last else None)
+        newest = results[-1] if results else None
+        recovered[key] = Recovered(trial, decode(Measurement, newest) if newest else None)
     for values in _readable(folder, "trials"):
         trial = decode(Trial, values["record"])
-        known = found.get(trial.id, Recovered(trial, None))
-        ended, text = known.measurement, values["measurement"]
-        if text and text not in logged.results.get(trial.id, []):  # the log has lost it
-            ended = max(decode(Measurement, text), ended, key=_how_far)
-        if known.finished is None or values["attempts"] >= known.attempts:
+        entry = recovered.get(trial.id, Recovered(trial, None))
+        measurement, text = entry.measurement, values["measurement"]
+        if text and text not in logged.results.get(trial.id, []):  # missing in the log
+            measurement = max(decode(Measurement, text), measurement, key=_how_far)
+        if entry.finished is None or values["attempts"] >= entry.attempts:
             row = values["why"], values["attempts"], values["finished"]
-            known = Recovered(trial, ended, *row)
-        found[trial.id] = replace(known, measurement=ended)
-    return list(found.values())
+            entry = Recovered(trial, measurement, *row)
+        recovered[trial.id] = replace(entry, measurement=measurement)
+    return list(recovered.values())
 
 
 def _how_far(measurement: Measurement | None) -> tuple[bool, bool, int]:
-    """Of two measurements of a trial, which came later."""
+    """Sort key of a trial's measurements by when they were made."""
     if measurement is None:
         return False, False, 0
     return True, measurement.status != Status.STOPPED, measurement.steps
 
 
 def readable_decisions(folder: Path) -> list[Decision]:
-    """Every decision that the log or the database still hold whole, in the order they were made,
-    which a clock that was set back does not tell. A forecast from a database that had no checksums
-    yet cannot be told from one that was altered, and counts as made afterwards."""
-    found: list[Decision] = []
+    """Every decision that can still be read from the log or the database, in the order in which
+    they were made. Their times do not show it, since the clock may have been set back.
+
+    A forecast without a checksum, of an older version, may have been altered, so it counts as
+    made after the shard was trained."""
+    decisions: list[Decision] = []
     for row in _readable(folder, "decisions"):
         payload = json.loads(row["payload"])
         if row.get("digest") is None and row["kind"] == "forecast":
             payload |= {"afterwards": True}
         decision = Decision(row["at"], row["kind"], payload)
-        if decision not in found:
-            found.append(decision)
+        if decision not in decisions:
+            decisions.append(decision)
     after = 0
     for decision in read_log(folder).decisions:
-        if decision in found:
-            after = found.index(decision) + 1
+        if decision in decisions:
+            after = decisions.index(decision) + 1
         else:
-            found.insert(after, decision)
+            decisions.insert(after, decision)
             after += 1
-    return found
+    return decisions
 
 
 def _readable(folder: Path, table: str) -> Iterator[dict[str, Any]]:
-    """The rows of a table that can be read and pass their digests, one by one; some twice, as they
-    were and as they became.
+    """The rows of a table that can be read and pass their digests; some in two versions.
 
-    With the journal and without it: of one that was cut, what is left may be older than the
-    database beside it, and hides or breaks it."""
+    The database is read with its journal and without it: what remains of a truncated journal may
+    be older than the database file, and hide its rows or make it unreadable."""
     try:
         with closing(connect(folder, read_only=True)) as db:
             yield from _rows(db, table, folder)
@@ -264,6 +268,7 @@ def _readable(folder: Path, table: str) -> Iterator[dict[str, Any]]:
 
 
 def _without_journal(folder: Path, table: str) -> Iterator[dict[str, Any]]:
+    """The readable rows of a copy of the database file without its journal."""
     try:
         with tempfile.TemporaryDirectory() as place:
             (Path(place) / DATABASE).write_bytes(read_file(folder / DATABASE))
@@ -274,28 +279,29 @@ def _without_journal(folder: Path, table: str) -> Iterator[dict[str, Any]]:
 
 
 def _rows(db: sqlite3.Connection, table: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """The intact rows of a table, read one by one so that a damaged one does not hide the rest."""
     query = f"SELECT rowid AS place, * FROM {table} WHERE rowid >= ? ORDER BY rowid LIMIT 1"
     place, failed = 1, 0
-    while failed < _BEYOND_REACH:
+    while failed < _MOST_SKIPPED:
         values = None
         try:
             row = db.execute(query, (place,)).fetchone()
             if row is None:
                 return
-            if row["place"] < place:  # a page that is out of order: never round and round
+            if row["place"] < place:  # a page out of order: without this the loop might not end
                 raise sqlite3.DatabaseError("out of order")
             place, failed = row["place"] + 1, 0
             values = _verified(row, table, folder)
         except (sqlite3.Error, UnicodeDecodeError):
             place, failed = place + 1, failed + 1
-        except (StoreError, LookupError):  # altered; a column has lost its name
+        except (StoreError, LookupError):  # a wrong digest; a damaged column name
             pass
         if values is not None:
             yield values
 
 
 def _verified(row: sqlite3.Row, table: str, folder: Path) -> dict[str, Any] | None:
-    """A row that passes its digest; else None, or StoreError."""
+    """A row that passes its digest. Otherwise returns None or raises StoreError."""
     if table == "trials":
         return whole(row, folder)
     if table == "decisions":
@@ -304,17 +310,16 @@ def _verified(row: sqlite3.Row, table: str, folder: Path) -> dict[str, Any] | No
 
 
 def restore(folder: Path, damage: Callable[[], str | None]) -> tuple[int, int]:
-    """Put the damaged files aside and build new ones from what can still be read of them; call
-    it while no driver holds the folder. ``damage`` says what is wrong with the database, None:
-    nothing, once the spec is as it was frozen.
+    """Rebuild a damaged study from what can still be read; no driver may hold the folder.
 
-    Returns (trials, those with a measurement). The damaged files stay, copied into a folder of
-    their own before anything is replaced."""
+    ``damage`` returns what is wrong with the database, or None; it is called after the frozen spec
+    was restored. The damaged files are copied into a folder of their own before anything is
+    replaced. Returns (number of trials, number of those with a measurement)."""
     rows, decisions = readable_results(folder), readable_decisions(folder)
-    # The first of each counts, and of an attempt the end rather than that it ran.
-    books = {
+    # Of several versions of a row the first is used: ended attempts come before running ones.
+    histories = {
         table: sorted(_readable(folder, table), key=lambda row: row.get("state") == "running")
-        for table in _BOOKS
+        for table in _HISTORIES
     }
     number = 1 + sum(1 for _ in folder.glob("damaged-*"))
     aside = folder / f"damaged-{number}"
@@ -327,16 +332,16 @@ def restore(folder: Path, damage: Callable[[], str | None]) -> tuple[int, int]:
         raise StoreError(
             f"{folder} has no {SPEC}, and no copy of it can be read: put one there first"
         )
-    wrong = damage()
-    if wrong is None:
+    problem = damage()
+    if problem is None:
         return len(rows), sum(1 for row in rows if row.measurement is not None)
-    if wrong.endswith(OTHER_VERSION):
-        raise StoreError(wrong)
-    held = [*folder.glob(f"{DATABASE}*"), folder / LOG]
-    _put_aside(aside, held)
+    if problem.endswith(OTHER_VERSION):
+        raise StoreError(problem)
+    damaged_files = [*folder.glob(f"{DATABASE}*"), folder / LOG]
+    _put_aside(aside, damaged_files)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".recovered-") as place:
-        _build(Path(place), rows, decisions, books)
-        # The log last: until then the old one has all that can be had.
+        _build(Path(place), rows, decisions, histories)
+        # The log is replaced last: until then, the old one still has all that can be recovered.
         for journal in folder.glob(f"{DATABASE}-*"):
             journal.unlink()
         os.replace(Path(place) / DATABASE, folder / DATABASE)
@@ -345,7 +350,7 @@ def restore(folder: Path, damage: Callable[[], str | None]) -> tuple[int, int]:
 
 
 def _put_aside(aside: Path, paths: Sequence[Path]) -> None:
-    """Copy files before they are replaced. Raises StoreError where that cannot be done."""
+    """Copy files before they are replaced. Raises StoreError if that fails."""
     try:
         aside.mkdir(exist_ok=True)
         for path in paths:
@@ -355,45 +360,45 @@ def _put_aside(aside: Path, paths: Sequence[Path]) -> None:
         raise StoreError(write_failed(aside, error)) from error
 
 
-_BOOKS = ("attempts", "progress", "notes")
-"""What happened on the way to the results."""
+_HISTORIES = ("attempts", "progress", "notes")
+"""The tables that record what happened before the results."""
 
 
 def _build(
     place: Path,
     rows: Sequence[Recovered],
     decisions: Sequence[Decision],
-    books: Mapping[str, Sequence[Mapping[str, Any]]],
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> None:
-    """A database and its log in ``place``, on the disk."""
-    tried: dict[str, int] = {}
-    for row in books["attempts"]:
-        tried[row["trial"]] = max(row["number"], tried.get(row["trial"], 0))
+    """Write a new database and its log into ``place``."""
+    attempts_of: dict[str, int] = {}
+    for row in histories["attempts"]:
+        attempts_of[row["trial"]] = max(row["number"], attempts_of.get(row["trial"], 0))
     create(place)
     db = Database(place, read_only=False)
     with closing(db):
         with db.transaction():
             for one in rows:
-                ended = one.measurement
+                measurement = one.measurement
                 db.add(
                     {
                         "id": one.trial.id,
                         "record": encode(one.trial),
                         "why": one.why,
-                        "status": ended.status if ended else Status.PLANNED,
-                        "attempts": max(one.attempts, tried.get(one.trial.id, 0)),
-                        "reason": ended.reason if ended else None,
-                        "measurement": encode(ended) if ended else None,
+                        "status": measurement.status if measurement else Status.PLANNED,
+                        "attempts": max(one.attempts, attempts_of.get(one.trial.id, 0)),
+                        "reason": measurement.reason if measurement else None,
+                        "measurement": encode(measurement) if measurement else None,
                         "finished": one.finished,
                     }
                 )
             for decision in decisions:
                 db.decide(decision)
-            for table, kept in books.items():
+            for table, entries in histories.items():
                 names = DIGESTED[table]
                 marks = ",".join("?" * len(names.split(", ")))
                 insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})"
-                for row in kept:
+                for row in entries:
                     db.execute(insert, *(row[name] for name in names.split(", ")))
             db.execute(
                 "UPDATE attempts SET state='reclaimed', reason='the study was recovered'"

@@ -1,4 +1,4 @@
-"""A spec that changed under a begun study: what differs, and whether that only adds trials."""
+"""Changes of the spec of a study that has begun: what differs, and whether it only adds trials."""
 
 from __future__ import annotations
 
@@ -33,36 +33,37 @@ EXTENDABLE = {
     "shards.largest",
     "shards.permutations",
 }
-"""What may change in a begun study when it is extended: more of the same, which adds trials and
-invalidates none. ``run`` (workers, leases, device) may always change."""
+"""The paths that may change when a study is extended: more of the same adds trials and invalidates
+none. ``run`` (workers, leases, device) may always change."""
 
 
 def changes(old: Spec, new: Spec) -> list[Change]:
-    """Where two specs differ, ``run`` left out. Paths are dotted, at most two deep."""
+    """The differences between two specs, except ``run``. Paths are dotted, at most two deep."""
     before, after = old.model_dump(), new.model_dump()
-    found = []
+    differences = []
     for section in sorted(set(before) | set(after) - {"run"}):
         one, other = before.get(section), after.get(section)
         if section == "run" or one == other:
             continue
         if not isinstance(one, dict) or not isinstance(other, dict):
-            found.append(Change(section, one, other))
+            differences.append(Change(section, one, other))
             continue
-        found += [
+        differences += [
             Change(f"{section}.{key}", one.get(key), other.get(key))
             for key in sorted(set(one) | set(other))
             if one.get(key) != other.get(key)
         ]
-    return found
+    return differences
 
 
 def only_adds(change: Change) -> bool:
-    """Whether a change of a begun study only adds trials, so that ``--extend`` may take it."""
+    """Whether a change of a study that has begun only adds trials, so that ``--extend`` allows
+    it."""
     if change.path not in EXTENDABLE:
         return False
     old, new = change.old, change.new
     if change.path == "search.until":
-        return _asks_more(old, new)
+        return _continues_longer(old, new)
     if isinstance(old, (list, tuple)):
         return set(old) <= set(new)
     if isinstance(old, dict):
@@ -72,35 +73,40 @@ def only_adds(change: Change) -> bool:
     return bool(new >= old)
 
 
-def _asks_more(old: dict[str, float | None] | None, new: dict[str, float | None] | None) -> bool:
-    """Whether a search that ends by ``new`` goes on where one that ended by ``old`` stopped: more
-    FLOPs, a narrower forecast, or no such end."""
-    before, after = old or {}, new or {}
-    few, many = before.get("flops") or math.inf, after.get("flops") or math.inf
-    wide, narrow = before.get("forecast_interval") or 0.0, after.get("forecast_interval") or 0.0
-    return many >= few and narrow <= wide
+def _continues_longer(
+    old: dict[str, float | None] | None, new: dict[str, float | None] | None
+) -> bool:
+    """Whether a search that stops at the limits ``new`` continues at least as long as one that
+    stops at ``old``: as many FLOPs or more, and a forecast interval as narrow or narrower."""
+    old, new = old or {}, new or {}
+    more_flops = (new.get("flops") or math.inf) >= (old.get("flops") or math.inf)
+    narrower = (new.get("forecast_interval") or 0.0) <= (old.get("forecast_interval") or 0.0)
+    return more_flops and narrower
 
 
 def refuse_changes(
     folder: Path, loaded: Loaded, items: Items, extend: bool, code: Mapping[str, str]
 ) -> None:
-    """Raise SpecError when the spec or the data are not those the study in ``folder`` began with,
-    or only added to where ``extend`` allows it, which it never does for ``items.fixed``; and when
-    the user's own training ``code`` is not, which nothing allows: results of two trainers would
-    stand in one curve."""
+    """Raise SpecError if the spec, the data or the user's own ``code`` have changed since the study
+    in ``folder`` began.
+
+    ``extend`` allows changes of the spec and the data that only add, except to ``items.fixed``.
+    Nothing allows changed code: the curve would mix the results of two trainers."""
     frozen = read_frozen(folder)
     differences = changes(frozen.loaded.spec, loaded.spec)
-    barred = [d for d in differences if not (extend and only_adds(d))]
-    if barred:
+    refused = [d for d in differences if not (extend and only_adds(d))]
+    if refused:
         hint = "" if extend else "; --extend takes more seeds, sizes, choices and data"
         raise SpecError(
-            [loaded.problem(d.path, f"was {d.old!r}, now {d.new!r}") for d in barred],
+            [loaded.problem(d.path, f"was {d.old!r}, now {d.new!r}") for d in refused],
             f"{folder} was begun with another spec{hint}",
         )
-    found = changed_files(frozen.data, items.files)
-    data = [problem for problem in found if not extend or problem.path in items.fixed]
-    if data:
-        raise SpecError(data, f"the data under {folder} changed")
+    changed_data = changed_files(frozen.data, items.files)
+    refused_data = [
+        problem for problem in changed_data if not extend or problem.path in items.fixed
+    ]
+    if refused_data:
+        raise SpecError(refused_data, f"the data under {folder} changed")
     edited = changed(frozen.loaded.code, code)
     if edited:
         raise SpecError(
@@ -111,7 +117,7 @@ def refuse_changes(
 
 
 def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[Problem]:
-    """Each data file that was added, removed or altered since ``before`` was recorded."""
+    """The data files that were added, removed or altered since ``before`` was recorded."""
     problems = []
     for name in sorted(set(before) | set(now)):
         if before.get(name) != now.get(name):

@@ -1,13 +1,14 @@
-"""The trial store: what is planned, who runs it, what it measured. One SQLite file per study.
+"""The trial store: which trials are planned, who runs them, what they measured.
 
-The only truth about a study, and with ``folder.py`` the only writer of its folder. A trial moves
+One SQLite file per study holds its whole state; this module and ``folder.py`` are the only ones
+that write to the study's folder. A trial moves
 
     PLANNED -> RUNNING (claimed: one numbered attempt) -> COMPLETE | CAPPED | DIVERGED | ...
 
-An attempt holds a lease; events of an attempt that is no longer the current one are refused
-(fencing), so no trial completes twice. What ``record`` has returned True for is on the disk
-(WAL, synchronous=FULL) and a second time in an append-only log, which is how a database that lost
-its tail is told from one that never had it. Only drivers open the store, never workers.
+An attempt holds a lease. Events of an attempt that is no longer the current one are refused
+(fencing), so no trial completes twice. Once ``record`` has returned True, the event is on the disk
+(WAL, synchronous=FULL). Plans, results and decisions are also in an append-only log, which shows
+whether a database has lost its tail. Only drivers open the store, never workers.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ __all__ = [
 
 _FAILURES = (Status.FAILED, Status.TIMEOUT)
 _LAST = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED, Kind.LOST)
-"""What ends an attempt."""
-_BEATS = 0.02
-"""Share of a lease in which it need not be renewed again."""
+"""The events that end an attempt."""
+_RENEWAL = 0.02
+"""A lease is not renewed again within this share of its length."""
 
 
 class Store:
@@ -59,21 +60,21 @@ class Store:
         self.lease = 90.0
         """Seconds without a sign of life after which an attempt may be taken over."""
         self.owner = lease.this_process(session=secrets.token_hex(8))
-        """Who claims through this store."""
+        """The owner of the attempts that are claimed through this store."""
         self._db = Database(folder, read_only, alone)
         self._trials = TrialRows(self._db)
         self._read_only = read_only
         self._held = ExitStack()
         self._items: dict[tuple[str, int], Mapping[str, np.ndarray]] = {}
         self._beaten: dict[tuple[str, int], float] = {}
-        """When this store last renewed the lease of an attempt that goes on."""
+        """When this store last renewed the lease of each running attempt."""
         lease.SESSIONS.add(self.owner.session)
 
     # ------------------------------------------------------------ opening
 
     @classmethod
     def create(cls, folder: Path | str, study_yaml: str) -> Store:
-        """A new study in ``folder``. Raises StudyExists when it holds one already."""
+        """Create a study in ``folder``. Raises StudyExists if it holds one already."""
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -92,29 +93,30 @@ class Store:
 
     @classmethod
     def open(cls, folder: Path | str, read_only: bool = False, take_over: bool = False) -> Store:
-        """The study in ``folder``. Raises StoreError, in one sentence, when there is none, it is
-        damaged, on a network file system, or in use by another machine.
+        """Open the study in ``folder``. Raises StoreError if there is none, or it is damaged, on a
+        network file system, or in use by another machine.
 
-        ``take_over`` gives up the trials of another machine, for when that machine is gone."""
+        ``take_over`` gives up the trials of another machine, in case that machine is gone."""
         folder = Path(folder)
         if not (folder / files.SPEC).exists():
             raise StoreError(files.no_spec(folder))
         if not (folder / database.DATABASE).exists():
             raise StoreError(database.damaged(folder, f"{database.DATABASE} is gone"))
-        with ExitStack() as held:
+        with ExitStack() as resources:
             alone = False
             if not read_only:
                 database.refuse_network(folder)
                 alone = not files.has_other_drivers(folder)
-                held.enter_context(files.in_use(folder))
+                resources.enter_context(files.in_use(folder))
             if alone and database.has_journal(folder):
-                # Whoever opens it for writing moves the journal into the database at the end: not
-                # before it is known to be whole.
+                # Opening for writing ends with moving the journal into the database, which would
+                # spread damage: check first.
                 cls._check(folder)
-            logged = recovery.read_log(folder)  # first: what it holds must be in the database
+            # read before the database: whatever is logged by now must be found there
+            logged = recovery.read_log(folder)
             store = cls(folder, read_only, alone)
-            held.callback(store._db.close)
-            held.callback(lease.SESSIONS.discard, store.owner.session)
+            resources.callback(store._db.close)
+            resources.callback(lease.SESSIONS.discard, store.owner.session)
             recovery.check_log(store._db, logged)
             store._check_spec()
             if not read_only:
@@ -124,7 +126,7 @@ class Store:
                 for row in store._db.trials():
                     if row["status"] in FOR_GOOD:
                         files.remove_checkpoints(folder, row["id"])
-            store._held = held.pop_all()
+            store._held = resources.pop_all()
         return store
 
     def close(self) -> None:
@@ -138,12 +140,12 @@ class Store:
 
     @staticmethod
     def readable_results(folder: Path | str) -> list[recovery.Recovered]:
-        """What can still be read of a damaged study; changes nothing."""
+        """The trials that can still be read from a damaged study; changes nothing."""
         return recovery.readable_results(Path(folder))
 
     @staticmethod
     def damage(folder: Path | str) -> str | None:
-        """What is wrong with a study, in one sentence; None: nothing."""
+        """What is wrong with a study, in one sentence; None if nothing is."""
         try:
             Store._check(folder)
         except StoreError as error:
@@ -152,19 +154,19 @@ class Store:
 
     @staticmethod
     def _check(folder: Path | str) -> None:
-        """Raise StoreError where a study that nobody runs is damaged; changes nothing."""
-        with Store.open(folder, read_only=True) as seen:
-            held = {row["id"]: row["measurement"] for row in seen._db.trials()}
-            commits = int(seen._db.meta(database.COMMITS) or 0)
+        """Raise StoreError if a study that no driver runs is damaged; changes nothing."""
+        with Store.open(folder, read_only=True) as store:
+            measurements = {row["id"]: row["measurement"] for row in store._db.trials()}
+            commits = int(store._db.meta(database.COMMITS) or 0)
         if database.has_journal(Path(folder)):
-            recovery.check_journal(Path(folder), commits, held)
+            recovery.check_journal(Path(folder), commits, measurements)
 
     @staticmethod
     def restore(folder: Path | str) -> tuple[int, int]:
-        """Rebuild a damaged study from what ``readable_results`` reads, the damaged files copied
-        aside; a study that is whole stays as it is. Raises StoreError while a driver runs it.
+        """Rebuild a damaged study from its ``readable_results``, after copying the damaged files
+        aside. An intact study is not changed. Raises StoreError while a driver runs the study.
 
-        Returns (trials, those among them with a measurement)."""
+        Returns (number of trials, number of those with a measurement)."""
         folder = Path(folder)
         if not files.holds_results(folder):
             raise StoreError(files.no_spec(folder))
@@ -172,20 +174,20 @@ class Store:
             return recovery.restore(folder, lambda: Store.damage(folder))
 
     def freeze(self, study_yaml: str) -> None:
-        """Replace the study's frozen spec. A copy is kept first: it says later whether the file
-        is still what was frozen, and brings it back when it is gone."""
+        """Replace the study's frozen spec. A copy goes into the database first: it shows later
+        whether the file was altered, and restores it if it is lost."""
         self.decide("spec", {"text": study_yaml})
         files.write_atomic(self.folder, files.SPEC, study_yaml.encode())
 
     # ------------------------------------------------------------ planning and claiming
 
     def add(self, trials: Sequence[Trial], why: str = "") -> int:
-        """Plan trials; those already known stay as they are. Returns how many are new."""
+        """Plan trials and return how many are new; those already in the store do not change."""
         new = []
         with self.batch():
-            known = self._trials.now()
+            planned = self._trials.now()
             for trial in trials:
-                if trial.id not in known and self._db.trial(trial.id) is None:
+                if trial.id not in planned and self._db.trial(trial.id) is None:
                     row = dict.fromkeys(database.COLUMNS.split(", "))
                     row |= {"id": trial.id, "record": encode(trial), "why": why}
                     self._db.add(row | {"status": Status.PLANNED, "attempts": 0})
@@ -195,9 +197,9 @@ class Store:
         return len(new)
 
     def claim(self, trial: Trial, owner: lease.Owner, up_to_steps: int | None = None) -> int | None:
-        """Take a trial to run it: the number of the new attempt, or None when it is taken or done.
+        """Claim a trial: the number of the new attempt, or None if it is claimed or has ended.
 
-        A STOPPED trial can be claimed again to go on for more steps."""
+        A STOPPED trial can be claimed again to run for more steps."""
         with self.batch():
             row = self._db.trial(trial.id)
             if row is None or not _claimable(row, up_to_steps):
@@ -213,7 +215,7 @@ class Store:
         return attempt
 
     def beat(self, trial: str, attempt: int) -> bool:
-        """Renew a lease. False when the attempt has been taken over or is over."""
+        """Renew a lease. False if the attempt was taken over or has ended."""
         self._beaten[trial, attempt] = lease.now()
         with self.batch():
             renewed = self._db.execute(
@@ -223,49 +225,51 @@ class Store:
         return renewed == 1
 
     def reclaim(self) -> list[lease.Reclaimed]:
-        """Take back what dead owners hold, and what live ones have let expire; kill the workers.
+        """Take over the attempts of dead owners and those whose lease expired; kill their workers.
 
-        Attempts of this store's own are left alone: a driver watches its workers itself."""
-        mine = self.owner
-        gone: list[lease.Reclaimed] = []
+        Attempts claimed through this store are excluded: a driver watches its own workers."""
+        me = self.owner
+        reclaimed: list[lease.Reclaimed] = []
         if not self._db.query("SELECT 1 FROM trials WHERE status='running' LIMIT 1"):
-            return gone
+            return reclaimed
         with self.batch():
             for row in self._running():
                 owner = row["owner"]
                 reason = (
                     None
-                    if owner == mine
-                    else lease.forfeited(owner, row["worker"], row["expires"], mine)
+                    if owner == me
+                    else lease.forfeited(owner, row["worker"], row["expires"], me)
                 )
                 if reason is None:
                     continue
-                if owner.boot == mine.boot and owner.space == mine.space and row["worker"]:
+                if owner.boot == me.boot and owner.space == me.space and row["worker"]:
                     lease.kill(row["worker"], row["worker_start"] or "")
                 self._end_attempt(row["trial"], row["number"], "reclaimed", reason)
                 self._db.change(row["trial"], status=self._idle(row["trial"]))
-                gone.append(lease.Reclaimed(row["trial"], row["number"], reason))
+                reclaimed.append(lease.Reclaimed(row["trial"], row["number"], reason))
+            # trials that are marked as running but have no running attempt
             orphans = (
                 "SELECT id, attempts FROM trials WHERE status='running' AND id NOT IN"
                 " (SELECT trial FROM attempts WHERE state='running')"
             )
             for key, attempts in self._db.query(orphans):
                 self._db.change(key, status=self._idle(key))
-                gone.append(lease.Reclaimed(key, attempts, "nobody runs it"))
-        return gone
+                reclaimed.append(lease.Reclaimed(key, attempts, "nobody runs it"))
+        return reclaimed
 
     # ------------------------------------------------------------ recording
 
     def batch(self) -> AbstractContextManager[None]:
-        """One transaction around several calls: all of them reach the disk, or none."""
+        """One transaction around several calls: either all or none of them reach the disk."""
         return self._db.transaction()
 
     def record(self, event: Event, final: Measurement | None = None) -> bool:
-        """Record what an attempt sent. False, and nothing recorded, when it has been fenced out.
+        """Record an event of an attempt. False, with nothing recorded, if the attempt is not the
+        trial's current one any more.
 
-        ``final`` ends the trial with the event: a failure that will not be tried again. Raises
-        ValueError for a result with NaN in it or of another trial, StoreError if it cannot write.
-        """
+        ``final`` is the measurement of a failure that will not be retried; it ends the trial.
+        Raises ValueError for a result that contains NaN or belongs to another trial, and
+        StoreError if it cannot write."""
         with self.batch():
             query = "SELECT 1 FROM trials WHERE id=? AND status=? AND attempts=?"
             if not self._db.query(query, event.trial, Status.RUNNING.value, event.attempt):
@@ -309,14 +313,15 @@ class Store:
                 state = "killed" if payload.get("killed") else "failed"
                 self._end_attempt(trial, attempt, state, reason, detail)
                 if final is None:
-                    why = f"interrupted: {reason}" if payload.get("killed") else reason
-                    self._db.change(trial, status=self._idle(trial), reason=why)
+                    shown_reason = f"interrupted: {reason}" if payload.get("killed") else reason
+                    self._db.change(trial, status=self._idle(trial), reason=shown_reason)
         if final is not None:
             self._finish(trial, attempt, final)
-        if lease.now() - self._beaten.get((trial, attempt), -math.inf) > _BEATS * self.lease:
+        if lease.now() - self._beaten.get((trial, attempt), -math.inf) > _RENEWAL * self.lease:
             self.beat(trial, attempt)
 
     def _finish(self, trial: str, attempt: int, measurement: Measurement) -> None:
+        """Store the measurement that ends a trial, with its per-item errors."""
         if measurement.trial.id != trial:
             raise ValueError(f"a result of trial {measurement.trial.id} came from trial {trial}")
         text = encode(measurement)
@@ -336,25 +341,25 @@ class Store:
             self._db.afterwards(lambda: files.remove_checkpoints(self.folder, trial))
 
     def forgive(self) -> int:
-        """Plan the trials that FAILED or met their TIMEOUT once more, as if they had never been
-        tried: for when their cause has been mended. Returns how many."""
-        again = [row for row in self._db.trials() if row["status"] in _FAILURES]
-        if not again:
+        """Plan the trials that FAILED or reached their TIMEOUT again as if they were untried, in
+        case the cause was fixed. Returns their number."""
+        failed = [row for row in self._db.trials() if row["status"] in _FAILURES]
+        if not failed:
             return 0
-        # Logged first: a log that forgives what the database does not is no sign of damage.
-        entries = [{"trial": row["id"], "measurement": None} for row in again]
+        # Logged first: if only the log forgives a failure, that does not look like damage.
+        entries = [{"trial": row["id"], "measurement": None} for row in failed]
         recovery.append_log(self.folder, entries)
         with self.batch():
-            for row in again:
+            for row in failed:
                 self._db.execute(
                     "UPDATE attempts SET state='forgiven' WHERE trial=? AND state='failed'",
                     row["id"],
                 )
                 self._db.change(row["id"], status=Status.PLANNED, measurement=None, finished=None)
-        return len(again)
+        return len(failed)
 
     def note(self, text: str, trial: str = "", attempt: int = 0) -> None:
-        """Keep a remark for the log of the study."""
+        """Store a note, which the study's log shows."""
         with self.batch():
             self._db.execute(
                 "INSERT INTO notes (at, trial, attempt, text) VALUES (?,?,?,?)",
@@ -362,8 +367,8 @@ class Store:
             )
 
     def decide(self, kind: str, payload: dict[str, Any]) -> None:
-        """Log a decision: what was decided, and on what."""
-        # As it will be read back: tuples are lists in JSON.
+        """Store a decision with its reasons."""
+        # through JSON and back, so that it equals what is read later: tuples become lists
         plain = json.loads(json.dumps(payload, allow_nan=False))
         decision = Decision(time.time(), kind, plain)
         with self.batch():
@@ -383,18 +388,17 @@ class Store:
     # ------------------------------------------------------------ reading
 
     def measurements(self) -> list[Measurement]:
-        """The last measurement of every trial that has one, in the order they were planned.
+        """The last measurement of every trial that has one, in the order of planning.
 
-        A STOPPED trial that is being continued is among them, as it was when it stopped."""
+        A STOPPED trial that is being continued is included as it was when it stopped."""
         return list(self._trials.measured())
 
     def measured(self) -> Measurements:
-        """The same as the list that this store keeps, which grows with every measurement. Only to
-        be read."""
+        """The same, as this store's own list, which grows with every measurement. Read only."""
         return self._trials.measured()
 
     def rows(self) -> list[TrialStanding]:
-        """Every trial, in the order they were planned."""
+        """The standing of every trial, in the order of planning."""
         me = self.owner
         running = {row["trial"]: row for row in self._running()}
         rows = []
@@ -402,7 +406,7 @@ class Store:
             seconds, status, reason = None, row.status, row.reason
             attempt = running.get(key)
             if attempt and lease.forfeited(attempt["owner"], attempt["worker"], math.inf, me):
-                # Until somebody goes on with the study, nothing is written about the end.
+                # the database shows the end of a dead driver only after the next run began
                 status = self._idle(key)
                 reason = f"interrupted: its driver (process {attempt['owner'].pid}) is gone"
             elif attempt:
@@ -413,7 +417,7 @@ class Store:
         return rows
 
     def running(self) -> list[Trial]:
-        """The trials that run, in the order they were planned; not those whose driver is gone."""
+        """The running trials, in the order of planning, except those whose driver is gone."""
         me = self.owner
         gone = {
             row["trial"]
@@ -423,7 +427,7 @@ class Store:
         return [row.trial for row in self._trials.running() if row.trial.id not in gone]
 
     def trials(self) -> Mapping[str, Row]:
-        """What the database holds of each trial, by id, in the order they were planned."""
+        """The database's row of each trial, by id, in the order of planning."""
         return self._trials.now()
 
     def failures(self, trial: str) -> list[str]:
@@ -432,8 +436,8 @@ class Store:
         return [row["reason"] or "" for row in self._db.query(query, trial)]
 
     def tried(self) -> list[Trial]:
-        """Trials that an attempt was begun at, or that were recovered from a damaged study, which
-        may have lost its attempts."""
+        """Trials with at least one attempt, and those recovered from a damaged study, which may
+        have lost its attempts."""
         begun = {row["trial"] for row in self._db.query("SELECT DISTINCT trial FROM attempts")}
         return [
             row.trial
@@ -449,7 +453,7 @@ class Store:
         return [dict(row) for row in self._db.query(query, trial)]
 
     def last_beat(self, since: float) -> float:
-        """When an attempt begun ``since`` then last gave a sign of life (``lease.now``)."""
+        """The last sign of life of the attempts begun after ``since`` (``lease.now``)."""
         query = "SELECT max(began, expires - ?) AS at FROM attempts WHERE began >= ?"
         return max((row["at"] for row in self._db.query(query, self.lease, since)), default=since)
 
@@ -457,7 +461,7 @@ class Store:
         return [row["text"] for row in self._db.query("SELECT text FROM notes ORDER BY number")]
 
     def decisions(self, kind: str | None = None) -> list[Decision]:
-        """What was decided, oldest first."""
+        """The decisions of a kind, or all, oldest first."""
         return [one for one in self._db.decisions() if kind in (None, one.kind)]
 
     def progress(self, trial: str) -> list[Evaluation]:
@@ -470,7 +474,7 @@ class Store:
         return files.read_items(self.folder, trial)
 
     def stamp(self, trial: str) -> float | None:
-        """When a trial ended (seconds of Unix time), or None."""
+        """When a trial ended (Unix seconds), or None."""
         rows = self._db.query("SELECT finished FROM trials WHERE id=?", trial)
         return rows[0]["finished"] if rows else None
 
@@ -481,6 +485,7 @@ class Store:
     # ------------------------------------------------------------ inside
 
     def _log(self, entry: Mapping[str, Any]) -> None:
+        """Append an entry to the log once the transaction is committed."""
         self._db.afterwards(lambda: recovery.append_log(self.folder, [entry]))
 
     def _end_attempt(
@@ -492,57 +497,58 @@ class Store:
         )
 
     def _idle(self, trial: str) -> Status:
-        """What a trial is when nobody runs it: STOPPED if a rung of it was measured."""
+        """A trial's status while no attempt runs: STOPPED if it has a measurement, else PLANNED."""
         row = self._db.trial(trial)
         assert row is not None
         return Status.STOPPED if row["measurement"] else Status.PLANNED
 
     def _check_spec(self) -> None:
-        """Refuse a ``study.yaml`` that is none of those that were frozen. A study that was begun
-        before copies were kept gets one now."""
+        """Raise StoreError if ``study.yaml`` equals none of the frozen specs. A study begun before
+        copies were kept gets one now."""
         text = files.frozen_text(self.folder)
-        kept = {one.payload["text"] for one in self.decisions("spec")}
-        if not kept and not self._read_only:
+        frozen = {one.payload["text"] for one in self.decisions("spec")}
+        if not frozen and not self._read_only:
             self.decide("spec", {"text": text})
-        elif kept and text not in kept:
+        elif frozen and text not in frozen:
             raise StoreError(
                 f"{self.folder / files.SPEC} is not what this study was begun with: it was edited "
                 f"or is damaged; 'steep salvage {self.folder}' puts it back as it was"
             )
 
     def _leave_original(self, alone: bool) -> None:
-        """Give up the attempts that a copied study brought along: they run in the study that it
-        was copied from, whose workers are not to be touched. ``alone``: no other driver has this
-        folder open; where one has, it is no fresh copy."""
+        """Give up the attempts in a copy of a study: they run in the original, whose workers must
+        not be killed. ``alone``: no other driver has this folder open; if one has, the folder is
+        not a fresh copy."""
         stat = (self.folder / database.DATABASE).stat()
-        here = [stat.st_dev, stat.st_ino, self.owner.boot]
-        known = json.loads(self._db.meta("home") or "null")
-        if known == here:
+        location = [stat.st_dev, stat.st_ino, self.owner.boot]
+        home = json.loads(self._db.meta("home") or "null")
+        if home == location:
             return
-        same_boot = known is not None and known[2] == here[2]
-        moved = known is not None and known[not same_boot : 2] != here[not same_boot : 2]
+        same_boot = home is not None and home[2] == location[2]
+        moved = home is not None and home[not same_boot : 2] != location[not same_boot : 2]
         if moved and not alone:
             return
         with self.batch():
-            self._db.set_meta("home", json.dumps(here))
+            self._db.set_meta("home", json.dumps(location))
             for row in self._running() if moved else ():
                 reason = "it runs in the study that this one is a copy of"
                 self._end_attempt(row["trial"], row["number"], "reclaimed", reason)
                 self._db.change(row["trial"], status=self._idle(row["trial"]))
 
     def _running(self) -> list[dict[str, Any]]:
-        """Attempts that run somewhere, each with its ``owner`` read."""
-        found = []
+        """The running attempts of all drivers, each with its ``owner`` decoded."""
+        attempts = []
         for row in self._db.query("SELECT * FROM attempts WHERE state='running'"):
             try:
                 owner = lease.Owner(**json.loads(row["owner"]))
             except (ValueError, TypeError):
-                what = f"an attempt at trial {row['trial']} cannot be read"
-                raise StoreError(database.damaged(self.folder, what)) from None
-            found.append(dict(row) | {"owner": owner})
-        return found
+                damage = f"an attempt at trial {row['trial']} cannot be read"
+                raise StoreError(database.damaged(self.folder, damage)) from None
+            attempts.append(dict(row) | {"owner": owner})
+        return attempts
 
     def _refuse_other_machine(self, take_over: bool) -> None:
+        """Raise StoreError if another machine runs attempts, or give those up (``take_over``)."""
         me = self.owner
         for row in self._running():
             owner = row["owner"]
@@ -560,6 +566,7 @@ class Store:
 
 
 def _claimable(row: Mapping[str, Any], up_to_steps: int | None) -> bool:
+    """Whether a trial is planned, or stopped before the requested number of steps."""
     if row["status"] == Status.PLANNED:
         return True
     if row["status"] != Status.STOPPED:

@@ -1,9 +1,9 @@
 """The trials of a study as its database holds them: each row read, checked and decoded once.
 
-A row is read again when this process has written it, or when another driver may have. It changes in
-no other ways than these: it is added (its number is new), claimed (an attempt is new), its attempt
-ends (it was running), or its failure is forgiven (it had failed). So what another driver did is
-found without reading the rest.
+A row is read again after this process wrote it, or if another driver may have. Rows change in these
+ways only: one is added (its number is new), claimed (it has a new attempt), its attempt ends (it
+was running), or its failure is forgiven (it had failed). So another driver's changes are found
+without reading all rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from steep.records.measurements import Measurements
 from steep.store.database import Database
 
 _AGAIN = (Status.RUNNING, Status.FAILED, Status.TIMEOUT)
-"""Rows that change without a new attempt: theirs ends, or they are forgiven."""
+"""Rows that may change without a new attempt: the attempt ends, or the failure is forgiven."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class TrialRows:
         self._db = db
         self._rows: dict[str, Row] = {}
         self._again: dict[str, None] = {}
-        """Ids of the rows in a state of ``_AGAIN``."""
+        """Ids of the rows with a status of ``_AGAIN``."""
         self._measured = Measurements()
         self._last_number = self._last_attempt = 0
         self._version: int | None = None
-        """Of the database, as another connection last changed it; None: nothing is read yet."""
+        """The database's ``data_version`` at the last reading; None before the first."""
         self.read = 0
-        """How many rows were read and checked, repeats included."""
+        """How many rows were read and checked, including repeats."""
 
     def now(self) -> dict[str, Row]:
-        """Every row as it is now. Raises StoreError where one that was read is damaged."""
+        """Every row in its current state. Raises StoreError if one that is read is damaged."""
         if self._version is None:
             self._version = self._db.data_version()
             self._read_all()
@@ -65,16 +65,16 @@ class TrialRows:
         return self._rows
 
     def measured(self) -> Measurements:
-        """The same rows' measurements: a list that grows as they come. After a failure was
-        forgiven it is another list."""
+        """The measurements of all rows, as a list that grows with them. It is replaced by a new
+        list when a failure is forgiven."""
         self.now()
         return self._measured
 
     def running(self) -> list[Row]:
-        """Those that run, in the order of planning."""
+        """The running trials' rows, in the order of planning."""
         rows = self.now()
-        found = [rows[key] for key in self._again if rows[key].status == Status.RUNNING]
-        return sorted(found, key=lambda row: row.number)
+        running = [rows[key] for key in self._again if rows[key].status == Status.RUNNING]
+        return sorted(running, key=lambda row: row.number)
 
     def _read_all(self) -> None:
         self._db.take_touched()
@@ -85,18 +85,19 @@ class TrialRows:
 
     def _by_others(self) -> dict[str, None]:
         """Ids of the rows that another connection may have changed."""
-        found = dict(self._again)
+        ids = dict(self._again)
         new = self._db.query(
             "SELECT number, id FROM trials WHERE number > ? ORDER BY number", self._last_number
         )
-        found |= dict.fromkeys(row["id"] for row in new)
-        begun = self._db.query(
+        ids |= dict.fromkeys(row["id"] for row in new)
+        attempts = self._db.query(
             "SELECT rowid AS place, trial FROM attempts WHERE rowid > ?", self._last_attempt
         )
-        self._last_attempt = max((row["place"] for row in begun), default=self._last_attempt)
-        return found | dict.fromkeys(row["trial"] for row in begun)
+        self._last_attempt = max((row["place"] for row in attempts), default=self._last_attempt)
+        return ids | dict.fromkeys(row["trial"] for row in attempts)
 
     def _take(self, key: str, values: Mapping[str, Any] | None) -> None:
+        """Decode a row that was added or changed; ``values`` is None if it is gone."""
         self.read += 1
         if values is None:  # rolled back
             if self._rows.pop(key, None) is not None:
@@ -122,11 +123,11 @@ class TrialRows:
             self._again[key] = None
         else:
             self._again.pop(key, None)
-        before = old.measurement if old else None
+        old_measurement = old.measurement if old else None
         if measurement is None:
-            if before is not None:
+            if old_measurement is not None:
                 self._measure_anew()
-        elif measurement != before:
+        elif measurement != old_measurement:
             self._measured.add(row.number, measurement)
 
     def _measure_anew(self) -> None:

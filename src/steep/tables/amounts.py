@@ -1,8 +1,8 @@
-"""Numbers as people write them: '1,000', '1.000', '0,25', '1 000', '4K', '12 %'.
+"""Numbers in common notations: '1,000', '1.000', '0,25', '1 000', '4K', '12 %'.
 
-A comma or a point before three digits is either a decimal mark or parts a thousand from the rest.
-The other numbers of the table show which; where they do not, a size is taken for a whole number and
-anything else is refused. A column with both decimal marks is refused, too.
+A comma or a point before three digits is either a decimal mark or a thousands separator. The other
+numbers of the table show which. If they do not, a size is read as a whole number, and any other
+number is refused. A column with both decimal marks is refused as well.
 
 A cell may hold a mean and its spread: '71.2 ± 0.8', '71.2 (0.8)', '71.2 [70.4, 72.0]'.
 """
@@ -35,7 +35,7 @@ _FORMS = tuple(
         (r"[1-9]\d{0,2}(\.\d{3})+(,\d*)?", COMMA),
     )
 )
-"""What a number shows of its decimal mark, the first form that fits."""
+"""Forms of numbers, and the decimal mark that each shows; the first that matches counts."""
 _EMPTY = {"", "nan", "<na>", "na", "n/a", "none", "null", "nil", "inf", "-inf", "+inf", "infinity",
           *(dash * n for dash in "-\u2013\u2014\u2212" for n in (1, 2, 3)), "?", "...", "\u2026",
           "tbd", "tba"}  # fmt: skip
@@ -51,13 +51,13 @@ _SPREAD = re.compile(
     r"\s*(?P<percent>%?)"
 )
 _MATH = str.maketrans({"$": None, "~": None, "≈": None, "−": "-", "*": None, "†": None, "‡": None})
-"""Signs around a number that are no part of it: of formulas, roundings and footnotes."""
+"""Signs of formulas, roundings and footnotes around a number."""
 Z95 = 1.959964
-"""Half of a 95 % interval in standard errors."""
+"""Half the width of a 95 % interval, in standard errors."""
 
 
 class AmbiguousError(ValueError):
-    """Two numbers that are written alike, and nothing tells which one is meant."""
+    """The text can be read as two different numbers, and nothing shows which is meant."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Writing:
     """How the numbers of one column are written."""
 
     decimal: str = ""
-    """The decimal mark that the table shows: a point, a comma, 'both', or none to be seen."""
+    """The decimal mark that the table shows: a point, a comma, 'both', or '' if it shows none."""
     own: str = ""
-    """The same of this column alone."""
+    """The decimal mark that this column alone shows."""
     size: bool = False
-    """Sizes: whole numbers, which may end in k, M, G, T."""
+    """The numbers are sizes: whole numbers, which may end in k, M, G, T."""
     european: bool = False
-    """Semicolons part the cells, as where the comma is the decimal mark: 1.000 may be 1000."""
+    """Semicolons separate the cells, as is common with decimal commas: 1.000 may be 1000."""
 
 
 def decimal_mark(cells: Iterable[object]) -> str:
@@ -80,13 +80,14 @@ def decimal_mark(cells: Iterable[object]) -> str:
 
 
 def together(shown: Iterable[str]) -> str:
-    """The decimal mark of several columns or cells, by what each of them shows."""
-    seen = {*shown} & {POINT, COMMA, BOTH}
-    return BOTH if len(seen) > 1 else next(iter(seen), "")
+    """The common decimal mark of several columns or cells, from the mark that each shows."""
+    found_marks = {*shown} & {POINT, COMMA, BOTH}
+    return BOTH if len(found_marks) > 1 else next(iter(found_marks), "")
 
 
 def number(cell: Any, how: Writing) -> tuple[float | None, bool]:
-    """(number, None of an empty cell; percent sign?). ValueError for what is no number."""
+    """(number or None for an empty cell, whether it has a percent sign). Raises ValueError for text
+    that is not a number."""
     if isinstance(cell, (bool, np.bool_)):
         raise ValueError
     if cell is None or isinstance(cell, (int, float, np.number)):
@@ -121,39 +122,39 @@ def _without_suffix(text: str) -> tuple[str, float]:
 
 
 def suffixed(cell: object) -> bool:
-    """Whether a cell says its own scale: '4K'."""
+    """Whether a cell has a multiplier of its own, such as '4K'."""
     return isinstance(cell, str) and _without_suffix(cell.strip())[1] != 1.0
 
 
 def with_spread(cell: object) -> tuple[str, str, bool] | None:
-    """Texts of the value and of the spread beside it, and whether that is half of an interval
-    whose ends were given; None for a cell that holds one number."""
+    """The texts of a cell's value and spread, and whether the spread is half of an interval whose
+    ends were given; None for a cell with a single number."""
     if not isinstance(cell, str) or not any(mark in cell for mark in ("±", "+", "(", "[", "\\pm")):
         return None
-    found = _SPREAD.fullmatch(cell.translate(_MATH).strip().replace("+/-", "±"))
-    if found is None:
+    match = _SPREAD.fullmatch(cell.translate(_MATH).strip().replace("+/-", "±"))
+    if match is None:
         return None
-    percent = found["percent"] or ("%" if (found["half"] or "").rstrip().endswith("%") else "")
-    value = found["value"].strip()
+    percent = match["percent"] or ("%" if (match["half"] or "").rstrip().endswith("%") else "")
+    value = match["value"].strip()
     value += percent if not value.endswith("%") else ""
-    if found["low"] is not None:
-        half = repr((float(found["high"]) - float(found["low"])) / 2)
+    if match["low"] is not None:
+        half = repr((float(match["high"]) - float(match["low"])) / 2)
         return value, half, True
-    spread = (found["half"] or found["inside"]).strip()
+    spread = (match["half"] or match["inside"]).strip()
     return value, spread.rstrip("% ") + ("%" if value.endswith("%") else ""), False
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """The cells of one column as numbers (rows,): NaN where they are empty or none."""
+    """The cells of one column as numbers (rows,), NaN for empty or invalid ones."""
 
     values: Array
     percent: Array
     """Cells with a percent sign."""
     bad: Array
-    """Rows whose cell is no number."""
+    """Rows whose cell is not a number."""
     unclear: Array
-    """Rows whose cell may be two."""
+    """Rows whose cell could be two different numbers."""
 
 
 def numbers_of(cells: Array, how: Writing) -> Numbers:
@@ -177,7 +178,7 @@ def numbers_of(cells: Array, how: Writing) -> Numbers:
 
 def _value(text: str, how: Writing) -> float:
     if COMMA not in text and how.decimal in ("", POINT) and not how.european:
-        try:  # nothing but a point can be meant
+        try:  # a point can only be the decimal mark here
             return float(text)
         except ValueError:
             pass
@@ -186,7 +187,7 @@ def _value(text: str, how: Writing) -> float:
 
 
 def marks(cell: object, how: Writing) -> set[tuple[str, str]]:
-    """What comma and point of a cell are read as: pairs such as (',', 'thousands')."""
+    """How the comma and the point of a cell are read: pairs such as (',', 'thousands')."""
     if not isinstance(cell, str) or (COMMA not in cell and how.decimal in ("", POINT)):
         return set()
     text = _digits(cell)
@@ -195,12 +196,12 @@ def marks(cell: object, how: Writing) -> set[tuple[str, str]]:
 
 
 def _digits(cell: str) -> str:
-    """Without sign, suffix and percent sign."""
+    """A cell's number without sign, suffix and percent sign."""
     return _closed(cell.strip().rstrip("% ").rstrip("".join(SUFFIXES)).strip()).lstrip("+-")
 
 
 def _closed(text: str) -> str:
-    """Without blanks or apostrophes between thousands: nothing else looks like that."""
+    """The text without blanks or apostrophes between thousands, which are unambiguous."""
     return re.sub(r"[^\d.,+-]", "", text) if _BLANKS.fullmatch(text) else text
 
 
@@ -213,11 +214,11 @@ def _mark(digits: str) -> str:
 
 def _meant(text: str, how: Writing) -> str:
     """The decimal mark of one number."""
-    own = _mark(text.lstrip("+-"))
-    if own and how.own == BOTH:
+    shown = _mark(text.lstrip("+-"))
+    if shown and how.own == BOTH:
         raise AmbiguousError
-    if own != _EITHER:
-        return own
+    if shown != _EITHER:
+        return shown
     if how.decimal in (POINT, COMMA):
         return how.decimal
     unclear = not how.size if COMMA in text else how.size and how.european
@@ -227,6 +228,7 @@ def _meant(text: str, how: Writing) -> str:
 
 
 def _plain(text: str, decimal: str) -> str:
+    """The text with a decimal point and without thousands separators."""
     if decimal == COMMA:
         return text.replace(POINT, "").replace(COMMA, POINT)
     return text.replace(COMMA, "") if decimal == POINT else text

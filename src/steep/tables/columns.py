@@ -1,10 +1,11 @@
-"""Which column is which: as asked, or guessed by stated rules, each said when it is applied.
+"""The roles of a table's columns: as requested, or guessed by the rules below, with a note.
 
-A column asked for is matched exactly, else without case, punctuation and the prefixes of trackers
-('metrics.val_acc', 'params.train_size', 'config/n'). One not asked for is guessed from its words
-(``words.py``), only when exactly one fits; for sizes then from words that can mean them ('size',
-'data'); of two columns the one that grows in whole numbers holds the sizes, the other the errors;
-and where nothing looks like errors, the numbers that are left are: one column, or a curve each.
+A requested column is matched exactly, else without case, punctuation and the prefixes of trackers
+('metrics.val_acc', 'params.train_size', 'config/n'). Other roles are guessed from the words of the
+names (``words.py``), if exactly one column fits. Sizes may then be guessed from words that can
+mean them ('size', 'data'). Of two columns, the one of growing whole numbers holds the sizes and the
+other the errors. If no name looks like errors, the remaining numeric columns are errors: a single
+one, or a curve each.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from steep.tables.raw import Array, Issues, column_of
 _SCALARS = {"wall_time", "step", "value"}
 """The columns of a scalar that TensorBoard exports."""
 FIRST = ("samples", "error", "validation_error")
-"""steep's own names go before other spellings."""
+"""steep's own names take precedence over other spellings."""
 _VALUES = ("value", "values_0", "value_0", "objective")
-"""What Optuna calls what it optimizes."""
+"""Optuna's names of the optimized value."""
 _CURVE = "curve"
 _SPREADS = ("se", "sd", "low", "high", "other")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Columns that were asked for by name; None and () for those that were not."""
+    """Columns that were requested by name; None or () for those that were not."""
 
     x: str | None = None
     y: tuple[str, ...] = ()
@@ -62,79 +63,83 @@ class Names:
 
     @property
     def read(self) -> set[str]:
-        """All of them."""
+        """All columns that are read."""
         some = (self.x, self.se, self.sd, self.runs, self.parameters, self.unique)
         return {n for n in (*some, *self.y, *self.by, *(self.ci or ())) if n}
 
 
-def find(asked: str, columns: Sequence[str]) -> str | None:
-    """The column called ``asked``, exactly or without case, punctuation and prefixes."""
-    if asked in columns:
-        return asked
-    alike = [c for c in columns if words.normal(c) == words.normal(asked)]
+def find(name: str, columns: Sequence[str]) -> str | None:
+    """The column called ``name``, exactly or without case, punctuation and prefixes."""
+    if name in columns:
+        return name
+    alike = [c for c in columns if words.normal(c) == words.normal(name)]
     return alike[0] if len(alike) == 1 else None
 
 
-def apart(asked: Asked, columns: Sequence[str]) -> Asked:
-    """With 'a,b' as two names, where no column is called so."""
+def apart(request: Asked, columns: Sequence[str]) -> Asked:
+    """``request`` with 'a,b' split into two names, unless a column is called that."""
 
     def parted(names: tuple[str, ...]) -> tuple[str, ...]:
-        found = []
+        parts = []
         for name in names:
             whole = "," not in name or find(name, columns) is not None
-            found += [name] if whole else [part.strip() for part in name.split(",")]
-        return tuple(dict.fromkeys(found))
+            parts += [name] if whole else [part.strip() for part in name.split(",")]
+        return tuple(dict.fromkeys(parts))
 
-    return replace(asked, y=parted(asked.y), by=parted(asked.by), ci=parted(asked.ci))
+    return replace(request, y=parted(request.y), by=parted(request.by), ci=parted(request.ci))
 
 
-def known_columns(columns: Sequence[str], asked: Asked) -> list[str]:
-    """Columns that are asked for."""
-    asked = apart(asked, columns)
-    named = [asked.x, *asked.y, *asked.by, asked.se, asked.sd, *asked.ci]
+def known_columns(columns: Sequence[str], request: Asked) -> list[str]:
+    """The columns that were requested."""
+    request = apart(request, columns)
+    named = [request.x, *request.y, *request.by, request.se, request.sd, *request.ci]
     return [c for c in columns if any(n and find(n, columns) == c for n in named)]
 
 
-def choose(issues: Issues, asked: Asked) -> Names:
-    """Which column is which; what is missing is one of the problems."""
+def choose(issues: Issues, request: Asked) -> Names:
+    """The role of each column; missing ones are added to the problems."""
     table = issues.table
-    asked = apart(asked, table.columns)
-    chinchilla = _model_and_data(issues, asked)
-    of_two = _of_two(issues, asked)
+    request = apart(request, table.columns)
+    chinchilla = _model_and_data(issues, request)
+    of_two = _of_two(issues, request)
     x, y = (of_two or (None, None)) if chinchilla is None else (chinchilla[1], None)
     if x is None:
-        x = _sizes(issues, asked)
-    errors = (y,) if y is not None else _errors(issues, asked, x)
-    by = tuple(b for name in asked.by if (b := _asked(issues, name)))
-    if not asked.by and _CURVE in table.columns and _CURVE not in (x, *errors):
+        x = _sizes(issues, request)
+    errors = (y,) if y is not None else _errors(issues, request, x)
+    by = tuple(b for name in request.by if (b := _asked(issues, name)))
+    if not request.by and _CURVE in table.columns and _CURVE not in (x, *errors):
         by = (_CURVE,)
         issues.notes.append("Column 'curve' tells curves apart.")
     taken = {x, *errors}
-    size = _asked(issues, asked.parameters) if asked.parameters else chinchilla and chinchilla[0]
-    if not asked.parameters and not size:
+    size = (
+        _asked(issues, request.parameters) if request.parameters else chinchilla and chinchilla[0]
+    )
+    if not request.parameters and not size:
         size = _only(
             issues,
             [c for c in table.columns if words.is_parameters(c) and c not in taken],
             "model sizes",
         )
-    runs = asked.runs if asked.runs and _is_count(asked.runs) else _asked(issues, asked.runs)
+    runs = (
+        request.runs if request.runs and _is_count(request.runs) else _asked(issues, request.runs)
+    )
     names = Names(
         x or "",
         errors,
         by,
         parameters=size,
-        unique=_asked(issues, asked.unique),
+        unique=_asked(issues, request.unique),
         runs=runs,
-        sd=_spread_in_cells(issues, asked.sd, errors) if asked.sd else None,
-        ci=_bounds(issues, asked, errors),
-        se=_asked(issues, asked.se),
+        sd=_spread_in_cells(issues, request.sd, errors) if request.sd else None,
+        ci=_bounds(issues, request, errors),
+        se=_asked(issues, request.se),
     )
-    if names.sd and asked.runs is None:
+    if names.sd and request.runs is None:
         issues.problems.append(
-            f"--sd {asked.sd}: of how many runs? A standard deviation over N runs is a standard "
+            f"--sd {request.sd}: of how many runs? A standard deviation over N runs is a standard "
             f"error times the root of N: add --runs N, a number or a column"
         )
-    if asked.runs is not None and not asked.sd:
+    if request.runs is not None and not request.sd:
         issues.problems.append("--runs belongs to --sd, the column of standard deviations")
     if names.se is None and names.sd is None and names.ci is None:
         return _spread_guessed(issues, names)
@@ -145,17 +150,18 @@ def _is_count(text: str) -> bool:
     return re.fullmatch(r"\d+(\.\d*)?", text) is not None
 
 
-def _asked(issues: Issues, asked: str | None) -> str | None:
-    if asked is None:
+def _asked(issues: Issues, name: str | None) -> str | None:
+    """The requested column; a problem if there is none of that name."""
+    if name is None:
         return None
-    found = find(asked, issues.table.columns)
-    if found is None:
+    column = find(name, issues.table.columns)
+    if column is None:
         columns = issues.table.columns
-        hint = did_you_mean(asked, columns) or "."
-        issues.problems.append(f"no column {asked!r}{hint} The columns are {_listed(columns)}")
-    elif found != asked:
-        issues.notes.append(f"{asked!r} is column {found!r}.")
-    return found
+        hint = did_you_mean(name, columns) or "."
+        issues.problems.append(f"no column {name!r}{hint} The columns are {_listed(columns)}")
+    elif column != name:
+        issues.notes.append(f"{name!r} is column {column!r}.")
+    return column
 
 
 def _listed(columns: Sequence[str]) -> str:
@@ -163,20 +169,20 @@ def _listed(columns: Sequence[str]) -> str:
     return shown if len(columns) <= 40 else f"{shown} and {len(columns) - 40} more"
 
 
-def _only(issues: Issues, found: Sequence[str], what: str) -> str | None:
-    if len(found) != 1:
+def _only(issues: Issues, candidates: Sequence[str], role: str) -> str | None:
+    if len(candidates) != 1:
         return None
-    issues.notes.append(f"Column {found[0]!r} is taken for the {what}.")
-    return found[0]
+    issues.notes.append(f"Column {candidates[0]!r} is taken for the {role}.")
+    return candidates[0]
 
 
 # ---------------------------------------------------------------- sizes
 
 
-def _model_and_data(issues: Issues, asked: Asked) -> tuple[str, str] | None:
-    """(model sizes, data) of a table with columns N and D, the letters of the scaling laws."""
+def _model_and_data(issues: Issues, request: Asked) -> tuple[str, str] | None:
+    """(model sizes, data sizes) of a table with columns N and D, the letters of scaling laws."""
     letters = {c.strip().lower(): c for c in issues.table.columns}
-    if asked.x or asked.parameters or not {"n", "d"} <= set(letters):
+    if request.x or request.parameters or not {"n", "d"} <= set(letters):
         return None
     n, d = letters["n"], letters["d"]
     if _numeric(issues.table.cells[n]) is None or _numeric(issues.table.cells[d]) is None:
@@ -188,8 +194,8 @@ def _model_and_data(issues: Issues, asked: Asked) -> tuple[str, str] | None:
 def samples_from_compute(
     issues: Issues, compute: str | None, parameters: str | None, per_parameter_sample: float
 ) -> None:
-    """Adds the column 'samples' = compute / (k * model size) to a table of runs without sizes of
-    data, and says so."""
+    """Add a column 'samples' = compute / (k * model size), with a note, to a table without data
+    sizes; k is ``per_parameter_sample``."""
     names = issues.table.columns
     letters = {c.strip().lower() for c in names}
     if compute is None and (any(map(words.size_rank, names)) or {"n", "d"} <= letters):
@@ -202,27 +208,27 @@ def samples_from_compute(
     if "samples" in names:
         issues.problems.append(f"samples are in the table: leave out the column {flops[0]!r}")
         return
-    how = Writing(size=True)
+    writing = Writing(size=True)
     products, models = (
-        numbers_of(issues.table.cells[c], how).values * words.scale_of(c)[1].times
+        numbers_of(issues.table.cells[c], writing).values * words.scale_of(c)[1].times
         for c in (flops[0], sizes[0])
     )
     with np.errstate(divide="ignore", invalid="ignore"):
-        made = products / (per_parameter_sample * models)
-    made = np.where(np.isfinite(made) & (made > 0), made, np.nan)
-    issues.table.cells["samples"] = column_of(made.tolist())
+        samples = products / (per_parameter_sample * models)
+    samples = np.where(np.isfinite(samples) & (samples > 0), samples, np.nan)
+    issues.table.cells["samples"] = column_of(samples.tolist())
     issues.notes.append(
         f"Samples are computed from C = {per_parameter_sample:g} N D, C the column {flops[0]!r}."
     )
 
 
-def _of_two(issues: Issues, asked: Asked) -> tuple[str, str] | None:
-    """Of a table of two columns whose names do not tell, the one that grows in whole numbers as the
-    sizes and the other one as the errors."""
+def _of_two(issues: Issues, request: Asked) -> tuple[str, str] | None:
+    """(sizes, errors) of a table of two columns whose names do not show their roles: the column of
+    growing whole numbers holds the sizes."""
     names = issues.table.columns
-    told = any(words.size_rank(c) for c in names) and any(words.metric_kind(c) for c in names)
-    given = (asked.x or "samples", *(asked.y or ("error",)))
-    if len(names) != 2 or given != ("samples", "error") or told:
+    names_tell = any(words.size_rank(c) for c in names) and any(words.metric_kind(c) for c in names)
+    requested = (request.x or "samples", *(request.y or ("error",)))
+    if len(names) != 2 or requested != ("samples", "error") or names_tell:
         return None
     growing = [name for name in names if _grows(issues.table.cells[name])]
     if len(growing) != 1 or words.metric_kind(growing[0]) or words.is_parameters(growing[0]):
@@ -240,13 +246,13 @@ def _of_two(issues: Issues, asked: Asked) -> tuple[str, str] | None:
 
 
 def _numeric(cells: Array) -> Array | None:
-    """The numbers of a column, None where a cell is none."""
-    found = numbers_of(cells, Writing(size=True))
-    return None if len(found.bad) or len(found.unclear) else found.values
+    """The numbers of a column; None if a cell is not a number."""
+    numbers = numbers_of(cells, Writing(size=True))
+    return None if len(numbers.bad) or len(numbers.unclear) else numbers.values
 
 
 def _grows(cells: Array) -> bool:
-    """Whether these are whole numbers from 1 on, each at least the one before, not all alike."""
+    """Whether these are positive whole numbers that never decrease and are not all equal."""
     values = _numeric(cells)
     if values is None or len(values) < 2 or not np.isfinite(values).all():
         return False
@@ -254,21 +260,24 @@ def _grows(cells: Array) -> bool:
     return whole and bool((np.diff(values) >= 0).all()) and bool(values[0] < values[-1])
 
 
-def _sizes(issues: Issues, asked: Asked) -> str | None:
+def _sizes(issues: Issues, request: Asked) -> str | None:
+    """The column of training-set sizes; a problem if there is none or several are possible."""
     names = issues.table.columns
-    if asked.x is not None and (asked.x != "samples" or asked.x in names):
-        return _asked(issues, asked.x)
-    found = ["samples"] if "samples" in names else []
+    if request.x is not None and (request.x != "samples" or request.x in names):
+        return _asked(issues, request.x)
+    candidates = ["samples"] if "samples" in names else []
     for rank in (2, 1):
-        found = found or [c for c in names if words.size_rank(c) == rank and c not in asked.by]
-    found = _varying(issues, found)
-    if len(found) == 1:
-        if found[0] != "samples":
-            issues.notes.append(f"Column {found[0]!r} is taken for the training-set sizes.")
-        return found[0]
-    if found:
-        which = " or ".join(repr(name) for name in found)
-        issues.problems.append(f"the training-set sizes could be {which}: choose with --x")
+        candidates = candidates or [
+            c for c in names if words.size_rank(c) == rank and c not in request.by
+        ]
+    candidates = _varying(issues, candidates)
+    if len(candidates) == 1:
+        if candidates[0] != "samples":
+            issues.notes.append(f"Column {candidates[0]!r} is taken for the training-set sizes.")
+        return candidates[0]
+    if candidates:
+        choices = " or ".join(repr(name) for name in candidates)
+        issues.problems.append(f"the training-set sizes could be {choices}: choose with --x")
         return None
     step = next((c for c in names if words.counts_steps(c)), None)
     if step is not None:
@@ -285,23 +294,25 @@ def _sizes(issues: Issues, asked: Asked) -> str | None:
     return None
 
 
-def _varying(issues: Issues, found: list[str]) -> list[str]:
-    """Those that hold more than one value, where some do; of equal columns the first."""
-    if len(found) < 2:
-        return found
-    values = {c: _numeric(issues.table.cells[c]) for c in found}
-    kept = [c for c, v in values.items() if v is not None and len(np.unique(v[~np.isnan(v)])) > 1]
-    first: list[str] = []
-    for c in kept or found:
-        own = values[c]
-        others = (v for f in first if (v := values[f]) is not None)
-        if own is None or not any(np.array_equal(own, v, equal_nan=True) for v in others):
-            first.append(c)
-    return first
+def _varying(issues: Issues, candidates: list[str]) -> list[str]:
+    """The candidates with more than one value, or all if none has; of equal columns the first."""
+    if len(candidates) < 2:
+        return candidates
+    values = {c: _numeric(issues.table.cells[c]) for c in candidates}
+    varying = [
+        c for c, v in values.items() if v is not None and len(np.unique(v[~np.isnan(v)])) > 1
+    ]
+    distinct: list[str] = []
+    for c in varying or candidates:
+        numbers = values[c]
+        others = (v for f in distinct if (v := values[f]) is not None)
+        if numbers is None or not any(np.array_equal(numbers, v, equal_nan=True) for v in others):
+            distinct.append(c)
+    return distinct
 
 
 def _example(issues: Issues) -> str:
-    """A command that would work, by what the columns hold."""
+    """Example options that would work, from the content of the columns; '' if there are none."""
     cells = issues.table.cells
     growing = [c for c in cells if _grows(cells[c]) and not words.is_steps(c)]
     numeric = [c for c in cells if c not in growing and _numeric(cells[c]) is not None]
@@ -312,57 +323,60 @@ def _example(issues: Issues) -> str:
 
 
 def quoted(name: str) -> str:
-    """A name for a command line."""
+    """A name, quoted if a command line requires it."""
     return name if re.fullmatch(r"[\w,.:/=+-]+", name) else f'"{name}"'
 
 
 # ---------------------------------------------------------------- errors
 
 
-def _errors(issues: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
+def _errors(issues: Issues, request: Asked, x: str | None) -> tuple[str, ...]:
+    """The columns of errors: as requested, else by their names, else what ``_wide`` finds."""
     names = issues.table.columns
-    if asked.y and (asked.y != ("error",) or "error" in names):
-        chosen = [_asked(issues, name) for name in asked.y]
+    if request.y and (request.y != ("error",) or "error" in names):
+        chosen = [_asked(issues, name) for name in request.y]
         return tuple(dict.fromkeys(c for c in chosen if c))
-    own: list[str] = [c for c in FIRST if c in names and c not in (x, "samples")]
-    taken = {x, *asked.by, asked.se, asked.sd, *asked.ci}
-    found = own[:1] or [c for c in names if words.metric_kind(c) and c not in taken]
-    found = [c for c in found if not words.on_training_data(c)] or found
-    if any("mean" in words.tokens(c) for c in found):  # and the splits that it is the mean of
-        found = [c for c in found if not re.match(r"(split|fold|cv)_?\d", words.normal(c))] or found
-    sure = [c for c in found if words.metric_kind(c) != "rising"]
-    found = sure or found
-    if not found and {words.normal(c) for c in names} >= _SCALARS:
-        found = [c for c in names if words.normal(c) == "value"]
-    if not found:
-        found = [c for c in names if words.normal(c) in _VALUES and not words.spread_kind(c)]
-    if len(found) == 1:
-        if found[0] != "error":
-            issues.notes.append(f"Column {found[0]!r} is taken for the errors.")
-        return (found[0],)
-    runs = [words.run_of(c) for c in found]
+    standard_names: list[str] = [c for c in FIRST if c in names and c not in (x, "samples")]
+    taken = {x, *request.by, request.se, request.sd, *request.ci}
+    candidates = standard_names[:1] or [c for c in names if words.metric_kind(c) and c not in taken]
+    candidates = [c for c in candidates if not words.on_training_data(c)] or candidates
+    if any("mean" in words.tokens(c) for c in candidates):  # leave out the splits it averages
+        candidates = [
+            c for c in candidates if not re.match(r"(split|fold|cv)_?\d", words.normal(c))
+        ] or candidates
+    sure = [c for c in candidates if words.metric_kind(c) != "rising"]
+    candidates = sure or candidates
+    if not candidates and {words.normal(c) for c in names} >= _SCALARS:
+        candidates = [c for c in names if words.normal(c) == "value"]
+    if not candidates:
+        candidates = [c for c in names if words.normal(c) in _VALUES and not words.spread_kind(c)]
+    if len(candidates) == 1:
+        if candidates[0] != "error":
+            issues.notes.append(f"Column {candidates[0]!r} is taken for the errors.")
+        return (candidates[0],)
+    runs = [words.run_of(c) for c in candidates]
     if (
-        found
+        candidates
         and all(runs)
         and len({*runs}) == len(runs)
-        and len({words.normal(c) for c in found}) == 1
+        and len({words.normal(c) for c in candidates}) == 1
     ):
-        issues.notes.append(f"Columns {_listed(found)} are a curve each.")
-        return tuple(found)
-    if found:
-        which = " or ".join(repr(name) for name in found)
-        issues.problems.append(f"the errors could be {which}: choose with --y")
+        issues.notes.append(f"Columns {_listed(candidates)} are a curve each.")
+        return tuple(candidates)
+    if candidates:
+        choices = " or ".join(repr(name) for name in candidates)
+        issues.problems.append(f"the errors could be {choices}: choose with --y")
         return ()
-    return _wide(issues, asked, x)
+    return _wide(issues, request, x)
 
 
-def _wide(issues: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
-    """Where nothing looks like errors: the columns of numbers that are left, a curve each."""
+def _wide(issues: Issues, request: Asked, x: str | None) -> tuple[str, ...]:
+    """If no name looks like errors: the remaining numeric columns, as a curve each."""
     names = issues.table.columns
-    left = [c for c in names if c != x and c not in asked.by and not words.size_rank(c)]
-    left = [c for c in left if not words.is_parameters(c) and not words.is_replicate(c)]
-    left = [c for c in left if not words.is_steps(c) and not words.spread_kind(c)]
-    values = {c: v for c in left if (v := _numeric(issues.table.cells[c])) is not None}
+    remaining = [c for c in names if c != x and c not in request.by and not words.size_rank(c)]
+    remaining = [c for c in remaining if not words.is_parameters(c) and not words.is_replicate(c)]
+    remaining = [c for c in remaining if not words.is_steps(c) and not words.spread_kind(c)]
+    values = {c: v for c in remaining if (v := _numeric(issues.table.cells[c])) is not None}
     values = {c: v for c, v in values.items() if np.isfinite(v).any() and not words.time_or_rank(c)}
     if x is not None and len(values) == 1:
         (only,) = values
@@ -371,7 +385,7 @@ def _wide(issues: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
     if (
         x is not None
         and len(values) > 1
-        and len(left) == len(values)
+        and len(remaining) == len(values)
         and _alike([*values.values()])
     ):
         issues.notes.append(
@@ -386,7 +400,7 @@ def _wide(issues: Issues, asked: Asked, x: str | None) -> tuple[str, ...]:
 
 
 def _alike(columns: Sequence[Array]) -> bool:
-    """Whether columns hold numbers of one scale, as those of one metric do."""
+    """Whether columns hold numbers of similar size, as those of one metric do."""
     middles = [float(np.nanmedian(np.abs(v))) for v in columns]
     return min(middles) > 0 and max(middles) < 20 * min(middles)
 
@@ -395,21 +409,23 @@ def _alike(columns: Sequence[Array]) -> bool:
 
 
 def in_cells(y: str) -> str:
-    """What the spread beside the values of a column is called."""
+    """The name of the column with the spreads that the cells of ``y`` had besides their values."""
     return f"{y} ±"
 
 
-def _spread_in_cells(issues: Issues, asked: str, errors: Sequence[str]) -> str | None:
-    """The column of standard deviations; the errors' own column means the spread in its cells."""
-    found = _asked(issues, asked)
-    beside = in_cells(found or "")
-    return beside if found in errors and beside in issues.table.cells else found
+def _spread_in_cells(issues: Issues, name: str, errors: Sequence[str]) -> str | None:
+    """The column of standard deviations; if it is the errors' own column, the spreads in its
+    cells."""
+    column = _asked(issues, name)
+    spread = in_cells(column or "")
+    return spread if column in errors and spread in issues.table.cells else column
 
 
-def _bounds(issues: Issues, asked: Asked, errors: Sequence[str]) -> tuple[str, str] | None:
-    if asked.ci:
-        ends = [e for name in asked.ci if (e := _asked(issues, name))]
-        if len(asked.ci) != 2:
+def _bounds(issues: Issues, request: Asked, errors: Sequence[str]) -> tuple[str, str] | None:
+    """The two columns of confidence bounds, if requested."""
+    if request.ci:
+        ends = [e for name in request.ci if (e := _asked(issues, name))]
+        if len(request.ci) != 2:
             issues.problems.append(
                 "--ci takes two columns, the lower and the upper bound: --ci LOW,HIGH"
             )
@@ -418,38 +434,38 @@ def _bounds(issues: Issues, asked: Asked, errors: Sequence[str]) -> tuple[str, s
 
 
 def _spread_guessed(issues: Issues, names: Names) -> Names:
-    """Standard errors or confidence bounds that the table has beside the errors."""
+    """The roles with standard errors or confidence bounds that were found by name."""
     columns = [c for c in issues.table.columns if c not in names.read]
     if len(names.y) != 1:
         return names
     y = names.y[0]
     kinds = {c: words.spread_kind(c) for c in columns}
-    # of several metrics' standard errors, that of this one
-    own = {c: k for c, k in kinds.items() if words.belongs(c, y)}
-    kinds = own or {c: k for c, k in kinds.items() if words.belongs(c, "")}
-    of = {k: [c for c, kind in kinds.items() if kind == k] for k in _SPREADS}
+    # prefer spreads that name this metric; otherwise use those that name none
+    of_metric = {c: k for c, k in kinds.items() if words.belongs(c, y)}
+    kinds = of_metric or {c: k for c, k in kinds.items() if words.belongs(c, "")}
+    by_kind = {k: [c for c, kind in kinds.items() if kind == k] for k in _SPREADS}
     if in_cells(y) in issues.table.cells and issues.table.cells[in_cells(y)].any():
-        said = (
+        note = (
             f"The spread in the cells of {y!r} is taken for a standard error; of standard "
             f"deviations over N runs say --sd {quoted(y)} --runs N."
         )
-        issues.notes.append(said)
+        issues.notes.append(note)
         return replace(names, se=in_cells(y))
-    if len(of["se"]) == 1:
-        issues.notes.append(f"Column {of['se'][0]!r} is taken for the standard errors.")
-        return replace(names, se=of["se"][0])
-    if len(of["low"]) == 1 and len(of["high"]) == 1:
-        return replace(names, ci=(of["low"][0], of["high"][0]))
-    for column in of["other"]:
+    if len(by_kind["se"]) == 1:
+        issues.notes.append(f"Column {by_kind['se'][0]!r} is taken for the standard errors.")
+        return replace(names, se=by_kind["se"][0])
+    if len(by_kind["low"]) == 1 and len(by_kind["high"]) == 1:
+        return replace(names, ci=(by_kind["low"][0], by_kind["high"][0]))
+    for column in by_kind["other"]:
         if words.tokens(column)[-1] in ("min", "max"):
             continue
         issues.notes.append(
             f"Column {column!r} may hold a spread, and is not used: --se, or --sd with --runs, "
             "names it."
         )
-    if len(of["sd"]) == 1:
+    if len(by_kind["sd"]) == 1:
         issues.notes.append(
-            f"Column {of['sd'][0]!r} is by its name a standard deviation, and is not used: "
-            f"--sd {quoted(of['sd'][0])} --runs N makes standard errors of it."
+            f"Column {by_kind['sd'][0]!r} is by its name a standard deviation, and is not used: "
+            f"--sd {quoted(by_kind['sd'][0])} --runs N makes standard errors of it."
         )
     return names

@@ -1,7 +1,7 @@
-"""Where results come from: files, streams and frames as tables that remember their lines.
+"""Files, streams and frames as raw tables with line numbers.
 
-Nothing here knows what a column means. Text is CSV with any common delimiter, a Markdown table,
-JSON or JSON lines, in UTF-8 or what Windows writes; all of it may be compressed. Parquet and
+Columns have no meaning here yet. Text is CSV with any common delimiter, a Markdown table, JSON or
+JSON lines, in UTF-8 or Windows-1252; all of it may be compressed. Parquet and
 zstandard need ``steep[parquet]``, workbooks ``steep[excel]``.
 """
 
@@ -34,11 +34,12 @@ _SUFFIXES = {
 }  # fmt: skip
 _DELIMITERS = (",", "\t", ";", "|")
 _LARGEST = 1 << 30
-"""Bytes of a table."""
+"""The most bytes of a table."""
 _CHUNK, _MANY = 50_000, 20_000
-"""Rows that are turned at once, and from how many on columns of plain numbers lose their text."""
+"""Rows that are converted at once, and the number of rows above which columns of plain numbers are
+kept as floats without their text."""
 _WINDOWS = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f\x81\x8d\x8f\x90\x9d]")
-"""Bytes that no text in Windows-1252 has."""
+"""Bytes that do not occur in Windows-1252 text."""
 
 
 def load(source: Any, format: str | None = None) -> RawTable:
@@ -70,8 +71,8 @@ def load(source: Any, format: str | None = None) -> RawTable:
     if data[:15] == b"SQLite format 3":
         return from_database(path)
     suffixes = [s.lower() for s in path.suffixes]
-    named = next((_SUFFIXES[s] for s in reversed(suffixes) if s in _SUFFIXES), None)
-    return _from_bytes(data, str(path), format or named)
+    by_suffix = next((_SUFFIXES[s] for s in reversed(suffixes) if s in _SUFFIXES), None)
+    return _from_bytes(data, str(path), format or by_suffix)
 
 
 def _plain(value: Any) -> Any:
@@ -80,7 +81,7 @@ def _plain(value: Any) -> Any:
 
 
 def _limited(file: Any, source: str) -> bytes:
-    """All of an open file. Raises TableError for one that goes on and on."""
+    """The content of an open file. Raises TableError if it is larger than ``_LARGEST``."""
     data: bytes = file.read(_LARGEST + 1)
     if len(data) > _LARGEST:
         raise TableError([f"larger than {_LARGEST >> 20} MiB: is this a table?"], source)
@@ -100,18 +101,18 @@ def _from_bytes(data: bytes, source: str, format: str | None) -> RawTable:
         raise TableError(["it is empty"], source)
     kind = format if format in ("json", "jsonl") else _sniffed(text)
     if kind == "json":
-        found = _from_json(text, source)
+        table = _from_json(text, source)
     elif kind == "jsonl":
-        found = _from_json_lines(text, source)
+        table = _from_json_lines(text, source)
     else:
-        found = _from_markdown(text, source) if kind == "markdown" else _from_csv(text, source)
+        table = _from_markdown(text, source) if kind == "markdown" else _from_csv(text, source)
     return RawTable(
-        found.source, found.cells, found.lines, found.place, found.delimiter, notes + found.notes
+        table.source, table.cells, table.lines, table.place, table.delimiter, notes + table.notes
     )
 
 
 _PACKED = (b"\x1f\x8b", b"\xfd7zXZ\x00", b"BZh", b"\x28\xb5\x2f\xfd")
-"""How gzip, xz, bzip2 and zstandard begin."""
+"""The first bytes of gzip, xz, bzip2 and zstandard files."""
 
 
 def _decompressed(data: bytes, source: str) -> bytes:
@@ -136,20 +137,21 @@ def _decompressed(data: bytes, source: str) -> bytes:
 
 
 def _decoded(data: bytes, source: str) -> tuple[str, tuple[str, ...]]:
+    """The text, and a note if it was not UTF-8."""
     try:
         encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         return data.decode(encoding), ()
     except UnicodeDecodeError as error:
         if _WINDOWS.search(data) is None:
-            said = "It is not UTF-8 and was read as Windows-1252, which spreadsheets write."
-            return data.decode("cp1252"), (said,)
+            note = "It is not UTF-8 and was read as Windows-1252, which spreadsheets write."
+            return data.decode("cp1252"), (note,)
         line = data[: error.start].count(b"\n") + 1
         raise TableError([f"line {line} is not text in UTF-8"], source) from None
 
 
 def _sniffed(text: str) -> str:
-    """JSON starts with a bracket; JSON lines with an object that ends on its own line; Markdown has
-    a line of dashes and bars."""
+    """The format of a text: JSON starts with a bracket, JSON lines with an object that ends on its
+    line; Markdown has a line of dashes and bars; anything else is CSV."""
     start = text.lstrip()
     if re.match(r"\[\s*[\[{\d\]]", start):
         return "json"
@@ -169,7 +171,7 @@ def _from_csv(text: str, source: str) -> RawTable:
     delimiter = _delimiter(text)
     comments: list[list[str]] = []
     collecting = gc.isenabled()
-    gc.disable()  # millions of lists that are all still needed
+    gc.disable()  # a collection would only traverse millions of lists that are still in use
     try:
         return _from_chunks(_chunks(text, delimiter, comments), comments, text, delimiter, source)
     except csv.Error as error:
@@ -180,12 +182,13 @@ def _from_csv(text: str, source: str) -> RawTable:
 
 
 Chunk: TypeAlias = tuple[Sequence[int], list[list[str]]]
-"""Lines of rows, and their cells."""
+"""The line numbers of some rows, and their cells."""
 
 
 def _from_chunks(
     chunks: Iterator[Chunk], comments: list[list[str]], text: str, delimiter: str, source: str
 ) -> RawTable:
+    """The table of the rows; the first chunk starts with a title, a header, or neither."""
     lines, rows = next(chunks, ((), []))
     if not rows:
         raise TableError(["it holds nothing but comments"], source)
@@ -196,22 +199,22 @@ def _from_chunks(
         notes = (f"Line {lines[0]} is taken for a title: {names[0]!r}.",)
         names, start = [name.strip() for name in rows[1]], 2
     if all(_is_number(cell) for cell in names if cell):
-        names, said = _without_header(names, comments, source)
-        notes, start = (*notes, *said), start - 1
+        names, header_notes = _without_header(names, comments, source)
+        notes, start = (*notes, *header_notes), start - 1
     if len(rows) > start and {*map(len, rows[start:])} == {len(names) + 1}:
         names = ["row name", *names]  # R writes the names of its rows without a header
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
-        raise TableError([f"two columns are called {name!r}" for name in twice], source)
+    repeated = sorted({name for name in names if name and names.count(name) > 1})
+    if repeated:
+        raise TableError([f"two columns are called {name!r}" for name in repeated], source)
     plain = delimiter != ";" and (("," if delimiter != "," else '"') not in text)
     first = (lines[start:], rows[start:])
-    columns, every = _columns(chain([first], chunks), len(names), plain, source)
+    columns, all_lines = _columns(chain([first], chunks), len(names), plain, source)
     cells = dict(zip((n or f"column {i + 1}" for i, n in enumerate(names)), columns, strict=True))
-    return RawTable(source, cells, every, delimiter=delimiter, notes=notes)
+    return RawTable(source, cells, all_lines, delimiter=delimiter, notes=notes)
 
 
 def _chunks(text: str, delimiter: str, comments: list[list[str]]) -> Iterator[Chunk]:
-    """Rows that are neither blank nor comments, many at once; comments are collected."""
+    """The rows that are neither blank nor comments, in chunks; comments are collected."""
     if delimiter == " ":
         reader: Any = (line.split() for line in text.splitlines())
     else:
@@ -252,30 +255,30 @@ def _chunks(text: str, delimiter: str, comments: list[list[str]]) -> Iterator[Ch
 def _columns(
     chunks: Iterable[Chunk], width: int, plain: bool, source: str
 ) -> tuple[list[Array], Array]:
-    """Columns, and the line of each row. Raises TableError for rows of another length.
+    """The columns, and the line of each row. Raises TableError for rows of another length.
 
-    Where ``plain`` no number can be meant otherwise than Python reads it, and those of a long table
-    are kept as numbers alone."""
+    ``plain``: Python's own reading of a number is the only possible one, so the numbers of a long
+    table are kept without their text."""
     parts: list[list[Array]] = [[] for _ in range(width)]
     every: list[Array] = [np.empty(0, int)]
-    odd: list[str] = []
+    problems: list[str] = []
     many = False
     for lines, rows in chunks:
         if {*map(len, rows)} - {width}:
-            odd += [
+            problems += [
                 f"line {line} has {len(row)} cell{'s' * (len(row) != 1)} where the header has "
                 f"{width}"
                 for line, row in zip(lines, rows, strict=True)
                 if len(row) != width
             ]
         every.append(np.array(lines, int))
-        if odd:
+        if problems:
             continue
         many = many or (plain and len(rows) > _MANY)
         for part, cells in zip(parts, zip(*rows, strict=True), strict=False):
             part.append(_numbers_alone(cells) if many else _texts(cells))
-    if odd:
-        raise TableError(odd, source)
+    if problems:
+        raise TableError(problems, source)
     empty = np.empty(0, object)
     return [np.concatenate(part) if part else empty for part in parts], np.concatenate(every)
 
@@ -294,7 +297,8 @@ def _numbers_alone(cells: Sequence[str]) -> Array:
 
 
 def _delimiter(text: str) -> str:
-    """The delimiter that splits most of the first lines into equally many cells, more than one."""
+    """The delimiter that splits most of the first lines into the same number of cells (at least
+    two)."""
     lines = (line for line in text[:1_000_000].splitlines() if line.strip())
     sample = "\n".join(islice(lines, 30))
     best, best_score = "", (0.0, 0)
@@ -323,7 +327,8 @@ def _is_number(cell: str) -> bool:
 def _without_header(
     first: Sequence[str], comments: Sequence[Sequence[str]], source: str
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Names from the comment above the numbers, or for two bare columns."""
+    """The names of columns without a header: from a comment above them, or by default for two
+    columns."""
     for names in reversed(comments):
         if len(names) == len(first):
             return list(names), ()
@@ -338,11 +343,11 @@ def _without_header(
 _RULE = re.compile(
     r"(?m)^[ \t]*[|+]?[ \t]*:?[-=]{2,}:?[ \t]*([|+][ \t]*:?[-=]{2,}:?[ \t]*)+[|+]?[ \t]*$"
 )
-"""The line below a header."""
+"""The rule below a header."""
 
 
 def _from_markdown(text: str, source: str) -> RawTable:
-    """The one table of a text: rows between bars, with a rule below their header."""
+    """The single table of a text: rows with bars, and a rule below the header."""
     blocks: list[list[tuple[int, list[str]]]] = []
     inside = False
     for line, content in enumerate(text.splitlines(), 1):
@@ -404,8 +409,8 @@ def _from_json_lines(text: str, source: str) -> RawTable:
         lines.append(line)
     if problems:
         raise TableError(problems, source)
-    found = rows_of_json(objects, source)
-    return RawTable(source, found.cells, lines, "line", notes=found.notes)
+    table = rows_of_json(objects, source)
+    return RawTable(source, table.cells, lines, "line", notes=table.notes)
 
 
 # ---------------------------------------------------------------- Parquet, workbooks, frames
@@ -436,7 +441,7 @@ def _cells(column: Array) -> Array:
 
 
 def _from_archive(data: bytes, source: str) -> RawTable:
-    """A workbook, or arrays that numpy saved."""
+    """The table of a workbook, or of arrays saved by numpy."""
     import zipfile
 
     try:

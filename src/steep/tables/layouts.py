@@ -1,4 +1,4 @@
-"""Tables that do not stand one row a measurement: nested JSON, lists in cells, sizes in columns."""
+"""Tables without one measurement per row: nested JSON, lists in cells, sizes as columns."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from steep.tables.amounts import Z95, with_spread
 from steep.tables.raw import Array, RawTable, TableError, column_of, table_of, table_of_rows
 
 _DEPTH = 3
-"""Levels of JSON below which no rows are looked for."""
+"""Levels of nested JSON that are searched for rows."""
 _LOOK = 1000
-"""First cells of a column that tell whether it holds spreads."""
+"""Cells at the start of a column that are examined for spreads."""
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -25,7 +25,9 @@ _SCALARS = (str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True)
-class _Found:
+class _JsonTable:
+    """A table found in JSON: equally long columns, and notes on how it was read."""
+
     columns: dict[str, list[Any]]
     notes: tuple[str, ...] = ()
 
@@ -35,8 +37,8 @@ class _Found:
 
 
 def rows_of_json(value: Any, source: str) -> RawTable:
-    """The rows in a value as JSON has it, in any of the shapes that people write them in. Raises
-    TableError with the keys that were seen."""
+    """The table in a value from JSON, in any of the common shapes. Raises TableError with the keys
+    that the value has."""
     task_rows = _lm_eval(value)
     if task_rows is not None:
         return table_of_rows(source, task_rows)
@@ -48,28 +50,29 @@ def rows_of_json(value: Any, source: str) -> RawTable:
             ],
             source,
         )
-    found = _read(value, _DEPTH)
-    if len(found) == 1:
-        (made,) = found.values()
-        path = next(iter(found))
-        notes = (f"Read from {path!r}.", *made.notes) if path else made.notes
-        return table_of(source, made.columns, notes=notes)
+    tables = _read(value, _DEPTH)
+    if len(tables) == 1:
+        (table,) = tables.values()
+        path = next(iter(tables))
+        notes = (f"Read from {path!r}.", *table.notes) if path else table.notes
+        return table_of(source, table.columns, notes=notes)
     if (
-        not found
+        not tables
         and isinstance(value, dict)
         and value
         and not _scalars_of(value).keys() ^ _flat(value).keys()
     ):
         return table_of_rows(source, [_flat(value)])
-    raise TableError([_unread(value, found)], source)
+    raise TableError([_unread(value, tables)], source)
 
 
-def _unread(value: Any, found: dict[str, _Found]) -> str:
-    if found:
+def _unread(value: Any, tables: dict[str, _JsonTable]) -> str:
+    """Why no single table could be read from the value."""
+    if tables:
         places = ", ".join(
-            f"{k!r} ({f.rows} rows: {', '.join(f.columns)})" for k, f in found.items()
+            f"{k!r} ({f.rows} rows: {', '.join(f.columns)})" for k, f in tables.items()
         )
-        first = next(iter(found))
+        first = next(iter(tables))
         return (
             f"several tables are in it: {places}. Choose one, for example: "
             f"jq '.{first}' FILE | steep read -"
@@ -89,70 +92,74 @@ def _unread(value: Any, found: dict[str, _Found]) -> str:
 
 
 def _kind(value: Any) -> str:
+    """A value's type in words, for a message."""
     if isinstance(value, dict):
         return f"object of {', '.join(map(str, list(value)[:6]))}"
     return f"list of {len(value)}" if isinstance(value, list) else type(value).__name__
 
 
-def _read(value: Any, depth: int) -> dict[str, _Found]:
-    """Tables by the path of keys to them, '' for the value itself."""
-    found = _table(value)
-    if found is not None:
-        return {"": found}
+def _read(value: Any, depth: int) -> dict[str, _JsonTable]:
+    """The tables in a value by the path of keys to them, '' for the value itself."""
+    whole = _table(value)
+    if whole is not None:
+        return {"": whole}
     if depth == 0 or not isinstance(value, dict):
         return {}
-    below: dict[str, _Found] = {}
+    tables: dict[str, _JsonTable] = {}
     for key, inner in value.items():
         if isinstance(inner, dict | list):
             for path, table in _read(inner, depth - 1).items():
                 if len(table.columns) > 1:
-                    below[f"{key}.{path}" if path else str(key)] = table
-    several = {k: f for k, f in below.items() if f.rows > 1}
-    return several or below
+                    tables[f"{key}.{path}" if path else str(key)] = table
+    several = {k: f for k, f in tables.items() if f.rows > 1}
+    return several or tables
 
 
-def _table(value: Any) -> _Found | None:
-    """A value that is a table as it stands."""
+def _table(value: Any) -> _JsonTable | None:
+    """The value as a table, without descending into it; None if it is not one."""
     if isinstance(value, list):
         return _from_list(value)
     if not isinstance(value, dict) or not value:
         return None
     readers = (_split_orient, _columns, _by_number, _by_index, _curves, _by_name)
-    return next((found for read in readers if (found := read(value)) is not None), None)
+    return next((table for read in readers if (table := read(value)) is not None), None)
 
 
-def _from_list(value: list[Any]) -> _Found | None:
+def _from_list(value: list[Any]) -> _JsonTable | None:
+    """A list of objects, of rows under a row of names, or of pairs."""
     if value and all(isinstance(row, dict) for row in value):
         rows = [_flat(row) for row in value]
         names = dict.fromkeys(name for row in rows for name in row)
-        return _Found({name: [row.get(name) for row in rows] for name in names})
+        return _JsonTable({name: [row.get(name) for row in rows] for name in names})
     if not value or not all(isinstance(row, list) for row in value) or len({*map(len, value)}) > 1:
         return None
     if not value[0] or not all(isinstance(cell, _SCALARS) for row in value for cell in row):
         return None
     if all(isinstance(cell, str) for cell in value[0]) and len(value) > 1:
-        return _Found(
+        return _JsonTable(
             {name: list(c) for name, c in zip(value[0], zip(*value[1:], strict=True), strict=True)}
         )
     if len(value[0]) == 2:
         samples, error = zip(*value, strict=True)
-        said = "Pairs without names: they are taken for samples and error."
-        return _Found({"samples": list(samples), "error": list(error)}, (said,))
+        note = "Pairs without names: they are taken for samples and error."
+        return _JsonTable({"samples": list(samples), "error": list(error)}, (note,))
     return None
 
 
-def _split_orient(value: dict[str, Any]) -> _Found | None:
+def _split_orient(value: dict[str, Any]) -> _JsonTable | None:
     """{"columns": [names], "data": [[cells]]}, as pandas and W&B write it."""
     names, data = value.get("columns"), value.get("data")
     if not isinstance(names, list) or not isinstance(data, list) or not data:
         return None
     if not all(isinstance(row, list) and len(row) == len(names) for row in data):
         return None
-    return _Found({str(n): list(c) for n, c in zip(names, zip(*data, strict=True), strict=True)})
+    return _JsonTable(
+        {str(n): list(c) for n, c in zip(names, zip(*data, strict=True), strict=True)}
+    )
 
 
-def _columns(value: dict[str, Any]) -> _Found | None:
-    """Lists by name, equally long; what stands beside them is the same for all rows."""
+def _columns(value: dict[str, Any]) -> _JsonTable | None:
+    """Equally long lists by name; single values beside them apply to all rows."""
     lists = {k: v for k, v in value.items() if isinstance(v, list) and v}
     if not lists or any(isinstance(cell, dict) for v in lists.values() for cell in v):
         return None
@@ -160,18 +167,18 @@ def _columns(value: dict[str, Any]) -> _Found | None:
     counts = [len(v) for v in lists.values()]
     rows = sizes[0] if sizes else max(counts, key=counts.count)
     lists = {k: _turned(v, rows) for k, v in lists.items()}
-    kept = {k: v for k, v in lists.items() if len(v) == rows}
-    if any(words.size_unit(k) or words.metric_kind(k) for k in lists if k not in kept):
+    full = {k: v for k, v in lists.items() if len(v) == rows}
+    if any(words.size_unit(k) or words.metric_kind(k) for k in lists if k not in full):
         return None
     notes = tuple(
         f"{k!r} has {len(v)} values where the others have {rows}, and is left out."
         for k, v in lists.items()
-        if k not in kept
+        if k not in full
     )
-    if len(kept) < 2 and len(lists) > 1:
+    if len(full) < 2 and len(lists) > 1:
         return None
     constant = {k: [v] * rows for k, v in value.items() if isinstance(v, _SCALARS)}
-    return _Found({**kept, **constant}, notes)
+    return _JsonTable({**full, **constant}, notes)
 
 
 def _nested(cells: Sequence[Any]) -> bool:
@@ -179,31 +186,33 @@ def _nested(cells: Sequence[Any]) -> bool:
 
 
 def _turned(cells: list[Any], rows: int) -> list[Any]:
-    """Lists (folds, sizes) as (sizes, folds), where only that fits."""
+    """Lists of shape (folds, sizes) transposed to (sizes, folds), if only that fits."""
     if len(cells) != rows and _nested(cells) and {*map(len, cells)} == {rows}:
         return [list(one) for one in zip(*cells, strict=True)]
     return cells
 
 
-def _by_number(value: dict[str, Any]) -> _Found | None:
-    """{"100": 0.5, "200": 0.4}, {"100": {"acc": 0.5}, ...}: keys are sizes."""
+def _by_number(value: dict[str, Any]) -> _JsonTable | None:
+    """{"100": 0.5, "200": 0.4} or {"100": {"acc": 0.5}, ...}: the keys are sizes."""
     if len(value) < 2 or not all(words.number_in(str(key)) for key in value):
         return None
     inner = list(value.values())
     if all(isinstance(v, dict) for v in inner):
         if not all(isinstance(c, _SCALARS) for v in inner for c in _flat(v).values()):
             return None
-        made = _from_list(inner)
+        table = _from_list(inner)
     elif all(isinstance(v, int | float) for v in inner) or _nested(inner):
-        made = _Found({"value": inner})
+        table = _JsonTable({"value": inner})
     else:
         return None
-    if made is None or "samples" in made.columns:
-        return made
-    return _Found({"samples": list(value), **made.columns}, ("Its keys are taken for the sizes.",))
+    if table is None or "samples" in table.columns:
+        return table
+    return _JsonTable(
+        {"samples": list(value), **table.columns}, ("Its keys are taken for the sizes.",)
+    )
 
 
-def _by_index(value: dict[str, Any]) -> _Found | None:
+def _by_index(value: dict[str, Any]) -> _JsonTable | None:
     """{"n": {"0": 100, "1": 200}, "acc": {"0": ...}}: columns as pandas writes them."""
     inner = list(value.values())
     if not all(isinstance(v, dict) and v for v in inner):
@@ -211,28 +220,32 @@ def _by_index(value: dict[str, Any]) -> _Found | None:
     keys = list(inner[0])
     if keys != [str(i) for i in range(len(keys))] or any(list(v) != keys for v in inner):
         return None
-    return _Found({name: list(v.values()) for name, v in value.items()})
+    return _JsonTable({name: list(v.values()) for name, v in value.items()})
 
 
-def _curves(value: dict[str, Any]) -> _Found | None:
-    """A table for each of several names, all with the same columns."""
+def _curves(value: dict[str, Any]) -> _JsonTable | None:
+    """A table by each of several names, all with the same columns: the names become curves."""
     if len(value) < 2 or not all(isinstance(v, dict | list) and v for v in value.values()):
         return None
     tables = {name: _table(v) for name, v in value.items()}
-    made = {name: t for name, t in tables.items() if t is not None and "curve" not in t.columns}
-    names = [set(t.columns) for t in made.values()]
-    if len(made) < len(value) or not set.intersection(*names) or len({*map(frozenset, names)}) > 1:
+    curves = {name: t for name, t in tables.items() if t is not None and "curve" not in t.columns}
+    names = [set(t.columns) for t in curves.values()]
+    if (
+        len(curves) < len(value)
+        or not set.intersection(*names)
+        or len({*map(frozenset, names)}) > 1
+    ):
         return None
     columns: dict[str, list[Any]] = {"curve": []}
-    for name, table in made.items():
+    for name, table in curves.items():
         columns["curve"] += [name] * table.rows
         for column, cells in table.columns.items():
             columns.setdefault(column, []).extend(cells)
-    return _Found(columns, tuple(dict.fromkeys(n for t in made.values() for n in t.notes)))
+    return _JsonTable(columns, tuple(dict.fromkeys(n for t in curves.values() for n in t.notes)))
 
 
-def _by_name(value: dict[str, Any]) -> _Found | None:
-    """{"run a": {"n": 100, "acc": 0.5}, "run b": {...}}: a run each, all with the same keys."""
+def _by_name(value: dict[str, Any]) -> _JsonTable | None:
+    """{"run a": {"n": 100, "acc": 0.5}, "run b": {...}}: one row per name, with common keys."""
     inner = list(value.values())
     if len(inner) < 2 or not all(isinstance(v, dict) and v for v in inner):
         return None
@@ -243,10 +256,11 @@ def _by_name(value: dict[str, Any]) -> _Found | None:
         return None
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
-    return _Found({"run": list(value), **columns} if "run" not in columns else columns)
+    return _JsonTable({"run": list(value), **columns} if "run" not in columns else columns)
 
 
 def _scalars_of(value: dict[str, Any]) -> dict[str, Any]:
+    """The single values of an object, by dotted path."""
     return {k: v for k, v in _flat(value).items() if isinstance(v, _SCALARS)}
 
 
@@ -263,7 +277,7 @@ def _flattened(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _lm_eval(value: Any) -> list[dict[str, Any]] | None:
-    """Results of lm-evaluation-harness: a row a task, with the settings of the run."""
+    """Results of lm-evaluation-harness: a row per task, with the settings of the run."""
     if not isinstance(value, dict) or not isinstance(value.get("results"), dict):
         return None
     if not {"config", "configs", "versions"} & set(value):
@@ -284,14 +298,14 @@ def _lm_eval(value: Any) -> list[dict[str, Any]] | None:
 
 
 def exploded(table: RawTable) -> RawTable:
-    """A row for each value, where cells hold several: folds, seeds, or a whole curve in a row."""
+    """Give each value a row of its own if cells hold lists: folds, seeds, or a whole curve."""
     lists = {name: c for name, column in table.cells.items() if (c := _lists(column)) is not None}
     if not lists:
         return table
     lengths = {name: tuple(len(c) for c in cells) for name, cells in lists.items()}
-    wanted = [n for n in lists if words.size_unit(n) or words.metric_kind(n)] or list(lists)
-    chosen = {n: cells for n, cells in lists.items() if lengths[n] == lengths[wanted[0]]}
-    times = np.maximum(lengths[wanted[0]], 1)
+    preferred = [n for n in lists if words.size_unit(n) or words.metric_kind(n)] or list(lists)
+    chosen = {n: cells for n, cells in lists.items() if lengths[n] == lengths[preferred[0]]}
+    times = np.maximum(lengths[preferred[0]], 1)
     cells = {
         name: column_of(v for cell in chosen[name] for v in (cell or [None]))
         if name in chosen
@@ -299,16 +313,16 @@ def exploded(table: RawTable) -> RawTable:
         for name, column in table.cells.items()
     }
     names = ", ".join(repr(n) for n in chosen)
-    said = f"Cells of {names} hold several values: each is a row of its own."
+    note = f"Cells of {names} hold several values: each is a row of its own."
     lines = np.repeat(np.array(table.lines), times)
-    return replace(table, cells=cells, lines=lines, notes=(*table.notes, said))
+    return replace(table, cells=cells, lines=lines, notes=(*table.notes, note))
 
 
 _LIST = re.compile(r"\[[-+\d.eEnaN,;\s]*\]")
 
 
 def _lists(column: Array) -> list[list[Any]] | None:
-    """The cells of a column as lists of numbers, where they hold such."""
+    """The cells of a column as lists of numbers; None if they are not lists."""
     if column.dtype != object or not len(column):
         return None
     first = next((c for c in column if c is not None and c != ""), None) if len(column) else None
@@ -321,30 +335,31 @@ def _lists(column: Array) -> list[list[Any]] | None:
         return [[v for v in re.split(r"[,;\s]+", t.strip("[] ")) if v] for t in texts]
     if not isinstance(first, list | tuple | np.ndarray):
         return None
-    made = [list(c) if isinstance(c, list | tuple | np.ndarray) else [c] for c in column]
-    numbers = all(v is None or isinstance(v, int | float | np.number) for c in made for v in c)
-    return made if numbers else None
+    lists = [list(c) if isinstance(c, list | tuple | np.ndarray) else [c] for c in column]
+    numbers = all(v is None or isinstance(v, int | float | np.number) for c in lists for v in c)
+    return lists if numbers else None
 
 
 # ---------------------------------------------------------------- sizes or replicates in columns
 
 
 def long(table: RawTable, known: Sequence[str], sizes_known: bool) -> RawTable:
-    """A row a measurement, where sizes ('1000', 'acc_1k') or replicates ('seed_0', 'fold 1') are
-    columns. Columns that are ``known`` stay as they are; ``sizes_known``: one of them holds
-    sizes."""
+    """Give each measurement a row of its own if sizes ('1000', 'acc_1k') or replicates ('seed_0',
+    'fold 1') are columns.
+
+    ``known`` columns have a role and do not change; ``sizes_known``: one of them holds sizes."""
     names = [n for n in table.columns if n not in known]
     has_sizes = sizes_known or any(words.size_unit(n) for n in table.columns)
     parts = sorted(
         (p for n in names if (p := _numbered(n)) is not None), key=lambda p: (p[0], p[2])
     )
     for (before, after), group in groupby(parts, key=lambda p: (p[0], p[2])):
-        found = [(number, name) for _, number, _, name in group]
-        if len(found) < 3:
+        columns = [(number, name) for _, number, _, name in group]
+        if len(columns) < 3:
             continue
         kind = f"{before} {after}".strip()
         metric = words.metric_kind(kind) and kind
-        values = [words.number_in(number) or 0.0 for number, _ in found]
+        values = [words.number_in(number) or 0.0 for number, _ in columns]
         consecutive = sorted(values) in ([*range(len(values))], [*range(1, len(values) + 1)])
         replicates = consecutive and (words.is_replicate(before) or bool(metric))
         replicates &= not any("mean" in words.tokens(n) and words.metric_kind(n) for n in names)
@@ -352,16 +367,18 @@ def long(table: RawTable, known: Sequence[str], sizes_known: bool) -> RawTable:
             not has_sizes and not consecutive and (not kind or metric or words.size_unit(before))
         )
         if replicates:
-            said = f"Columns {found[0][1]!r} to {found[-1][1]!r} are taken for replicates."
-            return _melted(table, found, "replicate", _label(kind), said)
+            note = f"Columns {columns[0][1]!r} to {columns[-1][1]!r} are taken for replicates."
+            return _melted(table, columns, "replicate", _label(kind), note)
         if sizes:
-            said = f"Columns {found[0][1]!r} to {found[-1][1]!r} are taken for training-set sizes."
-            return _melted(table, found, "samples", _label(kind), said)
+            note = (
+                f"Columns {columns[0][1]!r} to {columns[-1][1]!r} are taken for training-set sizes."
+            )
+            return _melted(table, columns, "samples", _label(kind), note)
     return table
 
 
 def _label(kind: str) -> str:
-    """The name of the melted values: what is left of their columns' names."""
+    """The name of the melted values: the rest of their columns' names if it is a metric."""
     tokens = [t for t in words.tokens(kind) if not words.is_replicate(t)]
     kept = " ".join(tokens)
     return kept if words.metric_kind(kept) else "value"
@@ -369,16 +386,18 @@ def _label(kind: str) -> str:
 
 def _numbered(name: str) -> tuple[str, str, str, str] | None:
     """'split0_test_score' as ('split', '0', 'test_score', name)."""
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"(.*?)[\s_=@:-]*(\d[\d.,]*(?:e\d+)?[kKmMbB]?)(?![a-zA-Z\d])[\s_:-]*(.*)", name.strip()
     )
-    return None if found is None else (found[1], found[2], found[3], name)
+    return None if match is None else (match[1], match[2], match[3], name)
 
 
 def _melted(
-    table: RawTable, found: Iterable[tuple[str, str]], label: str, value: str, said: str
+    table: RawTable, columns: Iterable[tuple[str, str]], label: str, value: str, note: str
 ) -> RawTable:
-    pairs = list(found)
+    """The table with ``columns`` (number, name) melted into a column ``label`` of the numbers and a
+    column ``value`` of the cells."""
+    pairs = list(columns)
     rows, times = len(table.lines), len(pairs)
     melted = {name for _, name in pairs}
     every = np.repeat(np.arange(rows), times)
@@ -387,14 +406,14 @@ def _melted(
     texts = [table.cells[name] for _, name in pairs]
     cells[value] = column_of(column[i] for i in range(rows) for column in texts)
     lines = np.array(table.lines)[every]
-    return replace(table, cells=cells, lines=lines, notes=(*table.notes, said))
+    return replace(table, cells=cells, lines=lines, notes=(*table.notes, note))
 
 
 # ---------------------------------------------------------------- spreads in cells
 
 
 def with_spreads_apart(table: RawTable, called: Callable[[str], str]) -> RawTable:
-    """Cells like '71.2 ± 0.8' as two columns; ``called`` names that of the spreads."""
+    """Split cells like '71.2 ± 0.8' into two columns; ``called`` names the column of spreads."""
     cells = dict(table.cells)
     notes = table.notes
     for name, column in table.cells.items():
@@ -403,9 +422,9 @@ def with_spreads_apart(table: RawTable, called: Callable[[str], str]) -> RawTabl
         if not any(with_spread(cell) for cell in column[:_LOOK]):
             continue
         parts = [with_spread(cell) for cell in column]
-        found = [p for p in parts if p is not None]
+        spreads = [p for p in parts if p is not None]
         filled = sum(isinstance(c, str) and bool(c.strip()) for c in column)
-        if not found or 2 * len(found) < filled:
+        if not spreads or 2 * len(spreads) < filled:
             continue
         cells[name] = column_of(
             c if p is None else p[0] for c, p in zip(column, parts, strict=True)
@@ -413,8 +432,10 @@ def with_spreads_apart(table: RawTable, called: Callable[[str], str]) -> RawTabl
         cells[called(name)] = column_of(
             "" if p is None else _half(p[1]) if p[2] else p[1] for p in parts
         )
-        what = "ends of 95 % intervals" if any(p[2] for p in found) else "a mean and its spread"
-        notes = (*notes, f"Cells of {name!r} hold {what}.")
+        content = (
+            "ends of 95 % intervals" if any(p[2] for p in spreads) else "a mean and its spread"
+        )
+        notes = (*notes, f"Cells of {name!r} hold {content}.")
     return replace(table, cells=cells, notes=notes)
 
 

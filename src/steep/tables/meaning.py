@@ -1,8 +1,8 @@
-"""What the numbers of a column mean: scales of sizes, percentages, logarithms, accuracies.
+"""The meaning of a column's numbers: scales of sizes, percentages, logarithms, accuracies.
 
-Sizes: a name says logarithms ('log10_tokens'), multiples ('params_M', 'tokens (B)', 'n_thousands')
-or shares of the data set ('fraction', 'pct', cells like '5%'); ``--x-scale`` does where it does
-not.
+Sizes: the name shows logarithms ('log10_tokens'), multiples ('params_M', 'tokens (B)',
+'n_thousands') or shares of the data set ('fraction', 'pct', cells like '5%'); otherwise
+``--x-scale`` gives the scale.
 
 Errors:
 - cells or a name with a percent sign (or 'percent', 'pct'): divided by 100;
@@ -29,9 +29,9 @@ from steep.tables.raw import Array
 from steep.tables.words import SCALES, Scale
 
 _ABSURD = {1e3: 1e8, 1e6: 1e5, 1e9: 1e5, 1e12: 1e4}
-"""Values from which on a multiple by its name must be a plain number."""
+"""By multiple: values this large must be plain numbers, although the name says a multiple."""
 RISES = 0.7
-"""Rank correlation with the size from which on values rise for certain."""
+"""Values with at least this rank correlation with the size certainly rise."""
 
 
 # ---------------------------------------------------------------- sizes
@@ -39,7 +39,7 @@ RISES = 0.7
 
 @dataclass(frozen=True)
 class Sizes:
-    """How the numbers of a column become sizes."""
+    """How to convert the numbers of a column to sizes."""
 
     scale: Scale
     unit: str
@@ -56,52 +56,55 @@ def sizes_of(
     values: Array,
     percent: Array,
     suffixed: bool,
-    asked: str | None,
+    option: str | None,
     shares: bool = True,
 ) -> Sizes | str:
-    """The scale of a column of sizes, or what must be asked. ``shares``: they may be some."""
-    scale = SCALES[asked] if asked else words.scale_of(column)[1]
+    """The scale of a column of sizes, or a problem that asks the user for it. ``shares``: the
+    sizes may be shares of the data set."""
+    scale = SCALES[option] if option else words.scale_of(column)[1]
     unit = words.size_unit(column) or words.other_unit(column) or "samples"
     unit = "samples" if unit == words.SHARE_UNIT else unit
-    what = f"column {column!r}"
-    if shares and percent.any() and not asked:
+    subject = f"column {column!r}"
+    if shares and percent.any() and not option:
         if not percent.all():
-            return f"{what}: some sizes carry a percent sign and some do not"
+            return f"{subject}: some sizes carry a percent sign and some do not"
         scale = SCALES["percent"]
     low, high = float(values.min()), float(values.max())
-    if asked == "plain":
+    if option == "plain":
         return Sizes(scale, unit)
     if scale.kind == "log":
         return (
-            f"{what} holds logarithms by its name, but of which base? Say --x-scale log10 or ln "
+            f"{subject} holds logarithms by its name, but of which base? Say --x-scale log10 or ln "
             "(or plain, where it holds sizes)"
         )
     if scale.kind in ("log10", "log2", "ln"):
         base = {"log10": "10", "log2": "2", "ln": "e"}[scale.kind]
-        return Sizes(scale, unit, f"{what} holds logarithms: sizes are {base} to its values.")
+        return Sizes(scale, unit, f"{subject} holds logarithms: sizes are {base} to its values.")
     if scale.kind == "times":
         if suffixed:
-            return f"{what}: its name says a scale and so do cells like '4K'; say --x-scale plain"
-        if not asked and low >= _ABSURD.get(scale.times, math.inf):
             return (
-                f"{what} holds values from {low:g} on, too many to be multiples of "
+                f"{subject}: its name says a scale and so do cells like '4K'; say --x-scale plain"
+            )
+        if not option and low >= _ABSURD.get(scale.times, math.inf):
+            return (
+                f"{subject} holds values from {low:g} on, too many to be multiples of "
                 f"{scale.times:g} as its name says: say --x-scale plain or, where they are, "
                 f"--x-scale {_letter(scale.times)}"
             )
         return Sizes(
-            scale, unit, f"{what} is multiplied by {scale.times:g} ({scale.told or asked})."
+            scale, unit, f"{subject} is multiplied by {scale.times:g} ({scale.told or option})."
         )
     if not shares:
         return Sizes(Scale(), unit)
     if scale.kind == "share":
         if scale.times == 1.0 and high > 1.0:
-            return f"{what}: shares up to {high:g}? Say --x-scale percent, or plain for sizes"
-        where = "percent" if scale.times != 1.0 else "shares"
-        said = f"{what} holds {where} of the data set: sizes are multiples of the whole of it."
-        return Sizes(scale, words.SHARE_UNIT, said)
+            return f"{subject}: shares up to {high:g}? Say --x-scale percent, or plain for sizes"
+        kind = "percent" if scale.times != 1.0 else "shares"
+        note = f"{subject} holds {kind} of the data set: sizes are multiples of the whole of it."
+        return Sizes(scale, words.SHARE_UNIT, note)
     if unit == "samples" and 0 < low < high <= 1.0:
-        said = f"{what} lies between 0 and 1 and is taken for shares of the data set."
-        return Sizes(SCALES["share"], words.SHARE_UNIT, said)
+        note = f"{subject} lies between 0 and 1 and is taken for shares of the data set."
+        return Sizes(SCALES["share"], words.SHARE_UNIT, note)
     return Sizes(Scale(), unit)
 
 
@@ -114,19 +117,19 @@ def _letter(times: float) -> str:
 
 @dataclass(frozen=True)
 class Meaning:
-    """How the numbers of the error column become errors."""
+    """How to convert the numbers of an error column to errors."""
 
     column: str = ""
     name: str = "error"
     divisor: float = 1.0
     accuracy: bool = False
     why: str = ""
-    """Of percentages: what says so."""
+    """For percentages: the reason to take them as such; else ''."""
     turned: str = ""
-    """'perplexity', 'negated', 'log10', 'ln' or 'log2' of numbers that are no error as they
-    stand."""
+    """'perplexity', 'negated', 'log10', 'ln' or 'log2' for numbers that must be transformed to
+    errors; else ''."""
     said: str = ""
-    """What else is said of the column."""
+    """Another note about the column."""
 
     @property
     def metric(self) -> str:
@@ -141,13 +144,13 @@ class Meaning:
             if self.turned == "negated":
                 return -values
             if self.turned:
-                made = [words.logarithm_undone(SCALES[self.turned], v) for v in values]
-                values = np.array(made, float)
+                plain = [words.logarithm_undone(SCALES[self.turned], v) for v in values]
+                values = np.array(plain, float)
             values = values / self.divisor
             return 1.0 - values if self.accuracy else values
 
     def spread(self, values: Array, spreads: Array) -> Array:
-        """Of the errors, from spreads in the unit of the column."""
+        """Convert spreads in the unit of the column to spreads of the errors."""
         with np.errstate(all="ignore"):
             if self.turned == "perplexity":
                 return spreads / values
@@ -157,7 +160,7 @@ class Meaning:
             return spreads / (1.0 if self.turned else self.divisor)
 
     def note(self, largest: float) -> str:
-        """What is said of it, on a curve whose largest error is ``largest``."""
+        """The note about the column, for a curve whose largest error is ``largest``."""
         return " ".join(part for part in (self.said, self._scale(largest)) if part)
 
     def _scale(self, largest: float) -> str:
@@ -165,9 +168,9 @@ class Meaning:
         if self.accuracy:
             if self.name in OF_100 and self.why:
                 scale = "from 0 to 100"
-            made_of = made_higher(self.name, self.divisor)
-            what = "an accuracy" if made_of.name in ACCURACIES else "a score"
-            return f"Column {self.column!r} is {what} {scale}: the error, {self.metric}, is fitted."
+            higher = made_higher(self.name, self.divisor)
+            noun = "an accuracy" if higher.name in ACCURACIES else "a score"
+            return f"Column {self.column!r} is {noun} {scale}: the error, {self.metric}, is fitted."
         if self.turned == "perplexity":
             return f"Column {self.column!r} is a perplexity: its logarithm, the loss, is fitted."
         if self.turned == "negated":
@@ -181,8 +184,8 @@ class Meaning:
                 f"Column {self.column!r} has values above 1 and is taken as a loss; if it is a "
                 "percentage, put a percent sign in its name, or say --y-scale percent."
             )
-        known = self.name in (*PLAIN, *RATES)
-        return f"Column {self.column!r} is taken as a fraction." if known else ""
+        is_share = self.name in (*PLAIN, *RATES)
+        return f"Column {self.column!r} is taken as a fraction." if is_share else ""
 
 
 def meaning(
@@ -191,64 +194,69 @@ def meaning(
     percent: Array,
     sizes: Array,
     higher_is_better: bool,
-    asked: str | None,
+    option: str | None,
     one_of_several: bool = False,
 ) -> Meaning | str:
-    """The meaning of a column, or what is wrong with it. ``percent``: cells with a sign; ``sizes``
-    of the same rows; ``one_of_several`` columns, whose names may be those of models."""
+    """The meaning of a column, or the problem with it.
+
+    ``percent`` marks cells with a percent sign; ``sizes`` are those of the same rows.
+    ``one_of_several``: the column's name may be that of a model rather than a metric."""
     name, kind = words.metric_label(column), words.metric_kind(column)
     if one_of_several and not kind:
         name = "score" if higher_is_better else "error"
     if percent.any() and not percent.all():
         return "some values carry a percent sign and some do not"
-    scale = SCALES[asked] if asked else words.scale_of(column)[1]
-    turned = _turned(column, values, scale, kind, asked)
+    scale = SCALES[option] if option else words.scale_of(column)[1]
+    turned = _turned(column, values, scale, kind, option)
     if isinstance(turned, Meaning):
         return turned
     if turned:
         return turned
-    said = ""
-    if asked is None and scale.kind == "log":
-        said = f"{column!r} is taken for the loss of that name, not for a logarithm."
+    note = ""
+    if option is None and scale.kind == "log":
+        note = f"{column!r} is taken for the loss of that name, not for a logarithm."
     accuracy = higher_is_better or kind == "higher"
-    if not accuracy and kind in ("rising", "") and asked != "plain":
+    if not accuracy and kind in ("rising", "") and option != "plain":
         direction = rank_correlation(sizes, values)
         within = values.min() >= 0.0 and values.max() <= 100.0
         if kind == "rising":
             accuracy = direction > 0 and within
-            how = "rises with the data, and is an accuracy" if accuracy else "is taken for an error"
-            said = said or f"{column!r} {how}."
+            reading = (
+                "rises with the data, and is an accuracy" if accuracy else "is taken for an error"
+            )
+            note = note or f"{column!r} {reading}."
         elif direction >= RISES and len(np.unique(sizes)) > 3:
             return (
                 "it rises with the size, as no error does: say --higher-is-better for an accuracy "
                 "or a score (or --y-scale plain, where it is an error)"
             )
     return _in_percent(
-        Meaning(column, name, accuracy=accuracy, said=said), values, percent, scale, asked
+        Meaning(column, name, accuracy=accuracy, said=note), values, percent, scale, option
     )
 
 
 def _turned(
-    column: str, values: Array, scale: Scale, kind: str, asked: str | None
+    column: str, values: Array, scale: Scale, kind: str, option: str | None
 ) -> Meaning | str:
-    """Numbers that are no error as they stand; '' for those that are."""
-    found = words.tokens(column)
-    if asked == "plain":
+    """The meaning of numbers that must be transformed to errors, or the problem with them; '' if
+    they are errors as they are."""
+    name_words = words.tokens(column)
+    if option == "plain":
         return ""
-    if {"perplexity", "ppl"} & {*found} and kind != "negated" and scale.kind == "plain":
+    if {"perplexity", "ppl"} & {*name_words} and kind != "negated" and scale.kind == "plain":
         return Meaning(column, "loss", turned="perplexity")
     if kind == "negated" and values.max() <= 0:
-        plain = "_".join(t for t in found if t not in ("neg", "negative"))
+        plain = "_".join(t for t in name_words if t not in ("neg", "negative"))
         return Meaning(column, words.metric_label(plain) or "error", turned="negated")
     if scale.kind == "log" and (
-        values.min() < 0 or not {"loss", "likelihood", "prob", "ppl", "perplexity"} & {*found}
+        values.min() < 0 or not {"loss", "likelihood", "prob", "ppl", "perplexity"} & {*name_words}
     ):
         return (
             "it holds logarithms by its name, but of which base? Say --y-scale log10 or ln (or "
             "plain)"
         )
     if scale.kind in ("log10", "ln", "log2"):
-        if column.strip()[0] in "-\u2212" or {"neg", "minus"} & {*found}:
+        if column.strip()[0] in "-\u2212" or {"neg", "minus"} & {*name_words}:
             return "it holds negative logarithms by its name: turn their sign"
         rest = "_".join(words.scale_of(column)[0])
         return Meaning(column, words.metric_label(rest), turned=scale.kind)
@@ -258,37 +266,44 @@ def _turned(
 
 
 def _in_percent(
-    found: Meaning, values: Array, percent: Array, scale: Scale, asked: str | None
+    meaning: Meaning, values: Array, percent: Array, scale: Scale, option: str | None
 ) -> Meaning | str:
-    said = (
+    """``meaning`` with the divisor of percentages, or the problem with the values."""
+    is_percent = (
         bool(percent.all())
         or (scale.kind == "share" and scale.times != 1.0)
         or scale.times == 100.0
     )
     why = "it says so"
-    if asked:
-        said = asked == "percent"
-    elif not said and found.accuracy:
+    if option:
+        is_percent = option == "percent"
+    elif not is_percent and meaning.accuracy:
         small, large = values[values <= 1], values[values > 1]
         if len(small) and len(large) and large.min() > 20 * max(small.max(), 0.0):
             return (
                 "fractions and percentages in one column: some values lie above 1, some far below"
             )
-        said, why = bool(len(large)), "values lie above 1"
-    elif not said and found.name in RATES:
-        said, why = bool(np.median(values) > 1), "most values lie above 1"
-    divisor = 100.0 if said else 1.0
+        is_percent, why = bool(len(large)), "values lie above 1"
+    elif not is_percent and meaning.name in RATES:
+        is_percent, why = bool(np.median(values) > 1), "most values lie above 1"
+    divisor = 100.0 if is_percent else 1.0
     low, high = float(values.min()) / divisor, float(values.max()) / divisor
-    unbounded = found.name in UNBOUNDED or (low < 0 < high)
-    if found.accuracy and (high > 1 or (low < 0 and not unbounded)):
+    unbounded = meaning.name in UNBOUNDED or (low < 0 < high)
+    if meaning.accuracy and (high > 1 or (low < 0 and not unbounded)):
         return "higher is better, but only values from 0 to 1 (or 100 %) become errors by 1 - value"
     return Meaning(
-        found.column, found.name, divisor, found.accuracy, why if said else "", said=found.said
+        meaning.column,
+        meaning.name,
+        divisor,
+        meaning.accuracy,
+        why if is_percent else "",
+        said=meaning.said,
     )
 
 
 def rank_correlation(sizes: Array, values: Array) -> float:
-    """Of the mean value of each size with the size (Spearman); 0 of fewer than three sizes."""
+    """Spearman correlation between the size and the mean value at each; 0 for fewer than three
+    sizes."""
     each, place = np.unique(sizes, return_inverse=True)
     if len(each) < 3:
         return 0.0

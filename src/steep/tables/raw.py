@@ -1,6 +1,6 @@
-"""A table as it was found, and what there is to say about it: problems and notes.
+"""A table as its source has it, and the issues of reading it: problems, notes and warnings.
 
-A column is an array of floats (NaN is an empty cell) or of the cells as the source held them.
+A column is an array of floats (NaN for an empty cell) or of the source's cells as objects.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import numpy as np
 Array: TypeAlias = np.ndarray[Any, Any]
 
 MOST_NAMED = 20
-"""Problems that are told one by one; of more their number."""
+"""The most problems that are listed; the others are only counted."""
 _EMPTY = ("", "none", "nan", "<na>", "nat")
 
 
 class TableError(ValueError):
-    """A table that cannot be read as asked: its problems by line and column, at most
-    ``MOST_NAMED`` of them and the number of the others."""
+    """A table cannot be read as requested. The message lists up to ``MOST_NAMED`` problems by line
+    and column, and the number of the others."""
 
     def __init__(self, problems: Iterable[str], source: str = "the table", more: int = 0) -> None:
-        told = tuple(problems)
-        more += max(len(told) - MOST_NAMED, 0)
-        self.problems = told[:MOST_NAMED] + ((f"and {more} more like these",) if more else ())
+        shown = tuple(problems)
+        more += max(len(shown) - MOST_NAMED, 0)
+        self.problems = shown[:MOST_NAMED] + ((f"and {more} more like these",) if more else ())
         self.source = source
         super().__init__("\n".join(f"{source}: {problem}" for problem in self.problems))
 
@@ -37,7 +37,7 @@ class RawTable:
     cells: dict[str, Array]
     lines: Sequence[int] | Array
     place: str = "line"
-    """What ``lines`` counts: 'line' of a text, 'row' of a table."""
+    """What ``lines`` counts: 'line' of a text or 'row' of a table."""
     delimiter: str = ""
     notes: tuple[str, ...] = ()
 
@@ -47,11 +47,11 @@ class RawTable:
 
 
 def column_of(cells: Iterable[Any]) -> Array:
-    """Cells as an array of objects, lists among them kept whole."""
+    """Cells as an array of objects; lists among them are not split up."""
     values = list(cells)
-    made = np.empty(len(values), dtype=object)
-    made[:] = values
-    return made
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def table_of(
@@ -60,7 +60,7 @@ def table_of(
     place: str = "row",
     notes: tuple[str, ...] = (),
 ) -> RawTable:
-    """A table of columns that are equally long, its rows counted from 1."""
+    """A table of equally long columns, with rows counted from 1."""
     cells = {name: column_of(cells) for name, cells in columns.items()}
     rows = len(next(iter(cells.values()), []))
     return RawTable(source, cells, range(1, rows + 1), place, notes=notes)
@@ -72,7 +72,7 @@ def table_of_rows(
     lines: Sequence[int] | None = None,
     notes: tuple[str, ...] = (),
 ) -> RawTable:
-    """A table of objects; what one of them lacks is an empty cell."""
+    """A table with a row per object; keys that an object lacks are empty cells."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = {name: column_of(row.get(name) for row in rows) for name in names}
     if lines is None:
@@ -81,45 +81,45 @@ def table_of_rows(
 
 
 def word(cell: Any) -> str:
-    """A cell in lower case; '' where it is empty."""
+    """A cell's text in lower case; '' if it is empty."""
     text = str(cell).strip().lower()
     return "" if text in _EMPTY else text
 
 
 def codes(cells: Array) -> tuple[Array, list[Any]]:
-    """Which value each cell has, -1 where it is empty, and the values in order of appearance.
+    """Integer codes of the cells (-1 for empty ones), and the coded values in order of appearance.
 
-    Cells that mean the same are one value: 0.1 and '0.10', None and ''."""
+    Cells of equal meaning have one code: 0.1 and '0.10', None and ''."""
     if cells.dtype != object:
         values = np.unique(cells)
         values = values[~np.isnan(values)]
         place = np.minimum(np.searchsorted(values, cells), max(len(values) - 1, 0))
         first = np.zeros(len(values), int)
         filled = np.flatnonzero(~np.isnan(cells))[::-1]
-        first[place[filled]] = filled  # the first one is written last
+        first[place[filled]] = filled  # in reverse order, so that the first occurrence stays
         order = np.argsort(first)
         rank = np.empty(len(order), int)
         rank[order] = np.arange(len(order))
-        found = rank[place] if len(values) else place
-        found[np.isnan(cells)] = -1
-        return found, values[order].tolist()
-    known: dict[Any, int] = {}
+        coded = rank[place] if len(values) else place
+        coded[np.isnan(cells)] = -1
+        return coded, values[order].tolist()
+    code_of: dict[Any, int] = {}
     labels: dict[Any, int] = {}
     names: list[Any] = []
-    made = np.empty(len(cells), int)
+    coded = np.empty(len(cells), int)
     for i, cell in enumerate(cells):
         key = cell if isinstance(cell, str) else repr(cell)
-        if key not in known:
+        if key not in code_of:
             value = _value(cell)
             if value is None:
-                known[key] = -1
+                code_of[key] = -1
             else:
                 if value not in labels:
                     labels[value] = len(names)
                     names.append(cell.strip() if isinstance(cell, str) else cell)
-                known[key] = labels[value]
-        made[i] = known[key]
-    return made, names
+                code_of[key] = labels[value]
+        coded[i] = code_of[key]
+    return coded, names
 
 
 def _value(cell: Any) -> float | str | None:
@@ -134,25 +134,25 @@ def _value(cell: Any) -> float | str | None:
 
 @dataclass
 class Issues:
-    """What comes up while a table is read. Problems are raised all at once, by line."""
+    """The issues of reading a table. Problems are collected and raised together, by line."""
 
     table: RawTable
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    """What must be said before any answer."""
+    """Notes that must be shown before any result."""
     _bad: list[tuple[Array, str, Callable[[int], str]]] = field(default_factory=list)
 
     def where(self, rows: Sequence[int] | Array) -> str:
-        """These rows: 'line 3', 'lines 3, 5'."""
+        """The lines of these rows in words: 'line 3', 'lines 3, 5'."""
         lines = list(islice(dict.fromkeys(int(self.table.lines[int(k)]) for k in rows), 6))
-        told = [*map(str, lines[:5]), *(["..."] if len(lines) > 5 else [])]
-        return f"{self.table.place}{'s' * (len(lines) > 1)} {', '.join(told)}"
+        shown = [*map(str, lines[:5]), *(["..."] if len(lines) > 5 else [])]
+        return f"{self.table.place}{'s' * (len(lines) > 1)} {', '.join(shown)}"
 
     def bad(
         self, rows: Sequence[int] | Array, column: str, what: str | Callable[[int], str]
     ) -> None:
-        """Cells of a column that cannot be what they should; ``what`` may depend on the row."""
+        """Add a problem for each invalid cell of a column; ``what`` may depend on the row."""
         if len(rows):
             say: Callable[[int], str] = what if callable(what) else lambda _: what
             self._bad.append((np.asarray(rows, int), column, say))
@@ -162,11 +162,11 @@ class Issues:
         return bool(self._bad)
 
     def note(self, rows: Sequence[int] | Array, what: str) -> None:
-        """``what`` of these rows."""
+        """Add a note about these rows."""
         self.notes.append(f"{what} ({self.where(rows)}).")
 
     def stop_on_problems(self) -> None:
-        """Raise TableError where there are any."""
+        """Raise TableError if there are any problems."""
         named: list[tuple[int, str]] = []
         for rows, column, say in self._bad:
             for row in rows[: MOST_NAMED + 1]:
@@ -175,5 +175,5 @@ class Issues:
         problems = [*dict.fromkeys(self.problems), *(text for _, text in sorted(named))]
         count = len(self.problems) + sum(len(rows) for rows, _, _ in self._bad)
         if problems:
-            told = problems[:MOST_NAMED]
-            raise TableError(told, self.table.source, max(count - len(told), 0))
+            shown = problems[:MOST_NAMED]
+            raise TableError(shown, self.table.source, max(count - len(shown), 0))

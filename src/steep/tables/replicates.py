@@ -1,11 +1,10 @@
-"""Rows of one size: which are replicates, which other curves, which the history of a run, which the
-tries of a search.
+"""Rows of one size: replicates, other curves, the history of a run, or the trials of a search.
 
-A learning curve is made of best-fit models: the lowest error of each run, and of the runs of one
-size those with the best hyperparameters. What is left are replicates: other seeds, other draws of
-the data. Rows that differ in anything else whose few values recur at the sizes (method, data set,
-features) belong to different curves. Told apart by the names of the columns in which rows differ;
-what was chosen is said.
+A learning curve consists of best-fit models: the lowest error of each run and, among the runs of
+one size, those with the best hyperparameters. The remaining rows of one size are replicates: other
+seeds or other draws of the data. Rows that differ in anything else with few values that recur at
+the sizes (method, data set, features) belong to different curves. The names of the columns in which
+rows differ decide between these cases; notes say what was chosen.
 """
 
 from __future__ import annotations
@@ -34,36 +33,38 @@ SETTINGS = {
 CURVES = {"curve", "family", "model", "dataset", "task", "study", "domain", "run_group", "method",
           "arch", "architecture", "algorithm", "backbone", "network", "system", "features", "lang",
           "language", "estimator", "classifier", "approach", "variant", "condition"}  # fmt: skip
-"""Columns that tell curves apart wherever they hold several values."""
+"""Columns that distinguish curves if they hold several values."""
 _LABELS = {"id", "pid", "port", "rank", "job", "time", "timestamp", "date", "version", "device",
            "host", "hostname", "machine", "node", "user", "path", "file", "filename", "commit",
            "hash", "sha", "url", "note", "notes", "comment", "tags", "git", "gpu", "status",
            "state", "unit", "units", "metric", "held", "used", "created", "reason", "flags",
            "engine", "checkpoint"}  # fmt: skip
-"""Words in the names of what neither measures nor tells curves apart."""
+"""Words in the names of columns that neither measure anything nor distinguish curves."""
 _MOST_VALUES = 40
-"""Values of a column that may tell curves apart."""
+"""The most values of a column that distinguishes curves."""
 _TEXT, _NUMBER = 0.5, 0.75
-"""Share of all pairs of a value and a size from which on the values recur at the sizes."""
+"""Values recur at the sizes if at least this share of all (value, size) pairs occurs, for a column
+of text or of numbers."""
 FEW, MANY = 5, 20
-"""Sizes from which on a run's history is told by equal steps, and by their number alone."""
+"""Numbers of sizes: with ``FEW`` or more, equal steps show the history of a run; with ``MANY``
+or more, their number alone does."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one curve: their places in the table, sizes and errors, and columns that may tell
-    runs apart."""
+    """Rows of one curve: their indices in the table, sizes and errors, and the columns that may
+    distinguish runs."""
 
     rows: Array
     size: Array
     error: Array
     cells: Mapping[str, Array]
     parameters: str | None = None
-    """The column of model sizes, whatever its name."""
+    """The column of model sizes, if there is one."""
 
     @cached_property
     def place(self) -> Array:
-        """Which of the different sizes each row has."""
+        """The index of each row's size among the different sizes."""
         return np.unique(self.size, return_inverse=True)[1]
 
     @cached_property
@@ -84,29 +85,30 @@ class Rows:
 # ---------------------------------------------------------------- other curves
 
 
-def factors(given: Rows) -> dict[str, list[object]]:
-    """Columns that tell several curves apart, and their values."""
-    found: dict[str, list[object]] = {}
-    sizes = given.place
-    for column in given.cells:
-        if _is_no_factor(column, given):
+def factors(rows: Rows) -> dict[str, list[object]]:
+    """The columns that distinguish curves, with their values."""
+    distinguishing: dict[str, list[object]] = {}
+    sizes = rows.place
+    for column in rows.cells:
+        if _is_no_factor(column, rows):
             continue
-        value, names = given.codes(column)
-        if not 2 <= len(names) <= min(_MOST_VALUES, len(given.rows) // 2):
+        value, names = rows.codes(column)
+        if not 2 <= len(names) <= min(_MOST_VALUES, len(rows.rows) // 2):
             continue
         text = any(isinstance(n, str) and words.number_in(n) is None for n in names)
-        if _tells_curves_apart(normal(column), text, value, sizes, len(names)):
-            found[column] = names
-    return found
+        if _distinguishes_curves(normal(column), text, value, sizes, len(names)):
+            distinguishing[column] = names
+    return distinguishing
 
 
-def _is_no_factor(column: str, given: Rows) -> bool:
+def _is_no_factor(column: str, rows: Rows) -> bool:
+    """Whether a column cannot distinguish curves by its name."""
     name = normal(column)
     if name in CURVES:
         return False
     if name == "split":
-        return all(words.number_in(str(v)) is not None for v in given.codes(column)[1])
-    if words.is_replicate(column) or words.is_steps(column) or _is_setting(column, given):
+        return all(words.number_in(str(v)) is not None for v in rows.codes(column)[1])
+    if words.is_replicate(column) or words.is_steps(column) or _is_setting(column, rows):
         return True
     if {*words.tokens(column)} & _LABELS or words.time_or_rank(column):
         return True
@@ -115,7 +117,9 @@ def _is_no_factor(column: str, given: Rows) -> bool:
     )
 
 
-def _tells_curves_apart(name: str, text: bool, value: Array, sizes: Array, count: int) -> bool:
+def _distinguishes_curves(name: str, text: bool, value: Array, sizes: Array, count: int) -> bool:
+    """Whether the values of a column recur at the sizes or, if no size has two of them, whether
+    they occupy overlapping ranges of sizes."""
     filled = value >= 0
     pairs = np.unique(np.stack([value[filled], sizes[filled]]), axis=1)
     of_value = np.bincount(pairs[0], minlength=count)
@@ -134,14 +138,14 @@ def _tells_curves_apart(name: str, text: bool, value: Array, sizes: Array, count
 # ---------------------------------------------------------------- histories
 
 
-def history(given: Rows, x: str, steps: Mapping[str, Array]) -> tuple[bool, str]:
-    """Whether the rows are surely the history of runs, and what says so; '' for nothing.
+def history(rows: Rows, x: str, steps: Mapping[str, Array]) -> tuple[bool, str]:
+    """Whether the rows are certainly the history of runs, and the evidence; '' if there is none.
 
-    ``steps`` are columns that say where in a run a row was measured."""
-    runs = [c for c in given.cells if _is_run(c)]
-    group = _together(given, runs)
-    order = np.lexsort((given.size, group))
-    size, group = given.size[order], group[order]
+    ``steps`` are columns with the point in a run at which a row was measured."""
+    runs = [c for c in rows.cells if _is_run(c)]
+    group = _together(rows, runs)
+    order = np.lexsort((rows.size, group))
+    size, group = rows.size[order], group[order]
     bounds = np.flatnonzero(np.r_[True, np.diff(group) != 0, True])
     parts = [slice(a, b) for a, b in pairwise(bounds)]
     rising = [p for p in parts if p.stop - p.start >= 3 and (np.diff(size[p]) > 0).all()]
@@ -151,7 +155,7 @@ def history(given: Rows, x: str, steps: Mapping[str, Array]) -> tuple[bool, str]
     count = longest.stop - longest.start
     equal = _equally_spaced(size[longest])
     for column, cells in steps.items():
-        step = words_as_numbers(cells[given.rows][order])[longest]
+        step = words_as_numbers(cells[rows.rows][order])[longest]
         if np.isfinite(step).all() and (np.diff(step) > 0).all():
             sure = bool(count >= FEW and (equal or count >= MANY))
             return sure, f"{x!r} grows with {column!r} within one run"
@@ -166,7 +170,7 @@ def history(given: Rows, x: str, steps: Mapping[str, Array]) -> tuple[bool, str]
 
 
 def words_as_numbers(cells: Array) -> Array:
-    """Cells as floats, NaN for what is none."""
+    """Cells as floats; NaN for other text."""
     if cells.dtype != object:
         return cells
     return np.array(
@@ -182,25 +186,25 @@ def _equally_spaced(sizes: Array) -> bool:
 # ---------------------------------------------------------------- the best of each size
 
 
-def best_fits(given: Rows) -> tuple[Array, tuple[str, ...]]:
-    """The rows that count, as places among those given, and what was chosen, in sentences."""
-    kept, notes = np.arange(len(given.rows)), []
-    draws = [c for c in given.cells if normal(c) in DRAWS]
-    runs = [c for c in given.cells if _is_run(c) and c not in draws]
-    settings = [c for c in given.cells if _is_setting(c, given) and c not in runs + draws]
-    measured_at = _differing(given, [c for c in given.cells if words.is_history(c)])
+def best_fits(rows: Rows) -> tuple[Array, tuple[str, ...]]:
+    """The indices of the best-fit rows among those given, and notes on the choice."""
+    kept, notes = np.arange(len(rows.rows)), []
+    draws = [c for c in rows.cells if normal(c) in DRAWS]
+    runs = [c for c in rows.cells if _is_run(c) and c not in draws]
+    settings = [c for c in rows.cells if _is_setting(c, rows) and c not in runs + draws]
+    measured_at = _differing(rows, [c for c in rows.cells if words.is_history(c)])
     if measured_at:
-        chosen = _lowest(given, [*draws, *settings, *runs], measured_at, _mean_logs)
+        chosen = _lowest(rows, [*draws, *settings, *runs], measured_at, _mean_logs)
         if len(chosen) < len(kept):
             notes.append(
                 f"Rows of one size differ in {_listed(measured_at)}: of each run the lowest error "
                 "counts. --all-rows takes them all as replicates."
             )
         kept = chosen
-    now = given.only(kept)
-    searched = _differing(now, settings)
+    kept_rows = rows.only(kept)
+    searched = _differing(kept_rows, settings)
     if searched:
-        chosen = _lowest(now, draws, searched, _medians)
+        chosen = _lowest(kept_rows, draws, searched, _medians)
         if len(chosen) < len(kept):
             notes.append(
                 f"Rows of one size differ in {_listed(searched)}: the best of each size counts. "
@@ -216,17 +220,17 @@ def _is_run(column: str) -> bool:
     return name in RUNS or (name.endswith("seed") and name not in DRAWS)
 
 
-def _is_setting(column: str, given: Rows) -> bool:
-    """By its name; or because a tracker lists it among the settings and it holds numbers, unlike
-    the folder or the label of a run."""
+def _is_setting(column: str, rows: Rows) -> bool:
+    """Whether a column is a hyperparameter: by its name, or because a tracker lists it among the
+    settings and it holds numbers, unlike the folder or the label of a run."""
     name = normal(column)
-    if name in SETTINGS or words.is_parameters(column) or column == given.parameters:
+    if name in SETTINGS or words.is_parameters(column) or column == rows.parameters:
         return True
     if not tracked_setting(column) or words.is_history(column) or _LABELS & {*name.split("_")}:
         return False
     if words.size_rank(column) == 2 or name in RUNS or name in DRAWS or name.endswith("seed"):
         return False
-    return all(words.number_in(str(v)) is not None or _is_number(v) for v in given.codes(column)[1])
+    return all(words.number_in(str(v)) is not None or _is_number(v) for v in rows.codes(column)[1])
 
 
 def _is_number(value: object) -> bool:
@@ -237,45 +241,46 @@ def _is_number(value: object) -> bool:
     return True
 
 
-def _together(given: Rows, columns: Sequence[str]) -> Array:
-    """Which combination of the values of ``columns`` each row has."""
-    made = np.zeros(len(given.rows), int)
+def _together(rows: Rows, columns: Sequence[str]) -> Array:
+    """The index of each row's combination of values in ``columns``."""
+    combination = np.zeros(len(rows.rows), int)
     for column in columns:
-        value, names = given.codes(column)
-        made = np.unique(made * (len(names) + 1) + value + 1, return_inverse=True)[1]
-    return made
+        value, names = rows.codes(column)
+        combination = np.unique(combination * (len(names) + 1) + value + 1, return_inverse=True)[1]
+    return combination
 
 
-def _differing(given: Rows, columns: Sequence[str]) -> list[str]:
-    """Columns in which rows of one size differ."""
-    sizes = given.place
+def _differing(rows: Rows, columns: Sequence[str]) -> list[str]:
+    """The columns in which rows of one size differ."""
+    sizes = rows.place
     count = sizes.max(initial=-1) + 1
-    found = []
+    differing = []
     for column in columns:
-        value = given.codes(column)[0]
+        value = rows.codes(column)[0]
         if len(np.unique((value + 1) * count + sizes)) > count:
-            found.append(column)
-    return found
+            differing.append(column)
+    return differing
 
 
 def _lowest(
-    given: Rows,
+    rows: Rows,
     together: Sequence[str],
     apart: Sequence[str],
     typical: Callable[[Array, Array], Array],
 ) -> Array:
-    """Of the rows of one size and equal in ``together``, those whose values of ``apart`` have the
-    lowest typical error; of equal ones the first."""
-    group = _coded(given.place, _together(given, together))
-    inner = _coded(group, _together(given, apart))
+    """Among rows of one size and equal values of ``together``, those whose values of ``apart`` have
+    the lowest ``typical`` error; the first in case of ties."""
+    group = _coded(rows.place, _together(rows, together))
+    inner = _coded(group, _together(rows, apart))
     _, first = np.unique(inner, return_index=True)
-    level = typical(inner, given.error)
+    level = typical(inner, rows.error)
     order = np.lexsort((first, level, group[first]))
     winners = order[np.r_[True, np.diff(group[first][order]) != 0]]
     return np.flatnonzero(np.isin(inner, winners))
 
 
 def _coded(first: Array, second: Array) -> Array:
+    """The index of each pair of codes among the different pairs."""
     return np.unique(first * (second.max(initial=0) + 1) + second, return_inverse=True)[1]
 
 

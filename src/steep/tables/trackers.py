@@ -1,5 +1,5 @@
-"""What trackers and trainers leave behind, as a table of runs: one row a run, with its final or
-best values and its configuration, never its history.
+"""The results of trackers and trainers as a table of runs: one row per run, with its final or best
+values and its configuration, but not its history.
 
 Folders of MLflow, W&B, Lightning and the Hugging Face trainer, a file a run in a folder, databases
 of MLflow and Optuna.
@@ -29,13 +29,14 @@ _CONFIGS = ("hparams.yaml", "config.yaml", "config.json", "args.json", "params.j
 _HISTORIES = ("trainer_state.json", "metrics.csv")
 _FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".gz", ".zst", ".xz")
 _MOST = 10_000
-"""Files of a folder that are looked at."""
+"""The most files of a folder that are read."""
 
 Loader = Callable[[Any], RawTable]
 
 
 def from_folder(path: Path, load: Loader) -> RawTable:
-    """A study with results, a tracker's folder, or one with a file a run. Raises TableError."""
+    """The table of a study with results, a tracker's folder, or a folder with one file per run.
+    Raises TableError."""
     if (path / BEST_FITS).exists():
         return load(path / BEST_FITS)
     if rows := _mlflow_folder(path):
@@ -61,11 +62,11 @@ def _runs_read(count: int, what: str) -> str:
     return f"{count} runs were read from {what}, each with its final or best values."
 
 
-# ---------------------------------------------------------------- a file a run
+# ---------------------------------------------------------------- a file per run
 
 
 def _from_files(path: Path, files: Iterable[Path], load: Loader) -> RawTable:
-    """All files below each other: a run each, or a curve each where they hold several rows."""
+    """All files as one table: each file is a run, or a curve if it has several rows."""
     rows: list[dict[str, Any]] = []
     tables = {file: load(file) for file in files}
     several = any(len(t.lines) > 1 for t in tables.values())
@@ -73,14 +74,13 @@ def _from_files(path: Path, files: Iterable[Path], load: Loader) -> RawTable:
     label = "curve" if several and not history else "run"
     for file, table in tables.items():
         columns = list(table.cells.items())
-        own = {} if label in table.cells else {label: file.name.partition(".")[0]}
-        rows += [own | {n: c[i] for n, c in columns} for i in range(len(table.lines))]
+        label_cell = {} if label in table.cells else {label: file.name.partition(".")[0]}
+        rows += [label_cell | {n: c[i] for n, c in columns} for i in range(len(table.lines))]
     return table_of_rows(str(path), rows, notes=(f"{len(tables)} files are read as one table.",))
 
 
 def _with_sizes(table: RawTable) -> RawTable:
-    """With the one number that differs between the names of the runs as their size, where no column
-    can be one."""
+    """If no column can hold sizes: take the one number that differs between the runs' names."""
     label = "run" if "run" in table.cells else "curve"
     if any(words.size_unit(c) for c in table.columns) or label not in table.cells:
         return table
@@ -89,16 +89,16 @@ def _with_sizes(table: RawTable) -> RawTable:
     if not numbers or len({*map(len, numbers)}) > 1:
         return table
     differing = [c for c in zip(*numbers, strict=True) if len({*c}) > 1]
-    named = [
+    matches = [
         re.search(r"(?:^|[^a-z])(?:n|size|train|samples)[-_=]?(\d+(?:\.\d+)?[kKmM]?)", n)
         for n in names
     ]
     sizes = differing[0] if len(differing) == 1 else None
-    if all(named):
-        sizes = tuple(found[1] for found in named if found)
+    if all(matches):
+        sizes = tuple(match[1] for match in matches if match)
     if sizes is None:
         return table
-    said = "The sizes are taken from the names of the runs."
+    note = "The sizes are taken from the names of the runs."
     bare = [
         re.sub(re.escape(s), "", n, count=1).strip("-_= ")
         for s, n in zip(sizes, names, strict=True)
@@ -106,25 +106,25 @@ def _with_sizes(table: RawTable) -> RawTable:
     cells = {**table.cells, "samples": column_of(sizes)}
     if label == "curve":
         cells[label] = column_of(bare)
-    return RawTable(table.source, cells, table.lines, table.place, notes=(*table.notes, said))
+    return RawTable(table.source, cells, table.lines, table.place, notes=(*table.notes, note))
 
 
-# ---------------------------------------------------------------- a folder a run
+# ---------------------------------------------------------------- a folder per run
 
 
 def _run_folders(path: Path) -> list[dict[str, Any]]:
     """A row for each folder that holds results of one run."""
-    known = {*_RESULTS, *_HISTORIES}
+    result_names = {*_RESULTS, *_HISTORIES}
     places: dict[Path, dict[str, Path]] = {}
     for file in sorted(path.rglob("*.*"))[:_MOST]:
-        if file.name in known and file.parent != path:
+        if file.name in result_names and file.parent != path:
             parts = [p for p in file.parent.relative_to(path).parts if p != "files"]
             steps = [p for p in parts if re.fullmatch(r"checkpoint-\d+", p)]
             run = path.joinpath(*(p for p in parts if p not in steps))
-            held = places.setdefault(run, {})
-            last = held.get(file.name)
-            if last is None or _step(file) >= _step(last):
-                held[file.name] = file
+            run_files = places.setdefault(run, {})
+            earlier = run_files.get(file.name)
+            if earlier is None or _step(file) >= _step(earlier):
+                run_files[file.name] = file
     rows = []
     for run, files in places.items():
         row: dict[str, Any] = {"run": str(run.relative_to(path))}
@@ -139,8 +139,8 @@ def _run_folders(path: Path) -> list[dict[str, Any]]:
 
 
 def _step(file: Path) -> int:
-    found = re.search(r"checkpoint-(\d+)", str(file))
-    return int(found[1]) if found else 0
+    match = re.search(r"checkpoint-(\d+)", str(file))
+    return int(match[1]) if match else 0
 
 
 def _json(file: Path) -> Any:
@@ -151,42 +151,42 @@ def _json(file: Path) -> Any:
 
 
 def _settings(file: Path) -> dict[str, Any]:
-    """A configuration, flat; W&B keeps each value below 'value'."""
+    """A configuration by dotted path; W&B stores each value under 'value'."""
     if file.suffix == ".json":
         return _scalars(_json(file))
     import yaml
 
     try:
         value = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError:  # tags of Python objects: settings are a help, not needed
+    except yaml.YAMLError:  # such as tags of Python objects: settings are optional
         return {}
     flat = _scalars(value) if isinstance(value, dict) else {}
     return {k.removesuffix(".value"): v for k, v in flat.items() if not k.endswith(".desc")}
 
 
 def _scalars(value: Any, prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    scalars: dict[str, Any] = {}
     for name, cell in value.items() if isinstance(value, dict) else ():
         if isinstance(cell, dict):
-            found |= _scalars(cell, f"{prefix}{name}.")
+            scalars |= _scalars(cell, f"{prefix}{name}.")
         elif isinstance(cell, str | int | float | bool):
-            found[f"{prefix}{name}"] = cell
-    return found
+            scalars[f"{prefix}{name}"] = cell
+    return scalars
 
 
 def _final(file: Path) -> dict[str, Any]:
-    """Of a history the values at its best evaluation, or the last ones."""
+    """The values at the best evaluation of a history, or the last ones if it has no metric."""
     if file.suffix == ".json":
         state = _json(file)
         history = [_scalars(entry) for entry in state.get("log_history", [])]
-        kept = {k: v for k, v in _scalars(state).items() if k == "num_input_tokens_seen" and v}
+        extra = {k: v for k, v in _scalars(state).items() if k == "num_input_tokens_seen" and v}
     else:
         with file.open(newline="", encoding="utf-8") as lines:
             history = [
                 {k: float(v) for k, v in row.items() if k and _is_number(v)}
                 for row in csv.DictReader(lines)
             ]
-        kept = {}
+        extra = {}
     metrics = dict.fromkeys(k for entry in history for k in entry if not words.is_history(k))
     judged = [k for k in metrics if words.metric_kind(k) and words.tokens(k)[:1] != ["train"]]
     losses = [k for k in judged if words.metric_kind(k) == "error"]
@@ -198,8 +198,8 @@ def _final(file: Path) -> dict[str, Any]:
             if losses
             else max(entries, key=lambda e: e[best[0]])
         )
-        return kept | {k: v for k, v in chosen.items() if k in metrics}
-    return kept | {k: v for entry in history for k, v in entry.items() if k in metrics}
+        return extra | {k: v for k, v in chosen.items() if k in metrics}
+    return extra | {k: v for entry in history for k, v in entry.items() if k in metrics}
 
 
 def _is_number(text: str | None) -> bool:
@@ -240,7 +240,7 @@ def _mlflow_folder(path: Path) -> list[dict[str, Any]]:
 
 
 def from_database(path: Path) -> RawTable:
-    """The runs of an SQLite file of MLflow or Optuna. Raises TableError for another one."""
+    """The runs of an SQLite file of MLflow or Optuna. Raises TableError for other databases."""
     import sqlite3
 
     try:
@@ -302,10 +302,10 @@ def _optuna(database: sqlite3.Connection) -> list[dict[str, Any]]:
         "SELECT trial_id, objective, value FROM trial_values"
     ):
         rows[trial]["value" if objective == 0 else f"value_{objective}"] = value
-    for trial, name, value, how in database.execute(
+    for trial, name, value, distribution in database.execute(
         "SELECT trial_id, param_name, param_value, distribution_json FROM trial_params"
     ):
-        choices = json.loads(how).get("attributes", {}).get("choices")
+        choices = json.loads(distribution).get("attributes", {}).get("choices")
         rows[trial][f"params.{name}"] = choices[int(value)] if choices else value
     for trial, key, value in database.execute(
         "SELECT trial_id, key, value_json FROM trial_user_attributes"

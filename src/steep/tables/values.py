@@ -1,6 +1,6 @@
 """The numbers of a table: cells as sizes, errors, standard errors and model sizes, by row.
 
-What is no number, or cannot be what its column holds, is one of the problems.
+Cells that are not numbers, or invalid values for their column, are added to the problems.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from steep.tables.meaning import Meaning, Sizes, meaning, sizes_of
 from steep.tables.raw import Array, Issues, codes
 
 LARGEST, SMALLEST = 1e30, 1e-30
-"""Of sizes and errors: forecasts reach far beyond them, and must stay numbers."""
+"""Bounds of sizes and errors: forecasts extend far beyond them and must not overflow."""
 ROUNDED = 1e-12
-"""An error that 1 - accuracy leaves of none."""
-_SAID = {
+"""1 - accuracy below this is rounding error of a zero."""
+_NOTES = {
     (COMMA, "decimal"): "Commas are read as decimal commas.",
     (COMMA, "thousands"): "Commas are read as thousands separators.",
     (POINT, "thousands"): "Points are read as thousands separators.",
@@ -44,11 +44,10 @@ _SAID = {
 
 @dataclass(frozen=True)
 class Values:
-    """Numbers of the rows that count, which have a size and an error; NaN where others have
-    none."""
+    """The numbers of the rows with a size and an error; optional columns have NaN for gaps."""
 
     rows: Array
-    """Their places in the table."""
+    """The rows' indices in the table."""
     size: Array
     error: Array
     meaning: Meaning
@@ -60,7 +59,7 @@ class Values:
 
 @dataclass(frozen=True)
 class How:
-    """What the asker says of the numbers."""
+    """The user's options about the numbers."""
 
     x_scale: str | None = None
     y_scale: str | None = None
@@ -69,55 +68,57 @@ class How:
 
 
 def values_of(
-    issues: Issues, names: Names, y: str, metric: str, kept: Array, how: How
+    issues: Issues, names: Names, y: str, metric: str, kept: Array, options: How
 ) -> Values | None:
-    """The numbers of the ``kept`` rows with the errors of column ``y``, which ``metric`` names.
+    """The numbers of the ``kept`` rows with the errors of column ``y``, whose metric is ``metric``.
 
-    None where a problem came up."""
+    None if there was a problem."""
     read = _columns(issues, names, y, kept)
     x, e = read["x"], read["y"]
-    known = ~np.isnan(x.values) & ~np.isnan(e.values)
-    bad = np.zeros(len(known), bool)
+    complete = ~np.isnan(x.values) & ~np.isnan(e.values)
+    bad = np.zeros(len(complete), bool)
     for column in (x, e):
         bad[column.bad] = bad[column.unclear] = True
-    empty = np.flatnonzero(~known & ~bad)
+    empty = np.flatnonzero(~complete & ~bad)
     if len(empty):
         issues.note(kept[empty], "Rows without a size or an error are left out")
-    if not known.any():
+    if not complete.any():
         if not issues.has_bad_cells and not issues.problems:
             issues.problems.append("no row has both a size and an error")
         return None
-    place = np.flatnonzero(known)
-    sizes = _sizes(issues, names.x, x, kept, place, how.x_scale)
+    place = np.flatnonzero(complete)
+    sizes = _sizes(issues, names.x, x, kept, place, options.x_scale)
     if sizes is None:
         return None
     size, scale = sizes
-    found = meaning(
+    conversion = meaning(
         metric,
         e.values[place],
         e.percent[place],
         size,
-        how.higher_is_better,
-        how.y_scale,
+        options.higher_is_better,
+        options.y_scale,
         len(names.y) > 1,
     )
-    if isinstance(found, str):
+    if isinstance(conversion, str):
         odd = place[~e.percent[place]] if e.percent[place].any() else place
-        issues.problems.append(f"column {y!r}: {found} ({issues.where(kept[odd])})")
+        issues.problems.append(f"column {y!r}: {conversion} ({issues.where(kept[odd])})")
         return None
     if scale.note:
         issues.notes.append(scale.note[0].upper() + scale.note[1:])
-    error = found.errors(e.values[place])
-    counts, error = _errors(issues, names, y, kept[place], size, error, found, how.validation_items)
+    error = conversion.errors(e.values[place])
+    counts, error = _errors(
+        issues, names, y, kept[place], size, error, conversion, options.validation_items
+    )
     place, size, error = place[counts], size[counts], error[counts]
     rows = kept[place]
     return Values(
         rows=rows,
         size=size,
         error=error,
-        meaning=found,
+        meaning=conversion,
         unit=scale.unit,
-        se=_spreads(issues, names, read, place, rows, found, e.values[place]),
+        se=_spreads(issues, names, read, place, rows, conversion, e.values[place]),
         parameters=_beside(
             issues, names.parameters, read.get("parameters"), place, rows, "a model size"
         ),
@@ -131,37 +132,46 @@ def values_of(
 
 
 def _columns(issues: Issues, names: Names, y: str, kept: Array) -> dict[str, Numbers]:
-    """What the columns hold, with one decimal mark for all of them."""
+    """The numbers of the columns by role, read with one decimal mark for all of them."""
     low, high = names.ci or (None, None)
     runs = names.runs if names.runs in issues.table.cells else None
-    asked = {"x": names.x, "y": y, "se": names.se, "sd": names.sd, "low": low, "high": high}
-    asked |= {"runs": runs, "parameters": names.parameters, "unique": names.unique}
-    cells = {role: issues.table.cells[c][kept] for role, c in asked.items() if c is not None}
-    own = {role: decimal_mark(c) if c.dtype == object else "" for role, c in cells.items()}
-    decimal = together(own.values())
-    found: dict[str, Numbers] = {}
-    said: set[str] = set()
+    column_of_role = {
+        "x": names.x,
+        "y": y,
+        "se": names.se,
+        "sd": names.sd,
+        "low": low,
+        "high": high,
+    }
+    column_of_role |= {"runs": runs, "parameters": names.parameters, "unique": names.unique}
+    cells = {
+        role: issues.table.cells[c][kept] for role, c in column_of_role.items() if c is not None
+    }
+    marks_of = {role: decimal_mark(c) if c.dtype == object else "" for role, c in cells.items()}
+    decimal = together(marks_of.values())
+    numbers_of_role: dict[str, Numbers] = {}
+    mark_notes: set[str] = set()
     for role, column in cells.items():
         size = role in ("x", "parameters", "unique", "runs")
-        how = Writing(decimal, own[role], size, issues.table.delimiter == ";")
-        numbers = found[role] = numbers_of(column, how)
-        name = asked[role] or ""
+        writing = Writing(decimal, marks_of[role], size, issues.table.delimiter == ";")
+        numbers = numbers_of_role[role] = numbers_of(column, writing)
+        name = column_of_role[role] or ""
         issues.bad(kept[numbers.bad], name, partial(_no_number, issues.table.cells[name]))
         if len(numbers.unclear):
-            why = "decimal commas and decimal points in one column"
-            if how.own != BOTH:
+            reason = "decimal commas and decimal points in one column"
+            if writing.own != BOTH:
                 cell = column[numbers.unclear[0]]
-                why = f"{cell!r} may hold a decimal mark or a thousands separator"
+                reason = f"{cell!r} may hold a decimal mark or a thousands separator"
             where = issues.where(kept[numbers.unclear])
             issues.problems.append(
-                f"column {name!r}: {why} ({where}); write all numbers like 1234.5"
+                f"column {name!r}: {reason} ({where}); write all numbers like 1234.5"
             )
         if column.dtype == object:
             unclear = {*numbers.unclear.tolist(), *numbers.bad.tolist()}
             readable = (c for i, c in enumerate(column) if i not in unclear and isinstance(c, str))
-            said |= {_SAID[m] for c in readable for m in marks(c, how) if m in _SAID}
-    issues.notes += sorted(said)
-    return found
+            mark_notes |= {_NOTES[m] for c in readable for m in marks(c, writing) if m in _NOTES}
+    issues.notes += sorted(mark_notes)
+    return numbers_of_role
 
 
 def _no_number(cells: Array, row: int) -> str:
@@ -172,44 +182,45 @@ def _no_number(cells: Array, row: int) -> str:
 
 
 def _sizes(
-    issues: Issues, name: str, x: Numbers, kept: Array, place: Array, asked: str | None
+    issues: Issues, name: str, x: Numbers, kept: Array, place: Array, option: str | None
 ) -> tuple[Array, Sizes] | None:
+    """The training-set sizes and their scale; None if there was a problem with the scale."""
     values = x.values[place]
     cells = issues.table.cells[name][kept[place]]
-    said = cells.dtype == object and any(suffixed(c) for c in cells)
-    found = sizes_of(name, values, x.percent[place], said, asked)
-    if isinstance(found, str):
-        issues.problems.append(found)
+    has_suffix = cells.dtype == object and any(suffixed(c) for c in cells)
+    scale = sizes_of(name, values, x.percent[place], has_suffix, option)
+    if isinstance(scale, str):
+        issues.problems.append(scale)
         return None
-    size = found.plain(values)
+    size = scale.plain(values)
     issues.bad(kept[place[size <= 0]], name, "a size must be positive")
     issues.bad(kept[place[size > LARGEST]], name, "no training set has a size above 1e30")
     too_small = (size > 0) & (size < SMALLEST)
     issues.bad(kept[place[too_small]], name, "no training set has a size below 1e-30")
-    return size, found
+    return size, scale
 
 
 def _beside(
     issues: Issues, name: str | None, column: Numbers | None, place: Array, rows: Array, what: str
 ) -> Array | None:
-    """A column of sizes beside the errors, NaN where it is empty."""
+    """An additional column of sizes (of models or of distinct samples), NaN where it is empty."""
     if column is None or name is None:
         return None
     values = column.values[place]
-    known = values[~np.isnan(values)]
-    if not len(known):
+    given = values[~np.isnan(values)]
+    if not len(given):
         return values
     cells = issues.table.cells[name]
-    said = cells.dtype == object and any(suffixed(c) for c in cells[rows])
-    found = sizes_of(name, known, np.zeros(len(known), bool), said, None, shares=False)
-    if isinstance(found, str):
+    has_suffix = cells.dtype == object and any(suffixed(c) for c in cells[rows])
+    scale = sizes_of(name, given, np.zeros(len(given), bool), has_suffix, None, shares=False)
+    if isinstance(scale, str):
         issues.problems.append(
-            found.replace("--x-scale", "a column without a scale, not --x-scale")
+            scale.replace("--x-scale", "a column without a scale, not --x-scale")
         )
         return values
-    if found.note:
-        issues.notes.append(found.note[0].upper() + found.note[1:])
-    plain = found.plain(values)
+    if scale.note:
+        issues.notes.append(scale.note[0].upper() + scale.note[1:])
+    plain = scale.plain(values)
     issues.bad(rows[plain <= 0], name, f"{what} must be positive")
     return plain
 
@@ -224,20 +235,22 @@ def _errors(
     rows: Array,
     size: Array,
     error: Array,
-    found: Meaning,
+    conversion: Meaning,
     validation_items: float | None,
 ) -> tuple[Array, Array]:
-    """Which rows count, and the errors. A zero error is half an error of the validation set or,
-    where its size is not known, takes its size out of the curve: the mean of the other rows would
-    be too high."""
-    # 1 - accuracy leaves some hundredths of the last digit
-    zero = np.abs(error) < (ROUNDED if found.accuracy else SMALLEST)
-    wrong = (
+    """A mask of the rows that count, and the errors.
+
+    An error of zero becomes half an error of the validation set. If the size of that is unknown,
+    all rows of the same training-set size are left out: the mean of the others would be too high.
+    """
+    # 1 - accuracy is not exactly zero, because of rounding
+    zero = np.abs(error) < (ROUNDED if conversion.accuracy else SMALLEST)
+    negative = (
         "a perplexity is at least 1"
-        if found.turned == "perplexity"
+        if conversion.turned == "perplexity"
         else "an error cannot be negative"
     )
-    issues.bad(rows[(error < 0) & ~zero], y, wrong)
+    issues.bad(rows[(error < 0) & ~zero], y, negative)
     issues.bad(rows[error > LARGEST], y, "no error lies above 1e30")
     counts = np.ones(len(error), bool)
     if zero.any() and validation_items:
@@ -263,7 +276,7 @@ def _errors(
 
 
 def group_codes(issues: Issues, columns: Sequence[str], rows: Array) -> Array:
-    """Which combination of the values of ``columns`` each row has."""
+    """The index of each row's combination of values in ``columns``."""
     if not columns:
         return np.zeros(len(rows), int)
     each = [codes(issues.table.cells[c][rows])[0] for c in columns]
@@ -281,10 +294,10 @@ def _spreads(
     read: dict[str, Numbers],
     place: Array,
     rows: Array,
-    found: Meaning,
+    conversion: Meaning,
     values: Array,
 ) -> Array | None:
-    """Standard errors of the errors, NaN where none is known."""
+    """Standard errors of the errors, NaN for gaps; None if the table has none."""
     if names.ci is not None:
         low, high = read["low"].values[place], read["high"].values[place]
         level = _level(names.ci)
@@ -320,11 +333,11 @@ def _spreads(
     role = "sd" if names.sd else "se"
     signed = read[role].percent[place] if role in read else np.zeros(len(place), bool)
     spread = np.where(spread > 0, spread, np.nan)
-    plain = found.spread(values, spread)
-    return np.where(signed & (found.divisor == 1.0), spread / 100.0, plain)
+    plain = conversion.spread(values, spread)
+    return np.where(signed & (conversion.divisor == 1.0), spread / 100.0, plain)
 
 
 def _level(bounds: tuple[str, str]) -> float:
-    """Of confidence bounds, by their names: 95 % unless these say another one."""
-    said = re.search(r"(?<!\d)(80|90|95|99)(?!\d)", " ".join(bounds))
-    return float(said[1]) / 100 if said else 0.95
+    """The level of confidence bounds by their names, 95 % by default."""
+    match = re.search(r"(?<!\d)(80|90|95|99)(?!\d)", " ".join(bounds))
+    return float(match[1]) / 100 if match else 0.95

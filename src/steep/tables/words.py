@@ -1,7 +1,6 @@
-"""What the names of columns say: sizes and their units, metrics, spreads, steps, runs, scales.
+"""The meaning of column names: sizes and their units, metrics, spreads, steps, runs, scales.
 
-A name is a list of words ('metrics.val/Acc (%)' is val, acc); each question below is about its
-words.
+A name is split into words ('metrics.val/Acc (%)' into val, acc); the functions below look at these.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _UNITS = {
     "obs": "observations", "demos": "demonstrations", "pairs": "pairs", "datapoints": "samples",
     "datapoint": "samples", "mb": "bytes", "gb": "bytes", "kb": "bytes", "tb": "bytes",
 }  # fmt: skip
-"""Nouns of what training sets are counted in."""
+"""Units of training sets."""
 _FILL = {"n", "num", "number", "nr", "no", "of", "train", "training", "tr", "trained", "seen",
          "total", "set", "size", "sizes", "count", "used", "consumed", "processed", "per", "class",
          "data", "dataset", "trainset", "labeled", "labelled", "pretraining", "pretrain",
@@ -43,12 +42,12 @@ _SURE = {"n", "m", "anchor", "ntrain", "ntr", "trainsize", "datasize", "nsamples
 _PERHAPS = {"size", "sizes", "data", "train", "training", "x", "subset", "subset_size", "shard",
             "shard_size", "data_points", "points", "num_points", "labeled", "labelled",
             "annotated"}  # fmt: skip
-"""What training-set sizes may be called where nothing else is called so."""
+"""Names of training-set sizes if no other column can hold them."""
 
 _PARTS = {"val", "valid", "validation", "dev", "test", "eval", "heldout", "cv", "mean", "avg",
           "average", "median", "best", "final", "last", "min", "max", "overall",
           "none"}  # fmt: skip
-"""On what, and of how many, a metric was measured."""
+"""Words for the part of the data, or for the statistic, of a metric."""
 _TRAINED = {"train", "training", "fit"}
 _ERRORS = {"error", "err", "errors", "loss", "losses", "xent", "nll", "mse", "rmse", "mae", "mape",
            "smape", "rmsle", "cer", "wer", "eer", "ter", "der", "fid", "perplexity", "ppl", "bpc",
@@ -62,7 +61,7 @@ _RISING = {"score", "scores", "map", "las", "uas", "precision", "recall", "em", 
            "success", "hits", "pass", "correct", "win", "winrate", "reward", "sensitivity",
            "specificity", "comet", "meteor", "tpr", "agreement", "corr", "correlation", "ap",
            "performance", "solved"}  # fmt: skip
-"""Of which higher is better where they rise with the data; else they are errors."""
+"""Metrics of which higher is better if they rise with the data; otherwise they are errors."""
 _NEGATED = {"neg", "negative"}
 _TIMES_OR_RANKS = {"time", "seconds", "rank", "runtime", "duration", "second"}
 
@@ -76,13 +75,14 @@ _HIGH = {"upper", "hi", "high", "ucb"}
 
 _STEPS = {"step", "global_step", "epoch", "iteration", "iter", "update", "current_epoch",
           "training_step", "train_step"}  # fmt: skip
-"""Where in a run a row was measured. 'epochs' and 'steps' say how long one was."""
+"""Names for the point in a run at which a row was measured. 'epochs' and 'steps' are not among
+them: they may be the length of a whole run."""
 _COUNTED_STEPS = {"epoch", "epochs", "step", "steps", "iteration", "iterations", "iter", "iters"}
 NOT_SIZES = {*_STEPS, "steps", "epochs", "iterations", "iters", "updates", "time", "index",
              "seconds", "wall_time", "walltime", "seed", "run", "id", "rank", "layers", "width",
              "depth", "training_steps", "train_steps", "global_steps", "checkpoint", "batches",
              "relative_time", "num_steps", "num_epochs", "n_epochs", "n_steps"}  # fmt: skip
-"""What grows in whole numbers and is no training-set size."""
+"""Columns of growing whole numbers that are not training-set sizes."""
 RUNS = {"seed", "run", "run_id", "run_name", "name", "id", "trial", "trial_id", "replicate",
         "replica", "repeat", "repetition", "rep", "random_state", "replication", "bootstrap",
         "resample", "attempt", "init", "number", "row_name", "index", "trial_number", "reps",
@@ -99,9 +99,9 @@ _OF_PARAMETERS = {*_PARAMETERS, "n", "num", "number", "of", "model", "total", "t
 
 @lru_cache(maxsize=4096)
 def _words(name: str) -> tuple[str, ...]:
-    """Words in small letters, the run of a chart of W&B and camel case undone."""
-    run, _, own = name.rpartition(" - ")
-    text = name if run.strip().isdecimal() else own  # '1 - accuracy' is no run called 1
+    """The words in lower case, without the run of a W&B chart and with camel case split."""
+    run, _, metric = name.rpartition(" - ")
+    text = name if run.strip().isdecimal() else metric  # in '1 - accuracy', 1 is not a run
     for mixed in ("mAP", "mIoU"):
         text = text.replace(mixed, mixed.lower())
     text = re.sub(r"(?i)\btop[-_ ](?=\d)", "top", text)
@@ -111,15 +111,16 @@ def _words(name: str) -> tuple[str, ...]:
 
 def tokens(name: str) -> list[str]:
     """'metrics.val/Acc (%)' -> ['val', 'acc']."""
-    found = list(_words(name))
-    while len(found) > 1 and found[0] in _PREFIXES and not _is_multiple(found):
-        found = found[1:]
-    return [t for t in found if t not in PERCENT] or found or [name.lower()]
+    words = list(_words(name))
+    while len(words) > 1 and words[0] in _PREFIXES and not _is_multiple(words):
+        words = words[1:]
+    return [t for t in words if t not in PERCENT] or words or [name.lower()]
 
 
-def _is_multiple(found: list[str]) -> bool:
-    """'params_M' is no setting called M."""
-    return found[0] in ("params", "data") and found[1] in {*"kmbgt", *_TIMES, "in"}
+def _is_multiple(words: list[str]) -> bool:
+    """Whether the first word is a size and the second its multiple: 'params_M' is not the setting
+    M of a run."""
+    return words[0] in ("params", "data") and words[1] in {*"kmbgt", *_TIMES, "in"}
 
 
 def normal(name: str) -> str:
@@ -129,18 +130,18 @@ def normal(name: str) -> str:
 
 def run_of(name: str) -> str:
     """The run before a metric's name in a chart of W&B: 'vit' of 'vit - val/loss'."""
-    run, _, own = name.rpartition(" - ")
-    return run.strip() if own and run.strip() and not run.strip().isdecimal() else ""
+    run, _, metric = name.rpartition(" - ")
+    return run.strip() if metric and run.strip() and not run.strip().isdecimal() else ""
 
 
 def tracked_setting(name: str) -> bool:
     """Whether a tracker lists the column among the settings of a run: 'params.lr'."""
-    found = _words(name)
-    return len(found) > 1 and found[0] in _SETTINGS
+    words = _words(name)
+    return len(words) > 1 and words[0] in _SETTINGS
 
 
 def number_in(text: str) -> float | None:
-    """A size as people write it: '1000', '1k'."""
+    """A size such as '1000' or '1k' as a number; None for other text."""
     try:
         return number(text, Writing(size=True))[0] if re.match(r"\d", text) else None
     except ValueError:
@@ -148,7 +149,7 @@ def number_in(text: str) -> float | None:
 
 
 def is_replicate(name: str) -> bool:
-    """Whether a column tells repeated measurements apart."""
+    """Whether a column distinguishes repeated measurements, such as a seed."""
     joined = normal(name)
     return (
         joined in RUNS
@@ -159,17 +160,17 @@ def is_replicate(name: str) -> bool:
 
 
 def is_history(name: str) -> bool:
-    """Whether a column says where in a run a row was measured."""
-    found = [t for t in tokens(name) if t not in ("trainer", "wandb", "charts")]
-    return "_".join(found) in _STEPS
+    """Whether a column is the point in a run at which a row was measured."""
+    words = [t for t in tokens(name) if t not in ("trainer", "wandb", "charts")]
+    return "_".join(words) in _STEPS
 
 
 def is_steps(name: str) -> bool:
-    """Whether a column counts steps, epochs or time, and no training data."""
-    found = [t for t in tokens(name) if t not in ("trainer", "wandb", "charts")]
+    """Whether a column counts steps, epochs or time rather than training data."""
+    words = [t for t in tokens(name) if t not in ("trainer", "wandb", "charts")]
     if counts_steps(name):
         return True
-    return "_".join(found) in {*_STEPS, *NOT_SIZES} - {"id", "width", "depth", "layers"}
+    return "_".join(words) in {*_STEPS, *NOT_SIZES} - {"id", "width", "depth", "layers"}
 
 
 def counts_steps(name: str) -> bool:
@@ -179,14 +180,14 @@ def counts_steps(name: str) -> bool:
 
 def is_compute(name: str) -> bool:
     """Whether a column holds training FLOPs."""
-    found = scale_of(name)[0]
-    return bool({*found} & {"flops", "flop", "compute"}) or found == ["c"]
+    words = scale_of(name)[0]
+    return bool({*words} & {"flops", "flop", "compute"}) or words == ["c"]
 
 
 def is_parameters(name: str) -> bool:
     """Whether a column holds model sizes, in parameters."""
-    found = scale_of(name)[0]
-    return bool({*found} & _PARAMETERS) and {*found} <= _OF_PARAMETERS
+    words = scale_of(name)[0]
+    return bool({*words} & _PARAMETERS) and {*words} <= _OF_PARAMETERS
 
 
 # ---------------------------------------------------------------- scales
@@ -194,13 +195,13 @@ def is_parameters(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Scale:
-    """How the numbers of a column become plain ones."""
+    """How to convert the numbers of a column to plain ones."""
 
     kind: str = "plain"
     """'plain', 'log10', 'ln', 'log2', 'log' (of an unknown base), 'times' or 'share'."""
     times: float = 1.0
     told: str = ""
-    """The word in the name that says so."""
+    """The word of the name that shows it."""
 
 
 _LOGS = {"log10": "log10", "ln": "ln", "log2": "log2", "lg": "log10", "loge": "ln", "log": "log"}
@@ -218,52 +219,53 @@ SCALES = {
     "k": Scale("times", 1e3), "M": Scale("times", 1e6), "B": Scale("times", 1e9),
     "T": Scale("times", 1e12), "percent": Scale("share", 0.01), "share": Scale("share"),
 }  # fmt: skip
-"""What can be asked for by name."""
+"""Scales by the names that a user can give."""
 
 
 def scale_of(name: str) -> tuple[list[str], Scale]:
     """The words of a name without its scale, and the scale."""
-    found = tokens(name)
-    if found[0] in _LOGS and len(found) > 1:
-        if found[0] == "log" and found[1] in _BASES and len(found) > 2:
-            return found[2:], Scale(_BASES[found[1]], 1.0, f"{found[0]}{found[1]}")
-        return found[1:], Scale(_LOGS[found[0]], 1.0, found[0])
-    if found[-1] in _LOGS and len(found) > 1:
-        return found[:-1], Scale(_LOGS[found[-1]], 1.0, found[-1])
+    words = tokens(name)
+    if words[0] in _LOGS and len(words) > 1:
+        if words[0] == "log" and words[1] in _BASES and len(words) > 2:
+            return words[2:], Scale(_BASES[words[1]], 1.0, f"{words[0]}{words[1]}")
+        return words[1:], Scale(_LOGS[words[0]], 1.0, words[0])
+    if words[-1] in _LOGS and len(words) > 1:
+        return words[:-1], Scale(_LOGS[words[-1]], 1.0, words[-1])
     if power := _POWER.search(name.lower()):
         exponent = power[1] or power[2]
         times = 10.0 ** int(exponent) if exponent else float(re.sub(r"[,.]", "", power[3]))
-        return [t for t in found if not re.search(r"\d", t)] or found, Scale(
+        return [t for t in words if not re.search(r"\d", t)] or words, Scale(
             "times", times, power[0]
         )
     if {*_words(name)} & PERCENT or "%" in name:
-        kept = [t for t in found if t not in {*SHARES, *PERCENT}]
+        kept = [t for t in words if t not in {*SHARES, *PERCENT}]
         return kept or ["share"], Scale("share", 0.01, "percent")
-    if {*found} & SHARES:
-        return [t for t in found if t not in SHARES] or ["share"], Scale("share", 1.0, "share")
-    return _multiple(name, found)
+    if {*words} & SHARES:
+        return [t for t in words if t not in SHARES] or ["share"], Scale("share", 1.0, "share")
+    return _multiple(name, words)
 
 
-def _multiple(name: str, found: list[str]) -> tuple[list[str], Scale]:
-    """'params_M', 'tokens (B)', 'n_thousands', 'tokensB', 'size_mb'."""
-    if len(found) < 2:
+def _multiple(name: str, words: list[str]) -> tuple[list[str], Scale]:
+    """The words without the multiple at their end, and the scale: 'params_M', 'tokens (B)',
+    'n_thousands', 'tokensB', 'size_mb'."""
+    if len(words) < 2:
         letter = re.search(r"(?<=[a-z])[KMBT]$", name)
         if letter is None:
-            return found, Scale()
-        return [found[0][:-1]], Scale("times", _LETTERS[letter[0]], letter[0])
-    last, written = found[-1], re.split(r"[^A-Za-z0-9]+", name.strip(" )]}"))[-1]
-    kept = [t for t in found[:-1] if t != "in"]
+            return words, Scale()
+        return [words[0][:-1]], Scale("times", _LETTERS[letter[0]], letter[0])
+    last, written = words[-1], re.split(r"[^A-Za-z0-9]+", name.strip(" )]}"))[-1]
+    kept = [t for t in words[:-1] if t != "in"]
     if last in _TIMES:
-        own = ["bytes"] if _UNITS.get(last) == "bytes" else []
-        return kept + own, Scale("times", _TIMES[last], written)
+        unit = ["bytes"] if _UNITS.get(last) == "bytes" else []
+        return kept + unit, Scale("times", _TIMES[last], written)
     sized = size_rank_of(kept) == 2 or bool({*kept} & _PARAMETERS)
     if written in _LETTERS or (last in "kmbt" and sized):
         return kept, Scale("times", _LETTERS[last.upper()], written)
-    return found, Scale()
+    return words, Scale()
 
 
 def logarithm_undone(scale: Scale, value: float) -> float:
-    """The plain number of one on this scale."""
+    """A value on this scale as a plain number."""
     if scale.kind in ("log10", "log2", "ln"):
         base = {"log10": 10.0, "log2": 2.0, "ln": math.e}[scale.kind]
         return base**value if abs(value * math.log(base)) < 700 else math.inf
@@ -273,9 +275,9 @@ def logarithm_undone(scale: Scale, value: float) -> float:
 # ---------------------------------------------------------------- sizes
 
 
-def size_rank_of(found: Iterable[str]) -> int:
-    """Whether words are those of training-set sizes: 2 surely, 1 perhaps, 0 not."""
-    words = [*found]
+def size_rank_of(name_words: Iterable[str]) -> int:
+    """Whether words mean training-set sizes: 2 certainly, 1 possibly, 0 not."""
+    words = [*name_words]
     joined, every = "_".join(words), {*words}
     if joined in _SURE:
         return 2
@@ -289,7 +291,7 @@ def size_rank_of(found: Iterable[str]) -> int:
 
 
 def size_rank(name: str) -> int:
-    """The same of a column's name."""
+    """As ``size_rank_of``, for a column's name."""
     rest, scale = scale_of(name)
     rest = [t for t in rest if t not in ("best", "mean", "cv")] or rest
     if scale.kind == "share" and {*rest} <= {*_FILL, "share", "subset", "samples", "examples"}:
@@ -298,7 +300,7 @@ def size_rank(name: str) -> int:
 
 
 def size_unit(name: str) -> str:
-    """The unit of training-set sizes that a column may hold, '' for another column."""
+    """The unit of the training-set sizes that a column may hold; '' for other columns."""
     if not size_rank(name):
         return ""
     rest, scale = scale_of(name)
@@ -314,7 +316,8 @@ SHARE_UNIT = "times the data set"
 
 
 def other_unit(name: str) -> str:
-    """What is no training data but may be asked for as the sizes: model size or compute."""
+    """The unit of a column that is not training data but may be requested as the sizes: model size
+    or compute; else ''."""
     if is_parameters(name):
         return "parameters"
     return "FLOPs" if {*tokens(name)} & {"flops", "flop", "compute", "pflops", "macs"} else ""
@@ -324,10 +327,10 @@ def other_unit(name: str) -> str:
 
 
 def spread_kind(name: str) -> str:
-    """'se', 'sd', 'low', 'high' or 'other' of a column that holds a spread; '' for another one."""
-    found = tokens(name)
-    every = {*found}
-    pairs = {*pairwise(found)}
+    """'se', 'sd', 'low', 'high' or 'other' for a column that holds a spread; '' for others."""
+    words = tokens(name)
+    every = {*words}
+    pairs = {*pairwise(words)}
     if every & _SE or pairs & {("std", "err"), ("std", "error"), ("standard", "error")}:
         return "se"
     if every & _SD or ("standard", "deviation") in pairs:
@@ -341,33 +344,33 @@ def spread_kind(name: str) -> str:
         or ("error", "bar") in pairs
         or ("error", "bars") in pairs
         or every & _OTHER_SPREAD
-        or (len(found) > 1 and found[-1] in ("min", "max"))
+        or (len(words) > 1 and words[-1] in ("min", "max"))
     ):
         return "other"
     return ""
 
 
 def metric_kind(name: str) -> str:
-    """'error', 'higher' (is better), 'rising' (higher is better where it rises) or 'negated' of a
-    column that holds a metric; '' for another one."""
-    found = tokens(name)
-    every = {*found}
+    """The kind of metric that a column holds: 'error', 'higher' (higher is better), 'rising'
+    (higher is better if it rises with the data) or 'negated'; '' for other columns."""
+    words = tokens(name)
+    every = {*words}
     if spread_kind(name) or every & _TIMES_OR_RANKS or every & {"size", "num", "count"}:
         return ""
-    if found[0] in _NEGATED or any(a in _NEGATED for a in found):
+    if words[0] in _NEGATED or any(a in _NEGATED for a in words):
         return "negated"
-    turned = found[0] == "1" or {"one", "minus"} <= every
+    turned = words[0] == "1" or {"one", "minus"} <= every
     if every & _ERRORS or turned:
         return "error"
-    if every & _HIGHER or ("r", "squared") in pairwise(found):
+    if every & _HIGHER or ("r", "squared") in pairwise(words):
         return "higher"
-    if "_".join(found) in HIGHER or metric_base(name) in HIGHER:
+    if "_".join(words) in HIGHER or metric_base(name) in HIGHER:
         return "higher"
     return "rising" if every & _RISING else ""
 
 
 def on_training_data(name: str) -> bool:
-    """Whether a metric was measured on what a model was trained on."""
+    """Whether a metric was measured on the training data."""
     return bool({*tokens(name)} & _TRAINED) and not {*tokens(name)} & {
         "val",
         "valid",
@@ -378,13 +381,13 @@ def on_training_data(name: str) -> bool:
 
 
 def metric_base(name: str) -> str:
-    """Without the part it was measured on: 'val_acc' -> 'acc', 'mean_roc_auc' -> 'auc'."""
-    found = tokens(name)
-    while len(found) > 1 and found[0] in _PARTS:
-        found = found[1:]
-    while len(found) > 1 and found[-1] in _PARTS:
-        found = found[:-1]
-    joined = "_".join(found)
+    """The name without the part it was measured on: 'val_acc' -> 'acc'."""
+    words = tokens(name)
+    while len(words) > 1 and words[0] in _PARTS:
+        words = words[1:]
+    while len(words) > 1 and words[-1] in _PARTS:
+        words = words[:-1]
+    joined = "_".join(words)
     return (
         "error"
         if joined in ("errors", "errs")
@@ -397,14 +400,14 @@ def metric_label(name: str) -> str:
     base = metric_base(name)
     if base in ALIASES or base in (*PLAIN, *RATES, *LOSSES) or metric_kind(name) != "error":
         return ALIASES.get(base, base)
-    found = tokens(name)
-    if "entropy" in found or "crossentropyloss" in found:
+    words = tokens(name)
+    if "entropy" in words or "crossentropyloss" in words:
         return "cross_entropy"
-    return next((t for t in found if t in (*LOSSES, *RATES)), base)
+    return next((t for t in words if t in (*LOSSES, *RATES)), base)
 
 
 def time_or_rank(name: str) -> bool:
-    """Whether a column holds times or places in a ranking."""
+    """Whether a column holds times or ranks."""
     return bool({*tokens(name)} & _TIMES_OR_RANKS)
 
 
@@ -425,8 +428,8 @@ _OF_SPREAD = {
 
 
 def belongs(spread: str, metric: str) -> bool:
-    """Whether a spread's name is that of a metric and no other: 'acc_se' of 'val_acc'; one that
-    names no metric may be any's, for which ``metric`` is ''."""
+    """Whether a spread's name names exactly this metric, as 'acc_se' does for 'val_acc'. With
+    ``metric`` '': whether it names none, so that it may belong to any."""
     rest = [t for t in tokens(spread) if t not in _OF_SPREAD and t not in _PARTS]
     if not rest or rest == ["error"]:
         return not metric or metric_base(metric) == "error"
