@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
-import steep  # noqa: E402
+import steep
 
 project = "steep"
 version = release = steep.__version__
@@ -16,4 +16,5 @@ html_title = "steep"
 myst_heading_anchors = 3
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
-suppress_warnings = ["myst.xref_missing"]  # links into the repository; tests/test_docs.py follows all
+# Links into the repository; tests/test_docs.py follows all of them.
+suppress_warnings = ["myst.xref_missing"]

@@ -111,7 +111,9 @@ def test_a_small_budget_gives_a_smaller_study_and_says_so(tmp_path: Path) -> Non
     full = expected(whole, tmp_path)
     small = proposal(tmp_path, path, seconds=full / 3)
     study = Study(parse(small.text, tmp_path))
-    assert expected(small, tmp_path) <= full / 3
+    took, more = expected(small, tmp_path), any("That is more than" in note for note in small.notes)
+    assert took < full
+    assert took <= full / 3 or more  # the smallest study that bears a forecast may take longer
     most = Study(parse(whole.text, tmp_path))
     fewer_sizes = len(study.spec.family.sizes) < len(proposing.LADDER["rhn"])
     assert fewer_sizes or len(study.shards) < len(most.shards)

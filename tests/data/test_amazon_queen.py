@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from making import make_deb, members_of, silent
-from steep.sources import amazon_queen as source
 
 from steep.contracts.source import SourceError
+from steep.data.sources import amazon_queen as source
 from steep.data.sources.amazon_queen import Game, transcripts
 from steep.data.sources.speech import spelt
 

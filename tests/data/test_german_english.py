@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from making import make_deb, members_of, silent
-from steep.sources import german_english as source
 
 from steep.contracts.source import SourceError
+from steep.data.sources import german_english as source
 
 DING = """\
 # Version :: devel 2023-01-30

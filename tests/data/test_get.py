@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 from making import apt_with, make_deb, package_of, silent
-from steep.sources import get as getting
 
 from steep import sources
 from steep.cli import app
 from steep.contracts.source import Counts, Members, Source, SourceError
+from steep.data.sources import get as getting
 from steep.data.sources.get import MAKING, RECORD, all_sources, get
 from steep.present.sources import source_table
 from steep.present.work import Work

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from making import silent
-from steep.sources import hub, imagenet, librispeech, lm1b, wmt16
 
 from steep.contracts.source import Hub, SourceError
+from steep.data.sources import hub, imagenet, librispeech, lm1b, wmt16
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from making import apt_with, digest, make_client, make_deb, make_tgz, package_of, silent
-from steep.sources import apt
 
 from steep.contracts.source import Package, SourceError
+from steep.data.sources import apt
 from steep.data.sources.clients import complaint
 from steep.data.sources.packages import fetch, members
 

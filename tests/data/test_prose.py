@@ -6,7 +6,8 @@ import gzip
 from pathlib import Path
 
 from making import make_deb, make_tgz, members_of, silent
-from steep.sources import gcide, prose, rfc, state_of_the_union
+
+from steep.data.sources import gcide, prose, rfc, state_of_the_union
 
 LONG = "This is a sentence that is long enough to be counted as prose by anybody who reads it."
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from making import make_deb, members_of, silent
-from steep.sources import asterisk, fashion_mnist
 
 from steep.contracts.domain import TEST, TRAIN, VALIDATION
 from steep.contracts.source import SourceError
+from steep.data.sources import asterisk, fashion_mnist
 from steep.domains.images import Options, open_domain
 
 

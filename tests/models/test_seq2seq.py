@@ -8,7 +8,7 @@ from torch import Tensor
 from steep.engine.attention_decoder import AttentionDecoder
 from steep.engine.count import cost, parameters
 from steep.models import seq2seq
-from steep.models.seq2seq import LENGTH, Options, Seq2Seq
+from steep.models.seq2seq import PAIR_LENGTH, Options, Seq2Seq
 
 SHAPE = {"vocabulary": 11}
 LENGTHS = torch.tensor([5, 3, 1])
@@ -51,7 +51,7 @@ def test_flops_in_closed_form(layers: int) -> None:
     h, v = 24, 98
     encoder = 2 * 2 * 8 * h * h + (layers - 1) * 2 * 2 * 12 * h * h + 2 * 2 * h * h
     decoder = 2 * 12 * h * h + 2 * 3 * h * h
-    attention = 2 * LENGTH * h + 2 * LENGTH * 2 * h
+    attention = 2 * PAIR_LENGTH * h + 2 * PAIR_LENGTH * 2 * h
     counted = cost(seq2seq.FAMILY, h, {"vocabulary": v}, Options(layers=layers)).flops
     assert counted == 3 * (encoder + decoder + attention + 2 * h * v)
 

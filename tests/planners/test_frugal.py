@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import worlds
-from steep.planners import frugal, lattice
+from steep.planners import frugal, lattice, search_state
 from steep.planners.history import seen
 from steep.records import BestFit, Measurement, Shard, Status, Trial
 from steep.select import select
@@ -513,7 +513,7 @@ def test_several_hyperparameters_words_among_them(
 ) -> None:
     """Of 128 cells a shard a few dozen trials find one that is nearly as good as the best, also
     where only the most promising are weighed."""
-    monkeypatch.setattr(frugal, "MOST", most)
+    monkeypatch.setattr(search_state, "MOST", most)
     monkeypatch.setattr(frugal, "CHUNK", 100)
     frugal._known.cache_clear()
     choices = {

@@ -51,6 +51,8 @@ class Took:
 
 @dataclass(frozen=True)
 class Bounds:
+    """The least and the most that a planned study may take of something."""
+
     low: float
     high: float
 
