@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from making import apt_with, make_deb, package_of, silent
 
-from steep import sources
+from steep.base import registry
 from steep.cli import app
 from steep.contracts.source import Counts, Members, Source, SourceError
 from steep.data.sources import get as getting
@@ -46,7 +46,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     made_of = Source("Words", ("words",), "text", {"words": 3}, "none", (package,))
     module = SimpleNamespace(SOURCE=made_of, prepare=prepare, made=0, fail=False, deb=deb)
-    monkeypatch.setitem(sources.SOURCES, "words", "words")
+    monkeypatch.setitem(registry.SOURCES, "words", "words")
     real = getting.source_of
     monkeypatch.setattr(getting, "source_of", lambda n: module if n == "words" else real(n))
     module.log = apt_with(tmp_path / "bin", deb, monkeypatch)
@@ -219,10 +219,10 @@ def test_bad_names_are_one_sentence(tmp_path: Path, capsys: Any, monkeypatch: An
 def test_list(capsys: Any, monkeypatch: Any) -> None:
     code, out, _ = command(capsys, monkeypatch, "list")
     assert code == 0
-    assert [name for name in sources.SOURCES if f"{name}  (" not in out] == []
+    assert [name for name in registry.SOURCES if f"{name}  (" not in out] == []
     code, out, _ = command(capsys, monkeypatch, "list", "--json")
     listed = {row["name"]: row for row in json.loads(out)}
-    assert list(listed) == list(sources.SOURCES)
+    assert list(listed) == list(registry.SOURCES)
     assert listed["asterisk"]["bytes"] == 22_844 + 2_417_168
     assert {domain for row in listed.values() for domain in row["domains"]} == {
         "images", "words", "characters", "translation", "speech",
@@ -232,7 +232,7 @@ def test_list(capsys: Any, monkeypatch: Any) -> None:
 # ---------------------------------------------------------------- what sources say of themselves
 
 
-@pytest.mark.parametrize("name", sorted(sources.SOURCES))
+@pytest.mark.parametrize("name", sorted(registry.SOURCES))
 def test_a_source_is_told_whole(name: str) -> None:
     source = all_sources()[name]
     assert source.title

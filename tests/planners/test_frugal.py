@@ -514,7 +514,7 @@ def test_several_hyperparameters_words_among_them(
     """Of 128 cells a shard a few dozen trials find one that is nearly as good as the best, also
     where only the most promising are weighed."""
     monkeypatch.setattr(search_state, "MOST", most)
-    monkeypatch.setattr(frugal, "CHUNK", 100)
+    monkeypatch.setattr(search_state, "CHUNK", 100)
     frugal._known.cache_clear()
     choices = {
         "learning_rate": [0.01, 0.03, 0.1, 0.3],
