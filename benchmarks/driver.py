@@ -100,9 +100,9 @@ def measure(planner: str, trials: int, folder: Path) -> dict[str, float]:
         return (timed_search if threading.get_ident() == driver else search)(*given, **named)
 
     study.search = asked  # type: ignore[method-assign]
-    write_results, module.ledger.write_results = module.ledger.write_results, lambda *_: None
+    write_results, module.from_store.write_results = module.from_store.write_results, lambda *_: None
     outcome = study.run(progress=False)
-    module.ledger.write_results = write_results
+    module.from_store.write_results = write_results
     assert outcome.word == "complete", outcome
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     began = time.process_time()

@@ -56,12 +56,12 @@ run: {workers: 2}
 MANY = """
 import sys
 from contextlib import redirect_stdout
-from steep import cli
+from steep.cli import app
 for path in sys.argv[1:]:
     sys.argv = ["steep", "plan", path]
     print(path, end=": ", file=sys.stderr, flush=True)
     try:
-        cli.main()
+        app.main()
     except SystemExit as end:
         print("exit", end.code, file=sys.stderr, flush=True)
 """
