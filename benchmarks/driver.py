@@ -82,6 +82,7 @@ def measure(planner: str, trials: int, folder: Path) -> dict[str, float]:
     """One study in this process."""
     from steep import Study
     from steep import study as module
+    from steep.analysis import from_store
     from steep.executors import inline
     from steep.plan import watch
     from steep.trainers import synthetic
@@ -100,9 +101,10 @@ def measure(planner: str, trials: int, folder: Path) -> dict[str, float]:
         return (timed_search if threading.get_ident() == driver else search)(*given, **named)
 
     study.search = asked  # type: ignore[method-assign]
-    write_results, module.from_store.write_results = module.from_store.write_results, lambda *_: None
+    write_results = from_store.write_results
+    from_store.write_results = lambda *_: None
     outcome = study.run(progress=False)
-    module.from_store.write_results = write_results
+    from_store.write_results = write_results
     assert outcome.word == "complete", outcome
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     began = time.process_time()
