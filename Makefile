@@ -33,23 +33,17 @@ fuzz: environment
 test-integrations: environment .venv-integrations/installed
 	.venv-integrations/bin/python -m pytest -n 0 tests/integrations
 
-.venv-integrations/installed: requirements-integrations.txt .venv/installed
-	$(PYTHON) -m venv .venv-integrations
-	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > .venv-integrations/below.txt
-	.venv-integrations/bin/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'below.pth').write_text('import site; site.addsitedir(' + repr(pathlib.Path('.venv-integrations/below.txt').read_text().strip()) + ')\n')"
-	.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-integrations.txt
+# An environment of its own that sees the packages of .venv: of integrations, of docs.
+.venv-%/installed: requirements-%.txt .venv/installed
+	$(PYTHON) -m venv .venv-$*
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > .venv-$*/below.txt
+	.venv-$*/bin/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'below.pth').write_text('import site; site.addsitedir(' + repr(pathlib.Path('.venv-$*/below.txt').read_text().strip()) + ')\n')"
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-$*.txt
 	touch $@
 
 # The site in out/site, without a warning; in an environment of its own on top of .venv.
 docs: environment .venv-docs/installed
 	.venv-docs/bin/sphinx-build -q -W --keep-going -E -b html docs out/site
-
-.venv-docs/installed: requirements-docs.txt .venv/installed
-	$(PYTHON) -m venv .venv-docs
-	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > .venv-docs/below.txt
-	.venv-docs/bin/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'below.pth').write_text('import site; site.addsitedir(' + repr(pathlib.Path('.venv-docs/below.txt').read_text().strip()) + ')\n')"
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
-	touch $@
 
 test-slow: environment
 	$(BIN)/python -m pytest -m slow

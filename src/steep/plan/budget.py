@@ -17,6 +17,7 @@ import numpy as np
 from steep.contracts.planner import Problem
 from steep.laws.law import Array
 from steep.planners import lattice
+from steep.planners.search_state import MOST_KEPT
 from steep.records import Measurement, Trial
 from steep.records.measurements import followed
 from steep.stats.regression import Linear, Sums
@@ -25,9 +26,8 @@ from steep.stats.searched import Cell, scored
 FINISH = 10.0
 """Seconds kept for the forecast, the results and the report."""
 ASIDE = 0.3
-"""Share of a time that is kept for the held-out shards before any trial has finished,"""
-MOST_ASIDE = 0.6
-"""and the most that is ever kept for them."""
+"""Share of a time that is kept for the held-out shards before any trial has finished; later at most
+``MOST_KEPT``."""
 BUSY = 0.85
 """Share of the time in which workers train: a search waits for its results at times."""
 MARGIN = 1.15
@@ -206,7 +206,7 @@ class Budget:
         covered = {m.trial.samples for m in self._finished if scored(m)}
         # Which model is best where there is most data, and what it takes, is not known before.
         settled = all(shard.samples in covered for shard in self._problem.shards)
-        most = (MOST_ASIDE if settled else ASIDE) * self.seconds
+        most = (MOST_KEPT if settled else ASIDE) * self.seconds
         return min(MARGIN * max(*known, sum(known) / self._workers) + self._finish, most)
 
     def affords(self, trial: Trial, running: Mapping[Trial, float], held_out: bool = False) -> bool:
@@ -217,7 +217,7 @@ class Budget:
                 return not running
             left = self.flops_left(running) or 0.0
             aside = 0.0 if held_out else sum(self.cost(t) or 0.0 for t in self._last if t.seed == 0)
-            if price > left - min(aside, MOST_ASIDE * self.flops):
+            if price > left - min(aside, MOST_KEPT * self.flops):
                 return False
         if self.seconds is None:
             return True

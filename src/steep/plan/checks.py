@@ -29,10 +29,11 @@ def misfits(
         found.append(("trainer.function", _of_function(loaded, function)))
     elif function is None and hasattr(trainer := member(TRAINERS, spec.trainer.name), "problem"):
         found += [problem] if (problem := trainer.problem(loaded, domain)) is not None else []
-    planner = member(PLANNERS, spec.search.planner)
-    if spec.search.until is not None and not getattr(planner, "KNOWS_UNTIL", False):
-        message = f"the planner {spec.search.planner} does not know it: frugal ends early"
-        found.append(("search.until", message))
+    if spec.search.until is not None:
+        planner = member(PLANNERS, spec.search.planner)
+        if not getattr(planner, "KNOWS_UNTIL", False):
+            message = f"the planner {spec.search.planner} does not know it: frugal ends early"
+            found.append(("search.until", message))
     narrow = engine and spec.trainer.options.get("precision") == "bfloat16"
     if narrow:
         found.append(("trainer.precision", _not_plain(loaded, "compute in bfloat16")))
