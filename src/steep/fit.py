@@ -19,7 +19,6 @@ from steep.present.sentences import few_sizes
 from steep.records import (
     CAPPED,
     FEWEST_POINTS,
-    HELD_OUT,
     BestFit,
     Draws,
     Fit,
@@ -184,14 +183,13 @@ def _fitted(
 
 
 def points_of(best_fits: Iterable[BestFit]) -> tuple[Point, ...]:
-    """The best-fit models of a study as points. Capped and withheld ones are marked as not used, as
-    are held-out ones until their model has all its seeds.
+    """The best-fit models of a study as points. Capped and withheld ones are marked as not used.
 
     The standard error of a score comes from the surface of errors over sizes
     (``stats/searched.py``) if the trials suffice for one, else from its seeds."""
     points = []
     for best in best_fits:
-        reason = HELD_OUT if best.waits else CAPPED if best.best.capped else best.withheld
+        reason = CAPPED if best.best.capped else best.withheld
         se = None if best.seed_se is None else best.seed_se / best.best.score
         if best.size_curve is not None and (se is not None or "rough" in best.flags):
             se = best.size_curve.score_se

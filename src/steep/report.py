@@ -231,7 +231,7 @@ def _facts(analysis: Analysis, measurements: Sequence[Measurement]) -> list[dict
         )
         span = numbers.span(confrontation.forecast.lower, confrontation.forecast.upper, scale)
         verdict = {True: ", inside", False: ", outside", None: ""}[confrontation.inside]
-        verdict = verdict or (f", {confrontation.remark}" if confrontation.remark else "")
+        verdict += f", {confrontation.remark}" if confrontation.remark else ""
         place = f"{numbers.exact(confrontation.samples)} {analysis.unit}"
         metric_note = "" if metric == analysis.headline.metric else f", {scale.label}"
         facts.append(

@@ -206,18 +206,12 @@ class Study:
                 run=self.spec.run,
                 budget=spending,
             )
-            outcome = go(self.search, stop=Deadline(stop, watch.search_ends))
-            if outcome.word == "failed":
-                raise StudyFailed(outcome.error)
-            if not study_metric(self.loaded, self.domain).declared:
-                self._register_facts(store)  # results of the user's code have named the metric
-            if not stop.is_set() and outcome.word != "partial":
-                outcome = replace(outcome, word=self._end_of_search(store))
-            if not stop.is_set() and self._held_out_shards and self._can_forecast(store):
-                rest = _missing(self._held_out(store, finished=outcome.word != "budget"))
-                if rest(store.measurements(), (), None):
-                    follow = go(rest, held_out=True, stop=Deadline(stop, watch.all_ends))
-                    outcome = outcome.then(follow, cut_short=not stop.is_set())
+            outcome = self._search_and_confront(store, go, watch, stop)
+            while (
+                outcome.word == "budget"
+                and (more := self._search_and_confront(store, go, watch, stop)).ran
+            ):  # what the budget leaves after the held-out shards goes into the search
+                outcome = replace(outcome.then(more), word=more.word)
             watch.close()
             if outcome.word == "complete":
                 watch.tell_end()
@@ -227,6 +221,26 @@ class Study:
             if not stop.now and (outcome.ran or not stop.is_set()):
                 decisions.register_steps(store, self.prices.steps)
                 from_store.write_results(store, self.spec, self.cut)
+        return outcome
+
+    def _search_and_confront(
+        self, store: Store, go: Callable[..., Outcome], watch: Watch, stop: StopRequest
+    ) -> Outcome:
+        """Search until nothing is wanted or a part of the budget is spent; then register the
+        forecasts of the held-out shards, and train what confronts them. Raises StudyFailed."""
+        outcome = go(self.search, stop=Deadline(stop, watch.search_ends))
+        if outcome.word == "failed":
+            raise StudyFailed(outcome.error)
+        if not study_metric(self.loaded, self.domain).declared:
+            self._register_facts(store)  # results of the user's code have named the metric
+        if not stop.is_set() and outcome.word != "partial":
+            goes_on = self.search(store.measurements(), (), None)
+            outcome = replace(outcome, word="budget" if goes_on else "complete")
+        if not stop.is_set() and self.problem.held_out and self._can_forecast(store):
+            rest = _missing(self._held_out(store, finished=outcome.word != "budget"))
+            if rest(store.measurements(), (), None):
+                follow = go(rest, held_out=True, stop=Deadline(stop, watch.all_ends))
+                outcome = outcome.then(follow, cut_short=not stop.is_set())
         return outcome
 
     def _held_out(self, store: Store, finished: bool) -> list[Trial]:
@@ -241,14 +255,10 @@ class Study:
             models += from_store.chosen_since(store, facts, earlier)
         trials = held_out_trials(models, facts)
         forecast_samples = {c.samples for c in models}
-        if finished and len(forecast_samples) < len(self._held_out_shards):
+        if finished and len(forecast_samples) < len(self.problem.held_out):
             analysis = from_store.analysis(store, self.spec, self.cut)
             trials += unforecast_trials(analysis, facts, forecast_samples)
         return trials
-
-    def _end_of_search(self, store: Store) -> str:
-        """How a search ended that was not stopped: 'budget' if it would still train more trials."""
-        return "budget" if self.search(store.measurements(), (), None) else "complete"
 
     def _can_forecast(self, store: Store) -> bool:
         """Whether enough shards have results for a forecast: three of the fitted ones, or all."""
@@ -428,12 +438,8 @@ class Study:
             tuple(s for s in self.cut.shards if not s.held_out),
             settings(recipe),
             self._smallest_size,
-            tuple(self._held_out_shards),
+            tuple(s for s in self.cut.shards if s.held_out and s.permutation == 0),
         )
-
-    @property
-    def _held_out_shards(self) -> list[Shard]:
-        return [s for s in self.cut.shards if s.held_out and s.permutation == 0]
 
     @property
     def _smallest_size(self) -> int:
@@ -578,13 +584,9 @@ class Study:
         from steep.base.registry import EXECUTORS
 
         name = "inline" if self._function is not None else self.spec.run.executor
-        return member(EXECUTORS, name).open_executor(
-            self.folder,
-            self.spec.run
-            if workers is None
-            else self.spec.run.model_copy(update={"workers": workers}),
-            trainer=self._wrapped(),
-        )
+        asked = {} if workers is None else {"workers": workers}
+        run = self.spec.run.model_copy(update=asked)
+        return member(EXECUTORS, name).open_executor(self.folder, run, trainer=self._wrapped())
 
     def _wrapped(self) -> Trainer | None:
         if self._function is None:

@@ -27,7 +27,6 @@ from steep.present.costs import cost_lines
 from steep.present.tables import backtest_table, forecast_text, study_table
 from steep.questions.diagnose import diagnose
 from steep.records import (
-    HELD_OUT,
     ONE_SIZE,
     Analysis,
     Confrontation,
@@ -300,24 +299,39 @@ def test_images_chosen_by_cross_entropy_are_forecast_and_confronted_in_error_rat
 # ---------------------------------------------------------------- not all of it measured
 
 
-def test_a_shard_without_all_its_seeds_waits_and_says_so() -> None:
+def test_a_shard_counts_from_its_first_seed_and_says_how_many_there_are() -> None:
     known = facts()
     done = searched(known)
     told = registered(known, done)
     first, _ = held_out_trials(told, known)
     before = analyse(known, done, nothing, told)
-    some = analyse(known, [*done, measured(first, bend=0.5)], nothing, told)
+    one = measured(first)
+    some = analyse(known, [*done, one], nothing, told)
     fit = some.curves[0].fit
-    assert fit.beta_g == before.curves[0].fit.beta_g
-    assert fit.at_hand == 4000
-    assert [(p.used, p.reason) for p in fit.points if p.samples == HELD] == [(False, HELD_OUT)]
+    assert fit.at_hand == 8000
+    (point,) = [p for p in fit.points if p.samples == HELD]
+    assert (point.used, point.error) == (True, one.validation_error)
     (met,) = some.confrontations
-    assert (met.error, met.inside, met.remark) == (None, None, "1 of 2 seeds so far")
-    assert "The held-out 8,000 items are not in the fit: 1 of 2 seeds so far." in fit.notes
+    assert (met.error, met.inside, met.remark) == (
+        one.validation_error,
+        True,
+        "1 of 2 seeds so far",
+    )
+    said = sentences.confrontation_sentence(met, sentences.numbers.scale("error"), "items")
+    assert said.endswith("inside the interval (1 of 2 seeds so far).")
+    every = analyse(known, [*done, *map(measured, held_out_trials(told, known))], nothing, told)
+    (whole,) = [p for p in every.curves[0].fit.points if p.samples == HELD]
+    assert point.se_log > whole.se_log, "one seed says less than two"
+    # no answer lies above what is measured nearer by
+    for a in some.curves[0].forecast.at:
+        assert a.error < one.validation_error, a.samples
     assert "The held-out 8,000 items are not in the fit: not measured yet." in (
         before.curves[0].fit.notes
     )
-    assert HELD in [a.samples for a in some.curves[0].forecast.at]
+    assert HELD in [a.samples for a in before.curves[0].forecast.at]
+    diverged = analyse(known, [*done, measured(first, status=Status.DIVERGED)], nothing, told)
+    (met,) = diverged.confrontations
+    assert (met.error, met.remark) == (None, "1 of 2 seeds so far, 1 diverged")
 
 
 def test_a_capped_one_is_an_upper_bound() -> None:
@@ -582,6 +596,47 @@ def test_a_search_that_goes_on_after_its_budget_chooses_the_held_out_model_anew(
     later = again.analyse().confrontations[0]
     assert (later.forecast, later.size) == (first.forecast, first.size)
     assert Study(spec, tmp_path / "cut", trainer=train).run(progress=False).ran == 0
+
+
+def test_what_the_held_out_shards_leave_of_a_budget_goes_into_the_search(tmp_path: Path) -> None:
+    """A part of the budget is kept for the held-out shard, which then takes a twentieth of what was
+    expected: the same call goes on searching, and the forecast stays as it was written down."""
+    trained: list[int] = []
+
+    def train(shard: Any, size: int, seed: int) -> dict[str, float]:
+        m, p = len(shard.train), 1000 * size
+        trained.append(m)
+        error = 1.5 * m**-0.35 * (1 + 0.3 * math.log(p / (20 * m**0.7)) ** 2)
+        return {
+            "validation_error": error * (1 + 0.02 * math.sin(37 * seed + size + m)),
+            "parameters": p,
+            "flops": 6.0 * p * m * (0.05 if m == 16_000 else 1.0),
+        }
+
+    spec = {
+        "study": "budget",
+        "domain": {"name": "external", "items": 20_000},
+        "family": {"sizes": [1, 2, 4, 8, 16]},
+        "shards": {"smallest": 250, "largest": 16_000, "held_out": 1},
+        "split": {"validation": 2000},
+        "search": {"seeds": 3},
+    }
+    study = Study(spec, tmp_path / "study", trainer=train)
+    outcome = study.run(budget=2e9, progress=False)
+    assert outcome.ran == len(trained)
+    last = max(i for i, m in enumerate(trained) if m < 16_000)
+    assert 16_000 in trained[:last], "the held-out shard came last, and something was left"
+    spent = sum(m.flops or 0.0 for m in study.measurements())
+    assert spent < 2e9
+    (met,) = study.analyse().confrontations
+    assert met.error is not None
+    assert Study(spec, tmp_path / "study", trainer=train).run(progress=False).word == "complete"
+    (later,) = study.analyse().confrontations
+    assert (later.forecast, later.size, later.registered) == (
+        met.forecast,
+        met.size,
+        met.registered,
+    )
 
 
 def test_one_fixed_model_has_no_ladder_in_any_answer(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from steep.present.palette import COLOURS, DARK, LIGHT, colour, sequence
 from steep.present.sizes import error_by_size, model_size_curve
 from steep.present.training import training_curves
 from steep.records import (
-    HELD_OUT,
     Fit,
     Interval,
     Measurement,
@@ -89,16 +88,6 @@ def test_the_held_out_point_is_one_of_the_fit_in_a_ring_on_its_forecast(curve, m
     assert band.lower[at] < truth.y[0] < band.upper[at]
     assert truth.y == (pytest.approx(100 * met.error),)
     assert bar.lower == (pytest.approx(100 * met.forecast.lower),)
-
-
-def test_a_held_out_point_without_all_its_seeds_is_drawn_as_one_that_waits(made_study):
-    first, met = made_study.analysis.curves[0], made_study.analysis.confrontations[0]
-    points = [*first.fit.used[:-1], replace(first.fit.used[-1], used=False, reason=HELD_OUT)]
-    fit = replace(first.fit, points=tuple(points), reference=4000.0)
-    drawing = learning_curve(fit, confrontations=[replace(met, error=None, inside=None)])
-    assert named(drawing, TRUTH) == []
-    (waiting,) = named(drawing, HELD_OUT)
-    assert (waiting.x, waiting.hollow) == ((8000.0,), True)
 
 
 def test_single_models_lie_behind_the_composite_curve(curve):

@@ -94,7 +94,7 @@ def analyse(
 ) -> Analysis:
     """Best-fit models, curves of every metric, size laws, forecasts and their confrontations.
 
-    A held-out shard becomes a point of every curve as soon as its model has all seeds; its
+    A held-out shard becomes a point of every curve with the first seed of its model; its
     registered forecast does not change. ``at`` are sizes m besides the default ones, ``times``
     multiples of the data at hand. ``targets`` are errors, or goals that each metric on V converts
     to its own errors. ``paired`` returns standard errors that are known already, in place of
@@ -310,7 +310,7 @@ def _curves(
 ) -> tuple[Curve, ...]:
     """The curves of the selection metric on V and on the test part, then of every other metric of
     the same models."""
-    fitted = [b for b in best_fits if not b.waits and not b.withheld]
+    fitted = [b for b in best_fits if not b.withheld]
     at_hand = max((b.samples for b in fitted), default=0.0)
     waiting = {s.samples for s in facts.shards if s.held_out} - {b.samples for b in fitted}
     default_sizes = {at_hand * f for f in FACTORS} if fitted else set()
@@ -567,7 +567,7 @@ def _confront(
     seeds: int,
     answer_metric: str,
 ) -> Confrontation:
-    """The registered forecast with the measured error, once its model has all seeds.
+    """The registered forecast with the measured error: of the seeds there are so far.
 
     The model is found by the registered size and hyperparameters, since a study that was extended
     may no longer contain the shard."""
@@ -576,11 +576,10 @@ def _confront(
     candidate = next(iter(candidates(trained)), None)
     diverged = sum(m.status is Status.DIVERGED for m in trained)
     ended = diverged + (0 if candidate is None else len(candidate.seeds))
-    if candidate is None or ended < seeds:
-        so_far = f"{ended} of {seeds} seeds so far" if ended < seeds else ""
+    so_far = f"{ended} of {seeds} seeds so far" if trained and ended < seeds else ""
+    if candidate is None:
         lost = f"{diverged} diverged" if diverged else ""
-        remark = ", ".join(filter(None, [so_far, lost])) if trained else ""
-        return replace(registered, remark=remark)
+        return replace(registered, remark=", ".join(filter(None, [so_far, lost])))
     at, error = registered.forecast, candidate.score
     tests = [m.test_error for m in trained if m.test_error is not None]
     metrics = [float(v) for m in trained for name, v in m.metrics if name == answer_metric]
@@ -598,7 +597,7 @@ def _confront(
         parameters=candidate.parameters or None,
         test_error=float(np.median(tests)) if tests else None,
         inside=inside,
-        remark="capped: an upper bound" if capped else "",
+        remark=", ".join(filter(None, ["capped: an upper bound" if capped else "", so_far])),
         told_error=float(np.median(metrics)) if registered.told and metrics else None,
     )
 

@@ -52,7 +52,7 @@ def scaling_of(
     If only FLOPs were counted, the step costs are made from them; for the user's own code, from
     what its trials reported and how long they took. Raises NoAnswer with the reason if nothing can
     be projected, and QuestionError for goals that no curve can have."""
-    fitted = [b for b in analysis.best_fits if not b.waits and not b.withheld]
+    fitted = [b for b in analysis.best_fits if not b.withheld]
     if not analysis.curves or not fitted:
         if not analysis.best_fits:
             raise NoAnswer(f"{analysis.study} has no finished models to project from")

@@ -161,7 +161,7 @@ def concluded(
     )
     findings = diagnose(
         fit=analysis.curves[0].fit if analysis.curves else None,
-        best_fits=[b for b in analysis.best_fits if not b.waits],
+        best_fits=analysis.best_fits,
         measurements=measurements,
         confrontations=analysis.confrontations,
     )

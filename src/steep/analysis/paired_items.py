@@ -40,8 +40,7 @@ def best_items(study: Study, analysis: Analysis) -> tuple[ItemsBySize, np.ndarra
         items_by_size = {
             (b.permutation, b.samples): items
             for b in analysis.best_fits
-            if not b.waits
-            and not b.withheld
+            if not b.withheld
             and (
                 items := _items(store, b, item_counts[(b.permutation, b.samples)], analysis.metric)
             )

@@ -54,7 +54,7 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "samples": b.samples,
         "unit": b.unit,
         "held_out": b.held_out,
-        "used": b.samples in used and not (b.best.capped or b.waits or b.withheld),
+        "used": b.samples in used and not (b.best.capped or b.withheld),
         "metric": analysis.metric,
         "error": b.best.score,
         "error_se": b.seed_se,

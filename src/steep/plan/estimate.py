@@ -63,6 +63,10 @@ class Played:
 
     runs: tuple[tuple[Trial, float, float], ...]
     """(trial, its normal number, share of it that ran): see ``lengths.py``."""
+    searched: frozenset[int]
+    """Which of the runs are the search's own, by their place;"""
+    search: float
+    """and the seconds of all workers together that go into them."""
     found: tuple[Measurement, ...]
     """What ran; of trials that had begun before, too."""
     training: float
@@ -71,10 +75,6 @@ class Played:
     """Of these for evaluations."""
     clock: float
     """Seconds from the first trial's start to the last one's end, the held-out ones included."""
-    searched: int
-    """How many of the runs are the search's own: the first ones,"""
-    search: float
-    """and the seconds of all workers together that go into them."""
     flops: float
 
 
@@ -97,7 +97,7 @@ def predict(
 
     ``adaptive``: what a search wants depends on its results. The worlds agree with what is
     ``shown``. ``held_out`` gives the trials that confront the
-    forecast, once the search is over; after ``most_seconds`` on the clock nothing goes on."""
+    forecast, whenever the search is over; after ``most_seconds`` on the clock nothing goes on."""
     random = np.random.default_rng(0)
     courses = [
         _play(world, k, lengths.draw(random), ask, workers, held_out, finished, begun or {})
@@ -160,7 +160,7 @@ def _retimed(
     """(seconds, FLOPs) of the same trials, had they other lengths, and the search so many times as
     much of them."""
     found = [(length(trial, normal), share) for trial, normal, share in course.runs]
-    times = [longer] * course.searched + [1.0] * (len(found) - course.searched)
+    times = [longer if k in course.searched else 1.0 for k in range(len(found))]
     known = list(zip(found, times, strict=True))
     flops = sum((one.flops or 0.0) * share * factor for (one, share), factor in known)
     return sum(one.seconds * share * factor for (one, share), factor in known), flops
@@ -235,12 +235,19 @@ def _play(
         busy = [want.trial for _, _, want, _ in running]
         return ask(measured_by_now, busy, now, totals["flops"])
 
-    over = run(search, 0.0)
-    searched, training = len(runs), totals["training"]
-    last = [Wanted(trial) for trial in held_out(tuple(known.values()))]
-    clock = run(lambda now: last, over)
+    # As in Study.run: what a budget leaves after the held-out shards goes into the search.
+    clock, searched, seconds = 0.0, set[int](), 0.0
+    while True:
+        first, before = len(runs), totals["training"]
+        clock = run(search, clock)
+        searched |= {*range(first, len(runs))}
+        seconds += totals["training"] - before
+        last = [Wanted(trial) for trial in held_out(tuple(known.values()))]
+        clock = run(lambda now, last=last: last, clock)  # type: ignore[misc]
+        if len(runs) == first:
+            break
     return Played(
-        tuple(runs), tuple(new.values()), clock=clock, searched=searched, search=training, **totals
+        tuple(runs), frozenset(searched), seconds, tuple(new.values()), clock=clock, **totals
     )
 
 

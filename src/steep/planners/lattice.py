@@ -237,10 +237,13 @@ def price(space: Lattice, law: Array, samples: float, cell: Cell) -> float:
 def held_out_price(
     space: Lattice, known: Sequence[Measurement], held_out: Sequence[Shard], cell: Cell
 ) -> float:
-    """What a trial on each held-out shard is expected to cost: of the ``cell`` that is likely on
-    the largest searched one, grown as best sizes are first expected to grow."""
+    """What a trial on each held-out shard without a result is expected to cost: of the ``cell``
+    that is likely on the largest searched one, grown as best sizes are first expected to grow."""
     law, total = price_law(space, known), 0.0
+    measured = {m.trial.samples for m in known if scored(m)}
     for shard in held_out:
+        if shard.samples in measured:
+            continue
         growth = (shard.samples / space.shards[-1].samples) ** SIZE_EXPONENT
         size = max(cell.size, round(cell.size * growth))
         total += price(space, law, shard.samples, replace(cell, size=size))
@@ -256,11 +259,10 @@ def price_law(space: Lattice, known: Sequence[Measurement]) -> Array:
     """Of the log of what trials cost: the coefficients of ``_price_row``."""
     prior = np.array([0.0, BY_SAMPLES, 2.0, *[0.0] * len(space.names)])
     sd = np.array([30.0, 0.3, 0.5, *[0.3] * len(space.names)])
-    samples = [s.samples for s in space.shards]
     rows, costs = [], []
     for m in known:
         cost = m.flops or m.samples_seen * m.trial.size**2
-        if scored(m) and cost and m.trial.samples in samples:
+        if scored(m) and cost:
             cell = Cell(m.trial.size, m.trial.hyperparameters)
             rows.append(_price_row(space, m.trial.samples, cell))
             costs.append(log(cost))

@@ -13,7 +13,7 @@ from steep.present.drawing import Band, Drawing, Layer, Level, Line, Points, Sha
 from steep.present.numbers import Scale
 from steep.present.palette import sequence
 from steep.present.sentences import shown_regions
-from steep.records import HELD_OUT, BestFit, Confrontation, Fit, Forecast, Point
+from steep.records import BestFit, Confrontation, Fit, Forecast, Point
 
 GRID = 80
 """Places at which law and band are evaluated."""
@@ -168,14 +168,13 @@ def _band_name(fit: Fit) -> str:
 
 def _single_models(best_fits: Sequence[BestFit], how: Scale, unit: str) -> list[Layer]:
     """One thin line a model size: its lowest score on each shard, geometric mean over draws."""
-    shards = [b for b in best_fits if not b.waits]
-    parameters = {c.size: c.parameters for b in shards for c in b.candidates}
+    parameters = {c.size: c.parameters for b in best_fits for c in b.candidates}
     colours = size_colours(c.size for b in best_fits for c in b.candidates)
     layers: list[Layer] = []
     if len(parameters) == 1:  # the curve itself
         return []
     for size in sorted(parameters):
-        found = _lowest_scores(shards, size)
+        found = _lowest_scores(best_fits, size)
         label = size_label(size, parameters[size])
         layers.append(
             Line(
@@ -229,8 +228,7 @@ def _points(fit: Fit, how: Scale, legend: str, confronted: set[float]) -> list[L
     layers: list[Layer] = []
     for reason in dict.fromkeys(p.reason for p in rest):
         mine = [p for p in rest if p.reason == reason]
-        name = reason if reason == HELD_OUT else f"{UNUSED}: {reason}"
-        layers.append(_marks(mine, fit, how, name, "quiet", hollow=True))
+        layers.append(_marks(mine, fit, how, f"{UNUSED}: {reason}", "quiet", hollow=True))
     if used:
         layers.append(_marks(used, fit, how, legend, "main"))
     return layers

@@ -383,7 +383,7 @@ def size_sentence(name: str, law: SizeLaw) -> str:
     return f"beta_p ({name}) = {numbers.interval(law.beta_p)}, from {points}."
 
 
-VERDICTS = {True: "inside the interval", False: "outside the interval", None: ""}
+VERDICTS = {True: "inside the interval", False: "outside the interval"}
 
 
 def confrontation_sentence(found: Confrontation, how: Scale, unit: str) -> str:
@@ -395,8 +395,14 @@ def confrontation_sentence(found: Confrontation, how: Scale, unit: str) -> str:
     text = f"Forecast for the held-out {place}{when}: {expected}"
     if found.error is None:
         return f"{text}; not yet measured{f' ({found.remark})' if found.remark else ''}."
-    verdict = VERDICTS[found.inside] or found.remark
-    return f"{text}; measured: {numbers.measured(found.error, how)}, {verdict}."
+    return f"{text}; measured: {numbers.measured(found.error, how)}, {_verdict(found)}."
+
+
+def _verdict(found: Confrontation) -> str:
+    """Whether it lies inside, with what is missing: all that there is to say where that is open."""
+    if found.inside is None:
+        return found.remark
+    return VERDICTS[found.inside] + (f" ({found.remark})" if found.remark else "")
 
 
 def confrontation_sentences(analysis: Analysis) -> list[str]:

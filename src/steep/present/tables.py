@@ -135,8 +135,6 @@ def _left_out(best: BestFit, fit: Fit | None) -> str:
         return "capped, an upper bound"
     if best.withheld:
         return best.withheld
-    if best.waits:
-        return "seeds are missing"
     points = () if fit is None else fit.points
     return next((p.reason for p in points if p.samples == best.samples and not p.used), "")
 
@@ -251,6 +249,9 @@ def _cost(parameters: Interval | None, flops: Interval | None) -> list[str]:
     return [numbers.counts(parameters), numbers.operations(flops)]
 
 
+_INSIDE = {True: "inside", False: "outside", None: ""}
+
+
 def confrontation_table(found: Sequence[Confrontation], how: Scale, unit: str) -> Table:
     """Each registered forecast beside what was measured afterwards."""
     columns = (unit, "forecast", "measured", "verdict", "test", "size", "why this size", "made")
@@ -259,7 +260,7 @@ def confrontation_table(found: Sequence[Confrontation], how: Scale, unit: str) -
             numbers.exact(c.samples),
             numbers.estimate(c.forecast.error, c.forecast.lower, c.forecast.upper, how),
             numbers.measured(c.error, how) if c.error is not None else "not yet",
-            c.remark if c.inside is None else "inside" if c.inside else "outside",
+            ", ".join(filter(None, [_INSIDE[c.inside], c.remark])),
             numbers.measured(c.test_error, how),
             f"{c.size} ({numbers.count(c.parameters)})" if c.parameters else str(c.size),
             c.size_reason,

@@ -68,7 +68,7 @@ def diagnose(
     """
     best_fits, measurements = tuple(best_fits), tuple(measurements)
     source = next((c for c in (fit, curve, frame) if c is not None), None)
-    search = examine([b for b in best_fits if not b.waits], measurements)
+    search = examine(best_fits, measurements)
     data = _curve(source, search, x, y)
     if validation_items is not None:
         check_items(validation_items, data.metric, max((p.error for p in data.points), default=0.0))

@@ -18,8 +18,8 @@ class Interval:
 
 FEWEST_POINTS = 3
 """Sizes of data below which no curve is fitted or forecast: a line through two has no error."""
-HELD_OUT, CAPPED = "held out", "capped"
-"""Why a point is not used: its shard's model lacks seeds; it still improved at the cap on steps."""
+CAPPED = "capped"
+"""Why a point is not used: its model still improved at the cap on steps."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Point:
     """Size of the model, where the table gives one."""
     used: bool = True
     reason: str = ""
-    """Why the point is not used: 'small-data', 'capped', 'held out'."""
+    """Why the point is not used: 'small-data', 'capped'."""
     held_out: bool = False
     """Its error was forecast before it was measured."""
 

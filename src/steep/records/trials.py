@@ -250,11 +250,6 @@ class BestFit:
     best. '' where it is not."""
 
     @property
-    def waits(self) -> bool:
-        """Held out, and its model does not have all its seeds yet: no point of any fit."""
-        return self.held_out and "incomplete" in self.flags
-
-    @property
     def searched(self) -> bool:
         """Whether its optimum is known: not of a held-out shard, where one model is trained, nor of
         one whose search is too unfinished to say."""

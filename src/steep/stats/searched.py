@@ -176,15 +176,14 @@ def _logs(measured: Sequence[Measurement]) -> list[float]:
 def with_size_curves(
     best_fits: Sequence[BestFit], measurements: Sequence[Measurement], cells: int | None = None
 ) -> tuple[BestFit, ...]:
-    """The best fits with the size curve of their shards, where two sizes and shards were tried; of
-    a held-out shard once its model has all seeds.
+    """The best fits with the size curve of their shards, where two sizes and shards were tried.
 
     A shard whose best model is not known to within ``UNSURE`` is withheld, or taken roughly where
     too few would be left; without a size curve, one where a single candidate has finished of the
     ``cells`` that the search chooses from (by default those that were tried on any shard)."""
     found = {}
     for permutation in sorted({b.permutation for b in best_fits}):
-        fitted = [b for b in best_fits if b.permutation == permutation and not b.waits]
+        fitted = [b for b in best_fits if b.permutation == permutation]
         fitted = [b for b in fitted if b.best.score > 0]
         for b, curve in zip(fitted, _size_curves(fitted, measurements), strict=False):
             found[permutation, b.samples] = curve

@@ -1,0 +1,152 @@
+"""A new user's path on real data: init, plan, run with an interruption, run again; what was foretold
+beside what it took.
+
+    python benchmarks/walks.py --data DIR --budget 12m --workers 1 [NAME ...]
+
+DIR gets the data (``steep data get``, some 100 MB, once) and a folder for each walk: its spec, its study and
+all that was printed. Minutes: about the budget for each of nine walks. The load of the machine stands in the
+last column; with other work beside it compare the training, not the clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+STEEP = [sys.executable, "-m", "steep"]
+FETCHED = {
+    "clothes": ("fashion-mnist", ["clothes"], []),
+    "digits": (None, ["digits"], []),
+    "translation": ("german-english", ["german-english/pairs.tsv"], []),
+    "dictionary": ("gcide", ["gcide/text"], ["--domain", "words"]),
+    "speeches": ("state-of-the-union", ["state-of-the-union/text"], ["--domain", "characters"]),
+    "game": ("amazon-queen", ["amazon-queen/manifest.jsonl"], []),
+    "prompts": ("asterisk", ["asterisk/manifest.jsonl"], []),
+    "help": ("gcide", ["gcide/text"], ["--domain", "characters"]),
+    "oratory": ("state-of-the-union", ["state-of-the-union/text"], ["--domain", "words"]),
+}
+"""Of each walk: the set that ``steep data`` fetches, what init is given, and its options."""
+
+
+def steep(folder: Path, *arguments: str) -> str:
+    """What a command prints; all of it is kept in ``printed.txt``."""
+    run = subprocess.run([*STEEP, *arguments], cwd=folder, capture_output=True, text=True)
+    with (folder / "printed.txt").open("a") as file:
+        file.write(
+            f"$ steep {' '.join(arguments)}\n{run.stderr}{run.stdout}exit code {run.returncode}\n\n"
+        )
+    return run.stdout
+
+
+def interrupted(folder: Path, after: float, *arguments: str) -> None:
+    """The same, with Ctrl-C after some seconds unless it has ended before."""
+    with (folder / "printed.txt").open("a") as file:
+        file.write(f"$ steep {' '.join(arguments)}  # Ctrl-C after {after:.0f} s\n")
+        file.flush()
+        run = subprocess.Popen([*STEEP, *arguments], cwd=folder, stdout=file, stderr=file)
+        try:
+            run.wait(after)
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGINT)
+            run.wait()
+        file.write(f"exit code {run.returncode}\n\n")
+
+
+def fetch(name: str, data: Path) -> None:
+    source = FETCHED[name][0]
+    if source and not (data / source / "SOURCE.json").exists():
+        subprocess.run([*STEEP, "data", "get", source, "--to", str(data / source)], check=True)
+    if name == "clothes" and not (data / "clothes").exists():
+        idx = data / "fashion-mnist"
+        pixels = gzip.decompress((idx / "train-images-idx3-ubyte.gz").read_bytes())[16:]
+        labels = gzip.decompress((idx / "train-labels-idx1-ubyte.gz").read_bytes())[8:]
+        images = np.frombuffer(pixels, np.uint8).reshape(-1, 28, 28)[:9000]
+        as_pngs(data / "clothes", images, np.frombuffer(labels, np.uint8)[:9000])
+    if name == "digits" and not (data / "digits").exists():
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        as_pngs(data / "digits", (digits.images * 15).astype(np.uint8), digits.target)
+
+
+def as_pngs(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    """``images`` of shape (n, height, width) as a folder of files for each of the ``labels`` (n,)."""
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / str(label) / f"{number}.png")
+
+
+def walk(name: str, data: Path, budget: str, workers: int, interrupt: float) -> dict[str, Any]:
+    """One path from files to an answer; what was foretold and what it took, in seconds."""
+    fetch(name, data)
+    folder = data / "walks" / name
+    folder.mkdir(parents=True)
+    _, files, options = FETCHED[name]
+    given = [str((data / file).resolve()) for file in files]
+    start = time.monotonic()
+    proposed = steep(
+        folder, "init", *given, *options, "--budget", budget, "--workers", str(workers), "--json"
+    )
+    steep(folder, "plan", "study.yaml")
+    plan = json.loads(steep(folder, "plan", "study.yaml", "--json"))["prediction"]
+    before = time.monotonic()
+    interrupted(folder, interrupt, "run", "study.yaml", "--out", "study")
+    steep(folder, "run", "study.yaml", "--out", "study", "--json")
+    ran = time.monotonic() - before
+    status = json.loads(steep(folder, "status", "study", "--json"))
+    for command in ("status", "forecast", "fit", "diagnose", "cost"):
+        steep(folder, command, "study")
+    ended = [trial for trial in status["trials"] if trial["status"] not in ("queued", "running")]
+    return {
+        "name": name,
+        "init": json.loads(proposed) if proposed.strip() else None,
+        "plan": plan,
+        "trials": len(ended),
+        "training": sum(trial["seconds"] or 0 for trial in ended),
+        "ran": ran,
+        "prepared": before - start,
+        "complete": status["complete"],
+        "load": os.getloadavg()[2],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FETCHED))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--budget", default="12m")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--interrupt", type=float, default=200, help="seconds until Ctrl-C")
+    options = parser.parse_args()
+    options.data.mkdir(parents=True, exist_ok=True)
+    print(
+        "walk         trials       foretold   training foretold     90 %             ratio   clock  load"
+    )
+    for name in options.names or FETCHED:
+        made = walk(name, options.data, options.budget, options.workers, options.interrupt)
+        (options.data / "walks" / name / "walk.json").write_text(json.dumps(made, indent=1))
+        told = made["plan"]["training"]
+        print(
+            f"{name:12} {made['trials']:6} {made['plan']['trials']:13}"
+            f" {made['training']:9.0f} s {told['value']:6.0f} s [{told['lower']:6.0f}, {told['upper']:6.0f}] s"
+            f" {told['value'] / made['training']:7.2f} {made['ran']:6.0f} s {made['load']:4.1f}"
+            f"{'' if made['complete'] else '  unfinished'}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
