@@ -1,11 +1,11 @@
-"""A new user's path on real data: init, plan, run with an interruption, run again; what was foretold
-beside what it took.
+"""A new user's path on real data: init, plan, run, Ctrl-C, run again; then every question.
 
     python benchmarks/walks.py --data DIR --budget 12m --workers 1 [NAME ...]
 
-DIR gets the data (``steep data get``, some 100 MB, once) and a folder for each walk: its spec, its study and
-all that was printed. Minutes: about the budget for each of nine walks. The load of the machine stands in the
-last column; with other work beside it compare the training, not the clock.
+DIR gets the data (``steep data get``, 150 MB, once) and a folder for each walk with its spec, its study
+and all that was printed. Told is what was foretold beside what it took. Each of the nine walks takes
+about its budget and three minutes. The load of the machine stands in the last column: with other
+work beside it compare the training, not the clock.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def fetch(name: str, data: Path) -> None:
 
 
 def as_pngs(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """``images`` of shape (n, height, width) as a folder of files for each of the ``labels`` (n,)."""
+    """``images`` (n, height, width) as files, in a folder for each of the ``labels`` (n,)."""
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         (folder / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / str(label) / f"{number}.png")
@@ -107,18 +107,38 @@ def walk(name: str, data: Path, budget: str, workers: int, interrupt: float) -> 
     status = json.loads(steep(folder, "status", "study", "--json"))
     for command in ("status", "forecast", "fit", "diagnose", "cost"):
         steep(folder, command, "study")
-    ended = [trial for trial in status["trials"] if trial["status"] not in ("queued", "running")]
+    ended = [trial for trial in status["trials"] if trial["status"] not in ("planned", "running")]
+    found = json.loads((folder / "study" / "results" / "fits.json").read_text())
     return {
         "name": name,
-        "init": json.loads(proposed) if proposed.strip() else None,
+        "init": json.loads(proposed),
         "plan": plan,
         "trials": len(ended),
         "training": sum(trial["seconds"] or 0 for trial in ended),
         "ran": ran,
         "prepared": before - start,
         "complete": status["complete"],
+        "held_out": found["confrontations"],
         "load": os.getloadavg()[2],
     }
+
+
+def line(made: dict[str, Any]) -> str:
+    """A row: trials, training in seconds and the first held-out shard, foretold and measured."""
+    told, took = made["plan"]["training"], made["training"]
+    inside = told["lower"] <= took <= told["upper"]
+    met = "no forecast"
+    if made["held_out"]:
+        first = made["held_out"][0]
+        at, error = first["told"] or first["forecast"], first["told_error"] or first["error"]
+        measured = "not trained" if error is None else f"{error:.4g}"
+        met = f"{at['error']:.4g} [{at['lower']:.4g}, {at['upper']:.4g}] {measured}"
+    return (
+        f"{made['name']:12} {made['plan']['trials']:5} {made['trials']:5}"
+        f" {told['value']:7.0f} [{told['lower']:5.0f}, {told['upper']:5.0f}] {took:6.0f}"
+        f" {told['value'] / took:6.2f} {'in' if inside else 'out':3} {made['ran']:6.0f}"
+        f" {made['load']:5.1f}  {met}{'' if made['complete'] else '; search unfinished'}"
+    )
 
 
 def main() -> None:
@@ -132,20 +152,12 @@ def main() -> None:
     parser.add_argument("--interrupt", type=float, default=200, help="seconds until Ctrl-C")
     options = parser.parse_args()
     options.data.mkdir(parents=True, exist_ok=True)
-    print(
-        "walk         trials       foretold   training foretold     90 %             ratio   clock  load"
-    )
+    print("                trials       training, s                          ran")
+    print("walk          told  took    told [   90 %     ]   took  ratio     clock  load  held out")
     for name in options.names or FETCHED:
         made = walk(name, options.data, options.budget, options.workers, options.interrupt)
         (options.data / "walks" / name / "walk.json").write_text(json.dumps(made, indent=1))
-        told = made["plan"]["training"]
-        print(
-            f"{name:12} {made['trials']:6} {made['plan']['trials']:13}"
-            f" {made['training']:9.0f} s {told['value']:6.0f} s [{told['lower']:6.0f}, {told['upper']:6.0f}] s"
-            f" {told['value'] / made['training']:7.2f} {made['ran']:6.0f} s {made['load']:4.1f}"
-            f"{'' if made['complete'] else '  unfinished'}",
-            flush=True,
-        )
+        print(line(made), flush=True)
 
 
 if __name__ == "__main__":

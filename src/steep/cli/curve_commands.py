@@ -82,11 +82,13 @@ def fit(
     if not as_json:
         from steep.present.fits import size_lines, summary
 
-        for curve in curves:
+        for curve, following in zip(curves, [*curves[1:], None], strict=True):
             title(curve.name, len(curves))
             typer.echo(summary(curve.fit))
-            for line in size_lines(curve.size_laws):
-                typer.echo(line)
+            # all metrics of a study have the same best sizes
+            if following is None or following.size_laws != curve.size_laws:
+                for line in size_lines(curve.size_laws):
+                    typer.echo(line)
     _draw({c.name: (c.fit, None) for c in curves}, plot and not as_json, png)
     if as_json:
         print_json([{"curve": c.name} | _plain(c.fit, draws) | _sizes(c.size_laws) for c in curves])
@@ -152,8 +154,7 @@ def forecast(
     if as_json:
         print_json([{"curve": c.name} | asdict(c.forecast) | _sizes(c.size_laws) for c in curves])
     else:
-        from steep.present.fits import size_lines
-        from steep.present.sentences import answer, caveat
+        from steep.present.sentences import answer, caveat, size_sentence
         from steep.present.tables import forecast_text
 
         for curve in curves:
@@ -168,7 +169,8 @@ def forecast(
             ]
             lines = list(dict.fromkeys(lines))
             table = forecast_text(curve.forecast, curve.fit)
-            for line in (*lines, *size_lines(curve.size_laws), table):
+            lines += [size_sentence(*law) for law in curve.size_laws[:1]]
+            for line in (*lines, table):
                 if line:
                     typer.echo(line)
     _draw({c.name: (c.fit, c.forecast) for c in curves}, plot and not as_json, png)

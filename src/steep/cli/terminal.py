@@ -39,6 +39,7 @@ def run_study(
 ) -> int:
     """Run a study with a progress bar, print the result, and return the exit code. ``track`` names
     an experiment tracker that receives the events as well."""
+    from steep.present.numbers import several
     from steep.present.progress import Progress
     from steep.present.sentences import study_lines
     from steep.train import StudyFailed
@@ -76,10 +77,11 @@ def run_study(
             typer.echo(line)
         typer.echo(f"Report: {study.folder / 'report.html'}")
     if outcome.word == "budget":
-        remaining = "what the search wants next does not fit in what is left"
+        remaining = "what the search would train next does not fit in what is left"
         if outcome.unfinished:
-            unfinished = "1 trial" if outcome.unfinished == 1 else f"{outcome.unfinished} trials"
-            remaining = f"{unfinished} that it wants, and more, are left"
+            remaining = (
+                f"the search would go on ({several(outcome.unfinished, 'trial')} planned so far)"
+            )
         typer.echo(
             f"Stopped at the budget: {remaining}. {_goes_on(study, budget, outcome)}", err=True
         )
@@ -191,8 +193,22 @@ def show(drawing: Any, plot: bool, png: Path | None) -> None:
         typer.echo(f"Wrote {png}", err=True)
 
 
+_NAMED = {"hyperparameters", "metrics", "best_guess", "provenance", "versions", "fixed", "tied"}
+"""Fields of records that are pairs of a name and a value."""
+
+
 def print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, allow_nan=False, default=str))
+    typer.echo(json.dumps(_by_name(value), indent=1, allow_nan=False, default=str))
+
+
+def _by_name(value: Any) -> Any:
+    """Pairs of names and values as objects, which a program can ask by name."""
+    if isinstance(value, dict):
+        return {
+            name: dict(one) if name in _NAMED and isinstance(one, list | tuple) else _by_name(one)
+            for name, one in value.items()
+        }
+    return [_by_name(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def print_record(record: Any) -> None:
@@ -289,8 +305,11 @@ def clear_errors() -> Iterator[None]:
             raise
         print(f"steep: {message}", file=sys.stderr)
         _close_stdout()
-        kinds = {kind.__name__ for kind in type(error).__mro__}
-        sys.exit(NO_ANSWER if "NoAnswer" in kinds else BAD_INPUT)
+        if not any(kind.__name__ == "NoAnswer" for kind in type(error).__mro__):
+            sys.exit(BAD_INPUT)
+        if "--json" in sys.argv:
+            print_json({"outcome": "no answer", "reason": message})
+        sys.exit(NO_ANSWER)
 
 
 def _close_stdout() -> None:

@@ -30,8 +30,9 @@ ASIDE = 0.3
 ``MOST_KEPT``."""
 BUSY = 0.85
 """Share of the time in which workers train: a search waits for its results at times."""
-MARGIN = 1.15
-"""On what the held-out trials are expected to take: one size larger may turn out to be best."""
+MARGIN = 1.5
+"""On what the held-out trials are expected to take: they may last longer, and one size larger may
+turn out to be best. What they leave goes into the search."""
 OVERRUN = 0.1
 """Share of a time by which the held-out shards' trials may exceed it."""
 

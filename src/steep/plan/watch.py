@@ -174,6 +174,7 @@ class Watch:
         begun = {trials[name]: now - at for name, at in self._begun.items() if name in trials}
         self._next = now + max(EVERY, self._cost / SHARE)
         flops, seconds = self._budget.flops_left(), self._budget.seconds_left()
+        seconds = None if seconds is None else max(seconds, 1.0)
         self._thread = threading.Thread(
             target=self._predict, args=(finished, begun, flops, seconds, count, now), daemon=True
         )

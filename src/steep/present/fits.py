@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from steep.present import numbers
-from steep.present.sentences import fit_lines, size_sentence, tight
+from steep.present.sentences import fit_lines, joined, size_sentence, tight
 from steep.present.table import named_table
 from steep.present.tables import parameters_text, weight_text
 from steep.records import Fit, SizeLaw
@@ -22,8 +22,18 @@ def summary(fit: Fit) -> str:
 
 
 def size_lines(laws: Sequence[tuple[str, SizeLaw]]) -> list[str]:
-    """beta_p, or why there is none, by each definition of the best-fit size."""
-    return [size_sentence(name, law) for name, law in laws]
+    """beta_p, or why there is none, by the first definition of the best size, then by others."""
+    if not laws:
+        return []
+    first, *others = laws
+    lines = [size_sentence(*first)]
+    measured = [f"{n} {numbers.interval(law.beta_p)}" for n, law in others if law.outcome == "ok"]
+    missing = [name for name, law in others if law.outcome != "ok"]
+    if missing:
+        measured.append(f"not measured by {joined(missing)}")
+    if others:
+        lines.append(f"By other definitions of the best size: {'; '.join(measured)}.")
+    return lines
 
 
 def law_lines(fit: Fit) -> str:

@@ -19,6 +19,7 @@ from steep.present.numbers import (
     measured,
     memory,
     setting,
+    several,
     share,
 )
 from steep.present.progress import time_left
@@ -66,7 +67,9 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
         lines.append("time: not known before a trial has run")
     else:
         each = Bounds(plan.seconds.low / workers, plan.seconds.high / workers)
-        lines.append(f"time: {_bounds(each, duration)} with {_workers(workers)} on this machine")
+        lines.append(
+            f"time: {_bounds(each, duration)} with {several(workers, 'worker')} on this machine"
+        )
     if plan.prediction is not None:
         lines[-1:] = prediction_lines(plan.prediction, lines[-1], plan.adaptive)
         reached = plan.prediction.shards
@@ -117,12 +120,13 @@ def _trials(plan: Plan) -> str:
 
 def prediction_lines(found: Prediction, bounds: str, adaptive: bool) -> list[str]:
     """The expected time and what it rests on; of a fixed list of trials its bounds, too."""
-    own = f", and from {_finished(found.own_trials)} of this study" if found.own_trials else ""
+    finished = several(found.own_trials, "finished trial")
+    own = f", and from {finished} of this study" if found.own_trials else ""
     seen = f"{found.learnt_from} finished trials of {found.family} in published studies"
     if not found.learnt_from:
         seen = f"finished trials of other families (none of {found.family} on such data is known)"
     if found.own_trials and not found.evaluations:
-        seen, own = f"{_finished(found.own_trials)} of this study", ""
+        seen, own = f"{finished} of this study", ""
     workers = "1 worker, which has" if found.workers == 1 else f"{found.workers} workers, each with"
     lines = [
         f"time: {_expected(found.clock)} with {workers} a core of this machine to itself",
@@ -148,25 +152,13 @@ def _expected(time: Interval) -> str:
     )
 
 
-def _workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count} workers"
-
-
-def _finished(count: int) -> str:
-    return "1 finished trial" if count == 1 else f"{count} finished trials"
-
-
-def _trial_count(count: int) -> str:
-    return "1 trial" if count == 1 else f"{count} trials"
-
-
 def took_sentence(found: Prediction, took: Took) -> str:
     """What was predicted of the time, confronted."""
     low, high, value = found.training.lower, found.training.upper, found.training.value or 0.0
     inside = (low or 0.0) <= took.training <= (high or float("inf"))
     verdict = "inside the interval" if inside else "outside the interval"
     own = found.own_trials if not found.evaluations else 0  # steps that cannot be timed
-    when = f"after {_trial_count(own)}" if own else "before training"
+    when = f"after {several(own, 'trial')}" if own else "before training"
     text = (
         f"Predicted {when}: {ends(found.training, duration)} of training in "
         f"{found.trials} trials; it took {duration(took.training)} in {took.trials}"
@@ -195,7 +187,7 @@ def status_lines(standing: Standing) -> list[str]:
     states = Counter(row.status for row in rows)
     told = ", ".join(f"{states[s]} {s.value}" for s in Status if states[s])
     took = sum(row.seconds or 0.0 for row in rows)
-    lines = [f"{_trial_count(len(rows))}: {told or 'none yet'}; {duration(took)} of training"]
+    lines = [f"{several(len(rows), 'trial')}: {told or 'none yet'}; {duration(took)} of training"]
     interrupted = sum(map(_interrupted, rows))
     if interrupted:
         lines.append(f"  {interrupted} interrupted: the same command goes on")

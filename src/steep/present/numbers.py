@@ -368,6 +368,11 @@ LARGEST_IN_UNIT, SMALLEST_IN_UNIT = 1e6, 1e-3
 """Numbers of one unit that are still read."""
 
 
+def several(count: int, thing: str) -> str:
+    """ "1 trial", "3 trials"."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def times(found: Interval) -> str:
     """An interval of factors, in as few digits as keep its ends from its value: 1.3x [1.1, 1.5]."""
     ends = found.value, found.lower, found.upper

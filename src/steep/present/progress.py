@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from steep.contracts.executor import Event, Kind
-from steep.present.numbers import duration, exact, measured, scale
+from steep.present.numbers import duration, exact, measured, scale, several
 from steep.records import Interval, Status
 
 _EVERY = 20.0
@@ -31,7 +31,7 @@ def coarse(seconds: float) -> str:
     """A time as it can be known beforehand."""
     if seconds < 10:
         return "a few seconds"
-    if seconds < 90:
+    if seconds < 150:
         return f"{10 * round(seconds / 10)} s"
     if seconds < 90 * 60:
         return f"{round(seconds / 60)} min"
@@ -62,7 +62,7 @@ class Progress:
         self._left, self._metric, self._unit, self._quiet = left, metric, unit, quiet
         self._done: set[str] = set()
         self._begun = time.monotonic()
-        self._said = 0.0
+        self._said = self._begun
         self._bar: Any = None
         self._task: Any = None
         self._last = ""
@@ -138,12 +138,13 @@ class Progress:
         return 0.0 if left is None else elapsed / (elapsed + max(left.value or 0.0, 1.0))
 
     def _draw(self) -> None:
-        text = f"{len(self._done)} {'trial' if len(self._done) == 1 else 'trials'} done"
+        text = f"{several(len(self._done), 'trial')} done"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._share(), description=text, last=self._last)
-        elif time.monotonic() - self._said > _EVERY and self._done:
+        elif time.monotonic() - self._said > _EVERY:
             self._said = time.monotonic()
-            self._say(f"{text}, {self.eta()}; {self._last}")
+            news, self._last = self._last, ""
+            self._say(f"{text}, {self.eta()}{f'; {news}' if news else ''}")
 
     def _say(self, text: str) -> None:
         (self._bar.console if self._bar is not None else self._console).print(
