@@ -2,8 +2,8 @@
 
     python benchmarks/walks.py --data DIR --budget 12m --workers 1 [NAME ...]
 
-DIR gets the data (``steep data get``, 150 MB, once) and a folder for each walk with its spec, its study
-and all that was printed. Told is what was foretold beside what it took. Each of the nine walks takes
+DIR gets the data (``steep data get``, 150 MB, once) and a folder for each walk: spec, study, and
+all that was printed. Told is what was foretold, took what it was. Each of the nine walks takes
 about its budget and three minutes. The load of the machine stands in the last column: with other
 work beside it compare the training, not the clock.
 """
