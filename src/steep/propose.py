@@ -470,10 +470,11 @@ stop:
                 f"{seeds} seeds of each best fit, and {len(study.spec.family.sizes)} sizes."
             )
         if took > given:
+            forecast = " that bears a forecast" if len(fitted) >= FEWEST_FITTED else ""
             notes.append(
                 f"That is more than the {duration(given)} you gave, and the smallest study of this"
-                " data that bears a forecast: a run ends with its budget, and may have too few"
-                " shards by then. Fewer sizes or one seed would shorten it."
+                f" data{forecast}: a run ends with its budget, and may have too few shards by"
+                " then. Fewer sizes or one seed would shorten it."
             )
         if len(fitted) < FEWEST_FITTED:
             notes.append(

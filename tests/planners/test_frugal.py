@@ -175,6 +175,20 @@ def test_a_value_beyond_a_list_with_which_models_diverge_is_tried_once_or_twice(
     assert len(beyond) <= 2
 
 
+def test_a_value_beyond_a_list_that_is_far_worse_is_not_tried_everywhere() -> None:
+    """Models end with it, as badly as if they had diverged: as hopeless on other shards."""
+    good = worlds.bowl(sigma=60.0, best_rate=0.2)
+
+    def excess(samples: float, size: int, rate: float) -> float:
+        return good(samples, size, min(rate, 0.2)) + (1.0 if rate > 0.5 else 0.0)
+
+    world = worlds.World(excess, noise=0.005)
+    more = {"sizes": (2, 4, 8), "samples": tuple(125 * 2**k for k in range(7))}
+    found, _ = searched(world, rates=(0.02, 0.06, 0.2), **more)
+    beyond = [m for m in found if worlds.rate(m.trial) > 0.2]
+    assert 1 <= len(beyond) <= 3, "of seven shards; nine before that was known"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "listed", "expected"),
     [

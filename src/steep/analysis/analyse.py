@@ -56,9 +56,11 @@ FACTORS = (2.0, 4.0, 10.0)
 GROWTH = (0.7, 0.3)
 """How the best model's parameters commonly grow, as data**(0.7 +- 0.3): the exponents of Hestness
 et al. 2017 lie between 0.57 (images) and 0.92 (language)."""
-NEAR = 0.01
+NEAR = 0.05
 """A default size this near (relatively) to a held-out shard that waits is left out, since the
 shard itself is forecast."""
+AT_END = 0.01
+"""A minimum this near (in log) to an end of the ladder lies at that end."""
 
 Items = Callable[[str], Mapping[str, np.ndarray] | None]
 """Trial id -> the per-item validation sums and counts of its best step."""
@@ -280,7 +282,7 @@ def _law_of_minima(fitted: Sequence[BestFit], level: float) -> SizeLaw:
         ends = {curve.sizes[-1]: "high", curve.sizes[0]: "low"}
         sizes.append(middle)
         near_ends = [
-            edge for s, edge in ends.items() if abs(np.log(curve.minimum_size[0] / s)) < NEAR
+            edge for s, edge in ends.items() if abs(np.log(curve.minimum_size[0] / s)) < AT_END
         ]
         edges.append(near_ends[0] if near_ends else "")
         steps.append(max(high / low, low / high))

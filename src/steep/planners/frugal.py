@@ -30,7 +30,7 @@ of larger models. What refines takes no more than a fifth of what is left at a t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log
@@ -63,6 +63,9 @@ REACH = 1
 """Shards to either side of one on which a comparison of hyperparameters is taken to hold: with two,
 five of sixteen searches of characters by Adam kept a learning rate that is right for little data at
 the largest shards, with one 1 of 16, for a sixth more (docs/decisions/searching.md)."""
+FAR = 1.5
+"""Times the lowest error of its shard with which a value beyond a list has failed, as if it had
+diverged."""
 REFINE = 0.2
 """Share of what is left that one trial which refines may take: with a whole curve in hand, a trial
 that may overrun what is expected of it is no longer worth a large part of it."""
@@ -302,13 +305,13 @@ def _compare(state: State) -> tuple[Wanted, ...]:
         any(m.status is not Status.RUNNING for m in state.at(*choice)) for choice in choices
     ):
         return ()
-    failed = {c for here in state.tried for c, ms in here.items() if any(map(lost, ms))}
+    failed = {c for here in state.tried for c in _failed(here)}
     for i, shard in enumerate(state.space.shards):
         _, cell = state.choice(i)
         near = [Cell(cell.size, v) for v in lattice.beside(state.space, cell.hyperparameters)]
         seen = {c for here in state.tried[max(i - REACH, 0) : i + REACH + 1] for c in here}
         # A value beyond the list is tried on every shard where the one before it is best, until
-        # models no larger have diverged with it.
+        # models no larger have failed with it.
         like = {c: [f for f in failed if f.hyperparameters == c.hyperparameters] for c in near}
         hopeless = {c for c in near if any(f.size <= c.size for f in like[c])}
         wanted = [
@@ -319,6 +322,17 @@ def _compare(state: State) -> tuple[Wanted, ...]:
         if wanted:
             return tuple(wanted)
     return ()
+
+
+def _failed(here: Mapping[Cell, Sequence[Measurement]]) -> set[Cell]:
+    """Which of a shard's cells diverged, or ended with far more error than its best."""
+    ends = {
+        c: [float(m.validation_error or 0.0) for m in ms if scored(m)] for c, ms in here.items()
+    }
+    lowest = min((min(errors) for errors in ends.values() if errors), default=0.0)
+    return {c for c, errors in ends.items() if errors and min(errors) > FAR * lowest} | {
+        c for c, ms in here.items() if any(map(lost, ms))
+    }
 
 
 def _precise(state: State, known: Sequence[Measurement], target: float) -> bool:
