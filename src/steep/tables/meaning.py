@@ -34,6 +34,10 @@ RISES = 0.7
 """Values with at least this rank correlation with the size certainly rise."""
 
 
+class Unclear(ValueError):
+    """What the numbers of a column mean cannot be said: the message asks the user."""
+
+
 # ---------------------------------------------------------------- sizes
 
 
@@ -58,22 +62,22 @@ def sizes_of(
     suffixed: bool,
     option: str | None,
     shares: bool = True,
-) -> Sizes | str:
-    """The scale of a column of sizes, or a problem that asks the user for it. ``shares``: the
-    sizes may be shares of the data set."""
+) -> Sizes:
+    """The scale of a column of sizes. ``shares``: they may be shares of the data set. Raises
+    ``Unclear``."""
     scale = SCALES[option] if option else words.scale_of(column)[1]
     unit = words.size_unit(column) or words.other_unit(column) or "samples"
     unit = "samples" if unit == words.SHARE_UNIT else unit
     subject = f"column {column!r}"
     if shares and percent.any() and not option:
         if not percent.all():
-            return f"{subject}: some sizes carry a percent sign and some do not"
+            raise Unclear(f"{subject}: some sizes carry a percent sign and some do not")
         scale = SCALES["percent"]
     low, high = float(values.min()), float(values.max())
     if option == "plain":
         return Sizes(scale, unit)
     if scale.kind == "log":
-        return (
+        raise Unclear(
             f"{subject} holds logarithms by its name, but of which base? Say --x-scale log10 or ln "
             "(or plain, where it holds sizes)"
         )
@@ -82,11 +86,11 @@ def sizes_of(
         return Sizes(scale, unit, f"{subject} holds logarithms: sizes are {base} to its values.")
     if scale.kind == "times":
         if suffixed:
-            return (
+            raise Unclear(
                 f"{subject}: its name says a scale and so do cells like '4K'; say --x-scale plain"
             )
         if not option and low >= _ABSURD.get(scale.times, math.inf):
-            return (
+            raise Unclear(
                 f"{subject} holds values from {low:g} on, too many to be multiples of "
                 f"{scale.times:g} as its name says: say --x-scale plain or, where they are, "
                 f"--x-scale {_letter(scale.times)}"
@@ -98,7 +102,9 @@ def sizes_of(
         return Sizes(Scale(), unit)
     if scale.kind == "share":
         if scale.times == 1.0 and high > 1.0:
-            return f"{subject}: shares up to {high:g}? Say --x-scale percent, or plain for sizes"
+            raise Unclear(
+                f"{subject}: shares up to {high:g}? Say --x-scale percent, or plain for sizes"
+            )
         kind = "percent" if scale.times != 1.0 else "shares"
         note = f"{subject} holds {kind} of the data set: sizes are multiples of the whole of it."
         return Sizes(scale, words.SHARE_UNIT, note)
@@ -196,8 +202,8 @@ def meaning(
     higher_is_better: bool,
     option: str | None,
     one_of_several: bool = False,
-) -> Meaning | str:
-    """The meaning of a column, or the problem with it.
+) -> Meaning:
+    """The meaning of a column. Raises ``Unclear``.
 
     ``percent`` marks cells with a percent sign; ``sizes`` are those of the same rows.
     ``one_of_several``: the column's name may be that of a model rather than a metric."""
@@ -205,12 +211,10 @@ def meaning(
     if one_of_several and not kind:
         name = "score" if higher_is_better else "error"
     if percent.any() and not percent.all():
-        return "some values carry a percent sign and some do not"
+        raise Unclear("some values carry a percent sign and some do not")
     scale = SCALES[option] if option else words.scale_of(column)[1]
     turned = _turned(column, values, scale, kind, option)
-    if isinstance(turned, Meaning):
-        return turned
-    if turned:
+    if turned is not None:
         return turned
     note = ""
     if option is None and scale.kind == "log":
@@ -226,7 +230,7 @@ def meaning(
             )
             note = note or f"{column!r} {reading}."
         elif direction >= RISES and len(np.unique(sizes)) > 3:
-            return (
+            raise Unclear(
                 "it rises with the size, as no error does: say --higher-is-better for an accuracy "
                 "or a score (or --y-scale plain, where it is an error)"
             )
@@ -237,12 +241,12 @@ def meaning(
 
 def _turned(
     column: str, values: Array, scale: Scale, kind: str, option: str | None
-) -> Meaning | str:
-    """The meaning of numbers that must be transformed to errors, or the problem with them; '' if
-    they are errors as they are."""
+) -> Meaning | None:
+    """The meaning of numbers that must be transformed to errors; None if they are errors as they
+    are. Raises ``Unclear``."""
     name_words = words.tokens(column)
     if option == "plain":
-        return ""
+        return None
     if {"perplexity", "ppl"} & {*name_words} and kind != "negated" and scale.kind == "plain":
         return Meaning(column, "loss", turned="perplexity")
     if kind == "negated" and values.max() <= 0:
@@ -251,24 +255,26 @@ def _turned(
     if scale.kind == "log" and (
         values.min() < 0 or not {"loss", "likelihood", "prob", "ppl", "perplexity"} & {*name_words}
     ):
-        return (
+        raise Unclear(
             "it holds logarithms by its name, but of which base? Say --y-scale log10 or ln (or "
             "plain)"
         )
     if scale.kind in ("log10", "ln", "log2"):
         if column.strip()[0] in "-\u2212" or {"neg", "minus"} & {*name_words}:
-            return "it holds negative logarithms by its name: turn their sign"
+            raise Unclear("it holds negative logarithms by its name: turn their sign")
         rest = "_".join(words.scale_of(column)[0])
         return Meaning(column, words.metric_label(rest), turned=scale.kind)
     if scale.kind == "times" and scale.times != 100.0:
-        return f"its name says multiples of {scale.times:g}: say --y-scale plain, or divide it"
-    return ""
+        raise Unclear(
+            f"its name says multiples of {scale.times:g}: say --y-scale plain, or divide it"
+        )
+    return None
 
 
 def _in_percent(
     meaning: Meaning, values: Array, percent: Array, scale: Scale, option: str | None
-) -> Meaning | str:
-    """``meaning`` with the divisor of percentages, or the problem with the values."""
+) -> Meaning:
+    """``meaning`` with the divisor of percentages. Raises ``Unclear``."""
     is_percent = (
         bool(percent.all())
         or (scale.kind == "share" and scale.times != 1.0)
@@ -280,7 +286,7 @@ def _in_percent(
     elif not is_percent and meaning.accuracy:
         small, large = values[values <= 1], values[values > 1]
         if len(small) and len(large) and large.min() > 20 * max(small.max(), 0.0):
-            return (
+            raise Unclear(
                 "fractions and percentages in one column: some values lie above 1, some far below"
             )
         is_percent, why = bool(len(large)), "values lie above 1"
@@ -290,7 +296,9 @@ def _in_percent(
     low, high = float(values.min()) / divisor, float(values.max()) / divisor
     unbounded = meaning.name in UNBOUNDED or (low < 0 < high)
     if meaning.accuracy and (high > 1 or (low < 0 and not unbounded)):
-        return "higher is better, but only values from 0 to 1 (or 100 %) become errors by 1 - value"
+        raise Unclear(
+            "higher is better, but only values from 0 to 1 (or 100 %) become errors by 1 - value"
+        )
     return Meaning(
         meaning.column,
         meaning.name,

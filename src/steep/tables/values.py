@@ -28,7 +28,7 @@ from steep.tables.amounts import (
     together,
 )
 from steep.tables.columns import Names, in_cells
-from steep.tables.meaning import Meaning, Sizes, meaning, sizes_of
+from steep.tables.meaning import Meaning, Sizes, Unclear, meaning, sizes_of
 from steep.tables.raw import Array, Issues, codes
 
 LARGEST, SMALLEST = 1e30, 1e-30
@@ -91,18 +91,19 @@ def values_of(
     if sizes is None:
         return None
     size, scale = sizes
-    conversion = meaning(
-        metric,
-        e.values[place],
-        e.percent[place],
-        size,
-        options.higher_is_better,
-        options.y_scale,
-        len(names.y) > 1,
-    )
-    if isinstance(conversion, str):
+    try:
+        conversion = meaning(
+            metric,
+            e.values[place],
+            e.percent[place],
+            size,
+            options.higher_is_better,
+            options.y_scale,
+            len(names.y) > 1,
+        )
+    except Unclear as problem:
         odd = place[~e.percent[place]] if e.percent[place].any() else place
-        issues.problems.append(f"column {y!r}: {conversion} ({issues.where(kept[odd])})")
+        issues.problems.append(f"column {y!r}: {problem} ({issues.where(kept[odd])})")
         return None
     if scale.note:
         issues.notes.append(scale.note[0].upper() + scale.note[1:])
@@ -188,9 +189,10 @@ def _sizes(
     values = x.values[place]
     cells = issues.table.cells[name][kept[place]]
     has_suffix = cells.dtype == object and any(suffixed(c) for c in cells)
-    scale = sizes_of(name, values, x.percent[place], has_suffix, option)
-    if isinstance(scale, str):
-        issues.problems.append(scale)
+    try:
+        scale = sizes_of(name, values, x.percent[place], has_suffix, option)
+    except Unclear as problem:
+        issues.problems.append(str(problem))
         return None
     size = scale.plain(values)
     issues.bad(kept[place[size <= 0]], name, "a size must be positive")
@@ -212,11 +214,11 @@ def _beside(
         return values
     cells = issues.table.cells[name]
     has_suffix = cells.dtype == object and any(suffixed(c) for c in cells[rows])
-    scale = sizes_of(name, given, np.zeros(len(given), bool), has_suffix, None, shares=False)
-    if isinstance(scale, str):
-        issues.problems.append(
-            scale.replace("--x-scale", "a column without a scale, not --x-scale")
-        )
+    try:
+        scale = sizes_of(name, given, np.zeros(len(given), bool), has_suffix, None, shares=False)
+    except Unclear as problem:
+        text = str(problem).replace("--x-scale", "a column without a scale, not --x-scale")
+        issues.problems.append(text)
         return values
     if scale.note:
         issues.notes.append(scale.note[0].upper() + scale.note[1:])
