@@ -244,10 +244,9 @@ class Study:
         return outcome
 
     def _held_out(self, store: Store, finished: bool) -> list[Trial]:
-        """Register the forecasts of the held-out shards and return the trials that test them.
-
-        Once the search has ``finished``, the trials include held-out shards that have no forecast,
-        and models that were chosen after an earlier forecast."""
+        """Register the forecasts of the held-out shards and return the trials that test them; once
+        the search has ``finished``, or no forecast can ever be made, also those of shards without
+        one; once it has finished, also models that were chosen after an earlier forecast."""
         facts = from_store.facts(store, self.spec, self.cut)
         earlier = {c.samples for c in decisions.registered(store)}
         models = from_store.register_forecasts(store, facts)
@@ -255,7 +254,8 @@ class Study:
             models += from_store.chosen_since(store, facts, earlier)
         trials = held_out_trials(models, facts)
         forecast_samples = {c.samples for c in models}
-        if finished and len(forecast_samples) < len(self.problem.held_out):
+        never = len({s.samples for s in self.problem.shards}) < FEWEST_POINTS
+        if (finished or never) and len(forecast_samples) < len(self.problem.held_out):
             analysis = from_store.analysis(store, self.spec, self.cut)
             trials += unforecast_trials(analysis, facts, forecast_samples)
         return trials

@@ -639,6 +639,31 @@ def test_what_the_held_out_shards_leave_of_a_budget_goes_into_the_search(tmp_pat
     )
 
 
+def test_where_no_forecast_can_be_made_a_budget_trains_the_held_out_shard_all_the_same(
+    tmp_path: Path,
+) -> None:
+    """Two shards never make a forecast: what is kept for the third one is spent on it, a point of
+    the curve, although the budget has ended the search."""
+
+    def train(shard: Any, size: int, seed: int) -> dict[str, float]:
+        m, p = len(shard.train), 1000 * size
+        error = 1.5 * m**-0.35 * (1 + 0.3 * math.log(p / (20 * m**0.7)) ** 2)
+        return {"validation_error": error, "parameters": p, "flops": 6.0 * p * m}
+
+    spec = {
+        "study": "few",
+        "domain": {"name": "external", "items": 20_000},
+        "family": {"sizes": [1, 2, 4, 8, 16, 32]},
+        "shards": {"smallest": 4000, "largest": 16_000, "held_out": 1},
+        "split": {"validation": 2000},
+    }
+    study = Study(spec, tmp_path / "study", trainer=train)
+    assert study.run(budget=3e9, progress=False).word == "budget"
+    analysis = study.analyse()
+    assert analysis.confrontations == ()
+    assert [p.samples for p in analysis.curves[0].fit.used] == [4000, 8000, 16_000]
+
+
 def test_one_fixed_model_has_no_ladder_in_any_answer(tmp_path: Path) -> None:
     """Its size is known: no interval about it, no exponent, nothing of edges or larger models."""
     study = Study(tiny.spec(family={"sizes": [8]}), tmp_path / "one")

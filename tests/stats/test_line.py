@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from steep.stats.line import fit_line, paired_lines, ratio_set, separate_lines, weights
+from steep.stats.line import Series, fit_line, paired_lines, ratio_set, separate_lines, weights
 
 X = np.log(100.0 * 2.0 ** np.arange(7))
 
@@ -42,7 +42,7 @@ def test_fieller_has_its_coverage() -> None:
     for _ in range(400):
         first = 1.0 - 0.3 * X + 0.01 * random.normal(size=7)
         second = 1.1 - 0.35 * X + 0.01 * random.normal(size=7)
-        lines = separate_lines((X, first, None), (X, second, None))
+        lines = separate_lines(Series(X, first, None), Series(X, second, None))
         kind, low, high = ratio_set((1, 0, -1, 0), (0, 1, 0, -1), lines, 0.9)
         truth = 2.0 - lines.centre
         held += (low <= truth <= high) if kind == "inside" else not low < truth < high
@@ -60,6 +60,6 @@ def test_parallel_lines_have_an_unbounded_crossing() -> None:
 def test_pairs_and_separate_curves_agree_on_the_lines_without_noise() -> None:
     first, second = 1 - 0.3 * X, 2 - 0.4 * X
     paired = paired_lines(X, first, second)
-    separate = separate_lines((X, first, None), (X, second, None))
+    separate = separate_lines(Series(X, first, None), Series(X, second, None))
     assert paired.theta == pytest.approx(separate.theta)
     assert paired.contrast((0, 1, 0, -1)).value == pytest.approx(0.1)

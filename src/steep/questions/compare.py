@@ -18,6 +18,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import nctdtr, stdtr, stdtrit
 
 from steep.base.metrics import SHARES
@@ -133,7 +134,7 @@ class _Side:
 
     def between(self, start: float, end: float) -> Series:
         keep = (self.samples > start * (1 - NEAR)) & (self.samples < end * (1 + NEAR))
-        return self.x[keep], self.y[keep], None if self.known is None else self.known[keep]
+        return Series(self.x, self.y, self.known).at(keep)
 
 
 def _named(curves: Sequence[Any], names: Sequence[str] | None) -> dict[str, Any]:
@@ -214,24 +215,22 @@ def _pair(a: _Side, b: _Side, options: _Options) -> Pair:
     if end <= start:
         return _not_compared(a, b, "no common range", (0, 0))
     one, two = a.between(start, end), b.between(start, end)
-    common = _common(one, two)
-    n = (len(one[0]), len(two[0]))
+    of_one, of_two = _common(one, two)
     paired = options.paired
     if paired is None:
-        paired = len(common[0]) >= max(FEWEST_PAIRS, 0.75 * max(n))
+        paired = len(of_one) >= max(FEWEST_PAIRS, 0.75 * max(len(one.x), len(two.x)))
     if paired:
-        n = (len(common[0]), len(common[0]))
+        one, two = one.at(of_one), two.at(of_two)
+    n = (len(one.x), len(two.x))
     if min(n) < FEWEST:
         return _not_compared(a, b, "too few points", n)
     if paired:
-        one = (one[0][common[0]], one[1][common[0]], None if one[2] is None else one[2][common[0]])
-        two = (two[0][common[1]], two[1][common[1]], None if two[2] is None else two[2][common[1]])
-        variances = None if one[2] is None or two[2] is None else (one[2], two[2])
-        lines = paired_lines(one[0], one[1], two[1], variances)
+        known = None if one.known is None or two.known is None else (one.known, two.known)
+        lines = paired_lines(one.x, one.y, two.y, known)
     else:
         lines = separate_lines(one, two)
     lines, caveats = _with_validation(lines, a, b, options)
-    errors = tuple((float(np.exp(y.min())), float(np.exp(y.max()))) for _, y, _ in (one, two))
+    errors = tuple((float(np.exp(s.y.min())), float(np.exp(s.y.max()))) for s in (one, two))
     pair = Pair(a.name, b.name, "ok", start, end, n, errors, paired)
     judged = _judged(pair, options, lines, (a, one), (b, two))
     sentences = comparing.sentences(judged, options.unit, options.metric, _common_slope(lines)[0])
@@ -257,9 +256,9 @@ def _not_compared(a: _Side, b: _Side, outcome: str, points: tuple[int, int]) -> 
     return Pair(a.name, b.name, outcome, points=points, sentences=(sentence,))
 
 
-def _common(one: Series, two: Series) -> tuple[Any, Any]:
-    """Indices of the sizes that both curves have."""
-    first, second = np.nonzero(np.abs(one[0][:, None] - two[0][None, :]) < NEAR)
+def _common(one: Series, two: Series) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Where each of the curves has the sizes that both have."""
+    first, second = np.nonzero(np.abs(one.x[:, None] - two.x[None, :]) < NEAR)
     return first, second
 
 
@@ -309,7 +308,7 @@ def _judged(
     )
     if not all(s < 0 for s in lines.theta[[1, 3]]):
         pair = replace(pair, no_multiplier="an error does not fall")
-    elif _mixed_units(lines, one[1], two[1]):
+    elif _mixed_units(lines, one.y, two.y):
         return replace(pair, no_multiplier="mixed units")
     else:
         pair = _with_multiplier(pair, lines, options, (a, b), bends=_bent(one) or _bent(two))
@@ -486,8 +485,8 @@ def _exp(value: float) -> float | None:
 
 
 def _crossing(lines: TwoLines, level: float, one: Series, two: Series) -> Crossing:
-    start = max(one[0].min(), two[0].min())
-    end = min(one[0].max(), two[0].max()) + np.log(BEYOND)
+    start = max(one.x.min(), two.x.min())
+    end = min(one.x.max(), two.x.max()) + np.log(BEYOND)
     place = (float(np.exp(start)), float(np.exp(end)))
     kind, low, high = ratio_set(_OFFSET, _DIFFERENCE, lines, level)
     slope = lines.contrast(_DIFFERENCE).value

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import stdtrit
 
 from steep.laws.law import Array
@@ -120,8 +122,19 @@ class TwoLines:
         return Contrast(float(combination @ self.theta), float(np.sqrt(total)), df)
 
 
-Series = tuple[Array, Array, Array | None]
-"""x, y and known sampling variances of y (or None) of one curve, each (n,)."""
+class Series(NamedTuple):
+    """One curve's points."""
+
+    x: Array
+    """(n,), as is the rest."""
+    y: Array
+    known: Array | None
+    """The sampling variances of y; None where they are not known."""
+
+    def at(self, places: npt.NDArray[Any]) -> Series:
+        known = None if self.known is None else self.known[places]
+        return Series(self.x[places], self.y[places], known)
+
 
 SHARED = ((0.0, 0.85), (0.7, 0.15))
 APART = ((0.0, 0.5), (0.7, 0.3), (0.95, 0.2))
@@ -146,7 +159,7 @@ def paired_lines(
 
 def separate_lines(one: Series, two: Series) -> TwoLines:
     """Two curves with independent noise."""
-    centre = 0.5 * (float(np.mean(one[0])) + float(np.mean(two[0])))
+    centre = 0.5 * (float(np.mean(one.x)) + float(np.mean(two.x)))
     values, parts = [], []
     for i, (x, y, known) in enumerate((one, two)):
         value, covariance = _averaged(x, y[:, None], np.ones(1), known, centre, APART)
@@ -154,7 +167,7 @@ def separate_lines(one: Series, two: Series) -> TwoLines:
         block[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = covariance
         values.append(value)
         parts.append((block, float(len(x) - 2)))
-    return TwoLines(centre, np.concatenate(values), tuple(parts), len(one[0]) + len(two[0]))
+    return TwoLines(centre, np.concatenate(values), tuple(parts), len(one.x) + len(two.x))
 
 
 def _averaged(
