@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import t
 
 from steep.laws.surfaces.chinchilla import SURFACE
+from steep.questions.allocation import _by_law, _line
 from steep.questions.surface import (
     best_for_use,
     errors_at,
@@ -118,3 +119,39 @@ def test_the_samples_for_an_error_are_those_of_the_law() -> None:
     assert found.factor == pytest.approx(2.0, rel=1e-3)
     assert found.outcome == "ok"
     assert samples_for(made(), 1.7, n).outcome == NOT_REACHABLE
+
+
+# ---------------------------------------------------------------- ways to the best split
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_the_split_by_the_law_has_the_quantiles_of_its_draws(level: float) -> None:
+    flops = np.array([6e20, 6e22])
+    best = (0.34 * A / (0.36 * 1500)) ** (1 / 0.7) * (flops / 6) ** (0.36 / 0.7)
+    found = _by_law(made(), flops, level)
+    for size, middle in zip(found.parameters, best, strict=True):
+        assert ends(size) == pytest.approx(evenly(middle, WIDTH / 0.7, level), rel=0.01)
+    alpha = SURFACE.priors[3].value(EVEN)
+    exponent = _by_law(made("alpha"), flops, level).exponent
+    assert exponent is not None
+    at = [0.5 - level / 2, 0.5, 0.5 + level / 2]
+    assert ends(exponent) == pytest.approx(np.quantile(0.36 / (alpha + 0.36), at), rel=0.01)
+
+
+def test_lines_through_minima_that_lie_on_lines_are_those() -> None:
+    """Draws with slopes of their own through one point: between any places, and beyond."""
+    x, slope = np.array([0.0, 1.0, 2.0, 4.0]), 0.5 + 0.1 * EVEN
+    values, slopes = _line(x, 3.0 + slope * (x[:, None] + 1.0), np.array([9.0]))
+    assert slopes == pytest.approx(slope)
+    assert values[:, 0] == pytest.approx(3.0 + slope * 10.0)
+
+
+def test_minima_that_scatter_more_than_their_draws_widen_the_line() -> None:
+    """Of 0, 3, 0 the line is at 1, off by -1, 2, -1: six squares on one degree of freedom. Draws
+    that are a common shift of standard deviation 0.1 become 6**0.5."""
+    shift = 0.1 * EVEN / EVEN.std()
+    y = np.array([0.0, 3.0, 0.0])[:, None] + shift
+    values, slopes = _line(np.array([-1.0, 0.0, 1.0]), y, np.array([0.0, 5.0]))
+    assert values.mean(axis=0) == pytest.approx([1.0, 1.0])
+    assert values.std(axis=0) == pytest.approx([6**0.5] * 2)
+    assert slopes == pytest.approx(0.0 * slopes, abs=1e-9)
