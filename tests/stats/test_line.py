@@ -148,3 +148,20 @@ def test_structures_of_the_noise_are_averaged_with_what_lies_between_them(
         assert both.se**2 == pytest.approx(b * one.se**2 + (1 - b) * other.se**2 + between)
         odds.append(b / (1 - b))
     assert odds[1] / odds[0] == pytest.approx(3.0)
+    assert odds[0] == pytest.approx(restricted(0.0) / restricted(0.7))
+
+
+def restricted(share: float) -> float:
+    """Restricted likelihood of the difference's line, up to a factor, where so much of the noise is
+    that of a running mean over nested shards."""
+    noise = 0.05 * np.random.default_rng(3).normal(size=(2, 7))
+    y = -0.5 - 0.1 * X + noise[0] - noise[1]
+    m = np.exp(X - X.max())
+    nested = 1 / np.maximum.outer(m, m)
+    v = (1 - share) * np.eye(7) + share * nested / np.mean(1 / m)
+    design = np.stack([np.ones(7), X], axis=1)
+    precision = np.linalg.inv(v)
+    information = design.T @ precision @ design
+    off = y - design @ np.linalg.solve(information, design.T @ precision @ y)
+    squares = off @ precision @ off
+    return float((np.linalg.det(v) * np.linalg.det(information)) ** -0.5 * squares ** (-5 / 2))

@@ -70,8 +70,11 @@ def test_draws_of_a_curve_have_the_common_error_of_the_validation_set() -> None:
 
 
 def test_a_curve_meets_an_error_where_its_law_does() -> None:
-    found = crossings(known(), 3200**-B)
-    assert found == pytest.approx(np.log(3200), abs=1e-3)
+    for m in (150.0, 3200.0):
+        assert crossings(known(), m**-B) == pytest.approx(np.log(m), abs=1e-3)
+    assert crossings(known(), 50**-B) == pytest.approx(np.log(100)), (
+        "the smallest that was measured"
+    )
 
 
 def bounded(*errors: float) -> Fit:

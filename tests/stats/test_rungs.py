@@ -72,6 +72,14 @@ def test_what_falls_faster_is_foretold_by_hand() -> None:
     assert se == pytest.approx(0.06 + 0.15 * gap + 0.5 * faster)
 
 
+def test_a_fall_is_of_the_lowest_error_before_the_last_two() -> None:
+    """At step 80: from 0.8 and 0.6, not 0.9, down to 0.5 and 0.4 in both."""
+    told, se = rungs.foretold(curve(0.9, 0.8, 0.7, 0.5), REFERENCE)
+    gap, faster = math.log(0.5 / 0.4), math.log(0.8 / 0.5) - math.log(0.6 / 0.4)
+    assert told == pytest.approx(math.log(0.4) + 0.85 * gap - 0.3 * faster)
+    assert se == pytest.approx(0.03 + 0.15 * gap + 0.5 * faster)
+
+
 def test_what_a_rung_costs_and_leaves_open() -> None:
     assert [rungs.share(s, REFERENCE) for s in (40, 640, None)] == [40 / 320, 1.0, 1.0]
     assert rungs.variance(None, REFERENCE, 0.1) == 0.0

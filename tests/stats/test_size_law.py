@@ -83,3 +83,13 @@ def test_points_with_one_size_of_model_have_no_law() -> None:
     assert found is not None
     assert found.outcome == "not measured"
     assert size_law_of([Point(m, 0.3) for m in M]) is None
+
+
+def test_one_number_that_cannot_be_is_enough_to_refuse() -> None:
+    with pytest.raises(ValueError, match="a step is the ratio"):
+        fit_size_law(M, ON_A_LINE, step=[2.0, 2.0, 2.0, 0.5])
+    for m, size in (([*M[:3], -1.0], ON_A_LINE), (M, [*ON_A_LINE[:3], math.inf])):
+        with pytest.raises(ValueError, match="must be positive"):
+            fit_size_law(m, size)
+    with pytest.raises(ValueError, match="different lengths"):
+        fit_size_law(M, ON_A_LINE, step=[2.0] * 3)
