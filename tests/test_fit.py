@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import ndtri
 
-from steep.fit import fit, fit_size_law, points_of
+from steep.fit import _widened, fit, fit_size_law, points_of
 from steep.present import numbers
-from steep.records import BestFit, Candidate, Fit, Point, SizeLaw, decode, encode
+from steep.records import BestFit, Candidate, Fit, Interval, Point, SizeLaw, decode, encode
 from steep.tables.read import read
 
 SIZES = np.geomspace(100, 10_000, 8)
@@ -434,6 +435,21 @@ def test_the_common_effect_of_one_validation_set_moves_the_level_only() -> None:
     assert alone.beta_g == common.beta_g
     narrow, wide = (f.predict([m[-1] * 2]).iloc[0] for f in (alone, common))
     assert wide.upper / wide.lower > 1.2 * narrow.upper / narrow.lower
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_a_shared_validation_set_widens_the_exponent_by_the_normals_quantile(level: float) -> None:
+    """Relative errors of 3 % and 5 % at the ends: 4 % over a factor of e^2 are 2 % of a slope."""
+    found = _widened(
+        Interval(-0.3, -0.33, -0.3, level), (0.03, 0.01, 0.05), np.exp([0.0, 1.0, 2.0])
+    )
+    half = 0.02 * ndtri(0.5 + level / 2)
+    assert found is not None
+    assert found.value == -0.3
+    assert found.lower == pytest.approx(-0.3 - np.hypot(0.03, half))
+    assert found.upper == pytest.approx(-0.3 + half)
+    falling = _widened(found, (0.05, 0.03), np.exp([0.0, 2.0]))
+    assert (falling.lower, falling.upper) == pytest.approx((found.lower, found.upper))
 
 
 def test_no_change_is_told_in_the_metric_that_was_measured():

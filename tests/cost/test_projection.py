@@ -145,6 +145,31 @@ def test_the_spread_of_the_size_law_is_carried() -> None:
     assert found.flops.upper / found.flops.lower == pytest.approx(100**0.2, rel=1e-2)
 
 
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_an_interval_holds_its_share_of_the_draws(level: float) -> None:
+    """Of 400 sizes that lie evenly over a factor of e; FLOPs and seconds go with them."""
+    straight = ((0.0, math.log(1e24)), (math.log(10), math.log(1e-5)))  # of 10 m^-1/4, in logs
+    law = replace(
+        by_hand(),
+        size_draws=tuple((math.log(1e6) + k / 400, 0.0) for k in range(400)),
+        log_samples=straight[0],
+        log_error=(straight[1],) * 400,
+        level=level,
+    )
+    answer = cost(law, [0.1], machine=PLAIN)
+    for found, once in (
+        (answer.projections[0].parameters, 1e6),
+        (answer.projections[0].flops, 6e14),
+        (answer.projections[0].seconds, 600.0),
+        (answer.purchases[0].parameters, 1e6),
+    ):
+        assert found is not None
+        shares = [
+            math.log((end or math.nan) / once) for end in (found.lower, found.value, found.upper)
+        ]
+        assert shares == pytest.approx([0.5 - level / 2, 0.5, 0.5 + level / 2], abs=0.004)
+
+
 def test_no_model_is_smaller_than_todays() -> None:
     shrinking = replace(by_hand(), size_draws=((math.log(1e6), -0.3),), smallest=5e4)
     (found,) = cost(shrinking, [0.1], machine=PLAIN).projections

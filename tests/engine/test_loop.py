@@ -156,6 +156,28 @@ def test_test_part_is_seen_once_with_the_best_weights(monkeypatch) -> None:
     assert len(asked) == measured.evaluations + 2
 
 
+def test_the_training_error_is_that_of_the_first_items_of_the_shard(monkeypatch) -> None:
+    """Of the best step's weights, as all errors of a trial, and not of V."""
+    domain, answers = pixels(), []
+    evaluate = domain.evaluate
+
+    def recorded(model: torch.nn.Module, rows: np.ndarray) -> Any:
+        weights = [value.clone() for value in model.state_dict().values()]
+        answers.append((rows.tolist(), evaluate(model, rows), weights))
+        return answers[-1][1]
+
+    monkeypatch.setattr(domain, "evaluate", recorded)
+    run = setup(domain, resnet.FAMILY, resnet.Options(stages=2), train_items=7)
+    measured = loop.train(run, trial(), shard(), MemoryHandle())
+    of_train = [answer for answer in answers if set(answer[0]) & set(shard().train.tolist())]
+    ((rows, scores, weights),) = of_train
+    assert rows == shard().train[:7].tolist()
+    assert measured.train_error == scores.mean("cross_entropy")
+    best = [point.step for point in measured.curve].index(measured.best_step)
+    for one, other in zip(weights, answers[best][2], strict=True):
+        assert torch.equal(one, other)
+
+
 def test_ends_where_improvement_is_asked_for_and_scores_the_lowest() -> None:
     stop = Stop(evaluations=2, patience=1, first=2, ratio=1.5, improvement=0.9)
     run = setup(pixels(), resnet.FAMILY, resnet.Options(stages=2), stop=stop)

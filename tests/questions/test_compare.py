@@ -5,10 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from steep import compare
 from steep.fit import fit
-from steep.records import Comparison, NoiseParts, Pair, Point, decode, encode
+from steep.questions.compare import (
+    _multiplier_at,
+    _multiplier_forecast,
+    _Options,
+    _powers,
+    _Side,
+    _smallest_margin,
+)
+from steep.records import Comparison, Draws, Fit, Interval, NoiseParts, Pair, Point, decode, encode
+from steep.stats.line import TwoLines
 from steep.tables.read import read
 
 SIZES = 200.0 * 2.0 ** np.arange(6)
@@ -403,3 +413,53 @@ def test_a_bent_curve_is_pointed_out() -> None:
 def test_compare_is_deterministic() -> None:
     curves = pair_of(np.random.default_rng(8), slopes=(-0.35, -0.25))
     assert compare(*curves, error=0.3) == compare(*curves, error=0.3)
+
+
+# ---------------------------------------------------------------- closed forms
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_powers_of_many_degrees_of_freedom_are_the_normals(level: float) -> None:
+    """Of standard error 0.01 and a margin of 0.03: both tests reject beyond z standard errors."""
+    z = stats.norm.ppf(0.5 + level / 2)
+    same, different = _powers(0.01, 1e6, 0.03, level)
+    assert same == pytest.approx(2 * stats.norm.cdf(3 - z) - 1, abs=1e-4)
+    expected = stats.norm.cdf(3 - z) + stats.norm.cdf(-3 - z)
+    assert different == pytest.approx(expected, abs=1e-4)
+    margin = _smallest_margin(0.01, 5.0, level)
+    assert margin == pytest.approx(0.01 * (stats.t.ppf(0.5 + level / 2, 5) + stats.t.ppf(0.9, 5)))
+    assert _powers(0.01, 5.0, margin, level)[0] == pytest.approx(0.8)
+
+
+def ends(found: Interval) -> list[float]:
+    return np.log([found.lower, found.value, found.upper]).tolist()
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_a_multiplier_at_an_error_has_the_limits_of_its_t(level: float) -> None:
+    """Of one line the level is known to 0.05 on 6 degrees of freedom: over its slope of 0.4."""
+    covariance = np.zeros((4, 4))
+    covariance[0, 0] = 0.05**2
+    lines = TwoLines(0.0, np.array([-1.0, -0.4, -1.2, -0.5]), ((covariance, 6.0),), 14)
+    middle = (-2.0 + 1.0) / -0.4 - (-2.0 + 1.2) / -0.5
+    half = 0.05 / 0.4 * stats.t.ppf(0.5 + level / 2, 6)
+    found = ends(_multiplier_at(lines, -2.0, level))
+    assert found == pytest.approx([middle - half, middle, middle + half], abs=0.1 * half)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_a_multiplier_by_forecasts_is_over_all_pairs_of_draws(level: float) -> None:
+    """The first needs 0 to 1 more, in logs, than the second, evenly: by its draws' levels."""
+    exponent = float(np.exp(-0.3))  # of scores of zero
+    options = _Options(0.05, level, 0.1, False, False, None, None, "samples", "loss")
+    sides = []
+    for name, spread in (("a", 1.0), ("b", 0.0)):
+        levels = -1.0 + exponent * spread * np.linspace(0, 1, 201)
+        draws = Draws("power", ((0.0,),) * 201, tuple(levels), (0.01,) * 201, (0,) * 201)
+        used = tuple(Point(m, 0.4) for m in (100.0, 200.0, 400.0, 800.0))
+        curve = Fit("ok", points=used, reference=800.0, df=6.0, draws=(draws,))
+        sides.append(_Side(name, curve, *(np.array([]),) * 3, None, None, ()))
+    found, unreached = _multiplier_forecast((sides[0], sides[1]), 0.1, options)
+    assert unreached == ()
+    expected = [0.5 - level / 2, 0.5, 0.5 + level / 2]
+    assert ends(found) == pytest.approx(expected, abs=0.01)

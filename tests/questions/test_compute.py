@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import steep
-from steep.questions.compute import by_compute, compute_multiplier
+from steep.questions.compute import _ratio, by_compute, compute_multiplier
 from steep.questions.joint import joint
 
 WORTH = 1.3
@@ -77,3 +77,14 @@ def test_a_ladder_has_no_multiplier(pair: tuple) -> None:
     found = compute_multiplier(("a", pair[0]), ("ladder", ladder), [1e21])
     assert found.outcome == "not measured"
     assert "ladder: model size and data grow together" in found.reason
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_the_interval_of_a_multiplier_holds_its_share_of_the_draws(level: float) -> None:
+    """Draws that lie evenly over a factor of e, and those of which some never get there."""
+    even = np.linspace(0, 1, 1001)
+    found = _ratio(even, level)
+    expected = [0.5 - level / 2, 0.5, 0.5 + level / 2]
+    assert np.log([found.lower, found.value, found.upper]) == pytest.approx(expected, abs=2e-3)
+    open_end = _ratio(np.where(even > 0.5 + 0.4 * level, np.inf, even), level)
+    assert (open_end.lower, open_end.upper) == (found.lower, None)

@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 import steep
+from steep.laws.surfaces.chinchilla import SURFACE
 from steep.questions.joint import joint
+from steep.questions.surface import model_of, runs_of
 from steep.records import JointFit, decode, encode
 
 DATA = Path(__file__).parents[2] / "benchmarks" / "data"
@@ -57,6 +59,17 @@ def test_parameters_of_a_known_law(plain: JointFit, exact: JointFit) -> None:
         assert exact.parameter(name).value == pytest.approx(value, rel=5e-3)
     assert plain.law == "chinchilla"
     assert sum(one.weight for one in plain.laws) == pytest.approx(1.0)
+
+
+def test_limits_of_a_parameter_are_quantiles_of_the_laws_draws() -> None:
+    """Nine of ten draws lie inside, and as many below as above."""
+    fit = joint(grid(5), law="chinchilla")
+    runs = runs_of(fit.rows)
+    model = model_of("chinchilla", runs)
+    natural = SURFACE.natural(model.coordinates(np.array(fit.draws[0].alone)), model.reference)
+    for i, p in enumerate(fit.parameters):
+        assert np.mean(natural[:, i] < p.lower) == pytest.approx(0.05, abs=0.02)
+        assert np.mean(natural[:, i] > p.upper) == pytest.approx(0.05, abs=0.02)
 
 
 @pytest.fixture(scope="module")

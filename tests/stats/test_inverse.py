@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from steep.records import ALREADY_MET, ALREADY_REACHED, BEYOND_REACH, NOT_REACHABLE, PERHAPS_NOT
-from steep.stats.inverse import meeting, meets
+from steep.stats.inverse import best_fit_sizes, meeting, meets
 
 GRID = np.log(1000.0) + np.linspace(-10.0, 30.0, 400)
 
@@ -46,3 +46,28 @@ def test_the_outcome_is_that_of_most_draws_and_says_no_at_the_level() -> None:
         ALREADY_REACHED, pytest.approx(500), None, pytest.approx(500), 100,
     )  # fmt: skip
     assert told([near] * 8 + [inf] * 2)[3] is None
+
+
+def test_between_places_a_curve_is_a_straight_line() -> None:
+    """It falls from 3 to 1 over four places of log m, and is at 1.5 after three of them."""
+    found = meets(np.array([[3.0, 1.0, 0.0]]), np.array([10.0, 14.0, 20.0]), np.exp(1.5), None)
+    assert found == pytest.approx([13.0])
+
+
+def test_sizes_of_best_models_are_those_of_the_laws_draws() -> None:
+    """log p = level + slope (log m - center), each draw used equally often, and from the data at
+    hand on none below the smallest adequate size there."""
+    draws = ((2.0, 0.5), (3.0, -1.0))
+    log_m = np.full(10, 8.0)
+    found = best_fit_sizes(log_m, draws, 6.0)
+    assert np.sort(found) == pytest.approx([1.0] * 5 + [3.0] * 5)
+    least = np.exp(2.5)
+    assert np.sort(best_fit_sizes(log_m, draws, 6.0, least, here=8.0)) == pytest.approx(
+        [2.5] * 5 + [3.0] * 5
+    )
+    assert np.sort(best_fit_sizes(log_m, draws, 6.0, least, here=8.1)) == pytest.approx(
+        [1.0] * 5 + [3.0] * 5
+    )
+    places = best_fit_sizes(np.full((10, 2), [6.0, 8.0]), draws, 6.0)
+    assert places.shape == (10, 2)
+    assert sorted(map(tuple, np.round(places, 9))) == [(2.0, 3.0)] * 5 + [(3.0, 1.0)] * 5

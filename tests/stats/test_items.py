@@ -51,3 +51,17 @@ def test_nothing_to_compare_is_none() -> None:
     assert log_ratio_se([], []) is None
     assert log_ratio_se([first], [(0 * second[0], second[1])]) is None
     assert log_ratio_se([first], [second], np.zeros(10)) is None
+
+
+def test_two_items_by_hand() -> None:
+    """Shares of the errors 1/4 and 3/4 against 2/5 and 3/5, counts the same: both differ by 0.15,
+    and n / (n - 1) is 2. As two groups of two halves each they say the same."""
+    counts = np.array([10.0, 10.0])
+    first, second = (np.array([1.0, 3.0]), counts), (np.array([2.0, 3.0]), counts)
+    assert log_ratio_se([first], [second]) == pytest.approx((2 * 2 * 0.15**2) ** 0.5)
+    halves = [(np.repeat(s, 2) / 2, np.repeat(c, 2) / 2) for s, c in (first, second)]
+    found = log_ratio_se(halves[:1], halves[1:], np.array([7, 7, 9, 9]))
+    assert found == pytest.approx((2 * 2 * 0.15**2) ** 0.5)
+    # of counts 5 and 15 the first's errors lie as its units do, and only the second's differ
+    uneven = (np.array([1.0, 3.0]), np.array([5.0, 15.0]))
+    assert log_ratio_se([uneven], [second]) == pytest.approx((2 * 2 * 0.1**2) ** 0.5)

@@ -47,3 +47,84 @@ def test_beyond_the_data_the_discrepancy_does_not_decay() -> None:
     j = int(np.flatnonzero((model.fade == 0.6) & (model.wander == 10) & (model.bend == 0))[0])
     assert departures(model, np.array(1.5), np.array(2.0))[j] == pytest.approx(10 * 1.5)
     assert departures(model, np.array(1.5), np.array(-2.0))[j] == 0.0
+
+
+def test_slopes_on_both_sides_of_the_origin_go_together() -> None:
+    """Of a slope that is steeper than the law's on both sides, one side is below, one above."""
+    model = noise_model(POINTS)
+    j = int(np.flatnonzero((model.fade == 0.3) & (model.wander == 0) & (model.bend == 10))[0])
+    a, b = float(LOG_RATIO[1]), 1.3
+    integral, _ = dblquad(
+        lambda u, v: 10 * np.exp(-0.7 * abs(u - v) - 0.3 * u), 0, b, a, 0, epsabs=1e-8
+    )
+    for one, other in ((a, b), (b, a)):
+        found = departures(model, np.array(one), np.array(other))[j]
+        assert found == pytest.approx(-integral, rel=1e-6)
+
+
+REPLICATED = [Point(m, 0.3, replicates=k) for m, k in zip(SIZES, (1, 4, 2, 5), strict=True)]
+
+
+def test_level_and_squares_are_those_of_generalised_least_squares() -> None:
+    model = noise_model(REPLICATED)
+    residual = np.random.default_rng(0).normal(size=(4, 3))
+    one = np.ones(4)
+    squares = model.squares @ noise.pairs(residual)
+    for j in (0, 5, 12, 23):
+        v = covariance(model, j)
+        precision = np.linalg.inv(v)
+        assert model.information[j] == pytest.approx(one @ precision @ one)
+        level = one @ precision @ residual / (one @ precision @ one)
+        assert model.level[j] @ residual == pytest.approx(level)
+        off = residual - level
+        assert squares[j] == pytest.approx(np.einsum("nd,nm,md->d", off, precision, off))
+        assert model.log_det[j] == pytest.approx(np.linalg.slogdet(v)[1])
+
+
+def test_where_nothing_is_known_the_prior_is_one_of_structures_and_scales() -> None:
+    """A fifth of it, over three ways in which noise grows, has no discrepancy; a new point is as
+    often repeated as the last one. Scales: 0.05 a walk, 0.12 a slope, 0.01 noise."""
+    model = noise_model(REPLICATED)
+    scale = np.sqrt(model.sum_squares)
+    chance = np.exp(model.log_prior) / scale
+    none = (model.wander == 0) & (model.bend == 0)
+    assert chance.sum() == pytest.approx(1.0)
+    assert chance[none] == pytest.approx([0.2 / 3] * 3)
+    assert chance[~none] == pytest.approx([0.8 / 21] * 21)
+    assert scale[none] == pytest.approx(0.01)
+    both = (model.wander == 10) & (model.bend == 100)
+    assert scale[both] == pytest.approx(0.12 / 10)
+    assert scale[(model.wander == 10) & (model.bend == 0)] == pytest.approx(0.05 / 10**0.5)
+    assert (model.df, *set(model.fresh.tolist())) == (1.0, pytest.approx(0.2))
+    assert np.diag(covariance(model, 0)) == pytest.approx([1, 1 / 4, 1 / 2, 1 / 5])
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_where_noise_is_known_structures_are_about_it(given: bool) -> None:
+    """By standard errors on ten degrees of freedom, about their geometric mean; or by the squares
+    of replicates, and one of 0.01. A scatter of 0, 1 or 6 times the mean has 0.6, 0.3 and 0.1."""
+    errors = (0.01, 0.02, 0.02, 0.04)
+    if given:
+        points = [Point(m, 0.3, se_log=s) for m, s in zip(SIZES, errors, strict=True)]
+        model, typical, df = noise_model(points), 0.02**2, 10.0
+        base = np.square(errors) / typical
+    else:
+        model, df = noise_model(REPLICATED, within_squares=0.0071, within_df=8.0), 9.0
+        typical, base = 0.0072 / 9, np.array([1, 1 / 4, 1 / 2, 1 / 5])
+    assert model.df == df
+    assert model.sum_squares == pytest.approx(df * typical)
+    chance = np.exp(model.log_prior)
+    none = (model.wander == 0) & (model.bend == 0)
+    assert chance[none] == pytest.approx(0.7 * np.array([0.6, 0.3, 0.1]))
+    assert chance.sum() == pytest.approx(1.0)
+    for j, scatter in zip(np.flatnonzero(none), (0, 1, 6), strict=True):
+        assert np.diag(covariance(model, j)) == pytest.approx(base + scatter * base.mean())
+        assert model.fresh[j] == pytest.approx(base[-1] + scatter * base.mean())
+    assert set(np.round(np.sqrt(model.wander * typical), 6)) == {0, 0.01, 0.03, 0.1}
+    assert set(np.round(np.sqrt(model.bend * typical), 6)) == {0, 0.06, 0.2}
+    assert not model.fade.any()
+
+
+def test_a_point_off_the_trend_has_a_wider_noise() -> None:
+    wide = noise_model(REPLICATED, factor=np.array([1.0, 9.0, 1.0, 1.0]))
+    assert np.diag(covariance(wide, 0)) == pytest.approx([1, 9 / 4, 1 / 2, 1 / 5])

@@ -102,3 +102,35 @@ def test_squash_is_undone_and_bears_lucky_seeds() -> None:
     excess = np.array([-7.0, -0.6, -0.2, 0.0, 0.3, 0.7])
     found = response.squash(excess)
     assert response.unsquash(found) == pytest.approx(np.maximum(excess, -response.BEND / 2))
+
+
+def test_of_one_setting_it_is_the_posterior_of_a_gaussian_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a law with a normal level and slope, a smooth surface, noise, and a deviation of each
+    cell's own that a measured cell takes along, cells of one place with each other."""
+    for name, value in (("AMPLITUDES", 0.1), ("ALONG_DATA", 2.0), ("ALONG_SIZE", 0.7)):
+        monkeypatch.setattr(response, name, (value,))
+    monkeypatch.setattr(response, "ALONG_OTHERS", (1.3,))
+    monkeypatch.setattr(response, "NOISES", (1.0,))
+    random = np.random.default_rng(4)
+    at = random.normal(size=(6, 3))
+    cells = np.concatenate([at[:2], random.normal(size=(3, 3)), at[:1] + np.eye(3)[:1]])
+    y, counts, extra = random.normal(-1.0, 0.1, 6), np.array([1.0, 2, 1, 3, 1, 1]), np.zeros(6)
+    extra[3] = 0.02
+    surface = response.fit_surface(at, y, counts, extra, (0.05**2, 1e12), cells)
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        squares = ((a[:, None] - b[None]) / [2.0, 0.7, 1.3]) ** 2
+        law = response.LEVEL**2 + response.SLOPE_SD**2 * np.outer(a[:, 0], b[:, 0])
+        own = response.ROUGH * 0.05**2 * np.all(a[:, None] == b[None], axis=2)
+        return law + 0.1**2 * np.exp(-0.5 * squares.sum(axis=2)) + own
+
+    a, b = at - at.mean(axis=0), cells - at.mean(axis=0)
+    trend = np.mean(y - response.SLOPE * a[:, 0])
+    noisy = kernel(a, a) + np.diag(0.05**2 / counts + extra)
+    gain = kernel(b, a) @ np.linalg.inv(noisy)
+    mean = trend + response.SLOPE * b[:, 0] + gain @ (y - trend - response.SLOPE * a[:, 0])
+    assert surface.mean == pytest.approx(mean)
+    assert surface.covariance == pytest.approx(kernel(b, b) - gain @ kernel(a, b))
+    assert surface.noise == pytest.approx(0.05, rel=1e-4)

@@ -59,3 +59,29 @@ def test_one_that_still_falls_fast_may_end_lower() -> None:
     standing, stand_se = rungs.foretold(curve(0.9, 0.6, 0.55), REFERENCE)
     assert falling < standing
     assert fall_se > 2 * stand_se
+
+
+def test_what_falls_faster_is_foretold_by_hand() -> None:
+    """At step 40, errors 1.0, 0.8 and 0.55 behind 0.9, 0.6 and 0.5: 0.7 of the gap remains, and of
+    how much faster the last two evaluations fell (ln 1 / 0.55 against ln 0.9 / 0.5) 0.3 comes off;
+    0.15 of the gap and 0.5 of that make it less sure than 0.06."""
+    told, se = rungs.foretold(curve(1.0, 0.8, 0.55), REFERENCE)
+    gap = math.log(0.55 / 0.5)
+    faster = math.log(1 / 0.55) - math.log(0.9 / 0.5)
+    assert told == pytest.approx(math.log(0.4) + 0.7 * gap - 0.3 * faster)
+    assert se == pytest.approx(0.06 + 0.15 * gap + 0.5 * faster)
+
+
+def test_a_fall_is_of_the_lowest_error_before_the_last_two() -> None:
+    """At step 80: from 0.8 and 0.6, not 0.9, down to 0.5 and 0.4 in both."""
+    told, se = rungs.foretold(curve(0.9, 0.8, 0.7, 0.5), REFERENCE)
+    gap, faster = math.log(0.5 / 0.4), math.log(0.8 / 0.5) - math.log(0.6 / 0.4)
+    assert told == pytest.approx(math.log(0.4) + 0.85 * gap - 0.3 * faster)
+    assert se == pytest.approx(0.03 + 0.15 * gap + 0.5 * faster)
+
+
+def test_what_a_rung_costs_and_leaves_open() -> None:
+    assert [rungs.share(s, REFERENCE) for s in (40, 640, None)] == [40 / 320, 1.0, 1.0]
+    assert rungs.variance(None, REFERENCE, 0.1) == 0.0
+    assert rungs.variance(40, REFERENCE, -0.1) == pytest.approx(0.06**2)
+    assert rungs.variance(80, REFERENCE, 0.17) == pytest.approx((0.03 + 0.15 * 0.2) ** 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ import worlds
 from steep.analysis.analyse import size_laws
 from steep.fit import points_of
 from steep.planners import grid
-from steep.records import BestFit, Measurement, SizeCurve, decode, encode
+from steep.records import BestFit, Candidate, Measurement, SizeCurve, decode, encode
 from steep.select import select
 from steep.stats.response import Surface
-from steep.stats.searched import _draws, with_size_curves
+from steep.stats.searched import Cell, _draws, _score_se, _Shard, _size_curve, with_size_curves
 
 
 def study(world: worlds.World, **asked: object) -> tuple[tuple[BestFit, ...], list[Measurement]]:
@@ -144,3 +145,64 @@ def test_draws_do_not_depend_on_the_last_bits_of_a_covariance() -> None:
         for c in (np.eye(4), np.eye(4) + 1e-13 * (noise + noise.T))
     )
     np.testing.assert_allclose(moved, plain, atol=1e-9)
+
+
+# ---------------------------------------------------------------- draws whose answer is known
+
+
+def drawn(low: list[np.ndarray], chosen: np.ndarray, lowest: np.ndarray) -> SizeCurve:
+    """The size curve of a shard with models of 4, 16 and 64, of the square of so many parameters,
+    from the log error of each size."""
+    cells = tuple(Cell(size, ()) for size in (4, 16, 64))
+    shard = _Shard(cells, np.stack(low, axis=1), chosen, lowest)
+    return _size_curve(shard, {4: 16.0, 16: 256.0, 64: 4096.0}, 0.0, np.random.default_rng(0))
+
+
+EVEN = np.linspace(0.0, 1.0, 20_001)
+NONE = np.zeros_like(EVEN)
+
+
+def test_the_minimum_of_a_parabola_is_its_vertex_give_or_take_a_quarter_of_a_step() -> None:
+    """Of 1, 0, 1 it is the middle one; of 2, 0, 1 the slopes on half steps are -2 and 1: it lies
+    at a sixth of a step beyond. 90 % of a uniform of half a step are 0.225 of one to both sides."""
+    for left, at in ((1.0, 0.0), (2.0, 1 / 6)):
+        found = drawn([NONE + left, NONE, NONE + 1.0], NONE, NONE)
+        expected = 16 * 4.0 ** np.array([at, at - 0.225, at + 0.225])
+        assert found.minimum_size == pytest.approx(expected, rel=0.01)
+        assert found.minimum == pytest.approx(expected**2, rel=0.02)
+
+
+def test_a_minimum_at_the_end_of_the_ladder_is_the_end() -> None:
+    found = drawn([NONE + 1.0, NONE + 0.5, NONE], NONE, NONE)
+    assert found.minimum_size == pytest.approx((64, 64, 64))
+
+
+def test_errors_of_sizes_are_medians_and_nine_tenths_of_their_draws() -> None:
+    found = drawn([1.0 + EVEN, EVEN, 2.0 + NONE], NONE, NONE)
+    assert found.error == pytest.approx(np.exp([1.5, 0.5, 2.0]), rel=1e-3)
+    assert found.lower == pytest.approx(np.exp([1.05, 0.05, 2.0]), rel=1e-3)
+    assert found.upper == pytest.approx(np.exp([1.95, 0.95, 2.0]), rel=1e-3)
+
+
+def test_what_the_search_left_over_is_the_root_mean_square_of_what_its_choice_loses() -> None:
+    """A choice 0.2 above the lowest in a quarter of the draws, and 0 else: 0.1. Against the best a
+    step beyond the lists, here 0.2 lower still in all: 0.25 on average, give or take 0.0866."""
+    loses = np.where(EVEN < 0.25, 0.2, 0.0)
+    found = drawn([NONE + 1.0, NONE, NONE + 1.0], loses, NONE - 0.2)
+    assert found.leftover == pytest.approx(0.1, rel=1e-3)
+    assert found.excess == pytest.approx(0.25, rel=1e-3)
+    assert found.excess_sd == pytest.approx(0.2 * (0.25 * 0.75) ** 0.5, rel=1e-3)
+
+
+def test_the_error_of_a_score_is_apart_from_what_all_searched_scores_have_in_common() -> None:
+    """Scores of 1, drawn best 0.1 and 0.3 below: 0.2 is common, and each is off by 0.1. A held-out
+    model 0.5 above the best is off by 0.3, with 0.4 of seeds by 0.5."""
+    best = Candidate(4, (), (0, 1), (1.0, 1.0), 1.0, 16, 16)
+    base = BestFit(
+        permutation=0, samples=100.0, unit="items", held_out=False, best=best, adequate=best,
+        plateau=False, edge="", adequate_edge="", seed_se=0.4, validation_se=None,
+        test_error=None, metrics=(), candidates=(best,),
+    )  # fmt: skip
+    shards = [_Shard((), np.zeros((2, 0)), np.zeros(2), np.full(2, -by)) for by in (0.1, 0.3, 0.5)]
+    fits = [base, base, replace(base, held_out=True)]
+    assert _score_se(fits, shards) == pytest.approx([0.1, 0.1, 0.5])

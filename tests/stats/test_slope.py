@@ -66,3 +66,10 @@ def test_two_structures_are_mixed_by_their_weight() -> None:
     assert both.interval(0.4).upper == pytest.approx(-0.5, abs=0.01)
     assert both.interval(0.6).upper == pytest.approx(0.5, abs=0.01)
     assert both.falls == pytest.approx(0.75)
+
+
+def test_a_structure_of_little_weight_is_in_a_wide_interval() -> None:
+    """One with 6 % of the weight holds the upper 5 %, one with 4 % does not."""
+    for share, end in ((0.06, 0.5), (0.04, -0.5)):
+        both = Slope(np.array([-0.5, 0.5]), np.full(2, 1e-6), np.array([1 - share, share]), df=8.0)
+        assert both.interval(0.9).upper == pytest.approx(end, abs=0.01)

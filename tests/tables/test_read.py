@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -458,6 +459,16 @@ def test_a_standard_error_is_in_percent_as_its_column_of_errors_is(tmp_path: Pat
     text = "samples,error_percent,se\n100,20,2\n"
     columns = only(read(written(tmp_path, text), y="error_percent")).columns
     assert (columns["error"], columns["se"]) == ([pytest.approx(0.2)], [pytest.approx(0.02)])
+
+
+@pytest.mark.parametrize(("names", "level"), [("ci_lower,ci_upper", 0.95), ("lo_80,hi_80", 0.8)])
+def test_a_standard_error_from_the_bounds_of_an_interval(
+    tmp_path: Path, names: str, level: float
+) -> None:
+    """From 0.18 to 0.24 is 0.06: twice the normal's quantile of standard errors."""
+    text = f"samples,error,{names}\n100,0.2,0.18,0.24\n"
+    curve = only(read(written(tmp_path, text), y="error", ci=tuple(names.split(","))))
+    assert curve.columns["se"] == [pytest.approx(0.03 / NormalDist().inv_cdf(0.5 + level / 2))]
 
 
 def test_gaps_among_standard_errors_are_filled_or_none_is_used(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ EXCESS = {0.03: 0.9, 0.3: 0.1}
 how likely each is."""
 NEAR = 1e-9
 """Difference of log sizes below which they are the same."""
+SURE = 1e-7
+"""Least scale of a draw's change of log error, where law and change are one: t's need one."""
 
 
 def curve_draws(fit: Fit, log_samples: Array, validation: float | None = None) -> Array:
@@ -75,8 +77,9 @@ def bounds_likelihood(fit: Fit) -> Array:
     return np.asarray(np.exp(log_likelihood - log_likelihood.max()))
 
 
-def _unbounded(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
-    """``expected`` by the points of the fit alone."""
+def _unbounded(fit: Fit, log_ratio: Array, level: float = 1.0) -> tuple[Array, Array]:
+    """``expected`` by the points of the fit alone. With ``level`` 0 the variance is that of the
+    change since the largest size: the departure is zero there, and the level common to both."""
     used, noise = fit.used, noise_of(fit)
     at = np.log([p.samples / used[-1].samples for p in used])
     residual = np.log([p.error for p in used])[:, None] - log_curves(fit.draws, at)
@@ -90,7 +93,7 @@ def _unbounded(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
         mine, whiten = structure == j, noise.whiten[j]
         near = whiten @ to_places[j]
         left = own[j] - np.sum(near**2, axis=0)
-        left += (1.0 - whiten.sum(axis=1) @ near) ** 2 / noise.information[j]
+        left += (level - whiten.sum(axis=1) @ near) ** 2 / noise.information[j]
         centre[:, mine] += near.T @ (whiten @ residual[:, mine])
         variance[:, mine] = np.maximum(left, 0.0)[:, None] * sigma2[mine]
     return centre, variance
@@ -104,10 +107,12 @@ def with_bounds(fit: Fit, log_samples: Array) -> Array:
 
 def doubling(fit: Fit, level: float) -> Interval:
     """Share of the error that twice the largest size takes off it, of the law alone."""
-    centre, variance = expected(fit, np.log([1.0, 2.0]))
+    centre, _ = expected(fit, np.log([1.0, 2.0]))
     change = (centre[1] - centre[0])[:, None]
+    _, variance = _unbounded(fit, np.log([2.0]), level=0.0)
+    scale = np.maximum(np.sqrt(variance), SURE).T
     ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
-    low, middle, high = quantiles(change, np.sqrt(variance[1])[:, None], fit.df, ends)[0].tolist()
+    low, middle, high = quantiles(change, scale, fit.df, ends)[0].tolist()
     return Interval(-np.expm1(middle), -np.expm1(high), -np.expm1(low), level)
 
 
