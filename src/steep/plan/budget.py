@@ -18,7 +18,7 @@ from steep.contracts.planner import Problem
 from steep.laws.law import Array
 from steep.planners import lattice
 from steep.planners.search_state import MOST_KEPT
-from steep.records import Measurement, Trial
+from steep.records import Measurement, Status, Trial
 from steep.records.measurements import followed
 from steep.stats.regression import Linear, Sums
 from steep.stats.searched import Cell, scored
@@ -55,14 +55,16 @@ class Budget:
         before: Sequence[Measurement] = (),
         flops: float | None = None,
         seconds: float | None = None,
+        learnt_below: float = math.inf,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """``guess`` is what trials are expected to cost, in FLOPs where they are ``counted``
         beforehand; else only relative to each other. What was measured ``before`` this run does
-        not count against it."""
+        not count against it. A trial whose error is not ``learnt_below`` that has learnt nothing,
+        and ends early: it tells nothing about those to come."""
         self._problem, self._guess, self._counted = problem, guess, counted
         self._workers, self._held_out = workers, held_out
-        self.flops, self.seconds = flops, seconds
+        self.flops, self.seconds, self._learnt_below = flops, seconds, learnt_below
         self._before = _reported(before)
         """FLOPs of earlier runs."""
         self.now = now
@@ -88,7 +90,7 @@ class Budget:
         self._all = finished
         key = ("budget", id(self), self._length)
         seen = followed(finished).follow(
-            key, lambda: _Taken(self._guess, self._usual_time, self._row)
+            key, lambda: _Taken(self._guess, self._usual_time, self._row, self._learnt_below)
         )
         self._finished = tuple(finished) if self.bounded else ()
         self._spent = seen.flops
@@ -236,11 +238,13 @@ class _Taken:
         guess: Callable[[Trial], float],
         usual_time: Callable[[Trial], float],
         row: Callable[[Trial], Array],
+        learnt_below: float,
     ) -> None:
         self._guess, self._usual_time, self._row = guess, usual_time, row
+        self._learnt_below = learnt_below
         self._held: dict[int, Measurement] = {}
         self.costs, self.times = Sums(3), Sums(3)
-        """Logs of the FLOPs and seconds that trials report, over what was guessed."""
+        """Logs of the FLOPs and seconds that whole trials report, over what was guessed."""
         self.flops = 0.0
         """That they report."""
 
@@ -251,11 +255,14 @@ class _Taken:
         self._sum(measurement, 1)
 
     def _sum(self, m: Measurement, times: int) -> None:
+        self.flops += times * (m.flops or 0.0)
+        whole = m.status in (Status.COMPLETE, Status.CAPPED)
+        if not whole or (m.validation_error or 0.0) >= self._learnt_below:
+            return  # a part of a trial, or one that ended before it learnt
         row = self._row(m.trial)
         if m.flops:
-            self.flops += times * m.flops
             self.costs.add(row, math.log(m.flops / self._guess(m.trial)), times)
-        if m.seconds > 0 and m.steps >= 0:
+        if m.seconds > 0:
             self.times.add(row, math.log(m.seconds / self._usual_time(m.trial)), times)
 
 

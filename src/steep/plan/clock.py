@@ -16,6 +16,7 @@ from steep import shards
 from steep.analysis import decisions
 from steep.analysis.analyse import commonly_grown
 from steep.contracts.planner import Wanted
+from steep.engine.schedule import LEARNT
 from steep.plan.budget import OVERRUN, Budget
 from steep.plan.calibrate import Pace, Timed, timed, whole
 from steep.plan.estimate import WORLDS, predict
@@ -285,6 +286,7 @@ def spending(
         before=measured,
         flops=flops,
         seconds=seconds,
+        learnt_below=LEARNT * _best_guess(study),
         now=now,
     )
     if isinstance(known, TimedLengths):
