@@ -30,6 +30,12 @@ def test_a_line_is_the_textbooks() -> None:
     assert line.level == pytest.approx(y.mean())
 
 
+def test_three_points_have_one_degree_of_freedom() -> None:
+    """Off a line by -1, 2, -1: the variance is six."""
+    line = fit_line(np.array([0.0, 1.0, 2.0]), np.array([4.0, 7.0, 4.0]))
+    assert (line.df, line.variance, line.slope) == (1, pytest.approx(6.0), pytest.approx(0.0))
+
+
 def test_known_variances_weigh_and_set_a_floor() -> None:
     y = 1 - 0.3 * X
     known = np.full(7, 0.01)
@@ -71,6 +77,7 @@ def test_pairs_and_separate_curves_agree_on_the_lines_without_noise() -> None:
     paired = paired_lines(X, first, second)
     separate = separate_lines((X, first, None), (X, second, None))
     assert paired.theta == pytest.approx(separate.theta)
+    assert (paired.points, separate.points) == (7, 14)
     assert paired.contrast((0, 1, 0, -1)).value == pytest.approx(0.1)
 
 
