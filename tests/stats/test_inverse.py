@@ -50,7 +50,8 @@ def test_the_outcome_is_that_of_most_draws_and_says_no_at_the_level() -> None:
 
 def test_between_places_a_curve_is_a_straight_line() -> None:
     """It falls from 3 to 1 over four places of log m, and is at 1.5 after three of them."""
-    found = meets(np.array([[3.0, 1.0, 0.0]]), np.array([10.0, 14.0, 20.0]), np.exp(1.5), None)
+    log_m = np.array([9.0, 10.0, 14.0, 20.0])
+    found = meets(np.array([[9.0, 3.0, 1.0, 0.0]]), log_m, np.exp(1.5), None)
     assert found == pytest.approx([13.0])
 
 
