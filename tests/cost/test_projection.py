@@ -12,6 +12,7 @@ import steep
 from steep.cost.first_order import first_orders, scaling_by_hand, steps_by_hand
 from steep.cost.machines import machine
 from steep.cost.projection import TOO_LARGE, cost, cost_curves
+from steep.cost.roofline import Steps
 from steep.cost.scaling import scaling, steps_from_flops
 from steep.present import numbers
 from steep.present.costs import cost_lines, elsewhere_table
@@ -170,6 +171,17 @@ def test_an_interval_holds_its_share_of_the_draws(level: float) -> None:
         assert shares == pytest.approx([0.5 - level / 2, 0.5, 0.5 + level / 2], abs=0.004)
 
 
+def test_compute_without_a_machine_counts_every_pass() -> None:
+    """Three passes over 10^8 samples with 10^6 parameters, six FLOPs each."""
+    three = replace(by_hand(), epochs=3.0)
+    (found,) = cost(three, [0.1]).projections
+    assert value(found.flops) == pytest.approx(3 * 6e14, rel=2e-3)
+    assert (found.seconds, found.memory) == (None, None)
+    (timed,) = cost(three, [0.1], machine=PLAIN).projections
+    assert value(timed.flops) == pytest.approx(3 * 6e14, rel=2e-3)
+    assert value(timed.seconds) == pytest.approx(3 * 600, rel=2e-3)
+
+
 def test_no_model_is_smaller_than_todays() -> None:
     shrinking = replace(by_hand(), size_draws=((math.log(1e6), -0.3),), smallest=5e4)
     (found,) = cost(shrinking, [0.1], machine=PLAIN).projections
@@ -277,6 +289,16 @@ def test_costs_between_counted_models() -> None:
         one = replace(law, size_draws=((math.log(p), 0.0),))
         found = cost(one, [0.1], machine=PLAIN).projections[0]
         assert value(found.flops) == pytest.approx(6 * p * 1e8, rel=2e-3)
+
+
+def test_between_counted_models_lines_in_logs_and_beyond_them_the_last_ones() -> None:
+    """FLOPs of 10^4, 10^5 and 10^7 at 10^3, 10^4 and 10^5 parameters: slopes of one and two."""
+    counts = ((10**3, 1e4), (10**4, 1e5), (10**5, 1e7))
+    steps = Steps([replace(STEP, parameters=p, flops=f) for p, f in counts])
+    at = np.array([1e2, 10**3.5, 1e4, 10**4.5, 1e6])
+    assert np.log10(steps.at("flops", at)) == pytest.approx([3.0, 4.5, 5.0, 6.0, 9.0])
+    one = Steps([replace(STEP, parameters=10**3, flops=1e4)])
+    assert one.at("flops", np.array([1e2, 1e4])) == pytest.approx([1e3, 1e5])
 
 
 # ---------------------------------------------------------------- the frontier
