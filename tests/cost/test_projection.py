@@ -11,7 +11,7 @@ import pytest
 import steep
 from steep.cost.first_order import first_orders, scaling_by_hand, steps_by_hand
 from steep.cost.machines import machine
-from steep.cost.projection import TOO_LARGE, cost, cost_curves
+from steep.cost.projection import TOO_LARGE, cost, cost_curves, trial_seconds
 from steep.cost.roofline import Steps
 from steep.cost.scaling import scaling, steps_from_flops
 from steep.present import numbers
@@ -28,6 +28,7 @@ from steep.records import (
     Scaling,
     SizeLaw,
     StepCost,
+    TrialTimes,
 )
 
 PLAIN = Machine("plain", "a plain machine", "fp32", flops=1e12)
@@ -329,6 +330,20 @@ def test_floor_data_or_compute() -> None:
     floored = cost(by_hand(floor=1.0), machine=PLAIN, budget=1e11).limit
     assert floored is not None
     assert floored.word == "floor"
+
+
+def test_a_trials_time_is_the_plane_through_the_logs_of_the_trials() -> None:
+    """Ten seconds at 100 samples and 1,000 parameters, as the root of data and as the size: at four
+    times the data and twice the size 40; at a quarter of the data 5."""
+    times = TrialTimes((math.log(100), math.log(1000)), ((math.log(10), 0.5, 1.0),), 9, 100.0)
+    found = trial_seconds(times, np.array([400.0, 25.0]), np.array([2000.0, 1000.0]))
+    assert found == pytest.approx([40.0, 5.0])
+    assert trial_seconds(times, np.array([400.0]), None) == pytest.approx([20.0])
+
+
+def test_time_along_a_curve_counts_every_pass() -> None:
+    (curve,) = cost_curves(replace(by_hand(), epochs=3.0), [PLAIN], [1.0])
+    assert curve.seconds == (pytest.approx(3 * 0.6, rel=1e-2),)
 
 
 def test_curves_end_where_memory_does() -> None:
