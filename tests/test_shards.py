@@ -409,3 +409,26 @@ def test_two_draws_differ_and_a_seed_is_a_cut() -> None:
     assert shards.trial_items(found, Trial(1, 20, 20.0, 1, (), 0)).train.tolist() == list(
         found.orders[1][:20]
     )
+
+
+def test_keys_are_hashed_by_splitmix64() -> None:
+    """Its first three numbers of seed 0, as published: shards stay what they are for ever."""
+    state = np.array([0, 1, 2], np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    expected = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    assert shards._hashed(state).tolist() == expected
+
+
+def test_a_new_permutation_has_the_sizes_of_the_first() -> None:
+    """A study that began with shards of 15 and 45 goes on by its factor, up to all of the data."""
+    spec = loaded(shards={"smallest": 10, "factor": 2, "held_out": 1})
+    begun = tuple(shards.Shard(0, n, float(n), "items") for n in (15, 45))
+    for draw in (0, 1):
+        found = shards._ladder(spec, np.ones(200), "items", draw, begun)
+        assert [s.items for s in found] == [15, 45, 90, 200]
+        assert [s.held_out for s in found] == [False, False, False, True]
+    own = (*begun, shards.Shard(1, 20, 20.0, "items"))
+    assert shards._ladder(spec, np.ones(200), "items", 1, own)[0].items == 20
+    fresh = shards._ladder(spec, np.ones(200), "items", 1)
+    assert [s.items for s in fresh] == [10, 20, 40, 80, 200], (
+        "160 is nearer to all than half a step"
+    )

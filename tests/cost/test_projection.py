@@ -11,7 +11,8 @@ import pytest
 import steep
 from steep.cost.first_order import first_orders, scaling_by_hand, steps_by_hand
 from steep.cost.machines import machine
-from steep.cost.projection import TOO_LARGE, cost, cost_curves
+from steep.cost.projection import TOO_LARGE, cost, cost_curves, trial_seconds
+from steep.cost.roofline import Steps
 from steep.cost.scaling import scaling, steps_from_flops
 from steep.present import numbers
 from steep.present.costs import cost_lines, elsewhere_table
@@ -27,6 +28,7 @@ from steep.records import (
     Scaling,
     SizeLaw,
     StepCost,
+    TrialTimes,
 )
 
 PLAIN = Machine("plain", "a plain machine", "fp32", flops=1e12)
@@ -170,6 +172,17 @@ def test_an_interval_holds_its_share_of_the_draws(level: float) -> None:
         assert shares == pytest.approx([0.5 - level / 2, 0.5, 0.5 + level / 2], abs=0.004)
 
 
+def test_compute_without_a_machine_counts_every_pass() -> None:
+    """Three passes over 10^8 samples with 10^6 parameters, six FLOPs each."""
+    three = replace(by_hand(), epochs=3.0)
+    (found,) = cost(three, [0.1]).projections
+    assert value(found.flops) == pytest.approx(3 * 6e14, rel=2e-3)
+    assert (found.seconds, found.memory) == (None, None)
+    (timed,) = cost(three, [0.1], machine=PLAIN).projections
+    assert value(timed.flops) == pytest.approx(3 * 6e14, rel=2e-3)
+    assert value(timed.seconds) == pytest.approx(3 * 600, rel=2e-3)
+
+
 def test_no_model_is_smaller_than_todays() -> None:
     shrinking = replace(by_hand(), size_draws=((math.log(1e6), -0.3),), smallest=5e4)
     (found,) = cost(shrinking, [0.1], machine=PLAIN).projections
@@ -279,6 +292,16 @@ def test_costs_between_counted_models() -> None:
         assert value(found.flops) == pytest.approx(6 * p * 1e8, rel=2e-3)
 
 
+def test_between_counted_models_lines_in_logs_and_beyond_them_the_last_ones() -> None:
+    """FLOPs of 10^4, 10^5 and 10^7 at 10^3, 10^4 and 10^5 parameters: slopes of one and two."""
+    counts = ((10**3, 1e4), (10**4, 1e5), (10**5, 1e7))
+    steps = Steps([replace(STEP, parameters=p, flops=f) for p, f in counts])
+    at = np.array([1e2, 10**3.5, 1e4, 10**4.5, 1e6])
+    assert np.log10(steps.at("flops", at)) == pytest.approx([3.0, 4.5, 5.0, 6.0, 9.0])
+    one = Steps([replace(STEP, parameters=10**3, flops=1e4)])
+    assert one.at("flops", np.array([1e2, 1e4])) == pytest.approx([1e3, 1e5])
+
+
 # ---------------------------------------------------------------- the frontier
 
 
@@ -307,6 +330,20 @@ def test_floor_data_or_compute() -> None:
     floored = cost(by_hand(floor=1.0), machine=PLAIN, budget=1e11).limit
     assert floored is not None
     assert floored.word == "floor"
+
+
+def test_a_trials_time_is_the_plane_through_the_logs_of_the_trials() -> None:
+    """Ten seconds at 100 samples and 1,000 parameters, as the root of data and as the size: at four
+    times the data and twice the size 40; at a quarter of the data 5."""
+    times = TrialTimes((math.log(100), math.log(1000)), ((math.log(10), 0.5, 1.0),), 9, 100.0)
+    found = trial_seconds(times, np.array([400.0, 25.0]), np.array([2000.0, 1000.0]))
+    assert found == pytest.approx([40.0, 5.0])
+    assert trial_seconds(times, np.array([400.0]), None) == pytest.approx([20.0])
+
+
+def test_time_along_a_curve_counts_every_pass() -> None:
+    (curve,) = cost_curves(replace(by_hand(), epochs=3.0), [PLAIN], [1.0])
+    assert curve.seconds == (pytest.approx(3 * 0.6, rel=1e-2),)
 
 
 def test_curves_end_where_memory_does() -> None:

@@ -19,6 +19,14 @@ def test_an_interval_cuts_half_of_the_rest_off_on_either_side(level: float) -> N
     assert found.level == level
 
 
+def test_a_weighted_draw_lies_in_the_middle_of_its_weight() -> None:
+    """Of two, the median is half way between; of 1, 2, 1 quarters it is the second."""
+    found = weighted_interval(np.array([3.0, 1.0]), np.array([0.5, 0.5]), 0.4)
+    assert (found.value, found.lower, found.upper) == pytest.approx((2.0, 1.2, 2.8))
+    three = weighted_interval(np.array([5.0, 7.0, 6.0]), np.array([0.25, 0.25, 0.5]), 0.75)
+    assert (three.value, three.lower, three.upper) == pytest.approx((6.0, 5.0, 7.0))
+
+
 def test_curves_of_draws_are_level_plus_shape() -> None:
     """A draw of the law 'power' at the prior's middle falls as m**-exp(-0.3)."""
     draws = (Draws("power", ((0.0,), (0.0,)), (-1.0, -2.0), (0.1, 0.1), (0, 0)),)

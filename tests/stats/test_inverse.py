@@ -50,7 +50,8 @@ def test_the_outcome_is_that_of_most_draws_and_says_no_at_the_level() -> None:
 
 def test_between_places_a_curve_is_a_straight_line() -> None:
     """It falls from 3 to 1 over four places of log m, and is at 1.5 after three of them."""
-    found = meets(np.array([[3.0, 1.0, 0.0]]), np.array([10.0, 14.0, 20.0]), np.exp(1.5), None)
+    log_m = np.array([9.0, 10.0, 14.0, 20.0])
+    found = meets(np.array([[9.0, 3.0, 1.0, 0.0]]), log_m, np.exp(1.5), None)
     assert found == pytest.approx([13.0])
 
 
@@ -71,3 +72,14 @@ def test_sizes_of_best_models_are_those_of_the_laws_draws() -> None:
     places = best_fit_sizes(np.full((10, 2), [6.0, 8.0]), draws, 6.0)
     assert places.shape == (10, 2)
     assert sorted(map(tuple, np.round(places, 9))) == [(2.0, 3.0)] * 5 + [(3.0, 1.0)] * 5
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_the_interval_holds_its_share_of_the_draws(level: float) -> None:
+    """Places that lie evenly over a factor of e beyond 2,000 samples, of 1,000 at hand."""
+    places = np.log(2000.0) + np.random.default_rng(0).permutation(np.arange(1001) / 1000)
+    found = meeting(places, level, smallest=100.0, largest=1000.0)
+    ends = np.log([found.samples.lower, found.samples.value, found.samples.upper]) - np.log(2000)
+    assert ends == pytest.approx([0.5 - level / 2, 0.5, 0.5 + level / 2], abs=2e-3)
+    assert found.factor == pytest.approx(2 * np.exp(0.5), rel=2e-3)
+    assert (found.outcome, found.unreachable) == ("ok", 0.0)

@@ -31,6 +31,12 @@ def test_a_line_is_the_textbooks() -> None:
     assert line.level == pytest.approx(y.mean())
 
 
+def test_three_points_have_one_degree_of_freedom() -> None:
+    """Off a line by -1, 2, -1: the variance is six."""
+    line = fit_line(np.array([0.0, 1.0, 2.0]), np.array([4.0, 7.0, 4.0]))
+    assert (line.df, line.variance, line.slope) == (1, pytest.approx(6.0), pytest.approx(0.0))
+
+
 def test_known_variances_weigh_and_set_a_floor() -> None:
     y = 1 - 0.3 * X
     known = np.full(7, 0.01)
@@ -72,6 +78,7 @@ def test_pairs_and_separate_curves_agree_on_the_lines_without_noise() -> None:
     paired = paired_lines(X, first, second)
     separate = separate_lines(Series(X, first, None), Series(X, second, None))
     assert paired.theta == pytest.approx(separate.theta)
+    assert (paired.points, separate.points) == (7, 14)
     assert paired.contrast((0, 1, 0, -1)).value == pytest.approx(0.1)
 
 
@@ -166,3 +173,45 @@ def restricted(share: float) -> float:
     off = y - design @ np.linalg.solve(information, design.T @ precision @ y)
     squares = off @ precision @ off
     return float((np.linalg.det(v) * np.linalg.det(information)) ** -0.5 * squares ** (-5 / 2))
+
+
+def test_separate_curves_add_their_variances(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with its own points and degrees of freedom, 5 and 3: those of Welch for the two."""
+    monkeypatch.setattr(module, "APART", ((0.0, 1.0),))
+    random = np.random.default_rng(5)
+    first = X, 1 - 0.3 * X + 0.05 * random.normal(size=7), None
+    second = X[1:6], 2 - 0.4 * X[1:6] + 0.1 * random.normal(size=5), None
+    lines = separate_lines(first, second)
+    one, two = (stats.linregress(x, y) for x, y, _ in (first, second))
+    found = lines.contrast((0, 1, 0, -1))
+    parts = one.stderr**2, two.stderr**2
+    assert found.value == pytest.approx(one.slope - two.slope)
+    assert found.se == pytest.approx(sum(parts) ** 0.5)
+    assert found.df == pytest.approx(sum(parts) ** 2 / (parts[0] ** 2 / 5 + parts[1] ** 2 / 3))
+
+
+def test_lucky_straight_lines_keep_the_known_variances(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 0.01 a point and curve: the slope's is that over the squares of x, of two curves twice."""
+    monkeypatch.setattr(module, "SHARED", ((0.0, 1.0),))
+    monkeypatch.setattr(module, "APART", ((0.0, 1.0),))
+    first, second, known = 1 - 0.3 * X, 2 - 0.4 * X, np.full(7, 0.01)
+    expected = (0.02 / ((X - X.mean()) ** 2).sum()) ** 0.5
+    for lines in (
+        paired_lines(X, first, second, (known, known)),
+        separate_lines((X, first, known), (X, second, known)),
+    ):
+        assert lines.contrast((0, 1, 0, -1)).se == pytest.approx(expected)
+
+
+def test_the_scatter_beside_known_variances_is_paules_and_mandels() -> None:
+    """So large that weighted squares about the line are as many as its degrees of freedom."""
+    known = np.array([0.001, 0.002, 0.003, 0.004, 0.003, 0.002, 0.02])
+    y = 1 - 0.3 * X + 0.2 * np.random.default_rng(1).normal(size=7)
+    found = weights(X, y, known)
+    ratio = found[0] / found[6]  # (0.02 + scatter) / (0.001 + scatter)
+    scatter = (0.02 - 0.001 * ratio) / (ratio - 1)
+    w = 1 / (known + scatter)
+    assert found == pytest.approx(w / w.mean())
+    design = np.stack([np.ones(7), X], axis=1)
+    off = y - design @ np.linalg.solve(design.T @ (w[:, None] * design), design.T @ (w * y))
+    assert w @ off**2 == pytest.approx(5.0, rel=1e-4)

@@ -9,7 +9,15 @@ import pytest
 from scipy.stats import exponnorm, norm, t
 
 from steep.records import Draws, Fit, NoiseParts, Point
-from steep.stats.predictive import bounds_likelihood, crossings, curve_draws, doubling, expected
+from steep.stats.noise import departures
+from steep.stats.predictive import (
+    bounds_likelihood,
+    crossings,
+    curve_draws,
+    doubling,
+    expected,
+    noise_of,
+)
 
 B = float(np.exp(-0.3))
 """The exponent at the middle of its prior: errors are m**-B."""
@@ -110,3 +118,26 @@ def test_draws_are_weighed_by_what_a_bound_says_of_them() -> None:
         for mean, chance in ((0.03, 0.9), (0.3, 0.1))
     )
     assert found == pytest.approx(density / np.max(density), rel=1e-6)
+
+
+@pytest.mark.parametrize("structure", [1, 4, 10])
+def test_given_the_points_it_is_what_a_gaussian_process_expects(structure: int) -> None:
+    """With points off the law and a level of which nothing is known: by the system of equations of
+    ordinary kriging, inside the data and beyond."""
+    off = np.array([0.02, -0.01, 0.03, -0.02])
+    fit = known(structure)
+    points = tuple(Point(m, m**-B * np.exp(o)) for m, o in zip(SIZES, off, strict=True))
+    noise = noise_of(fit)
+    root = np.linalg.inv(noise.whiten[structure])
+    system = np.ones((5, 5))
+    system[:4, :4], system[4, 4] = root @ root.T, 0.0
+    at, places = np.log(np.array(SIZES) / 800), np.array([-1.2, -0.3, 0.9])
+    right = np.ones((5, 3))
+    right[:4] = departures(noise, at[:, None], places)[structure]
+    own = departures(noise, places, places)[structure]
+    solved = np.linalg.solve(system, right)
+    centre, variance = expected(replace(fit, points=points), places)
+    assert variance[:, 0] == pytest.approx(SCALE**2 * (own - np.sum(right * solved, axis=0)))
+    # a draw has a level of its own: what its departure takes of the residuals about that
+    taken = right[:4].T @ np.linalg.solve(root @ root.T, off)
+    assert centre[:, 0] == pytest.approx(-B * (np.log(800) + places) + taken)

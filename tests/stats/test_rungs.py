@@ -51,6 +51,7 @@ def test_what_has_been_reached_is_kept() -> None:
     told, se = rungs.foretold(curve(0.5, 0.4, 0.35), REFERENCE)
     assert told <= math.log(0.35)
     assert se == pytest.approx(0.06)
+    assert rungs.foretold(curve(0.3, 0.25, 0.2), REFERENCE)[0] == math.log(0.2)
 
 
 def test_one_that_still_falls_fast_may_end_lower() -> None:

@@ -73,3 +73,10 @@ def test_a_bad_candidate_that_hardly_learns_decides_nothing() -> None:
 def test_one_that_learns_with_one_seed_alone_is_left_out() -> None:
     good = [np.array([0.01, -0.01])] * 3
     assert seed_noise([[*good, np.array([0.0, 1.0])]]) == seed_noise([good])
+
+
+def test_only_how_far_candidates_lie_apart_matters() -> None:
+    """Not the size of the errors of their shard."""
+    shard = [np.array([-0.01, 0.01]), np.array([0.07, 0.13]), np.array([0.3, 0.4])]
+    here, there = (seed_noise([[logs + by for logs in shard]] * 8) for by in (0.0, -5.0))
+    assert there == pytest.approx(here)

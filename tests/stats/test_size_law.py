@@ -54,6 +54,7 @@ def test_of_unequal_steps_the_variances_are_averaged_over_those_inside() -> None
 
 def test_the_center_is_where_level_and_slope_are_independent() -> None:
     found = fit_size_law(M, ON_A_LINE)
+    assert found.level == 0.9
     center = float(np.log(M).mean())
     assert found.center == pytest.approx((center, math.log(3.0) + 0.5 * center), abs=1e-3)
     level, slope = np.array(found.draws).T

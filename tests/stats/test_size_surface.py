@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from steep.laws.law import Array
-from steep.stats.size_surface import Place, size_law_of_surface
+from steep.stats.size_surface import Place, _sigma, size_law_of_surface
 
 SIZES = np.geomspace(5e3, 3e5, 7)
 SHARDS = 1000 * 2.0 ** np.arange(5)
@@ -50,6 +50,17 @@ def test_without_noise_it_comes_back_nearly_exactly() -> None:
     found = size_law_of_surface(places(0.6, 4e4, 1e-5))
     assert found.beta_p is not None
     assert found.beta_p.value == pytest.approx(0.6, abs=0.05)
+
+
+def test_sigma_is_where_its_draws_are_and_open_where_the_prior_bounds_the_size() -> None:
+    """Logs that lie evenly from 2 to 3, of sizes inside the prior or at one end of it."""
+    even, weight = np.linspace(0, 1, 1001), np.full(1001, 1 / 1001)
+    prior = np.array([0.0, 10.0])
+    for at, bounds in ((5.0, (2.25, 2.75)), (0.0, (None, 2.75)), (9.99, (2.25, None))):
+        found = _sigma(2.0 + even, weight, 0.5, prior, at + 0.01 * even)
+        assert found.value == pytest.approx(np.exp(2.5), rel=1e-3)
+        for end, expected in zip((found.lower, found.upper), bounds, strict=True):
+            assert end == (None if expected is None else pytest.approx(np.exp(expected), rel=1e-3))
 
 
 def test_growth_is_seen_where_the_widest_model_is_best_everywhere() -> None:

@@ -73,3 +73,38 @@ def test_a_structure_of_little_weight_is_in_a_wide_interval() -> None:
     for share, end in ((0.06, 0.5), (0.04, -0.5)):
         both = Slope(np.array([-0.5, 0.5]), np.full(2, 1e-6), np.array([1 - share, share]), df=8.0)
         assert both.interval(0.9).upper == pytest.approx(end, abs=0.01)
+
+
+def test_it_is_generalised_least_squares_under_each_structure() -> None:
+    """Weighed by the likelihood of the points with level, slope and scale integrated out."""
+    log_error = -0.3 * LOG_M + NOISE
+    points = [Point(float(m), float(e)) for m, e in np.exp(np.stack([LOG_M, log_error], axis=1))]
+    noise = noise_model(points)
+    found = slope(LOG_M, log_error, noise)
+    assert found.df == 1 + 8 - 2
+    design = np.stack([np.ones(8), LOG_M], axis=1)
+    weights = []
+    for j in range(len(noise.fade)):
+        root = np.linalg.inv(noise.whiten[j])
+        v = root @ root.T
+        information = design.T @ np.linalg.inv(v) @ design
+        inverse = np.linalg.inv(information)
+        value = inverse @ design.T @ np.linalg.inv(v) @ log_error
+        off = log_error - design @ value
+        squares = off @ np.linalg.inv(v) @ off + noise.sum_squares[j]
+        assert found.value[j] == pytest.approx(value[1])
+        assert found.scale[j] == pytest.approx((squares / 7 * inverse[1, 1]) ** 0.5)
+        determinants = np.linalg.det(v) * np.linalg.det(information)
+        weights.append(np.exp(noise.log_prior[j]) * determinants**-0.5 * squares**-3.5)
+    assert found.weight == pytest.approx(np.array(weights) / np.sum(weights))
+
+
+@pytest.mark.parametrize(("share", "falls"), [(0.99, False), (1.01, True)])
+def test_of_two_ends_the_difference_is_as_noisy_as_both(share: float, falls: bool) -> None:
+    """A line that may as well rise: the last point is surely below the first from 95 % on."""
+    flat = Slope(np.array([0.0]), np.array([0.1]), np.array([1.0]), df=8.0)
+    drop = share * float(stdtrit(8.0, 0.95)) * 2**0.5 * 0.01
+    ends = np.array([1.0 + drop, 1.0, 1.0, 1.0])
+    assert (no_fall(flat, ends, np.full(3, 0.01), 8.0) == "") is falls
+    back = np.array([1.0 + drop, 1.0 - 1.1 * drop, 1.0])
+    assert no_fall(flat, back, np.full(3, 0.01), 8.0) == FLAT, "more than half of the way back"

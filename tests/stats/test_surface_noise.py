@@ -54,6 +54,14 @@ def test_likelihood_is_a_multivariate_t(run: np.ndarray | None) -> None:
         np.testing.assert_allclose(squares[:, j], quadratic + PRIOR_DF * NOISE**2, rtol=1e-6)
 
 
+def test_the_plane_is_the_box_of_the_runs() -> None:
+    """Its middle is that of smallest and largest, and no side is shorter than one."""
+    plane = module.plane_of(np.array([2.0, 3.0, 10.0]), np.array([5.0, 5.2, 5.1]))
+    assert plane.centre == pytest.approx((6.0, 5.1))
+    assert plane.half == pytest.approx((4.0, 0.5))
+    assert plane.scaled(np.array([10.0]), np.array([4.6])) == pytest.approx(np.array([[1.0, -1.0]]))
+
+
 def test_the_priors_of_the_structures_sum_to_one() -> None:
     for run in (None, RUN):
         noise = surface_noise(N, D, run)

@@ -29,6 +29,9 @@ def test_a_zero_is_half_an_item_and_nothing_else_changes() -> None:
     assert found.validation_error_se == pytest.approx(math.sqrt(0.0025 * 0.9975 / 200))
     assert dict(found.metrics) == {"cross_entropy": 0.3, "error": 0.0025}
     assert found.curve[0].validation_error == half_an_item(200)
+    point = Evaluation(1, 10.0, 0.1, None, 0.3, 0.0)  # no error, but a loss
+    (kept,) = counted([Measurement(TRIAL, Status.COMPLETE, curve=(point,))], 200, 50)
+    assert (kept.curve[0].validation_loss, kept.curve[0].validation_error) == (0.3, 0.0025)
     other = Measurement(TRIAL, Status.COMPLETE, validation_error=0.1, validation_error_se=0.01)
     assert counted([other], 200, 50) == [other]
     assert counted([zero], 0, 0) == [zero]
