@@ -411,6 +411,20 @@ def test_two_draws_differ_and_a_seed_is_a_cut() -> None:
     )
 
 
+def test_a_seed_gives_the_same_shards_for_ever() -> None:
+    """Written down once. Where this fails, every study begun before gets other shards: such a change
+    needs a new version of the spec, not new numbers here."""
+    spec = loaded(split={"validation": 3, "test": 2}, shards={"smallest": 5})
+    found = cut(spec, made(20), "items")
+    assert found.orders[0].tolist() == [1, 19, 4, 3, 7, 9, 11, 17, 8, 13, 6, 5, 12, 16, 14]
+    assert (found.validation.tolist(), found.test.tolist()) == ([0, 10, 15], [2, 18])
+    labels, items = np.arange(12) % 3, np.arange(12)
+    by_class = shards.nested_order(labels, items, seed=0, draw=0)
+    assert by_class.tolist() == [0, 10, 2, 1, 5, 6, 8, 7, 3, 11, 4, 9]
+    other = shards.nested_order(labels, items, seed=7, draw=1)
+    assert other.tolist() == [1, 6, 11, 9, 2, 4, 5, 0, 10, 8, 3, 7]
+
+
 def test_keys_are_hashed_by_splitmix64() -> None:
     """Its first three numbers of seed 0, as published: shards stay what they are for ever."""
     state = np.array([0, 1, 2], np.uint64) * np.uint64(0x9E3779B97F4A7C15)
