@@ -412,7 +412,7 @@ def test_two_draws_differ_and_a_seed_is_a_cut() -> None:
 
 
 def test_a_seed_gives_the_same_shards_for_ever() -> None:
-    """Written down once. Where this fails, every study begun before gets other shards: such a change
+    """Written down once. Where this fails, every study begun gets other shards: such a change
     needs a new version of the spec, not new numbers here."""
     spec = loaded(split={"validation": 3, "test": 2}, shards={"smallest": 5})
     found = cut(spec, made(20), "items")
