@@ -37,7 +37,6 @@ from steep.records import (
     total_flops,
 )
 
-
 REPORT = "Learning-curve report"
 
 
@@ -59,6 +58,8 @@ class Section:
     drawings: tuple[Drawing, ...] = field(default=())
     texts: tuple[tuple[str, str], ...] = ()
     """Titles, and texts that are shown as they are: logs."""
+    links: tuple[tuple[str, str], ...] = ()
+    """Texts, and where on the same site they lead."""
 
 
 @dataclass(frozen=True)

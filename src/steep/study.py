@@ -45,7 +45,6 @@ from steep.records import (
     Settings,
     Shard,
     Standing,
-    Status,
     Trial,
     settings,
 )
@@ -67,8 +66,6 @@ if TYPE_CHECKING:
     from steep.contracts.domain import Domain, Items
     from steep.contracts.trainer import Trainer
     from steep.plan.calibrate import Pace
-    from steep.report import Page
-
 
 
 class Study:
@@ -343,11 +340,12 @@ class Study:
         with self.store() as store:
             return standing(self, store)
 
-    def page(self) -> Page:
-        """The report's page before it is HTML; writes nothing."""
+    def reported(self) -> tuple[Analysis, list[Measurement]]:
+        """What the report shows: ``analyse_with_cost``, and the measurements, with errors of zero
+        replaced so that they have a logarithm."""
         with self.store() as store:
-            result = from_store.analysis_with_cost(store, self.spec, self.cut)
-            return from_store.page_of(result, from_store.measured(store, self.cut))
+            analysis = from_store.analysis_with_cost(store, self.spec, self.cut)
+            return analysis, from_store.measured(store, self.cut)
 
     def time_left(self) -> Interval | None:
         """Seconds left of the current run; None while they cannot be predicted."""

@@ -214,13 +214,13 @@ def status_lines(standing: Standing) -> list[str]:
     names = varied([row.trial for row in rows])
     for row in rows:
         if row.status == Status.RUNNING:
-            what = trial_name(row.trial, names, row.attempts)
-            lines.append(f"  running for {duration(row.seconds or 0.0)}: {what}")
-    for head, what in trouble(rows):
-        lines.append(f"  {len(what)} {head}" if len(what) > 1 else f"  {head}")
-        lines += [f"    {text}" for text in what[:MOST_NAMED]]
-        if len(what) > MOST_NAMED:
-            lines.append(f"    and {len(what) - MOST_NAMED} more")
+            name = trial_name(row.trial, names, row.attempts)
+            lines.append(f"  running for {duration(row.seconds or 0.0)}: {name}")
+    for head, stopped in trouble(rows):
+        lines.append(f"  {len(stopped)} {head}" if len(stopped) > 1 else f"  {head}")
+        lines += [f"    {text}" for text in stopped[:MOST_NAMED]]
+        if len(stopped) > MOST_NAMED:
+            lines.append(f"    and {len(stopped) - MOST_NAMED} more")
     return lines
 
 
