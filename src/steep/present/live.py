@@ -45,28 +45,20 @@ def headline(rows: Sequence[TrialStanding]) -> str:
 def facts(state: LiveState) -> list[Fact]:
     """The key numbers of a study that runs."""
     rows = state.standing.rows
-    states = Counter(row.status for row in rows)
-    ended = sum(states[s] for s in ENDED)
-    others = [f"{states[s]} {s.value}" for s in ENDED if states[s] and s is not Status.COMPLETE]
-    shown = [_fact("Ended", f"{ended} of {len(rows)} trials", ", ".join(others))]
-    if states[Status.RUNNING]:
-        shown.append(_fact("Running now", _trials(states[Status.RUNNING])))
-    if states[Status.PLANNED]:
-        shown.append(_fact("Queued", _trials(states[Status.PLANNED])))
-    spent = sum(row.seconds or 0.0 for row in rows)
+    ended = sum(row.status in ENDED for row in rows)
+    shown = [_fact("Ended", f"{ended} of {len(rows)} trials")]
+    for line in time_lines(state.standing):
+        name, _, value = line.rpartition(": ")
+        shown.append(_fact(capital(name or "time"), value))
     work = total_flops(state.measurements)
     done = "" if work is None else f"{numbers.flops(work)} in trials that have ended"
+    spent = sum(row.seconds or 0.0 for row in rows)
     shown.append(_fact("Training", numbers.duration(spent), done))
     held = [one.memory for one in state.running if one.memory is not None]
     if held:
-        most = f"{numbers.memory(max(held))} the largest" if len(held) > 1 else ""
+        most = f"of {len(held)}, the largest {numbers.memory(max(held))}" if len(held) > 1 else ""
         shown.append(_fact("Memory of workers", numbers.memory(sum(held)), most))
     return shown
-
-
-def state_lines(state: LiveState) -> list[str]:
-    """How much longer it takes, as a sentence each."""
-    return [sentence(line) for line in time_lines(state.standing)]
 
 
 def trouble_lines(rows: Sequence[TrialStanding]) -> list[str]:
@@ -88,10 +80,6 @@ def shares(rows: Sequence[TrialStanding]) -> list[tuple[str, int]]:
 
 def _fact(name: str, value: str, about: str = "") -> Fact:
     return {"name": name, "value": value, "about": about}
-
-
-def _trials(count: int) -> str:
-    return "1 trial" if count == 1 else f"{count} trials"
 
 
 # ---------------------------------------------------------------- what runs, what waits
@@ -292,7 +280,7 @@ def trial_answer(record: TrialRecord, how: Scale) -> str:
         text += f": {numbers.measured(error, how)} {how.label} on the validation part"
     if row.reason:
         text += f" ({row.reason})" if error is not None else f": {row.reason}"
-    return sentence(text)
+    return sentence(capital(text))
 
 
 def settings_pairs(record: TrialRecord, unit: str) -> list[tuple[str, str]]:

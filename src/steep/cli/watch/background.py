@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 Result = TypeVar("Result")
@@ -22,11 +20,10 @@ PAUSE = 2.0
 class Worker:
     """A thread that does one thing after another. It does not keep the program from ending."""
 
-    def __init__(self, name: str, nice: int = 0) -> None:
+    def __init__(self, name: str) -> None:
         self._waiting: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = (
             queue.SimpleQueue()
         )
-        self._nice = nice
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def submit(self, work: Callable[[], Result]) -> Future[Result]:
@@ -35,8 +32,6 @@ class Worker:
         return done
 
     def _run(self) -> None:
-        with suppress(OSError, AttributeError):  # after the trials of this machine
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
         while True:
             done, work = self._waiting.get()
             try:

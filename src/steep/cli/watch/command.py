@@ -13,6 +13,9 @@ import typer
 from steep.cli.table_options import FITS, Columns, reads
 from steep.cli.terminal import Json, fail, print_json
 
+NICE = 5
+"""The priority at which pages are served."""
+
 
 @reads(*FITS, "robust")
 def watch(
@@ -44,6 +47,8 @@ def watch(
         fail(f"--export {export} lies in {study}, a study, which is only read")
     if as_json and export is None:
         fail("--json belongs to --export: what is served is a page")
+    if export is None:
+        _give_way()
     site = site_of(Source(source, **columns))
     if export is not None:
         from steep.cli.reports import write_file
@@ -70,10 +75,14 @@ def watch(
             "It listens beyond this machine, without encryption: whoever has the token reads it.",
             err=True,
         )
-    with suppress(OSError, AttributeError):  # the trials of this machine come first
-        os.setpriority(os.PRIO_PROCESS, 0, 5)
     with suppress(KeyboardInterrupt):
         serve(site, listener, door)
+
+
+def _give_way() -> None:
+    """Leave the processor to the trials of this machine first; threads begun from now on do, too."""
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), NICE))
 
 
 def _study_around(folder: Path) -> Path | None:

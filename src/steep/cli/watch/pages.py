@@ -17,7 +17,7 @@ from steep.present.drawing import Drawing
 from steep.present.figures import NARROW
 from steep.present.learning import learning_curve, learning_curves
 from steep.present.tables import overview_table
-from steep.records import ENDED, Analysis, Curve
+from steep.records import ENDED, Curve
 from steep.records.live import LiveState, TrialRecord
 from steep.report import Page, Section, asset, environment, figures_json, shown_figure
 
@@ -85,9 +85,9 @@ class Card:
     about: str
     answer: str
     state: str
-    curve: Curve | None
-    analysis: Analysis | None
-    final: bool
+    curve: Curve | None = None
+    final: bool = False
+    """Whether nothing of it is expected to change any more."""
 
 
 # ---------------------------------------------------------------- rendering
@@ -164,31 +164,34 @@ def study_view(
     trail: Links,
     trouble: str | None,
     waiting: str,
+    published: bool,
 ) -> View:
     """The first page of a study. ``sections`` are those of its report, ``waiting`` says what is
     still being computed."""
     rows = state.standing.rows
-    going = bool(state.running) or not state.standing.complete
-    now = tuple(_now(state)) if going else ()
+    going = not published and is_going(state)
     status = waiting or live.headline(rows)
-    if state.standing.complete and not waiting:
+    if state.standing.complete and not waiting and not going:
         status = f"Complete: {status}"
     parts = [top_part(page), *([] if trouble is None else [trouble_part(trouble)])]
-    parts += [*now, *sections, section_part(_newest_trials(state))]
+    parts += _now(state) if going else []
+    if lines := live.trouble_lines(rows):
+        parts.append(section_part(Section("failures", "Did not go well", lines=tuple(lines))))
+    parts += [*sections, section_part(_newest_trials(state))]
     title = f"{page.study}: {live.headline(rows)}"
-    return View(title, status, tuple(parts), trail, final=state.standing.complete)
+    return View(title, status, tuple(parts), trail, final=not going and not waiting)
+
+
+def is_going(state: LiveState) -> bool:
+    """Whether a study runs, or has something left to train."""
+    return bool(state.running or state.queue) or not state.standing.complete
 
 
 def _now(state: LiveState) -> list[Part]:
     """Progress, what runs, what waits."""
     how = numbers.scale(state.metric or "error", _largest(state))
     links = _trial_links(state)
-    html = _macros().progress(
-        "Progress",
-        live.facts(state),
-        live.state_lines(state),
-        live.shares(state.standing.rows),
-    )
+    html = _macros().progress(live.facts(state), live.shares(state.standing.rows))
     parts = [Part("progress", Markup(html), "Progress", "progress")]
     if state.running:
         drawing = live.running_curves(state.running, how)
@@ -204,8 +207,6 @@ def _now(state: LiveState) -> list[Part]:
     if state.queue:
         table = live.queue_table(state.queue, links)
         parts.append(section_part(Section("queue", "Queue", tables=(table,))))
-    if troubles := live.trouble_lines(state.standing.rows):
-        parts.append(section_part(Section("failures", "Did not go well", lines=tuple(troubles))))
     return parts
 
 
@@ -291,8 +292,14 @@ def _trial_links(state: LiveState) -> dict[str, str]:
 
 
 def _largest(state: LiveState) -> float | None:
-    errors = [m.validation_error for m in state.measurements if m.validation_error is not None]
-    return max(errors, default=None)
+    """The largest of the shards' lowest errors: as of a fit's points, it shows whether an error is
+    a rate."""
+    lowest: dict[tuple[int, float], float] = {}
+    for m in state.measurements:
+        if m.validation_error is not None:
+            shard = m.trial.permutation, m.trial.samples
+            lowest[shard] = min(m.validation_error, lowest.get(shard, m.validation_error))
+    return max(lowest.values(), default=None)
 
 
 # ---------------------------------------------------------------- several studies
@@ -300,13 +307,12 @@ def _largest(state: LiveState) -> float | None:
 
 def gallery_view(name: str, cards: Mapping[str, Card]) -> View:
     """The page of a folder of studies, by the name of their folders."""
-    waiting = sum(card.analysis is None and not card.final for card in cards.values())
     status = f"{len(cards)} studies" if len(cards) != 1 else "1 study"
     top = Page("Studies side by side", name, live.capital(status), "", ())
     parts = [_short_top(top)]
     parts += [_card_part(folder, card) for folder, card in cards.items()]
     parts += [section_part(section) for section in _together(cards)]
-    final = not waiting and all(card.final for card in cards.values())
+    final = all(card.final for card in cards.values())
     return View(f"{name}: studies", status, tuple(parts), ((STUDIES, ""),), final, gallery=True)
 
 

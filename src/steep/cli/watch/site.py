@@ -72,7 +72,7 @@ class Gallery:
         if path == INDEX:
             cards = {name: study.card(wait) for name, study in self._found().items()}
             for name, problem in self._problems.items():
-                cards[name] = Card(name, "", problem, "cannot be read", None, None, True)
+                cards[name] = Card(name, "", problem, "cannot be read", final=True)
             return pages.gallery_view(self._folder.resolve().name, dict(sorted(cards.items())))
         name, _, page = path.partition("/")
         study = self._studies.get(name) or self._found().get(name)

@@ -70,7 +70,7 @@ class Workers:
 
 
 def workers() -> Workers:
-    return Workers(Worker("reader"), Worker("analyst", nice=10))
+    return Workers(Worker("reader"), Worker("analyst"))
 
 
 # ---------------------------------------------------------------- a study that may run
@@ -85,6 +85,7 @@ class LiveStudy:
         self._folder, self._home, self._workers = folder, home, workers
         self._lock = threading.Lock()
         self._report: Newest[Reported] = Newest(workers.analyst)
+        self._first = FirstPage()
         self._opened: tuple[object, Study, Store] | None = None
         self._state: LiveState | None = None
         self._problem: str | None = None
@@ -107,20 +108,15 @@ class LiveStudy:
             return pages.trial_view(study, record, state, trail)
         if name != "index":
             return None
-        report = self._report
-        trail = _trail(study, "", self._home)
-        page = _before(study, state) if report.value is None else report.value.page
-        sections = () if report.value is None else report.value.sections
-        working = report.busy and report.value is None
-        trouble = self._problem or _why(report.error)
-        return pages.study_view(page, state, sections, trail, trouble, WORKING if working else "")
+        trouble = self._problem or _why(self._report.error)
+        return self._first.of(study, state, self._report, _trail(study, "", self._home), trouble)
 
     def card(self, wait: bool = False) -> Card:
         state = self._look(wait)
         study = self._folder.name if self._opened is None else self._opened[1].spec.study
         report = self._report.value
         about = live.headline(state.standing.rows)
-        return _card(study, about, report, state.standing.complete)
+        return _card(study, about, report, not pages.is_going(state))
 
     def names(self) -> list[str]:
         trials = () if self._state is None else self._state.standing.rows
@@ -210,6 +206,7 @@ class PublishedStudy:
         """As of ``LiveStudy``."""
         self._folder, self._home = folder, home
         self._report: Newest[Reported] = Newest(workers.analyst)
+        self._first = FirstPage(published=True)
         self._lock = threading.Lock()
         self._files: object = None
         self._load()
@@ -239,11 +236,7 @@ class PublishedStudy:
             return pages.trial_view(study, record, state, trail)
         if name != "index":
             return None
-        page = _before(study, state) if report.value is None else report.value.page
-        sections = () if report.value is None else report.value.sections
-        waiting = WORKING if report.value is None and report.error is None else ""
-        trail = _trail(study, "", self._home)
-        return pages.study_view(page, state, sections, trail, trouble, waiting)
+        return self._first.of(study, state, report, _trail(study, "", self._home), trouble)
 
     def card(self, wait: bool = False) -> Card:
         self._look(wait)
@@ -322,6 +315,34 @@ def _reported(analysis: Analysis, measurements: list[Measurement]) -> Reported:
     return Reported(analysis, page, tuple(map(pages.section_part, page.sections)))
 
 
+class FirstPage:
+    """A study's first page, made once for all requests that would be answered by the same one."""
+
+    def __init__(self, published: bool = False) -> None:
+        self._published = published
+        self._made: tuple[LiveState, Reported | None, object, View] | None = None
+
+    def of(
+        self,
+        study: str,
+        state: LiveState,
+        report: Newest[Reported],
+        trail: Links,
+        trouble: str | None,
+    ) -> View:
+        reported, waiting = report.value, report.busy and report.value is None
+        rest = trouble, waiting
+        made = self._made
+        if made and made[0] is state and made[1] is reported and made[2] == rest:
+            return made[3]
+        page = _before(study, state) if reported is None else reported.page
+        sections = () if reported is None else reported.sections
+        text = WORKING if waiting else ""
+        view = pages.study_view(page, state, sections, trail, trouble, text, self._published)
+        self._made = state, reported, rest, view
+        return view
+
+
 def _before(study: str, state: LiveState) -> Page:
     """The top of a study's page before its first analysis."""
     ended = bool(state.measurements)
@@ -331,10 +352,10 @@ def _before(study: str, state: LiveState) -> Page:
 
 def _card(study: str, state: str, report: Reported | None, final: bool) -> Card:
     if report is None:
-        return Card(study, "", f"{WORKING}.", state, None, None, final)
+        return Card(study, "", f"{WORKING}.", state)
     analysis = report.analysis
     curve = analysis.headline if analysis.curves else None
-    return Card(study, report.page.about, report.page.answer, state, curve, analysis, final)
+    return Card(study, report.page.about, report.page.answer, state, curve, final)
 
 
 def _trail(study: str, page: str, home: str) -> Links:
