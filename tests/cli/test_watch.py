@@ -308,7 +308,8 @@ def test_a_trial_s_page_has_all_that_is_kept(study: Path, running: Running) -> N
     said = text_of(part(watched, "result", path))
     assert "validation error rate 43.8 %" in said
     assert "training compute 2 GFLOPs" in said
-    assert "training time 3.0 s" in said
+    assert "training time 3 s" in said
+    assert "device cpu, 1 thread " in said
     shown = part(watched, "curves", path)
     assert 'data-figure="trial_curve"' in shown
     assert 'data-figure="loss_curves"' in shown
@@ -436,8 +437,9 @@ def test_a_table_is_read_again_when_it_changes(
 
 
 def test_what_cannot_be_watched_is_said(tmp_path: Path, study: Path) -> None:
+    (tmp_path / "empty" / "inner").mkdir(parents=True)
     with pytest.raises(QuestionError, match="neither a study nor a table"):
-        site(tmp_path.parent / study.parent.name / "study" / ".." / "..")
+        site(tmp_path / "empty")
     with pytest.raises(QuestionError, match="there is no such file"):
         site(tmp_path / "absent.csv")
     with pytest.raises(QuestionError, match="standard input does not change"):
@@ -466,7 +468,7 @@ def test_an_export_opens_offline_and_every_link_leads_somewhere(
         assert "data-state" not in text
         assert "http://" not in text
         assert "https://" not in text
-        assert "default-src 'none'" in text
+        assert "default-src 'none'" in html.unescape(text)
         for link in re.findall(r'(?:href|src)="([^"#]+)"', text):
             if not link.startswith("data:"):
                 assert (page.parent / unquote(link)).is_file(), f"{page}: {link}"
@@ -565,7 +567,7 @@ def test_its_own_page_is_served(ask: Ask) -> None:
     assert ask("/watch.css")[2]["Content-Type"].startswith("text/css")
     assert ask("/index.json")[0] == 200
     assert "learning-curve" in ask("/index.html", query="part=learning-curve")[1]
-    assert ask("/index.html", query="part=nothing")[0] == 404
+    assert ask("/index.html", query="part=nothing")[:2] == (204, "")
 
 
 @pytest.mark.parametrize(

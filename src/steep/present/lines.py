@@ -236,14 +236,14 @@ def time_lines(standing: Standing) -> list[str]:
     """How much longer it takes, and what of its budget is left."""
     lines = []
     going = any(row.status == Status.RUNNING for row in standing.rows)
-    if standing.complete:
+    if standing.complete and not going:
         lines.append("nothing is left to train")
     elif standing.budget is not None and not standing.budget_left and not going:
         lines.append(f"time: the budget of {standing.budget} is used up (run: budget)")
     elif standing.left is not None:
         text = time_left(standing.left)
         lines.append(f"time: {text if going else text.replace('left', 'more once it goes on')}")
-    if standing.budget is not None and standing.budget_left and not standing.complete:
+    if standing.budget is not None and standing.budget_left and (going or not standing.complete):
         lines.append(f"budget: {duration(standing.budget_left)} of {standing.budget} left")
     return lines
 

@@ -121,7 +121,9 @@ def queue_table(queue: Sequence[tuple[Trial, str]], links: Mapping[str, str]) ->
     rest = len(queue) - len(first)
     note = f"And {rest} more." if rest else ""
     paths = tuple(links.get(trial.id, "") for trial, _ in first)
-    return Table("Queue", columns, rows, (LEFT, LEFT)[: len(columns)], note, paths)
+    return Table(
+        "Trials that wait for a worker", columns, rows, (LEFT, LEFT)[: len(columns)], note, paths
+    )
 
 
 def running_curves(
@@ -315,11 +317,15 @@ def result_pairs(found: Measurement, how: Scale) -> list[tuple[str, str]]:
         ("training time", numbers.duration(found.seconds)),
         ("largest memory", numbers.memory(found.peak_memory)),
         ("engine", found.engine),
-        ("device", f"{found.device}, {found.threads} threads"),
+        ("device", f"{found.device}, {_threads(found.threads)}"),
         *((f"version of {n}", str(v)) for n, v in found.versions),
         ("sha256 of the weights", found.weights_hash or ""),
     ]
     return [(name, value) for name, value in pairs if value and value != numbers.UNKNOWN]
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _metric(name: str, value: object) -> str:

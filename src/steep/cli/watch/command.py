@@ -80,7 +80,7 @@ def watch(
 
 
 def _give_way() -> None:
-    """Leave the processor to the trials of this machine first; threads begun from now on do, too."""
+    """Leave the processor to the trials of this machine, with all threads begun from now on."""
     with suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), NICE))
 

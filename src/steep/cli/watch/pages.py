@@ -183,8 +183,8 @@ def study_view(
 
 
 def is_going(state: LiveState) -> bool:
-    """Whether a study runs, or has something left to train."""
-    return bool(state.running or state.queue) or not state.standing.complete
+    """Whether a study runs, or will: its search is not complete."""
+    return bool(state.running) or not state.standing.complete
 
 
 def _now(state: LiveState) -> list[Part]:
@@ -242,7 +242,7 @@ def trials_view(name: str, state: LiveState, trail: Links) -> View:
     top = Page("Trials", name, live.capital(headline), "", ())
     part = section_part(Section("trials", "All trials", tables=(table,)))
     return View(f"{name}: trials", headline, (_short_top(top), replace(part, title="")), trail,
-                final=state.standing.complete)  # fmt: skip
+                final=not is_going(state))  # fmt: skip
 
 
 def trial_view(study: str, record: TrialRecord, state: LiveState, trail: Links) -> View:

@@ -205,7 +205,8 @@ def page(path: str, part: str | None, site: Site) -> Answer:
     if part is None:
         return 200, pages.html_of(view, path, served=True), kind
     parts = {one.name: one for one in view.parts}
-    return (200, str(parts[part].html), kind) if part in parts else _plain(404, "No such part.")
+    # a part that is gone since the page heard of it is no error
+    return (200, str(parts[part].html), kind) if part in parts else (204, "", {})
 
 
 def _plain(status: int, text: str, more: Mapping[str, str] | None = None) -> Answer:

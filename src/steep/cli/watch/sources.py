@@ -6,6 +6,7 @@ unless somebody asks for a page, and then at most once a second.
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 import time
@@ -85,7 +86,7 @@ class LiveStudy:
         self._folder, self._home, self._workers = folder, home, workers
         self._lock = threading.Lock()
         self._report: Newest[Reported] = Newest(workers.analyst)
-        self._first = FirstPage()
+        self._first, self._all = Kept(), Kept()
         self._opened: tuple[object, Study, Store] | None = None
         self._state: LiveState | None = None
         self._problem: str | None = None
@@ -98,7 +99,8 @@ class LiveStudy:
         state = self._look(wait)
         study = self._folder.name if self._opened is None else self._opened[1].spec.study
         if name == "trials":
-            return pages.trials_view(study, state, _trail(study, "trials", self._home))
+            trail = _trail(study, "trials", self._home)
+            return self._all.of((state,), lambda: pages.trials_view(study, state, trail))
         if name.startswith("trial/"):
             key = name.removeprefix("trial/")
             record = self._workers.reader.submit(lambda: self._trial(key)).result()
@@ -109,7 +111,8 @@ class LiveStudy:
         if name != "index":
             return None
         trouble = self._problem or _why(self._report.error)
-        return self._first.of(study, state, self._report, _trail(study, "", self._home), trouble)
+        trail = _trail(study, "", self._home)
+        return _first_page(self._first, study, state, self._report, trail, trouble, False)
 
     def card(self, wait: bool = False) -> Card:
         state = self._look(wait)
@@ -206,7 +209,7 @@ class PublishedStudy:
         """As of ``LiveStudy``."""
         self._folder, self._home = folder, home
         self._report: Newest[Reported] = Newest(workers.analyst)
-        self._first = FirstPage(published=True)
+        self._first, self._all = Kept(), Kept()
         self._lock = threading.Lock()
         self._files: object = None
         self._load()
@@ -227,7 +230,8 @@ class PublishedStudy:
         trouble = self._look(wait)
         study, state, report = self._study.spec.study, self._state, self._report
         if name == "trials":
-            return pages.trials_view(study, state, _trail(study, "trials", self._home))
+            trail = _trail(study, "trials", self._home)
+            return self._all.of((state,), lambda: pages.trials_view(study, state, trail))
         if name.startswith("trial/"):
             record = self._trial(name.removeprefix("trial/"))
             if record is None:
@@ -236,7 +240,8 @@ class PublishedStudy:
             return pages.trial_view(study, record, state, trail)
         if name != "index":
             return None
-        return self._first.of(study, state, report, _trail(study, "", self._home), trouble)
+        trail = _trail(study, "", self._home)
+        return _first_page(self._first, study, state, report, trail, trouble, True)
 
     def card(self, wait: bool = False) -> Card:
         self._look(wait)
@@ -315,32 +320,39 @@ def _reported(analysis: Analysis, measurements: list[Measurement]) -> Reported:
     return Reported(analysis, page, tuple(map(pages.section_part, page.sections)))
 
 
-class FirstPage:
-    """A study's first page, made once for all requests that would be answered by the same one."""
+class Kept:
+    """A page, made once for all requests that would get the same one."""
 
-    def __init__(self, published: bool = False) -> None:
-        self._published = published
-        self._made: tuple[LiveState, Reported | None, object, View] | None = None
+    def __init__(self) -> None:
+        self._last: tuple[tuple[object, ...], View] | None = None
 
-    def of(
-        self,
-        study: str,
-        state: LiveState,
-        report: Newest[Reported],
-        trail: Links,
-        trouble: str | None,
-    ) -> View:
-        reported, waiting = report.value, report.busy and report.value is None
-        rest = trouble, waiting
-        made = self._made
-        if made and made[0] is state and made[1] is reported and made[2] == rest:
-            return made[3]
+    def of(self, made_of: tuple[object, ...], make: Callable[[], View]) -> View:
+        """The last page if it was made of these very objects, else a new one."""
+        last = self._last
+        if last is None or not all(map(operator.is_, last[0], made_of)):
+            last = self._last = made_of, make()
+        return last[1]
+
+
+def _first_page(
+    kept: Kept,
+    study: str,
+    state: LiveState,
+    report: Newest[Reported],
+    trail: Links,
+    trouble: str | None,
+    published: bool,
+) -> View:
+    """A study's first page."""
+    reported, waiting = report.value, report.busy and report.value is None
+
+    def make() -> View:
         page = _before(study, state) if reported is None else reported.page
         sections = () if reported is None else reported.sections
         text = WORKING if waiting else ""
-        view = pages.study_view(page, state, sections, trail, trouble, text, self._published)
-        self._made = state, reported, rest, view
-        return view
+        return pages.study_view(page, state, sections, trail, trouble, text, published)
+
+    return kept.of((state, reported, trouble, waiting), make)
 
 
 def _before(study: str, state: LiveState) -> Page:

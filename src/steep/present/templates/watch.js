@@ -52,7 +52,9 @@
   }
 
   async function replace(name, digest, before) {
-    const html = await (await ask(`${page}?part=${encodeURIComponent(name)}`)).text();
+    const answer = await ask(`${page}?part=${encodeURIComponent(name)}`);
+    if (answer.status === 204) return; // gone since; the next look says so
+    const html = await answer.text();
     let part = find(name);
     if (!part) {
       part = document.createElement("div");
@@ -64,9 +66,6 @@
     part.dataset.digest = digest;
     window.steep.enliven(part);
     restore(part, kept);
-    part.classList.remove("fresh");
-    void part.offsetWidth; // so that the animation starts anew
-    part.classList.add("fresh");
   }
 
   async function look() {
