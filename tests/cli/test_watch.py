@@ -316,7 +316,7 @@ def test_a_trial_s_page_has_all_that_is_kept(study: Path, running: Running) -> N
     assert "step 10: 62.5 %" in shown
     rows = re.findall(r"<tr><td.*?</tr>", part(watched, "items", path))
     assert [text_of(row).split() for row in rows] == [
-        ["2", "100.0", "%", "1"], ["1", "75.0", "%", "4"], ["0", "0.00", "%", "1"],
+        ["2", "100", "%", "1"], ["1", "75.0", "%", "4"], ["0", "0.00", "%", "1"],
         ["3", "0.00", "%", "2"],
     ]  # fmt: skip
     log = part(watched, "log", path)

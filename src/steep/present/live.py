@@ -349,7 +349,7 @@ def items_table(found: ItemErrors) -> Table:
     )
     items = numbers.exact(found.items)
     none = numbers.exact(found.without_error)
-    note = f"Of {items} validation items, {none} have no error. Items are numbered from 0."
+    note = f"{items} validation items, {none} of them without an error; numbered from 0."
     columns = ("validation item", how.label, "units in it")
     return Table("Items with the largest errors", columns, rows, note=note)
 
