@@ -104,7 +104,8 @@ def watching(folder: Path) -> Iterator[tuple[str, int]]:
         yield place[1], int(place[2])
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
+        process.stdout.close()
 
 
 def visitor() -> None:
@@ -179,7 +180,8 @@ def measure(trials: int, requests: int, folder: Path) -> Result:
     finish_requests()
     assert outcome.word == "complete", outcome
     asks.stdin.close()
-    asks.wait(30)
+    asks.wait(60)
+    asks.stdout.close()
     if server is not None:
         server.__exit__(None, None, None)
     return result

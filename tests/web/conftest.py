@@ -57,6 +57,7 @@ def served(source: Path, *options: str) -> Iterator[Served]:
         if process.poll() is None:
             process.terminate()
             process.wait(60)
+        process.stdout.close()
 
 
 def until(what: Callable[[], Any], name: str, patience: float = 60.0) -> Any:

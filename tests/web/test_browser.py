@@ -170,7 +170,7 @@ def test_no_request_leaves_the_page(browser: Any, live: Served) -> None:
         page = look.go(live.url)
         blocked = """() => new Promise((done) => {
             document.addEventListener("securitypolicyviolation", (e) => done(e.violatedDirective));
-            fetch("http://127.0.0.1:1/").catch(() => setTimeout(() => done("not by policy"), 500));
+            fetch("http://localhost:1/").catch(() => setTimeout(() => done("not by policy"), 500));
         })"""
         assert page.evaluate(blocked) == "connect-src"
         script = """() => new Promise((done) => {

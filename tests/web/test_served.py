@@ -7,6 +7,7 @@ import http.client
 import re
 import socket
 import sys
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,10 +29,10 @@ def table(tmp_path: Path) -> Path:
 
 
 def get(port: int, path: str = "/", **headers: str) -> tuple[int, bytes, dict[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", path, headers=headers)
-    answer = connection.getresponse()
-    return answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()}
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()}
 
 
 def test_it_listens_on_this_machine_alone(table: Path) -> None:
