@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 Result = TypeVar("Result")
 
 SHARE = 0.1
-"""At most this share of the time goes into analyses of one source, however fast it grows;"""
+"""At most this share of a processor goes into analyses of one study, however fast it grows;"""
 PAUSE = 2.0
 """and so many seconds lie between two of them."""
 
@@ -45,8 +45,9 @@ class Newest(Generic[Result]):
 
     ``value`` is the last result, ``error`` why the last attempt failed; both are None at first."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    def __init__(self, worker: Worker, share: float | None = None) -> None:
+        """``share`` of the processor's time goes into it at most; None: ``SHARE``."""
+        self._worker, self._share = worker, share
         self._lock = threading.Lock()
         self._job: Future[tuple[Result, float]] | None = None
         self._key: Hashable = None
@@ -78,9 +79,9 @@ class Newest(Generic[Result]):
         except Exception as error:
             self.error = error
         self._job = None
-        self._next = time.monotonic() + max(PAUSE, took / SHARE)
+        self._next = time.monotonic() + max(PAUSE, took / (self._share or SHARE))
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    began = time.monotonic()
-    return work(), time.monotonic() - began
+    began = time.thread_time()
+    return work(), time.thread_time() - began

@@ -325,7 +325,7 @@ def _card_part(folder: str, card: Card) -> Part:
         figure = shown_figure(drawing) | {"svg": Markup(figures.figure(drawing, (NARROW,)))}
     values = {
         "href": f"{quote(folder)}/index.html",
-        "name": card.name,
+        "name": folder,
         "about": card.about,
         "answer": card.answer,
         "state": card.state,

@@ -280,7 +280,7 @@ class WatchedTable:
     def __init__(self, source: Source, workers: Workers) -> None:
         """Raises TableError, or QuestionError for options that do not go with it."""
         self._source = source
-        self._page: Newest[Page] = Newest(workers.analyst)
+        self._page: Newest[Page] = Newest(workers.analyst, share=1.0)  # who edits it waits
         self._look(wait=True)
         if self._page.error is not None:
             raise self._page.error
