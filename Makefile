@@ -49,9 +49,11 @@ chromium:
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-$*.txt
 	touch $@
 
-# The site in out/site, without a warning; in an environment of its own on top of .venv.
+# The site in out/site, without a warning, with the published studies as pages (some minutes); in an
+# environment of its own on top of .venv.
 docs: environment .venv-docs/installed
 	.venv-docs/bin/sphinx-build -q -W --keep-going -E -b html docs out/site
+	$(BIN)/steep watch studies/results --export out/site/gallery
 
 test-slow: environment
 	$(BIN)/python -m pytest -m slow
