@@ -34,12 +34,12 @@ Fact = dict[str, str]
 
 
 def headline(rows: Sequence[TrialStanding]) -> str:
-    """ "34 of 96 trials have ended, 2 run": what a title and a screen reader say."""
+    """ "34 of 96 trials have ended, 2 running": what a title and a screen reader say."""
     ended = sum(row.status in ENDED for row in rows)
     running = sum(row.status == Status.RUNNING for row in rows)
     verb = "has" if ended == 1 else "have"
     text = f"{ended} of {len(rows)} trials {verb} ended"
-    return text + (f", {running} run" if running else "")
+    return text + (f", {running} running" if running else "")
 
 
 def facts(state: LiveState) -> list[Fact]:
