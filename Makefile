@@ -1,6 +1,7 @@
 # make demo   a real learning curve on bundled images, about five minutes on two cores
 # make test   lint, types, fast tests
 # make test-integrations   scikit-learn, Hugging Face, Lightning and the trackers, with the real packages
+# make test-web   steep watch in a real browser, headless
 # make docs   the site, in out/site
 # make test-faults   kills, full disks, damaged files: what docs/reliability.md promises
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := .venv/bin
 # Threads of one multiplication wait for each other where other work has a core.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo docs test test-integrations test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-surfaces bench-search-times bench-driver
+.PHONY: demo docs test test-integrations test-web chromium test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-surfaces bench-search-times bench-driver
 
 demo: environment
 	$(BIN)/steep demo --out $(OUT)
@@ -33,7 +34,14 @@ fuzz: environment
 test-integrations: environment .venv-integrations/installed
 	.venv-integrations/bin/python -m pytest -n 0 tests/integrations
 
-# An environment of its own that sees the packages of .venv: of integrations, of docs.
+# steep watch in a headless Chromium, that of the system; screenshots go to out/web.
+test-web: environment .venv-web/installed chromium
+	.venv-web/bin/python -m pytest -n 0 tests/web
+
+chromium:
+	@command -v chromium > /dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; }
+
+# An environment of its own that sees the packages of .venv: of integrations, of web, of docs.
 .venv-%/installed: requirements-%.txt .venv/installed
 	$(PYTHON) -m venv .venv-$*
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > .venv-$*/below.txt
@@ -41,9 +49,11 @@ test-integrations: environment .venv-integrations/installed
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-$*.txt
 	touch $@
 
-# The site in out/site, without a warning; in an environment of its own on top of .venv.
+# The site in out/site, without a warning, with the published studies as pages (some minutes); in an
+# environment of its own on top of .venv.
 docs: environment .venv-docs/installed
 	.venv-docs/bin/sphinx-build -q -W --keep-going -E -b html docs out/site
+	$(BIN)/steep watch studies/results --export out/site/gallery
 
 test-slow: environment
 	$(BIN)/python -m pytest -m slow
@@ -104,4 +114,4 @@ environment: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-integrations .venv-docs .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-integrations .venv-web .venv-docs .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -37,6 +37,8 @@ from steep.records import (
     total_flops,
 )
 
+REPORT = "Learning-curve report"
+
 
 @dataclass(frozen=True)
 class Section:
@@ -54,6 +56,24 @@ class Section:
     findings: tuple[Finding, ...] | None = None
     pairs: tuple[tuple[str, str], ...] = ()
     drawings: tuple[Drawing, ...] = field(default=())
+    texts: tuple[tuple[str, str], ...] = ()
+    """Titles, and texts that are shown as they are: logs."""
+    links: tuple[tuple[str, str], ...] = ()
+    """Texts, and where on the same site they lead."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page before it is HTML: what stands at its top, and its sections."""
+
+    kind: str
+    study: str
+    about: str
+    answer: str
+    sections: tuple[Section, ...]
+    caveat: str = ""
+    serious: tuple[Finding, ...] = ()
+    facts: tuple[dict[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,24 +93,33 @@ def report(
     backtest: Backtest | None = None,
     more: Sequence[Section] = (),
 ) -> str:
-    """The HTML of a study's report.
+    """The HTML of a study's report; the arguments are those of ``study_page``."""
+    return html_of(study_page(analysis, measurements, backtest, more))
+
+
+def study_page(
+    analysis: Analysis,
+    measurements: Sequence[Measurement],
+    backtest: Backtest | None = None,
+    more: Sequence[Section] = (),
+) -> Page:
+    """The page of a study's report.
 
     ``measurements`` are those of all trials; ``backtest`` scores forecasts of this curve at sizes
     that were hidden from them; ``more`` sections are appended."""
-    sections = [*_sections(analysis, measurements, backtest), *more]
-    return _page(
-        kind="Learning-curve report",
+    return Page(
+        kind=REPORT,
         study=analysis.study,
         about=_about(analysis),
         answer=_answer(analysis),
         caveat=_caveat(analysis),
-        serious=[f for f in analysis.findings if f.severity == "serious"][:2],
-        facts=_facts(analysis, measurements),
-        sections=sections,
+        serious=tuple(f for f in analysis.findings if f.severity == "serious")[:2],
+        facts=tuple(_facts(analysis, measurements)),
+        sections=(*_sections(analysis, measurements, backtest), *more),
     )
 
 
-def curves_report(curves: Sequence[CurvePage], source: str, more: Sequence[Section] = ()) -> str:
+def curves_page(curves: Sequence[CurvePage], source: str, more: Sequence[Section] = ()) -> Page:
     """One page for the curves of a table: all in one figure, then each with its answer, figure,
     laws and findings."""
     fits = {page.name: page.fit for page in curves}
@@ -98,7 +127,7 @@ def curves_report(curves: Sequence[CurvePage], source: str, more: Sequence[Secti
     overview = Section(
         "all-curves",
         "All curves",
-        figures=(_shown(together),),
+        figures=(shown_figure(together),),
         tables=(tables.overview_table(fits, {p.name: p.forecast for p in curves}),),
         drawings=(together,),
     )
@@ -106,15 +135,12 @@ def curves_report(curves: Sequence[CurvePage], source: str, more: Sequence[Secti
     unit = curves[0].fit.unit
     sizes = [p.samples for page in curves for p in page.fit.points]
     ends = " to ".join(numbers.exact(m) for m in (min(sizes), max(sizes))) if sizes else "no"
-    return _page(
-        kind="Learning-curve report",
+    return Page(
+        kind=REPORT,
         study=source,
         about=f"A table of results: {len(curves)} curves, {ends} {unit}",
         answer=sentences.several_answers({p.name: (p.forecast, p.fit) for p in curves}),
-        caveat="",
-        serious=(),
-        facts=(),
-        sections=sections,
+        sections=tuple(sections),
     )
 
 
@@ -130,7 +156,7 @@ def _curve_section(page: CurvePage, number: int) -> Section:
     return Section(
         f"curve-{number}",
         page.name,
-        figures=(_shown(drawing),),
+        figures=(shown_figure(drawing),),
         lead=tuple(line for line in lead if line),
         lines=tuple(line for line in (*sentences.fit_lines(page.fit), *backtest_lines) if line),
         tables=tuple(table for table in shown if table.rows),
@@ -152,19 +178,17 @@ def comparison_report(comparison: Comparison, fits: Mapping[str, Fit]) -> str:
     ]
     ends = [p.samples for fit in fits.values() for p in fit.used]
     reach = " to ".join(numbers.exact(m) for m in (min(ends), max(ends))) if ends else "no"
-    curves = Section("curves", "Curves", figures=(_shown(drawing),), drawings=(drawing,))
+    curves = Section("curves", "Curves", figures=(shown_figure(drawing),), drawings=(drawing,))
     exponents = Section("exponents", "Pairs", tables=(tables.pair_table(comparison),))
     input_ = Section("input", "Input", lines=comparison.notes)
-    return _page(
+    page = Page(
         kind="Comparison of learning curves",
         study=" and ".join(comparison.curves) if len(comparison.curves) < 4 else "Comparison",
         about=f"{len(comparison.curves)} curves, {reach} {comparison.unit}",
         answer=comparison.sentence,
-        caveat="",
-        serious=(),
-        facts=(),
-        sections=[curves, exponents, *pairs, *([input_] if comparison.notes else [])],
+        sections=(curves, exponents, *pairs, *([input_] if comparison.notes else [])),
     )
+    return html_of(page)
 
 
 def export_figures(
@@ -345,9 +369,9 @@ def _learning(analysis: Analysis) -> Section:
     return Section(
         "learning-curve",
         "Learning curve",
-        figures=(_shown(main),),
+        figures=(shown_figure(main),),
         lines=tuple(line for line in lines if line),
-        folds=tuple(_shown(d) for d in rest),
+        folds=tuple(shown_figure(d) for d in rest),
         drawings=(main, *rest),
     )
 
@@ -386,7 +410,7 @@ def _cost(analysis: Analysis) -> Section | None:
     return Section(
         "cost",
         "What lower errors take",
-        figures=tuple(_shown(d) for d in drawings),
+        figures=tuple(shown_figure(d) for d in drawings),
         lead=tuple(lead),
         tables=tuple(table for table in shown if table.rows),
         drawings=drawings,
@@ -399,10 +423,10 @@ def _drawn(
     """A section with one figure; None without one."""
     if drawing is None:
         return None
-    return Section(name, title, (_shown(drawing),), tuple(lines), drawings=(drawing,))
+    return Section(name, title, (shown_figure(drawing),), tuple(lines), drawings=(drawing,))
 
 
-def _shown(drawing: Drawing) -> dict[str, Any]:
+def shown_figure(drawing: Drawing) -> dict[str, Any]:
     """A figure's values for the template, without its traces."""
     return {
         "name": drawing.name,
@@ -510,38 +534,47 @@ def _cost_table(analysis: Analysis, measurements: Sequence[Measurement]) -> Tabl
 # ---------------------------------------------------------------- the page
 
 
-def _page(sections: Sequence[Section], **values: Any) -> str:
+def html_of(page: Page) -> str:
+    """The page as one HTML file without outside references."""
+    templates = environment()
+    drawings = [drawing for section in page.sections for drawing in section.drawings]
+    return templates.get_template("report.html").render(
+        page=page,
+        css=asset(templates, "report.css"),
+        script=asset(templates, "report.js"),
+        figures=Markup(figures_json(drawings)),
+        colours=Markup(figures.style(drawings)),
+        version=__version__,
+    )
+
+
+def environment() -> Any:
+    """The templates of pages, with autoescape."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    templates = Environment(
         loader=PackageLoader("steep.present"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    templates.filters |= {
         "tight": sentences.tight,
         "sentence": sentences.sentence,
         "breakable": lambda text: text.replace("\u00a0[", " ["),  # between estimate and interval
     }
-    source = {
-        name: Markup(environment.loader.get_source(environment, f"report.{ending}")[0])  # type: ignore[union-attr]
-        for name, ending in (("css", "css"), ("script", "js"))
-    }
-    page = environment.get_template("report.html")
-    drawings = [drawing for section in sections for drawing in section.drawings]
-    return page.render(
-        **values,
-        sections=sections,
-        **source,
-        figures=Markup(_json({d.name: figures.hover(d) for d in drawings})),
-        colours=Markup(figures.style(drawings)),
-        version=__version__,
-    )
+    return templates
 
 
-def _json(value: Any) -> str:
-    """JSON without characters that could end the surrounding script element."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+def asset(templates: Any, name: str) -> Markup:
+    """A style sheet or script beside the templates."""
+    return Markup(templates.loader.get_source(templates, name)[0])
+
+
+def figures_json(drawings: Sequence[Drawing]) -> str:
+    """What hovering needs to know of each figure, as JSON without characters that could end the
+    surrounding script element."""
+    values = {drawing.name: figures.hover(drawing) for drawing in drawings}
+    text = json.dumps(values, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

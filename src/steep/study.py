@@ -30,8 +30,9 @@ from steep.contracts.planner import Problem, Wanted
 from steep.plan import clock
 from steep.plan.checks import absent, misfits
 from steep.plan.dry_run import plan
-from steep.plan.estimate import WORLDS, bounded, shortened
+from steep.plan.estimate import WORLDS
 from steep.plan.price import Prices
+from steep.plan.standing import SCORED, standing
 from steep.plan.watch import Watch
 from steep.records import (
     FEWEST_POINTS,
@@ -44,7 +45,6 @@ from steep.records import (
     Settings,
     Shard,
     Standing,
-    Status,
     Trial,
     settings,
 )
@@ -66,9 +66,6 @@ if TYPE_CHECKING:
     from steep.contracts.domain import Domain, Items
     from steep.contracts.trainer import Trainer
     from steep.plan.calibrate import Pace
-
-
-SCORED = (Status.COMPLETE, Status.CAPPED)
 
 
 class Study:
@@ -351,27 +348,14 @@ class Study:
     def standing(self) -> Standing:
         """The study's progress, from the store alone."""
         with self.store() as store:
-            rows = store.rows()
-            # trials planned again after a failed attempt are shown with the last failure's reason
-            retried = [r.trial.id for r in rows if r.status == Status.PLANNED and r.attempts]
-            failures = {name: store.failures(name) for name in retried}
-            reasons = {name: failed[-1] for name, failed in failures.items() if failed}
-            registered = decisions.time_left(store)
-            took = decisions.prediction_and_took(store)[1]
-            budget = clock.time_left(self, store)
-            analysis = None
-            if any(row.status in SCORED for row in rows):
-                analysis = from_store.analysis(store, self.spec, self.cut)
-        rest = None
-        if registered is not None:
-            prediction, age = registered
-            running = any(r.status == Status.RUNNING for r in rows)
-            rest = bounded(shortened(prediction, age if running else 0.0).clock, budget or None)
-        complete = took is not None and took.complete
-        standings = tuple(
-            replace(r, reason=r.reason or reasons.get(r.trial.id, r.reason)) for r in rows
-        )
-        return Standing(standings, analysis, rest, complete, self.spec.run.budget, budget)
+            return standing(self, store)
+
+    def reported(self) -> tuple[Analysis, list[Measurement]]:
+        """What the report shows: ``analyse_with_cost``, and the measurements, with errors of zero
+        replaced so that they have a logarithm."""
+        with self.store() as store:
+            analysis = from_store.analysis_with_cost(store, self.spec, self.cut)
+            return analysis, from_store.measured(store, self.cut)
 
     def time_left(self) -> Interval | None:
         """Seconds left of the current run; None while they cannot be predicted."""

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from steep.report import Page
+
 
 LEVEL = 0.9
 """Coverage of the intervals of registered forecasts."""
@@ -232,12 +234,19 @@ def report_text(store: Store, spec: Spec, cut: Cut) -> str:
 
 def report_of(analysis: Analysis, measurements: Sequence[Measurement]) -> str:
     """The report as HTML."""
+    from steep.report import html_of  # jinja2 is slow to import
+
+    return html_of(page_of(analysis, measurements))
+
+
+def page_of(analysis: Analysis, measurements: Sequence[Measurement]) -> Page:
+    """The report's page, with the back-test of its headline's curve."""
     from steep.fit import fit
     from steep.questions.backtest import backtest
-    from steep.report import report  # jinja2 is slow to import
+    from steep.report import study_page
 
     tested = None
     if analysis.curves:
         headline = analysis.headline
         tested = backtest(headline.fit, fit=fit, registered=analysis.registered_of(headline))
-    return report(analysis, measurements, tested)
+    return study_page(analysis, measurements, tested)

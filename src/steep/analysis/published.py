@@ -215,11 +215,16 @@ class Published:
             paired=self._paired(),
             **options,
         )
+        predicted, took = self._times
+        return replace(analysis, prediction=predicted, took=took)
+
+    @property
+    def _times(self) -> tuple[Prediction | None, Took | None]:
+        """The predicted time, and what it took."""
         predicted, took = self.about.get("time") or (None, None)
-        return replace(
-            analysis,
-            prediction=None if predicted is None else decode(Prediction, json.dumps(predicted)),
-            took=None if took is None else decode(Took, json.dumps(took)),
+        return (
+            None if predicted is None else decode(Prediction, json.dumps(predicted)),
+            None if took is None else decode(Took, json.dumps(took)),
         )
 
     def _counted(self) -> list[Measurement]:
@@ -242,18 +247,23 @@ class Published:
         analysis = self.analyse(level=level)
         return scaling_of(analysis, self._facts, self._counted(), self._steps, goals)
 
-    def standing(self) -> Standing:
-        """As ``Study.standing``, without the trials' attempts, which are not published."""
-        analysis = self.analyse() if self._measurements else None
+    def standing(self, analysed: bool = True) -> Standing:
+        """As ``Study.standing``, without the trials' attempts, which are not published; without its
+        analysis unless ``analysed``."""
+        analysis = self.analyse() if self._measurements and analysed else None
         rows = tuple(
             TrialStanding(m.trial, m.status, None, m.reason, m.seconds) for m in self._measurements
         )
-        complete = analysis is not None and analysis.took is not None and analysis.took.complete
-        return Standing(rows, analysis, None, complete)
+        took = self._times[1]
+        return Standing(rows, analysis, None, took is not None and took.complete)
 
     def report(self) -> str:
         """The report's HTML, as a study's."""
-        return from_store.report_of(self.analyse_with_cost(), self._counted())
+        return from_store.report_of(*self.reported())
+
+    def reported(self) -> tuple[Analysis, list[Measurement]]:
+        """As ``Study.reported``."""
+        return self.analyse_with_cost(), self._counted()
 
     def measurements(self) -> list[Measurement]:
         """Every ended trial's measurement."""

@@ -24,6 +24,8 @@ EXTRAS = {
     "optuna": "optuna",
     "sklearn": "sklearn",
     "joblib": "sklearn",
+    "starlette": "web",
+    "uvicorn": "web",
 }
 
 

@@ -60,6 +60,20 @@ class MemoryBudget:
         )
 
 
+def memory_of(process: int) -> float | None:
+    """Bytes of memory that a process and those that it started hold now; None where that is
+    unknown."""
+    try:
+        import psutil
+    except ImportError:
+        return None
+    try:
+        first = psutil.Process(process)
+        return float(sum(p.memory_info().rss for p in (first, *first.children(recursive=True))))
+    except psutil.Error:
+        return None
+
+
 _LIMITS = (
     ("memory.max", "memory.current"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes"),

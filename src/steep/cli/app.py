@@ -36,6 +36,7 @@ from steep.cli.terminal import (
     stdout_for_the_answer,
     wrote_spec,
 )
+from steep.cli.watch.command import watch
 
 app = typer.Typer(
     name="steep",
@@ -314,7 +315,7 @@ def salvage(study: Path, as_json: Json = False) -> None:
         typer.echo(f"{trials} trials read, {measured} with a result. Next: steep run {study}")
 
 
-for question in (read, fit, forecast, joint, compare, diagnose, backtest, cost, report):
+for question in (read, fit, forecast, joint, compare, diagnose, backtest, cost, report, watch):
     app.command()(question)
 
 

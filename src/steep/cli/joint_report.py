@@ -9,7 +9,7 @@ from steep.cli.joint_command import JointAnswer, answer, lines
 from steep.present import joint as words
 from steep.present.surface import residual_drawing, surface_drawing
 from steep.present.tables import backtest_table
-from steep.report import Section, _shown
+from steep.report import Section, shown_figure
 
 
 def joint_sections(source: Source) -> list[Section]:
@@ -55,7 +55,7 @@ def joint_section(result: JointAnswer, number: int = 1) -> Section:
     return Section(
         f"joint-{number}",
         f"Data and model size together: {result.name}",
-        figures=tuple(_shown(drawing) for drawing in drawings),
+        figures=tuple(shown_figure(drawing) for drawing in drawings),
         lines=tuple(texts),
         tables=tuple(tables),
         drawings=tuple(drawings),

@@ -21,7 +21,7 @@ from steep.records import (
 from steep.spec.load import QuestionError
 
 if TYPE_CHECKING:
-    from steep.report import CurvePage
+    from steep.report import CurvePage, Page
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def report(
     The subject is a fit, several fits by name (on one page), or a study's analysis with its
     ``measurements`` and the ``backtest`` of its first curve. For a study in a folder, use
     ``Study.report``."""
-    from steep.report import curves_report
+    from steep.report import curves_page, html_of
     from steep.report import report as analysis_report
 
     if isinstance(subject, Fit):
@@ -54,7 +54,8 @@ def report(
     elif isinstance(subject, Mapping):
         if not subject:
             raise ValueError("a report needs at least one fit")
-        html = curves_report([_page_of(str(n), f) for n, f in subject.items()], "Learning curves")
+        pages = [_page_of(str(n), f) for n, f in subject.items()]
+        html = html_of(curves_page(pages, "Learning curves"))
     elif isinstance(subject, Analysis):
         html = analysis_report(subject, measurements, backtest)
     else:
@@ -97,12 +98,27 @@ def report_of(
 
 
 def _report_table(source: Source, out: Path | None, figures: Path | None) -> Written:
+    from steep.report import html_of
+
+    page, analyses = table_page(source)
+    stem = "" if source.path == "-" else f"{Path(source.path).stem}-"
+    written = [out or Path(f"{stem}report.html")]
+    write_file(written[0], html_of(page))
+    if figures is not None:
+        for number, analysis in enumerate(analyses):
+            folder = figures if len(analyses) == 1 else figures / str(number + 1)
+            written += _write_figures(folder, analysis, ())
+    notes = dict.fromkeys(note for one in analyses for note in one.curves[0].fit.notes)
+    return Written(tuple(written), tuple(notes))
+
+
+def table_page(source: Source) -> tuple[Page, list[Analysis]]:
+    """The page of a table's report, and each of its curves as an analysis."""
     from steep.cli.joint_report import joint_sections
     from steep.fit import fit
     from steep.questions.backtest import backtest
     from steep.questions.diagnose import diagnose
-    from steep.report import CurvePage, curves_report
-    from steep.report import report as analysis_report
+    from steep.report import CurvePage, curves_page, study_page
 
     curves = forecasts_of(source, ["2x", "4x", "10x"], [])
     items = source.validation_items
@@ -112,25 +128,13 @@ def _report_table(source: Source, out: Path | None, figures: Path | None) -> Wri
     ]
     tests = [backtest(curve.fit, fit=fit) for curve in curves]
     if len(curves) == 1:
-        html = analysis_report(analyses[0], (), tests[0], joint_sections(source))
-    else:
-        html = curves_report(
-            [
-                CurvePage(curve.name, curve.fit, curve.forecast, analysis.findings, test)
-                for curve, analysis, test in zip(curves, analyses, tests, strict=True)
-            ],
-            Path(source.path).name if source.path != "-" else "standard input",
-            joint_sections(source),
-        )
-    stem = "" if source.path == "-" else f"{Path(source.path).stem}-"
-    written = [out or Path(f"{stem}report.html")]
-    write_file(written[0], html)
-    if figures is not None:
-        for number, analysis in enumerate(analyses):
-            folder = figures if len(curves) == 1 else figures / str(number + 1)
-            written += _write_figures(folder, analysis, ())
-    notes = dict.fromkeys(note for curve in curves for note in curve.fit.notes)
-    return Written(tuple(written), tuple(notes))
+        return study_page(analyses[0], (), tests[0], joint_sections(source)), analyses
+    pages = [
+        CurvePage(curve.name, curve.fit, curve.forecast, analysis.findings, test)
+        for curve, analysis, test in zip(curves, analyses, tests, strict=True)
+    ]
+    name = Path(source.path).name if source.path != "-" else "standard input"
+    return curves_page(pages, name, joint_sections(source)), analyses
 
 
 def comparison_report_of(

@@ -300,7 +300,7 @@ def clear_errors() -> Iterator[None]:
         _close_stdout()
         sys.exit(0)
     except Exception as error:
-        message = _for_the_user(error)
+        message = for_the_user(error)
         if message is None:
             raise
         print(f"steep: {message}", file=sys.stderr)
@@ -320,7 +320,7 @@ def _close_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _for_the_user(error: Exception) -> str | None:
+def for_the_user(error: Exception) -> str | None:
     """The message of an error for the user; None for a bug in steep.
 
     User errors are recognised by the name of their class, which avoids importing their modules."""

@@ -184,10 +184,7 @@ def status_lines(standing: Standing) -> list[str]:
     """What ``steep status`` prints: states, best error, forecast and time left, what runs, and
     everything that did not go well; trials that failed for one reason share a line."""
     rows, analysis = standing.rows, standing.analysis
-    states = Counter(row.status for row in rows)
-    told = ", ".join(f"{states[s]} {s.value}" for s in Status if states[s])
-    took = sum(row.seconds or 0.0 for row in rows)
-    lines = [f"{several(len(rows), 'trial')}: {told or 'none yet'}; {duration(took)} of training"]
+    lines = [count_line(rows)]
     interrupted = sum(map(_interrupted, rows))
     if interrupted:
         lines.append(f"  {interrupted} interrupted: the same command goes on")
@@ -205,20 +202,47 @@ def status_lines(standing: Standing) -> list[str]:
         lines.append(f"forecast so far, from {largest} on: {told}")
         if first is not analysis.curves[0]:
             lines.append(switch_sentence(analysis.metric, first.metric))
-    if standing.complete:
+    lines += time_lines(standing)
+    names = varied([row.trial for row in rows])
+    for row in rows:
+        if row.status == Status.RUNNING:
+            name = trial_name(row.trial, names, row.attempts)
+            lines.append(f"  running for {duration(row.seconds or 0.0)}: {name}")
+    for head, stopped in trouble(rows):
+        lines.append(f"  {len(stopped)} {head}" if len(stopped) > 1 else f"  {head}")
+        lines += [f"    {text}" for text in stopped[:MOST_NAMED]]
+        if len(stopped) > MOST_NAMED:
+            lines.append(f"    and {len(stopped) - MOST_NAMED} more")
+    return lines
+
+
+def count_line(rows: Sequence[TrialStanding]) -> str:
+    """How many trials there are in which state, and what they took."""
+    states = Counter(row.status for row in rows)
+    told = ", ".join(f"{states[s]} {s.value}" for s in Status if states[s])
+    took = sum(row.seconds or 0.0 for row in rows)
+    return f"{several(len(rows), 'trial')}: {told or 'none yet'}; {duration(took)} of training"
+
+
+def time_lines(standing: Standing) -> list[str]:
+    """How much longer it takes, and what of its budget is left."""
+    lines = []
+    going = any(row.status == Status.RUNNING for row in standing.rows)
+    if standing.complete and not going:
         lines.append("nothing is left to train")
-    elif standing.budget is not None and not standing.budget_left and not states[Status.RUNNING]:
+    elif standing.budget is not None and not standing.budget_left and not going:
         lines.append(f"time: the budget of {standing.budget} is used up (run: budget)")
     elif standing.left is not None:
         text = time_left(standing.left)
-        going = bool(states[Status.RUNNING])
         lines.append(f"time: {text if going else text.replace('left', 'more once it goes on')}")
-    if standing.budget is not None and standing.budget_left and not standing.complete:
+    if standing.budget is not None and standing.budget_left and (going or not standing.complete):
         lines.append(f"budget: {duration(standing.budget_left)} of {standing.budget} left")
-    names = _varied([row.trial for row in rows])
-    for row in rows:
-        if row.status == Status.RUNNING:
-            lines.append(f"  running for {duration(row.seconds or 0.0)}: {_what(row, names)}")
+    return lines
+
+
+def trouble(rows: Sequence[TrialStanding]) -> list[tuple[str, list[str]]]:
+    """What did not go well: each reason, and the trials that it stopped."""
+    names = varied([row.trial for row in rows])
     bad: dict[str, list[str]] = {}
     for row in rows:
         reason = row.reason
@@ -228,13 +252,8 @@ def status_lines(standing: Standing) -> list[str]:
             head = reason if _interrupted(row) else f"failed, to be tried again: {reason}"
         else:
             continue
-        bad.setdefault(head, []).append(_what(row, names))
-    for head, what in bad.items():
-        lines.append(f"  {len(what)} {head}" if len(what) > 1 else f"  {head}")
-        lines += [f"    {text}" for text in what[:MOST_NAMED]]
-        if len(what) > MOST_NAMED:
-            lines.append(f"    and {len(what) - MOST_NAMED} more")
-    return lines
+        bad.setdefault(head, []).append(trial_name(row.trial, names, row.attempts))
+    return list(bad.items())
 
 
 def _interrupted(row: TrialStanding) -> bool:
@@ -242,7 +261,7 @@ def _interrupted(row: TrialStanding) -> bool:
     return (row.reason or "").startswith("interrupted:")
 
 
-def _varied(trials: Sequence[Trial]) -> list[str]:
+def varied(trials: Sequence[Trial]) -> list[str]:
     """The hyperparameters in which the trials differ."""
     values: dict[str, set[object]] = {}
     for trial in trials:
@@ -251,17 +270,16 @@ def _varied(trials: Sequence[Trial]) -> list[str]:
     return [name for name, given in sorted(values.items()) if len(given) > 1]
 
 
-def _what(row: TrialStanding, names: Sequence[str]) -> str:
-    """A trial, told apart from every other of its study."""
-    trial = row.trial
+def trial_name(trial: Trial, names: Sequence[str], attempts: int | None = None) -> str:
+    """A trial, told apart from every other of its study, whose trials differ in ``names``."""
     given = dict(trial.hyperparameters)
     parts = [f"{exact(trial.samples)} samples", f"size {trial.size}"]
     parts += [f"{name} {setting(given[name])}" for name in names if name in given]
     parts.append(f"seed {trial.seed}")
     if trial.permutation:
         parts.append(f"draw {trial.permutation + 1} of the data")
-    if row.attempts is not None and row.attempts > 1:
-        parts.append(f"attempt {row.attempts}")
+    if attempts is not None and attempts > 1:
+        parts.append(f"attempt {attempts}")
     return ", ".join(parts)
 
 

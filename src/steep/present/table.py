@@ -22,6 +22,8 @@ class Table:
     align: tuple[str, ...] = ()
     """'left' or 'right' per column; empty: the first left, the others right."""
     note: str = ""
+    links: tuple[str, ...] = ()
+    """On a page, where the first cell of each row leads; empty: nowhere."""
 
     @property
     def sides(self) -> tuple[str, ...]:

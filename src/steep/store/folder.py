@@ -421,6 +421,16 @@ def write_failure(folder: Path, trial: str, attempt: int, text: str) -> None:
     write_atomic(folder, failure_file(trial, attempt), text.encode(errors="replace"))
 
 
+def read_failure(folder: Path, trial: str, attempt: int) -> str | None:
+    """The message that ``write_failure`` wrote, or None. Raises StoreError for a link."""
+    path = folder / failure_file(trial, attempt)
+    refuse_links(folder, path)
+    try:
+        return read_file(path).decode(errors="replace")
+    except OSError:
+        return None
+
+
 def failure_file(trial: str, attempt: int) -> str:
     return f"{FAILURES}/{trial}-{attempt}.txt"
 

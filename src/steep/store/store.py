@@ -457,6 +457,26 @@ class Store:
         query = "SELECT max(began, expires - ?) AS at FROM attempts WHERE began >= ?"
         return max((row["at"] for row in self._db.query(query, self.lease, since)), default=since)
 
+    def workers(self) -> dict[str, int]:
+        """The process that trains each running trial, of those that this machine can see."""
+        me = self.owner
+        return {
+            row["trial"]: row["worker"]
+            for row in self._running()
+            if row["worker"]
+            and (row["owner"].boot, row["owner"].space) == (me.boot, me.space)
+            and lease.is_running(row["worker"], row["worker_start"] or "")
+        }
+
+    def log_of(self, trial: str) -> list[tuple[float, str]]:
+        """The notes about a trial: when (Unix seconds), and what."""
+        query = "SELECT at, text FROM notes WHERE trial=? ORDER BY number"
+        return [(row["at"], row["text"]) for row in self._db.query(query, trial)]
+
+    def whole_failure(self, trial: str, attempt: int) -> str | None:
+        """The whole message of a failed attempt, if it was too long for the database."""
+        return files.read_failure(self.folder, trial, attempt)
+
     def notes(self) -> list[str]:
         return [row["text"] for row in self._db.query("SELECT text FROM notes ORDER BY number")]
 

@@ -2,7 +2,7 @@
 // Hovering and switching for figures that are complete without it. The places of the points come
 // as shares of the axes, so that they hold on every size of paper.
 (() => {
-  const figures = JSON.parse(document.getElementById("figures").textContent);
+  const figures = {};
   const near = window.matchMedia("(pointer: coarse)").matches ? 34 : 22; // pixels
   const tip = document.createElement("div");
   tip.className = "tip";
@@ -64,17 +64,26 @@
     tip.style.top = `${(above > 0 ? above : found.top + 14) + window.scrollY}px`;
   }
 
-  for (const box of document.querySelectorAll("[data-figure]")) {
-    box.querySelectorAll(".legend button").forEach((button) => button.addEventListener("click", () => {
-      button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") === "false");
-      redraw(box);
-    }));
-    box.querySelector("select")?.addEventListener("change", () => redraw(box));
-    box.querySelectorAll("svg.plot").forEach((svg) => {
-      svg.addEventListener("pointermove", (event) => point(box, svg, event));
-      svg.addEventListener("pointerdown", (event) => point(box, svg, event));
-      svg.addEventListener("pointerleave", hide);
-    });
+  // Of the whole page, or of a part of it that is new.
+  function enliven(root) {
+    hide();
+    for (const data of root.querySelectorAll("script[type='application/json']")) {
+      Object.assign(figures, JSON.parse(data.textContent));
+    }
+    for (const box of root.querySelectorAll("[data-figure]")) {
+      box.querySelectorAll(".legend button").forEach((button) => button.addEventListener("click", () => {
+        button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") === "false");
+        redraw(box);
+      }));
+      box.querySelector("select")?.addEventListener("change", () => redraw(box));
+      box.querySelectorAll("svg.plot").forEach((svg) => {
+        svg.addEventListener("pointermove", (event) => point(box, svg, event));
+        svg.addEventListener("pointerdown", (event) => point(box, svg, event));
+        svg.addEventListener("pointerleave", hide);
+      });
+    }
   }
+  enliven(document);
+  window.steep = { enliven, redraw };
   document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
 })();

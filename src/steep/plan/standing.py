@@ -1,0 +1,42 @@
+"""How far a study is, from its store alone: what ``steep status`` and ``steep watch`` show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from steep.analysis import decisions, from_store
+from steep.plan import clock
+from steep.plan.estimate import bounded, shortened
+from steep.records import Standing, Status
+
+if TYPE_CHECKING:
+    from steep.store.store import Store
+    from steep.study import Study
+
+SCORED = (Status.COMPLETE, Status.CAPPED)
+
+
+def standing(study: Study, store: Store, analysed: bool = True) -> Standing:
+    """The study's progress; without its analysis, which takes seconds, unless ``analysed``."""
+    rows = store.rows()
+    # trials planned again after a failed attempt are shown with the last failure's reason
+    retried = [r.trial.id for r in rows if r.status == Status.PLANNED and r.attempts]
+    failures = {name: store.failures(name) for name in retried}
+    reasons = {name: failed[-1] for name, failed in failures.items() if failed}
+    registered = decisions.time_left(store)
+    took = decisions.prediction_and_took(store)[1]
+    budget = clock.time_left(study, store)
+    analysis = None
+    if analysed and any(row.status in SCORED for row in rows):
+        analysis = from_store.analysis(store, study.spec, study.cut)
+    rest = None
+    if registered is not None:
+        prediction, age = registered
+        running = any(r.status == Status.RUNNING for r in rows)
+        rest = bounded(shortened(prediction, age if running else 0.0).clock, budget or None)
+    complete = took is not None and took.complete
+    standings = tuple(
+        replace(r, reason=r.reason or reasons.get(r.trial.id, r.reason)) for r in rows
+    )
+    return Standing(standings, analysis, rest, complete, study.spec.run.budget, budget)
