@@ -68,8 +68,8 @@ def test_limits_of_a_parameter_are_quantiles_of_the_laws_draws() -> None:
     model = model_of("chinchilla", runs)
     natural = SURFACE.natural(model.coordinates(np.array(fit.draws[0].alone)), model.reference)
     for i, p in enumerate(fit.parameters):
-        assert np.mean(natural[:, i] < p.lower) == pytest.approx(0.05, abs=0.02)
-        assert np.mean(natural[:, i] > p.upper) == pytest.approx(0.05, abs=0.02)
+        assert np.mean(natural[:, i] < p.lower) == pytest.approx(0.05, abs=0.03)
+        assert np.mean(natural[:, i] > p.upper) == pytest.approx(0.05, abs=0.03)
 
 
 @pytest.fixture(scope="module")

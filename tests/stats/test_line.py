@@ -179,8 +179,8 @@ def test_separate_curves_add_their_variances(monkeypatch: pytest.MonkeyPatch) ->
     """Each with its own points and degrees of freedom, 5 and 3: those of Welch for the two."""
     monkeypatch.setattr(module, "APART", ((0.0, 1.0),))
     random = np.random.default_rng(5)
-    first = X, 1 - 0.3 * X + 0.05 * random.normal(size=7), None
-    second = X[1:6], 2 - 0.4 * X[1:6] + 0.1 * random.normal(size=5), None
+    first = Series(X, 1 - 0.3 * X + 0.05 * random.normal(size=7), None)
+    second = Series(X[1:6], 2 - 0.4 * X[1:6] + 0.1 * random.normal(size=5), None)
     lines = separate_lines(first, second)
     one, two = (stats.linregress(x, y) for x, y, _ in (first, second))
     found = lines.contrast((0, 1, 0, -1))
@@ -198,7 +198,7 @@ def test_lucky_straight_lines_keep_the_known_variances(monkeypatch: pytest.Monke
     expected = (0.02 / ((X - X.mean()) ** 2).sum()) ** 0.5
     for lines in (
         paired_lines(X, first, second, (known, known)),
-        separate_lines((X, first, known), (X, second, known)),
+        separate_lines(Series(X, first, known), Series(X, second, known)),
     ):
         assert lines.contrast((0, 1, 0, -1)).se == pytest.approx(expected)
 

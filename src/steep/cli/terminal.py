@@ -39,7 +39,6 @@ def run_study(
 ) -> int:
     """Run a study with a progress bar, print the result, and return the exit code. ``track`` names
     an experiment tracker that receives the events as well."""
-    from steep.present.numbers import several
     from steep.present.progress import Progress
     from steep.present.sentences import study_lines
     from steep.train import StudyFailed
@@ -77,14 +76,8 @@ def run_study(
             typer.echo(line)
         typer.echo(f"Report: {study.folder / 'report.html'}")
     if outcome.word == "budget":
-        remaining = "what the search would train next does not fit in what is left"
-        if outcome.unfinished:
-            remaining = (
-                f"the search would go on ({several(outcome.unfinished, 'trial')} planned so far)"
-            )
-        typer.echo(
-            f"Stopped at the budget: {remaining}. {_goes_on(study, budget, outcome)}", err=True
-        )
+        typer.echo(f"Stopped at the budget: {_rest(outcome)}.", err=True)
+        typer.echo(_goes_on(study, budget, outcome), err=True)
     if outcome.failed or outcome.timeout:
         failed = f"{outcome.failed + outcome.timeout} of {outcome.trials} trials failed"
         typer.echo(
@@ -100,6 +93,15 @@ def run_study(
         typer.echo(f"{all_diverged}; 'steep status {study.folder}' lists them.", err=True)
         return NO_ANSWER
     return 0
+
+
+def _rest(outcome: Any) -> str:
+    """What a budget leaves of a study."""
+    from steep.present.numbers import several
+
+    if not outcome.unfinished:
+        return "what the search would train next does not fit in what is left"
+    return f"the search would go on ({several(outcome.unfinished, 'trial')} planned so far)"
 
 
 def _goes_on(study: Any, budget: str | None, outcome: Any) -> str:
