@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from steep.laws.law import Array
 from steep.records import Point
 
-
 GROWTHS = np.linspace(-1.0, 3.0, 33)
 """Powers of size with which the variance of a run may fall; a little rise is possible as well: the
 relative noise of a count grows as it gets smaller."""
