@@ -12,7 +12,7 @@ BIN := .venv/bin
 # Threads of one multiplication wait for each other where other work has a core.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo docs test test-integrations test-web chromium test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-surfaces bench-search-times bench-driver
+.PHONY: demo docs test test-integrations test-web chromium test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-surfaces bench-search-times bench-driver bench-forecast
 
 demo: environment
 	$(BIN)/steep demo --out $(OUT)
@@ -76,6 +76,10 @@ characters: environment
 
 bench-coverage: environment
 	$(BIN)/python benchmarks/coverage.py
+
+# Forecasts of every kind of curve, in one table with peers (docs/decisions/forecasting.md).
+bench-forecast: environment
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forecasts.py
 
 bench-lcdb: environment
 	$(BIN)/python benchmarks/lcdb.py benchmarks/data/lcdb11_dev.csv

@@ -38,6 +38,12 @@ def single_models(study: Path) -> pd.DataFrame:
     ]
 
 
+def own_curves() -> pd.DataFrame:
+    """``curve, samples, error`` of every study."""
+    folders = sorted(path.parent for path in RESULTS.glob("*/trials.csv"))
+    return pd.concat([read(s) for s in folders for read in (best_fits, single_models)]).dropna()
+
+
 def fitted(curves: pd.DataFrame, reach: int) -> pd.DataFrame:
     """Those of which enough sizes are left; all their sizes, in order."""
     groups = curves.sort_values("samples").groupby("curve", sort=True)
@@ -45,11 +51,11 @@ def fitted(curves: pd.DataFrame, reach: int) -> pd.DataFrame:
 
 
 def main() -> None:
-    studies = sorted(path.parent for path in RESULTS.glob("*/trials.csv"))
-    curves = pd.concat([read(s) for s in studies for read in (best_fits, single_models)]).dropna()
+    curves = own_curves()
     for reach in (2, 4):
         frame = fitted(curves, reach)
-        print(f"\n{frame['curve'].nunique()} curves of {len(studies)} studies")
+        studies = frame["curve"].str.split(",").str[0].nunique()
+        print(f"\n{frame['curve'].nunique()} curves of {studies} studies")
         for name, method in PEERS.items():
             show(name, reach, answers_of(method, frame, reach, SLACK))
 

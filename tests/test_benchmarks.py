@@ -171,3 +171,51 @@ def test_a_deep_curve_is_the_lowest_rate_of_the_middle_seed(
     assert deep_curves.fitted(curves, 4).empty
     for name in ("deep_curves", "lcdb"):
         sys.modules.pop(name, None)
+
+
+# ---------------------------------------------------------------- forecasts
+
+
+@pytest.fixture
+def forecasts(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import forecasts
+
+    yield forecasts
+    for name in ("forecasts", "deep_curves", "lcdb"):
+        sys.modules.pop(name, None)
+
+
+def test_a_forecast_is_scored_by_hand(forecasts: Any) -> None:
+    """Two places: one 0.1 too high inside its interval, one 0.2 above the upper end of its own."""
+    places = np.array([8.0, 16.0])
+    task = forecasts.Task("s", "c", "g", np.ones(3), np.ones(3), places, np.exp([0.0, 0.5]))
+    found = forecasts.scored(task, np.array([[-0.1, 0.1, 0.3], [-0.1, 0.0, 0.3]]))
+    assert found["error"] == pytest.approx((0.1 + 0.5) / 2)
+    assert found["bias"] == pytest.approx((0.1 - 0.5) / 2)
+    assert (found["holds"], found["below"]) == (0.5, 0.5)
+    assert found["width"] == pytest.approx(0.4)
+    assert found["interval score"] == pytest.approx(0.4 + 20 * 0.2 / 2)
+
+
+def test_lines_of_the_forecast_table_on_a_power_law(forecasts: Any) -> None:
+    m, at = 100 * 2.0 ** np.arange(6), np.array([12800.0])
+    task = forecasts.Task("s", "c", "g", np.repeat(m, 2), np.repeat(m, 2) ** -0.3, at, at**-0.3)
+    assert forecasts.slope_continued(task)[0, 1] == pytest.approx(-0.3 * np.log(12800))
+    damped = -0.3 * (np.log(3200) + 0.7 * np.log(4))
+    assert forecasts.damped_line(task)[0, 1] == pytest.approx(damped)
+
+
+def test_every_source_of_the_forecast_table_hides_what_it_scores(forecasts: Any) -> None:
+    seen: dict[str, int] = {}
+    for task in forecasts.all_tasks():
+        seen[task.source] = seen.get(task.source, 0) + 1
+        reach = float(task.at.min() / task.samples.max())
+        told = task.source.rpartition(" ")[2].rstrip("x")
+        assert reach >= (0.97 * float(told) if told.isdigit() else 1.0)
+    assert {name: seen[name] for name in ("alab", "sft 2x", "lcdb 4x", "rows 8x")} == {
+        "alab": 45,
+        "sft 2x": 14,
+        "lcdb 4x": 160,
+        "rows 8x": 60,
+    }

@@ -28,7 +28,7 @@ from steep.records import (
     Point,
     Region,
 )
-from steep.stats.curve import Curve, curve_from_columns, curve_from_points
+from steep.stats.curve import Curve, curve_from_columns, curve_from_points, run_noise
 from steep.stats.draws import joined, regions
 from steep.stats.mixture import systematic
 from steep.stats.noise import Noise, noise_model
@@ -278,7 +278,7 @@ def _without_best_guess(curve: Curve, best_guess: float | None) -> Curve:
             break
         if point.used:
             points[i] = replace(point, used=False, reason="small-data")
-    return Curve(tuple(points), curve.within_squares, curve.within_df)
+    return replace(curve, points=tuple(points))
 
 
 def _logs(used: Sequence[Point]) -> tuple[Array, Array]:
@@ -318,7 +318,7 @@ class _Mixture:
 def _mixture(
     candidates: Sequence[Law], m: Array, log_error: Array, curve: Curve, factor: Array
 ) -> _Mixture:
-    noise = noise_model(curve.used, curve.within_squares, curve.within_df, factor)
+    noise = noise_model(curve.used, curve.run_noise, factor)
     log_ratio = np.log(m / m[-1])
     samples = [sample_law(law, log_ratio, log_error, noise) for law in candidates]
     return _Mixture(factor, noise, samples)
@@ -440,7 +440,7 @@ def _beta_g(
         return None, "fewer than three points lie in the power-law region"
     if not inside.all():
         points = [p for p, keep in zip(curve.used, inside, strict=True) if keep]
-        noise = noise_model(points, curve.within_squares, curve.within_df, factor[inside])
+        noise = noise_model(points, run_noise(curve.within, points[-1].samples), factor[inside])
         line = slope(np.log(m[inside]), log_error[inside], noise)
     interval = line.interval(level)
     if (interval.value or 0.0) >= 0:
@@ -464,11 +464,12 @@ def _with_best_guess(parts: tuple[Region, ...], curve: Curve) -> tuple[Region, .
 
 
 def _noise_parts(curve: Curve, scale: Array, validation_se: float | None) -> NoiseParts:
-    df = curve.within_df
+    runs = curve.run_noise
     return NoiseParts(
         scatter=float(np.median(scale)),
-        replicate=float(np.sqrt(curve.within_squares / df)) if df else None,
-        replicate_df=df,
+        replicate=None if runs is None else runs.variance**0.5,
+        replicate_df=0 if runs is None else runs.df,
+        replicate_growth=0.0 if runs is None else runs.growth,
         given=all(p.se_log is not None for p in curve.used),
         validation=validation_se,
     )

@@ -10,7 +10,7 @@ from scipy import stats
 
 from steep.laws import LAWS
 from steep.records import Point
-from steep.stats.curve import curve_from_columns, curve_from_points
+from steep.stats.curve import RunNoise, curve_from_columns, curve_from_points
 from steep.stats.importance import cover
 from steep.stats.mixture import quantiles, systematic
 from steep.stats.noise import FADE, REVERSION, departures, noise_model, slope_reversion, walk
@@ -103,7 +103,7 @@ def test_the_slope_s_departure_is_an_integrated_ornstein_uhlenbeck_process_that_
 
 
 def test_prior_weights_of_the_structures_sum_to_one_where_the_noise_is_known() -> None:
-    noise = noise_model(points(replicates=3), within_squares=0.002, within_df=16)
+    noise = noise_model(points(replicates=3), RunNoise(0.002 / 16, 16))
     assert np.exp(noise.log_prior).sum() == pytest.approx(1.0)
     exact = (noise.wander == 0) & (noise.bend == 0)
     assert np.exp(noise.log_prior)[exact].sum() == pytest.approx(0.7)
@@ -123,8 +123,8 @@ def test_replicates_are_pooled() -> None:
     m = np.repeat([10.0, 20.0], 3)
     error = np.exp([0.0, 0.1, 0.2, -0.3, -0.3, 0.0])
     curve = curve_from_columns({"samples": m, "error": error})
-    assert curve.within_df == 4
-    assert curve.within_squares == pytest.approx(0.02 + 0.06)
+    assert [one.df for one in curve.within] == [2, 2]
+    assert [one.squares for one in curve.within] == pytest.approx([0.02, 0.06])
     assert [p.error for p in curve.points] == pytest.approx(np.exp([0.1, -0.2]))
 
 

@@ -361,7 +361,8 @@ def noise_sentences(fit: Fit) -> list[str]:
         parts.append(f"{point}, a mean of {fit.runs} runs" if mean else point)
     if noise.replicate is not None:
         replicate = numbers.measured(noise.replicate, PERCENT, 2)
-        parts.append(f"{replicate} between replicates ({noise.replicate_df} degrees of freedom)")
+        where = "replicates of the largest size" if noise.replicate_growth else "replicates"
+        parts.append(f"{replicate} between {where} ({noise.replicate_df} degrees of freedom)")
     if noise.validation is not None:
         common = numbers.measured(noise.validation, PERCENT, 2)
         parts.append(f"{common} shared by all points through the one validation set")

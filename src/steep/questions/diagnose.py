@@ -28,6 +28,7 @@ from steep.stats import trend
 from steep.stats.curve import curve_from_columns, curve_from_points
 from steep.stats.line import Line, fit_line
 from steep.stats.noise import GIVEN_DF
+from steep.stats.predictive import runs_of
 from steep.tables.read import curve_of
 
 if TYPE_CHECKING:
@@ -132,22 +133,22 @@ def _curve(source: Any, search: Search, x: str, y: str) -> _CurveData:
     unit, metric, fit = search.unit or "samples", "error", None
     if isinstance(source, Fit):
         fit, unit, metric, points = source, source.unit, source.metric, source.used
-        within, df = (source.noise.replicate or 0.0) ** 2, source.noise.replicate_df
+        runs = runs_of(source)
     else:
         if source is None or isinstance(source, list | tuple):
             curve = curve_from_points(search.points if source is None else tuple(source))
         else:
             table = curve_of(source, x=x, y=y)
             unit, metric, curve = table.unit, table.metric, curve_from_columns(table.columns)
-        points, df = curve.used, curve.within_df
-        within = curve.within_squares / max(df, 1)
+        points, runs = curve.used, curve.run_noise
     logs = np.log([[p.samples, p.error] for p in points]).reshape(-1, 2)
     data = _CurveData(points, logs[:, 0], logs[:, 1], None, 0.0, fit, unit, metric)
     if data.given:
         se = np.array([p.se_log for p in points], float)
         return replace(data, known=np.square(se), df=GIVEN_DF)
-    if within > 0:
-        return replace(data, known=within / np.array([p.replicates for p in points]), df=float(df))
+    if runs is not None and runs.variance > 0:
+        known = runs.at(data.x - data.x[-1]) / np.array([p.replicates for p in points])
+        return replace(data, known=known, df=float(runs.df))
     return data
 
 

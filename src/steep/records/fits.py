@@ -72,8 +72,10 @@ class NoiseParts:
     scatter: float | None = None
     """All of it, for one typical point: what the residuals of the best law show."""
     replicate: float | None = None
-    """Between replicates of one size, pooled; None where nothing is replicated."""
+    """Between replicates, as if of the largest size; None where nothing is replicated."""
     replicate_df: int = 0
+    replicate_growth: float = 0.0
+    """The variance between replicates goes as size**-replicate_growth."""
     given: bool = False
     """Standard errors came with the points."""
     validation: float | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,19 +11,58 @@ from numpy.typing import NDArray
 from steep.laws.law import Array
 from steep.records import Point
 
+GROWTHS = np.linspace(-1.0, 3.0, 33)
+"""Powers of size with which the variance of a run may fall; a little rise is possible as well: the
+relative noise of a count grows as it gets smaller."""
+GROWTH_SPREAD = 1.0
+"""Standard deviation of the power's normal prior about zero."""
+SCALE = 0.01
+"""Prior scale of a run's log error, worth one degree of freedom."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """Replicates of one size: the sum of squares of log error about their mean."""
+
+    samples: float
+    squares: float
+    df: int
+
+
+@dataclass(frozen=True)
+class RunNoise:
+    """The variance of one run's log error: ``variance`` * (samples / largest)**-``growth``."""
+
+    variance: float
+    """At the largest size of the curve."""
+    df: int
+    growth: float = 0.0
+
+    def at(self, log_ratio: Array) -> Array:
+        """The variance of a run at log(samples / largest), (n,)."""
+        return self.variance * self.relative(log_ratio)
+
+    def relative(self, log_ratio: Array) -> Array:
+        """The same relative to that at the largest size."""
+        return np.asarray(np.exp(-self.growth * log_ratio))
+
 
 @dataclass(frozen=True)
 class Curve:
     """The points of one learning curve, by size, with what the replicates say of the noise."""
 
     points: tuple[Point, ...]
-    within_squares: float
-    """Sum of squares of log error about each size's mean."""
-    within_df: int
+    within: tuple[Within, ...] = ()
 
     @property
     def used(self) -> tuple[Point, ...]:
         return tuple(p for p in self.points if p.used)
+
+    @property
+    def run_noise(self) -> RunNoise | None:
+        """What the replicates say of the noise of one run; None without any."""
+        used = self.used or self.points
+        return run_noise(self.within, used[-1].samples) if used else None
 
 
 def curve_from_columns(columns: Mapping[str, Sequence[float]]) -> Curve:
@@ -36,12 +75,11 @@ def curve_from_columns(columns: Mapping[str, Sequence[float]]) -> Curve:
         for name in ("se", "parameters")
     )
     points: list[Point] = []
-    squares, df = 0.0, 0
+    within = []
     for size in np.unique(samples):
         rows = np.flatnonzero(samples == size)
         logs = np.log(error[rows])
-        squares += float(np.sum((logs - logs.mean()) ** 2))
-        df += len(rows) - 1
+        within += _within(float(size), logs)
         points.append(
             Point(
                 samples=float(size),
@@ -51,18 +89,17 @@ def curve_from_columns(columns: Mapping[str, Sequence[float]]) -> Curve:
                 parameters=_common(parameters, rows),
             )
         )
-    return Curve(tuple(points), squares, df)
+    return Curve(tuple(points), tuple(within))
 
 
 def curve_from_points(points: tuple[Point, ...]) -> Curve:
     """Points made elsewhere, by size; used points of one size (permutations) are replicates."""
     merged = [p for p in points if not p.used]
-    squares, df = 0.0, 0
+    within: list[Within] = []
     for size in sorted({p.samples for p in points if p.used}):
         same = [p for p in points if p.used and p.samples == size]
         logs = np.log([p.error for p in same])
-        squares += float(np.sum((logs - logs.mean()) ** 2))
-        df += len(same) - 1
+        within += _within(size, logs)
         known = [p.se_log for p in same if p.se_log is not None]
         se_log = float(np.sqrt(np.sum(np.square(known)))) / len(same) if known else None
         merged.append(
@@ -73,7 +110,35 @@ def curve_from_points(points: tuple[Point, ...]) -> Curve:
                 replicates=sum(p.replicates for p in same),
             )
         )
-    return Curve(tuple(sorted(merged, key=lambda p: p.samples)), squares, df)
+    return Curve(tuple(sorted(merged, key=lambda p: p.samples)), tuple(within))
+
+
+def run_noise(within: Iterable[Within], largest: float) -> RunNoise | None:
+    """The noise of one run as a power of size, by all replicates together.
+
+    Of a power g in ``GROWTHS``, with x = log(samples / ``largest``), the squares of a size are
+    sigma^2 exp(-g x) chi^2; sigma^2 integrated out, g is the mean of its posterior under a normal
+    prior. So one more run at any size always makes the variance better known, and the noise of
+    small sizes is not taken for that of large ones. None without replicates."""
+    sizes = [one for one in within if one.df]
+    if not sizes:
+        return None
+    x = np.log([one.samples / largest for one in sizes])
+    squares, df = np.array([one.squares for one in sizes]), np.array([one.df for one in sizes])
+    total = int(df.sum())
+    if not squares.sum():  # no noise at all has no growth
+        return RunNoise(0.0, total)
+    at_largest = np.exp(GROWTHS[:, None] * x) @ squares
+    log_posterior = 0.5 * GROWTHS * float(df @ x) - 0.5 * (GROWTHS / GROWTH_SPREAD) ** 2
+    log_posterior -= 0.5 * (total + 1) * np.log(at_largest + SCALE**2)
+    weight = np.exp(log_posterior - log_posterior.max())
+    growth = float(weight @ GROWTHS / weight.sum())
+    return RunNoise(float(np.exp(growth * x) @ squares) / total, total, growth)
+
+
+def _within(samples: float, logs: Array) -> list[Within]:
+    squares = float(np.sum((logs - logs.mean()) ** 2))
+    return [Within(samples, squares, len(logs) - 1)] if len(logs) > 1 else []
 
 
 def _pooled_se(se: Array | None, error: Array, rows: NDArray[np.intp]) -> float | None:

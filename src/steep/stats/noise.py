@@ -25,6 +25,7 @@ import numpy as np
 
 from steep.laws.law import Array
 from steep.records import Point
+from steep.stats.curve import RunNoise
 
 PRIOR_DF = 1.0
 """Weight of the prior on sigma, in degrees of freedom; it is weak on purpose."""
@@ -163,14 +164,13 @@ def _decay(rate: Array, distance: Array) -> Array:
 
 def noise_model(
     points: Sequence[Point],
-    within_squares: float = 0.0,
-    within_df: float = 0.0,
+    runs: RunNoise | None = None,
     factor: Array | float = 1.0,
 ) -> Noise:
     """The noise of ``points``, by size, the last one the origin of the departure.
 
-    ``within_squares`` is the sum of squared deviations of log error about each size's mean,
-    on ``within_df`` degrees of freedom. ``factor`` (n,) widens the variance of single points.
+    ``runs`` is what replicates say of one run's noise, relative to the last point. ``factor`` (n,)
+    widens the variance of single points.
     """
     log_ratio = np.log([p.samples / points[-1].samples for p in points])
     replicates = np.array([p.replicates for p in points], dtype=float)
@@ -180,10 +180,11 @@ def noise_model(
         typical = float(np.exp(np.mean(np.log(variance))))
         df, squares = GIVEN_DF, GIVEN_DF * typical
         return _known(log_ratio, variance / typical, factor, typical, df, squares)
-    if within_df > 0:
-        df = within_df + PRIOR_DF
-        squares = within_squares + PRIOR_DF * NOISE**2
-        return _known(log_ratio, 1.0 / replicates, factor, squares / df, df, squares)
+    if runs is not None:
+        df = runs.df + PRIOR_DF
+        squares = runs.df * runs.variance + PRIOR_DF * NOISE**2
+        base = runs.relative(log_ratio) / replicates
+        return _known(log_ratio, base, factor, squares / df, df, squares)
     return _unknown(log_ratio, 1.0 / replicates, factor)
 
 
@@ -192,9 +193,10 @@ def _known(
 ) -> Noise:
     """Structures around a noise of known ``variance`` times ``base`` (n,)."""
     independent, wander, bend, chance = [], [], [], []
+    typical = float(base.mean())
     for (scatter, probability), (w, b) in product(SCATTERS, SIZES):
         chance.append(np.log(probability * len(SCATTERS)))
-        independent.append(base + scatter * base.mean())
+        independent.append(base + scatter * typical)
         wander.append(w * w / variance)
         bend.append(b * b / variance)
     prior = _structures_prior(wander, bend, EXACT_KNOWN) + np.array(chance)

@@ -7,6 +7,7 @@ from scipy.special import log_ndtr, ndtri
 
 from steep.laws.law import Array
 from steep.records import Fit, Interval
+from steep.stats.curve import RunNoise
 from steep.stats.draws import joined, log_curves
 from steep.stats.inverse import FARTHEST, meets
 from steep.stats.mixture import quantiles
@@ -38,9 +39,16 @@ def curve_draws(fit: Fit, log_samples: Array, validation: float | None = None) -
 
 def noise_of(fit: Fit) -> Noise:
     """The noise that the draws were made with."""
-    within = (fit.noise.replicate or 0.0) ** 2 * fit.noise.replicate_df
     widened = np.array(fit.widened) if fit.widened else 1.0
-    return noise_model(fit.used, within, fit.noise.replicate_df, widened)
+    return noise_model(fit.used, runs_of(fit), widened)
+
+
+def runs_of(fit: Fit) -> RunNoise | None:
+    """What replicates said of the noise of one run; None without any."""
+    parts = fit.noise
+    if parts.replicate is None:
+        return None
+    return RunNoise(parts.replicate**2, parts.replicate_df, parts.replicate_growth)
 
 
 def expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
