@@ -8,6 +8,7 @@ from scipy.integrate import dblquad
 
 from steep.records import Point
 from steep.stats import noise
+from steep.stats.curve import RunNoise
 from steep.stats.noise import departures, noise_model
 
 SIZES = 100 * 4.0 ** np.arange(4)
@@ -109,7 +110,7 @@ def test_where_noise_is_known_structures_are_about_it(given: bool) -> None:
         model, typical, df = noise_model(points), 0.02**2, 10.0
         base = np.square(errors) / typical
     else:
-        model, df = noise_model(REPLICATED, within_squares=0.0071, within_df=8.0), 9.0
+        model, df = noise_model(REPLICATED, RunNoise(0.0071 / 8, 8)), 9.0
         typical, base = 0.0072 / 9, np.array([1, 1 / 4, 1 / 2, 1 / 5])
     assert model.df == df
     assert model.sum_squares == pytest.approx(df * typical)
