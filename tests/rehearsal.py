@@ -88,7 +88,7 @@ def drive(
         return (plan or everything)(trials, finished, running)
 
     with store:
-        executor = member(EXECUTORS, run.executor).open_executor(folder, run, trainer)
+        executor = member(EXECUTORS, run.executor.name).open_executor(folder, run, trainer)
         try:
             return train(
                 store,

@@ -510,7 +510,7 @@ class Study:
             digests = self._trainer_module.code(self.loaded)
         spec = self.spec
         names = {"domain": spec.domain.name, "family": spec.family.name}
-        names |= {"planner": spec.search.planner, "executor": spec.run.executor}
+        names |= {"planner": spec.search.planner, "executor": spec.run.executor.name}
         names |= {} if self._function is not None else {"trainer": spec.trainer.name}
         return digests | code_of_files(plugins.own_files(names), self.loaded.base)
 
@@ -577,7 +577,7 @@ class Study:
     def _executor(self, workers: int | None) -> Any:
         from steep.base.registry import EXECUTORS
 
-        name = "inline" if self._function is not None else self.spec.run.executor
+        name = "inline" if self._function is not None else self.spec.run.executor.name
         return member(EXECUTORS, name).open_executor(
             self.folder,
             self.spec.run

@@ -47,6 +47,7 @@ PLANNERS = {
 EXECUTORS = {
     "inline": "steep.executors.inline",
     "local": "steep.executors.local",
+    "command": "steep.executors.command",
 }
 """Where workers run."""
 

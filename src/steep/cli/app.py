@@ -336,6 +336,17 @@ def demo(
 
 
 @app.command()
+def worker(
+    job: Annotated[Path, typer.Option(help="The session's worker.json, in the study's folder.")],
+) -> None:
+    """Train for a study that runs elsewhere: what executors on other machines start."""
+    from steep.executors.pilot import serve
+
+    if (problem := serve(job)) is not None:
+        fail(problem)
+
+
+@app.command()
 def schema(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="The reference, as in docs/spec.md.")

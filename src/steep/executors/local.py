@@ -27,7 +27,7 @@ from steep.contracts.executor import Event, Job, Kind
 from steep.contracts.trainer import Trainer
 from steep.executors.forkserver import NO_START, STOPS, request
 from steep.spec.load import member
-from steep.spec.sections import Run
+from steep.spec.sections import Run, Strict
 from steep.store.folder import StoreError, read_spec
 
 _THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
@@ -36,6 +36,10 @@ _MALLOC = {"MALLOC_MMAP_THRESHOLD_": 1 << 25, "MALLOC_TRIM_THRESHOLD_": 1 << 30}
 _OVER = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED)
 _TAIL = 4000
 """Bytes of a worker's output that are kept when it fails."""
+
+
+class Options(Strict):
+    """None."""
 
 
 class NoStart(Exception):
@@ -56,6 +60,13 @@ def open_executor(folder: Path, run: Run, trainer: Trainer | None = None) -> Loc
     local = Local(folder, run.workers or cpus(), preload)
     local.warm()
     return local
+
+
+def environment(threads: int = 1) -> tuple[dict[str, str], dict[str, str]]:
+    """What a worker's process must be started with: how memory is allocated, which the user's own
+    environment may override, and how many threads it has, which it may not."""
+    allocation = {name: str(value) for name, value in _MALLOC.items()}
+    return allocation, {f"{name}_NUM_THREADS": str(threads) for name in _THREADS}
 
 
 def cpus() -> int:
@@ -218,14 +229,13 @@ class Local:
             f"import sys; sys.path[:] = {path!r}; from steep.executors.forkserver import serve; "
             f"serve({theirs.fileno()}, {str(self._folder.resolve())!r}, {self._preload!r})"
         )
-        threads = {f"{name}_NUM_THREADS": "1" for name in _THREADS}
-        malloc = {name: str(value) for name, value in _MALLOC.items()}
+        allocation, threads = environment()
         # Blocked until it can say what a stop request means to it, which it inherits.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         try:
             self._server = subprocess.Popen(
                 [sys.executable, "-c", code],
-                env={**malloc, **os.environ, **threads},
+                env={**allocation, **os.environ, **threads},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -309,7 +319,7 @@ class Local:
         if code is None:
             reason = "the worker died with the process that starts workers"
             return {"reason": reason, "cause": "start"}
-        reason = _how(code)
+        reason = how_it_ended(code)
         if -code in STOPS:
             return {"reason": reason, "killed": True}
         if -code == signal.SIGKILL and out_of_memory_kills() > self._oom_kills:
@@ -324,11 +334,11 @@ class Local:
         if (event.trial, event.attempt) in worker.given_up:
             return
         if event.kind in (Kind.FAILURE, Kind.LOST):
-            event = replace(event, payload=_with_output(event.payload, worker.output))
+            event = replace(event, payload=with_output(event.payload, worker.output))
         self._events.put(event)
 
 
-def _with_output(payload: dict[str, Any], output: IO[bytes]) -> dict[str, Any]:
+def with_output(payload: dict[str, Any], output: IO[bytes]) -> dict[str, Any]:
     """The last that a failed worker printed, beside its traceback."""
     size = os.fstat(output.fileno()).st_size
     said = os.pread(output.fileno(), _TAIL, max(0, size - _TAIL)).decode(errors="replace").strip()
@@ -342,7 +352,7 @@ def _said(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _how(code: int) -> str:
+def how_it_ended(code: int) -> str:
     """How a worker ended that did not say so itself."""
     if code >= 0:
         return f"the worker ended without a word, exit code {code}"
