@@ -48,6 +48,7 @@ EXECUTORS = {
     "inline": "steep.executors.inline",
     "local": "steep.executors.local",
     "command": "steep.executors.command",
+    "slurm": "steep.executors.slurm",
 }
 """Where workers run."""
 

@@ -55,7 +55,7 @@ class Options(Strict):
     cancel: Annotated[str, AfterValidator(_known)] | None = None
     """Ends the worker {id}. None: it is asked to, through the shared folder."""
     slots: Few | None = None
-    """Workers at a time. None: `run.workers`, else 8."""
+    """Workers at a time. None: 8; `run.workers` and `--workers` set it, too."""
     resources: Resources = Resources()
     """What a trial needs; of these, the command template decides on all but cpus, the threads."""
     walltime: Duration | None = None
@@ -74,8 +74,12 @@ class Options(Strict):
 def open_executor(folder: Path, run: Run, trainer: Trainer | None = None) -> Remote:
     """Workers by the commands of ``run.executor``. Raises StoreError."""
     options = Options.model_validate(run.executor.options)
-    slots = options.slots or run.workers or 8
-    return open_remote(folder, "command", options, open_engine(options), slots, trainer)
+    return open_remote(folder, "command", options, open_engine(options), slots(run), trainer)
+
+
+def slots(run: Run) -> int:
+    """Workers at a time."""
+    return run.workers or Options.model_validate(run.executor.options).slots or 8
 
 
 def open_engine(options: Options) -> Commands:
