@@ -27,7 +27,7 @@ from steep.base.registry import FAMILIES, PLANNERS, TRAINERS
 from steep.base.stop_request import Deadline, StopRequest
 from steep.contracts.executor import Event, Kind
 from steep.contracts.planner import Problem, Wanted
-from steep.executors.chosen import open_chosen, worker_count
+from steep.executors.chosen import open_chosen, placed, worker_count
 from steep.plan import clock
 from steep.plan.checks import absent, misfits
 from steep.plan.dry_run import plan
@@ -361,7 +361,8 @@ class Study:
             rest = bounded(shortened(prediction, age if running else 0.0).clock, budget or None)
         complete = took is not None and took.complete
         standings = tuple(
-            replace(r, reason=r.reason or reasons.get(r.trial.id, r.reason)) for r in rows
+            replace(r, reason=r.reason or reasons.get(r.trial.id, r.reason))
+            for r in placed(rows, self.folder)
         )
         return Standing(standings, analysis, rest, complete, self.spec.run.budget, budget)
 

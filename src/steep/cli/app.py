@@ -282,7 +282,7 @@ def status(study: Path, as_json: Json = False) -> None:
         trials = [
             asdict(r.trial)
             | {"id": r.trial.id, "status": r.status, "attempts": r.attempts}
-            | {"reason": r.reason, "seconds": r.seconds}
+            | {"reason": r.reason, "seconds": r.seconds, "place": r.place}
             for r in rows
         ]
         seconds_left = None if standing.left is None else asdict(standing.left)

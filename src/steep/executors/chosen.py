@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from steep.base.registry import EXECUTORS
 from steep.contracts.trainer import Trainer
 from steep.executors import mailbox
+from steep.records import ENDED, Status, TrialStanding
 from steep.spec.load import member
 from steep.spec.sections import Run
 
@@ -39,3 +42,15 @@ def worker_count(run: Run, function: bool = False) -> int:
     from steep.executors.local import cpus
 
     return run.workers or (1 if function else cpus())
+
+
+def placed(rows: Sequence[TrialStanding], folder: Path) -> list[TrialStanding]:
+    """The rows of a study with the places of its trials on other machines. Those run or wait also
+    when their driver is gone, with which trials on this machine end."""
+    places = mailbox.places(folder)
+    return [
+        replace(row, status=Status.RUNNING, reason=None, place=places[row.trial.id])
+        if row.trial.id in places and row.status not in ENDED
+        else row
+        for row in rows
+    ]

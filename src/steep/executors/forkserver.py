@@ -178,7 +178,8 @@ def _child(conversation: int, output: int) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     connection = Connection(conversation)
-    jobs = connection.recv()
+    jobs, environment = connection.recv()
+    os.environ.update(environment)
     stop_requested = threading.Event()
     # A stop request to this worker alone: its trial is saved, and goes on in another one.
     for name in (signal.SIGTERM, signal.SIGHUP):

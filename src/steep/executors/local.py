@@ -1,7 +1,8 @@
 """Local: a process per trial (or pack of them) here, forked from a server that has torch imported.
 
-One thread each: on a CPU two single-threaded trials finish sooner than one with two threads. A
-killed worker costs its own trials an attempt and nobody else anything.
+One thread each: on a CPU two single-threaded trials finish sooner than one with two threads. Where
+there are GPUs, each worker sees one of them. A killed worker costs its own trials an attempt and
+nobody else anything.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import itertools
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -47,7 +49,8 @@ class NoStart(Exception):
 
 
 def open_executor(folder: Path, run: Run, trainer: Trainer | None = None) -> Local:
-    """Workers for the study in ``folder``, one a core unless ``run.workers`` says otherwise.
+    """Workers for the study in ``folder``: one a GPU, or a core where none is used, unless
+    ``run.workers`` says otherwise.
 
     Raises StoreError where processes cannot be forked, or for a ``trainer`` that only lives in
     this process: workers find theirs by name, in the study's spec."""
@@ -57,9 +60,39 @@ def open_executor(folder: Path, run: Run, trainer: Trainer | None = None) -> Loc
         raise StoreError("a function of this process runs with `executor: inline` only")
     name = read_spec(folder).spec.trainer.name
     preload = tuple(getattr(member(TRAINERS, name), "PRELOAD", ()))
-    local = Local(folder, run.workers or cpus(), preload)
+    found = devices(run)
+    local = Local(folder, run.workers or len(found) or cpus(), preload, found)
     local.warm()
     return local
+
+
+def slots(run: Run) -> int:
+    """Workers at a time."""
+    return run.workers or len(devices(run)) or cpus()
+
+
+def devices(run: Run) -> tuple[str, ...]:
+    """The GPUs that workers get one of each, as CUDA_VISIBLE_DEVICES names them; () where the spec
+    names another device, or a certain one."""
+    return gpus() if run.device in ("auto", "cuda") else ()
+
+
+def gpus() -> tuple[str, ...]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them: all of those that it
+    lists up to the first that is none, else what the driver's own tool lists."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        names = [name.strip() for name in allowed.split(",")]
+        return tuple(itertools.takewhile(lambda name: name and not name.startswith("-"), names))
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    found = re.findall(r"\(UUID: ((?:GPU|MIG)-[^)]+)\)", listed.stdout)
+    parts = [name for name in found if name.startswith("MIG")]  # of a GPU that is cut into parts
+    return tuple(parts or found)
 
 
 def environment(threads: int = 1) -> tuple[dict[str, str], dict[str, str]]:
@@ -109,6 +142,8 @@ class _Worker:
     code: int | None = None
     no_start: str = ""
     """Why it could not be started."""
+    gpu: str | None = None
+    """The one that it sees; None: it sees what this process sees."""
     gone: threading.Event = field(default_factory=threading.Event)
 
     def close(self) -> None:
@@ -125,9 +160,11 @@ class Local:
     """See contracts/executor.py. A thread per worker reads what it sends, so that one that
     stops in the middle of a message holds up nobody."""
 
-    def __init__(self, folder: Path, slots: int, preload: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, slots: int, preload: tuple[str, ...] = (), gpus: tuple[str, ...] = ()
+    ) -> None:
         self.slots = slots
-        self._folder, self._preload = folder, preload
+        self._folder, self._preload, self._gpus = folder, preload, gpus
         self._events: queue.Queue[Event] = queue.Queue()
         self._workers: dict[int, _Worker] = {}
         self._numbers = itertools.count(1)
@@ -156,7 +193,7 @@ class Local:
         ours, theirs = socket.socketpair()
         line = Connection(os.dup(ours.fileno()))
         output = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
-        worker = _Worker(jobs, control, ours, line, output)
+        worker = _Worker(jobs, control, ours, line, output, gpu=self._free_gpu())
         number = next(self._numbers)
         self._workers[number] = worker
         try:
@@ -166,11 +203,17 @@ class Local:
             theirs.close()
             worker.close()
             raise NoStart(str(error)) from None
-        worker.line.send(jobs)
+        seen = {} if worker.gpu is None else {"CUDA_VISIBLE_DEVICES": worker.gpu}
+        worker.line.send((jobs, seen))
         descriptors = [theirs.fileno(), worker.output.fileno()]
         with contextlib.suppress(OSError):  # a server that is gone: its listener tells
             socket.send_fds(control, [request("fork", number)], descriptors)
         theirs.close()
+
+    def _free_gpu(self) -> str | None:
+        """The GPU with the fewest workers."""
+        used = [worker.gpu for worker in list(self._workers.values())]
+        return min(self._gpus, key=used.count, default=None)
 
     def poll(self, timeout: float) -> list[Event]:
         events = []

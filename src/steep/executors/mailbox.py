@@ -42,6 +42,7 @@ import numpy as np
 from steep.base.plainfile import read_file
 from steep.contracts.executor import Event, Job, Kind
 from steep.records import Evaluation, Measurement, Trial, decode
+from steep.records.analysis import QUEUED
 from steep.records.codec import plain
 from steep.store.folder import StoreError, refuse_links, write_atomic, write_failed
 
@@ -337,3 +338,16 @@ def sessions(site: Path) -> list[Mailbox]:
         return []
     found = [Mailbox(path) for path in sorted(home.iterdir()) if not path.is_symlink()]
     return [box for box in found if (box.folder / WORKER).exists()]
+
+
+def places(site: Path) -> dict[str, str]:
+    """Where the jobs of the study in ``site`` are, by trial: QUEUED, or a worker's own words."""
+    found: dict[str, str] = {}
+    for box in sessions(site):
+        with suppress(Gone):
+            taken, waiting = box.taken(), set(box.names("queue"))
+            for name, jobs in box.jobs().items():
+                said = box.read(f"workers/{taken[name]}") if name in taken else None
+                place = QUEUED if name in waiting else (said or {}).get("where")
+                found |= {job.trial.id: place for job in jobs if place}
+    return found

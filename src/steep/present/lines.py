@@ -37,6 +37,7 @@ from steep.records import (
     Trial,
     TrialStanding,
 )
+from steep.records.analysis import QUEUED
 
 MOST_NAMED = 5
 """Trials that failed for one reason, named one by one."""
@@ -193,7 +194,10 @@ def status_lines(standing: Standing) -> list[str]:
     everything that did not go well; trials that failed for one reason share a line."""
     rows, analysis = standing.rows, standing.analysis
     states = Counter(row.status for row in rows)
+    if queued := sum(row.place == QUEUED for row in rows):
+        states[Status.RUNNING] -= queued
     told = ", ".join(f"{states[s]} {s.value}" for s in Status if states[s])
+    told = ", ".join(part for part in (told, f"{queued} queued" if queued else "") if part)
     took = sum(row.seconds or 0.0 for row in rows)
     lines = [f"{_trial_count(len(rows))}: {told or 'none yet'}; {duration(took)} of training"]
     interrupted = sum(map(_interrupted, rows))
@@ -226,7 +230,10 @@ def status_lines(standing: Standing) -> list[str]:
     names = _varied([row.trial for row in rows])
     for row in rows:
         if row.status == Status.RUNNING:
-            lines.append(f"  running for {duration(row.seconds or 0.0)}: {_what(row, names)}")
+            state = QUEUED if row.place == QUEUED else "running"
+            length = "" if row.seconds is None else f" for {duration(row.seconds)}"
+            where = f" on {row.place}" if row.place and row.place != QUEUED else ""
+            lines.append(f"  {state}{length}{where}: {_what(row, names)}")
     bad: dict[str, list[str]] = {}
     for row in rows:
         reason = row.reason
