@@ -2,6 +2,7 @@
 # make test   lint, types, fast tests
 # make test-integrations   scikit-learn, Hugging Face, Lightning and the trackers, with the real packages
 # make docs   the site, in out/site
+# make test-cluster   a real Slurm of one node, started and stopped here: needs root
 # make test-faults   kills, full disks, damaged files: what docs/reliability.md promises
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -11,7 +12,7 @@ BIN := .venv/bin
 # Threads of one multiplication wait for each other where other work has a core.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo docs test test-integrations test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-surfaces bench-search-times bench-driver
+.PHONY: demo docs test test-integrations test-cluster test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-surfaces bench-search-times bench-driver
 
 demo: environment
 	$(BIN)/steep demo --out $(OUT)
@@ -32,6 +33,12 @@ fuzz: environment
 # The libraries of others that have a door, in an environment of its own on top of .venv.
 test-integrations: environment .venv-integrations/installed
 	.venv-integrations/bin/python -m pytest -n 0 tests/integrations
+
+# A real Slurm, which is installed (Debian) if need be, started for the tests and stopped. Trials
+# mostly sleep, so there are more processes than cores; each has a Slurm of its own.
+test-cluster: environment
+	command -v slurmctld && ls /usr/lib/*/faketime || { apt-get update -qq && apt-get install -y -qq slurm-wlm libfaketime; }
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m cluster tests/cluster
 
 # An environment of its own that sees the packages of .venv: of integrations, of docs.
 .venv-%/installed: requirements-%.txt .venv/installed

@@ -1,4 +1,4 @@
-"""Which GPU a local worker sees, by a stand-in for the tool that lists them: there are none here."""
+"""Which GPU a local worker sees, by a stand-in for the tool that lists them."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_without_the_tool_there_are_none(monkeypatch: pytest.MonkeyPatch) -> Non
 _SEEN = """
 import os, time
 def train(shard, size, seed, learning_rate):
-    mark = "{folder}/" + os.environ.get("CUDA_VISIBLE_DEVICES", "all") + f".{size}.{seed}.{len(shard.train)}"
-    open(mark, "w").close()
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    open(f"{folder}/{gpu}.{size}.{seed}.{len(shard.train)}", "w").close()
     time.sleep(0.5)
     return 0.5
 """
@@ -82,13 +82,10 @@ def test_each_worker_sees_one(
     values = rehearsal.spec(workers=workers)
     values["trainer"] = {"name": "function", "function": f"{tmp_path}/mine.py:train"}
     assert rehearsal.drive(values, tmp_path / "study").word == "complete"
-    names = [
-        path.name.rpartition(".")[0].rpartition(".")[0] for path in (tmp_path / "marks").iterdir()
-    ]
-    used = Counter(name.partition(".")[0] for name in names)
+    used = Counter(path.name.partition(".")[0] for path in (tmp_path / "marks").iterdir())
     assert set(used) == set(local.gpus())
     assert sum(used.values()) == 12
-    first = Counter(gpu for gpu in _first_given(tmp_path, workers or 4))
+    first = Counter(_first_given(tmp_path, workers or 4))
     assert set(first.values()) == {most}
 
 

@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from steep.contracts.trainer import Trainer
 from steep.executors.mailbox import Mailbox
 from steep.executors.remote import Remote, State, open_remote, worker_script
-from steep.spec.sections import Duration, Few, Resources, Run, Strict
+from steep.spec.sections import Duration, Few, Run, Strict
 from steep.store.folder import StoreError
 
 _PATIENCE = 120.0
@@ -56,8 +56,8 @@ class Options(Strict):
     """Ends the worker {id}. None: it is asked to, through the shared folder."""
     slots: Few | None = None
     """Workers at a time. None: 8; `run.workers` and `--workers` set it, too."""
-    resources: Resources = Resources()
-    """What a trial needs; of these, the command template decides on all but cpus, the threads."""
+    cpus: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Threads of a trial. Results are the same to the last bit only for one number."""
     walltime: Duration | None = None
     """Time that a worker has: near its end it saves what it trains and takes no more. None: no
     end."""
@@ -99,7 +99,9 @@ class Commands:
 
     def submit(self, box: Mailbox, batch: str, count: int) -> list[str]:
         def one(worker: str) -> str:
-            box.write_script(f"output/{worker}.sh", worker_script(box, self._options, worker))
+            box.write_script(
+                f"output/{worker}.sh", worker_script(box, self._options, worker, self._options.cpus)
+            )
             printed = self._run(self._options.submit, box, worker, "")
             lines = printed.split("\n")
             return lines[-1].strip()

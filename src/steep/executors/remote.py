@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -544,12 +544,11 @@ def _lock(box: Mailbox, own: bool = False) -> int | None:
     return handle
 
 
-def worker_script(box: Mailbox, options: Any, worker: str, first: Sequence[str] = ()) -> bytes:
-    """The script that an engine runs: ``first`` lines, the user's own setup, the worker."""
-    threads = options.resources.cpus
+def worker_script(box: Mailbox, options: Any, worker: str, threads: int) -> bytes:
+    """The script that an engine runs: the user's own setup, then the worker."""
     allocation, fixed = environment(threads)
     path = os.environ.get("PYTHONPATH")
-    lines = ["#!/bin/bash", *first]
+    lines = ["#!/bin/bash"]
     lines += [f"export {name}={value}" for name, value in (allocation | fixed).items()]
     lines += [f"export PYTHONPATH={shlex.quote(path)}"] if path else []
     lines += [options.setup] if options.setup else []

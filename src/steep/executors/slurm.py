@@ -105,7 +105,8 @@ class Slurm:
         return self._submit(box, batch, count, "--parsable").partition(";")[0].strip()
 
     def _submit(self, box: Mailbox, batch: str, count: int, *more: str) -> str:
-        text = worker_script(box, self._options, f"{batch}-${{SLURM_ARRAY_TASK_ID}}")
+        worker, threads = f"{batch}-${{SLURM_ARRAY_TASK_ID}}", self._options.resources.cpus
+        text = worker_script(box, self._options, worker, threads)
         script = box.write_script(f"output/{batch}.sh", text)
         return _slurm("sbatch", *more, *self._arguments(box, batch, count), str(script))
 

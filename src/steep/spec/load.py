@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, get_args
 
@@ -130,6 +130,18 @@ def _checked(
     if problems or spec is None:
         raise SpecError(sorted(problems, key=lambda p: (p.line or 0, p.path)), source)
     return spec
+
+
+def with_executor(loaded: Loaded, name: str) -> Loaded:
+    """The same spec with another executor; its own one keeps its options. Raises SpecError for one
+    that is not known, or that cannot do without options."""
+    if name == loaded.spec.run.executor.name:
+        return loaded
+    problems = _check_executor(name, {}, False, loaded.base)
+    if problems:
+        raise SpecError([replace(p, path=f"--executor {name}") for p in problems], loaded.source)
+    run = loaded.spec.run.model_copy(update={"executor": Executor(name=name)})
+    return replace(loaded, spec=loaded.spec.model_copy(update={"run": run}))
 
 
 def _own(trainer: Any) -> Any:

@@ -206,7 +206,7 @@ class Run(Strict):
     executor: Executor = Executor()
     """Where workers run: a name, or a section with the name and the executor's own options."""
     workers: Few | None = None
-    """Worker processes. None: one a core that this process may use."""
+    """Workers at a time. None: one a GPU, or a core where none is used; of an engine, its slots."""
     budget: Duration | None = None
     """Time on the clock, of all runs of the study together: 15m, 2h; of each from its first timing
     until its end, whatever it trained. The search takes what fits, a whole curve first. `steep run
