@@ -242,17 +242,20 @@ def f12_f13_f14_bad_trials_end_alone(far: Driven) -> None:
 
 
 def walltime_in_mid_trial_charges_nobody(far: Driven, seconds_per_step: float) -> None:
-    """One trial that takes longer than a worker has."""
-    shards, family = {"smallest": 250, "largest": 250}, {"name": "none", "sizes": [2]}
+    """Two trials, each of which takes longer than a worker has."""
+    shards, family = {"smallest": 250, "largest": 500}, {"name": "none", "sizes": [2]}
     search = {"planner": "grid", "seeds": 1, "extend": 0}
     far.spec({"seconds_per_step": seconds_per_step}, shards=shards, family=family, search=search)
-    assert far.steep().code == 0
-    assert far.states() == ["complete"]
-    begins = far.lines("begins")
-    assert len(begins) >= 2
-    assert int(begins[-1][4]) > 0  # from its checkpoint
-    assert not charged(far)
-    assert Counter(state for _, state, _ in far.attempts())["drained"] == len(begins) - 1
+    ended = far.steep()
+    assert ended.code == 0, ended.said
+    assert far.states() == ["complete"] * 2
+    states = Counter(state for _, state, _ in far.attempts())
+    assert states["done"] == 2
+    assert states["drained"] >= 2
+    assert set(states) == {"done", "drained"}
+    again = [int(line[4]) for line in far.lines("begins") if line[2] != "1"]
+    assert len(again) == states["drained"]
+    assert all(step > 0 for step in again)  # from its checkpoint
 
 
 def goes_on_elsewhere(far: Driven, other: Any, expected: Expected) -> None:

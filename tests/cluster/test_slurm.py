@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -63,7 +64,7 @@ def test_a_driver_that_is_killed_finds_what_it_had_queued(far: Driven, expected:
 
 def test_the_end_of_the_walltime_charges_nobody(far: Driven) -> None:
     """Slurm's signal may come up to a minute early, but not before the worker has begun."""
-    far.executor = {"name": "slurm", "slots": 1, "walltime": "3m", "grace": "75s"}  # type: ignore[assignment]
+    far.executor = {"name": "slurm", "walltime": "3m", "grace": "75s"}  # type: ignore[assignment]
     bench.walltime_in_mid_trial_charges_nobody(far, 2.2)
 
 
@@ -147,8 +148,7 @@ def test_a_node_whose_clock_is_an_hour_off(far: Driven, tmp_path: Path, expected
 
 
 def test_status_says_what_waits_and_what_runs_where(far: Driven, slurm: Slurm) -> None:
-    far.executor = {"name": "slurm", "slots": 5}  # type: ignore[assignment]  # the node has four
-    far.spec({"seconds_per_step": 0.3})
+    far.spec({"seconds_per_step": 0.5}, {"workers": 5})  # the node has four cores
     process = far.start()
     far.wait("begins", 4)
     until(lambda: "1 queued" in far.steep("status", "st").out, "a trial in the queue")
@@ -180,14 +180,12 @@ def test_what_slurm_would_refuse_is_told_before_any_work(
 
 def test_a_machine_without_slurm_is_told(far: Driven) -> None:
     far.spec()
-    ended = far.steep(env={"PATH": "/nowhere", "HOME": str(far.place)})
+    ended = far.steep(env=os.environ | {"PATH": "/nowhere"})
     assert ended.code == 2
     assert "Slurm is not installed here" in ended.err
 
 
 def test_a_controller_that_does_not_run_is_told(far: Driven, tmp_path: Path) -> None:
-    import os
-
     text = Path(os.environ["SLURM_CONF"]).read_text()
     lines = [line for line in text.splitlines() if not line.startswith("SlurmctldPort")]
     (tmp_path / "slurm.conf").write_text("\n".join([*lines, "SlurmctldPort=1", ""]))

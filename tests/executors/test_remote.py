@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,7 +37,7 @@ TRIAL = Trial(0, 10, 10.0, 2, settings({"learning_rate": 0.1}), 0)
 @pytest.fixture
 def box(tmp_path: Path) -> Mailbox:
     made = Mailbox.create(tmp_path / "study")
-    made.write(mailbox.WORKER, {"site": str(made.site)})
+    made.write(mailbox.WORKER, {"study": str(made.site)})
     return made
 
 
@@ -300,6 +301,36 @@ def test_another_driver_takes_over_while_it_runs(far: Driven, expected: Expected
     bench.each_ran_once(far)
 
 
+def test_workers_may_see_another_folder_than_the_study_lies_in(
+    far: Driven, expected: Expected, tmp_path: Path
+) -> None:
+    """As where the study is on a local disk, and what the machines share is a network's."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    far.executor = STAND_IN | {"shared": str(shared)}  # type: ignore[assignment]
+    bench.f2_workers_outlive_their_driver(far, expected)
+    (site,) = shared.iterdir()
+    assert not list((site / "checkpoints").iterdir())
+    assert not list((far.folder / "checkpoints").glob("*/*"))
+    assert not (site / "trials.sqlite").exists()
+
+
+def test_a_copy_leaves_the_workers_of_the_original_alone(far: Driven, expected: Expected) -> None:
+    far.spec(bench.SLOWLY)
+    process = far.start()
+    far.wait("begins", 2)
+    process.kill()
+    process.wait()
+    copy = Driven(far.place, "inline")
+    subprocess.run(["cp", "-a", far.folder, far.place / "copy"], check=True)
+    copy.spec({"seconds_per_step": 0.0, "log": None})
+    assert copy.steep("run", "s.yaml", "--out", "copy").code == 0
+    far.spec(bench.SLOWLY)
+    assert far.steep().code == 0
+    assert far.table() == expected
+    bench.each_ran_once(far)
+
+
 # ---------------------------------------------------------------- refusals
 
 
@@ -331,6 +362,11 @@ def test_another_version_on_the_workers_machine_is_told(
     monkeypatch.setattr(remote, "versions", lambda: theirs)
     with pytest.raises(StoreError, match=r"the driver 1\.0: install the same one there"):
         drive(tmp_path / "study")
+
+
+def test_a_shared_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"run\.executor\.shared: there is no folder /nowhere"):
+        drive(tmp_path / "study", shared="/nowhere")
 
 
 def test_a_job_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
@@ -367,7 +403,7 @@ def test_a_wrong_section_is_told_with_its_path(executor: dict[str, Any], message
 
 def test_it_outlives_the_driver_by_contract(tmp_path: Path) -> None:
     engine = open_engine(Options.model_validate({k: v for k, v in STAND_IN.items() if k != "name"}))
-    assert isinstance(remote.Remote(tmp_path, engine, 1, {}), Lasting)
+    assert isinstance(remote.Remote(tmp_path, tmp_path, engine, 1, {}), Lasting)
     from steep.executors import inline
 
     assert not isinstance(inline.open_executor(tmp_path, Run()), Lasting)

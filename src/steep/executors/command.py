@@ -67,6 +67,9 @@ class Options(Strict):
     """A worker that found nothing to do for so long ends."""
     setup: str | None = None
     """Lines of shell before the worker starts, such as `source env/bin/activate`."""
+    shared: str | None = None
+    """A folder that this machine and the workers' see under this path, where the study's own folder
+    is not one: workers read and write there. None: the study's own."""
     python: str | None = None
     """Python on the workers' machines, with steep. None: as here."""
 

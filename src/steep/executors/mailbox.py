@@ -44,10 +44,12 @@ from steep.contracts.executor import Event, Job, Kind
 from steep.records import Evaluation, Measurement, Trial, decode
 from steep.records.analysis import QUEUED
 from steep.records.codec import plain
-from steep.store.folder import StoreError, refuse_links, write_atomic, write_failed
+from steep.shards import FOLDER as SHARDS
+from steep.store.folder import SPEC, StoreError, refuse_links, write_atomic, write_failed
 
 MAIL = "mail"
 WORKER = "worker.json"
+_SITES = "sites.json"
 OVER = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED, Kind.LOST)
 """The events that end an attempt."""
 ALL = "all"
@@ -331,19 +333,52 @@ class Mailbox:
         return ""
 
 
-def sessions(site: Path) -> list[Mailbox]:
-    """The sessions of a study, of drivers that run and of those that are gone."""
-    home = site / MAIL
-    if home.is_symlink() or not home.is_dir():
-        return []
-    found = [Mailbox(path) for path in sorted(home.iterdir()) if not path.is_symlink()]
+def sessions(folder: Path) -> list[Mailbox]:
+    """The sessions of the study in ``folder``, of drivers that run and of those that are gone."""
+    found = []
+    for site in (folder, *_sites(folder)):
+        home = site / MAIL
+        if home.is_symlink() or not home.is_dir():
+            continue
+        found += [
+            Mailbox(path.resolve()) for path in sorted(home.iterdir()) if not path.is_symlink()
+        ]
     return [box for box in found if (box.folder / WORKER).exists()]
 
 
-def places(site: Path) -> dict[str, str]:
-    """Where the jobs of the study in ``site`` are, by trial: QUEUED, or a worker's own words."""
+def prepare_site(folder: Path, shared: str | None) -> Path:
+    """The folder that workers see in place of the study's: with ``shared``, one in there, with what
+    they must read of the study. Raises StoreError where it cannot be written."""
+    if shared is None:
+        return folder
+    home = Path(shared).expanduser()
+    if not home.is_absolute() or not home.is_dir():
+        raise StoreError(f"run.executor.shared: there is no folder {home}, by its whole path")
+    mark = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
+    site = home / f"steep-{folder.resolve().name}-{mark}"
+    site.mkdir(exist_ok=True)
+    for path in (folder / SPEC, *sorted((folder / SHARDS).iterdir())):
+        name, data = str(path.relative_to(folder)), read_file(path)
+        if not (site / name).exists() or read_file(site / name) != data:
+            write_atomic(site, name, data)
+    known = [str(one) for one in _sites(folder)]
+    if str(site) not in known:
+        write_atomic(folder, f"{MAIL}/{_SITES}", json.dumps([*known, str(site)]).encode())
+    return site
+
+
+def _sites(folder: Path) -> list[Path]:
+    """The folders that workers of a study have seen in its place."""
+    try:
+        return [Path(name) for name in json.loads(read_file(folder / MAIL / _SITES))]
+    except (OSError, ValueError):
+        return []
+
+
+def places(folder: Path) -> dict[str, str]:
+    """Where the jobs of the study in ``folder`` are, by trial: QUEUED, or a worker's own words."""
     found: dict[str, str] = {}
-    for box in sessions(site):
+    for box in sessions(folder):
         with suppress(Gone):
             taken, waiting = box.taken(), set(box.names("queue"))
             for name, jobs in box.jobs().items():

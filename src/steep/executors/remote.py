@@ -23,11 +23,12 @@ from steep.contracts.executor import Event, Job, Kind
 from steep.contracts.trainer import Trainer
 from steep.executors import mailbox
 from steep.executors.local import environment
-from steep.executors.mailbox import ALL, OVER, WORKER, Gone, Mailbox
+from steep.executors.mailbox import ALL, OVER, WORKER, Gone, Mailbox, prepare_site
 from steep.executors.pilot import versions
 from steep.spec.load import member
 from steep.spec.sections import parse_duration
-from steep.store.folder import StoreError, read_spec
+from steep.store.folder import StoreError, read_spec, remove_checkpoints
+from steep.store.recovery import FOR_GOOD
 
 _PAUSES = 0.005, 0.05
 """Seconds between looks at new messages: the first in a poll, and the longest."""
@@ -118,6 +119,9 @@ class Session:
         self.stopping = False
         self._batches: dict[str, Any] = {n: box.read(f"submitted/{n}") for n in self._submitted()}
         self._states: dict[str, State] = {}
+        self._keeps_checkpoints = (box.read(WORKER) or {}).get("study") == str(box.site)
+        self._finished: list[str] = []
+        """Trials that have ended for good with the last messages."""
         self._heard: dict[str, str] = {}
         """The newest worker heard of in each place of the engine."""
         self._left: set[str] = set()
@@ -152,6 +156,9 @@ class Session:
 
     def _received(self) -> list[Event]:
         events: list[Event] = []
+        for trial in self._finished:  # of a site of its own, which the store does not clear
+            remove_checkpoints(self.box.site, trial)
+        self._finished = []
         jobs = {name: posted.jobs for name, posted in self.posted.items()}
         for name, message in self.box.receive(jobs):
             if name not in self.posted:  # it ended with an earlier message of this call
@@ -164,6 +171,8 @@ class Session:
                     continue
                 if event.kind == Kind.STARTED:
                     event = replace(event, payload={"pid": 0})
+                if event.kind == Kind.RESULT and not self._keeps_checkpoints:
+                    self._finished += [event.trial] * (event.payload.status in FOR_GOOD)
                 if event.kind in OVER:
                     going.discard((event.trial, event.attempt))
                     posted.ended.add((event.trial, event.attempt))
@@ -399,9 +408,11 @@ class Session:
 class Remote:
     """See contracts/executor.py; ``Lasting``."""
 
-    def __init__(self, site: Path, engine: Engine, slots: int, about: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, site: Path, engine: Engine, slots: int, about: Mapping[str, Any]
+    ) -> None:
         self.slots = slots
-        self._site, self._engine, self._about = site, engine, dict(about)
+        self._folder, self._site, self._engine, self._about = folder, site, engine, dict(about)
         self._sessions: list[Session] = []
         self._current: Session | None = None
         self._number = 0
@@ -414,7 +425,7 @@ class Remote:
         lock = _lock(box, own=True)
         assert lock is not None  # nobody looks at a session without its WORKER
         try:
-            box.write(WORKER, self._about | {"site": str(box.site)})
+            box.write(WORKER, self._about)
             self._engine.check(box)
         except BaseException:
             box.close()
@@ -451,7 +462,7 @@ class Remote:
 
     def adopt(self, attempts: Collection[tuple[str, int]]) -> list[tuple[Job, ...]]:
         adopted: list[tuple[Job, ...]] = []
-        for session in abandoned(self._site, self.slots):
+        for session in abandoned(self._folder, self.slots):
             jobs = session.adopt(attempts)
             if not jobs:
                 session.close()
@@ -489,6 +500,7 @@ def open_remote(
         )
     module = member(TRAINERS, read_spec(folder).spec.trainer.name)
     about = {
+        "study": str(folder.resolve()),
         "executor": {"name": name, **options.model_dump(mode="json")},
         "versions": versions(),
         "path": [entry or os.getcwd() for entry in sys.path],
@@ -497,20 +509,22 @@ def open_remote(
         "grace": parse_duration(options.grace),
         "idle": parse_duration(options.idle),
     }
-    remote = Remote(folder, engine, slots, about)
+    remote = Remote(folder, prepare_site(folder, options.shared), engine, slots, about)
     remote.check()
     return remote
 
 
-def abandoned(site: Path, slots: int = 1) -> Iterable[Session]:
+def abandoned(folder: Path, slots: int = 1) -> Iterable[Session]:
     """The sessions of drivers that are gone, which are this process's from now on."""
-    for box in mailbox.sessions(site):
+    for box in mailbox.sessions(folder):
         lock = _lock(box)
         if lock is None:
             continue
         about = box.read(WORKER)
-        if about is None or about["site"] != str(box.site):  # of the study that this is a copy of
-            box.close()
+        if about is None or about["study"] != str(folder.resolve()):
+            # of the study that this one is a copy of: its mail came along, its workers did not
+            if box.site == folder.resolve():
+                box.close()
             os.close(lock)
             continue
         options = dict(about["executor"])
@@ -519,9 +533,9 @@ def abandoned(site: Path, slots: int = 1) -> Iterable[Session]:
         yield Session(box, lock, engine, slots)
 
 
-def end_abandoned(site: Path) -> None:
+def end_abandoned(folder: Path) -> None:
     """End the workers that drivers which are gone have left, for a run that will not use them."""
-    for session in abandoned(site):
+    for session in abandoned(folder):
         session.close()
 
 

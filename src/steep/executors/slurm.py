@@ -57,6 +57,9 @@ class Options(Strict):
     """What a worker gets, and with it a trial."""
     setup: str | None = None
     """Lines of shell before the worker starts, such as `module load cuda`."""
+    shared: str | None = None
+    """A folder that this machine and the workers' see under this path, where the study's own folder
+    is not one: workers read and write there. None: the study's own."""
     python: str | None = None
     """Python on the nodes, with steep. None: the path that it has here."""
     idle: Duration = "5m"
