@@ -100,7 +100,7 @@ def a_killed_driver_finds_what_it_had_queued(far: Driven, expected: Expected) ->
     """The engine holds the workers back until long after the kill."""
     far.spec({"seconds_per_step": 0.0})
     process = far.start()
-    until(lambda: far.states().count("running") == 2, "two trials in the queue")
+    until(lambda: len(list(far.folder.glob("mail/*/queue/0*"))) == 2, "two trials in the queue")
     process.kill()
     process.wait()
     assert "queued" in far.steep("status", "st").out

@@ -228,6 +228,18 @@ def test_a_last_message_waits_for_space(box: Mailbox, monkeypatch: pytest.Monkey
     assert box.names("new") == ["n.a000001"]
 
 
+def test_a_job_whose_driver_died_before_it_was_queued_is_queued_by_the_next(box: Mailbox) -> None:
+    names = [box.post(number, [Job(box.site, TRIAL, number)]) for number in range(4)]
+    box.remove(f"queue/{names[0]}")  # as if never written
+    assert box.take("a") is not None  # the second one, which is being trained
+    assert box.take("a") is not None  # the third one, which has ended
+    box.release(names[2], "a")
+    box.put_message(f"{names[2]}.a000001", pack(events()))
+    adopted = session(box).adopt([(TRIAL.id, number) for number in range(4)])
+    assert sorted(job.attempt for (job,) in adopted) == [0, 1, 2, 3]
+    assert box.names("queue") == [names[0], names[3]]
+
+
 def test_a_driver_serves_a_session_alone(box: Mailbox) -> None:
     lock = remote._lock(box, own=True)
     assert lock is not None
@@ -310,7 +322,8 @@ def test_workers_may_see_another_folder_than_the_study_lies_in(
     far.executor = STAND_IN | {"shared": str(shared)}  # type: ignore[assignment]
     bench.f2_workers_outlive_their_driver(far, expected)
     (site,) = shared.iterdir()
-    assert not list((site / "checkpoints").iterdir())
+    left = list((site / "checkpoints").iterdir())
+    assert len(left) <= 2  # of the last to end: until the next message, they may not be recorded
     assert not list((far.folder / "checkpoints").glob("*/*"))
     assert not (site / "trials.sqlite").exists()
 
@@ -323,12 +336,13 @@ def test_a_copy_leaves_the_workers_of_the_original_alone(far: Driven, expected: 
     process.wait()
     copy = Driven(far.place, "inline")
     subprocess.run(["cp", "-a", far.folder, far.place / "copy"], check=True)
-    copy.spec({"seconds_per_step": 0.0, "log": None})
+    copy.spec(bench.SLOWLY)
     assert copy.steep("run", "s.yaml", "--out", "copy").code == 0
+    assert not (far.place / "copy/mail").exists()
     far.spec(bench.SLOWLY)
     assert far.steep().code == 0
     assert far.table() == expected
-    bench.each_ran_once(far)
+    assert [state for _, state, _ in far.attempts()] == ["done"] * 12
 
 
 # ---------------------------------------------------------------- refusals

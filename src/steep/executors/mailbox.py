@@ -225,8 +225,11 @@ class Mailbox:
         driver finds it. Raises StoreError."""
         name = f"{number:08d}-{secrets.token_hex(6)}"
         self._put(f"jobs/{name}.json", _job_text(jobs))
-        self._put(f"queue/{name}", b"")
+        self.queue(name)
         return name
+
+    def queue(self, name: str) -> None:
+        self._put(f"queue/{name}", b"")
 
     def jobs(self) -> dict[str, tuple[Job, ...]]:
         """Every job that has not been forgotten, by name."""
