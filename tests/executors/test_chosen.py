@@ -43,7 +43,7 @@ def test_another_executor_has_its_defaults_and_the_same_one_its_options() -> Non
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("slrum", "did you mean 'slurm'?"), ("command", "--executor command: missing")],
+    [("slrum", "did you mean 'slurm'?"), ("command", "--executor command.submit: missing")],
 )
 def test_one_that_cannot_be_had_is_told(name: str, message: str) -> None:
     with pytest.raises(SpecError) as caught:

@@ -139,7 +139,9 @@ def with_executor(loaded: Loaded, name: str) -> Loaded:
         return loaded
     problems = _check_executor(name, {}, False, loaded.base)
     if problems:
-        raise SpecError([replace(p, path=f"--executor {name}") for p in problems], loaded.source)
+        paths = [p.path.replace("run.executor", f"--executor {name}") for p in problems]
+        named = [replace(p, path=path) for p, path in zip(problems, paths, strict=True)]
+        raise SpecError(named, loaded.source)
     run = loaded.spec.run.model_copy(update={"executor": Executor(name=name)})
     return replace(loaded, spec=loaded.spec.model_copy(update={"run": run}))
 
