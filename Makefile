@@ -3,6 +3,7 @@
 # make test-integrations   scikit-learn, Hugging Face, Lightning and the trackers, with the real packages
 # make test-web   steep watch in a real browser, headless
 # make docs   the site, in out/site
+# make test-cluster   a real Slurm of one node, started and stopped here: needs root
 # make test-faults   kills, full disks, damaged files: what docs/reliability.md promises
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -12,7 +13,7 @@ BIN := .venv/bin
 # Threads of one multiplication wait for each other where other work has a core.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo docs test test-integrations test-web chromium test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-surfaces bench-search-times bench-driver bench-forecast
+.PHONY: demo docs test test-integrations test-web chromium test-slow test-numerics test-faults fuzz lint types environment clean characters bench-coverage bench-lcdb bench-joint bench-fit bench-engine bench-planners bench-surfaces bench-search-times bench-driver bench-forecast test-cluster
 
 demo: environment
 	$(BIN)/steep demo --out $(OUT)
@@ -40,6 +41,12 @@ test-web: environment .venv-web/installed chromium
 
 chromium:
 	@command -v chromium > /dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; }
+
+# A real Slurm, which is installed (Debian) if need be, started for the tests and stopped. Trials
+# mostly sleep, so there are more processes than cores; each has a Slurm of its own.
+test-cluster: environment
+	command -v slurmctld && ls /usr/lib/*/faketime || { apt-get update -qq && apt-get install -y -qq slurm-wlm libfaketime; }
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m cluster tests/cluster
 
 # An environment of its own that sees the packages of .venv: of integrations, of web, of docs.
 .venv-%/installed: requirements-%.txt .venv/installed

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import yaml
 
 from steep import shards
-from steep.base.registry import DOMAINS, EXECUTORS
+from steep.base.registry import DOMAINS
 from steep.base.stop_request import StopRequest
 from steep.contracts.executor import Event
 from steep.contracts.planner import Problem, Wanted
+from steep.executors.chosen import open_chosen
 from steep.plan.budget import Budget
 from steep.records import Shard, Trial, settings
 from steep.spec import load
@@ -88,7 +89,7 @@ def drive(
         return (plan or everything)(trials, finished, running)
 
     with store:
-        executor = member(EXECUTORS, run.executor).open_executor(folder, run, trainer)
+        executor = open_chosen(folder, run, trainer=trainer)
         try:
             return train(
                 store,

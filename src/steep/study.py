@@ -27,6 +27,7 @@ from steep.base.registry import FAMILIES, PLANNERS, TRAINERS
 from steep.base.stop_request import Deadline, StopRequest
 from steep.contracts.executor import Event, Kind
 from steep.contracts.planner import Problem, Wanted
+from steep.executors.chosen import open_chosen, worker_count
 from steep.plan import clock
 from steep.plan.checks import absent, misfits
 from steep.plan.dry_run import plan
@@ -52,6 +53,7 @@ from steep.records.measurements import Measurements
 from steep.select import trainable_sizes
 from steep.spec import plugins
 from steep.spec.load import Loaded, from_values, load, member, open_domain
+from steep.spec.sections import Executor, Run
 from steep.stats.zeros import Counted, counted
 from steep.store.folder import StoreError, StudyExists, as_begun, compose_study_yaml, read_frozen
 from steep.store.spec_changes import refuse_changes
@@ -169,10 +171,10 @@ class Study:
 
         self.check()
         self._refuse_absent()
-        fresh = not self.begun
+        fresh, run = not self.begun, self._run_section
         with (
             self._store(extend, take_over) as store,
-            closing(self._executor(workers)) as executor,
+            closing(open_chosen(self.folder, run, workers, self._wrapped())) as executor,
             StopRequest().on_signals() as stop,
             Progress(
                 self.time_left,
@@ -200,7 +202,7 @@ class Study:
                 cost=self.prices.flops,
                 memory=self.prices.memory,
                 observe=watch.observe,
-                run=self.spec.run,
+                run=run,
                 budget=spending,
             )
             outcome = self._search_and_confront(store, go, watch, stop)
@@ -367,10 +369,8 @@ class Study:
         return wrapped or self._trainer_module.open_trainer(self.loaded, self.domain)
 
     def worker_count(self) -> int:
-        """Workers that a run would use on this machine."""
-        from steep.executors.local import cpus
-
-        return self.spec.run.workers or (1 if self._function is not None else cpus())
+        """Workers that a run would use at a time."""
+        return worker_count(self.spec.run, self._function is not None)
 
     def check(self) -> None:
         """Check what only the opened domain, data and trainer show; raises SpecError."""
@@ -500,7 +500,7 @@ class Study:
             digests = self._trainer_module.code(self.loaded)
         spec = self.spec
         names = {"domain": spec.domain.name, "family": spec.family.name}
-        names |= {"planner": spec.search.planner, "executor": spec.run.executor}
+        names |= {"planner": spec.search.planner, "executor": spec.run.executor.name}
         names |= {} if self._function is not None else {"trainer": spec.trainer.name}
         return digests | code_of_files(plugins.own_files(names), self.loaded.base)
 
@@ -564,13 +564,13 @@ class Study:
         """The search problem, marked as one of simulated results."""
         return replace(self.problem, rehearsed=True)
 
-    def _executor(self, workers: int | None) -> Any:
-        from steep.base.registry import EXECUTORS
-
-        name = "inline" if self._function is not None else self.spec.run.executor
-        asked = {} if workers is None else {"workers": workers}
-        run = self.spec.run.model_copy(update=asked)
-        return member(EXECUTORS, name).open_executor(self.folder, run, trainer=self._wrapped())
+    @property
+    def _run_section(self) -> Run:
+        """Where and how trials run; a function of this process in it, if no place is named."""
+        run = self.spec.run
+        if self._function is None or run.executor.name != "local":
+            return run
+        return run.model_copy(update={"executor": Executor(name="inline")})
 
     def _wrapped(self) -> Trainer | None:
         if self._function is None:

@@ -17,16 +17,15 @@ from typing import Any
 
 from steep.base.memory import SHARE, MemoryBudget, free_memory
 from steep.base.stop_request import Stop
-from steep.contracts.executor import Event, Executor, Job, Kind
+from steep.contracts.executor import Event, Executor, Job, Kind, Lasting
 from steep.contracts.planner import Wanted
-from steep.executors.trial_queue import Queue
+from steep.executors.trial_queue import Queue, must_run, pack_of
 from steep.plan.budget import Budget
 from steep.records import Measurement, Status, Trial
 from steep.spec.sections import Run
 from steep.store import lease
 from steep.store.recordable import recordable
 from steep.store.store import Store, StoreError
-from steep.store.trial_rows import Row
 
 Plan = Callable[[Sequence[Measurement], Sequence[Trial], float | None], Sequence[Wanted]]
 """(finished, running, FLOPs left or None if unlimited) -> the unfinished trials to run; [] when
@@ -129,7 +128,7 @@ def train(
     ``observe`` receives every event after it was recorded. Raises StoreError when the store
     cannot record; what was recorded stays, and the same call resumes."""
     store.lease = run.lease
-    free = free_memory()
+    free = None if isinstance(executor, Lasting) else free_memory()
     memory_budget = MemoryBudget(None if free is None else SHARE * free, memory)
     stop = stop or threading.Event()
     driver = _Driver(
@@ -159,11 +158,11 @@ class _Running:
     started: bool = False
     """Its worker has started."""
 
-    def note_event(self) -> None:
-        """Register a sign of life; the deadline counts from the first, not from the start."""
+    def note_event(self, kind: Kind) -> None:
+        """Register a sign of life; the deadline counts from the first of its worker."""
         self.last_event = lease.now()
         if not self.started:
-            self.started, self.began = True, self.last_event
+            self.started, self.began = kind != Kind.QUEUED, self.last_event
 
 
 class _Driver:
@@ -256,6 +255,7 @@ class _Driver:
             self.stale = self.requeue = True
         if lease.now() - self.last_reclaim > min(2.0, self.run.lease / 4):
             self.last_reclaim = lease.now()
+            self.adopt()
             for gone in self.store.reclaim():
                 self.stale = self.requeue = True
                 text = f"attempt {gone.attempt} was given up: {gone.reason}"
@@ -276,10 +276,7 @@ class _Driver:
             while len(jobs) < self.run.pack and (want := self.following(jobs)) is not None:
                 self.queue.remove(want.trial)
                 claimed = self.claimed(want)
-                for job in claimed:
-                    now = lease.now()
-                    attempt = _Running(job.trial, job.attempt, self.workers, now, now, now)
-                    self.running[job.trial.id, job.attempt] = attempt
+                self.register(claimed)
                 jobs += claimed
                 more = self.free() or len(jobs) < self.run.pack
                 if claimed and not self.queue and more:  # after a refusal it would return the same
@@ -287,6 +284,20 @@ class _Driver:
             if not jobs:
                 break
             self.executor.start(*jobs)
+
+    def register(self, jobs: Sequence[Job]) -> None:
+        """Count attempts as running, in the worker that was numbered last."""
+        now = lease.now()
+        for job in jobs:
+            attempt = _Running(job.trial, job.attempt, self.workers, now, now, now)
+            self.running[job.trial.id, job.attempt] = attempt
+
+    def adopt(self) -> None:
+        """Go on with attempts of drivers that are gone, if their workers have outlived them."""
+        if isinstance(self.executor, Lasting):
+            for jobs in self.executor.adopt(self.store.abandoned()):
+                self.workers += 1
+                self.register([job for job in jobs if self.store.adopt(job.trial.id, job.attempt)])
 
     def free(self) -> bool:
         """Whether a worker could start."""
@@ -331,7 +342,7 @@ class _Driver:
     def together(self, want: Wanted, first: Job) -> bool:
         """Whether two trials may share a worker. One that has failed is retried alone, since its
         next failure would end the others."""
-        alike = _pack(want) == _pack(first)
+        alike = pack_of(want) == pack_of(first)
         return alike and not any(self.store.failures(one.trial.id) for one in (want, first))
 
     def claimed(self, want: Wanted) -> list[Job]:
@@ -381,7 +392,7 @@ class _Driver:
         """Add requested trials that are new to the store, and queue those that have not ended;
         ``doubtful`` ones are not grouped by price, as each is ranked by itself."""
         rows = self.store.trials()
-        missing = [want for want in self.wanted if _must_run(want, rows.get(want.trial.id))]
+        missing = [want for want in self.wanted if must_run(want, rows.get(want.trial.id))]
         new: dict[str, list[Trial]] = {}
         for want in missing:
             if want.trial.id not in rows:
@@ -440,7 +451,7 @@ class _Driver:
                 attempt = self.running.get(key)
                 if attempt is None or key in over:
                     continue  # a late heartbeat, or an event of an attempt that was ended here
-                attempt.note_event()
+                attempt.note_event(event.kind)
                 event = self.without_blame(recordable(event, attempt.trial))
                 if (final := self.final_failure(event, attempt)) is not None:
                     self.lost.add(event.trial)
@@ -630,21 +641,3 @@ def _how_all_failed(payloads: Sequence[dict[str, Any]]) -> str:
     detail = next((p.get("detail") for p in payloads if p["reason"] == most), None)
     lines = (detail or "").rstrip().splitlines()[-_LAST_LINES:]
     return "\n".join([head, *(f"    {line}" for line in lines)])
-
-
-def _pack(one: Wanted | Job) -> tuple[Any, ...]:
-    """The properties that trials of one pack share: all but seed and learning rate."""
-    trial = one.trial
-    rest = [pair for pair in trial.hyperparameters if pair[0] != "learning_rate"]
-    return trial.permutation, trial.items, trial.size, tuple(rest), one.up_to_steps
-
-
-def _must_run(want: Wanted, row: Row | None) -> bool:
-    """Whether a requested trial must still run: it has not ended, or stopped before the
-    requested number of steps."""
-    measured = None if row is None else row.measurement
-    if measured is None:
-        return True
-    if measured.status != Status.STOPPED:
-        return False
-    return want.up_to_steps is None or want.up_to_steps > measured.steps

@@ -242,8 +242,8 @@ def test_a_containers_quota_counts(
 
 
 def test_signals_are_named() -> None:
-    assert local._how(-signal.SIGKILL).endswith("signal 9 (SIGKILL, perhaps out of memory)")
-    assert "exit code 7" in local._how(7)
+    assert local.how_it_ended(-signal.SIGKILL).endswith("signal 9 (SIGKILL, perhaps out of memory)")
+    assert "exit code 7" in local.how_it_ended(7)
 
 
 @pytest.mark.parametrize(

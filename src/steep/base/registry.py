@@ -47,6 +47,8 @@ PLANNERS = {
 EXECUTORS = {
     "inline": "steep.executors.inline",
     "local": "steep.executors.local",
+    "command": "steep.executors.command",
+    "slurm": "steep.executors.slurm",
 }
 """Where workers run."""
 

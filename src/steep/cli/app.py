@@ -47,6 +47,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+Elsewhere = Annotated[
+    str | None,
+    typer.Option("--executor", help="Where trials run: local, slurm, ...; else as the spec says."),
+]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="The study's folder (default: ./<study>).")
 ]
@@ -205,18 +209,29 @@ def init_command(
         raise typer.Exit(1)
 
 
+def _study(spec: Path, out: Path | None, executor: str | None) -> Any:
+    """The study of a spec or a folder, with its trials run by the ``executor`` if one is named."""
+    from steep.spec.load import with_executor
+    from steep.study import Study
+
+    study = Study.open(spec) if spec.is_dir() else Study(spec, out)
+    if executor is None:
+        return study
+    return Study(with_executor(study.loaded, executor), study.folder)
+
+
 @app.command()
 def plan(
     spec: Annotated[Path, typer.Argument(help="A spec, or the folder of a study begun before.")],
     out: Out = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+    executor: Elsewhere = None,
     as_json: Json = False,
 ) -> None:
     """Dry run: trials, FLOPs, disk and estimated time; of a study begun, what is left."""
     from steep.present.work import Work
-    from steep.study import Study
 
-    study = Study.open(spec) if spec.is_dir() else Study(spec, out)
+    study = _study(spec, out, executor)
     standing = study.standing() if study.begun else None
     workers = workers or study.worker_count()
     with Work(quiet=as_json) as work:
@@ -241,6 +256,7 @@ def run(
     spec: Annotated[Path, typer.Argument(help="A spec, or the folder of a study begun before.")],
     out: Out = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+    executor: Elsewhere = None,
     budget: Annotated[
         str | None, typer.Option(help="Stop starting trials after this: FLOPs (1e15) or time (2h).")
     ] = None,
@@ -260,9 +276,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Train what is missing, forecast, confront, report. The same command resumes."""
-    from steep.study import Study
-
-    study = Study.open(spec) if spec.is_dir() else Study(spec, out)
+    study = _study(spec, out, executor)
     options = {"extend": extend, "retry_failed": retry_failed, "take_over": take_over}
     with stdout_for_the_answer() if as_json else nullcontext():
         code = run_study(study, workers, budget, quiet or as_json, track, **options)
@@ -283,7 +297,7 @@ def status(study: Path, as_json: Json = False) -> None:
         trials = [
             asdict(r.trial)
             | {"id": r.trial.id, "status": r.status, "attempts": r.attempts}
-            | {"reason": r.reason, "seconds": r.seconds}
+            | {"reason": r.reason, "seconds": r.seconds, "place": r.place}
             for r in rows
         ]
         seconds_left = None if standing.left is None else asdict(standing.left)
@@ -334,6 +348,17 @@ def demo(
     if as_json:
         print_json(results_json(study))
     raise typer.Exit(code)
+
+
+@app.command()
+def worker(
+    job: Annotated[Path, typer.Option(help="The session's worker.json, in the study's folder.")],
+) -> None:
+    """Train for a study that runs elsewhere: what executors on other machines start."""
+    from steep.executors.pilot import serve
+
+    if (problem := serve(job)) is not None:
+        fail(problem)
 
 
 @app.command()

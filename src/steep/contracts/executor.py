@@ -2,15 +2,18 @@
 
 A worker gets one trial and never opens the store; the driver alone records. So the same trial
 runs inline, in a local process, in a Ray task or in a Slurm job.
+
+Workers of ``inline`` and ``local`` end with their driver. Those of an engine such as Slurm outlive
+it, and a later driver goes on with them: such an executor is ``Lasting``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from steep.records import Trial
 
@@ -28,7 +31,8 @@ class Job:
 
 
 class Kind(StrEnum):
-    STARTED = "started"  # payload: {"pid": int}
+    QUEUED = "queued"  # payload: {}; no worker has it yet, so its lease does not run
+    STARTED = "started"  # payload: {"pid": int}, 0 for a process that is not the driver's to kill
     HEARTBEAT = "heartbeat"  # payload: {}
     PROGRESS = "progress"  # payload: an Evaluation
     CHECKPOINT = "checkpoint"  # payload: {"step": int, "file": str}
@@ -65,7 +69,8 @@ class Executor(Protocol):
         ...
 
     def poll(self, timeout: float) -> list[Event]:
-        """Events since the last call; waits up to ``timeout`` seconds for the first."""
+        """Events since the last call; waits up to ``timeout`` seconds for the first. A call says
+        that the events of the last one are recorded."""
         ...
 
     def ask_to_stop(self) -> None:
@@ -79,4 +84,18 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """End every worker now."""
+        ...
+
+
+@runtime_checkable
+class Lasting(Protocol):
+    """An executor whose workers are on other machines and outlive the driver.
+
+    ``start`` returns once the job is on the disk where a later driver finds it. Attempts that no
+    worker has yet are QUEUED, again and again, until one has STARTED them."""
+
+    def adopt(self, attempts: Collection[tuple[str, int]]) -> list[tuple[Job, ...]]:
+        """Go on with those of the ``attempts`` (trial, number) that a driver which is gone has
+        started here: the jobs, by worker, whose events ``poll`` will bring. Other
+        work that it left behind is ended."""
         ...

@@ -173,12 +173,13 @@ def _child(conversation: int, output: int) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
-    _die_with_parent()
-    _die_first()
+    die_with_parent()
+    die_first()
     os.dup2(output, 1)
     os.dup2(output, 2)
     connection = Connection(conversation)
-    jobs = connection.recv()
+    jobs, environment = connection.recv()
+    os.environ.update(environment)
     stop_requested = threading.Event()
     # A stop request to this worker alone: its trial is saved, and goes on in another one.
     for name in (signal.SIGTERM, signal.SIGHUP):
@@ -203,7 +204,7 @@ def _listen(connection: Connection, stop_requested: threading.Event) -> None:
         stop_requested.set()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """On Linux the kernel ends a worker whose server has died, even one deep in native code."""
     if sys.platform == "linux":
         parent = os.getppid()
@@ -212,7 +213,7 @@ def _die_with_parent() -> None:
             os._exit(1)
 
 
-def _die_first() -> None:
+def die_first() -> None:
     """Where memory runs out, the kernel ends a trial and not the driver or the server: they lose
     everything that runs, a trial is told as one that was too large."""
     with contextlib.suppress(OSError, ValueError):  # Linux alone

@@ -14,7 +14,11 @@ from pathlib import Path
 from steep.contracts.executor import Event, Job
 from steep.contracts.trainer import Trainer
 from steep.executors.worker import work
-from steep.spec.sections import Run
+from steep.spec.sections import Run, Strict
+
+
+class Options(Strict):
+    """None."""
 
 
 def open_executor(folder: Path, run: Run, trainer: Trainer | None = None) -> Inline:

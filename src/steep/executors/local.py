@@ -1,7 +1,8 @@
 """Local: a process per trial (or pack of them) here, forked from a server that has torch imported.
 
-One thread each: on a CPU two single-threaded trials finish sooner than one with two threads. A
-killed worker costs its own trials an attempt and nobody else anything.
+One thread each: on a CPU two single-threaded trials finish sooner than one with two threads. Where
+there are GPUs, each worker sees one of them. A killed worker costs its own trials an attempt and
+nobody else anything.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import itertools
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -27,7 +29,7 @@ from steep.contracts.executor import Event, Job, Kind
 from steep.contracts.trainer import Trainer
 from steep.executors.forkserver import NO_START, STOPS, request
 from steep.spec.load import member
-from steep.spec.sections import Run
+from steep.spec.sections import Run, Strict
 from steep.store.folder import StoreError, read_spec
 
 _THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
@@ -38,12 +40,17 @@ _TAIL = 4000
 """Bytes of a worker's output that are kept when it fails."""
 
 
+class Options(Strict):
+    """None."""
+
+
 class NoStart(Exception):
     """No process or thread is to be had just now."""
 
 
 def open_executor(folder: Path, run: Run, trainer: Trainer | None = None) -> Local:
-    """Workers for the study in ``folder``, one a core unless ``run.workers`` says otherwise.
+    """Workers for the study in ``folder``: one a GPU, or a core where none is used, unless
+    ``run.workers`` says otherwise.
 
     Raises StoreError where processes cannot be forked, or for a ``trainer`` that only lives in
     this process: workers find theirs by name, in the study's spec."""
@@ -53,9 +60,46 @@ def open_executor(folder: Path, run: Run, trainer: Trainer | None = None) -> Loc
         raise StoreError("a function of this process runs with `executor: inline` only")
     name = read_spec(folder).spec.trainer.name
     preload = tuple(getattr(member(TRAINERS, name), "PRELOAD", ()))
-    local = Local(folder, run.workers or cpus(), preload)
+    found = devices(run)
+    local = Local(folder, run.workers or len(found) or cpus(), preload, found)
     local.warm()
     return local
+
+
+def slots(run: Run) -> int:
+    """Workers at a time."""
+    return run.workers or len(devices(run)) or cpus()
+
+
+def devices(run: Run) -> tuple[str, ...]:
+    """The GPUs that workers get one of each, as CUDA_VISIBLE_DEVICES names them; () where the spec
+    names another device, or a certain one."""
+    return gpus() if run.device in ("auto", "cuda") else ()
+
+
+def gpus() -> tuple[str, ...]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them: all of those that it
+    lists up to the first that is none, else what the driver's own tool lists."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        names = [name.strip() for name in allowed.split(",")]
+        return tuple(itertools.takewhile(lambda name: name and not name.startswith("-"), names))
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    found = re.findall(r"\(UUID: ((?:GPU|MIG)-[^)]+)\)", listed.stdout)
+    parts = [name for name in found if name.startswith("MIG")]  # of a GPU that is cut into parts
+    return tuple(parts or found)
+
+
+def environment(threads: int = 1) -> tuple[dict[str, str], dict[str, str]]:
+    """What a worker's process must be started with: how memory is allocated, which the user's own
+    environment may override, and how many threads it has, which it may not."""
+    allocation = {name: str(value) for name, value in _MALLOC.items()}
+    return allocation, {f"{name}_NUM_THREADS": str(threads) for name in _THREADS}
 
 
 def cpus() -> int:
@@ -98,6 +142,8 @@ class _Worker:
     code: int | None = None
     no_start: str = ""
     """Why it could not be started."""
+    gpu: str | None = None
+    """The one that it sees; None: it sees what this process sees."""
     gone: threading.Event = field(default_factory=threading.Event)
 
     def close(self) -> None:
@@ -114,9 +160,11 @@ class Local:
     """See contracts/executor.py. A thread per worker reads what it sends, so that one that
     stops in the middle of a message holds up nobody."""
 
-    def __init__(self, folder: Path, slots: int, preload: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, slots: int, preload: tuple[str, ...] = (), gpus: tuple[str, ...] = ()
+    ) -> None:
         self.slots = slots
-        self._folder, self._preload = folder, preload
+        self._folder, self._preload, self._gpus = folder, preload, gpus
         self._events: queue.Queue[Event] = queue.Queue()
         self._workers: dict[int, _Worker] = {}
         self._numbers = itertools.count(1)
@@ -145,7 +193,7 @@ class Local:
         ours, theirs = socket.socketpair()
         line = Connection(os.dup(ours.fileno()))
         output = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
-        worker = _Worker(jobs, control, ours, line, output)
+        worker = _Worker(jobs, control, ours, line, output, gpu=self._free_gpu())
         number = next(self._numbers)
         self._workers[number] = worker
         try:
@@ -155,11 +203,17 @@ class Local:
             theirs.close()
             worker.close()
             raise NoStart(str(error)) from None
-        worker.line.send(jobs)
+        seen = {} if worker.gpu is None else {"CUDA_VISIBLE_DEVICES": worker.gpu}
+        worker.line.send((jobs, seen))
         descriptors = [theirs.fileno(), worker.output.fileno()]
         with contextlib.suppress(OSError):  # a server that is gone: its listener tells
             socket.send_fds(control, [request("fork", number)], descriptors)
         theirs.close()
+
+    def _free_gpu(self) -> str | None:
+        """The GPU with the fewest workers."""
+        used = [worker.gpu for worker in list(self._workers.values())]
+        return min(self._gpus, key=used.count, default=None)
 
     def poll(self, timeout: float) -> list[Event]:
         events = []
@@ -218,14 +272,13 @@ class Local:
             f"import sys; sys.path[:] = {path!r}; from steep.executors.forkserver import serve; "
             f"serve({theirs.fileno()}, {str(self._folder.resolve())!r}, {self._preload!r})"
         )
-        threads = {f"{name}_NUM_THREADS": "1" for name in _THREADS}
-        malloc = {name: str(value) for name, value in _MALLOC.items()}
+        allocation, threads = environment()
         # Blocked until it can say what a stop request means to it, which it inherits.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         try:
             self._server = subprocess.Popen(
                 [sys.executable, "-c", code],
-                env={**malloc, **os.environ, **threads},
+                env={**allocation, **os.environ, **threads},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -309,7 +362,7 @@ class Local:
         if code is None:
             reason = "the worker died with the process that starts workers"
             return {"reason": reason, "cause": "start"}
-        reason = _how(code)
+        reason = how_it_ended(code)
         if -code in STOPS:
             return {"reason": reason, "killed": True}
         if -code == signal.SIGKILL and out_of_memory_kills() > self._oom_kills:
@@ -324,11 +377,11 @@ class Local:
         if (event.trial, event.attempt) in worker.given_up:
             return
         if event.kind in (Kind.FAILURE, Kind.LOST):
-            event = replace(event, payload=_with_output(event.payload, worker.output))
+            event = replace(event, payload=with_output(event.payload, worker.output))
         self._events.put(event)
 
 
-def _with_output(payload: dict[str, Any], output: IO[bytes]) -> dict[str, Any]:
+def with_output(payload: dict[str, Any], output: IO[bytes]) -> dict[str, Any]:
     """The last that a failed worker printed, beside its traceback."""
     size = os.fstat(output.fileno()).st_size
     said = os.pread(output.fileno(), _TAIL, max(0, size - _TAIL)).decode(errors="replace").strip()
@@ -342,7 +395,7 @@ def _said(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _how(code: int) -> str:
+def how_it_ended(code: int) -> str:
     """How a worker ended that did not say so itself."""
     if code >= 0:
         return f"the worker ended without a word, exit code {code}"

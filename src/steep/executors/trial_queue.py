@@ -12,8 +12,10 @@ from heapq import merge
 from itertools import groupby
 from typing import Any
 
+from steep.contracts.executor import Job
 from steep.contracts.planner import Wanted
-from steep.records import Trial
+from steep.records import Status, Trial
+from steep.store.trial_rows import Row
 
 
 class Queue:
@@ -63,3 +65,21 @@ class Queue:
 
 def _first(group: dict[int, Wanted]) -> Wanted:
     return next(iter(group.values()))
+
+
+def pack_of(one: Wanted | Job) -> tuple[Any, ...]:
+    """The properties that trials of one pack share: all but seed and learning rate."""
+    trial = one.trial
+    rest = [pair for pair in trial.hyperparameters if pair[0] != "learning_rate"]
+    return trial.permutation, trial.items, trial.size, tuple(rest), one.up_to_steps
+
+
+def must_run(want: Wanted, row: Row | None) -> bool:
+    """Whether a requested trial must still run: it has not ended, or stopped before the
+    requested number of steps."""
+    measured = None if row is None else row.measurement
+    if measured is None:
+        return True
+    if measured.status != Status.STOPPED:
+        return False
+    return want.up_to_steps is None or want.up_to_steps > measured.steps

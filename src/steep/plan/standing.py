@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from steep.analysis import decisions, from_store
+from steep.executors.chosen import placed
 from steep.plan import clock
 from steep.plan.estimate import bounded, shortened
 from steep.records import Standing, Status
@@ -37,6 +38,7 @@ def standing(study: Study, store: Store, analysed: bool = True) -> Standing:
         rest = bounded(shortened(prediction, age if running else 0.0).clock, budget or None)
     complete = took is not None and took.complete
     standings = tuple(
-        replace(r, reason=r.reason or reasons.get(r.trial.id, r.reason)) for r in rows
+        replace(r, reason=r.reason or reasons.get(r.trial.id, r.reason))
+        for r in placed(rows, study.folder)
     )
     return Standing(standings, analysis, rest, complete, study.spec.run.budget, budget)

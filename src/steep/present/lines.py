@@ -38,6 +38,7 @@ from steep.records import (
     Trial,
     TrialStanding,
 )
+from steep.records.analysis import QUEUED
 
 MOST_NAMED = 5
 """Trials that failed for one reason, named one by one."""
@@ -206,8 +207,11 @@ def status_lines(standing: Standing) -> list[str]:
     names = varied([row.trial for row in rows])
     for row in rows:
         if row.status == Status.RUNNING:
+            state = QUEUED if row.place == QUEUED else "running"
+            length = "" if row.seconds is None else f" for {duration(row.seconds)}"
+            where = f" on {row.place}" if row.place and row.place != QUEUED else ""
             name = trial_name(row.trial, names, row.attempts)
-            lines.append(f"  running for {duration(row.seconds or 0.0)}: {name}")
+            lines.append(f"  {state}{length}{where}: {name}")
     for head, stopped in trouble(rows):
         lines.append(f"  {len(stopped)} {head}" if len(stopped) > 1 else f"  {head}")
         lines += [f"    {text}" for text in stopped[:MOST_NAMED]]
@@ -219,7 +223,10 @@ def status_lines(standing: Standing) -> list[str]:
 def count_line(rows: Sequence[TrialStanding]) -> str:
     """How many trials there are in which state, and what they took."""
     states = Counter(row.status for row in rows)
+    if queued := sum(row.place == QUEUED for row in rows):
+        states[Status.RUNNING] -= queued
     told = ", ".join(f"{states[s]} {s.value}" for s in Status if states[s])
+    told = ", ".join(part for part in (told, f"{queued} queued" if queued else "") if part)
     took = sum(row.seconds or 0.0 for row in rows)
     return f"{several(len(rows), 'trial')}: {told or 'none yet'}; {duration(took)} of training"
 

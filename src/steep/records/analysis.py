@@ -159,6 +159,10 @@ class Analysis:
         return tuple(sorted({name for b in self.best_fits for name, _ in b.metrics} - shown))
 
 
+QUEUED = "queued"
+"""The place of an attempt that no worker has taken yet."""
+
+
 @dataclass(frozen=True)
 class TrialStanding:
     """How far a trial is."""
@@ -171,6 +175,8 @@ class TrialStanding:
     """Why it ended as it did; of one that is to be tried again, why the last attempt failed."""
     seconds: float | None
     """What the ended trial took, or the running attempt has taken so far."""
+    place: str | None = None
+    """Of a running attempt on another machine: where, or QUEUED."""
 
 
 @dataclass(frozen=True)

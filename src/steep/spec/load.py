@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, get_args
 
@@ -19,7 +19,7 @@ from steep.base.plainfile import read_file
 from steep.base.registry import DOMAINS, EXECUTORS, FAMILIES, PLANNERS, TRAINERS
 from steep.base.spelling import did_you_mean, no_such
 from steep.spec import plugins, yaml_reader
-from steep.spec.sections import Scalar, Spec
+from steep.spec.sections import Executor, Scalar, Spec
 from steep.spec.yaml_reader import Lines, Problem
 
 
@@ -130,6 +130,20 @@ def _checked(
     if problems or spec is None:
         raise SpecError(sorted(problems, key=lambda p: (p.line or 0, p.path)), source)
     return spec
+
+
+def with_executor(loaded: Loaded, name: str) -> Loaded:
+    """The same spec with another executor; its own one keeps its options. Raises SpecError for one
+    that is not known, or that cannot do without options."""
+    if name == loaded.spec.run.executor.name:
+        return loaded
+    problems = _check_executor(name, {}, False, loaded.base)
+    if problems:
+        paths = [p.path.replace("run.executor", f"--executor {name}") for p in problems]
+        named = [replace(p, path=path) for p, path in zip(problems, paths, strict=True)]
+        raise SpecError(named, loaded.source)
+    run = loaded.spec.run.model_copy(update={"executor": Executor(name=name)})
+    return replace(loaded, spec=loaded.spec.model_copy(update={"run": run}))
 
 
 def _own(trainer: Any) -> Any:
@@ -263,7 +277,6 @@ _MESSAGES = {
 
 
 _MEMBERS = {"domain": DOMAINS, "family": FAMILIES, "trainer": TRAINERS}
-_NAMED = {"search.planner": PLANNERS, "run.executor": EXECUTORS}
 
 
 def _check_members(
@@ -292,20 +305,47 @@ def _check_members(
                 problems.append(Problem(path, _nearest(path, lines), str(error)))
                 continue
             problems += _check_options(section, module, options, lines)
-    for path, members in _NAMED.items():
-        section, _, key = path.partition(".")
-        entry = values.get(section)
-        if isinstance(entry, dict) and isinstance(entry.get(key), str):
-            plugins.register(key, entry[key], base)
-            problems += [] if frozen else _check_name(path, entry[key], members, lines)
+    planner = values["search"].get("planner") if isinstance(values.get("search"), dict) else None
+    if isinstance(planner, str):
+        plugins.register("planner", planner, base)
+        problems += [] if frozen else _check_name("search.planner", planner, PLANNERS, lines)
+    run = values.get("run")
+    if isinstance(run, dict) and "executor" in run:
+        problems += _check_executor(run["executor"], lines, frozen, base)
     return problems
 
 
-def _check_name(path: str, name: str, members: Mapping[str, str], lines: Lines) -> list[Problem]:
+def _check_executor(entry: Any, lines: Lines, frozen: bool, base: Path) -> list[Problem]:
+    """Problems of ``run.executor``, which is a name or a section with options."""
+    default = Executor().name
+    is_section = isinstance(entry, dict)
+    name = entry.get("name", default) if is_section else entry
+    if not isinstance(name, str):
+        return []
+    plugins.register("executor", name, base)
+    if frozen:
+        return []
+    path = "run.executor.name" if is_section and "name" in entry else "run.executor"
+    problems = _check_name(path, name, EXECUTORS, lines, "executor")
+    if problems:
+        return problems
+    options = {k: v for k, v in entry.items() if k != "name"} if is_section else {}
+    try:
+        module = member(EXECUTORS, name)
+    except plugins.PluginError as error:
+        EXECUTORS.pop(name, None)
+        return [Problem(path, _nearest(path, lines), str(error))]
+    return _check_options("run.executor", module, options, lines)
+
+
+def _check_name(
+    path: str, name: str, members: Mapping[str, str], lines: Lines, kind: str = ""
+) -> list[Problem]:
     """The problem of a name that is not registered."""
     if name in members:
         return []
-    kind = path.partition(".")[0] if path.endswith(".name") else path.partition(".")[2]
+    first, _, second = path.partition(".")
+    kind = kind or (first if path.endswith(".name") else second)
     return [Problem(path, _nearest(path, lines), no_such(kind, name, sorted(members)))]
 
 

@@ -21,7 +21,7 @@ from steep.spec.sections import Spec
 
 MEMBERS = {"domain": DOMAINS, "family": FAMILIES, "trainer": TRAINERS}
 """Sections whose keys depend on the member that they name."""
-NAMES = {"planner": PLANNERS, "executor": EXECUTORS}
+NAMES = {"planner": PLANNERS}
 """Keys whose value is the name of a member."""
 
 
@@ -29,24 +29,35 @@ def schema() -> dict[str, Any]:
     """The JSON schema of a spec, for editors. Needs torch for the options of the families."""
     result = _described(Spec)
     for section, members in MEMBERS.items():
-        options = []
-        for name in members:
-            option = _described(_options(section, name))
-            option["properties"] = {"name": {"const": name}} | option["properties"]
-            option["required"] = ["name", *option.get("required", ())]
-            if section == "family":
-                family = _described(Spec)["$defs"]["Family"]
-                option["properties"]["sizes"] = family["properties"]["sizes"]
-                option["required"].append("sizes")
-            result.setdefault("$defs", {}).update(option.pop("$defs", {}))
-            result["$defs"][f"{section} {name}"] = option | {"title": f"{section} {name}"}
-            options.append({"$ref": f"#/$defs/{section} {name}"})
         about = {k: v for k, v in result["properties"][section].items() if k == "description"}
+        options = _alternatives(result, section, members)
         result["properties"][section] = about | {"oneOf": options}
-    for model, key in (("Search", "planner"), ("Run", "executor")):
-        result["$defs"][model]["properties"][key]["enum"] = list(NAMES[key])
-    del result["$defs"]["Member"], result["$defs"]["Family"]
+    run = result["$defs"]["Run"]["properties"]
+    about = {k: v for k, v in run["executor"].items() if k in ("description", "default")}
+    names = {"enum": list(EXECUTORS)}
+    run["executor"] = about | {"oneOf": [names, *_alternatives(result, "executor", EXECUTORS)]}
+    result["$defs"]["Search"]["properties"]["planner"]["enum"] = list(PLANNERS)
+    del result["$defs"]["Member"], result["$defs"]["Family"], result["$defs"]["Executor"]
     return result | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+
+
+def _alternatives(
+    result: dict[str, Any], section: str, members: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """What a section may be, a member each; their schemas are put into ``result``."""
+    options = []
+    for name in members:
+        option = _described(_options(section, name))
+        option["properties"] = {"name": {"const": name}} | option["properties"]
+        option["required"] = ["name", *option.get("required", ())]
+        if section == "family":
+            family = _described(Spec)["$defs"]["Family"]
+            option["properties"]["sizes"] = family["properties"]["sizes"]
+            option["required"].append("sizes")
+        result.setdefault("$defs", {}).update(option.pop("$defs", {}))
+        result["$defs"][f"{section} {name}"] = option | {"title": f"{section} {name}"}
+        options.append({"$ref": f"#/$defs/{section} {name}"})
+    return options
 
 
 def reference() -> str:
@@ -54,11 +65,11 @@ def reference() -> str:
     parts = []
     for title, model in _sections(Spec, ""):
         parts += [f"## {title or 'The spec'}", *_table(model)]
-        if title in MEMBERS:
-            for name in MEMBERS[title]:
-                module = member(MEMBERS[title], name)
+        if members := (MEMBERS | {"run.executor": EXECUTORS}).get(title):
+            for name in members:
+                module = member(members, name)
                 parts += [f"### {title}: {name}", _about(module)]
-                parts += _table(module.Options) if module.Options.model_fields else []
+                parts += _with_sections(module.Options)
         for key, members in NAMES.items():
             if key in model.model_fields:
                 rows = [f"- `{name}`: {_about(member(members, name))}" for name in members]
@@ -74,7 +85,8 @@ def reference() -> str:
 def _options(section: str, name: str) -> type[BaseModel]:
     if section == "family":
         need("torch")
-    options: type[BaseModel] = member(MEMBERS[section], name).Options
+    members = EXECUTORS if section == "executor" else MEMBERS[section]
+    options: type[BaseModel] = member(members, name).Options
     return options
 
 
@@ -125,6 +137,14 @@ def _sections(model: type[BaseModel], path: str) -> list[tuple[str, type[BaseMod
         if inner is not None:
             sections += _sections(inner, f"{path}.{key}" if path else key)
     return sections
+
+
+def _with_sections(model: type[BaseModel]) -> list[str]:
+    """The tables of a member's options and of the sections in them."""
+    parts = _table(model) if model.model_fields else []
+    for path, inner in _sections(model, "")[1:]:
+        parts += [f"Of `{path}`:", *_table(inner)]
+    return parts
 
 
 # ---------------------------------------------------------------- words

@@ -6,7 +6,17 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_serializer,
+    model_validator,
+)
+
+from steep.base.memory import parse_bytes
 
 Count = Annotated[int, Field(ge=1, le=10**12)]
 Few = Annotated[int, Field(ge=1, le=1000)]
@@ -158,13 +168,45 @@ class Stop(Strict):
     """A lower cap on steps, for a budget; a trial that meets it is marked capped."""
 
 
+def _bytes(text: str) -> str:
+    parse_bytes(text)
+    return text
+
+
+class Resources(Strict):
+    """What one worker gets, and with it one trial."""
+
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    """GPUs. 0: none is asked for."""
+    cpus: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Cores, and threads of a trial. Results are the same to the last bit only for one number."""
+    memory: Annotated[str, AfterValidator(_bytes)] | None = None
+    """Memory: 16G. None: what the engine gives by itself."""
+
+
+class Executor(Member):
+    """Where workers run: a name alone, or with the executor's own options."""
+
+    name: str = "local"
+    """Which executor."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_serializer
+    def _as_written(self) -> Any:
+        return {"name": self.name, **self.options} if self.options else self.name
+
+
 class Run(Strict):
     """Where and how trials run; nothing here changes a result."""
 
-    executor: str = "local"
-    """Where workers run."""
+    executor: Executor = Executor()
+    """Where workers run: a name, or a section with the name and the executor's own options."""
     workers: Few | None = None
-    """Worker processes. None: one a core that this process may use."""
+    """Workers at a time. None: one a GPU, or a core where none is used; of an engine, its slots."""
     budget: Duration | None = None
     """Time on the clock, of all runs of the study together: 15m, 2h; of each from its first timing
     until its end, whatever it trained. The search takes what fits, a whole curve first. `steep run

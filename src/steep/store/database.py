@@ -179,7 +179,8 @@ def refuse_network(folder: Path) -> None:
     if kind:
         raise StoreError(
             f"{folder} lies on a network file system ({kind}), where a study cannot be run safely: "
-            "choose a folder on a local disk"
+            "choose a folder on a local disk. Workers on other machines may use it all the same: "
+            "run.executor.shared"
         )
 
 

@@ -48,6 +48,7 @@ __all__ = [
 _FAILURES = (Status.FAILED, Status.TIMEOUT)
 _LAST = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED, Kind.LOST)
 """The events that end an attempt."""
+_TAKEN_OVER = "taken over"
 _RENEWAL = 0.02
 """A lease is not renewed again within this share of its length."""
 
@@ -256,6 +257,35 @@ class Store:
                 self._db.change(key, status=self._idle(key))
                 reclaimed.append(lease.Reclaimed(key, attempts, "nobody runs it"))
         return reclaimed
+
+    def abandoned(self) -> list[tuple[str, int]]:
+        """The attempts (trial, number) whose driver is gone or was taken over, and that nobody has
+        tried again since: their workers may have outlived it."""
+        return [(row["trial"], row["number"]) for row in self._abandoned()]
+
+    def adopt(self, trial: str, attempt: int) -> bool:
+        """Go on with an abandoned attempt as this store's own; False if it is abandoned no more."""
+        with self.batch():
+            if (trial, attempt) not in self.abandoned():
+                return False
+            self._db.execute(
+                "UPDATE attempts SET state='running', reason=NULL, owner=?, expires=?"
+                " WHERE trial=? AND number=?",
+                *(json.dumps(asdict(self.owner)), lease.now() + self.lease, trial, attempt),
+            )
+            self._db.change(trial, status=Status.RUNNING)
+        return True
+
+    def _abandoned(self) -> list[dict[str, Any]]:
+        me = self.owner
+        rows = [row for row in self._running() if row["owner"].alive(me) is False]
+        query = (
+            "SELECT one.* FROM attempts AS one JOIN trials ON id=one.trial"
+            " WHERE one.state='reclaimed' AND one.reason=? AND status IN (?,?)"
+            " AND trials.attempts=one.number"
+        )
+        waiting = Status.PLANNED.value, Status.STOPPED.value
+        return rows + [dict(row) for row in self._db.query(query, _TAKEN_OVER, *waiting)]
 
     # ------------------------------------------------------------ recording
 
@@ -581,7 +611,7 @@ class Store:
                     f"{self.folder} --take-over"
                 )
             with self.batch():
-                self._end_attempt(row["trial"], row["number"], "reclaimed", "taken over")
+                self._end_attempt(row["trial"], row["number"], "reclaimed", _TAKEN_OVER)
                 self._db.change(row["trial"], status=self._idle(row["trial"]))
 
 
