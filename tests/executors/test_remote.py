@@ -261,7 +261,7 @@ def test_a_study_has_the_bits_that_it_has_inline(tmp_path: Path) -> None:
     assert (outcome.word, outcome.complete, outcome.retried) == ("complete", 12, 0)
     rehearsal.drive(rehearsal.spec(executor="inline"), tmp_path / "near")
     assert rehearsal.results(tmp_path / "far") == rehearsal.results(tmp_path / "near")
-    assert {Kind.QUEUED, Kind.STARTED, Kind.PROGRESS, Kind.CHECKPOINT, Kind.ITEMS} <= kinds
+    assert {Kind.QUEUED, Kind.STARTED, Kind.PROGRESS, Kind.ITEMS} <= kinds
     assert not (tmp_path / "far/mail").exists()
 
 
