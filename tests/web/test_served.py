@@ -107,4 +107,4 @@ def test_the_driver_of_a_watched_study_does_not_wait(tmp_path: Path) -> None:
     ratio, error = found.ratio()
     # of blocks side by side, on a machine that does other work too: not above 2 % beyond doubt
     assert ratio - 2 * error < 1.02, f"{ratio:.4f} +- {error:.4f}"
-    assert error < 0.05, f"too noisy to tell: {ratio:.4f} +- {error:.4f}"
+    assert error < 0.1, f"too noisy to tell: {ratio:.4f} +- {error:.4f}"
