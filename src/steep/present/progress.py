@@ -14,6 +14,8 @@ from steep.records import Interval, Status
 
 _EVERY = 20.0
 """Seconds between lines where there is no terminal."""
+_FEW = 10.0
+"""Seconds of which fewer are not counted."""
 _WIDE = 1.5
 """Upper over lower end from which on a time is told as an interval."""
 
@@ -21,7 +23,7 @@ _WIDE = 1.5
 def time_left(left: Interval) -> str:
     """ "about 5 min left", "about 5 min left (3 min to 9 min)"."""
     low, value, high = left.lower or 0.0, left.value or 0.0, left.upper or 0.0
-    text = f"about {coarse(value)} left"
+    text = f"{coarse(value)} left" if value < _FEW else f"about {coarse(value)} left"
     if high > _WIDE * low and coarse(low) != coarse(high):
         text += f" ({coarse(low)} to {coarse(high)})"
     return text
@@ -29,7 +31,7 @@ def time_left(left: Interval) -> str:
 
 def coarse(seconds: float) -> str:
     """A time as it can be known beforehand."""
-    if seconds < 10:
+    if seconds < _FEW:
         return "a few seconds"
     if seconds < 150:
         return f"{10 * round(seconds / 10)} s"
