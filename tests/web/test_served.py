@@ -99,12 +99,13 @@ def test_a_port_that_is_taken_is_a_sentence(table: Path) -> None:
 
 
 def test_the_driver_of_a_watched_study_does_not_wait(tmp_path: Path) -> None:
-    found = watch.measure(2000, 1000, tmp_path / "study")
-    assert found.trials >= 2000
-    assert found.requests >= 1000
+    """A third of what ``benchmarks/watch.py`` does, which can tell less: its figure is in the docs."""
+    found = watch.measure(600, 300, tmp_path / "study")
+    assert found.trials >= 600
+    assert found.requests >= 300
     assert found.failed == 0
     assert found.problems == []  # "database is locked" would be one
     ratio, error = found.ratio()
     # of blocks side by side, on a machine that does other work too: not above 2 % beyond doubt
     assert ratio - 2 * error < 1.02, f"{ratio:.4f} +- {error:.4f}"
-    assert error < 0.1, f"too noisy to tell: {ratio:.4f} +- {error:.4f}"
+    assert error < 0.2, f"too noisy to tell: {ratio:.4f} +- {error:.4f}"
