@@ -99,7 +99,7 @@ def test_a_port_that_is_taken_is_a_sentence(table: Path) -> None:
 
 
 def test_the_driver_of_a_watched_study_does_not_wait(tmp_path: Path) -> None:
-    """A third of what ``benchmarks/watch.py`` does, which can tell less: its figure is in the docs."""
+    """A third of what ``benchmarks/watch.py`` does, which tells less: its figure is in the docs."""
     found = watch.measure(600, 300, tmp_path / "study")
     assert found.trials >= 600
     assert found.requests >= 300
