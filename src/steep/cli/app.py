@@ -224,7 +224,7 @@ def _study(spec: Path, out: Path | None, executor: str | None) -> Any:
 def plan(
     spec: Annotated[Path, typer.Argument(help="A spec, or the folder of a study begun before.")],
     out: Out = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Default: one a GPU or core.")] = None,
     executor: Elsewhere = None,
     as_json: Json = False,
 ) -> None:
@@ -255,7 +255,7 @@ def plan(
 def run(
     spec: Annotated[Path, typer.Argument(help="A spec, or the folder of a study begun before.")],
     out: Out = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Default: one a GPU or core.")] = None,
     executor: Elsewhere = None,
     budget: Annotated[
         str | None, typer.Option(help="Stop starting trials after this: FLOPs (1e15) or time (2h).")
@@ -336,7 +336,7 @@ for question in (read, fit, forecast, joint, compare, diagnose, backtest, cost, 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="The demo's folder.")] = Path("demo"),
-    workers: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Default: one a GPU or core.")] = None,
     as_json: Json = False,
 ) -> None:
     """A real learning curve on bundled images, in about five minutes on two cores."""
@@ -352,7 +352,7 @@ def demo(
 
 @app.command()
 def worker(
-    job: Annotated[Path, typer.Option(help="The session's worker.json, in the study's folder.")],
+    job: Annotated[Path, typer.Option(help="The worker.json that the driver wrote.")],
 ) -> None:
     """Train for a study that runs elsewhere: what executors on other machines start."""
     from steep.executors.pilot import serve
