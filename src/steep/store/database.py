@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from steep.store import lease
-from steep.store.folder import StoreError, refuse_links, write_failed
+from steep.store.folder import StoreError, refuse_links, removed, write_failed
 
 DATABASE = "trials.sqlite"
 VERSION = "3"
@@ -327,10 +327,7 @@ class Database:
             return
         if _identity(self.folder / DATABASE) != self._file:
             # SQLite would keep writing to a deleted file, and all of it would be lost
-            raise StoreError(
-                f"{self.folder} was removed, moved or replaced while it was in use: nothing more "
-                "is recorded. Where it was moved, run the same command with its new place"
-            )
+            raise StoreError(removed(self.folder))
         self._inside = True
         try:
             self._db.execute("BEGIN IMMEDIATE")

@@ -151,9 +151,19 @@ def _flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def removed(folder: Path) -> str:
+    """The message to the user if a study's folder is gone under its driver."""
+    return (
+        f"{folder} was removed, moved or replaced while it was in use: nothing more is recorded. "
+        "Where it was moved, run the same command with its new place"
+    )
+
+
 def write_failed(path: Path, error: Exception) -> str:
     """The message to the user if ``path`` cannot be written."""
     text = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, FileNotFoundError) and not path.parent.exists():
+        return removed(path.parent)
     if "space" in text or "disk is full" in text or "quota" in text.lower():
         return (
             f"no space left on the disk that holds {path}: free some and run the same command; "
