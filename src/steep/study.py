@@ -206,11 +206,11 @@ class Study:
                 budget=spending,
             )
             outcome = self._search_and_confront(store, go, watch, stop)
-            while (
-                outcome.word == "budget"
-                and (more := self._search_and_confront(store, go, watch, stop)).ran
-            ):  # what the budget leaves after the held-out shards goes into the search
-                outcome = replace(outcome.then(more), word=more.word)
+            ran = outcome.ran
+            while outcome.word == "budget" and ran:
+                # what the budget leaves after the held-out shards goes into the search
+                more = self._search_and_confront(store, go, watch, stop)
+                outcome, ran = replace(outcome.then(more), word=more.word), more.ran
             watch.close()
             if outcome.word == "complete":
                 watch.tell_end()

@@ -298,6 +298,9 @@ class _Driver:
             for jobs in self.executor.adopt(self.store.abandoned()):
                 self.workers += 1
                 self.register([job for job in jobs if self.store.adopt(job.trial.id, job.attempt)])
+                self.stale = self.requeue = True  # they are not another driver's any more
+                if self.stop.is_set():
+                    self.executor.ask_to_stop()
 
     def free(self) -> bool:
         """Whether a worker could start."""

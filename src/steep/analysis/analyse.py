@@ -591,7 +591,7 @@ def _confront(
         (c.capped for c in same if (c.size, c.hyperparameters) == key[2:]), candidate.capped
     )
     inside: bool | None = at.lower <= error <= at.upper
-    if capped and error >= at.lower:  # more steps could lower the error: not decided
+    if so_far or (capped and error >= at.lower):  # more seeds or steps may change it: not decided
         inside = None
     return replace(
         registered,

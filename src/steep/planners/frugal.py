@@ -64,8 +64,8 @@ REACH = 1
 five of sixteen searches of characters by Adam kept a learning rate that is right for little data at
 the largest shards, with one 1 of 16, for a sixth more (docs/decisions/searching.md)."""
 FAR = 1.5
-"""Times the lowest error of its shard with which a value beyond a list has failed, as if it had
-diverged."""
+"""Times the lowest error of its size and shard with which a value beyond a list has failed, as if it
+had diverged."""
 REFINE = 0.2
 """Share of what is left that one trial which refines may take: with a whole curve in hand, a trial
 that may overrun what is expected of it is no longer worth a large part of it."""
@@ -325,14 +325,16 @@ def _compare(state: State) -> tuple[Wanted, ...]:
 
 
 def _failed(here: Mapping[Cell, Sequence[Measurement]]) -> set[Cell]:
-    """Which of a shard's cells diverged, or ended with far more error than its best."""
-    ends = {
-        c: [float(m.validation_error or 0.0) for m in ms if scored(m)] for c, ms in here.items()
-    }
-    lowest = min((min(errors) for errors in ends.values() if errors), default=0.0)
-    return {c for c, errors in ends.items() if errors and min(errors) > FAR * lowest} | {
-        c for c, ms in here.items() if any(map(lost, ms))
-    }
+    """Which of a shard's cells diverged, or ended with far more error than the best of the same
+    size."""
+    lowest: dict[int, float] = {}
+    ends: dict[Cell, float] = {}
+    for cell, ms in here.items():
+        if errors := [float(m.validation_error or 0.0) for m in ms if scored(m)]:
+            ends[cell] = min(errors)
+            lowest[cell.size] = min(ends[cell], lowest.get(cell.size, math.inf))
+    failed = {cell for cell, error in ends.items() if error > FAR * lowest[cell.size]}
+    return failed | {cell for cell, ms in here.items() if any(map(lost, ms))}
 
 
 def _precise(state: State, known: Sequence[Measurement], target: float) -> bool:

@@ -396,14 +396,8 @@ def confrontation_sentence(found: Confrontation, how: Scale, unit: str) -> str:
     text = f"Forecast for the held-out {place}{when}: {expected}"
     if found.error is None:
         return f"{text}; not yet measured{f' ({found.remark})' if found.remark else ''}."
-    return f"{text}; measured: {numbers.measured(found.error, how)}, {_verdict(found)}."
-
-
-def _verdict(found: Confrontation) -> str:
-    """Whether it lies inside, with what is missing: all that there is to say where that is open."""
-    if found.inside is None:
-        return found.remark
-    return VERDICTS[found.inside] + (f" ({found.remark})" if found.remark else "")
+    verdict = found.remark if found.inside is None else VERDICTS[found.inside]
+    return f"{text}; measured: {numbers.measured(found.error, how)}, {verdict}."
 
 
 def confrontation_sentences(analysis: Analysis) -> list[str]:

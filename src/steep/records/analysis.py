@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from steep.base.metrics import answered_metric
 from steep.records.costs import CostReport
-from steep.records.fits import CAPPED, At, Fit, Forecast, Interval, SizeLaw
+from steep.records.fits import At, Fit, Forecast, Interval, SizeLaw
 from steep.records.plans import Prediction, Took
 from steep.records.questions import Finding
 from steep.records.trials import ENDED, BestFit, Settings, Shard, Status, Trial
@@ -46,7 +46,7 @@ class Confrontation:
     inside: bool | None = None
     """Whether the measured error lies within the forecast's interval; None where that is open."""
     remark: str = ""
-    """What is missing: seeds, or a run that did not meet the cap on steps (``CAPPED``)."""
+    """What is missing: seeds, or a run that did not meet the cap on steps."""
     afterwards: bool = False
     """Nothing proves that it was written down before its shard was trained: the one that was is
     lost, say."""
@@ -61,7 +61,7 @@ class Confrontation:
         if self.told is None:
             return self
         error, inside = self.told_error, None
-        if error is not None and CAPPED not in self.remark:
+        if error is not None and not self.remark:
             inside = self.told.lower <= error <= self.told.upper
         return replace(self, forecast=self.told, error=error, test_error=None, inside=inside)
 
