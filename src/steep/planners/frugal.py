@@ -64,8 +64,8 @@ REACH = 1
 five of sixteen searches of characters by Adam kept a learning rate that is right for little data at
 the largest shards, with one 1 of 16, for a sixth more (docs/decisions/searching.md)."""
 FAR = 1.5
-"""Times the lowest error of its size and shard with which a value beyond a list has failed, as if it
-had diverged."""
+"""Times the lowest error of its size and shard with which a value beyond a list has failed, as if
+it had diverged."""
 REFINE = 0.2
 """Share of what is left that one trial which refines may take: with a whole curve in hand, a trial
 that may overrun what is expected of it is no longer worth a large part of it."""
