@@ -328,6 +328,31 @@ def test_workers_may_see_another_folder_than_the_study_lies_in(
     assert not (site / "trials.sqlite").exists()
 
 
+def test_a_later_study_of_the_same_path_has_another_site(tmp_path: Path) -> None:
+    """So it does not go on from the earlier one's checkpoints."""
+    study, shared = tmp_path / "study", tmp_path / "shared"
+    shared.mkdir()
+
+    def site() -> Path:
+        (study / "shards").mkdir(parents=True, exist_ok=True)
+        (study / "study.yaml").write_text("spec: {}")
+        return mailbox.prepare_site(study, str(shared))
+
+    first = site()
+    assert site() == first
+    box = Mailbox.create(first)
+    about = {"study": str(study), "token": mailbox.token(study)}
+    box.write(mailbox.WORKER, about | {"executor": STAND_IN})
+    (one,) = remote.abandoned(study)
+    os.close(one._lock)
+    box.write(mailbox.WORKER, about | {"executor": STAND_IN, "token": "of another study"})
+    assert list(remote.abandoned(study)) == []
+    assert mailbox.sessions(study) != []  # it is not this study's to remove
+    subprocess.run(["rm", "-r", study], check=True)
+    assert site() != first
+    assert mailbox.sessions(study) == []
+
+
 def test_a_copy_leaves_the_workers_of_the_original_alone(far: Driven, expected: Expected) -> None:
     far.spec(bench.SLOWLY)
     process = far.start()

@@ -506,8 +506,10 @@ def open_remote(
             "(trainer: {name: function, function: file.py:NAME})"
         )
     module = member(TRAINERS, read_spec(folder).spec.trainer.name)
+    site = prepare_site(folder, options.shared)
     about = {
         "study": str(folder.resolve()),
+        "token": None if site == folder else mailbox.token(folder),
         "executor": {"name": name, **options.model_dump(mode="json")},
         "versions": versions(),
         "path": [entry or os.getcwd() for entry in sys.path],
@@ -516,7 +518,7 @@ def open_remote(
         "grace": parse_duration(options.grace),
         "idle": parse_duration(options.idle),
     }
-    remote = Remote(folder, prepare_site(folder, options.shared), engine, slots, about)
+    remote = Remote(folder, site, engine, slots, about)
     remote.check()
     return remote
 
@@ -528,9 +530,14 @@ def abandoned(folder: Path, slots: int = 1) -> Iterable[Session]:
         if lock is None:
             continue
         about = box.read(WORKER)
-        if about is None or about["study"] != str(folder.resolve()):
+        own = box.site == folder.resolve()
+        if (
+            about is None
+            or about["study"] != str(folder.resolve())
+            or not (own or about.get("token") == mailbox.token(folder))
+        ):
             # of the study that this one is a copy of: its mail came along, its workers did not
-            if box.site == folder.resolve():
+            if own:
                 box.close()
             os.close(lock)
             continue
