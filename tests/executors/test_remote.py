@@ -20,7 +20,7 @@ from far import STAND_IN, Expected
 from faults.conftest import Driven
 from steep.contracts.executor import Event, Job, Kind, Lasting
 from steep.executors import mailbox, pilot, remote
-from steep.executors.command import Options, open_engine
+from steep.executors.command import Commands, Options, open_engine
 from steep.executors.mailbox import Mailbox, pack, unpack
 from steep.executors.pilot import Outbox
 from steep.records import Evaluation, Measurement, Status, Trial, settings
@@ -248,6 +248,53 @@ def test_a_driver_serves_a_session_alone(box: Mailbox) -> None:
     again = remote._lock(box)
     assert again is not None
     os.close(again)
+
+
+def test_a_session_that_is_half_removed_is_none(
+    box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [one.folder for one in mailbox.sessions(box.site)] == [box.folder]
+    monkeypatch.setattr(mailbox.shutil, "rmtree", lambda *_, **__: None)
+    box.close()
+    assert box.folder.is_dir()
+    assert mailbox.sessions(box.site) == []
+
+
+def test_a_session_that_its_driver_ends_at_this_moment_is_passed_over(
+    box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.write(mailbox.WORKER, {"study": str(box.site), "executor": STAND_IN})
+    adopt = remote.Session.adopt
+
+    def late(self: remote.Session, attempts: Any) -> Any:
+        self.box.close()
+        return adopt(self, attempts)
+
+    monkeypatch.setattr(remote.Session, "adopt", late)
+    assert remote.Remote(box.site, box.site, _Deaf(), 1, {}).adopt([]) == []
+    later = Mailbox.create(box.site)
+    later.write(mailbox.WORKER, {"study": str(box.site), "executor": STAND_IN})
+    later.folder.joinpath("submitted").rmdir()
+    remote.end_abandoned(box.site)
+    assert mailbox.places(box.site) == {}
+
+
+# ---------------------------------------------------------------- commands
+
+
+def commands(**options: Any) -> Commands:
+    given = {"submit": "true {script}", "status": "true", "cancel": "true"}
+    return open_engine(Options.model_validate(given | options))
+
+
+def test_a_worker_without_an_id_is_cancelled_by_its_name(box: Mailbox) -> None:
+    engine = commands(cancel=f"echo {{name}} >>{box.folder}/ended")
+    engine.cancel(box, {"w1": {"count": 2, "id": ["", "7"]}, "w2": {"count": 1, "id": None}})
+    ended = (box.folder / "ended").read_text().split()
+    assert [name.partition("-w")[2] for name in ended] == ["1-0", "1-1", "2-0"]
+    engine = commands(cancel=f"echo {{id}} >>{box.folder}/ended")
+    engine.cancel(box, {"w1": {"count": 2, "id": ["", "7"]}})
+    assert (box.folder / "ended").read_text().split()[3:] == ["7"]
 
 
 # ---------------------------------------------------------------- whole studies

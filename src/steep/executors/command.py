@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -132,11 +133,13 @@ class Commands:
             return None
 
     def cancel(self, box: Mailbox, batches: Mapping[str, Any], worker: str | None = None) -> None:
-        if self._options.cancel is None:
+        template = self._options.cancel
+        if template is None:
             return
         for name, known in _workers(batches):
-            if known and worker in (None, name):
-                self._exit_code(self._options.cancel, box, name, known)
+            if worker in (None, name) and (known or "{id}" not in template):
+                with suppress(StoreError):  # the others are to end all the same
+                    self._exit_code(template, box, name, known)
 
     def _run(self, template: str, box: Mailbox, worker: str, known: str) -> str:
         """What a command printed. Raises StoreError where it failed."""

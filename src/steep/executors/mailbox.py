@@ -300,7 +300,8 @@ class Mailbox:
         self._over.add(name)
 
     def close(self) -> None:
-        """Remove the session."""
+        """Remove the session: first what makes it one, so that none is seen half."""
+        self.remove(WORKER)
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):
             self.folder.parent.rmdir()
@@ -350,10 +351,13 @@ def sessions(folder: Path) -> list[Mailbox]:
         home = site / MAIL
         if home.is_symlink() or not home.is_dir():
             continue
-        found += [
-            Mailbox(path.resolve()) for path in sorted(home.iterdir()) if not path.is_symlink()
-        ]
-    return [box for box in found if (box.folder / WORKER).exists()]
+        with suppress(OSError):  # it was removed at this moment, or may not be read
+            found += [
+                Mailbox(path.resolve())
+                for path in sorted(home.iterdir())
+                if not path.is_symlink() and (path / WORKER).exists()
+            ]
+    return found
 
 
 def prepare_site(folder: Path, shared: str | None) -> Path:
@@ -411,7 +415,7 @@ def places(folder: Path) -> dict[str, str]:
     """Where the jobs of the study in ``folder`` are, by trial: QUEUED, or a worker's own words."""
     found: dict[str, str] = {}
     for box in sessions(folder):
-        with suppress(Gone):
+        with suppress(Gone, OSError):
             taken, waiting = box.taken(), set(box.names("queue"))
             for name, jobs in box.jobs().items():
                 said = box.read(f"workers/{taken[name]}") if name in taken else None

@@ -470,7 +470,10 @@ class Remote:
     def adopt(self, attempts: Collection[tuple[str, int]]) -> list[tuple[Job, ...]]:
         adopted: list[tuple[Job, ...]] = []
         for session in abandoned(self._folder, self.slots):
-            jobs = session.adopt(attempts)
+            try:
+                jobs = session.adopt(attempts)
+            except Gone:
+                jobs = []
             if not jobs:
                 session.close()
                 continue
@@ -544,7 +547,12 @@ def abandoned(folder: Path, slots: int = 1) -> Iterable[Session]:
         options = dict(about["executor"])
         module = member(EXECUTORS, options.pop("name"))
         engine = module.open_engine(module.Options.model_validate(options))
-        yield Session(box, lock, engine, slots)
+        try:
+            session = Session(box, lock, engine, slots)
+        except Gone:  # its driver ended it at this moment
+            os.close(lock)
+            continue
+        yield session
 
 
 def end_abandoned(folder: Path) -> None:
