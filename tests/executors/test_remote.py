@@ -21,6 +21,7 @@ from faults.conftest import Driven
 from steep.contracts.executor import Event, Job, Kind, Lasting
 from steep.executors import mailbox, pilot, remote
 from steep.executors.command import Commands, Options, open_engine
+from steep.executors.engine import State
 from steep.executors.mailbox import Mailbox, pack, unpack
 from steep.executors.pilot import Outbox
 from steep.records import Evaluation, Measurement, Status, Trial, settings
@@ -177,10 +178,11 @@ class _Deaf:
     """An engine that starts nothing."""
 
     title = "Deaf"
+    tells = False
 
     def check(self, box: Mailbox) -> None: ...
     def submit(self, box: Mailbox, batch: str, count: int) -> None: ...
-    def states(self, box: Mailbox, batches: Any) -> dict[str, remote.State]:
+    def states(self, box: Mailbox, batches: Any) -> dict[str, State]:
         return {}
 
     def cancel(self, box: Mailbox, batches: Any, worker: str | None = None) -> None: ...

@@ -19,8 +19,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from steep.contracts.trainer import Trainer
+from steep.executors.engine import State, worker_script
 from steep.executors.mailbox import Mailbox
-from steep.executors.remote import Remote, State, open_remote, worker_script
+from steep.executors.remote import Remote, open_remote
 from steep.spec.sections import Duration, Few, Run, Strict
 from steep.store.folder import StoreError
 
@@ -91,7 +92,7 @@ def open_engine(options: Options) -> Commands:
 
 
 class Commands:
-    """See ``remote.Engine``."""
+    """See ``engine.Engine``."""
 
     title = "the submit command"
 
@@ -101,17 +102,29 @@ class Commands:
     def check(self, box: Mailbox) -> None:
         """Nothing is known before a worker is wanted."""
 
-    def submit(self, box: Mailbox, batch: str, count: int) -> list[str]:
-        def one(worker: str) -> str:
+    @property
+    def tells(self) -> bool:
+        return self._options.status is not None
+
+    def submit(self, box: Mailbox, batch: str, count: int) -> list[str | None]:
+        def one(worker: str) -> str | StoreError:
             box.write_script(
                 f"output/{worker}.sh", worker_script(box, self._options, worker, self._options.cpus)
             )
-            printed = self._run(self._options.submit, box, worker, "")
+            try:
+                printed = self._run(self._options.submit, box, worker, "")
+            except StoreError as error:  # others may have started
+                return error
             lines = printed.split("\n")
             return lines[-1].strip()
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(one, (f"{batch}-{i}" for i in range(count))))
+            said = list(pool.map(one, (f"{batch}-{i}" for i in range(count))))
+        started = [None if isinstance(one, StoreError) else one for one in said]
+        for failed in said:
+            if isinstance(failed, StoreError) and not any(one is not None for one in started):
+                raise failed
+        return started
 
     def states(self, box: Mailbox, batches: Mapping[str, Any]) -> Mapping[str, State] | None:
         template = self._options.status
@@ -183,4 +196,4 @@ def _workers(batches: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The workers of the batches with their ids, '' where the driver ended before it knew one."""
     for batch, about in batches.items():
         known = about["id"] or [""] * about["count"]
-        yield from ((f"{batch}-{i}", one) for i, one in enumerate(known))
+        yield from ((f"{batch}-{i}", one) for i, one in enumerate(known) if one is not None)
