@@ -299,6 +299,18 @@ def test_a_worker_without_an_id_is_cancelled_by_its_name(box: Mailbox) -> None:
     assert (box.folder / "ended").read_text().split()[3:] == ["7"]
 
 
+def test_workers_that_start_are_known_though_another_does_not(box: Mailbox) -> None:
+    engine = commands(submit="echo {name}; case {name} in *-1) exit 3;; esac; : {script}")
+    first, failed, last = engine.submit(box, "w1", 3)
+    assert failed is None
+    assert str(first).endswith("w1-0")
+    assert str(last).endswith("w1-2")
+    assert set(engine.states(box, {"w1": {"count": 3, "id": [first, None, last]}}) or ()) == {
+        "w1-0",
+        "w1-2",
+    }
+
+
 # ---------------------------------------------------------------- whole studies
 
 
