@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from steep.executors.pilot import Outbox
 from steep.records import Evaluation, Measurement, Status, Trial, settings
 from steep.spec.load import SpecError, from_values
 from steep.spec.sections import Run
+from steep.store import lease
 from steep.store.folder import StoreError
 from steep.store.store import Store
 from steep.study import Study
@@ -279,6 +281,28 @@ def test_a_session_that_its_driver_ends_at_this_moment_is_passed_over(
     later.folder.joinpath("submitted").rmdir()
     remote.end_abandoned(box.site)
     assert mailbox.places(box.site) == {}
+
+
+def test_a_session_is_left_alone_while_its_attempts_may_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where their driver was in another container, which nobody can look into."""
+    study = tmp_path / "study"
+    rehearsal.drive(rehearsal.spec(executor="inline"), study)
+    with Store.open(study) as store:
+        store.add([TRIAL])
+        other = replace(store.owner, space="another", session="another")
+        attempt = store.claim(TRIAL, other)
+        assert attempt is not None
+        box = Mailbox.create(study)
+        box.write(mailbox.WORKER, {"study": str(study), "executor": STAND_IN})
+        box.post(1, [Job(study, TRIAL, attempt)])
+        remote.end_abandoned(study)
+        assert mailbox.sessions(study) != []
+        monkeypatch.setattr(lease, "forfeited", lambda *_: "its lease has ended")
+        assert len(store.reclaim()) == 1
+        remote.end_abandoned(study)
+        assert mailbox.sessions(study) == []
 
 
 # ---------------------------------------------------------------- commands

@@ -28,6 +28,7 @@ from steep.spec.load import member
 from steep.spec.sections import parse_duration
 from steep.store.folder import StoreError, read_spec, remove_checkpoints
 from steep.store.recovery import FOR_GOOD
+from steep.store.store import Store
 
 _PAUSES = 0.005, 0.05
 """Seconds between looks at new messages: the first in a poll, and the longest."""
@@ -582,6 +583,9 @@ def abandoned(folder: Path, slots: int = 1) -> Iterable[Session]:
                 box.close()
             os.close(lock)
             continue
+        if _is_held(box, folder):
+            os.close(lock)
+            continue
         options = dict(about["executor"])
         module = member(EXECUTORS, options.pop("name"))
         engine = module.open_engine(module.Options.model_validate(options))
@@ -591,6 +595,17 @@ def abandoned(folder: Path, slots: int = 1) -> Iterable[Session]:
             os.close(lock)
             continue
         yield session
+
+
+def _is_held(box: Mailbox, folder: Path) -> bool:
+    """Whether a job of a session is still its driver's, for all that the store can tell: in a
+    container that has ended, say, until its lease has."""
+    with suppress(Gone, StoreError), Store.open(folder, read_only=True) as store:
+        held = store.held()
+        return any(
+            (job.trial.id, job.attempt) in held for jobs in box.jobs().values() for job in jobs
+        )
+    return False
 
 
 def end_abandoned(folder: Path) -> None:
