@@ -462,14 +462,20 @@ def drive(folder: Path, **change: Any) -> None:
     rehearsal.drive(rehearsal.spec(executor=STAND_IN | change), folder)
 
 
-def test_workers_that_do_not_see_the_folder_are_told(tmp_path: Path) -> None:
+def test_workers_that_do_not_see_the_folder_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_LAG", 1.0)
     with pytest.raises(StoreError, match=r"never heard of: either its machine does not see"):
         drive(tmp_path / "study", submit="true {script}; echo 1", status="false")
     with Store.open(tmp_path / "study", read_only=True) as store:
         assert {row.status for row in store.rows()} == {Status.PLANNED}
 
 
-def test_what_a_worker_printed_that_did_not_start_is_shown(tmp_path: Path) -> None:
+def test_what_a_worker_printed_that_did_not_start_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_LAG", 1.0)
     with pytest.raises(StoreError, match="no-such-python"):
         drive(tmp_path / "study", python="no-such-python", status="false")
 
