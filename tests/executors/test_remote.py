@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from far import STAND_IN, Expected
 from faults.conftest import Driven
 from steep.contracts.executor import Event, Job, Kind, Lasting
 from steep.executors import mailbox, pilot, remote
-from steep.executors.command import Options, open_engine
+from steep.executors.command import Commands, Options, open_engine
+from steep.executors.engine import State
 from steep.executors.mailbox import Mailbox, pack, unpack
 from steep.executors.pilot import Outbox
 from steep.records import Evaluation, Measurement, Status, Trial, settings
 from steep.spec.load import SpecError, from_values
 from steep.spec.sections import Run
+from steep.store import lease
 from steep.store.folder import StoreError
 from steep.store.store import Store
 from steep.study import Study
@@ -177,10 +180,11 @@ class _Deaf:
     """An engine that starts nothing."""
 
     title = "Deaf"
+    tells = False
 
     def check(self, box: Mailbox) -> None: ...
     def submit(self, box: Mailbox, batch: str, count: int) -> None: ...
-    def states(self, box: Mailbox, batches: Any) -> dict[str, remote.State]:
+    def states(self, box: Mailbox, batches: Any) -> dict[str, State]:
         return {}
 
     def cancel(self, box: Mailbox, batches: Any, worker: str | None = None) -> None: ...
@@ -248,6 +252,87 @@ def test_a_driver_serves_a_session_alone(box: Mailbox) -> None:
     again = remote._lock(box)
     assert again is not None
     os.close(again)
+
+
+def test_a_session_that_is_half_removed_is_none(
+    box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [one.folder for one in mailbox.sessions(box.site)] == [box.folder]
+    monkeypatch.setattr(mailbox.shutil, "rmtree", lambda *_, **__: None)
+    box.close()
+    assert box.folder.is_dir()
+    assert mailbox.sessions(box.site) == []
+
+
+def test_a_session_that_its_driver_ends_at_this_moment_is_passed_over(
+    box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.write(mailbox.WORKER, {"study": str(box.site), "executor": STAND_IN})
+    adopt = remote.Session.adopt
+
+    def late(self: remote.Session, attempts: Any) -> Any:
+        self.box.close()
+        return adopt(self, attempts)
+
+    monkeypatch.setattr(remote.Session, "adopt", late)
+    assert remote.Remote(box.site, box.site, _Deaf(), 1, {}).adopt([]) == []
+    later = Mailbox.create(box.site)
+    later.write(mailbox.WORKER, {"study": str(box.site), "executor": STAND_IN})
+    later.folder.joinpath("submitted").rmdir()
+    remote.end_abandoned(box.site)
+    assert mailbox.places(box.site) == {}
+
+
+def test_a_session_is_left_alone_while_its_attempts_may_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where their driver was in another container, which nobody can look into."""
+    study = tmp_path / "study"
+    rehearsal.drive(rehearsal.spec(executor="inline"), study)
+    with Store.open(study) as store:
+        store.add([TRIAL])
+        other = replace(store.owner, space="another", session="another")
+        attempt = store.claim(TRIAL, other)
+        assert attempt is not None
+        box = Mailbox.create(study)
+        box.write(mailbox.WORKER, {"study": str(study), "executor": STAND_IN})
+        box.post(1, [Job(study, TRIAL, attempt)])
+        remote.end_abandoned(study)
+        assert mailbox.sessions(study) != []
+        monkeypatch.setattr(lease, "forfeited", lambda *_: "its lease has ended")
+        assert len(store.reclaim()) == 1
+        remote.end_abandoned(study)
+        assert mailbox.sessions(study) == []
+
+
+# ---------------------------------------------------------------- commands
+
+
+def commands(**options: Any) -> Commands:
+    given = {"submit": "true {script}", "status": "true", "cancel": "true"}
+    return open_engine(Options.model_validate(given | options))
+
+
+def test_a_worker_without_an_id_is_cancelled_by_its_name(box: Mailbox) -> None:
+    engine = commands(cancel=f"echo {{name}} >>{box.folder}/ended")
+    engine.cancel(box, {"w1": {"count": 2, "id": ["", "7"]}, "w2": {"count": 1, "id": None}})
+    ended = (box.folder / "ended").read_text().split()
+    assert [name.partition("-w")[2] for name in ended] == ["1-0", "1-1", "2-0"]
+    engine = commands(cancel=f"echo {{id}} >>{box.folder}/ended")
+    engine.cancel(box, {"w1": {"count": 2, "id": ["", "7"]}})
+    assert (box.folder / "ended").read_text().split()[3:] == ["7"]
+
+
+def test_workers_that_start_are_known_though_another_does_not(box: Mailbox) -> None:
+    engine = commands(submit="echo {name}; case {name} in *-1) exit 3;; esac; : {script}")
+    first, failed, last = engine.submit(box, "w1", 3)
+    assert failed is None
+    assert str(first).endswith("w1-0")
+    assert str(last).endswith("w1-2")
+    assert set(engine.states(box, {"w1": {"count": 3, "id": [first, None, last]}}) or ()) == {
+        "w1-0",
+        "w1-2",
+    }
 
 
 # ---------------------------------------------------------------- whole studies
@@ -328,6 +413,31 @@ def test_workers_may_see_another_folder_than_the_study_lies_in(
     assert not (site / "trials.sqlite").exists()
 
 
+def test_a_later_study_of_the_same_path_has_another_site(tmp_path: Path) -> None:
+    """So it does not go on from the earlier one's checkpoints."""
+    study, shared = tmp_path / "study", tmp_path / "shared"
+    shared.mkdir()
+
+    def site() -> Path:
+        (study / "shards").mkdir(parents=True, exist_ok=True)
+        (study / "study.yaml").write_text("spec: {}")
+        return mailbox.prepare_site(study, str(shared))
+
+    first = site()
+    assert site() == first
+    box = Mailbox.create(first)
+    about = {"study": str(study), "token": mailbox.token(study)}
+    box.write(mailbox.WORKER, about | {"executor": STAND_IN})
+    (one,) = remote.abandoned(study)
+    os.close(one._lock)
+    box.write(mailbox.WORKER, about | {"executor": STAND_IN, "token": "of another study"})
+    assert list(remote.abandoned(study)) == []
+    assert mailbox.sessions(study) != []  # it is not this study's to remove
+    subprocess.run(["rm", "-r", study], check=True)
+    assert site() != first
+    assert mailbox.sessions(study) == []
+
+
 def test_a_copy_leaves_the_workers_of_the_original_alone(far: Driven, expected: Expected) -> None:
     far.spec(bench.SLOWLY)
     process = far.start()
@@ -352,14 +462,20 @@ def drive(folder: Path, **change: Any) -> None:
     rehearsal.drive(rehearsal.spec(executor=STAND_IN | change), folder)
 
 
-def test_workers_that_do_not_see_the_folder_are_told(tmp_path: Path) -> None:
+def test_workers_that_do_not_see_the_folder_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_LAG", 1.0)
     with pytest.raises(StoreError, match=r"never heard of: either its machine does not see"):
         drive(tmp_path / "study", submit="true {script}; echo 1", status="false")
     with Store.open(tmp_path / "study", read_only=True) as store:
         assert {row.status for row in store.rows()} == {Status.PLANNED}
 
 
-def test_what_a_worker_printed_that_did_not_start_is_shown(tmp_path: Path) -> None:
+def test_what_a_worker_printed_that_did_not_start_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_LAG", 1.0)
     with pytest.raises(StoreError, match="no-such-python"):
         drive(tmp_path / "study", python="no-such-python", status="false")
 

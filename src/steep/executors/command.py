@@ -12,14 +12,16 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from steep.contracts.trainer import Trainer
+from steep.executors.engine import State, worker_script
 from steep.executors.mailbox import Mailbox
-from steep.executors.remote import Remote, State, open_remote, worker_script
+from steep.executors.remote import Remote, open_remote
 from steep.spec.sections import Duration, Few, Run, Strict
 from steep.store.folder import StoreError
 
@@ -90,7 +92,7 @@ def open_engine(options: Options) -> Commands:
 
 
 class Commands:
-    """See ``remote.Engine``."""
+    """See ``engine.Engine``."""
 
     title = "the submit command"
 
@@ -100,17 +102,29 @@ class Commands:
     def check(self, box: Mailbox) -> None:
         """Nothing is known before a worker is wanted."""
 
-    def submit(self, box: Mailbox, batch: str, count: int) -> list[str]:
-        def one(worker: str) -> str:
+    @property
+    def tells(self) -> bool:
+        return self._options.status is not None
+
+    def submit(self, box: Mailbox, batch: str, count: int) -> list[str | None]:
+        def one(worker: str) -> str | StoreError:
             box.write_script(
                 f"output/{worker}.sh", worker_script(box, self._options, worker, self._options.cpus)
             )
-            printed = self._run(self._options.submit, box, worker, "")
+            try:
+                printed = self._run(self._options.submit, box, worker, "")
+            except StoreError as error:  # others may have started
+                return error
             lines = printed.split("\n")
             return lines[-1].strip()
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(one, (f"{batch}-{i}" for i in range(count))))
+            said = list(pool.map(one, (f"{batch}-{i}" for i in range(count))))
+        started = [None if isinstance(one, StoreError) else one for one in said]
+        for failed in said:
+            if isinstance(failed, StoreError) and not any(one is not None for one in started):
+                raise failed
+        return started
 
     def states(self, box: Mailbox, batches: Mapping[str, Any]) -> Mapping[str, State] | None:
         template = self._options.status
@@ -132,11 +146,13 @@ class Commands:
             return None
 
     def cancel(self, box: Mailbox, batches: Mapping[str, Any], worker: str | None = None) -> None:
-        if self._options.cancel is None:
+        template = self._options.cancel
+        if template is None:
             return
         for name, known in _workers(batches):
-            if known and worker in (None, name):
-                self._exit_code(self._options.cancel, box, name, known)
+            if worker in (None, name) and (known or "{id}" not in template):
+                with suppress(StoreError):  # the others are to end all the same
+                    self._exit_code(template, box, name, known)
 
     def _run(self, template: str, box: Mailbox, worker: str, known: str) -> str:
         """What a command printed. Raises StoreError where it failed."""
@@ -180,4 +196,4 @@ def _workers(batches: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The workers of the batches with their ids, '' where the driver ended before it knew one."""
     for batch, about in batches.items():
         known = about["id"] or [""] * about["count"]
-        yield from ((f"{batch}-{i}", one) for i, one in enumerate(known))
+        yield from ((f"{batch}-{i}", one) for i, one in enumerate(known) if one is not None)

@@ -45,7 +45,14 @@ from steep.records import Evaluation, Measurement, Trial, decode
 from steep.records.analysis import QUEUED
 from steep.records.codec import plain
 from steep.shards import FOLDER as SHARDS
-from steep.store.folder import SPEC, StoreError, refuse_links, write_atomic, write_failed
+from steep.store.folder import (
+    SPEC,
+    StoreError,
+    alone_in,
+    refuse_links,
+    write_atomic,
+    write_failed,
+)
 
 MAIL = "mail"
 WORKER = "worker.json"
@@ -293,7 +300,8 @@ class Mailbox:
         self._over.add(name)
 
     def close(self) -> None:
-        """Remove the session."""
+        """Remove the session: first what makes it one, so that none is seen half."""
+        self.remove(WORKER)
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):
             self.folder.parent.rmdir()
@@ -343,10 +351,13 @@ def sessions(folder: Path) -> list[Mailbox]:
         home = site / MAIL
         if home.is_symlink() or not home.is_dir():
             continue
-        found += [
-            Mailbox(path.resolve()) for path in sorted(home.iterdir()) if not path.is_symlink()
-        ]
-    return [box for box in found if (box.folder / WORKER).exists()]
+        with suppress(OSError):  # it was removed at this moment, or may not be read
+            found += [
+                Mailbox(path.resolve())
+                for path in sorted(home.iterdir())
+                if not path.is_symlink() and (path / WORKER).exists()
+            ]
+    return found
 
 
 def prepare_site(folder: Path, shared: str | None) -> Path:
@@ -357,32 +368,54 @@ def prepare_site(folder: Path, shared: str | None) -> Path:
     home = Path(shared).expanduser()
     if not home.is_absolute() or not home.is_dir():
         raise StoreError(f"run.executor.shared: there is no folder {home}, by its whole path")
-    mark = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
+    with alone_in(folder):
+        made = token(folder)
+        if made is None:
+            made = secrets.token_hex(16)
+            _write_sites(folder, made, _sites(folder))
+    mark = hashlib.sha256(f"{made} {folder.resolve()}".encode()).hexdigest()[:8]
     site = home / f"steep-{folder.resolve().name}-{mark}"
     site.mkdir(exist_ok=True)
     for path in (folder / SPEC, *sorted((folder / SHARDS).iterdir())):
         name, data = str(path.relative_to(folder)), read_file(path)
         if not (site / name).exists() or read_file(site / name) != data:
             write_atomic(site, name, data)
-    known = [str(one) for one in _sites(folder)]
-    if str(site) not in known:
-        write_atomic(folder, f"{MAIL}/{_SITES}", json.dumps([*known, str(site)]).encode())
+    with alone_in(folder):
+        known = _sites(folder)
+        if site not in known:
+            _write_sites(folder, made, [*known, site])
     return site
+
+
+def token(folder: Path) -> str | None:
+    """What tells this study from any other that lies, or has lain, in ``folder``; None where no
+    site has been made of it yet."""
+    return _known_sites(folder)[0]
 
 
 def _sites(folder: Path) -> list[Path]:
     """The folders that workers of a study have seen in its place."""
+    return _known_sites(folder)[1]
+
+
+def _known_sites(folder: Path) -> tuple[str | None, list[Path]]:
     try:
-        return [Path(name) for name in json.loads(read_file(folder / MAIL / _SITES))]
-    except (OSError, ValueError):
-        return []
+        known = json.loads(read_file(folder / MAIL / _SITES))
+        return str(known["token"]), [Path(name) for name in known["sites"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, []
+
+
+def _write_sites(folder: Path, made: str, sites: Sequence[Path]) -> None:
+    known = {"token": made, "sites": [str(site) for site in sites]}
+    write_atomic(folder, f"{MAIL}/{_SITES}", json.dumps(known).encode())
 
 
 def places(folder: Path) -> dict[str, str]:
     """Where the jobs of the study in ``folder`` are, by trial: QUEUED, or a worker's own words."""
     found: dict[str, str] = {}
     for box in sessions(folder):
-        with suppress(Gone):
+        with suppress(Gone, OSError):
             taken, waiting = box.taken(), set(box.names("queue"))
             for name, jobs in box.jobs().items():
                 said = box.read(f"workers/{taken[name]}") if name in taken else None

@@ -9,26 +9,26 @@ only where the worker itself has not told how its trial ended.
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from steep.base.registry import EXECUTORS, TRAINERS
 from steep.contracts.executor import Event, Job, Kind
 from steep.contracts.trainer import Trainer
 from steep.executors import mailbox
-from steep.executors.local import environment
+from steep.executors.engine import GONE, Engine, State
 from steep.executors.mailbox import ALL, OVER, WORKER, Gone, Mailbox, prepare_site
 from steep.executors.pilot import versions
 from steep.spec.load import member
 from steep.spec.sections import parse_duration
 from steep.store.folder import StoreError, read_spec, remove_checkpoints
 from steep.store.recovery import FOR_GOOD
+from steep.store.store import Store
 
 _PAUSES = 0.005, 0.05
 """Seconds between looks at new messages: the first in a poll, and the longest."""
@@ -36,8 +36,9 @@ _SURVEY = 1.0
 """Seconds between looks at which jobs wait and which are taken."""
 _ASK = 2.0, 30.0
 """Seconds between questions to the engine: after something has changed, and the longest."""
-_LAG = 5.0
-"""Seconds that the last message of a worker which has ended may take to be seen here."""
+_LAG = 25.0
+"""Seconds for which the engine must say that a worker has ended before it counts as such: two of
+its signs of life, for the engine may err for a while, and last messages are seen late."""
 _QUEUED = 5.0
 """Seconds between events of a job that waits."""
 _OBEY, _CANCEL = 8.0, 30.0
@@ -46,43 +47,8 @@ _UNHEARD = 3
 """So many workers in a row that ended without a sign of life: more would fare no better."""
 _REFUSED = 120.0
 """Seconds for which the engine may refuse to take workers before the run is given up."""
-
-
-@dataclass(frozen=True)
-class State:
-    """What the engine says of a worker."""
-
-    word: str
-    """'queued', 'running' or 'ended'."""
-    reason: str = ""
-    """Why it ended, to follow 'its worker'."""
-    blame: bool = True
-    """Whether the trial may have ended it, rather than the engine or a person."""
-    cause: str = ""
-    """As in a failure: 'oom'."""
-
-
-class Engine(Protocol):
-    """What starts workers. Those of a batch are called BATCH-0, BATCH-1, ..."""
-
-    title: str
-    """Its name, for people."""
-
-    def check(self, box: Mailbox) -> None:
-        """Raise StoreError where workers could not be started, before any work."""
-        ...
-
-    def submit(self, box: Mailbox, batch: str, count: int) -> Any:
-        """Ask for workers; what is to be kept of it, for the calls below. Raises StoreError."""
-        ...
-
-    def states(self, box: Mailbox, batches: Mapping[str, Any]) -> Mapping[str, State] | None:
-        """By worker; one that the engine does not know any more has ended. None: no answer."""
-        ...
-
-    def cancel(self, box: Mailbox, batches: Mapping[str, Any], worker: str | None = None) -> None:
-        """End all workers of the batches, or one."""
-        ...
+_BACK_OFF = 1.0, 30.0
+"""Seconds between tries to start workers that did not: the first, and the longest."""
 
 
 @dataclass
@@ -119,6 +85,8 @@ class Session:
         self.stopping = False
         self._batches: dict[str, Any] = {n: box.read(f"submitted/{n}") for n in self._submitted()}
         self._states: dict[str, State] = {}
+        self._ended: dict[str, float] = {}
+        """Since when the engine says that the worker of a place has ended."""
         self._keeps_checkpoints = (box.read(WORKER) or {}).get("study") == str(box.site)
         self._finished: list[str] = []
         """Trials that have ended for good with the last messages."""
@@ -126,11 +94,16 @@ class Session:
         """The newest worker heard of in each place of the engine."""
         self._left: set[str] = set()
         """Places whose newest worker has said that it leaves."""
+        self._deaf: dict[str, str] = {}
+        """Places whose worker did not obey, and what it will remove once it does."""
         self._unheard = 0
         """Workers in a row that ended without a sign of life."""
+        self._counted: set[str] = set()
+        """The places of all that ever did."""
         self._refused: float | None = None
-        self._surveyed = self._asked = -1e9
+        self._surveyed = self._asked = self._answered = -1e9
         self._pause = _ASK[0]
+        self._next_try, self._back_off = -1e9, _BACK_OFF[0]
 
     def _submitted(self) -> list[str]:
         return self.box.names("submitted")
@@ -139,6 +112,7 @@ class Session:
 
     def post(self, number: int, jobs: tuple[Job, ...]) -> None:
         self.posted[self.box.post(number, jobs)] = _Posted(jobs)
+        self.stopping = False  # that was asked of the earlier ones
         self._surveyed = min(self._surveyed, time.monotonic() - _SURVEY + 0.05)
 
     def poll(self) -> list[Event]:
@@ -200,7 +174,7 @@ class Session:
             if self.box.withdraw(name):
                 events += self._end(name, Kind.DRAINED, {"step": 0})
             elif posted.going:
-                with suppress(Gone):
+                with suppress(StoreError, Gone):
                     self.box.order(name, "stop")
         return events
 
@@ -210,14 +184,24 @@ class Session:
         posted.ended.add((trial, attempt))
         payload = {"reason": "another trial of its pack was ended", "killed": True}
         if not self.box.withdraw(name):
-            with suppress(Gone):
-                self.box.order(name, "kill")
-                if not self._wait(lambda: name not in self.box.taken(), _OBEY):
-                    worker = self.box.taken().get(name, "").partition(".")[0]
-                    self.engine.cancel(self.box, self._batches, worker)
-                    self._wait(lambda: self._has_ended(worker), _CANCEL)
-                    self._pause = self._asked = 0.0
+            with suppress(StoreError):
+                self._order_to_end(name)
         return self._end(name, Kind.LOST, payload)
+
+    def _order_to_end(self, name: str) -> None:
+        """Have a job's worker end it, or the engine the worker. Raises StoreError."""
+        with suppress(Gone):
+            with suppress(StoreError):
+                self.box.order(name, "kill")
+            if self._wait(lambda: name not in self.box.taken(), _OBEY):
+                return
+            worker = self.box.taken().get(name, "")
+            place = worker.partition(".")[0]
+            self._deaf[place] = f"{name}@{worker}"
+            self._pause = self._asked = 0.0
+            self.engine.cancel(self.box, self._batches, place)
+            if self.engine.tells:
+                self._wait(lambda: self._has_ended(place), _CANCEL)
 
     def _end(self, name: str, kind: Kind, payload: Mapping[str, Any]) -> list[Event]:
         """The last events of a job, which is forgotten; its orders stay for a worker that lives."""
@@ -262,8 +246,9 @@ class Session:
                 posted.astray = None
             elif posted.astray is None:
                 posted.astray, posted.lost = now, payload
-            elif now - posted.astray > _LAG:
-                with suppress(StoreError):
+                self._pause = _ASK[0]
+            elif (self._answered if name in taken else now) - posted.astray > _LAG:
+                with suppress(StoreError, Gone):
                     self.box.order(name, "kill")  # for a worker that only seemed to be gone
                 self.box.remove(f"taken/{name}@{posted.worker}")
                 events += self._end(name, Kind.LOST, posted.lost)
@@ -305,6 +290,9 @@ class Session:
                 if said is not None and said["problem"]:
                     raise StoreError(f"a worker cannot work for this study: {said['problem']}")
                 self._heard[place], self._unheard = name, 0
+                self._next_try, self._back_off = -1e9, _BACK_OFF[0]
+        holding = set(self.box.names("taken"))
+        self._deaf = {place: held for place, held in self._deaf.items() if held in holding}
         self._left = {place for place, name in self._heard.items() if name in left}
 
     def _ask_the_engine(self) -> None:
@@ -315,22 +303,49 @@ class Session:
         self._pause = min(1.5 * self._pause, _ASK[1])
         if states is None:
             return
-        for batch, about in self._batches.items():
-            for place in (f"{batch}-{i}" for i in range(about["count"])):
-                state = states.get(place) or State("ended", "is gone", blame=False)
-                before = self._states.get(place)
-                if state == before or (before and before.word == state.word == "ended"):
-                    continue
+        self._answered = self._asked
+        for place in self._places():
+            state = states.get(place) or GONE
+            before = self._states.get(place)
+            if state.word != "ended":
+                self._ended.pop(place, None)
+            elif before and before.word == "ended":
+                self._count_unheard(place, before)
+                continue
+            else:
+                self._ended[place] = self._answered
+            if state != before:
                 self._states[place], self._pause = state, _ASK[0]
-                if state.word == "ended" and place not in self._heard:
-                    self._ended_unheard(place, state)
 
-    def _ended_unheard(self, place: str, state: State) -> None:
-        self._unheard += 1
-        if self._unheard < _UNHEARD and self._heard:
+    def _places(self) -> list[str]:
+        """Those of all workers that the engine has taken."""
+        return [
+            f"{batch}-{i}"
+            for batch, about in self._batches.items()
+            for i in range(about["count"])
+            if not isinstance(about["id"], list) or about["id"][i] is not None
+        ]
+
+    def _has_long_ended(self, place: str) -> bool:
+        return self._answered - self._ended.get(place, self._answered) > _LAG
+
+    def _works(self) -> bool:
+        """Whether a worker has a trial."""
+        return any(posted.worker and posted.astray is None for posted in self.posted.values())
+
+    def _count_unheard(self, place: str, state: State) -> None:
+        """Raise StoreError where workers end without a sign of life, but for those that the engine
+        or a person has ended."""
+        if place in self._heard or place in self._counted or not self._has_long_ended(place):
             return
+        self._counted.add(place)
+        self._wait_to_submit()
+        if not state.blame and state != GONE:
+            return
+        self._unheard += 1
         batch = place.rpartition("-")[0]
-        if self._unheard < min(_UNHEARD, self._batches[batch]["count"]):
+        most = _UNHEARD if self._heard else min(_UNHEARD, self._batches[batch]["count"])
+        if self._unheard < most or self._works():
             return
         said = self._output()
         raise StoreError(
@@ -351,26 +366,50 @@ class Session:
 
     def _submit(self) -> None:
         """Ask for the workers that are missing, all at once."""
-        places = {f"{b}-{i}" for b, about in self._batches.items() for i in range(about["count"])}
-        ended = {place for place, state in self._states.items() if state.word == "ended"}
-        missing = min(self.slots, len(self.posted)) - len(places - self._left - ended)
+        ended = {place for place in self._ended if self._has_long_ended(place)}
+        alive = set(self._places()) - self._left - ended - set(self._deaf)
+        missing = min(self.slots, len(self.posted)) - len(alive)
         if missing <= 0:
+            self._refused = None
+            return
+        if time.monotonic() < self._next_try:
             return
         batch = f"w{len(self._submitted()) + 1}"
-        self.box.write(f"submitted/{batch}", {"count": missing, "id": None})
+        about: dict[str, Any] = {"count": missing, "id": None}
+        self.box.write(f"submitted/{batch}", about)
         try:
             kept = self.engine.submit(self.box, batch, missing)
         except StoreError:
-            self.box.remove(f"submitted/{batch}")
+            self._end_failed(batch, about, range(missing))
+            # its name is not used again: the engine may have taken it all the same
+            self.box.write(f"submitted/{batch}", about | {"count": 0})
+            self._wait_to_submit()
             now = time.monotonic()
             self._refused = now if self._refused is None else self._refused
-            if not self._batches or now - self._refused > _REFUSED:
+            lasts = not self._batches or now - self._refused > _REFUSED
+            if lasts and not self._works():
                 raise
             return
         self._refused = None
-        self._batches[batch] = {"count": missing, "id": kept}
+        self._batches[batch] = about | {"id": kept}
         self.box.write(f"submitted/{batch}", self._batches[batch])
         self._pause = _ASK[0]
+        if isinstance(kept, list) and None in kept:
+            self._end_failed(batch, about, [i for i, one in enumerate(kept) if one is None])
+            self._wait_to_submit()
+
+    def _end_failed(self, batch: str, about: Mapping[str, Any], places: Collection[int]) -> None:
+        """End, by their names, workers that the engine may have started though it said no."""
+        with suppress(StoreError):
+            if len(places) == about["count"]:
+                self.engine.cancel(self.box, {batch: about})
+                return
+            for i in places:
+                self.engine.cancel(self.box, {batch: about}, f"{batch}-{i}")
+
+    def _wait_to_submit(self) -> None:
+        self._next_try = time.monotonic() + self._back_off
+        self._back_off = min(2 * self._back_off, _BACK_OFF[1])
 
     # ------------------------------------------------------------ ends
 
@@ -470,7 +509,10 @@ class Remote:
     def adopt(self, attempts: Collection[tuple[str, int]]) -> list[tuple[Job, ...]]:
         adopted: list[tuple[Job, ...]] = []
         for session in abandoned(self._folder, self.slots):
-            jobs = session.adopt(attempts)
+            try:
+                jobs = session.adopt(attempts)
+            except Gone:
+                jobs = []
             if not jobs:
                 session.close()
                 continue
@@ -506,8 +548,10 @@ def open_remote(
             "(trainer: {name: function, function: file.py:NAME})"
         )
     module = member(TRAINERS, read_spec(folder).spec.trainer.name)
+    site = prepare_site(folder, options.shared)
     about = {
         "study": str(folder.resolve()),
+        "token": None if site == folder else mailbox.token(folder),
         "executor": {"name": name, **options.model_dump(mode="json")},
         "versions": versions(),
         "path": [entry or os.getcwd() for entry in sys.path],
@@ -516,7 +560,7 @@ def open_remote(
         "grace": parse_duration(options.grace),
         "idle": parse_duration(options.idle),
     }
-    remote = Remote(folder, prepare_site(folder, options.shared), engine, slots, about)
+    remote = Remote(folder, site, engine, slots, about)
     remote.check()
     return remote
 
@@ -528,16 +572,40 @@ def abandoned(folder: Path, slots: int = 1) -> Iterable[Session]:
         if lock is None:
             continue
         about = box.read(WORKER)
-        if about is None or about["study"] != str(folder.resolve()):
+        own = box.site == folder.resolve()
+        if (
+            about is None
+            or about["study"] != str(folder.resolve())
+            or not (own or about.get("token") == mailbox.token(folder))
+        ):
             # of the study that this one is a copy of: its mail came along, its workers did not
-            if box.site == folder.resolve():
+            if own:
                 box.close()
+            os.close(lock)
+            continue
+        if _is_held(box, folder):
             os.close(lock)
             continue
         options = dict(about["executor"])
         module = member(EXECUTORS, options.pop("name"))
         engine = module.open_engine(module.Options.model_validate(options))
-        yield Session(box, lock, engine, slots)
+        try:
+            session = Session(box, lock, engine, slots)
+        except Gone:  # its driver ended it at this moment
+            os.close(lock)
+            continue
+        yield session
+
+
+def _is_held(box: Mailbox, folder: Path) -> bool:
+    """Whether a job of a session is still its driver's, for all that the store can tell: in a
+    container that has ended, say, until its lease has."""
+    with suppress(Gone, StoreError), Store.open(folder, read_only=True) as store:
+        held = store.held()
+        return any(
+            (job.trial.id, job.attempt) in held for jobs in box.jobs().values() for job in jobs
+        )
+    return False
 
 
 def end_abandoned(folder: Path) -> None:
@@ -563,19 +631,3 @@ def _lock(box: Mailbox, own: bool = False) -> int | None:
         os.close(handle)
         return None
     return handle
-
-
-def worker_script(box: Mailbox, options: Any, worker: str, threads: int) -> bytes:
-    """The script that an engine runs: the user's own setup, then the worker."""
-    allocation, fixed = environment(threads)
-    path = os.environ.get("PYTHONPATH")
-    lines = ["#!/bin/bash"]
-    lines += [f"export {name}={value}" for name, value in (allocation | fixed).items()]
-    lines += [f"export PYTHONPATH={shlex.quote(path)}"] if path else []
-    lines += [options.setup] if options.setup else []
-    python = shlex.quote(options.python or sys.executable)
-    lines += [
-        f"export STEEP_WORKER={worker}",
-        f"exec {python} -m steep worker --job {shlex.quote(str(box.job_file))}",
-    ]
-    return "\n".join([*lines, ""]).encode()

@@ -18,8 +18,9 @@ from pydantic import Field
 
 from steep.base.memory import parse_bytes
 from steep.contracts.trainer import Trainer
+from steep.executors.engine import State, worker_script
 from steep.executors.mailbox import Mailbox
-from steep.executors.remote import Remote, State, open_remote, worker_script
+from steep.executors.remote import Remote, open_remote
 from steep.spec.sections import Duration, Few, Resources, Run, Strict, parse_duration
 from steep.store.folder import StoreError
 
@@ -85,10 +86,11 @@ def open_engine(options: Options) -> Slurm:
 
 
 class Slurm:
-    """See ``remote.Engine``. A batch is a job array; jobs are found by their names, so that one
+    """See ``engine.Engine``. A batch is a job array; jobs are found by their names, so that one
     that was submitted the moment before its driver died is found, too."""
 
     title = "Slurm"
+    tells = True
 
     def __init__(self, options: Options) -> None:
         self._options = options

@@ -263,6 +263,12 @@ class Store:
         tried again since: their workers may have outlived it."""
         return [(row["trial"], row["number"]) for row in self._abandoned()]
 
+    def held(self) -> set[tuple[str, int]]:
+        """The running attempts (trial, number) whose driver is not known to be gone."""
+        me = self.owner
+        running = [row for row in self._running() if row["owner"].alive(me) is not False]
+        return {(row["trial"], row["number"]) for row in running}
+
     def adopt(self, trial: str, attempt: int) -> bool:
         """Go on with an abandoned attempt as this store's own; False if it is abandoned no more."""
         with self.batch():
