@@ -23,7 +23,7 @@ from math import exp, hypot, log
 import numpy as np
 import pandas as pd
 
-from steep.records import BestFit, Candidate, Measurement, Settings, Shard, Status
+from steep.records import SCORED, BestFit, Candidate, Measurement, Settings, Shard, Status
 from steep.stats.seeds import NEAR, seed_noise
 
 Paired = Callable[[Candidate, Candidate, Shard], float | None]
@@ -100,7 +100,7 @@ def candidates(measurements: Iterable[Measurement]) -> tuple[Candidate, ...]:
 def _candidate(size: int, values: Settings, members: list[Measurement]) -> Candidate | None:
     """The scored candidate of these trials, one per seed; None if it has no finite score."""
     members = sorted(members, key=lambda m: m.trial.seed)
-    scored = [m for m in members if m.status in (Status.COMPLETE, Status.CAPPED)]
+    scored = [m for m in members if m.status in SCORED]
     scored = [m for m in scored if m.validation_error is not None]
     diverged = sum(m.status is Status.DIVERGED for m in members)
     if not scored:

@@ -33,10 +33,11 @@ from steep.plan.checks import absent, misfits
 from steep.plan.dry_run import plan
 from steep.plan.estimate import WORLDS
 from steep.plan.price import Prices
-from steep.plan.standing import SCORED, standing
+from steep.plan.standing import standing
 from steep.plan.watch import Watch
 from steep.records import (
     FEWEST_POINTS,
+    SCORED,
     Analysis,
     Interval,
     Measurement,

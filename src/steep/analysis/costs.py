@@ -14,12 +14,12 @@ from steep.cost.machines import machine
 from steep.cost.projection import cost, cost_curves
 from steep.cost.scaling import scaling, steps_from_flops
 from steep.records import (
+    SCORED,
     Analysis,
     CostReport,
     Machine,
     Measurement,
     Scaling,
-    Status,
     StepCost,
     TrialTimes,
 )
@@ -81,16 +81,13 @@ def scaling_of(
     return replace(scale, times=trial_times(measurements))
 
 
-ENDED = (Status.COMPLETE, Status.CAPPED)
-
-
 def reported_steps(measurements: Sequence[Measurement]) -> tuple[StepCost, ...] | None:
     """The cost of one unit of data by model size, from the FLOPs and parameters that the user's own
     code reported for whole runs on the largest shard of each size; None if it reported none.
 
     If it did not report the samples seen, the cost of a unit includes all passes over it."""
     costs: dict[int, tuple[int, float]] = {}
-    finished = [m for m in measurements if m.status in ENDED and m.flops and m.parameters]
+    finished = [m for m in measurements if m.status in SCORED and m.flops and m.parameters]
     for size in {m.trial.size for m in finished}:
         runs = [m for m in finished if m.trial.size == size]
         largest = max(m.trial.samples for m in runs)
@@ -106,7 +103,7 @@ def reported_steps(measurements: Sequence[Measurement]) -> tuple[StepCost, ...] 
 def reported_epochs(measurements: Sequence[Measurement]) -> float | None:
     """Passes over the data that the user's own code reported on the largest shard; 1 if the FLOPs
     per unit include all passes; None if unknown."""
-    finished = [m for m in measurements if m.status in ENDED]
+    finished = [m for m in measurements if m.status in SCORED]
     counted = [m for m in finished if m.samples_seen]
     if not counted:
         return 1.0 if any(m.flops for m in finished) else None
@@ -119,7 +116,7 @@ def reported_epochs(measurements: Sequence[Measurement]) -> float | None:
 def trial_times(measurements: Sequence[Measurement]) -> TrialTimes | None:
     """How the time of the study's trials grows with data and parameters: log time by least squares
     over the largest data sizes, where startup time matters least. None for fewer than two sizes."""
-    finished = [m for m in measurements if m.status in ENDED and m.seconds > 0]
+    finished = [m for m in measurements if m.status in SCORED and m.seconds > 0]
     shards = sorted({m.trial.samples for m in finished})[-LARGEST_SHARDS:]
     finished = [m for m in finished if m.trial.samples in shards]
     if len(shards) < 2 or len(finished) < 3:

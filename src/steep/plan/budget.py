@@ -18,7 +18,7 @@ from steep.contracts.planner import Problem
 from steep.laws.law import Array
 from steep.planners import lattice
 from steep.planners.search_state import MOST_KEPT
-from steep.records import Measurement, Status, Trial
+from steep.records import SCORED, Measurement, Trial
 from steep.records.measurements import followed
 from steep.stats.regression import Linear, Sums
 from steep.stats.searched import Cell, scored
@@ -256,7 +256,7 @@ class _Taken:
 
     def _sum(self, m: Measurement, times: int) -> None:
         self.flops += times * (m.flops or 0.0)
-        whole = m.status in (Status.COMPLETE, Status.CAPPED)
+        whole = m.status in SCORED
         if not whole or (m.validation_error or 0.0) >= self._learnt_below:
             return  # a part of a trial, or one that ended before it learnt
         row = self._row(m.trial)

@@ -18,7 +18,7 @@ from steep.contracts.trainer import Cost
 from steep.laws.law import Array
 from steep.plan.calibrate import Pace
 from steep.plan.stops import Stopping, last_evaluation, place, rate_of
-from steep.records import Measurement, Status, Trial
+from steep.records import SCORED, Measurement, Trial
 from steep.spec.sections import Spec
 from steep.stats.regression import Linear
 
@@ -157,8 +157,7 @@ class Timed:
 
 def timeable(measurements: Sequence[Measurement]) -> list[Measurement]:
     """Finished trials whose seconds tell of others'."""
-    ended = (Status.COMPLETE, Status.CAPPED)
-    return [m for m in measurements if m.status in ended and m.seconds > 0]
+    return [m for m in measurements if m.status in SCORED and m.seconds > 0]
 
 
 def _logs(finished: Sequence[Measurement]) -> Array:

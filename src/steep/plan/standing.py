@@ -9,13 +9,11 @@ from steep.analysis import decisions, from_store
 from steep.executors.chosen import placed
 from steep.plan import clock
 from steep.plan.estimate import bounded, shortened
-from steep.records import Standing, Status
+from steep.records import SCORED, Standing, Status
 
 if TYPE_CHECKING:
     from steep.store.store import Store
     from steep.study import Study
-
-SCORED = (Status.COMPLETE, Status.CAPPED)
 
 
 def standing(study: Study, store: Store, analysed: bool = True) -> Standing:

@@ -27,7 +27,7 @@ from scipy.special import log_ndtr
 from steep import data
 from steep.engine.schedule import last_improvement, without_improvement
 from steep.laws.law import Array
-from steep.records import Measurement, Status, Trial
+from steep.records import SCORED, Measurement, Status, Trial
 from steep.spec.sections import Spec, Stop
 from steep.stats.regression import Linear
 
@@ -222,7 +222,7 @@ def plane_of(
 
 def ended(measurements: Iterable[Measurement]) -> list[Measurement]:
     """Those that say when a trial stops."""
-    return [m for m in measurements if m.curve and m.status in (Status.COMPLETE, Status.CAPPED)]
+    return [m for m in measurements if m.curve and m.status in SCORED]
 
 
 def last_evaluation(stop: Stop, schedule: Sequence[int], best: float) -> int:

@@ -11,7 +11,7 @@ from math import log
 
 import numpy as np
 
-from steep.records import BestFit, Candidate, Measurement, Point, Status, Tuning
+from steep.records import SCORED, BestFit, Candidate, Measurement, Point, Status, Tuning
 from steep.select import median_variance
 from steep.stats.tuning import certificate
 
@@ -301,7 +301,7 @@ def _lost(
 
 
 def _mixed(ended: Sequence[Measurement]) -> Iterable[tuple[str, tuple[str, ...], bool]]:
-    finished = [m for m in ended if m.status in (Status.COMPLETE, Status.CAPPED)]
+    finished = [m for m in ended if m.status in SCORED]
     kinds: dict[str, list[tuple[int, str]]] = {
         "engines": [(m.trial.size, m.engine) for m in finished if m.engine],
         "devices": [(m.trial.size, m.device) for m in finished],

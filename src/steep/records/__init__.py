@@ -69,6 +69,7 @@ from steep.records.questions import Backtest, Comparison, Crossing, Finding, Pai
 from steep.records.trials import (
     ENDED,
     ONE_SEED,
+    SCORED,
     UNFINISHED,
     BestFit,
     Candidate,
@@ -97,6 +98,7 @@ __all__ = [
     "ONE_SEED",
     "ONE_SIZE",
     "PERHAPS_NOT",
+    "SCORED",
     "UNFINISHED",
     "Allocation",
     "Analysis",

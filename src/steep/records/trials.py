@@ -91,6 +91,8 @@ ENDED = (
     Status.FAILED,
     Status.TIMEOUT,
 )
+SCORED = (Status.COMPLETE, Status.CAPPED)
+"""Of trials that were trained to their end, and have a score."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from steep.laws.law import Array
 from steep.records import (
     FEWEST_POINTS,
     ONE_SEED,
+    SCORED,
     UNFINISHED,
     BestFit,
     Measurement,
@@ -88,7 +89,7 @@ Foretold = Callable[[int, Measurement], tuple[float, float] | None]
 
 
 def scored(m: Measurement) -> bool:
-    ended = m.status in (Status.COMPLETE, Status.CAPPED)
+    ended = m.status in SCORED
     return ended and m.validation_error is not None and m.validation_error > 0
 
 
