@@ -372,6 +372,12 @@ def height(node: ast.FunctionDef) -> int:
     return (body[-1].end_lineno or 0) - body[0].lineno + 1
 
 
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports a test file by its bare name: the second of two ends the suite."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_modules_say_what_they_are() -> None:
     silent = [short(p) for p in FILES if p.read_text().strip() and not ast.get_docstring(tree(p))]
     assert not silent

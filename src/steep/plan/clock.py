@@ -52,7 +52,7 @@ OF_BUDGET = 0.03
 LATER = 2
 """The four are of the smallest shard and of the one so many later, at the smallest and the middle
 size: of the published studies they take 2 % of the training, and bring 13 of 14 within 0.67 to 1.5
-of the time taken, where one of the smallest shard brings 8 (tests/plan/test_stops.py)."""
+of the time taken, where one of the smallest shard brings 8 (tests/plan/test_early_ends.py)."""
 
 
 def pace(study: Study, pilot: float, tell: Tell = _silent) -> Pace | None:
