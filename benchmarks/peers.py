@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from steep.contracts.planner import Problem, Wanted
-from steep.planners import lattice
-from steep.planners.lattice import Lattice
+from steep.contracts.planner import SearchSpace, TrialRequest
+from steep.planners import configurations
+from steep.planners.configurations import ConfigurationSpace
 from steep.records import Measurement, Shard, Status, Trial
-from steep.stats.searched import Cell
+from steep.stats.searched import Configuration
 
-Measure = Callable[[Wanted], Measurement]
+Measure = Callable[[TrialRequest], Measurement]
 Finish = Callable[[list[Measurement]], list[Measurement]]
 """All that was trained in the end, from what a search trained."""
 ETA = 3
@@ -38,7 +38,7 @@ def confirmed(measure: Measure, seeds: int) -> Finish:
         shards = sorted({m.trial.samples for m in ended})
         best = [min((m for m in ended if m.trial.samples == s), key=_error).trial for s in shards]
         return found + [
-            measure(Wanted(replace(trial, seed=k))) for trial in best for k in range(1, seeds)
+            measure(TrialRequest(replace(trial, seed=k))) for trial in best for k in range(1, seeds)
         ]
 
     return finish
@@ -48,20 +48,21 @@ def cost(found: list[Measurement]) -> float:
     return sum(m.flops or 0.0 for m in found)
 
 
-def cells(space: Lattice) -> list[Cell]:
-    return [Cell(size, values) for size in space.sizes for values in space.combinations]
+def configs(space: ConfigurationSpace) -> list[Configuration]:
+    return [Configuration(size, values) for size in space.sizes for values in space.combinations]
 
 
 def random_search(
-    problem: Problem, measure: Measure, budget: float, seed: int, finish: Finish = as_found
+    search_space: SearchSpace, measure: Measure, budget: float, seed: int, finish: Finish = as_found
 ) -> list[Measurement]:
-    """Cells in random order, one on each shard in turn, to the end, until the budget is spent."""
-    space, random = lattice.of(problem), np.random.default_rng(seed)
-    order = [random.permutation(len(cells(space))) for _ in space.shards]
+    """Configurations in random order, one on each shard in turn, to the end, until the budget is
+    spent."""
+    space, random = configurations.of(search_space), np.random.default_rng(seed)
+    order = [random.permutation(len(configs(space))) for _ in space.shards]
     found: list[Measurement] = []
-    for k in range(len(cells(space))):
+    for k in range(len(configs(space))):
         more = [
-            measure(Wanted(space.trial(shard, cells(space)[order[i][k]], 0)))
+            measure(TrialRequest(space.trial(shard, configs(space)[order[i][k]], 0)))
             for i, shard in enumerate(space.shards)
         ]
         if k and cost(finish(found + more)) > budget:
@@ -71,13 +72,13 @@ def random_search(
 
 
 def successive_halving(
-    problem: Problem, measure: Measure, budget: float, seed: int, finish: Finish = as_found
+    search_space: SearchSpace, measure: Measure, budget: float, seed: int, finish: Finish = as_found
 ) -> list[Measurement]:
-    """On each shard n random cells, the best third at a ninth, and at a third, of a usual trial's
-    steps, the last third to the end; n as large as the budget allows."""
-    space = lattice.of(problem)
+    """On each shard n random configurations, the best third at a ninth, and at a third, of a usual
+    trial's steps, the last third to the end; n as large as the budget allows."""
+    space = configurations.of(search_space)
     kept: list[Measurement] = []
-    for n in range(1, len(cells(space)) + 1):
+    for n in range(1, len(configs(space)) + 1):
         random = np.random.default_rng(seed)
         found = finish(
             [m for shard in space.shards for m in _bracket(space, shard, measure, n, random)]
@@ -89,18 +90,20 @@ def successive_halving(
 
 
 def _bracket(
-    space: Lattice, shard: Shard, measure: Measure, n: int, random: np.random.Generator
+    space: ConfigurationSpace, shard: Shard, measure: Measure, n: int, random: np.random.Generator
 ) -> list[Measurement]:
-    order = random.permutation(len(cells(space)))[:n]
-    trials = [space.trial(shard, cells(space)[k], 0) for k in order]
-    usual = measure(Wanted(trials[0])).steps  # for nothing: it may know how long a trial takes
+    order = random.permutation(len(configs(space)))[:n]
+    trials = [space.trial(shard, configs(space)[k], 0) for k in order]
+    usual = measure(
+        TrialRequest(trials[0])
+    ).steps  # for nothing: it may know how long a trial takes
     found: dict[Trial, Measurement] = {}
     for rung in (usual // ETA**2, usual // ETA, None):
         for trial in trials:
-            found[trial] = measure(Wanted(trial, rung))
+            found[trial] = measure(TrialRequest(trial, rung))
         trials = sorted(trials, key=lambda t: _error(found[t]))[: math.ceil(len(trials) / ETA)]
         if rung == usual // ETA and len(trials) == 1:
-            found[trials[0]] = measure(Wanted(trials[0]))
+            found[trials[0]] = measure(TrialRequest(trials[0]))
             break
     return list(found.values())
 
@@ -110,14 +113,14 @@ def _error(m: Measurement) -> float:
 
 
 def optuna_search(
-    problem: Problem, measure: Measure, budget: float, seed: int, pruner: bool
+    search_space: SearchSpace, measure: Measure, budget: float, seed: int, pruner: bool
 ) -> list[Measurement]:
     """Optuna's TPE on each shard, with its SuccessiveHalvingPruner or none: one trial on each shard
     in turn until the budget is spent."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = lattice.of(problem)
+    space = configurations.of(search_space)
     halving = optuna.pruners.SuccessiveHalvingPruner(reduction_factor=ETA)
     studies = [
         optuna.create_study(
@@ -127,7 +130,7 @@ def optuna_search(
         for i in range(len(space.shards))
     ]
     found: dict[Trial, Measurement] = {}
-    for k in range(3 * len(cells(space))):
+    for k in range(3 * len(configs(space))):
         before = dict(found)
         for shard, study in zip(space.shards, studies, strict=True):
             _one(space, shard, study, measure, found)
@@ -137,20 +140,24 @@ def optuna_search(
 
 
 def _one(
-    space: Lattice, shard: Shard, study: Any, measure: Measure, found: dict[Trial, Measurement]
+    space: ConfigurationSpace,
+    shard: Shard,
+    study: Any,
+    measure: Measure,
+    found: dict[Trial, Measurement],
 ) -> None:
     asked = study.ask()
     size = space.sizes[asked.suggest_int("size", 0, len(space.sizes) - 1)]
     values = space.combinations[asked.suggest_int("values", 0, len(space.combinations) - 1)]
-    trial = space.trial(shard, Cell(size, values), 0)
-    whole = measure(Wanted(trial))
+    trial = space.trial(shard, Configuration(size, values), 0)
+    whole = measure(TrialRequest(trial))
     if found.get(trial) == whole:  # a repeat costs nothing
         study.tell(asked, _error(whole))
         return
     for k, point in enumerate(whole.curve, 1):
         asked.report(point.validation_error, k)
         if asked.should_prune() and k < len(whole.curve):
-            stopped = measure(Wanted(trial, point.step))
+            stopped = measure(TrialRequest(trial, point.step))
             before = found.get(trial)
             if before is None or before.steps < stopped.steps:
                 found[trial] = stopped

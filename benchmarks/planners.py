@@ -4,18 +4,19 @@
 
 Real: the grids of studies/images-grid.yaml and characters-grid.yaml, and of characters-rhn10-adam,
 which ends at its best models; every trial with its training curve
-(``steep.trainers.replay.table``). In each resample the seeds of every cell are shuffled anew; the
-search sees some of them and is judged by the others. Counted are
+(``steep.trainers.replay.table``). In each resample the seeds of every configuration are shuffled
+anew; the search sees some of them and is judged by the others. Counted are
 
 - cost: FLOPs of everything it trained, stopped trials and repeats too, over those of the grid with
-  as many seeds. ``best cells alone`` is what only they cost, with all their seeds: no search that
-  confirms its choice is cheaper;
-- excess: error of the chosen cells over those that the whole grid chooses from the same seeds, both
-  judged by the other seeds; infinite where a search left a shard without a model, or with one that
-  diverges with other seeds: means are without those, which are counted beside them;
-- excess over the best: the same over the shard's best cell by the mean of all its seeds, by that
-  mean. It was chosen knowing them, so this overstates everyone's; the grid's row shows by how much;
-- beta_g, beta_p: relative deviation from those of the best cells by the mean of all seeds.
+  as many seeds. ``best configurations alone`` is what only they cost, with all their seeds: no
+  search that confirms its choice is cheaper;
+- excess: error of the chosen configurations over those that the whole grid chooses from the same
+  seeds, both judged by the other seeds; infinite where a search left a shard without a model, or
+  with one that diverges with other seeds: means are without those, which are counted beside them;
+- excess over the best: the same over the shard's best configuration by the mean of all its seeds,
+  by that mean. It was chosen knowing them, so this overstates everyone's; the grid's row shows by
+  how much;
+- beta_g, beta_p: relative deviation from those of the best configurations by the mean of all seeds.
 
 ``confirmed``: with all seeds of every shard's choice, which ``grid``, ``paper`` and ``frugal``
 have, and from which a study's points are made; the other peers train one seed.
@@ -43,7 +44,7 @@ import peers
 
 from steep.analysis.analyse import size_laws
 from steep.base.registry import PLANNERS
-from steep.contracts.planner import Problem, Wanted
+from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.fit import fit, points_of
 from steep.planners.history import seen
 from steep.records import BestFit, Measurement, Shard, Status, Trial
@@ -84,14 +85,14 @@ class Table:
     trials: Mapping[Place, tuple[Measurement, ...]]
     """One a seed."""
 
-    def problem(self, planner: str, seeds: int) -> Problem:
+    def search_space(self, planner: str, seeds: int) -> SearchSpace:
         changed = {"planner": planner, "seeds": seeds, "confirm": 0}  # the table has no more seeds
         search = self.spec.search.model_copy(update=changed)
-        return Problem(self.spec.model_copy(update={"search": search}), self.shards)
+        return SearchSpace(self.spec.model_copy(update={"search": search}), self.shards)
 
-    def measure(self, want: Wanted) -> Measurement:
-        whole = self.trials[place(want.trial)][want.trial.seed]
-        return seen(replace(whole, trial=want.trial), want.up_to_steps)
+    def measure(self, request: TrialRequest) -> Measurement:
+        whole = self.trials[place(request.trial)][request.trial.seed]
+        return seen(replace(whole, trial=request.trial), request.up_to_steps)
 
     def cost(self, seeds: int) -> float:
         return sum(m.flops or 0.0 for ms in self.trials.values() for m in ms[:seeds])
@@ -107,7 +108,7 @@ def real(name: str) -> Table:
     spec = load(HERE.parent / "studies" / f"{GRIDS[name]}.yaml").spec
     grid = replay.read(path, path.stat().st_mtime)
     trials: dict[Place, list[Measurement]] = {}
-    for cell in grid.cells.values():
+    for cell in grid.configs.values():
         for measured in cell:
             whole = replay.replayed(measured, measured.trial, MemoryHandle())
             trials.setdefault(place(measured.trial), []).append(whole)
@@ -118,7 +119,7 @@ def real(name: str) -> Table:
 
 
 def resampled(table: Table, random: np.random.Generator) -> Table:
-    """The seeds of every cell in another order."""
+    """The seeds of every configuration in another order."""
     trials = {
         at: tuple(ms[k] for k in random.permutation(len(ms))) for at, ms in table.trials.items()
     }
@@ -131,20 +132,20 @@ def resampled(table: Table, random: np.random.Generator) -> Table:
 def searched(table: Table, name: str, seeds: int, budget: float, seed: int) -> list[Measurement]:
     """All that a search trained; ``budget`` is for those that spend what they are given."""
     if name in NAMES:
-        problem = table.problem(name, seeds)
+        search_space = table.search_space(name, seeds)
         plan = importlib.import_module(PLANNERS[name]).plan
         found: dict[Trial, Measurement] = {}
-        while wanted := plan(problem, list(found.values()), (), None):
-            found |= {want.trial: table.measure(want) for want in wanted}
+        while requests := plan(search_space, list(found.values()), (), None):
+            found |= {request.trial: table.measure(request) for request in requests}
         return list(found.values())
-    problem = table.problem("grid", 1)
+    search_space = table.search_space("grid", 1)
     method, _, more = name.partition(", ")
     finish = peers.confirmed(table.measure, seeds) if more else peers.as_found
     if method == "random":
-        return peers.random_search(problem, table.measure, budget, seed, finish)
+        return peers.random_search(search_space, table.measure, budget, seed, finish)
     if method == "successive halving":
-        return peers.successive_halving(problem, table.measure, budget, seed, finish)
-    return peers.optuna_search(problem, table.measure, budget, seed, pruner="+" in name)
+        return peers.successive_halving(search_space, table.measure, budget, seed, finish)
+    return peers.optuna_search(search_space, table.measure, budget, seed, pruner="+" in name)
 
 
 def best_fits(table: Table, found: Sequence[Measurement]) -> tuple[BestFit, ...]:
@@ -187,7 +188,7 @@ def mean_error(ms: Sequence[Measurement]) -> float:
 
 @cache
 def reference(name: str) -> tuple[dict[float, Place], float, float | None]:
-    """By the mean of all seeds: each shard's best cell, beta_g, beta_p."""
+    """By the mean of all seeds: each shard's best configuration, beta_g, beta_p."""
     table = real(name)
     every = len(next(iter(table.trials.values())))
     found = select(
@@ -241,7 +242,7 @@ def stopped(
 ) -> tuple[int, int]:
     scores = {b.samples: b.best.score for b in fitted}
     ended = [m for m in found if m.status is Status.STOPPED]
-    whole = [table.measure(Wanted(m.trial)) for m in ended]
+    whole = [table.measure(TrialRequest(m.trial)) for m in ended]
     late = [(m.validation_error or math.inf) < scores.get(m.trial.samples, 0.0) for m in whole]
     return sum(late), len(ended)
 
@@ -255,7 +256,7 @@ class Truth:
 
     Of each table the exponent is uniform in 0.6 to 1.4 of the grid's, the surface's height and the
     noise of seeds each log-uniform in 0.6 to 1.6 of theirs; training curves are those of the real
-    cells, scaled."""
+    configurations, scaled."""
 
     table: Table
     excess: Mapping[Place, float]
@@ -295,9 +296,9 @@ def _scaled(m: Measurement, error: float, seed: int) -> Measurement:
 
 @cache
 def smoothed(name: str) -> tuple[dict[Place, float], float, float]:
-    """Log error above the best of its shard, smoothed over neighbouring cells; the noise of a seed;
-    beta_g. A quadratic in size, rate and data, fitted to each cell's neighbourhood (a local
-    regression, Cleveland 1979) of cells not far from the best."""
+    """Log error above the best of its shard, smoothed over neighbouring configurations; the noise
+    of a seed; beta_g. A quadratic in size, rate and data, fitted to each configuration's
+    neighbourhood (a local regression, Cleveland 1979) of configurations not far from the best."""
     table = real(name)
     places = sorted(table.trials)
     at = np.array([[math.log(v) for v in p] for p in places])
@@ -411,7 +412,7 @@ def _none(excess: Sequence[float]) -> str:
 
 
 def best_alone(name: str) -> str:
-    """What the best cells cost by themselves, with all seeds, in percent of the grid."""
+    """What the best configurations cost by themselves, with all seeds, in percent of the grid."""
     table = real(name)
     cost = sum(m.flops or 0.0 for at in reference(name)[0].values() for m in table.trials[at])
     return f"{100 * cost / table.cost(len(next(iter(table.trials.values())))):.1f}"
@@ -424,9 +425,9 @@ def tables(asked: argparse.Namespace, tell: Callable[[str], None]) -> None:
             tell(f"\n{name}: not measured to its end yet\n")
         for name in measured:
             seeds = range(asked.seed, asked.seed + asked.resamples)
-            cells = len(real(name).trials)
+            configs = len(real(name).trials)
             trials = sum(map(len, real(name).trials.values()))
-            tell(f"\n## {name}: {cells} cells, {trials} trials, {asked.resamples} resamples\n")
+            tell(f"\n## {name}: {configs} cells, {trials} trials, {asked.resamples} resamples\n")
             tell(markdown(COLUMNS))
             tell(markdown(["---"] * len(COLUMNS)))
             tell(markdown(["best cells alone", best_alone(name), *["–"] * (len(COLUMNS) - 2)]))
@@ -443,8 +444,8 @@ def tables(asked: argparse.Namespace, tell: Callable[[str], None]) -> None:
                 tell(markdown(row(planner, results)))
 
 
-def markdown(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def markdown(configs: Sequence[str]) -> str:
+    return f"| {' | '.join(configs)} |"
 
 
 def main() -> None:

@@ -3,14 +3,14 @@ studies that the default search made.
 
     make bench-search-times
 
-Grids: those of ``planners.py``, the seeds of every cell shuffled anew for each search; what it
-takes is counted in FLOPs. Studies: the published ones with ``planner: frugal``, in measured
+Grids: those of ``planners.py``, the seeds of every configuration shuffled anew for each search;
+what it takes is counted in FLOPs. Studies: the published ones with ``planner: frugal``, in measured
 seconds, within their budgets; their held-out trials are known. ``plan`` is told a pilot of four
-trials of the table (and five of the search's own); what a trial takes is that of its cell, or of a
-law through all trials, so that only *which* trials a search wants is at stake. With ``--kinds`` is
-told why trials are wanted: of each kind the trials and the share of what the search took, in
-reality and in each imagined world. The last lines hold by how much searches of one table differ,
-seeds shuffled: nobody can foretell a search better than that.
+trials of the table (and five of the search's own); what a trial takes is that of its configuration,
+or of a law through all trials, so that only *which* trials a search wants is at stake. With
+``--kinds`` is told why trials are wanted: of each kind the trials and the share of what the search
+took, in reality and in each imagined world. The last lines hold by how much searches of one table
+differ, seeds shuffled: nobody can foretell a search better than that.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 
 from planners import GRIDS, SEEDS, Table, place, real, resampled
 from steep.analysis.published import Published
-from steep.contracts.planner import Problem, Wanted
+from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.plan import estimate
 from steep.plan.budget import OVERRUN
 from steep.plan.lengths import Length, Lengths
@@ -43,7 +43,7 @@ STUDIES = {"words-sgd": 1, "images-sgd": 2, "characters-sgd": 2}
 """Seeds of the search: the second of words-sgd was added later."""
 OWN = 5
 """Trials of the search that are known beside the pilot."""
-Took = tuple[Wanted, Measurement, float]
+Took = tuple[TrialRequest, Measurement, float]
 """(want, what it brought, what it took)."""
 
 
@@ -52,7 +52,7 @@ class Case:
     """A search that was made, and what is to be known before it."""
 
     name: str
-    problem: Problem
+    search_space: SearchSpace
     lengths: Lengths
     pilot: tuple[Measurement, ...]
     trials: int
@@ -83,8 +83,8 @@ def learnt(measured: Sequence[Measurement]) -> list[Measurement]:
     return [m for m in known if (m.validation_error or 0.0) < most * lowest[m.trial.samples]]
 
 
-class Cells:
-    """Lengths of trials as those of the table's nearest cells; a second is a FLOP."""
+class TableLengths:
+    """Lengths of trials as those of the table's nearest configurations; a second is a FLOP."""
 
     family, trials, own = "replayed", 0, 4
 
@@ -167,28 +167,28 @@ def pilot(measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def played(problem: Problem, measure: Callable[[Wanted], Measurement]) -> list[Took]:
+def played(search_space: SearchSpace, measure: Callable[[TrialRequest], Measurement]) -> list[Took]:
     """A search, decision by decision."""
     known: dict[Trial, Measurement] = {}
     made = []
-    while wanted := frugal.plan(problem, list(known.values()), (), None):
-        for want in wanted:
-            before = known.get(want.trial)
-            m = known[want.trial] = measure(want)
+    while requests := frugal.plan(search_space, list(known.values()), (), None):
+        for request in requests:
+            before = known.get(request.trial)
+            m = known[request.trial] = measure(request)
             spent = (m.flops or 0.0) - ((before.flops or 0.0) if before else 0.0)
-            made.append((want, m, spent))
+            made.append((request, m, spent))
     return made
 
 
 def on_grid(name: str, seed: int) -> Case:
     table = resampled(real(name), np.random.default_rng(seed))
-    problem = table.problem("frugal", SEEDS[name])
-    made = played(problem, table.measure)
+    search_space = table.search_space("frugal", SEEDS[name])
+    made = played(search_space, table.measure)
     first = [ms[0] for ms in table.trials.values()]
-    count = len({want.trial for want, _, _ in made})
+    count = len({request.trial for request, _, _ in made})
     took = sum(cost for *_, cost in made)
     shown = tuple(m for m in pilot(first) if scored(m))
-    return Case(name, problem, Cells(table), shown, count, took, tuple(made))
+    return Case(name, search_space, TableLengths(table), shown, count, took, tuple(made))
 
 
 def of_study(name: str) -> Case:
@@ -199,12 +199,14 @@ def of_study(name: str) -> Case:
     measured = [m for m in study.measurements() if m.trial.seed < seeds]
     held_out = tuple(s for s in study.shards if s.held_out)
     last = {s.samples for s in held_out}
-    problem = Problem(spec, tuple(s for s in study.shards if not s.held_out), held_out=held_out)
+    search_space = SearchSpace(
+        spec, tuple(s for s in study.shards if not s.held_out), held_out=held_out
+    )
     searched = [m for m in measured if m.trial.samples not in last]
     took = sum(m.seconds for m in measured)
     return Case(
         name,
-        problem,
+        search_space,
         Law(measured),
         pilot([m for m in searched if scored(m)]),
         len(measured),
@@ -228,16 +230,16 @@ def cases(searches: int, names: Sequence[str]) -> Iterator[Case]:
 
 def foretold(case: Case, known: int) -> Prediction:
     """The whole search, as ``plan`` tells it; ``known`` of its own trials beside the pilot."""
-    problem = replace(case.problem, rehearsed=True)
+    search_space = replace(case.search_space, rehearsed=True)
 
     def ask(
         done: Sequence[Measurement], running: Sequence[Trial], clock: float, spent: float
-    ) -> Sequence[Wanted]:
+    ) -> Sequence[TrialRequest]:
         left = None if case.budget is None else max(case.budget - clock, 0.0) * case.per_second
-        return frugal.plan(problem, done, running, left)
+        return frugal.plan(search_space, done, running, left)
 
     return estimate.predict(
-        case.problem,
+        case.search_space,
         case.lengths,
         ask,
         workers=1,
@@ -251,11 +253,11 @@ def foretold(case: Case, known: int) -> Prediction:
 def kinds(made: Sequence[Took], took: float) -> str:
     count: Counter[str] = Counter()
     share: Counter[str] = Counter()
-    for want, _, cost in made:
-        kind = want.why.split(",")[0]
+    for request, _, cost in made:
+        kind = request.why.split(",")[0]
         count[kind] += 1
         share[kind] += cost / took
-    last = {want.trial: m for want, m, _ in made}
+    last = {request.trial: m for request, m, _ in made}
     stopped = sum(m.status is Status.STOPPED for m in last.values())
     told = "; ".join(f"{kind} {count[kind]}, {share[kind]:.2f}" for kind in sorted(count))
     return f"{len(last):4} trials, {stopped:3} stopped, {sum(share.values()):5.2f} of it: {told}"
@@ -265,16 +267,16 @@ def tell_kinds(case: Case, many: int) -> None:
     """Of a search and of searches of imagined worlds, why trials are wanted."""
     print(f"{case.name}: {kinds(case.made, case.took)}", flush=True)
     length = case.lengths.draw(np.random.default_rng(0))
-    for k, world in enumerate(worlds(case.problem, case.pilot, many)):
+    for k, world in enumerate(worlds(case.search_space, case.pilot, many)):
         measure = partial(_imagined, world, k, length)
-        print(f"  world {k}: {kinds(played(case.problem, measure), case.took)}", flush=True)
+        print(f"  world {k}: {kinds(played(case.search_space, measure), case.took)}", flush=True)
 
 
 def _imagined(
-    world: World, key: int, length: Callable[[Trial, float], Length], want: Wanted
+    world: World, key: int, length: Callable[[Trial, float], Length], request: TrialRequest
 ) -> Measurement:
     totals = {"training": 0.0, "looking": 0.0, "flops": 0.0}
-    return estimate._begin(world, key, length, want, {}, {}, totals, [])[3]
+    return estimate._begin(world, key, length, request, {}, {}, totals, [])[3]
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from steep import shards
 from steep.base.registry import DOMAINS
 from steep.base.stop_request import StopRequest
 from steep.contracts.executor import Event
-from steep.contracts.planner import Problem, Wanted
+from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.executors.chosen import open_chosen
 from steep.plan.budget import Budget
 from steep.records import Shard, Trial, settings
@@ -76,7 +76,7 @@ def drive(
     folder: Path,
     observe: Callable[[Event], None] | None = None,
     stop: Any = None,
-    plan: Callable[[list[Trial], Any, Any], list[Wanted]] | None = None,
+    plan: Callable[[list[Trial], Any, Any], list[TrialRequest]] | None = None,
     trainer: Any = None,
     budget: float | None = None,
     memory: Callable[[Trial], float | None] = lambda trial: None,
@@ -85,7 +85,7 @@ def drive(
     loaded, store, trials = prepare(values, folder)
     run = loaded.spec.run
 
-    def wanted(finished: Any, running: Any, left: float | None) -> list[Wanted]:
+    def requests(finished: Any, running: Any, left: float | None) -> list[TrialRequest]:
         return (plan or everything)(trials, finished, running)
 
     with store:
@@ -93,7 +93,7 @@ def drive(
         try:
             return train(
                 store,
-                wanted,
+                requests,
                 executor,
                 cost=lambda trial: trial.samples * trial.size**2,
                 run=run,
@@ -110,7 +110,7 @@ def spending(loaded: Loaded, trials: list[Trial], store: Store, flops: float) ->
     """A budget of FLOPs, as the trials of the synthetic trainer report them."""
     shards_ = sorted({Shard(0, t.items, t.samples, "items") for t in trials}, key=lambda s: s.items)
     return Budget(
-        Problem(loaded.spec, tuple(shards_)),
+        SearchSpace(loaded.spec, tuple(shards_)),
         lambda trial: 8_000 * trial.samples * trial.size**2,
         counted=True,
         workers=1,
@@ -120,9 +120,9 @@ def spending(loaded: Loaded, trials: list[Trial], store: Store, flops: float) ->
     )
 
 
-def everything(trials: list[Trial], finished: Any, running: Any) -> list[Wanted]:
+def everything(trials: list[Trial], finished: Any, running: Any) -> list[TrialRequest]:
     done = {m.trial for m in finished}
-    return [Wanted(trial) for trial in trials if trial not in done]
+    return [TrialRequest(trial) for trial in trials if trial not in done]
 
 
 class Line(NamedTuple):

@@ -14,7 +14,7 @@ import pytest
 import rehearsal
 import worlds
 from steep.contracts.executor import Event, Kind
-from steep.contracts.planner import Problem, Wanted
+from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.executors.trial_queue import Queue
 from steep.planners import frugal, grid
 from steep.planners.history import met, seen
@@ -72,14 +72,14 @@ def work_of(count: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Counte
 
     loaded, store, _ = rehearsal.prepare(rehearsal.spec(executor="inline"), folder)
     every = trials(count)
-    wanted = tuple(map(Wanted, every))
+    requests = tuple(map(TrialRequest, every))
     with store, monkeypatch.context() as patch:
         patch.setattr(database, "digest", counting("digests", database.digest))
         patch.setattr(trial_rows, "decode", counting("decoded", trial_rows.decode))
         patch.setattr(database.Database, "query", counting("rows", database.Database.query))
         outcome = train(
             store,
-            lambda finished, running, left: wanted if len(finished) < count else (),
+            lambda finished, running, left: requests if len(finished) < count else (),
             AtOnce(),
             cost=counting("priced", lambda trial: trial.samples * trial.size),
             run=loaded.spec.run,
@@ -209,21 +209,21 @@ def test_a_follower_hears_each_measurement_once_and_the_list_keeps_its_order() -
 def test_a_queue_has_the_order_of_a_stable_sort(seed: int) -> None:
     random = np.random.default_rng(seed)
     price = {size: float(random.integers(1, 4)) for size in (2, 3, 4)}  # ties across the groups
-    wanted = [Wanted(t, early=bool(random.integers(0, 2))) for t in trials(30)]
+    requests = [TrialRequest(t, early=bool(random.integers(0, 2))) for t in trials(30)]
 
-    def rank(want: Wanted) -> tuple[bool, float]:
-        return not want.early, 0.0 if want.early else -price[want.trial.size]
+    def rank(request: TrialRequest) -> tuple[bool, float]:
+        return not request.early, 0.0 if request.early else -price[request.trial.size]
 
-    queue = Queue(wanted, lambda want: (want.early, want.trial.size))
-    assert queue.total(lambda want: price[want.trial.size]) == sum(
-        price[want.trial.size] for want in wanted
+    queue = Queue(requests, lambda request: (request.early, request.trial.size))
+    assert queue.total(lambda request: price[request.trial.size]) == sum(
+        price[request.trial.size] for request in requests
     )
-    while wanted:
+    while requests:
         queue.rank(rank)
-        assert list(queue) == sorted(wanted, key=rank)
-        gone = wanted.pop(int(random.integers(0, len(wanted))))
+        assert list(queue) == sorted(requests, key=rank)
+        gone = requests.pop(int(random.integers(0, len(requests))))
         queue.remove(gone.trial)
-        assert len(queue) == len(wanted)
+        assert len(queue) == len(requests)
         price[2] = float(random.integers(1, 4))
     assert not queue
     with pytest.raises(KeyError):
@@ -248,28 +248,28 @@ def test_sums_say_what_the_observations_do() -> None:
 # ---------------------------------------------------------------- searches as they go on
 
 
-def still(wanted: Sequence[Wanted], known: dict[Trial, Measurement]) -> list[Wanted]:
-    return [want for want in wanted if not met(want, known.get(want.trial))]
+def still(requests: Sequence[TrialRequest], known: dict[Trial, Measurement]) -> list[TrialRequest]:
+    return [request for request in requests if not met(request, known.get(request.trial))]
 
 
-def play(p: Problem, plan: Any, world: worlds.World, seed: int, workers: int) -> int:
+def play(p: SearchSpace, plan: Any, world: worlds.World, seed: int, workers: int) -> int:
     """Play a search whose trials end in any order, asked with a list that has followers; at every
     step it must say what it says of a plain list. Returns how often it was asked."""
     random = np.random.default_rng(seed)
     known: dict[Trial, Measurement] = {}
     found, places = Measurements(), dict[Trial, int]()
-    running: dict[Trial, Wanted] = {}
+    running: dict[Trial, TrialRequest] = {}
     asked = 0
     while True:
         asked += 1
         now = list(running)
-        wanted = still(plan(p, found, now, None), known)
+        requests = still(plan(p, found, now, None), known)
         plain = plan(p, [*known.values()], now, None)
-        assert {w.trial for w in wanted} | set(now) == {w.trial for w in plain} | set(now)
-        free = [w for w in wanted if w.trial not in running]
+        assert {w.trial for w in requests} | set(now) == {w.trial for w in plain} | set(now)
+        free = [w for w in requests if w.trial not in running]
         assert free == [w for w in plain if w.trial not in running]
-        for want in free[: workers - len(running)]:
-            running[want.trial] = want
+        for request in free[: workers - len(running)]:
+            running[request.trial] = request
         if not running:
             return asked
         ended = list(running)[int(random.integers(0, len(running)))]
@@ -280,7 +280,7 @@ def play(p: Problem, plan: Any, world: worlds.World, seed: int, workers: int) ->
 @pytest.mark.parametrize(("seed", "workers"), [(0, 1), (1, 3)])
 def test_a_grid_decides_the_same_as_results_come(seed: int, workers: int) -> None:
     """With hyperparameters between the ends, ladders that extend, and seeds that confirm."""
-    p = worlds.problem(
+    p = worlds.search_space(
         "grid", sizes=(3, 5, 8), samples=(125, 500, 2000), rates=(0.06, 0.2), confirm=4,
         permutations=2,
     )  # fmt: skip
@@ -291,7 +291,7 @@ def test_a_grid_decides_the_same_as_results_come(seed: int, workers: int) -> Non
 @pytest.mark.parametrize(("seed", "workers"), [(0, 1), (1, 3)])
 def test_frugal_decides_the_same_as_results_come(seed: int, workers: int) -> None:
     """With rungs from which trials go on, and other draws of the data."""
-    p = worlds.problem(
+    p = worlds.search_space(
         sizes=(2, 5, 12), samples=(125, 500, 2000), rates=(0.06, 0.2), permutations=3, seeds=2
     )
     world = worlds.World(worlds.bowl(sigma=60.0), seed=seed)
@@ -308,16 +308,16 @@ def test_a_search_decides_once_what_further_draws_do_not_change(
     world = worlds.World(worlds.bowl(sigma=60.0))
     counts: dict[str, list[int]] = {"frugal": [], "grid": []}
     for draws in (2, 12):
-        p = worlds.problem(
+        p = worlds.search_space(
             sizes=(2, 5), samples=(125, 500), rates=(0.06, 0.2), permutations=draws, seeds=2
         )
         for name, plan, calls in (("frugal", frugal.plan, decided), ("grid", grid.plan, looked)):
             calls.clear()
             found, known, places = Measurements(), dict[Trial, Measurement](), dict[Trial, int]()
-            while wanted := still(plan(p, found, (), None), known):
-                want = wanted[0]
-                known[want.trial] = seen(world.measure(want.trial), want.up_to_steps)
-                found.add(places.setdefault(want.trial, len(places)), known[want.trial])
+            while requests := still(plan(p, found, (), None), known):
+                request = requests[0]
+                known[request.trial] = seen(world.measure(request.trial), request.up_to_steps)
+                found.add(places.setdefault(request.trial, len(places)), known[request.trial])
             counts[name].append(calls[0])
     assert counts["frugal"][0] == counts["frugal"][1]
     assert counts["grid"][1] - counts["grid"][0] <= 10 * 2 * 4, "a shard is looked at for its waves"
@@ -326,7 +326,7 @@ def test_a_search_decides_once_what_further_draws_do_not_change(
 def test_what_an_end_prefers_while_its_ladder_extends_reaches_the_shards_between() -> None:
     """A size that always diverges at an end takes the end's best rate, which the first trial of the
     extension changes."""
-    p = worlds.problem("grid", sizes=(4, 8, 16), samples=(125, 500, 2000), rates=(0.01, 0.1))
+    p = worlds.search_space("grid", sizes=(4, 8, 16), samples=(125, 500, 2000), rates=(0.01, 0.1))
 
     def measure(trial: Trial) -> Measurement:
         rate = worlds.rate(trial)
@@ -337,13 +337,15 @@ def test_what_an_end_prefers_while_its_ladder_extends_reaches_the_shards_between
         return Measurement(trial, Status.COMPLETE, validation_error=error + 1e-4 * trial.seed)
 
     found, known, rates = Measurements(), dict[Trial, Measurement](), set[float]()
-    while wanted := still(grid.plan(p, found, (), None), known):
-        assert wanted == grid.plan(p, list(known.values()), (), None)
+    while requests := still(grid.plan(p, found, (), None), known):
+        assert requests == grid.plan(p, list(known.values()), (), None)
         rates |= {
-            worlds.rate(w.trial) for w in wanted if w.trial.samples == 500 and w.trial.size == 16
+            worlds.rate(w.trial) for w in requests if w.trial.samples == 500 and w.trial.size == 16
         }
-        ends = [w for w in wanted if w.trial.samples != 500]
-        trial = max(ends or wanted, key=lambda w: w.trial.samples).trial  # the largest shard first
+        ends = [w for w in requests if w.trial.samples != 500]
+        trial = max(
+            ends or requests, key=lambda w: w.trial.samples
+        ).trial  # the largest shard first
         known[trial] = measure(trial)
         found.add(len(known), known[trial])
     assert len(rates) > 1

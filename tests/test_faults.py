@@ -20,7 +20,7 @@ import pytest
 import rehearsal
 import steep
 from steep.contracts.executor import Event, Kind
-from steep.contracts.planner import Wanted
+from steep.contracts.planner import TrialRequest
 from steep.records import Status, Trial
 from steep.store import lease
 from steep.store.store import Store
@@ -361,7 +361,7 @@ def test_a_killed_engine_trial_ends_with_the_same_weights(tmp_path: Path) -> Non
         if event.kind == Kind.CHECKPOINT and event.payload["step"] == 11 and len(pids) == 1:
             os.kill(pids[0], signal.SIGKILL)
 
-    def first(trials: list[Trial], finished: Any, running: Any) -> list[Wanted]:
+    def first(trials: list[Trial], finished: Any, running: Any) -> list[TrialRequest]:
         return rehearsal.everything(trials[:1], finished, running)
 
     whole = rehearsal.drive(values, tmp_path / "whole", plan=first)

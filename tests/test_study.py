@@ -17,7 +17,7 @@ import tiny
 from steep import Study
 from steep.analysis.analyse import Facts, analyse
 from steep.contracts.executor import Kind
-from steep.contracts.planner import Problem
+from steep.contracts.planner import SearchSpace
 from steep.plan import clock
 from steep.planners import grid
 from steep.records import Analysis, Measurement, Status, Trial, settings
@@ -67,9 +67,9 @@ def searched(values: dict[str, Any]) -> tuple[Study, list[Measurement]]:
     study = Study(values, "nowhere")
     train = synthetic.open_trainer(study.loaded, study.domain)
     finished: list[Measurement] = []
-    while wanted := grid.plan(study.problem, finished, (), None):
+    while requests := grid.plan(study.search_space, finished, (), None):
         finished += [
-            train(w.trial, trial_items(study.cut, w.trial), MemoryHandle()) for w in wanted
+            train(w.trial, trial_items(study.cut, w.trial), MemoryHandle()) for w in requests
         ]
     return study, finished
 
@@ -121,8 +121,8 @@ def test_the_best_size_follows_the_truth(finished: Study) -> None:
     for best_fit in finished.analyse().best_fits:
         if best_fit.edge or best_fit.held_out:
             continue
-        wanted = truth.parameters(best_fit.samples)
-        assert wanted / 4 < best_fit.best.parameters < wanted * 4
+        requests = truth.parameters(best_fit.samples)
+        assert requests / 4 < best_fit.best.parameters < requests * 4
 
 
 # ---------------------------------------------------------------- one whole run
@@ -191,8 +191,8 @@ COLUMNS = """study domain family shard samples unit parameters parameters_withou
 def test_the_results_are_files_that_others_can_read(finished: Study) -> None:
     folder = finished.folder / "results"
     trials = pd.read_csv(folder / "trials.csv")
-    wanted = COLUMNS.split()
-    assert [c for c in trials.columns if c in wanted] == wanted
+    requests = COLUMNS.split()
+    assert [c for c in trials.columns if c in requests] == requests
     assert len(trials) == len(finished.measurements()) == len(finished.results())
     assert set(trials["status"]) == {"complete"}
     best = pd.read_csv(folder / "best_fit.csv")
@@ -402,7 +402,7 @@ def test_extending_adds_trials_and_touches_none(
     before = outcomes(begun)
     values = tiny.spec(**(SHORT | {section: keys}))
     more = Study(values, begun.folder)
-    _ = more.problem  # as the command line does, for its progress bar
+    _ = more.search_space  # as the command line does, for its progress bar
     outcome = more.run(extend=True)
     after = outcomes(more)
     assert outcome.word == "complete"
@@ -422,7 +422,7 @@ def test_appended_data_extends_the_curve(begun: Study) -> None:
         shards={"smallest": 500, "largest": 16_000, "held_out": 1},
     )
     more = Study(values, begun.folder)
-    _ = more.problem
+    _ = more.search_space
     assert more.run(extend=True).word == "complete"
     after = outcomes(more)
     assert {k: v for k, v in after.items() if k in before} == before
@@ -636,9 +636,9 @@ def test_trials_of_the_dry_run_are_those_of_the_run(finished: Study) -> None:
 
 
 def test_the_problem_holds_no_held_out_shard(finished: Study) -> None:
-    problem: Problem = finished.problem
-    assert max(s.samples for s in problem.shards) == 4000
-    assert settings({"learning_rate": 0.1}) == problem.recipe
+    search_space: SearchSpace = finished.search_space
+    assert max(s.samples for s in search_space.shards) == 4000
+    assert settings({"learning_rate": 0.1}) == search_space.recipe
 
 
 def test_a_read_only_look_writes_nothing(finished: Study) -> None:

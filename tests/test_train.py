@@ -16,7 +16,7 @@ import pytest
 import rehearsal
 from steep.base.stop_request import StopRequest
 from steep.contracts.executor import Event, Kind
-from steep.contracts.planner import Wanted
+from steep.contracts.planner import TrialRequest
 from steep.contracts.trainer import Handle, Interrupted, ShardItems
 from steep.executors import inline
 from steep.records import Evaluation, Measurement, Status, Trial
@@ -61,7 +61,7 @@ def test_the_longest_trial_goes_first(tmp_path: Path) -> None:
 def test_the_plan_is_asked_when_results_changed_and_never_else(tmp_path: Path) -> None:
     seen: list[int] = []
 
-    def plan(trials: list[Trial], finished: Any, running: Any) -> list[Wanted]:
+    def plan(trials: list[Trial], finished: Any, running: Any) -> list[TrialRequest]:
         seen.append(len(finished))
         return rehearsal.everything(trials, finished, running)
 
@@ -73,10 +73,10 @@ def test_the_plan_is_asked_when_results_changed_and_never_else(tmp_path: Path) -
     assert (outcome.word, outcome.ran, outcome.complete) == ("complete", 0, 12)
 
 
-def one_more(trials: list[Trial], finished: Any, running: Any) -> list[Wanted]:
+def one_more(trials: list[Trial], finished: Any, running: Any) -> list[TrialRequest]:
     """What runs, and one trial beyond it."""
     done = {m.trial for m in finished} | {*running}
-    return [*map(Wanted, running), *(Wanted(t) for t in trials if t not in done)][
+    return [*map(TrialRequest, running), *(TrialRequest(t) for t in trials if t not in done)][
         : len(running) + 1
     ]
 
@@ -165,12 +165,12 @@ def test_rungs_go_on_from_where_they_stopped(tmp_path: Path, expected: dict[str,
     log = tmp_path / "side.log"
     stopped: list[Measurement] = []
 
-    def plan(trials: list[Trial], finished: list[Measurement], running: Any) -> list[Wanted]:
+    def plan(trials: list[Trial], finished: list[Measurement], running: Any) -> list[TrialRequest]:
         done = {m.trial: m.status for m in finished}
         if len(done) < len(trials):
-            return [Wanted(t, 20, "rung") for t in trials]
+            return [TrialRequest(t, 20, "rung") for t in trials]
         stopped[:] = stopped or finished
-        return [Wanted(t) for t in trials if done[t] == Status.STOPPED]
+        return [TrialRequest(t) for t in trials if done[t] == Status.STOPPED]
 
     values = plainly({"log": str(log)})
     outcome = rehearsal.drive(values, tmp_path / "study", plan=plan)
@@ -399,7 +399,7 @@ def test_a_wall_clock_that_jumps_back_does_not_disturb_a_run(
 # ---------------------------------------------------------------- checkpoints
 
 
-def first_two(trials: list[Trial], finished: Any, running: Any) -> list[Wanted]:
+def first_two(trials: list[Trial], finished: Any, running: Any) -> list[TrialRequest]:
     return rehearsal.everything(trials[:2], finished, running)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from steep.contracts.planner import Planner, Problem
+from steep.contracts.planner import Planner, SearchSpace
 from steep.planners.history import seen
 from steep.records import Evaluation, Measurement, Shard, Status, Trial, settings
 from steep.spec.load import from_values
@@ -26,7 +26,7 @@ Excess = Callable[[float, int, float], float]
 """(samples, size, rate) -> log error above the best on that shard."""
 
 
-def problem(
+def search_space(
     planner: str = "frugal",
     *,
     sizes: Sequence[int] = SIZES,
@@ -36,7 +36,7 @@ def problem(
     smallest: int = 1,
     recipe: Mapping[str, Any] = MappingProxyType({"momentum": 0.9}),
     **search: Any,
-) -> Problem:
+) -> SearchSpace:
     values = {
         "study": "s",
         "domain": {"name": "external", "items": 10},
@@ -46,7 +46,7 @@ def problem(
         "trainer": {"name": "replay", "table": "none.csv"},
     }
     shards = [Shard(p, m, float(m), "items") for p in range(permutations) for m in samples]
-    return Problem(from_values(values).spec, tuple(shards), settings(recipe), smallest)
+    return SearchSpace(from_values(values).spec, tuple(shards), settings(recipe), smallest)
 
 
 def rate(trial: Trial) -> float:
@@ -128,21 +128,21 @@ def plateau(adequate: Callable[[float], float], best_rate: float = 0.1) -> Exces
 
 
 def search(
-    p: Problem, plan: Planner, world: World, stop_after: int | None = None
+    p: SearchSpace, plan: Planner, world: World, stop_after: int | None = None
 ) -> dict[Trial, Measurement]:
     """Every result of a search; with ``stop_after``, asked again after so many results each time,
     as if it had been killed there."""
     found: dict[Trial, Measurement] = {}
     for _ in range(2000):
-        wanted = plan(p, tuple(found.values()), (), None)
-        if not wanted:
+        requests = plan(p, tuple(found.values()), (), None)
+        if not requests:
             return found
-        for want in wanted[:stop_after]:
-            found[want.trial] = seen(world.measure(want.trial), want.up_to_steps)
+        for request in requests[:stop_after]:
+            found[request.trial] = seen(world.measure(request.trial), request.up_to_steps)
     raise AssertionError("the search does not end")
 
 
-def whole_grid(p: Problem, world: World) -> float:
+def whole_grid(p: SearchSpace, world: World) -> float:
     """FLOPs of every size with every rate on every shard, all seeds."""
     cells = [(s, size, r) for s in p.shards for size in p.spec.family.sizes for r in rates_of(p)]
     trials = [
@@ -153,5 +153,5 @@ def whole_grid(p: Problem, world: World) -> float:
     return sum(world.measure(t).flops or 0.0 for t in trials)
 
 
-def rates_of(p: Problem) -> list[float]:
+def rates_of(p: SearchSpace) -> list[float]:
     return [float(r) for r in p.spec.search.hyperparameters["learning_rate"]]

@@ -26,7 +26,7 @@ from steep.base.metrics import answered_metric, metric_of
 from steep.base.registry import FAMILIES, PLANNERS, TRAINERS
 from steep.base.stop_request import Deadline, StopRequest
 from steep.contracts.executor import Event, Kind
-from steep.contracts.planner import Problem, Wanted
+from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.executors.chosen import open_chosen, worker_count
 from steep.plan import clock
 from steep.plan.checks import absent, misfits
@@ -124,7 +124,7 @@ class Study:
         timing = clock.pace(self, pilot, tell)
         tell("Playing the search", 0.0)
         dry_run = plan(
-            self.problem,
+            self.search_space,
             self.planner.plan,
             cost=self.prices.cost,
             extent=self.prices.extent,
@@ -236,7 +236,7 @@ class Study:
         if not stop.is_set() and outcome.word != "partial":
             goes_on = self.search(store.measurements(), (), None)
             outcome = replace(outcome, word="budget" if goes_on else "complete")
-        if not stop.is_set() and self.problem.held_out and self._can_forecast(store):
+        if not stop.is_set() and self.search_space.held_out and self._can_forecast(store):
             rest = _missing(self._held_out(store, finished=outcome.word != "budget"))
             if rest(store.measurements(), (), None):
                 follow = go(rest, held_out=True, stop=Deadline(stop, watch.all_ends))
@@ -254,8 +254,8 @@ class Study:
             models += from_store.chosen_since(store, facts, earlier)
         trials = held_out_trials(models, facts)
         forecast_samples = {c.samples for c in models}
-        never = len({s.samples for s in self.problem.shards}) < FEWEST_POINTS
-        if (finished or never) and len(forecast_samples) < len(self.problem.held_out):
+        never = len({s.samples for s in self.search_space.shards}) < FEWEST_POINTS
+        if (finished or never) and len(forecast_samples) < len(self.search_space.held_out):
             analysis = from_store.analysis(store, self.spec, self.cut)
             trials += unforecast_trials(analysis, facts, forecast_samples)
         return trials
@@ -263,7 +263,7 @@ class Study:
     def _can_forecast(self, store: Store) -> bool:
         """Whether enough shards have results for a forecast: three of the fitted ones, or all."""
         searched = {m.trial.samples for m in store.measurements() if m.status in SCORED}
-        fitted = {s.samples for s in self.problem.shards if s.permutation == 0}
+        fitted = {s.samples for s in self.search_space.shards if s.permutation == 0}
         return len(searched & fitted) >= min(FEWEST_POINTS, len(fitted))
 
     def results(self) -> pd.DataFrame:
@@ -416,9 +416,9 @@ class Study:
         return answered_metric(self.spec.domain.name, self.metric, self.domain.metrics)
 
     @cached_property
-    def problem(self) -> Problem:
+    def search_space(self) -> SearchSpace:
         recipe = self._trainer_module.recipe(self.spec.family.name) or {}
-        return Problem(
+        return SearchSpace(
             self.spec,
             tuple(s for s in self.cut.shards if not s.held_out),
             settings(recipe),
@@ -464,7 +464,7 @@ class Study:
             old = shards_.from_files(self.folder)
             extended = shards_.cut(self.loaded, self.items, self.domain.unit, old)
             # cached properties that describe the study before the extension
-            for name in ("problem", "prices", "best_guess", "_rehearsal"):
+            for name in ("search_space", "prices", "best_guess", "_rehearsal"):
                 self.__dict__.pop(name, None)
             self.__dict__["cut"] = extended
         store = Store.open(self.folder, take_over=take_over)
@@ -546,7 +546,7 @@ class Study:
         running: Sequence[Trial],
         left: float | None,
         rehearsed: bool = False,
-    ) -> Sequence[Wanted]:
+    ) -> Sequence[TrialRequest]:
         """The trials that the search requests, given what has finished and what is running.
 
         An error of zero counts as half an item. ``rehearsed``: the results are simulated."""
@@ -556,14 +556,14 @@ class Study:
             if isinstance(finished, Measurements)
             else counted(finished, *item_counts)
         )
-        problem = self._rehearsal if rehearsed else self.problem
-        requests: Sequence[Wanted] = self.planner.plan(problem, ready, running, left)
+        search_space = self._rehearsal if rehearsed else self.search_space
+        requests: Sequence[TrialRequest] = self.planner.plan(search_space, ready, running, left)
         return requests
 
     @cached_property
-    def _rehearsal(self) -> Problem:
+    def _rehearsal(self) -> SearchSpace:
         """The search problem, marked as one of simulated results."""
-        return replace(self.problem, rehearsed=True)
+        return replace(self.search_space, rehearsed=True)
 
     @property
     def _run_section(self) -> Run:
@@ -609,27 +609,27 @@ class Study:
     @cached_property
     def best_guess(self) -> Mapping[str, float]:
         """By metric, the validation error of the constant prediction best on the largest shard."""
-        largest = max(self.problem.shards, key=lambda s: s.items)
+        largest = max(self.search_space.shards, key=lambda s: s.items)
         order = self.cut.orders[largest.permutation][: largest.items]
         return self.domain.best_guess(order, self.cut.validation)
 
     def middle_choice(self) -> Settings:
         """The middle value of each searched hyperparameter; costs do not depend on the choice."""
         grid = {n: v[len(v) // 2] for n, v in self.spec.search.hyperparameters.items()}
-        return settings(dict(self.problem.recipe) | dict(self.spec.training) | grid)
+        return settings(dict(self.search_space.recipe) | dict(self.spec.training) | grid)
 
 
 def _manifest(files: Mapping[str, bytes]) -> str:
     return hashlib.sha256(files[f"{shards_.FOLDER}/manifest.json"]).hexdigest()
 
 
-def _missing(trials: Sequence[Trial]) -> Callable[..., list[Wanted]]:
+def _missing(trials: Sequence[Trial]) -> Callable[..., list[TrialRequest]]:
     """A plan that requests those of a fixed list of trials that have not finished."""
 
     def plan_(
         finished: Sequence[Measurement], running: Sequence[Trial], left: float | None
-    ) -> list[Wanted]:
+    ) -> list[TrialRequest]:
         done = {m.trial for m in finished}
-        return [Wanted(t, why="confronts a forecast") for t in trials if t not in done]
+        return [TrialRequest(t, why="confronts a forecast") for t in trials if t not in done]
 
     return plan_

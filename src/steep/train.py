@@ -18,7 +18,7 @@ from typing import Any
 from steep.base.memory import SHARE, MemoryBudget, free_memory
 from steep.base.stop_request import Stop
 from steep.contracts.executor import Event, Executor, Job, Kind, Lasting
-from steep.contracts.planner import Wanted
+from steep.contracts.planner import TrialRequest
 from steep.executors.trial_queue import Queue, must_run, pack_of
 from steep.plan.budget import Budget
 from steep.records import Measurement, Status, Trial
@@ -27,7 +27,7 @@ from steep.store import lease
 from steep.store.recordable import recordable
 from steep.store.store import Store, StoreError
 
-Plan = Callable[[Sequence[Measurement], Sequence[Trial], float | None], Sequence[Wanted]]
+Plan = Callable[[Sequence[Measurement], Sequence[Trial], float | None], Sequence[TrialRequest]]
 """(finished, running, FLOPs left or None if unlimited) -> the unfinished trials to run; [] when
 the search is over."""
 
@@ -184,7 +184,7 @@ class _Driver:
         self.store, self.plan, self.executor, self.run = store, plan, executor, run
         self.cost, self.memory = cost, memory_budget
         self.observe, self.budget = observe, budget
-        self.wanted: Sequence[Wanted] = ()
+        self.requests: Sequence[TrialRequest] = ()
         """What the plan returned last."""
         self.queue = Queue()
         self.running: dict[tuple[str, int], _Running] = {}
@@ -273,9 +273,9 @@ class _Driver:
         while self.free():
             jobs: list[Job] = []
             self.workers += 1
-            while len(jobs) < self.run.pack and (want := self.following(jobs)) is not None:
-                self.queue.remove(want.trial)
-                claimed = self.claimed(want)
+            while len(jobs) < self.run.pack and (request := self.following(jobs)) is not None:
+                self.queue.remove(request.trial)
+                claimed = self.claimed(request)
                 self.register(claimed)
                 jobs += claimed
                 more = self.free() or len(jobs) < self.run.pack
@@ -332,33 +332,33 @@ class _Driver:
                 "and run the same command"
             )
 
-    def following(self, pack: Sequence[Job]) -> Wanted | None:
+    def following(self, pack: Sequence[Job]) -> TrialRequest | None:
         """The first queued trial that fits into ``pack`` and into the memory that is free."""
         others = [attempt.trial for attempt in self.running.values()]
-        for want in self.queue:
-            if pack and not self.together(want, pack[0]):
+        for request in self.queue:
+            if pack and not self.together(request, pack[0]):
                 continue
-            if self.memory.admits(want.trial, others):
-                return want
+            if self.memory.admits(request.trial, others):
+                return request
         return None
 
-    def together(self, want: Wanted, first: Job) -> bool:
+    def together(self, request: TrialRequest, first: Job) -> bool:
         """Whether two trials may share a worker. One that has failed is retried alone, since its
         next failure would end the others."""
-        alike = pack_of(want) == pack_of(first)
-        return alike and not any(self.store.failures(one.trial.id) for one in (want, first))
+        alike = pack_of(request) == pack_of(first)
+        return alike and not any(self.store.failures(one.trial.id) for one in (request, first))
 
-    def claimed(self, want: Wanted) -> list[Job]:
+    def claimed(self, request: TrialRequest) -> list[Job]:
         """A job for the trial; none if it exceeds the budget or another driver has claimed it."""
-        if self.budget and not self.budget.affords(want.trial, self.going(), self.held_out):
+        if self.budget and not self.budget.affords(request.trial, self.going(), self.held_out):
             self.over_budget = True
             return []
-        attempt = self.store.claim(want.trial, self.store.owner, want.up_to_steps)
+        attempt = self.store.claim(request.trial, self.store.owner, request.up_to_steps)
         if attempt is None:
             self.stale = self.requeue = True
             return []
         folder, packed = self.store.folder, self.run.pack > 1
-        return [Job(folder, want.trial, attempt, want.up_to_steps, packed)]
+        return [Job(folder, request.trial, attempt, request.up_to_steps, packed)]
 
     def going(self) -> dict[Trial, float]:
         """The trials that this driver runs, with the seconds since each began."""
@@ -376,17 +376,17 @@ class _Driver:
         if self.budget is not None:
             self.budget.update(finished)
         left = None if self.budget is None else self.budget.left(self.going())
-        wanted = self.plan(finished, running, left)
+        requests = self.plan(finished, running, left)
         # until a trial succeeds, those that were not tried yet go first, smallest shard first
         doubtful = bool(self.failed and not self.succeeded)
-        if self.requeue or doubtful or wanted is not self.wanted:
-            self.wanted, self.requeue = wanted, doubtful
+        if self.requeue or doubtful or requests is not self.requests:
+            self.requests, self.requeue = requests, doubtful
             self.plan_queue(running, doubtful)
         sign = 1 if left is not None and self.queue.total(self.price) > left else -1
 
-        def rank(want: Wanted) -> tuple[Any, ...]:
-            by_cost = (not want.early, 0.0 if want.early else sign * self.price(want))
-            return (*self.doubtful(want), *by_cost) if doubtful else by_cost
+        def rank(request: TrialRequest) -> tuple[Any, ...]:
+            by_cost = (not request.early, 0.0 if request.early else sign * self.price(request))
+            return (*self.doubtful(request), *by_cost) if doubtful else by_cost
 
         self.queue.rank(rank)
         self.over_budget = False
@@ -395,30 +395,32 @@ class _Driver:
         """Add requested trials that are new to the store, and queue those that have not ended;
         ``doubtful`` ones are not grouped by price, as each is ranked by itself."""
         rows = self.store.trials()
-        missing = [want for want in self.wanted if must_run(want, rows.get(want.trial.id))]
+        missing = [
+            request for request in self.requests if must_run(request, rows.get(request.trial.id))
+        ]
         new: dict[str, list[Trial]] = {}
-        for want in missing:
-            if want.trial.id not in rows:
-                new.setdefault(want.why, []).append(want.trial)
+        for request in missing:
+            if request.trial.id not in rows:
+                new.setdefault(request.why, []).append(request.trial)
         for why, trials in new.items():
             self.store.add(trials, why)
         if self.first is None and missing:
-            smallest = min(want.trial.samples for want in missing)
+            smallest = min(request.trial.samples for request in missing)
             self.first = {w.trial.id for w in missing if w.trial.samples == smallest}
         mine = {attempt.trial for attempt in self.running.values()}
-        waiting = [want for want in missing if want.trial not in mine]
+        waiting = [request for request in missing if request.trial not in mine]
         self.queue = Queue(waiting) if doubtful else Queue(waiting, self.alike)
         self.elsewhere = set(running) - mine
-        self.elsewhere &= {want.trial for want in missing}
+        self.elsewhere &= {request.trial for request in missing}
 
-    def alike(self, want: Wanted) -> tuple[Any, ...]:
+    def alike(self, request: TrialRequest) -> tuple[Any, ...]:
         """The properties that trials of equal price share."""
-        return want.early, self.cost(want.trial), want.trial.samples, want.trial.size
+        return request.early, self.cost(request.trial), request.trial.samples, request.trial.size
 
-    def price(self, want: Wanted) -> float:
+    def price(self, request: TrialRequest) -> float:
         """The trial's expected cost; with a budget, predicted from the trials that have ended."""
-        predicted = None if self.budget is None else self.budget.cost(want.trial)
-        return self.cost(want.trial) if predicted is None else predicted
+        predicted = None if self.budget is None else self.budget.cost(request.trial)
+        return self.cost(request.trial) if predicted is None else predicted
 
     def hopeless(self) -> bool:
         """Whether no trial has succeeded, all of the smallest shard have failed, and one of them
@@ -427,11 +429,11 @@ class _Driver:
             return False
         return self.first <= self.failed.keys() and bool(self.lost & self.first)
 
-    def doubtful(self, want: Wanted) -> tuple[bool, bool, float]:
+    def doubtful(self, request: TrialRequest) -> tuple[bool, bool, float]:
         """The queue's order until a trial succeeds: the smallest shard's trials that were not
         tried yet, then their retries, then the rest."""
-        name = want.trial.id
-        return name not in (self.first or ()), name in self.failed, want.trial.samples
+        name = request.trial.id
+        return name not in (self.first or ()), name in self.failed, request.trial.samples
 
     def waiting(self) -> bool:
         """Whether more trials may come: queued here, or run by another driver."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from steep.analysis.analyse import of_other_metric, size_laws
-from steep.contracts.planner import Problem
+from steep.contracts.planner import SearchSpace
 from steep.fit import fit, points_of
 from steep.forecast import forecast
 from steep.planners import frugal
@@ -153,13 +153,13 @@ def test_where_too_few_would_be_left_a_rough_point_is_better_than_none() -> None
 def test_where_one_seed_is_all_that_is_wanted_it_is_the_seed_that_does_not_say() -> None:
     """A search that has come to its end is not called unfinished: nothing is left to run."""
     found = [*unfinished(), run(800, 2, 0, error_of(800, 2))]
-    wanted = with_size_curves(select(found, SHARDS, seeds=1), found)
-    (last,) = [b for b in wanted if b.withheld]
+    requests = with_size_curves(select(found, SHARDS, seeds=1), found)
+    (last,) = [b for b in requests if b.withheld]
     assert (last.samples, last.withheld) == (800, ONE_SEED)
-    (said,) = [f for f in diagnose(best_fits=wanted, measurements=found) if f.kind == "one seed"]
+    (said,) = [f for f in diagnose(best_fits=requests, measurements=found) if f.kind == "one seed"]
     assert said.evidence.startswith("Each model was trained once: a better model may yet take more")
     assert said.next_step.startswith("search.seeds: 2 or more")
-    assert not any(f.kind == "unfinished" for f in diagnose(best_fits=wanted, measurements=found))
+    assert not any(f.kind == "unfinished" for f in diagnose(best_fits=requests, measurements=found))
 
 
 def test_one_fixed_model_has_nothing_to_search_and_is_never_withheld() -> None:
@@ -222,11 +222,11 @@ def log_of(name: str, seeds: int, shuffling: int) -> tuple[list[Measurement], li
     shards = [Shard(0, round(m), m, "units") for m in sorted({at[0] for at in cells})]
     known: dict[Trial, Measurement] = {}
     events = []
-    while wanted := frugal.plan(Problem(spec, tuple(shards)), list(known.values()), (), None):
-        for want in wanted:
-            whole = replace(cells[place(want.trial)][want.trial.seed], trial=want.trial)
-            known[want.trial] = seen(whole, want.up_to_steps)
-            events.append(known[want.trial])
+    while requests := frugal.plan(SearchSpace(spec, tuple(shards)), list(known.values()), (), None):
+        for request in requests:
+            whole = replace(cells[place(request.trial)][request.trial.seed], trial=request.trial)
+            known[request.trial] = seen(whole, request.up_to_steps)
+            events.append(known[request.trial])
     return events, shards
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 import worlds
-from steep.contracts.planner import Problem
+from steep.contracts.planner import SearchSpace
 from steep.plan.budget import MARGIN, Budget
 from steep.records import Measurement, Status, Trial, settings
 
@@ -16,8 +16,8 @@ VALUES = settings({"learning_rate": 0.1})
 HELD = Trial(0, 8000, 8000.0, 8, VALUES, 0)
 
 
-def problem() -> Problem:
-    return worlds.problem(sizes=(2, 4, 8, 16), samples=(1000, 2000, 4000))
+def search_space() -> SearchSpace:
+    return worlds.search_space(sizes=(2, 4, 8, 16), samples=(1000, 2000, 4000))
 
 
 def took(trial: Trial) -> float:
@@ -31,7 +31,7 @@ def usual(trial: Trial) -> float:
 
 def budget(seconds: float = 3600.0, **options: float) -> Budget:
     made = Budget(
-        problem(),
+        search_space(),
         lambda trial: 1e6 * trial.samples * trial.size,
         counted=True,
         workers=1,
@@ -95,7 +95,7 @@ def test_parts_of_trials_do_not_tell_how_long_whole_ones_take(status: Status) ->
 
 def _of_flops(done: list[Measurement], flops: float) -> Budget:
     made = Budget(
-        problem(),
+        search_space(),
         lambda trial: 1e6 * trial.samples * trial.size,
         counted=True,
         workers=1,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from steep.contracts.planner import Problem
+from steep.contracts.planner import SearchSpace
 from steep.contracts.trainer import Cost
 from steep.plan.dry_run import plan, rehearse
 from steep.planners import grid
@@ -15,7 +15,7 @@ from steep.records import Shard, Trial, settings
 from steep.spec.load import from_values
 
 
-def problem(sizes: list[int], **search: Any) -> Problem:
+def search_space(sizes: list[int], **search: Any) -> SearchSpace:
     values = {
         "study": "s",
         "domain": {"name": "external", "items": 10},
@@ -25,7 +25,7 @@ def problem(sizes: list[int], **search: Any) -> Problem:
         "trainer": {"name": "synthetic"},
     }
     shards = tuple(Shard(0, m, float(m), "items") for m in (100, 200, 400))
-    return Problem(from_values(values).spec, shards, settings({"learning_rate": 0.1}))
+    return SearchSpace(from_values(values).spec, shards, settings({"learning_rate": 0.1}))
 
 
 def cost(size: int) -> Cost:
@@ -49,18 +49,18 @@ WORLDS: list[Callable[[Trial], float]] = [
 @pytest.mark.parametrize("sizes", [[4, 8, 16], [4, 8], [8], [4, 5, 6, 7]])
 @pytest.mark.parametrize("world", range(len(WORLDS)))
 def test_no_world_wants_more_than_the_plan_says(sizes: list[int], world: int) -> None:
-    p = problem(sizes)
+    p = search_space(sizes)
     found = plan(p, grid.plan, cost=cost, extent=extent, validation_items=100)
-    wanted = rehearse(p, grid.plan, WORLDS[world])
-    assert len(wanted) <= found.most_trials
+    requests = rehearse(p, grid.plan, WORLDS[world])
+    assert len(requests) <= found.most_trials
     assert found.flops is not None
-    spent = sum(extent(t)[1] * cost(t.size).flops for t in wanted)
+    spent = sum(extent(t)[1] * cost(t.size).flops for t in requests)
     assert spent <= found.flops.high
     assert found.flops.low <= found.flops.high
 
 
 def test_the_numbers_by_hand() -> None:
-    p = problem([4, 8, 16], extend=0)
+    p = search_space([4, 8, 16], extend=0)
     held_out = [Trial(0, 800, 800.0, 16, (), seed) for seed in (0, 1)]
     found = plan(
         p, grid.plan, cost=cost, extent=extent, validation_items=100, held_out=held_out,
@@ -79,7 +79,7 @@ def test_the_numbers_by_hand() -> None:
 
 
 def test_what_nobody_can_know_is_none() -> None:
-    p = problem([4, 8])
+    p = search_space([4, 8])
     blind = plan(p, grid.plan, cost=lambda s: None, extent=extent, validation_items=9)
     assert (blind.flops, blind.seconds, blind.parameters) == (None, None, ())
     endless = plan(p, grid.plan, cost=cost, extent=lambda t: None, validation_items=9)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from steep.analysis.published import Published
-from steep.contracts.planner import Wanted
+from steep.contracts.planner import TrialRequest
 from steep.contracts.trainer import Cost, Handle, Interrupted, ShardItems
 from steep.engine.schedule import evaluation_steps
 from steep.plan import calibrate, estimate
@@ -40,7 +40,7 @@ from steep.plan.stops import (
 from steep.records import Evaluation, Measurement, Status, Trial
 from steep.spec.sections import Spec, Stop
 from steep.stats.regression import Linear
-from worlds import problem
+from worlds import search_space
 
 STOP = Stop(evaluations=4, patience=2, ratio=2.0, first=10)
 STEPS = evaluation_steps(STOP, 100)  # 10, 20, 40, ..., 1280
@@ -70,7 +70,7 @@ def measurement(
 
 
 def spec(sizes: Sequence[int] = (2, 4, 8)) -> Spec:
-    return problem(sizes=sizes).spec.model_copy(update={"stop": STOP})
+    return search_space(sizes=sizes).spec.model_copy(update={"stop": STOP})
 
 
 def test_the_turn_by_hand() -> None:
@@ -352,10 +352,10 @@ def one(seed: int) -> Trial:
 def of(waves: Sequence[Sequence[Trial]]) -> Any:
     """Waves that wait for each other, as a planner."""
 
-    def ask(done: Any, running: Any, now: float, spent: float) -> list[Wanted]:
+    def ask(done: Any, running: Any, now: float, spent: float) -> list[TrialRequest]:
         there = {m.trial for m in done}
         for wave in waves:
-            if missing := [Wanted(t) for t in wave if t not in there]:
+            if missing := [TrialRequest(t) for t in wave if t not in there]:
                 return missing
         return []
 
@@ -366,7 +366,7 @@ def test_the_time_by_hand() -> None:
     """Three trials on two workers, then one alone, then two held out: three rounds and one more."""
     last = [one(10), one(11)]
     found = predict(
-        problem(sizes=(8,)), steady(), of([[one(0), one(1), one(2)], [one(3)]]),
+        search_space(sizes=(8,)), steady(), of([[one(0), one(1), one(2)], [one(3)]]),
         workers=2, held_out=lambda done: last,
     )  # fmt: skip
     assert found.trials == 6
@@ -379,13 +379,13 @@ def test_the_time_by_hand() -> None:
 
 def test_what_has_run_for_a_while_takes_the_rest() -> None:
     begun = {one(0): EACH / 2}
-    found = predict(problem(sizes=(8,)), steady(), of([[one(0)]]), workers=1, begun=begun)
+    found = predict(search_space(sizes=(8,)), steady(), of([[one(0)]]), workers=1, begun=begun)
     assert found.training.value == pytest.approx(EACH / 2, rel=0.15)
 
 
 def test_an_unknown_family_is_less_certain() -> None:
     known, unknown = (
-        predict(problem(sizes=(8,)), steady(between=b), of([[one(0), one(1)]]), workers=1)
+        predict(search_space(sizes=(8,)), steady(between=b), of([[one(0), one(1)]]), workers=1)
         for b in (1e-6, 1.0)
     )
     wide = [p.training.upper / p.training.lower for p in (known, unknown)]
@@ -396,13 +396,15 @@ def test_what_the_search_may_still_want_is_in_it() -> None:
     """A search that wants as many trials as its first one's error says, in every world another
     number: more than any single trial, and the interval spans the worlds."""
 
-    def ask(done: Any, running: Any, now: float, spent: float) -> list[Wanted]:
+    def ask(done: Any, running: Any, now: float, spent: float) -> list[TrialRequest]:
         if not done:
-            return [] if running else [Wanted(one(0))]
-        wanted = 4 if done[0].validation_error > 1 else 12
-        return [Wanted(one(k)) for k in range(wanted) if one(k) not in {m.trial for m in done}]
+            return [] if running else [TrialRequest(one(0))]
+        requests = 4 if done[0].validation_error > 1 else 12
+        return [
+            TrialRequest(one(k)) for k in range(requests) if one(k) not in {m.trial for m in done}
+        ]
 
-    found = predict(problem(sizes=(8,)), steady(), ask, workers=1, count=8)
+    found = predict(search_space(sizes=(8,)), steady(), ask, workers=1, count=8)
     assert 4 <= found.fewest_trials <= found.trials <= found.most_trials <= 12
     assert found.training.upper > 4 * EACH
 
@@ -410,15 +412,15 @@ def test_what_the_search_may_still_want_is_in_it() -> None:
 def test_a_search_of_real_trials_is_told_longer_than_of_imagined_ones() -> None:
     """By LONGER where most of the space is left over, by less as its own trials are known, and not
     at all where there is nothing else to try; the held-out trials take what they take."""
-    one_of_four = problem(sizes=(8,), rates=(0.05, 0.1, 0.2, 0.4), samples=(100,))
+    one_of_four = search_space(sizes=(8,), rates=(0.05, 0.1, 0.2, 0.4), samples=(100,))
     trials = [
         Trial(0, 100, 100.0, 8, (("learning_rate", rate),), 0) for rate in (0.05, 0.1, 0.2, 0.4)
     ]
     last = Trial(0, 1000, 1000.0, 8, (("learning_rate", 0.1),), 0)
 
-    def longer(wanted: list[Trial], **given: Any) -> float:
+    def longer(requests: list[Trial], **given: Any) -> float:
         plain, told = (
-            predict(one_of_four, steady(), of([wanted]), workers=1, adaptive=adaptive, **given)
+            predict(one_of_four, steady(), of([requests]), workers=1, adaptive=adaptive, **given)
             for adaptive in (False, True)
         )
         return (told.training.value or 0.0) / (plain.training.value or 1.0) - 1
@@ -449,7 +451,7 @@ def test_the_studys_own_trials_tell_how_loaded_the_machine_is() -> None:
         schedule=lambda trial: (STEPS, 100), validation=100.0, last_looks=lambda trial: 150.0,
         cost=lambda size: None, finished=done,
     )  # fmt: skip
-    found = predict(problem(sizes=(8,)), told, of([[one(0), one(1)]]), workers=1)
+    found = predict(search_space(sizes=(8,)), told, of([[one(0), one(1)]]), workers=1)
     assert found.training.value == pytest.approx(6 * EACH, rel=0.15)
 
 
@@ -470,7 +472,7 @@ def test_a_function_is_known_from_its_own_trials_alone() -> None:
 
 
 def test_time_left_counts_down_and_never_to_zero() -> None:
-    found = predict(problem(sizes=(8,)), steady(), of([[one(0)]]), workers=1)
+    found = predict(search_space(sizes=(8,)), steady(), of([[one(0)]]), workers=1)
     later = shortened(found, 2.0).clock
     assert later.value == pytest.approx((found.clock.value or 0) - 2.0)
     assert shortened(found, 1e9).clock.value > 0  # type: ignore[operator]

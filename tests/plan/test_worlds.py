@@ -10,14 +10,14 @@ from statistics import median
 import numpy as np
 import pytest
 
-from steep.contracts.planner import Problem
+from steep.contracts.planner import SearchSpace
 from steep.plan import worlds as imagined
 from steep.plan.worlds import FEWEST, World, worlds
 from steep.records import Measurement, Status, Trial
-from worlds import problem
+from worlds import search_space
 
 SIZES = (4, 8, 16, 32, 64)
-PROBLEM = problem(sizes=SIZES, rates=(0.1,), samples=(100, 200, 400, 800))
+SEARCH_SPACE = search_space(sizes=SIZES, rates=(0.1,), samples=(100, 200, 400, 800))
 
 
 def trial(samples: int, size: int) -> Trial:
@@ -28,7 +28,7 @@ def shown(*errors: tuple[int, int, float]) -> list[Measurement]:
     return [Measurement(trial(m, s), Status.COMPLETE, validation_error=e) for m, s, e in errors]
 
 
-def best_size(world: World, of: Problem = PROBLEM) -> int:
+def best_size(world: World, of: SearchSpace = SEARCH_SPACE) -> int:
     largest = int(max(shard.samples for shard in of.shards))
     return min(of.spec.family.sizes, key=lambda size: world.error(trial(largest, size)))
 
@@ -48,7 +48,7 @@ def smooth(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_before_any_trial_the_best_size_lies_high_on_the_ladder(smooth: None) -> None:
     """Of all 16 published studies it does, on the largest shard searched, at 0.66 of the ladder and
     above (in logs); worlds lie at even steps through what their best models take."""
-    every = worlds(PROBLEM, [], 9)
+    every = worlds(SEARCH_SPACE, [], 9)
     assert sum(best_size(world) >= 16 for world in every) >= 8
     adequate = [adequate_size(world) for world in every]
     assert adequate == sorted(adequate)
@@ -59,7 +59,7 @@ def test_larger_models_than_the_best_mostly_lose_nothing(smooth: None) -> None:
     """On the smallest shard the largest model is the best of 11 of the 16, and of others within
     noise of it."""
     flat = 0
-    for world in worlds(PROBLEM, [], 40):
+    for world in worlds(SEARCH_SPACE, [], 40):
         largest, *others = (world.error(trial(100, size)) for size in reversed(SIZES))
         flat += largest <= min(others) * math.exp(0.005)
     assert 20 <= flat <= 36
@@ -69,7 +69,7 @@ def test_some_learning_rate_is_too_high_for_all_shards(smooth: None) -> None:
     """As 32 is for characters by SGD, of which the best is 16: trials fail, by far more than a
     surface that bends smoothly shows."""
     rates = (0.1, 0.2, 0.4, 0.8)
-    of = problem(sizes=SIZES, rates=rates, samples=(100, 200, 400, 800))
+    of = search_space(sizes=SIZES, rates=rates, samples=(100, 200, 400, 800))
     steep = 0
     for world in worlds(of, [], 40):
         errors = [
@@ -86,11 +86,11 @@ def test_worlds_agree_with_what_the_pilot_shows(smooth: None) -> None:
     on the last. The level is that of the trials."""
     wide = shown((100, 4, 0.6), (100, 16, 0.3), (400, 4, 0.4), (400, 16, 0.15))
     narrow = shown((100, 4, 0.3), (100, 16, 0.6), (400, 4, 0.2), (400, 16, 0.38))
-    assert min(best_size(world) for world in worlds(PROBLEM, wide, 7)) >= 16
-    assert median(best_size(world) for world in worlds(PROBLEM, narrow, 7)) <= 32
-    assert median(best_size(world) for world in worlds(PROBLEM, [], 7)) == 64
+    assert min(best_size(world) for world in worlds(SEARCH_SPACE, wide, 7)) >= 16
+    assert median(best_size(world) for world in worlds(SEARCH_SPACE, narrow, 7)) <= 32
+    assert median(best_size(world) for world in worlds(SEARCH_SPACE, [], 7)) == 64
     for given in (wide, narrow):
-        for world in worlds(PROBLEM, given, 3):
+        for world in worlds(SEARCH_SPACE, given, 3):
             for m in given:
                 off = math.log(world.error(m.trial) / (m.validation_error or 1.0))
                 assert abs(off) < 0.45
@@ -107,7 +107,7 @@ def test_no_trial_alone_decides_which_worlds_are_taken(smooth: None) -> None:
     weights = imagined._tempered(log_likelihood)
     assert weights.sum() ** 2 / (weights**2).sum() >= imagined.COUNT_AS
     assert list(weights) == sorted(weights, reverse=True)
-    before, after = (worlds(PROBLEM, part, 3) for part in (given[:-1], given))
+    before, after = (worlds(SEARCH_SPACE, part, 3) for part in (given[:-1], given))
     for one, other in zip(before, after, strict=True):
         sizes = sorted((best_size(one), best_size(other)))
         assert sizes[1] <= 4 * sizes[0]
@@ -115,7 +115,7 @@ def test_no_trial_alone_decides_which_worlds_are_taken(smooth: None) -> None:
 
 def test_a_trial_that_diverged_says_nothing() -> None:
     lost = replace(shown((100, 4, 1.0))[0], status=Status.DIVERGED, validation_error=None)
-    one, other = (worlds(PROBLEM, given, 3) for given in ([], [lost]))
+    one, other = (worlds(SEARCH_SPACE, given, 3) for given in ([], [lost]))
     assert [w.error(trial(400, 8)) for w in one] == [w.error(trial(400, 8)) for w in other]
 
 
@@ -128,7 +128,7 @@ def test_many_trials_are_continued_by_their_own_surface() -> None:
     ]
     assert len(known) >= FEWEST
     given = shown(*known)
-    for world in worlds(PROBLEM, given, 3):
+    for world in worlds(SEARCH_SPACE, given, 3):
         for m in given:
             off = math.log(world.error(m.trial) / (m.validation_error or 1.0))
             assert abs(off) < 0.15

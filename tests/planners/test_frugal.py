@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 import worlds
-from steep.planners import frugal, lattice, search_state
+from steep.planners import configurations, frugal, search_state
 from steep.planners.history import seen
 from steep.records import BestFit, Measurement, Shard, Status, Trial
 from steep.select import select
-from steep.stats.searched import Cell, with_size_curves
+from steep.stats.searched import Configuration, with_size_curves
 from steep.stats.tuning import following
 
 
 def searched(world: worlds.World, **asked: Any) -> tuple[list[Measurement], Any]:
-    p = worlds.problem(**asked)
+    p = worlds.search_space(**asked)
     return list(worlds.search(p, frugal.plan, world).values()), p
 
 
@@ -34,7 +34,7 @@ def flops(found: list[Measurement]) -> float:
 
 
 def excess(world: worlds.World, best: BestFit) -> float:
-    """Of the chosen cell over the best one, in log error, without noise."""
+    """Of the chosen configuration over the best one, in log error, without noise."""
     m = best.samples
     every = [world.excess(m, size, r) for size in worlds.SIZES for r in worlds.RATES]
     at_rate = float(dict(best.best.hyperparameters)["learning_rate"])
@@ -141,12 +141,12 @@ def test_a_list_of_rates_whose_edge_is_best_extends_itself(
 ) -> None:
     """By its own ratio, as often as a ladder may; every trial beyond it says so."""
     world = worlds.World(worlds.bowl(sigma=60.0, best_rate=best_rate), noise=0.005)
-    p = worlds.problem(rates=listed, **SMALL)
+    p = worlds.search_space(rates=listed, **SMALL)
     found: dict[Trial, Measurement] = {}
     whys = {}
-    while wanted := frugal.plan(p, list(found.values()), (), None):
-        whys |= {w.trial: w.why for w in wanted}
-        found |= {w.trial: seen(world.measure(w.trial), w.up_to_steps) for w in wanted}
+    while requests := frugal.plan(p, list(found.values()), (), None):
+        whys |= {w.trial: w.why for w in requests}
+        found |= {w.trial: seen(world.measure(w.trial), w.up_to_steps) for w in requests}
     assert rates(list(found.values())) - {*listed} == beyond
     outer = max(beyond, key=lambda r: abs(math.log(r / 0.06)))
     best = chosen(list(found.values()), p)
@@ -224,9 +224,9 @@ def timed_search(world: worlds.World, p: Any, workers: int) -> tuple[list[Measur
     while True:
         while len(running) < workers:
             alive = [entry[2] for entry in running]
-            wanted = frugal.plan(p, list(found.values()), alive, None)
-            assert [w.trial for w in wanted[: len(alive)]] == sorted(alive, key=frugal.place)
-            fresh = [w for w in wanted if w.trial not in alive]
+            requests = frugal.plan(p, list(found.values()), alive, None)
+            assert [w.trial for w in requests[: len(alive)]] == sorted(alive, key=frugal.place)
+            fresh = [w for w in requests if w.trial not in alive]
             if not fresh:
                 break
             m = seen(world.measure(fresh[0].trial), fresh[0].up_to_steps)
@@ -247,7 +247,7 @@ def test_two_workers_are_busy_and_find_what_one_finds() -> None:
     costs, off = [], []
     for seed in range(2):
         world = worlds.World(worlds.bowl(sigma=60.0), seed=seed)
-        p = worlds.problem(sizes=(2, 4, 8, 16), samples=(125, 250, 500, 1000, 2000))
+        p = worlds.search_space(sizes=(2, 4, 8, 16), samples=(125, 250, 500, 1000, 2000))
         alone = list(worlds.search(p, frugal.plan, world).values())
         found, share = timed_search(world, p, 2)
         assert share > 0.85
@@ -260,13 +260,13 @@ def test_two_workers_are_busy_and_find_what_one_finds() -> None:
 
 
 def test_what_runs_is_not_wanted_twice_and_order_does_not_matter() -> None:
-    world, p = worlds.World(worlds.bowl(sigma=60.0)), worlds.problem(**SMALL)
+    world, p = worlds.World(worlds.bowl(sigma=60.0)), worlds.search_space(**SMALL)
     known = list(worlds.search(p, frugal.plan, world).values())[:12]
     running: list[Trial] = []
     for _ in range(4):
-        wanted = frugal.plan(p, known, running, None)
-        assert wanted == frugal.plan(p, known[::-1] + known[:3], running[::-1] + running, None)
-        fresh = [w.trial for w in wanted if w.trial not in running]
+        requests = frugal.plan(p, known, running, None)
+        assert requests == frugal.plan(p, known[::-1] + known[:3], running[::-1] + running, None)
+        fresh = [w.trial for w in requests if w.trial not in running]
         assert len(fresh) == 1
         running += fresh
     assert len(set(running)) == 4
@@ -327,11 +327,11 @@ def test_trials_without_training_curves_are_never_stopped() -> None:
     def measure(trial: Trial) -> Measurement:
         return replace(world.measure(trial), curve=(), flops=None, samples_seen=0.0)
 
-    p = worlds.problem()
+    p = worlds.search_space()
     found: dict[Trial, Measurement] = {}
-    while wanted := frugal.plan(p, list(found.values()), (), None):
-        assert all(want.up_to_steps is None for want in wanted)
-        found |= {want.trial: measure(want.trial) for want in wanted}
+    while requests := frugal.plan(p, list(found.values()), (), None):
+        assert all(request.up_to_steps is None for request in requests)
+        found |= {request.trial: measure(request.trial) for request in requests}
     assert np.mean([excess(world, b) for b in select(found.values(), p.shards, seeds=2)]) < 0.01
 
 
@@ -348,13 +348,13 @@ def test_what_diverges_is_avoided() -> None:
 def test_results_that_were_there_before_are_used() -> None:
     """A search that follows a grid, or had the rungs run to their end, wants what it would want."""
     world = worlds.World(worlds.bowl(sigma=60.0))
-    p = worlds.problem()
+    p = worlds.search_space()
     alone = worlds.search(p, frugal.plan, world)
     known = {trial: world.measure(trial) for trial in alone}
     assert frugal.plan(p, list(known.values()), (), None) == []
     half = dict(list(known.items())[::2])
-    for want in frugal.plan(p, list(half.values()), (), None):
-        assert want.trial not in half
+    for request in frugal.plan(p, list(half.values()), (), None):
+        assert request.trial not in half
 
 
 # ---------------------------------------------------------------- until
@@ -380,14 +380,14 @@ def test_a_small_budget_covers_every_shard_before_it_refines_any(sigma: float) -
 
     def needed(found: list[Measurement]) -> float:
         """By the held-out shard, for all seeds of the largest best fit's model."""
-        best = chosen(found, worlds.problem())[-1].best
+        best = chosen(found, worlds.search_space())[-1].best
         trials = [Trial(0, 8000, 8000.0, best.size, best.hyperparameters, k) for k in (0, 1)]
         return flops([world.measure(t) for t in trials])
 
     free, _ = searched(world, extend=0)
     total = flops(free) + needed(free)
     for share in (0.05, 0.3, 0.6):
-        p = worlds.problem(extend=0, until={"flops": share * total})
+        p = worlds.search_space(extend=0, until={"flops": share * total})
         p = replace(p, held_out=(held,))
         found = list(worlds.search(p, frugal.plan, world).values())
         covered = [b.samples for b in chosen(found, p)]
@@ -399,21 +399,21 @@ def test_a_small_budget_covers_every_shard_before_it_refines_any(sigma: float) -
 
 @pytest.mark.parametrize("sigma", [60.0, 1000.0])
 def test_a_budget_goes_to_every_shard_first_and_then_to_no_trial_alone(sigma: float) -> None:
-    """After the cells with which a search begins come the shards, the smallest first; what refines
-    takes about a fifth of what is left at most (without that rule, 59 and 85 % here)."""
-    world, p = worlds.World(worlds.bowl(sigma=sigma), seed=1), worlds.problem(extend=0)
+    """After the configurations with which a search begins come the shards, the smallest first; what
+    refines takes about a fifth of what is left at most (without that rule, 59 and 85 % here)."""
+    world, p = worlds.World(worlds.bowl(sigma=sigma), seed=1), worlds.search_space(extend=0)
     free = worlds.search(p, frugal.plan, world)
     budget = 0.1 * flops(list(free.values()))
     found: dict[Trial, Measurement] = {}
     order: list[tuple[str, float]] = []
     shares = []
-    while wanted := frugal.plan(p, list(found.values()), (), budget - flops(found.values())):
-        want, left = wanted[0], budget - flops(found.values())
-        before = found[want.trial].flops or 0.0 if want.trial in found else 0.0
-        found[want.trial] = seen(world.measure(want.trial), want.up_to_steps)
-        order.append((want.why.partition(",")[0], want.trial.samples))
+    while requests := frugal.plan(p, list(found.values()), (), budget - flops(found.values())):
+        request, left = requests[0], budget - flops(found.values())
+        before = found[request.trial].flops or 0.0 if request.trial in found else 0.0
+        found[request.trial] = seen(world.measure(request.trial), request.up_to_steps)
+        order.append((request.why.partition(",")[0], request.trial.samples))
         if order[-1][0] == "worth its price":
-            shares.append(((found[want.trial].flops or 0.0) - before) / left)
+            shares.append(((found[request.trial].flops or 0.0) - before) / left)
     begun = [why for why, _ in order].index("the first of its shard")
     after = [samples for _, samples in order[begun : begun + len(worlds.SAMPLES) - 1]]
     assert after == list(worlds.SAMPLES[1:])
@@ -427,13 +427,13 @@ def test_where_large_models_are_best_a_budget_buys_a_whole_curve_of_smaller_ones
 ) -> None:
     """Not the beginning of a curve of the best ones: every shard has a best fit, and a trial of
     the largest shard's model on the held-out one is left."""
-    world, p = worlds.World(worlds.bowl(sigma=3000.0)), worlds.problem(extend=0)
+    world, p = worlds.World(worlds.bowl(sigma=3000.0)), worlds.search_space(extend=0)
     p = replace(p, held_out=(Shard(0, 8000, 8000.0, "items", held_out=True),))
     free, _ = searched(world, extend=0)
     budget = share * flops(free)
     found: dict[Trial, Measurement] = {}
-    while wanted := frugal.plan(p, list(found.values()), (), budget - flops(found.values())):
-        found[wanted[0].trial] = seen(world.measure(wanted[0].trial), wanted[0].up_to_steps)
+    while requests := frugal.plan(p, list(found.values()), (), budget - flops(found.values())):
+        found[requests[0].trial] = seen(world.measure(requests[0].trial), requests[0].up_to_steps)
     best = chosen(list(found.values()), p)
     assert [b.samples for b in best] == list(worlds.SAMPLES)
     last = best[-1].best
@@ -445,20 +445,20 @@ def test_where_large_models_are_best_a_budget_buys_a_whole_curve_of_smaller_ones
 def test_held_out_shards_that_look_dear_do_not_end_a_search_in_the_middle_of_its_budget() -> None:
     """What a model three octaves away costs may be foretold several times too high: 21 of 85
     minutes of a real study were used. The driver keeps what they are expected to take."""
-    world, p = worlds.World(worlds.bowl(sigma=60.0), noise=0.02), worlds.problem(extend=0)
+    world, p = worlds.World(worlds.bowl(sigma=60.0), noise=0.02), worlds.search_space(extend=0)
     p = replace(p, held_out=(Shard(0, 32_000, 32_000.0, "items", held_out=True),))
     free, begun = list(worlds.search(p, frugal.plan, world).values()), []
     while {m.trial.samples for m in begun} < set(worlds.SAMPLES):
         begun.append(free[len(begun)])
     best = chosen(begun, p)[-1].best
-    cell = Cell(best.size, best.hyperparameters)
-    dear = lattice.held_out_price(lattice.of(p), begun, p.held_out, cell)
+    config = Configuration(best.size, best.hyperparameters)
+    dear = configurations.held_out_price(configurations.of(p), begun, p.held_out, config)
     assert frugal.plan(p, begun, (), None)
     assert frugal.plan(p, begun, (), 0.9 * dear)
 
 
 def test_a_budget_of_the_call_is_what_is_left() -> None:
-    world, p = worlds.World(worlds.bowl(sigma=60.0)), worlds.problem(**SMALL)
+    world, p = worlds.World(worlds.bowl(sigma=60.0)), worlds.search_space(**SMALL)
     assert frugal.plan(p, [], (), None) != []
     found = list(worlds.search(p, frugal.plan, world).values())[:10]
     assert frugal.plan(p, found, (), 0.0) == []
@@ -479,8 +479,8 @@ def test_a_precise_forecast_ends_the_search_and_a_vague_one_goes_on() -> None:
 
 
 def test_what_a_search_left_over_is_what_its_study_says_it_left_over() -> None:
-    """Root mean square of the true excess of the chosen cells, over simulated studies: of the
-    search, and of four random cells a shard, whose error is thirty times that."""
+    """Root mean square of the true excess of the chosen configurations, over simulated studies: of
+    the search, and of four random configurations a shard, whose error is thirty times that."""
     for name, most in (("frugal", 0.01), ("random", 0.3)):
         truth, told = [], []
         for seed in range(8):
@@ -488,7 +488,7 @@ def test_what_a_search_left_over_is_what_its_study_says_it_left_over() -> None:
             if name == "frugal":
                 found, p = searched(world)
             else:
-                p = worlds.problem()
+                p = worlds.search_space()
                 found = random_cells(world, p, seed)
             for b in with_size_curves(chosen(found, p), found):
                 assert b.size_curve is not None
@@ -525,8 +525,8 @@ def test_a_rung_is_the_trial_as_it_stood_then() -> None:
 def test_several_hyperparameters_words_among_them(
     most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 128 cells a shard a few dozen trials find one that is nearly as good as the best, also
-    where only the most promising are weighed."""
+    """Of 128 configurations a shard a few dozen trials find one that is nearly as good as the best,
+    also where only the most promising are weighed."""
     monkeypatch.setattr(search_state, "MOST", most)
     monkeypatch.setattr(search_state, "CHUNK", 100)
     frugal._known.cache_clear()
@@ -544,18 +544,18 @@ def test_several_hyperparameters_words_among_them(
         return off
 
     world = worlds.World(worlds.bowl(sigma=60.0))
-    p = worlds.problem(
+    p = worlds.search_space(
         sizes=(2, 3, 5, 8, 12, 20), samples=(125, 500, 2000), hyperparameters=choices
     )
     found: dict[Trial, Measurement] = {}
-    while wanted := frugal.plan(p, list(found.values()), (), None):
-        for want in wanted:
-            m = world.measure(want.trial)
-            factor = math.exp(worse(want.trial))
+    while requests := frugal.plan(p, list(found.values()), (), None):
+        for request in requests:
+            m = world.measure(request.trial)
+            factor = math.exp(worse(request.trial))
             curve = tuple(replace(e, validation_error=e.validation_error * factor) for e in m.curve)
             error = (m.validation_error or 0.0) * factor
             whole = replace(m, validation_error=error, curve=curve)
-            found[want.trial] = seen(whole, want.up_to_steps)
+            found[request.trial] = seen(whole, request.up_to_steps)
     assert len(found) < 150
     for b in select(found.values(), p.shards, seeds=2):
         at_rate = float(dict(b.best.hyperparameters)["learning_rate"])

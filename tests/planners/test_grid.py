@@ -14,7 +14,7 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 import worlds
-from steep.contracts.planner import Problem
+from steep.contracts.planner import SearchSpace
 from steep.planners import grid
 from steep.records import Measurement, Status, Trial, settings
 from worlds import rate
@@ -23,14 +23,14 @@ SAMPLES = (100, 200, 400, 1600)
 World = Callable[[Trial], float | None]
 
 
-def problem(
+def search_space(
     sizes: Sequence[int] = (4, 8, 16),
     rates: Sequence[float] = (0.01, 0.1),
     samples: Sequence[int] = SAMPLES,
     **asked: Any,
-) -> Problem:
+) -> SearchSpace:
     asked |= {"sizes": sizes, "rates": rates, "samples": samples, "recipe": {"learning_rate": 0.5}}
-    return worlds.problem("grid", **asked)
+    return worlds.search_space("grid", **asked)
 
 
 def measured(trial: Trial, error: float | None) -> Measurement:
@@ -38,7 +38,9 @@ def measured(trial: Trial, error: float | None) -> Measurement:
     return Measurement(trial, status, validation_error=error, parameters=trial.size)
 
 
-def wanted(p: Problem, finished: Sequence[Measurement], running: Sequence[Trial] = ()) -> list[Any]:
+def requests(
+    p: SearchSpace, finished: Sequence[Measurement], running: Sequence[Trial] = ()
+) -> list[Any]:
     return [w.trial for w in grid.plan(p, finished, running, None)]
 
 
@@ -62,11 +64,11 @@ def smaller(trial: Trial) -> float | None:
     return noisy(float(trial.size), trial)
 
 
-def whole(p: Problem, world: World) -> list[Measurement]:
+def whole(p: SearchSpace, world: World) -> list[Measurement]:
     """Every result of the search, in the order of planning."""
     finished: list[Measurement] = []
     for _ in range(10):
-        trials = wanted(p, finished)
+        trials = requests(p, finished)
         if not trials:
             return finished
         finished += [measured(t, world(t)) for t in trials]
@@ -75,7 +77,7 @@ def whole(p: Problem, world: World) -> list[Measurement]:
 
 @cache
 def searched(world: World) -> tuple[Measurement, ...]:
-    return tuple(whole(problem(), world))
+    return tuple(whole(search_space(), world))
 
 
 def on(trials: Sequence[Any], samples: float) -> list[Trial]:
@@ -87,7 +89,7 @@ def on(trials: Sequence[Any], samples: float) -> list[Trial]:
 
 
 def test_the_first_wave_is_the_whole_grid_at_both_ends() -> None:
-    first = wanted(problem(), [])
+    first = requests(search_space(), [])
     assert {t.samples for t in first} == {100.0, 1600.0}
     assert len(first) == len(set(first)) == 2 * 3 * 2 * 2
     assert {(t.size, rate(t), t.seed) for t in on(first, 100)} == {
@@ -97,18 +99,18 @@ def test_the_first_wave_is_the_whole_grid_at_both_ends() -> None:
 
 
 def test_what_is_not_in_the_grid_comes_from_the_recipe_and_the_spec() -> None:
-    p = problem()
-    assert grid.combinations(Problem(p.spec, p.shards, settings({"momentum": 0.9}))) == (
+    p = search_space()
+    assert grid.combinations(SearchSpace(p.spec, p.shards, settings({"momentum": 0.9}))) == (
         settings({"learning_rate": 0.01, "momentum": 0.9}),
         settings({"learning_rate": 0.1, "momentum": 0.9}),
     )
 
 
 def test_the_second_wave_waits_for_both_ends_and_interpolates() -> None:
-    p = problem()
-    ends = [measured(t, inside(t)) for t in wanted(p, [])]
-    assert on(wanted(p, ends[:-1]), 400) == []
-    second = wanted(p, ends)
+    p = search_space()
+    ends = [measured(t, inside(t)) for t in requests(p, [])]
+    assert on(requests(p, ends[:-1]), 400) == []
+    second = requests(p, ends)
     assert {t.samples for t in second} == {200.0, 400.0}
     assert len(second) == 2 * 3 * 2
     # the best rate goes from 0.1 at 100 to 0.01 at 1600: a quarter and a half of the way in log
@@ -121,8 +123,8 @@ def test_each_size_has_its_own_preference() -> None:
         best = 0.1 if t.size == 4 else 0.01
         return noisy(1 + abs(math.log(t.size / 8)) + abs(math.log(rate(t) / best)), t)
 
-    p = problem()
-    second = wanted(p, [measured(t, world(t)) for t in wanted(p, [])])
+    p = search_space()
+    second = requests(p, [measured(t, world(t)) for t in requests(p, [])])
     assert {(t.size, rate(t)) for t in on(second, 200)} == {(4, 0.1), (8, 0.01), (16, 0.01)}
 
 
@@ -139,12 +141,12 @@ def test_words_and_whole_numbers_between_the_ends() -> None:
 
 
 def test_one_combination_needs_no_first_wave() -> None:
-    first = wanted(problem(rates=[0.1]), [])
+    first = requests(search_space(rates=[0.1]), [])
     assert len(first) == 4 * 3 * 2
 
 
 def test_compare_at_all_tries_the_grid_everywhere() -> None:
-    first = wanted(problem(compare_at="all"), [])
+    first = requests(search_space(compare_at="all"), [])
     assert len(first) == 4 * 3 * 2 * 2
 
 
@@ -152,8 +154,8 @@ def test_a_size_that_always_diverged_takes_the_overall_best() -> None:
     def world(t: Trial) -> float | None:
         return None if t.size == 16 else inside(t)
 
-    p = problem()
-    second = wanted(p, [measured(t, world(t)) for t in wanted(p, [])])
+    p = search_space()
+    second = requests(p, [measured(t, world(t)) for t in requests(p, [])])
     assert {rate(t) for t in on(second, 200) if t.size == 16} == {0.056}
 
 
@@ -161,14 +163,14 @@ def test_an_end_where_all_diverged_still_lets_the_search_go_on() -> None:
     def world(t: Trial) -> float | None:
         return None if t.samples == 100 else inside(t)
 
-    assert whole(problem(), world)
+    assert whole(search_space(), world)
 
 
 def test_other_draws_take_the_preference_of_the_first() -> None:
-    p = problem(permutations=2)
-    first = wanted(p, [])
+    p = search_space(permutations=2)
+    first = requests(p, [])
     assert {t.permutation for t in first} == {0}
-    second = wanted(p, [measured(t, inside(t)) for t in first])
+    second = requests(p, [measured(t, inside(t)) for t in first])
     assert {t.samples for t in second if t.permutation == 1} == {float(m) for m in SAMPLES}
     assert {rate(t) for t in second if t.permutation == 1 and t.samples == 100} == {0.1}
     assert {rate(t) for t in second if t.permutation == 1 and t.samples == 1600} == {0.01}
@@ -186,7 +188,7 @@ def test_other_draws_take_the_preference_of_the_first() -> None:
 def test_the_plan_depends_on_the_set_of_results_only(
     world: World, keep: int, shuffle: random.Random
 ) -> None:
-    p = problem()
+    p = search_space()
     finished = searched(world)
     some = shuffle.sample(finished, min(keep, len(finished)))
     plan = grid.plan(p, some, (), None)
@@ -202,60 +204,62 @@ def test_the_plan_depends_on_the_set_of_results_only(
 @pytest.mark.parametrize("world", [inside, bigger, smaller])
 @pytest.mark.parametrize("stop", [5, 30])
 def test_resuming_anywhere_ends_with_the_same_trials(world: World, stop: int) -> None:
-    p = problem()
+    p = search_space()
     straight = {m.trial for m in whole(p, world)}
     finished: list[Measurement] = []
-    while trials := wanted(p, finished):
+    while trials := requests(p, finished):
         finished += [measured(t, world(t)) for t in trials[:stop]]
     assert {m.trial for m in finished} == straight
 
 
 def test_more_seeds_and_sizes_only_add_trials() -> None:
-    finished = whole(problem(), inside)
+    finished = whole(search_space(), inside)
     done = {m.trial for m in finished}
-    more = wanted(problem(seeds=3), finished)
+    more = requests(search_space(seeds=3), finished)
     assert {t.seed for t in more} == {2}
     assert not set(more) & done
-    larger = wanted(problem(sizes=[4, 8, 16, 32]), finished)
+    larger = requests(search_space(sizes=[4, 8, 16, 32]), finished)
     assert {t.size for t in larger} == {32}
 
 
 # ---------------------------------------------------------------- extension
 
 
-def sizes_tried(p: Problem, world: World) -> dict[float, list[int]]:
+def sizes_tried(p: SearchSpace, world: World) -> dict[float, list[int]]:
     found = whole(p, world)
     return {float(m): sorted({t.size for t in on(found, m)}) for m in SAMPLES}
 
 
 def test_an_edge_that_is_best_extends_at_most_twice() -> None:
-    assert set(map(tuple, sizes_tried(problem(), bigger).values())) == {(4, 8, 16, 32, 64)}
-    assert set(map(tuple, sizes_tried(problem(extend=1), bigger).values())) == {(4, 8, 16, 32)}
-    assert set(map(tuple, sizes_tried(problem(extend=0), bigger).values())) == {(4, 8, 16)}
+    assert set(map(tuple, sizes_tried(search_space(), bigger).values())) == {(4, 8, 16, 32, 64)}
+    assert set(map(tuple, sizes_tried(search_space(extend=1), bigger).values())) == {(4, 8, 16, 32)}
+    assert set(map(tuple, sizes_tried(search_space(extend=0), bigger).values())) == {(4, 8, 16)}
 
 
 def test_a_low_edge_extends_down_to_the_smallest_size() -> None:
-    assert set(map(tuple, sizes_tried(problem(), smaller).values())) == {(1, 2, 4, 8, 16)}
-    assert set(map(tuple, sizes_tried(problem(smallest=2), smaller).values())) == {(2, 4, 8, 16)}
-    assert set(map(tuple, sizes_tried(problem(smallest=3), smaller).values())) == {(4, 8, 16)}
+    assert set(map(tuple, sizes_tried(search_space(), smaller).values())) == {(1, 2, 4, 8, 16)}
+    assert set(map(tuple, sizes_tried(search_space(smallest=2), smaller).values())) == {
+        (2, 4, 8, 16)
+    }
+    assert set(map(tuple, sizes_tried(search_space(smallest=3), smaller).values())) == {(4, 8, 16)}
 
 
 def test_an_optimum_inside_extends_nothing() -> None:
-    assert set(map(tuple, sizes_tried(problem(), inside).values())) == {(4, 8, 16)}
+    assert set(map(tuple, sizes_tried(search_space(), inside).values())) == {(4, 8, 16)}
 
 
 def test_an_edge_within_noise_extends_nothing() -> None:
     def world(t: Trial) -> float | None:
         return noisy(1.0 + 0.5 * (t.size == 4) - 0.001 * math.log(t.size), t, spread=0.05)
 
-    assert set(map(tuple, sizes_tried(problem(rates=[0.1]), world).values())) == {(4, 8, 16)}
+    assert set(map(tuple, sizes_tried(search_space(rates=[0.1]), world).values())) == {(4, 8, 16)}
 
 
 def test_only_the_shard_whose_edge_is_best_extends() -> None:
     def world(t: Trial) -> float | None:
         return bigger(t) if t.samples == 400 else inside(t)
 
-    tried = sizes_tried(problem(rates=[0.1]), world)
+    tried = sizes_tried(search_space(rates=[0.1]), world)
     assert tried == {100.0: [4, 8, 16], 200.0: [4, 8, 16], 400.0: [4, 8, 16, 32, 64],
                      1600.0: [4, 8, 16]}  # fmt: skip
 
@@ -264,12 +268,12 @@ def test_an_extension_stops_when_the_optimum_is_found() -> None:
     def world(t: Trial) -> float | None:
         return noisy(1 + abs(math.log(t.size / 32)), t)
 
-    tried = sizes_tried(problem(rates=[0.1]), world)
+    tried = sizes_tried(search_space(rates=[0.1]), world)
     assert set(map(tuple, tried.values())) == {(4, 8, 16, 32, 64)}
 
 
 def test_held_out_shards_are_never_planned() -> None:
-    p = problem()
+    p = search_space()
     assert {m.trial.samples for m in whole(p, inside)} <= {float(m) for m in SAMPLES}
 
 
@@ -277,8 +281,8 @@ def test_held_out_shards_are_never_planned() -> None:
 
 
 def test_the_best_fit_of_each_shard_gets_more_seeds_and_nothing_else_does() -> None:
-    p = problem(confirm=4)
-    plain, found = whole(problem(), inside), whole(p, inside)
+    p = search_space(confirm=4)
+    plain, found = whole(search_space(), inside), whole(p, inside)
     more = [m.trial for m in found if m.trial not in {n.trial for n in plain}]
     assert {(t.samples, t.size, t.seed) for t in more} == {
         (float(m), 8, seed) for m in SAMPLES for seed in (2, 3)
@@ -296,7 +300,7 @@ def test_a_best_fit_that_was_lucky_loses_its_place_and_the_next_is_confirmed() -
             return noisy(0.98 if trial.seed < 2 else 1.3, trial)
         return noisy(1.0 if trial.size == 8 else 2.0, trial)
 
-    p = problem(confirm=4, rates=(0.1,))
+    p = search_space(confirm=4, rates=(0.1,))
     found = [m.trial for m in whole(p, lucky)]
     for samples in SAMPLES:
         seeds = {s: {t.seed for t in on(found, samples) if t.size == s} for s in (4, 8, 16)}

@@ -18,7 +18,7 @@ pytest.importorskip("optuna")
 def searched(
     sampler: str, draws: int = 12, seed: int = 0, excess: worlds.Excess | None = None
 ) -> dict[Any, Any]:
-    p = worlds.problem("optuna", samples=(125, 500), sampler=sampler, draws=draws, seeds=1)
+    p = worlds.search_space("optuna", samples=(125, 500), sampler=sampler, draws=draws, seeds=1)
     p = replace(p, spec=p.spec.model_copy(update={"seed": seed}))
     world = worlds.World(excess or worlds.bowl(sigma=60.0))
     return worlds.search(p, planner.plan, world)

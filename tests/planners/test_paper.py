@@ -8,19 +8,19 @@ from dataclasses import replace
 import pytest
 
 import worlds
-from steep.contracts.planner import Wanted
+from steep.contracts.planner import TrialRequest
 from steep.planners import paper
 from steep.records import Measurement, Shard, Status, Trial
 from steep.select import select
 
 
-def run(world: worlds.World, **asked: object) -> tuple[list[list[Wanted]], list[Measurement]]:
+def run(world: worlds.World, **asked: object) -> tuple[list[list[TrialRequest]], list[Measurement]]:
     """Every plan, and every result."""
-    p = worlds.problem("paper", **asked)  # type: ignore[arg-type]
+    p = worlds.search_space("paper", **asked)  # type: ignore[arg-type]
     plans, found = [], {}
-    while wanted := paper.plan(p, list(found.values()), (), None):
-        plans.append(wanted)
-        found |= {want.trial: world.measure(want.trial) for want in wanted}
+    while requests := paper.plan(p, list(found.values()), (), None):
+        plans.append(requests)
+        found |= {request.trial: world.measure(request.trial) for request in requests}
     return plans, list(found.values())
 
 
@@ -72,8 +72,8 @@ def test_the_search_at_an_end_goes_on_while_the_best_is_at_its_end() -> None:
 
 
 def world_best(world: worlds.World, samples: float) -> int:
-    cells = [(world.excess(samples, s, r), s) for s in worlds.SIZES for r in worlds.RATES]
-    return min(cells)[1]
+    configs = [(world.excess(samples, s, r), s) for s in worlds.SIZES for r in worlds.RATES]
+    return min(configs)[1]
 
 
 def test_between_the_ends_it_draws_about_the_power_law() -> None:
@@ -85,8 +85,8 @@ def test_between_the_ends_it_draws_about_the_power_law() -> None:
         share = math.log(samples / 125) / math.log(32)
         center = math.log(low.size) * (1 - share) + math.log(high.size) * share
         drawn = {w.trial.size for plan in plans for w in plan if w.trial.samples == samples}
-        cells = {m.trial.candidate for m in found if m.trial.samples == samples}
-        assert 1 < len(cells) <= 7
+        configs = {m.trial.candidate for m in found if m.trial.samples == samples}
+        assert 1 < len(configs) <= 7
         nearest = min(worlds.SIZES, key=lambda s: abs(math.log(s) - center))
         assert nearest in drawn
         assert all(abs(math.log(s) - center) < 4 * 0.47 for s in drawn)
@@ -101,8 +101,8 @@ def test_the_study_seed_decides_the_draws() -> None:
     world = worlds.World(worlds.bowl(sigma=60.0))
     one, again = run(world)[1], run(world)[1]
     assert one == again
-    p = worlds.problem("paper")
-    other = worlds.problem("paper")
+    p = worlds.search_space("paper")
+    other = worlds.search_space("paper")
     other = replace(other, spec=other.spec.model_copy(update={"seed": 1}))
     found = [set(worlds.search(q, paper.plan, world)) for q in (p, other)]
     assert found[0] != found[1]
@@ -115,6 +115,6 @@ def test_it_finds_models_near_the_optimum(sigma: float) -> None:
         world = worlds.World(worlds.bowl(sigma=sigma), seed=seed)
         for b in best_fits(run(world)[1]):
             at_rate = float(dict(b.best.hyperparameters)["learning_rate"])
-            cells = [world.excess(b.samples, s, r) for s in worlds.SIZES for r in worlds.RATES]
-            total.append(world.excess(b.samples, b.best.size, at_rate) - min(cells))
+            configs = [world.excess(b.samples, s, r) for s in worlds.SIZES for r in worlds.RATES]
+            total.append(world.excess(b.samples, b.best.size, at_rate) - min(configs))
     assert sum(total) / len(total) < 0.03

@@ -14,22 +14,22 @@ def truth(at: np.ndarray) -> np.ndarray:
     return -1.0 - 0.3 * x + 0.08 * (z - 0.2 * x) ** 2 + 0.1 * (v + 1.5) ** 2
 
 
-def lattice() -> np.ndarray:
+def grid() -> np.ndarray:
     axes = (np.linspace(0, 3.5, 6), np.linspace(-1.5, 1.5, 7), np.log([0.03, 0.1, 0.3, 0.9]))
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 def fitted(count: int, noise: float, seed: int = 0) -> tuple[np.ndarray, response.Surface]:
-    random, cells = np.random.default_rng(seed), lattice()
-    at = cells[random.permutation(len(cells))[:count]]
+    random, configs = np.random.default_rng(seed), grid()
+    at = configs[random.permutation(len(configs))[:count]]
     y = truth(at) + noise * random.normal(size=count)
     ones, zeros = np.ones(count), np.zeros(count)
-    return cells, response.fit_surface(at, y, ones, zeros, (noise**2, 20.0), cells)
+    return configs, response.fit_surface(at, y, ones, zeros, (noise**2, 20.0), configs)
 
 
 def test_forty_trials_show_a_surface_of_168_cells() -> None:
-    cells, surface = fitted(40, 0.01)
-    off = surface.mean - truth(cells)
+    configs, surface = fitted(40, 0.01)
+    off = surface.mean - truth(configs)
     assert np.sqrt(np.mean(off**2)) < 0.03
     assert surface.noise == pytest.approx(0.01, rel=0.6)
 
@@ -37,9 +37,9 @@ def test_forty_trials_show_a_surface_of_168_cells() -> None:
 def test_its_standard_errors_are_right_on_average() -> None:
     scores = []
     for seed in range(12):
-        cells, surface = fitted(30, 0.02, seed)
+        configs, surface = fitted(30, 0.02, seed)
         sd = np.sqrt(np.diag(surface.covariance))
-        scores.append((surface.mean - truth(cells)) / sd)
+        scores.append((surface.mean - truth(configs)) / sd)
     z = np.concatenate(scores)
     assert 0.5 < np.sqrt(np.mean(z**2)) < 1.5
     assert np.mean(np.abs(z) < 1.645) > 0.8
@@ -52,20 +52,20 @@ def test_repeats_tell_the_noise() -> None:
 
 
 def test_the_order_of_the_measurements_does_not_matter() -> None:
-    random, cells = np.random.default_rng(0), lattice()
-    at = cells[random.permutation(len(cells))[:30]]
+    random, configs = np.random.default_rng(0), grid()
+    at = configs[random.permutation(len(configs))[:30]]
     turn = random.permutation(30)
     ones, zeros = np.ones(30), np.zeros(30)
-    one = response.fit_surface(at, truth(at), ones, zeros, (0.0, 0.0), cells)
-    other = response.fit_surface(at[turn], truth(at[turn]), ones, zeros, (0.0, 0.0), cells)
+    one = response.fit_surface(at, truth(at), ones, zeros, (0.0, 0.0), configs)
+    other = response.fit_surface(at[turn], truth(at[turn]), ones, zeros, (0.0, 0.0), configs)
     np.testing.assert_allclose(one.mean, other.mean, atol=1e-8)
 
 
 def test_a_vague_measurement_says_less() -> None:
-    at, cells = np.array([[0.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1.0]])
+    at, configs = np.array([[0.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1.0]])
     ones, none = np.ones(2), np.zeros(2)
-    sure = response.fit_surface(at, none, ones, none, (0, 0), cells)
-    vague = response.fit_surface(at, none, ones, np.array([0.0, 0.3**2]), (0, 0), cells)
+    sure = response.fit_surface(at, none, ones, none, (0, 0), configs)
+    vague = response.fit_surface(at, none, ones, np.array([0.0, 0.3**2]), (0, 0), configs)
     assert vague.covariance[0, 0] > 2 * sure.covariance[0, 0]
 
 
@@ -108,17 +108,18 @@ def test_of_one_setting_it_is_the_posterior_of_a_gaussian_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of a law with a normal level and slope, a smooth surface, noise, and a deviation of each
-    cell's own that a measured cell takes along, cells of one place with each other."""
+    configuration's own that a measured configuration takes along, configurations of one place with
+    each other."""
     for name, value in (("AMPLITUDES", 0.1), ("ALONG_DATA", 2.0), ("ALONG_SIZE", 0.7)):
         monkeypatch.setattr(response, name, (value,))
     monkeypatch.setattr(response, "ALONG_OTHERS", (1.3,))
     monkeypatch.setattr(response, "NOISES", (1.0,))
     random = np.random.default_rng(4)
     at = random.normal(size=(6, 3))
-    cells = np.concatenate([at[:2], random.normal(size=(3, 3)), at[:1] + np.eye(3)[:1]])
+    configs = np.concatenate([at[:2], random.normal(size=(3, 3)), at[:1] + np.eye(3)[:1]])
     y, counts, extra = random.normal(-1.0, 0.1, 6), np.array([1.0, 2, 1, 3, 1, 1]), np.zeros(6)
     extra[3] = 0.02
-    surface = response.fit_surface(at, y, counts, extra, (0.05**2, 1e12), cells)
+    surface = response.fit_surface(at, y, counts, extra, (0.05**2, 1e12), configs)
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         squares = ((a[:, None] - b[None]) / [2.0, 0.7, 1.3]) ** 2
@@ -126,7 +127,7 @@ def test_of_one_setting_it_is_the_posterior_of_a_gaussian_process(
         own = response.ROUGH * 0.05**2 * np.all(a[:, None] == b[None], axis=2)
         return law + 0.1**2 * np.exp(-0.5 * squares.sum(axis=2)) + own
 
-    a, b = at - at.mean(axis=0), cells - at.mean(axis=0)
+    a, b = at - at.mean(axis=0), configs - at.mean(axis=0)
     trend = np.mean(y - response.SLOPE * a[:, 0])
     noisy = kernel(a, a) + np.diag(0.05**2 / counts + extra)
     gain = kernel(b, a) @ np.linalg.inv(noisy)

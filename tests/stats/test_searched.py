@@ -17,7 +17,7 @@ from steep.select import select
 from steep.stats.response import Surface
 from steep.stats.searched import (
     DRAWS,
-    Cell,
+    Configuration,
     _coordinate,
     _draws,
     _score_se,
@@ -29,7 +29,7 @@ from steep.stats.searched import (
 
 def study(world: worlds.World, **asked: object) -> tuple[tuple[BestFit, ...], list[Measurement]]:
     """An exhaustive one."""
-    p = worlds.problem("grid", compare_at="all", extend=0, **asked)  # type: ignore[arg-type]
+    p = worlds.search_space("grid", compare_at="all", extend=0, **asked)  # type: ignore[arg-type]
     found = list(worlds.search(p, grid.plan, world).values())
     return with_size_curves(select(found, p.shards, seeds=2), found), found
 
@@ -103,9 +103,9 @@ def test_minima_at_the_end_of_the_ladder_are_one_sided() -> None:
 def test_the_standard_error_of_a_score_is_how_far_off_it_is(
     noise: float, worse: float, most: float
 ) -> None:
-    """From the error of the best cell, apart from what is common to all shards. It is neither the
-    noise of one candidate's seeds nor that and the leftover: the chosen one is a lucky one. Bad
-    candidates may be noisy without making it larger."""
+    """From the error of the best configuration, apart from what is common to all shards. It is
+    neither the noise of one candidate's seeds nor that and the leftover: the chosen one is a lucky
+    one. Bad candidates may be noisy without making it larger."""
     off, said, sum_of_both = [], [], []
     for seed in range(12):
         bowl = worlds.bowl(sigma=60.0)
@@ -145,8 +145,8 @@ def test_one_size_or_one_shard_draws_nothing() -> None:
 
 
 def test_draws_do_not_depend_on_the_last_bits_of_a_covariance() -> None:
-    """Four cells as sure as each other: any directions are eigenvectors, and the draws must not
-    show which."""
+    """Four configurations as sure as each other: any directions are eigenvectors, and the draws
+    must not show which."""
     random = np.random.default_rng(5)
     noise = random.normal(size=(4, 4))
     plain, moved = (
@@ -162,8 +162,8 @@ def test_draws_do_not_depend_on_the_last_bits_of_a_covariance() -> None:
 def drawn(low: list[np.ndarray], chosen: np.ndarray, lowest: np.ndarray) -> SizeCurve:
     """The size curve of a shard with models of 4, 16 and 64, of the square of so many parameters,
     from the log error of each size."""
-    cells = tuple(Cell(size, ()) for size in (4, 16, 64))
-    shard = _Shard(cells, np.stack(low, axis=1), chosen, lowest)
+    configs = tuple(Configuration(size, ()) for size in (4, 16, 64))
+    shard = _Shard(configs, np.stack(low, axis=1), chosen, lowest)
     return _size_curve(shard, {4: 16.0, 16: 256.0, 64: 4096.0}, 0.0, np.random.default_rng(0))
 
 
@@ -218,7 +218,7 @@ def test_the_error_of_a_score_is_apart_from_what_all_searched_scores_have_in_com
 
 
 def test_draws_have_the_mean_and_covariance_of_the_surface() -> None:
-    """Of the cells asked for, in their order; 400 of them tell a variance to 7 %."""
+    """Of the configurations asked for, in their order; 400 of them tell a variance to 7 %."""
     covariance = np.array([[0.04, 0.03, 0.0], [0.03, 0.09, 0.02], [0.0, 0.02, 0.16]])
     surface = Surface(np.array([1.0, 2.0, 3.0]), covariance, 0.1)
     here = np.array([2, 0])

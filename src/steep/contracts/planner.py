@@ -13,7 +13,7 @@ from steep.spec.sections import Spec
 
 
 @dataclass(frozen=True)
-class Problem:
+class SearchSpace:
     """What is being searched: the frozen spec, the shards to search (held-out ones are not
     among them), the trainer's default hyperparameters, and the dial's smallest value."""
 
@@ -29,7 +29,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TrialRequest:
     """A trial to run, and how far: ``up_to_steps`` None is to the end; a rung of successive
     halving is the same trial wanted again with more steps."""
 
@@ -41,9 +41,9 @@ class Wanted:
 
 
 Planner = Callable[
-    [Problem, Sequence[Measurement], Sequence[Trial], float | None], Sequence[Wanted]
+    [SearchSpace, Sequence[Measurement], Sequence[Trial], float | None], Sequence[TrialRequest]
 ]
-"""``next(problem, finished, running, budget)``: every trial wanted now and not yet finished,
+"""``next(search_space, finished, running, budget)``: every trial wanted now and not yet finished,
 running ones included, in a stable order; [] when the search is over. One that adapts to its
 results may name the next trial alone, and name another when asked again with that one ``running``;
 nothing beyond ``running`` means that it waits for those. Pure in the *sets* of results and of

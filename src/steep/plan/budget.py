@@ -14,14 +14,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from steep.contracts.planner import Problem
+from steep.contracts.planner import SearchSpace
 from steep.laws.law import Array
-from steep.planners import lattice
+from steep.planners import configurations
 from steep.planners.search_state import MOST_KEPT
 from steep.records import SCORED, Measurement, Trial
 from steep.records.measurements import followed
 from steep.stats.regression import Linear, Sums
-from steep.stats.searched import Cell, scored
+from steep.stats.searched import Configuration, scored
 
 FINISH = 10.0
 """Seconds kept for the forecast, the results and the report."""
@@ -46,7 +46,7 @@ class Budget:
 
     def __init__(
         self,
-        problem: Problem,
+        search_space: SearchSpace,
         guess: Callable[[Trial], float],
         *,
         counted: bool,
@@ -62,7 +62,7 @@ class Budget:
         beforehand; else only relative to each other. What was measured ``before`` this run does
         not count against it. A trial whose error is not ``learnt_below`` that has learnt nothing,
         and ends early: it tells nothing about those to come."""
-        self._problem, self._guess, self._counted = problem, guess, counted
+        self._search_space, self._guess, self._counted = search_space, guess, counted
         self._workers, self._held_out = workers, held_out
         self.flops, self.seconds, self._learnt_below = flops, seconds, learnt_below
         self._before = _reported(before)
@@ -70,7 +70,7 @@ class Budget:
         self.now = now
         self.began = now()
         self._length: Callable[[Trial], float] | None = None
-        self._middle = float(np.log(problem.spec.family.sizes).mean())
+        self._middle = float(np.log(search_space.spec.family.sizes).mean())
         """Of the ladder."""
         self._all = before
         self.update(before)
@@ -118,7 +118,7 @@ class Budget:
 
     def _row(self, trial: Trial) -> Array:
         size = math.log(trial.size) - self._middle
-        return np.array([1.0, math.log(trial.samples / self._problem.shards[0].samples), size])
+        return np.array([1.0, math.log(trial.samples / self._search_space.shards[0].samples), size])
 
     def _per_second(self, seconds: float) -> float:
         """The planner's unit of cost, FLOPs where trials report any, in a second of one worker.
@@ -126,25 +126,25 @@ class Budget:
         Small models make less of a second than large ones, so it is that of a trial on each shard
         and held-out shard: of the best model on those that have a result, and elsewhere of the
         largest size that can be had on all of them in so many ``seconds``."""
-        space = lattice.of(self._problem)
+        space = configurations.of(self._search_space)
         covered, missing = [], []
         for i, shard in enumerate(space.shards):
-            here = lattice.tried_on(shard, self._finished)
+            here = configurations.tried_on(shard, self._finished)
             done = [m for ms in here.values() for m in ms if scored(m)]
             if done:
                 best = min(done, key=lambda m: m.validation_error or 0.0).trial
-                covered.append((i, Cell(best.size, best.hyperparameters)))
+                covered.append((i, Configuration(best.size, best.hyperparameters)))
             else:
                 missing.append(i)
-        places, trials = covered, [space.trial(space.shards[i], cell, 0) for i, cell in covered]
+        places, trials = covered, [space.trial(space.shards[i], config, 0) for i, config in covered]
         values = covered[-1][1].hyperparameters if covered else space.combinations[0]
         for size in sorted(space.sizes, reverse=True) if missing else ():
-            places = [(i, Cell(size, values)) for i in missing]
-            trials = [space.trial(space.shards[i], cell, 0) for i, cell in places]
+            places = [(i, Configuration(size, values)) for i in missing]
+            trials = [space.trial(space.shards[i], config, 0) for i, config in places]
             last = [replace(t, size=size) for t in self._last if t.seed == 0]
             if sum(self.time(t) or 0.0 for t in (*trials, *last)) <= seconds:
                 break
-        prices = lattice.prices(space, self._finished, places)
+        prices = configurations.prices(space, self._finished, places)
         return float(prices.sum()) / sum(self.time(t) or 0.0 for t in trials)
 
     # ------------------------------------------------------------ what trials take
@@ -208,7 +208,7 @@ class Budget:
             return ASIDE * self.seconds
         covered = {m.trial.samples for m in self._finished if scored(m)}
         # Which model is best where there is most data, and what it takes, is not known before.
-        settled = all(shard.samples in covered for shard in self._problem.shards)
+        settled = all(shard.samples in covered for shard in self._search_space.shards)
         most = (MOST_KEPT if settled else ASIDE) * self.seconds
         return min(MARGIN * max(*known, sum(known) / self._workers) + self._finish, most)
 

@@ -15,7 +15,7 @@ import numpy as np
 from steep import shards
 from steep.analysis import decisions
 from steep.analysis.analyse import commonly_grown
-from steep.contracts.planner import Wanted
+from steep.contracts.planner import TrialRequest
 from steep.engine.schedule import LEARNT
 from steep.plan.budget import OVERRUN, Budget
 from steep.plan.calibrate import Pace, Timed, timed, whole
@@ -102,8 +102,8 @@ def _pilot(study: Study, trainer: Trainer, seconds: float) -> tuple[Measurement,
         return measured is not None
 
     if all(ran(trial, seconds) for trial in pilot_trials(study)):
-        while wanted := study.search(found, (), None, rehearsed=True):
-            trial = wanted[0].trial
+        while requests := study.search(found, (), None, rehearsed=True):
+            trial = requests[0].trial
             if any(trial == m.trial for m in found) or not ran(trial, min(SEARCH, seconds)):
                 break
     return tuple(found)
@@ -111,7 +111,9 @@ def _pilot(study: Study, trainer: Trainer, seconds: float) -> tuple[Measurement,
 
 def pilot_trials(study: Study) -> list[Trial]:
     """The four, cheapest first."""
-    fitted = sorted((s for s in study.problem.shards if not s.permutation), key=lambda s: s.items)
+    fitted = sorted(
+        (s for s in study.search_space.shards if not s.permutation), key=lambda s: s.items
+    )
     sizes = sorted(study.spec.family.sizes)
     return [
         Trial(0, shard.items, shard.samples, size, study.middle_choice(), seed=0)
@@ -126,7 +128,7 @@ def _timed(study: Study, trainer: Trainer, size: int) -> Timed | None:
     assert found is not None
     items = shards.trial_items(study.cut, full)
     # As much data as one step takes: V is evaluated soonest there, after eight steps.
-    first = min(study.problem.shards, key=lambda s: s.items)
+    first = min(study.search_space.shards, key=lambda s: s.items)
     small = Trial(0, first.items, first.samples, size, full.hyperparameters, 0)
     few = shards.trial_items(study.cut, small)
     steps = study.prices.schedule(small)
@@ -140,7 +142,7 @@ def _timed(study: Study, trainer: Trainer, size: int) -> Timed | None:
 
 
 def _trial(study: Study, size: int) -> Trial:
-    largest = max(study.problem.shards, key=lambda s: s.items)
+    largest = max(study.search_space.shards, key=lambda s: s.items)
     return Trial(0, largest.items, largest.samples, size, study.middle_choice(), seed=0)
 
 
@@ -239,18 +241,18 @@ def prediction(
 
     def ask(
         done: Sequence[Measurement], running: Sequence[Trial], now: float, spent: float
-    ) -> Sequence[Wanted]:
+    ) -> Sequence[TrialRequest]:
         nonlocal clock
         clock = now
         if budget is None:
             return asked(done, running, None)
         budget.update(done)
         going = {trial: (budget.time(trial) or 0.0) / 2 for trial in running}  # half over, about
-        wanted = asked(done, running, budget.left(going))
-        return [want for want in wanted if budget.affords(want.trial, going)]
+        requests = asked(done, running, budget.left(going))
+        return [request for request in requests if budget.affords(request.trial, going)]
 
     return predict(
-        study.problem,
+        study.search_space,
         known,
         ask,
         workers=workers,
@@ -278,7 +280,7 @@ def spending(
     """What a run may spend beyond what was ``measured`` before it, where so much is ``known`` of
     how long trials take."""
     found = Budget(
-        study.problem,
+        study.search_space,
         study.prices.flops,
         counted=study.prices.cost(min(study.spec.family.sizes)) is not None,
         workers=workers,
@@ -308,7 +310,7 @@ def held_out_at_most(study: Study) -> list[Trial]:
     values, size = study.middle_choice(), max(study.spec.family.sizes)
     return [
         Trial(0, shard.items, shard.samples, size, values, seed)
-        for shard in study.problem.held_out
+        for shard in study.search_space.held_out
         for seed in range(study.spec.search.seeds)
     ]
 
@@ -316,7 +318,7 @@ def held_out_at_most(study: Study) -> list[Trial]:
 def held_out(study: Study, done: Sequence[Measurement]) -> list[Trial]:
     """The trials that will confront the forecast, about: those of the held-out shards not measured
     yet, of the size that is adequate on the largest shard by now, grown as models commonly grow."""
-    fitted = [s for s in study.problem.shards if s.permutation == 0]
+    fitted = [s for s in study.search_space.shards if s.permutation == 0]
     best = select(done, fitted, seeds=study.spec.search.seeds)
     trials = held_out_at_most(study)
     sizes = sorted(study.spec.family.sizes)

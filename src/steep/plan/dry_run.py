@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from steep.contracts.planner import Planner, Problem
+from steep.contracts.planner import Planner, SearchSpace
 from steep.contracts.trainer import Cost
 from steep.records import Bounds, Measurement, Plan, Status, Trial
 
@@ -25,7 +25,7 @@ Extent = Callable[[Trial], tuple[float, float] | None]
 
 
 def plan(
-    problem: Problem,
+    search_space: SearchSpace,
     planner: Planner,
     *,
     cost: Callable[[int], Cost | None],
@@ -38,8 +38,8 @@ def plan(
 ) -> Plan:
     """Bounds on trials, FLOPs, time and disk. ``held_out`` are the trials that would confront
     the forecast, at the largest size; ``seconds_per_flop`` maps a size to its measured speed."""
-    fewest = rehearse(problem, planner, usual(problem))
-    most = fewest if adaptive else rehearse(problem, planner, lambda trial: 1 + 1 / trial.size)
+    fewest = rehearse(search_space, planner, usual(search_space))
+    most = fewest if adaptive else rehearse(search_space, planner, lambda trial: 1 + 1 / trial.size)
     dial = sorted({t.size for t in (*fewest, *most, *held_out)})
     known = {size: c for size in dial if (c := cost(size))}
     flops = _flops(fewest, most, held_out, known, extent)
@@ -60,14 +60,14 @@ def plan(
     )
 
 
-def usual(problem: Problem) -> Callable[[Trial], float]:
+def usual(search_space: SearchSpace) -> Callable[[Trial], float]:
     """A world as one expects it: a power law, best sizes that grow inside the ladder, the middle
     choice of every hyperparameter the best."""
-    sizes = np.log(problem.spec.family.sizes)
-    samples = np.log([shard.samples for shard in problem.shards])
+    sizes = np.log(search_space.spec.family.sizes)
+    samples = np.log([shard.samples for shard in search_space.shards])
     low, width = samples.min(), max(float(np.ptp(samples)), 1e-9)
     step = float(np.ptp(sizes)) / max(len(sizes) - 1, 1) or 1.0
-    choices = problem.spec.search.hyperparameters
+    choices = search_space.spec.search.hyperparameters
 
     def error(trial: Trial) -> float:
         share = 0.35 + 0.3 * (np.log(trial.samples) - low) / width
@@ -83,20 +83,22 @@ def usual(problem: Problem) -> Callable[[Trial], float]:
     return error
 
 
-def rehearse(problem: Problem, planner: Planner, error: Callable[[Trial], float]) -> list[Trial]:
+def rehearse(
+    search_space: SearchSpace, planner: Planner, error: Callable[[Trial], float]
+) -> list[Trial]:
     """Every trial the planner comes to want in a world where ``error`` is the truth."""
     finished: list[Measurement] = []
-    problem = replace(problem, rehearsed=True)
-    while wanted := planner(problem, finished, (), None):
+    search_space = replace(search_space, rehearsed=True)
+    while requests := planner(search_space, finished, (), None):
         finished += [
             Measurement(
-                want.trial,
+                request.trial,
                 Status.COMPLETE,
-                validation_error=error(want.trial) * (1 + 1e-6 * want.trial.seed),
-                parameters=want.trial.size,
-                parameters_without_embeddings=want.trial.size,
+                validation_error=error(request.trial) * (1 + 1e-6 * request.trial.seed),
+                parameters=request.trial.size,
+                parameters_without_embeddings=request.trial.size,
             )
-            for want in wanted
+            for request in requests
         ]
     return [m.trial for m in finished]
 

@@ -16,7 +16,7 @@ from zlib import crc32
 
 import numpy as np
 
-from steep.contracts.planner import Problem, Wanted
+from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.laws.law import Array
 from steep.plan.lengths import Length, Lengths
 from steep.plan.worlds import World, worlds
@@ -53,7 +53,7 @@ MOST = 20_000
 RISES, FALLS = 0.02, 0.2
 """Log error over the lowest, by squared log steps after and before the best one."""
 
-Ask = Callable[[Sequence[Measurement], Sequence[Trial], float, float], Sequence[Wanted]]
+Ask = Callable[[Sequence[Measurement], Sequence[Trial], float, float], Sequence[TrialRequest]]
 """(finished, running, seconds on the clock, FLOPs spent) -> the trials wanted."""
 
 
@@ -79,7 +79,7 @@ class Played:
 
 
 def predict(
-    problem: Problem,
+    search_space: SearchSpace,
     lengths: Lengths,
     ask: Ask,
     *,
@@ -101,12 +101,12 @@ def predict(
     random = np.random.default_rng(0)
     courses = [
         _play(world, k, lengths.draw(random), ask, workers, held_out, finished, begun or {})
-        for k, world in enumerate(worlds(problem, shown, count))
+        for k, world in enumerate(worlds(search_space, shown, count))
     ]
     overhead = ENDING if finished else STARTING + ENDING
     done = sum(m.seconds for m in finished)
     left = np.array([c.search / max(done + c.training, 1e-9) for c in courses]) * adaptive
-    left *= [min(_untried(problem, (*finished, *c.found)) / ROOM, 1.0) for c in courses]
+    left *= [min(_untried(search_space, (*finished, *c.found)) / ROOM, 1.0) for c in courses]
     trials = np.array([len(c.found) for c in courses]) * (1 + MORE_TRIALS * left)
     looking = sum(c.looking for c in courses) / max(sum(c.training for c in courses), 1e-9)
     random = np.random.default_rng(1)
@@ -121,7 +121,7 @@ def predict(
     on_clock = np.array([[c.clock / max(c.training, 1e-9)] for c in courses]) * seconds
     most_training = math.inf if most_seconds is None else workers * most_seconds
     flops = drawn[:, :, 1] * np.minimum(most_training / np.maximum(seconds, 1e-9), 1.0)
-    covered = [_covered(problem, (*finished, *c.found)) for c in courses]
+    covered = [_covered(search_space, (*finished, *c.found)) for c in courses]
     return Prediction(
         trials=round(float(np.median(trials))),
         fewest_trials=round(float(trials.min())),
@@ -139,19 +139,19 @@ def predict(
     )
 
 
-def _covered(problem: Problem, found: Sequence[Measurement]) -> int:
+def _covered(search_space: SearchSpace, found: Sequence[Measurement]) -> int:
     """How many of the searched shards have a result."""
-    fitted = {shard.samples for shard in problem.shards}
+    fitted = {shard.samples for shard in search_space.shards}
     return len(fitted & {m.trial.samples for m in found if scored(m)})
 
 
-def _untried(problem: Problem, found: Sequence[Measurement]) -> float:
-    """The share of the cells of the search space that are not tried in the end."""
-    combinations = math.prod(len(v) for v in problem.spec.search.hyperparameters.values())
-    cells = len(problem.shards) * len(problem.spec.family.sizes) * combinations
-    fitted = {shard.samples for shard in problem.shards}
+def _untried(search_space: SearchSpace, found: Sequence[Measurement]) -> float:
+    """The share of the configurations of the search space that are not tried in the end."""
+    combinations = math.prod(len(v) for v in search_space.spec.search.hyperparameters.values())
+    configs = len(search_space.shards) * len(search_space.spec.family.sizes) * combinations
+    fitted = {shard.samples for shard in search_space.shards}
     tried = {m.trial.candidate for m in found if m.trial.samples in fitted}
-    return max(1 - len(tried) / cells, 0.0)
+    return max(1 - len(tried) / configs, 0.0)
 
 
 def _retimed(
@@ -201,38 +201,38 @@ def _play(
     measured_by_now = Measurements(known.values())
     new: dict[Trial, Measurement] = {}
     totals = {"training": 0.0, "looking": 0.0, "flops": 0.0}
-    running: list[tuple[float, int, Wanted, Measurement]] = []
+    running: list[tuple[float, int, TrialRequest, Measurement]] = []
     runs: list[tuple[Trial, float, float]] = []
     started = 0
 
-    def run(wanted: Callable[[float], Sequence[Wanted]], now: float) -> float:
+    def run(requests: Callable[[float], Sequence[TrialRequest]], now: float) -> float:
         """Workers take what is wanted, longest first, until nothing more is."""
         nonlocal started
-        queue: list[tuple[float, float, Wanted, Measurement]] = []
+        queue: list[tuple[float, float, TrialRequest, Measurement]] = []
         while True:
             while len(running) < workers and started < MOST:
                 if not queue:
-                    busy = {want.trial for _, _, want, _ in running}
-                    for want in wanted(now):
-                        if want.trial not in busy and not met(want, known.get(want.trial)):
+                    busy = {request.trial for _, _, request, _ in running}
+                    for request in requests(now):
+                        if request.trial not in busy and not met(request, known.get(request.trial)):
                             queue.append(
-                                _begin(world, key, length, want, known, begun, totals, runs)
+                                _begin(world, key, length, request, known, begun, totals, runs)
                             )
                     queue.sort(key=lambda entry: entry[0])
                 if not queue:
                     break
-                seconds, _, want, measured = queue.pop()
+                seconds, _, request, measured = queue.pop()
                 started += 1
-                heapq.heappush(running, (now + seconds, started, want, measured))
+                heapq.heappush(running, (now + seconds, started, request, measured))
             if not running:
                 return now
-            now, _, want, measured = heapq.heappop(running)
-            known[want.trial] = new[want.trial] = measured
-            place = places.setdefault(want.trial, len(places))
+            now, _, request, measured = heapq.heappop(running)
+            known[request.trial] = new[request.trial] = measured
+            place = places.setdefault(request.trial, len(places))
             measured_by_now.add(place, measured)
 
-    def search(now: float) -> Sequence[Wanted]:
-        busy = [want.trial for _, _, want, _ in running]
+    def search(now: float) -> Sequence[TrialRequest]:
+        busy = [request.trial for _, _, request, _ in running]
         return ask(measured_by_now, busy, now, totals["flops"])
 
     # As in Study.run: what a budget leaves after the held-out shards goes into the search.
@@ -242,7 +242,7 @@ def _play(
         clock = run(search, clock)
         searched |= {*range(first, len(runs))}
         seconds += totals["training"] - before
-        last = [Wanted(trial) for trial in held_out(tuple(known.values()))]
+        last = [TrialRequest(trial) for trial in held_out(tuple(known.values()))]
         clock = run(lambda now, last=last: last, clock)  # type: ignore[misc]
         if len(runs) == first:
             break
@@ -255,14 +255,14 @@ def _begin(
     world: World,
     key: int,
     length: Callable[[Trial, float], Length],
-    want: Wanted,
+    request: TrialRequest,
     known: Mapping[Trial, Measurement],
     begun: Mapping[Trial, float],
     totals: dict[str, float],
     runs: list[tuple[Trial, float, float]],
-) -> tuple[float, float, Wanted, Measurement]:
+) -> tuple[float, float, TrialRequest, Measurement]:
     """(seconds it takes, FLOPs, the want, what it is going to bring)."""
-    trial = want.trial
+    trial = request.trial
     parts = [key, trial.items, trial.size, trial.seed, crc32(repr(trial.hyperparameters).encode())]
     random = np.random.default_rng(parts)
     normal = float(random.normal())
@@ -282,7 +282,7 @@ def _begin(
         seconds=how.seconds,
         curve=tuple(_point(step, how, error) for step in how.steps),
     )
-    measured = seen(whole, want.up_to_steps)
+    measured = seen(whole, request.up_to_steps)
     before = known.get(trial)
     done = before.steps / max(measured.steps, 1) if before else 0.0
     ran = begun.get(trial, 0.0)
@@ -293,7 +293,7 @@ def _begin(
     totals["training"] += seconds
     totals["looking"] += seconds * how.looking
     totals["flops"] += flops
-    return seconds, flops, want, measured
+    return seconds, flops, request, measured
 
 
 def _point(step: int, how: Length, error: float) -> Evaluation:

@@ -104,8 +104,8 @@ class Watch:
         )
         for k in range(GROWN):
             budget.seconds = max(self._budget.seconds, 1.0) * 1.5**k
-            wanted = self._study.search(finished, (), budget.left({}))
-            if any(budget.affords(want.trial, {}) for want in wanted):
+            requests = self._study.search(finished, (), budget.left({}))
+            if any(budget.affords(request.trial, {}) for request in requests):
                 return 1.2 * budget.seconds + STARTING
         return None
 
@@ -120,8 +120,8 @@ class Watch:
         else:
             freely = search.model_copy(update={"until": None})
             spec = self._study.spec.model_copy(update={"search": freely})
-            problem = replace(self._study.problem, spec=spec)
-            if not self._study.planner.plan(problem, finished, (), None):
+            search_space = replace(self._study.search_space, spec=spec)
+            if not self._study.planner.plan(search_space, finished, (), None):
                 return
         self._observer(Event(Kind.NOTE, "", 0, {"text": text}))
 

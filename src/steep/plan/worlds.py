@@ -18,15 +18,15 @@ from zlib import crc32
 import numpy as np
 from scipy.special import ndtri
 
-from steep.contracts.planner import Problem
+from steep.contracts.planner import SearchSpace
 from steep.laws.law import Array
-from steep.planners import lattice
+from steep.planners import configurations
+from steep.planners.configurations import ConfigurationSpace
 from steep.planners.grid import combinations
-from steep.planners.lattice import Lattice
 from steep.records import Measurement, Trial, Value
 from steep.select import next_size
 from steep.stats import rungs
-from steep.stats.searched import Cell, Tried, scored, surface_of
+from steep.stats.searched import Configuration, Tried, scored, surface_of
 
 FEWEST = 12
 """Finished trials, of two sizes or more, from which a surface is drawn: of fewer, a draw may have
@@ -65,7 +65,8 @@ CLIFF, LOST = (1.2, 16.0), (0.5, 2.4)
 """How many times the best learning rate trials fail at, on all shards alike, and by how much log
 error then."""
 ROUGH, NOISE = (0.005, 0.05), (0.004, 0.06)
-"""Standard deviation of a cell's log error about the smooth surface, and of a seed's about that."""
+"""Standard deviation of a configuration's log error about the smooth surface, and of a seed's about
+that."""
 MOST_CELLS = 900
 """Larger search spaces are imagined: a draw of so large a surface takes minutes."""
 
@@ -83,16 +84,16 @@ class World:
 
 
 def worlds(
-    problem: Problem, finished: Sequence[Measurement], count: int, seed: int = 0
+    search_space: SearchSpace, finished: Sequence[Measurement], count: int, seed: int = 0
 ) -> list[World]:
     """``count`` worlds that agree with what has ``finished``."""
     random = np.random.default_rng(seed)
     scored_trials = [m for m in finished if scored(m)]
     if len(scored_trials) >= FEWEST and len({m.trial.size for m in scored_trials}) > 1:
-        drawn = _drawn(problem, finished, count, random)
+        drawn = _drawn(search_space, finished, count, random)
         if drawn:
             return drawn
-    return _imagined(problem, scored_trials, count, random)
+    return _imagined(search_space, scored_trials, count, random)
 
 
 def _log_uniform(random: np.random.Generator, low: float, high: float) -> float:
@@ -111,10 +112,13 @@ class _Imagined:
 
 
 def _imagined(
-    problem: Problem, finished: Sequence[Measurement], count: int, random: np.random.Generator
+    search_space: SearchSpace,
+    finished: Sequence[Measurement],
+    count: int,
+    random: np.random.Generator,
 ) -> list[World]:
     """Worlds at even steps through what their best models take, by weight."""
-    many = sorted((_one(problem, random) for _ in range(IMAGINED)), key=lambda one: one.best)
+    many = sorted((_one(search_space, random) for _ in range(IMAGINED)), key=lambda one: one.best)
     if not finished:
         levels, weights = np.zeros(IMAGINED), np.ones(IMAGINED)
     else:
@@ -126,7 +130,7 @@ def _imagined(
         weights = _tempered(-squares / 2 - (len(logs) - 1) / 2 * np.log(variance))
     likely = [many[i] for i in _even_steps(weights, LIKELY)]
     place = {id(one): i for i, one in enumerate(many)}
-    likely.sort(key=lambda one: _price(problem, one))
+    likely.sort(key=lambda one: _price(search_space, one))
     taken = [likely[i] for i in _even_steps(np.ones(LIKELY), count)]
     return [_at_level(one, float(levels[place[id(one)]])) for one in taken]
 
@@ -136,20 +140,20 @@ def _even_steps(weights: Array, count: int) -> list[int]:
     return [int(np.searchsorted(up_to, (k + 0.5) / count)) for k in range(count)]
 
 
-def _price(problem: Problem, one: _Imagined) -> float:
+def _price(search_space: SearchSpace, one: _Imagined) -> float:
     """What a trial of the best model of each shard takes together, about: of the smallest size that
     loses no more than ``ADEQUATE`` to the best."""
-    total, choices = 0.0, combinations(problem)
+    total, choices = 0.0, combinations(search_space)
     choices = choices[:: math.ceil(len(choices) / MOST_CHOICES)]
-    for shard in problem.shards:
+    for shard in search_space.shards:
         at = Trial(shard.permutation, shard.items, shard.samples, 1, (), 0)
         lowest = {
             size: min(one.shape(replace(at, size=size, hyperparameters=v)) for v in choices)
-            for size in sorted(problem.spec.family.sizes)
+            for size in sorted(search_space.spec.family.sizes)
         }
         most = min(lowest.values()) + ADEQUATE
         size = next(size for size, error in lowest.items() if error <= most)
-        total += shard.samples**lattice.BY_SAMPLES * size**2
+        total += shard.samples**configurations.BY_SAMPLES * size**2
     return total
 
 
@@ -169,10 +173,10 @@ def _at_level(one: _Imagined, level: float) -> World:
     return World(lambda trial: math.exp(level + one.shape(trial)), one.noise)
 
 
-def _one(problem: Problem, random: np.random.Generator) -> _Imagined:
+def _one(search_space: SearchSpace, random: np.random.Generator) -> _Imagined:
     """A power law with a best size that may lie anywhere on the ladder or a step beyond it."""
-    sizes = np.log(problem.spec.family.sizes)
-    samples = np.log([shard.samples for shard in problem.shards])
+    sizes = np.log(search_space.spec.family.sizes)
+    samples = np.log([shard.samples for shard in search_space.shards])
     middle, middle_size, span = float(samples.mean()), float(sizes.mean()), float(np.ptp(sizes))
     step = span / max(len(sizes) - 1, 1) or math.log(2)
     slope, grows = random.uniform(*SLOPE), random.uniform(*GROWS)
@@ -182,7 +186,7 @@ def _one(problem: Problem, random: np.random.Generator) -> _Imagined:
     too_small, too_large = _log_uniform(random, *TOO_SMALL), _log_uniform(random, *TOO_LARGE)
     too_large *= random.uniform() >= PLATEAU
     rough, key = _log_uniform(random, *ROUGH), int(random.integers(2**32))
-    turns = _imagined_choices(problem.spec.search.hyperparameters, random)
+    turns = _imagined_choices(search_space.spec.search.hyperparameters, random)
 
     def shape(trial: Trial) -> float:
         x = math.log(trial.samples) - middle
@@ -236,13 +240,16 @@ def _steep(turn: Turn, cliff: float, lost: float) -> Turn:
 
 
 def _drawn(
-    problem: Problem, finished: Sequence[Measurement], count: int, random: np.random.Generator
+    search_space: SearchSpace,
+    finished: Sequence[Measurement],
+    count: int,
+    random: np.random.Generator,
 ) -> list[World]:
-    """Draws of the surface of what has finished; none where its cells are too many."""
-    space = lattice.of(problem)
-    tried = [lattice.tried_on(shard, finished) for shard in space.shards]
-    cells = [Cell(size, v) for size in dial(space) for v in space.combinations]
-    places = [(i, cell) for i in range(len(space.shards)) for cell in cells]
+    """Draws of the surface of what has finished; none where its configurations are too many."""
+    space = configurations.of(search_space)
+    tried = [configurations.tried_on(shard, finished) for shard in space.shards]
+    configs = [Configuration(size, v) for size in dial(space) for v in space.combinations]
+    places = [(i, config) for i in range(len(space.shards)) for config in configs]
     if len(places) > MOST_CELLS:
         return []
     reference = {i: best for i, here in enumerate(tried) if (best := _reference(here)) is not None}
@@ -258,7 +265,7 @@ def _drawn(
     return [World(_looked_up(space, places, draw), surface.noise) for draw in draws]
 
 
-def dial(space: Lattice) -> list[int]:
+def dial(space: ConfigurationSpace) -> list[int]:
     """The ladder with as many steps more at both ends as it may be extended by."""
     sizes = list(space.sizes)
     for direction in ("high", "low"):
@@ -274,17 +281,17 @@ def _reference(here: Tried) -> Measurement | None:
 
 
 def _looked_up(
-    space: Lattice, places: Sequence[tuple[int, Cell]], draw: Array
+    space: ConfigurationSpace, places: Sequence[tuple[int, Configuration]], draw: Array
 ) -> Callable[[Trial], float]:
     known = dict(zip(places, draw.tolist(), strict=True))
     logs = np.log([shard.samples for shard in space.shards])
-    sizes = sorted({cell.size for _, cell in places})
+    sizes = sorted({config.size for _, config in places})
 
     def error(trial: Trial) -> float:
         shard = int(np.abs(logs - math.log(trial.samples)).argmin())
         size = min(sizes, key=lambda s: abs(math.log(s / trial.size)))
         values = [v for v in space.combinations if v == trial.hyperparameters]
-        found = known[shard, Cell(size, (values or space.combinations)[0])]
+        found = known[shard, Configuration(size, (values or space.combinations)[0])]
         return math.exp(found)
 
     return error

@@ -3,11 +3,11 @@
 One surface of log error over data, size and hyperparameters (``stats/response.py``) holds what is
 known of all shards at once; every decision is read from it:
 
-1. a few cells spread over the smallest shard;
+1. a few configurations spread over the smallest shard;
 2. then, again and again, the measurement that lowers the expected error of the chosen models most
-   per FLOP, on whatever shard: a new cell, another seed of one that cannot be told from its rivals,
-   the next rung of a stopped trial. Cheap shards come first because they tell of dear ones, and the
-   dear ones are trained only near their predicted optimum;
+   per FLOP, on whatever shard: a new configuration, another seed of one that cannot be told from
+   its rivals, the next rung of a stopped trial. Cheap shards come first because they tell of dear
+   ones, and the dear ones are trained only near their predicted optimum;
 3. when nothing is worth its price, every shard's choice gets all its seeds, and so does the model
    that would be reported; its neighbours on the ladder are tried, so that an optimum is told from
    an edge and a plateau from an optimum; and on some shards those in each hyperparameter, where the
@@ -20,11 +20,12 @@ and so does the list of a numeric hyperparameter.
 One decision is one trial, by all results there are. While trials run, the next decision takes them
 for measured, with the results that are expected, so that other workers need not wait.
 
-A budget covers before it refines: after the first few cells every shard gets its first trial, the
-smallest first, while as much is kept as the others' first trials, and one on every held-out shard,
-are expected to take. Where that is too much at the sizes that are best, the largest size is chosen
-that can be had on all of them: a whole curve of smaller models says more than the beginning of one
-of larger models. What refines takes no more than a fifth of what is left at a time.
+A budget covers before it refines: after the first few configurations every shard gets its first
+trial, the smallest first, while as much is kept as the others' first trials, and one on every
+held-out shard, are expected to take. Where that is too much at the sizes that are best, the largest
+size is chosen that can be had on all of them: a whole curve of smaller models says more than the
+beginning of one of larger models. What refines takes no more than a fifth of what is left at a
+time.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ from math import log
 
 import numpy as np
 
-from steep.contracts.planner import Problem, Wanted
+from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.fit import fit, points_of
 from steep.forecast import forecast
-from steep.planners import lattice
-from steep.planners.lattice import Lattice
+from steep.planners import configurations
+from steep.planners.configurations import ConfigurationSpace
 from steep.planners.search_state import Decided, Known, Limits, State
 from steep.planners.so_far import place
 from steep.records import Measurement, Status, Trial
@@ -49,7 +50,7 @@ from steep.records.measurements import Measurements
 from steep.select import select
 from steep.stats import rungs
 from steep.stats.response import knowledge_gradient
-from steep.stats.searched import Cell, lost, scored
+from steep.stats.searched import Configuration, lost, scored
 
 ADAPTIVE = True
 KNOWS_UNTIL = True
@@ -70,42 +71,46 @@ REFINE = 0.2
 """Share of what is left that one trial which refines may take: with a whole curve in hand, a trial
 that may overrun what is expected of it is no longer worth a large part of it."""
 BEGIN = 0.05
-"""Share of what is left that one of the cells with which a search begins may take."""
+"""Share of what is left that one of the configurations with which a search begins may take."""
 
 
 def plan(
-    problem: Problem,
+    search_space: SearchSpace,
     finished: Sequence[Measurement],
     running: Sequence[Trial],
     budget: float | None,
-) -> Sequence[Wanted]:
+) -> Sequence[TrialRequest]:
     """Every trial wanted and not finished; see ``contracts/planner.py``. One beyond those that run:
     asked again with that one among them, it names the next.
 
     Within ``budget`` and ``search.until`` every shard gets a trial before anything is refined; the
     smaller ones where that cannot be had of all."""
-    limits = Limits(budget, problem.spec.search.until, tuple(problem.held_out))
+    limits = Limits(budget, search_space.spec.search.until, tuple(search_space.held_out))
     pending = tuple(sorted({*running}, key=place))
     if isinstance(finished, Measurements):
-        known = finished.follow(("frugal", id(problem)), lambda: Known(lattice.of(problem)))
+        known = finished.follow(
+            ("frugal", id(search_space)), lambda: Known(configurations.of(search_space))
+        )
         known.so_far.leave_out(pending)
     else:
         measured = {m.trial: m for m in finished}
         told = tuple(measured[trial] for trial in sorted(measured, key=place))
-        known = _known(lattice.of(problem), told, pending)
-    wanted, on_other_draws = known.decided(limits, pending, _decide)
+        known = _known(configurations.of(search_space), told, pending)
+    requests, on_other_draws = known.decided(limits, pending, _decide)
     if on_other_draws:
         others = known.trials_of_other_draws
         if isinstance(finished, Measurements) and all(trial in others for trial in pending):
-            return wanted
+            return requests
         busy = known.so_far.measured.keys() | {*pending}
-        wanted = tuple(want for want in wanted if want.trial not in busy)
-    goes_on = [Wanted(t, why="running") for t in pending if not known.so_far.has_ended(t)]
-    return [*goes_on, *wanted]
+        requests = tuple(request for request in requests if request.trial not in busy)
+    goes_on = [TrialRequest(t, why="running") for t in pending if not known.so_far.has_ended(t)]
+    return [*goes_on, *requests]
 
 
 @lru_cache(maxsize=256)
-def _known(space: Lattice, measured: tuple[Measurement, ...], pending: tuple[Trial, ...]) -> Known:
+def _known(
+    space: ConfigurationSpace, measured: tuple[Measurement, ...], pending: tuple[Trial, ...]
+) -> Known:
     """Of a plain list."""
     found = Known(space)
     for at, measurement in enumerate(measured):
@@ -123,38 +128,46 @@ def _decide(known: Known, limits: Limits, pending: tuple[Trial, ...]) -> Decided
         return first[:1] if limits.left(known, 0.0) > 0 else (), False
     state = State.of(known, pending, limits)
     few = [w for w in first if state.left == math.inf or state.cost(w)[1] < BEGIN * state.left]
-    if wanted := _affordable(state, few):
-        return wanted[:1], False
+    if requests := _affordable(state, few):
+        return requests[:1], False
     precision = limits.precision
     if precision is not None and _precise(state, known.so_far.results, precision):
         return (), False
     for decide in (_cover, _worthwhile, _ahead, _confirm, _bracket, _compare):
-        if wanted := _affordable(state, decide(state)):
-            return wanted[:1], False
+        if requests := _affordable(state, decide(state)):
+            return requests[:1], False
     for halvings in range(HARDER if precision is not None else 0):
-        if wanted := _affordable(state, _worthwhile(state, WORTH / 2 ** (halvings + 1))):
-            return wanted[:1], False
+        if requests := _affordable(state, _worthwhile(state, WORTH / 2 ** (halvings + 1))):
+            return requests[:1], False
     others = known.on_other_draws({i: state.choice(i)[1] for i in range(len(space.shards))})
     if state.left == math.inf:
         return others, True
     busy = known.so_far.measured.keys() | {*pending}
-    return _affordable(state, [want for want in others if want.trial not in busy]), False
+    return _affordable(state, [request for request in others if request.trial not in busy]), False
 
 
-def _affordable(state: State, wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:
+def _affordable(state: State, requests: Sequence[TrialRequest]) -> tuple[TrialRequest, ...]:
     """Those that are paid for. Where nothing may be spent on them, the first trial of the next
     shard without any."""
-    return state.affordable(wanted) or (_cover(state) if wanted else ())
+    return state.affordable(requests) or (_cover(state) if requests else ())
 
 
-def _spread(space: Lattice, known: Known, pending: Sequence[Trial]) -> tuple[Wanted, ...]:
-    """The cells that a search begins with, on the smallest shard, as long as there are so few."""
+def _spread(
+    space: ConfigurationSpace, known: Known, pending: Sequence[Trial]
+) -> tuple[TrialRequest, ...]:
+    """The configurations that a search begins with, on the smallest shard, as long as there are so
+    few."""
     shard, count = space.shards[0], 2 * len(space.names) + 4
-    tried = {Cell(t.size, t.hyperparameters) for t in pending if t.samples == shard.samples}
+    tried = {
+        Configuration(t.size, t.hyperparameters) for t in pending if t.samples == shard.samples
+    }
     tried |= set(known.tried[0])
-    cells = [cell for cell in lattice.spread(space, count) if cell not in tried]
-    wanted = [Wanted(space.trial(shard, cell, 0), None, "spread", early=True) for cell in cells]
-    return tuple(wanted[: max(count - len(tried), 0)])
+    configs = [config for config in configurations.spread(space, count) if config not in tried]
+    requests = [
+        TrialRequest(space.trial(shard, config, 0), None, "spread", early=True)
+        for config in configs
+    ]
+    return tuple(requests[: max(count - len(tried), 0)])
 
 
 # ---------------------------------------------------------------- decisions
@@ -169,17 +182,17 @@ class _Option:
     variance: float
 
 
-def _cover(state: State) -> tuple[Wanted, ...]:
+def _cover(state: State) -> tuple[TrialRequest, ...]:
     """Of a budget: the first trial of the smallest shard without any."""
     if state.left == math.inf or not state.first:
         return ()
     i = min(state.first)
-    _, cell = state.choice(i)
-    trial = state.space.trial(state.space.shards[i], cell, 0)
-    return (Wanted(trial, why=_why(state.space, cell, "the first of its shard")),)
+    _, config = state.choice(i)
+    trial = state.space.trial(state.space.shards[i], config, 0)
+    return (TrialRequest(trial, why=_why(state.space, config, "the first of its shard")),)
 
 
-def _worthwhile(state: State, worth: float = WORTH) -> tuple[Wanted, ...]:
+def _worthwhile(state: State, worth: float = WORTH) -> tuple[TrialRequest, ...]:
     """The measurements that are worth their price, the one that gains most for it first."""
     options = _options(state)
     if not options:
@@ -195,11 +208,11 @@ def _worthwhile(state: State, worth: float = WORTH) -> tuple[Wanted, ...]:
 
 
 def _options(state: State) -> list[_Option]:
-    """Every measurement that could be made next: of each cell, its next seed or rung."""
+    """Every measurement that could be made next: of each configuration, its next seed or rung."""
     found = []
     noise = state.surface.noise**2
-    for k, (i, cell) in enumerate(state.places):
-        ms = state.at(i, cell)
+    for k, (i, config) in enumerate(state.places):
+        ms = state.at(i, config)
         price = float(state.price[k])
         begun = [m for m in ms if m.status is Status.STOPPED]
         if begun:
@@ -211,7 +224,7 @@ def _options(state: State) -> list[_Option]:
         elif len(ms) < state.space.seeds:
             reference = state.reference.get(i)
             found.append(_Option(k, len(ms), None, price, noise))
-            if reference is not None and not ms and lattice.alike(cell, reference.trial):
+            if reference is not None and not ms and configurations.alike(config, reference.trial):
                 at = rungs.after(0, reference)
                 gap = state.surface.mean[k] - log(reference.validation_error or 1.0)
                 variance = noise + rungs.variance(at, reference, gap)
@@ -220,38 +233,38 @@ def _options(state: State) -> list[_Option]:
     return found
 
 
-def _want(state: State, option: _Option, why: str) -> Wanted:
-    i, cell = state.places[option.place]
-    trial = state.space.trial(state.space.shards[i], cell, option.seed)
-    return Wanted(trial, option.up_to_steps, _why(state.space, cell, why))
+def _want(state: State, option: _Option, why: str) -> TrialRequest:
+    i, config = state.places[option.place]
+    trial = state.space.trial(state.space.shards[i], config, option.seed)
+    return TrialRequest(trial, option.up_to_steps, _why(state.space, config, why))
 
 
-def _why(space: Lattice, cell: Cell, why: str) -> str:
+def _why(space: ConfigurationSpace, config: Configuration, why: str) -> str:
     """With what the trial extends."""
-    beyond = [f"extends {name} to {value}" for name, value in space.beyond(cell)]
+    beyond = [f"extends {name} to {value}" for name, value in space.beyond(config)]
     return f"{why}, {' and '.join(beyond)}" if beyond else why
 
 
-def _ahead(state: State) -> tuple[Wanted, ...]:
+def _ahead(state: State) -> tuple[TrialRequest, ...]:
     """Stopped trials that are better already than their shard's choice in the end, by more than
     seeds differ, to their end: the choice cannot be said to be the best beside them."""
-    wanted = []
+    requests = []
     for i in range(len(state.space.shards)):
         scores = [m.validation_error or 0.0 for m in state.at(*state.choice(i)) if scored(m)]
         mark = float(np.mean(scores)) * math.exp(-state.surface.noise) if scores else 0.0
-        for cell, ms in state.tried[i].items():
-            why = _why(state.space, cell, "ahead of the choice")
+        for config, ms in state.tried[i].items():
+            why = _why(state.space, config, "ahead of the choice")
             stopped = [m for m in ms if m.status is Status.STOPPED]
             better = [m for m in stopped if (m.validation_error or math.inf) < mark]
-            wanted += [Wanted(m.trial, why=why) for m in better]
-    return tuple(wanted)
+            requests += [TrialRequest(m.trial, why=why) for m in better]
+    return tuple(requests)
 
 
-def _confirm(state: State) -> tuple[Wanted, ...]:
+def _confirm(state: State) -> tuple[TrialRequest, ...]:
     """All seeds of every shard's choice. Where it has not been trained at all one comes first, and
     the smallest such shard: what it shows moves the choices at the larger ones. Then those of the
     models that a study would report, where they are others."""
-    rest: list[Wanted] = []
+    rest: list[TrialRequest] = []
     for i in range(len(state.space.shards)):
         missing = _missing_seeds(state, i, state.choice(i)[1], "chosen")
         if len(missing) == state.space.seeds:
@@ -262,38 +275,38 @@ def _confirm(state: State) -> tuple[Wanted, ...]:
         return tuple(rest)
     index = {shard.samples: i for i, shard in enumerate(state.space.shards)}
     for best in select(state.known, state.space.shards, seeds=state.space.seeds):
-        cell = Cell(best.best.size, best.best.hyperparameters)
-        rest += _missing_seeds(state, index[best.samples], cell, "best so far")
+        config = Configuration(best.best.size, best.best.hyperparameters)
+        rest += _missing_seeds(state, index[best.samples], config, "best so far")
     return tuple(rest)
 
 
-def _missing_seeds(state: State, shard: int, cell: Cell, why: str) -> list[Wanted]:
-    ended = [m.trial.seed for m in state.at(shard, cell) if m.status is not Status.STOPPED]
+def _missing_seeds(state: State, shard: int, config: Configuration, why: str) -> list[TrialRequest]:
+    ended = [m.trial.seed for m in state.at(shard, config) if m.status is not Status.STOPPED]
     missing = [seed for seed in range(state.space.seeds) if seed not in ended]
-    why = _why(state.space, cell, why)
+    why = _why(state.space, config, why)
     here = state.space.shards[shard]
-    return [Wanted(state.space.trial(here, cell, seed), why=why) for seed in missing]
+    return [TrialRequest(state.space.trial(here, config, seed), why=why) for seed in missing]
 
 
-def _bracket(state: State) -> tuple[Wanted, ...]:
+def _bracket(state: State) -> tuple[TrialRequest, ...]:
     """The choice's neighbours on the ladder, where they have not been tried."""
-    wanted = []
+    requests = []
     for i, shard in enumerate(state.space.shards):
-        _, cell = state.choice(i)
+        _, config = state.choice(i)
         sizes = sorted({c.size for j, c in state.places if j == i})
         tried = {c.size for j, c in state.places if j == i and state.at(j, c)}
-        at = sizes.index(cell.size)
+        at = sizes.index(config.size)
         for size in (sizes[at - 1 : at] if at else []) + sizes[at + 1 : at + 2]:
             if size not in tried:
                 reference = state.reference.get(i)
                 up_to = None if reference is None else rungs.after(0, reference)
-                near = Cell(size, cell.hyperparameters)
+                near = Configuration(size, config.hyperparameters)
                 trial = state.space.trial(shard, near, 0)
-                wanted.append(Wanted(trial, up_to, _why(state.space, near, "neighbour")))
-    return tuple(wanted)
+                requests.append(TrialRequest(trial, up_to, _why(state.space, near, "neighbour")))
+    return tuple(requests)
 
 
-def _compare(state: State) -> tuple[Wanted, ...]:
+def _compare(state: State) -> tuple[TrialRequest, ...]:
     """The neighbours in each hyperparameter of the choice, where no shard near has tried them at
     its size. Without rungs: a lower learning rate is slower, and may end lower.
 
@@ -307,34 +320,37 @@ def _compare(state: State) -> tuple[Wanted, ...]:
         return ()
     failed = {c for here in state.tried for c in _failed(here)}
     for i, shard in enumerate(state.space.shards):
-        _, cell = state.choice(i)
-        near = [Cell(cell.size, v) for v in lattice.beside(state.space, cell.hyperparameters)]
+        _, config = state.choice(i)
+        near = [
+            Configuration(config.size, v)
+            for v in configurations.beside(state.space, config.hyperparameters)
+        ]
         seen = {c for here in state.tried[max(i - REACH, 0) : i + REACH + 1] for c in here}
         # A value beyond the list is tried on every shard where the one before it is best, until
         # models no larger have failed with it.
         like = {c: [f for f in failed if f.hyperparameters == c.hyperparameters] for c in near}
         hopeless = {c for c in near if any(f.size <= c.size for f in like[c])}
-        wanted = [
-            Wanted(state.space.trial(shard, c, 0), why=_why(state.space, c, "compared"))
+        requests = [
+            TrialRequest(state.space.trial(shard, c, 0), why=_why(state.space, c, "compared"))
             for c in near
             if c not in ({*state.tried[i], *hopeless} if state.space.beyond(c) else seen)
         ]
-        if wanted:
-            return tuple(wanted)
+        if requests:
+            return tuple(requests)
     return ()
 
 
-def _failed(here: Mapping[Cell, Sequence[Measurement]]) -> set[Cell]:
-    """Which of a shard's cells diverged, or ended with far more error than the best of the same
-    size."""
+def _failed(here: Mapping[Configuration, Sequence[Measurement]]) -> set[Configuration]:
+    """Which of a shard's configurations diverged, or ended with far more error than the best of the
+    same size."""
     lowest: dict[int, float] = {}
-    ends: dict[Cell, float] = {}
-    for cell, ms in here.items():
+    ends: dict[Configuration, float] = {}
+    for config, ms in here.items():
         if errors := [float(m.validation_error or 0.0) for m in ms if scored(m)]:
-            ends[cell] = min(errors)
-            lowest[cell.size] = min(ends[cell], lowest.get(cell.size, math.inf))
-    failed = {cell for cell, error in ends.items() if error > FAR * lowest[cell.size]}
-    return failed | {cell for cell, ms in here.items() if any(map(lost, ms))}
+            ends[config] = min(errors)
+            lowest[config.size] = min(ends[config], lowest.get(config.size, math.inf))
+    failed = {config for config, error in ends.items() if error > FAR * lowest[config.size]}
+    return failed | {config for config, ms in here.items() if any(map(lost, ms))}
 
 
 def _precise(state: State, known: Sequence[Measurement], target: float) -> bool:

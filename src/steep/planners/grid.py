@@ -17,7 +17,7 @@ from itertools import product
 
 import numpy as np
 
-from steep.contracts.planner import Problem, Wanted
+from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.records import (
     BestFit,
     Candidate,
@@ -37,39 +37,41 @@ on results: the number of trials is known beforehand but for the extensions."""
 
 
 def plan(
-    problem: Problem,
+    search_space: SearchSpace,
     finished: Sequence[Measurement],
     running: Sequence[Trial],
     budget: float | None,
-) -> Sequence[Wanted]:
+) -> Sequence[TrialRequest]:
     """Every trial wanted and not finished; see ``contracts/planner.py``."""
-    grid = followed(finished).follow(("grid", id(problem)), lambda: _Grid(problem))
-    wanted = grid.wanted()
+    grid = followed(finished).follow(("grid", id(search_space)), lambda: _Grid(search_space))
+    requests = grid.requests()
     if isinstance(finished, Measurements):
-        return wanted
-    return [want for want in wanted if want.trial not in grid.done(want.trial)]
+        return requests
+    return [request for request in requests if request.trial not in grid.done(request.trial)]
 
 
 class _Grid:
     """The grid as results come: a shard is looked at again once all that was wanted on it has
     ended, or once a result came that it was not waiting for."""
 
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-        self._every = combinations(problem)
-        self._here: dict[Place, dict[Trial, Measurement]] = {_of(s): {} for s in problem.shards}
+    def __init__(self, search_space: SearchSpace) -> None:
+        self._search_space = search_space
+        self._every = combinations(search_space)
+        self._here: dict[Place, dict[Trial, Measurement]] = {
+            _of(s): {} for s in search_space.shards
+        }
         """What has been measured on each shard."""
-        self._wanted: dict[Place, tuple[Wanted, ...]] = {}
+        self._wanted: dict[Place, tuple[TrialRequest, ...]] = {}
         """What each shard wants, what has ended since it was asked for included."""
         self._waits: dict[Place, set[Trial]] = {}
         """What has not ended of the sizes and hyperparameters that each shard compares."""
         self._ends: list[dict[int, Settings] | None] = []
         """The hyperparameters that the smallest and the largest shard prefer."""
-        compared = len(self._every) > 1 and problem.spec.search.compare_at == "ends"
-        self._watched = {_of(shard) for shard in _ends(problem)} if compared else set()
+        compared = len(self._every) > 1 and search_space.spec.search.compare_at == "ends"
+        self._watched = {_of(shard) for shard in _ends(search_space)} if compared else set()
         """The ends, where all shards between them hang on what they prefer."""
         self._stale = set(self._here)
-        self._all: tuple[Wanted, ...] = ()
+        self._all: tuple[TrialRequest, ...] = ()
 
     def add(self, place: int, measurement: Measurement) -> None:
         """See ``records/measurements.py``."""
@@ -88,24 +90,27 @@ class _Grid:
         """What has been measured on a trial's shard."""
         return self._here[trial.permutation, trial.samples]
 
-    def wanted(self) -> tuple[Wanted, ...]:
+    def requests(self) -> tuple[TrialRequest, ...]:
         """Everything, shard by shard: the same object while no shard wants anything else."""
         if not self._stale:
             return self._all
         self._prefer()
-        changed = [self._ask(s) for s in self._problem.shards if _of(s) in self._stale]
+        changed = [self._ask(s) for s in self._search_space.shards if _of(s) in self._stale]
         self._stale.clear()
         if any(changed):
-            self._all = tuple(want for s in self._problem.shards for want in self._wanted[_of(s)])
+            self._all = tuple(
+                request for s in self._search_space.shards for request in self._wanted[_of(s)]
+            )
         return self._all
 
     def _prefer(self) -> None:
         """Where the ends prefer something else by now, so may all shards between them."""
-        low, high = _ends(self._problem)
+        low, high = _ends(self._search_space)
         if not self._stale & self._watched:
             return
         ends = [
-            _preferred(self._problem, end, self._here[_of(end)], self._every) for end in (low, high)
+            _preferred(self._search_space, end, self._here[_of(end)], self._every)
+            for end in (low, high)
         ]
         if ends != self._ends:
             self._ends = ends
@@ -115,13 +120,13 @@ class _Grid:
         """Look at a shard again; whether it wants something else."""
         at = _of(shard)
         here = self._here[at]
-        choices = _choices(self._problem, shard, self._ends, self._every)
+        choices = _choices(self._search_space, shard, self._ends, self._every)
         found, waits = (
-            ([], []) if choices is None else _shard_trials(self._problem, shard, here, choices)
+            ([], []) if choices is None else _shard_trials(self._search_space, shard, here, choices)
         )
         before, self._wanted[at] = (
             self._wanted.get(at, ()),
-            tuple(Wanted(trial, why=why) for trial, why in found),
+            tuple(TrialRequest(trial, why=why) for trial, why in found),
         )
         self._waits[at] = {trial for trial, _ in waits if trial not in here}
         return self._wanted[at] != before
@@ -135,13 +140,13 @@ def _of(shard: Shard) -> Place:
     return shard.permutation, shard.samples
 
 
-def combinations(problem: Problem) -> tuple[Settings, ...]:
+def combinations(search_space: SearchSpace) -> tuple[Settings, ...]:
     """Every combination of the grid's hyperparameters, with the fixed ones filled in."""
-    names = sorted(problem.spec.search.hyperparameters)
-    fixed = dict(problem.recipe) | dict(problem.spec.training)
+    names = sorted(search_space.spec.search.hyperparameters)
+    fixed = dict(search_space.recipe) | dict(search_space.spec.training)
     return tuple(
         settings(fixed | dict(zip(names, values, strict=True)))
-        for values in product(*(problem.spec.search.hyperparameters[n] for n in names))
+        for values in product(*(search_space.spec.search.hyperparameters[n] for n in names))
     )
 
 
@@ -150,31 +155,33 @@ Planned = list[tuple[Trial, str]]
 
 
 def _shard_trials(
-    problem: Problem,
+    search_space: SearchSpace,
     shard: Shard,
     here: Mapping[Trial, Measurement],
     choices: Callable[[int], Sequence[Settings]],
 ) -> tuple[Planned, Planned]:
     """What a shard wants, and those among it that it waits for before it wants anything else."""
-    sizes = list(problem.spec.family.sizes)
-    found = _trials(problem, shard, {s: choices(s) for s in sizes}, "grid")
+    sizes = list(search_space.spec.family.sizes)
+    found = _trials(search_space, shard, {s: choices(s) for s in sizes}, "grid")
     if not all(trial in here for trial, _ in found):
         return found, found
-    for _ in range(problem.spec.search.extend if len(sizes) > 1 else 0):  # one size is no ladder
-        size = _extension(problem, shard, here.values(), sizes)
+    for _ in range(
+        search_space.spec.search.extend if len(sizes) > 1 else 0
+    ):  # one size is no ladder
+        size = _extension(search_space, shard, here.values(), sizes)
         if size is None:
             break
-        nearest = min(problem.spec.family.sizes, key=lambda s: abs(np.log(s / size)))
-        extra = _trials(problem, shard, {size: choices(nearest)}, "extends the ladder")
+        nearest = min(search_space.spec.family.sizes, key=lambda s: abs(np.log(s / size)))
+        extra = _trials(search_space, shard, {size: choices(nearest)}, "extends the ladder")
         found += extra
         sizes.append(size)
         if not all(trial in here for trial, _ in extra):
             return found, extra
-    return found + _confirming(problem, shard, here.values()), []
+    return found + _confirming(search_space, shard, here.values()), []
 
 
-def _confirming(problem: Problem, shard: Shard, here: Collection[Measurement]) -> Planned:
-    search = problem.spec.search
+def _confirming(search_space: SearchSpace, shard: Shard, here: Collection[Measurement]) -> Planned:
+    search = search_space.spec.search
     found = select(here, [shard], seeds=search.seeds)
     if not found:
         return []
@@ -186,32 +193,32 @@ def _confirming(problem: Problem, shard: Shard, here: Collection[Measurement]) -
 
 
 def _trials(
-    problem: Problem, shard: Shard, choices: Mapping[int, Sequence[Settings]], why: str
+    search_space: SearchSpace, shard: Shard, choices: Mapping[int, Sequence[Settings]], why: str
 ) -> Planned:
     return [
         (Trial(shard.permutation, shard.items, shard.samples, size, values, seed), why)
         for size, combos in choices.items()
         for values in combos
-        for seed in range(problem.spec.search.seeds)
+        for seed in range(search_space.spec.search.seeds)
     ]
 
 
-def _ends(problem: Problem) -> tuple[Shard, Shard]:
+def _ends(search_space: SearchSpace) -> tuple[Shard, Shard]:
     """The smallest and the largest shard of the first draw."""
-    first = [s for s in problem.shards if s.permutation == problem.shards[0].permutation]
+    first = [s for s in search_space.shards if s.permutation == search_space.shards[0].permutation]
     return first[0], first[-1]
 
 
 def _choices(
-    problem: Problem,
+    search_space: SearchSpace,
     shard: Shard,
     ends: Sequence[dict[int, Settings] | None],
     every: Sequence[Settings],
 ) -> Callable[[int], Sequence[Settings]] | None:
     """size -> the hyperparameters to try on this shard; None while its ends are unknown. ``ends``
     are those that they prefer."""
-    low, high = _ends(problem)
-    if len(every) == 1 or problem.spec.search.compare_at == "all" or shard in (low, high):
+    low, high = _ends(search_space)
+    if len(every) == 1 or search_space.spec.search.compare_at == "all" or shard in (low, high):
         return lambda size: every
     at_low, at_high = ends
     if at_low is None or at_high is None:
@@ -221,12 +228,15 @@ def _choices(
 
 
 def _preferred(
-    problem: Problem, end: Shard, here: Mapping[Trial, Measurement], every: Sequence[Settings]
+    search_space: SearchSpace,
+    end: Shard,
+    here: Mapping[Trial, Measurement],
+    every: Sequence[Settings],
 ) -> dict[int, Settings] | None:
     """Each size's best hyperparameters at one end; None until all of its grid has finished.
 
     A size whose every combination diverged takes the end's overall best."""
-    grid = _trials(problem, end, dict.fromkeys(problem.spec.family.sizes, every), "")
+    grid = _trials(search_space, end, dict.fromkeys(search_space.spec.family.sizes, every), "")
     if not all(trial in here for trial, _ in grid):
         return None
     pool = [c for c in candidates(here.values()) if c.hyperparameters in every]
@@ -236,7 +246,7 @@ def _preferred(
         tried: list[Candidate] = [c for c in pool if c.size == size]
         return min(tried, key=lambda c: c.score).hyperparameters if tried else overall
 
-    return {size: best(size) for size in problem.spec.family.sizes}
+    return {size: best(size) for size in search_space.spec.family.sizes}
 
 
 def _between(low: Settings, high: Settings, share: float) -> Settings:
@@ -259,16 +269,16 @@ def _positive(value: Value) -> bool:
 
 
 def _extension(
-    problem: Problem, shard: Shard, here: Iterable[Measurement], sizes: Sequence[int]
+    search_space: SearchSpace, shard: Shard, here: Iterable[Measurement], sizes: Sequence[int]
 ) -> int | None:
     """The size to add when the best of this shard is at an edge and better beyond noise."""
     tried = [m for m in here if m.trial.size in sizes]
-    found: tuple[BestFit, ...] = select(tried, [shard], seeds=problem.spec.search.seeds)
+    found: tuple[BestFit, ...] = select(tried, [shard], seeds=search_space.spec.search.seeds)
     if not found:
         return None
     best_fit = found[0]
     if best_fit.edge == "high" and best_fit.adequate_edge == "high":
         return next_size(sizes, "high")
     if best_fit.adequate_edge == "low":
-        return next_size(sizes, "low", problem.smallest)
+        return next_size(sizes, "low", search_space.smallest)
     return None

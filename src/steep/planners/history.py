@@ -12,35 +12,35 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from steep.contracts.planner import Wanted
+from steep.contracts.planner import TrialRequest
 from steep.records import Measurement, Status, Trial
 
-Decide = Callable[[tuple[Measurement, ...]], Sequence[Wanted]]
+Decide = Callable[[tuple[Measurement, ...]], Sequence[TrialRequest]]
 """The next trials, from what is known by now, in the order in which it was wanted."""
 
 
-def play(decide: Decide, finished: Sequence[Measurement]) -> list[Wanted]:
+def play(decide: Decide, finished: Sequence[Measurement]) -> list[TrialRequest]:
     """The trials wanted now: those of the first decision that is not yet met."""
     found = {m.trial: m for m in finished}
     known: dict[Trial, Measurement] = {}
-    while wanted := decide(tuple(known.values())):
-        missing = [want for want in wanted if not met(want, found.get(want.trial))]
+    while requests := decide(tuple(known.values())):
+        missing = [request for request in requests if not met(request, found.get(request.trial))]
         if missing:
             return missing
         before = dict(known)
-        known |= {w.trial: seen(found[w.trial], w.up_to_steps) for w in wanted}
+        known |= {w.trial: seen(found[w.trial], w.up_to_steps) for w in requests}
         if known == before:
             raise RuntimeError("a search wants what it has already been told")
     return []
 
 
-def met(want: Wanted, measured: Measurement | None) -> bool:
+def met(request: TrialRequest, measured: Measurement | None) -> bool:
     """Whether a trial has ended, or has come as far as it is wanted."""
     if measured is None:
         return False
     if measured.status != Status.STOPPED:
         return True
-    return want.up_to_steps is not None and measured.steps >= want.up_to_steps
+    return request.up_to_steps is not None and measured.steps >= request.up_to_steps
 
 
 def seen(measured: Measurement, up_to_steps: int | None) -> Measurement:

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from steep.base.extras import need
-from steep.contracts.planner import Problem, Wanted
-from steep.planners import lattice
-from steep.planners.lattice import Lattice
+from steep.contracts.planner import SearchSpace, TrialRequest
+from steep.planners import configurations
+from steep.planners.configurations import ConfigurationSpace
 from steep.records import Measurement, Status, Trial, Value
 from steep.spec.load import QuestionError
-from steep.stats.searched import Cell, Tried, scored
+from steep.stats.searched import Configuration, Tried, scored
 
 ADAPTIVE = True
 WORST = 1.0
@@ -29,35 +29,35 @@ WORST = 1.0
 
 
 def plan(
-    problem: Problem,
+    search_space: SearchSpace,
     finished: Sequence[Measurement],
     running: Sequence[Trial],
     budget: float | None,
-) -> list[Wanted]:
+) -> list[TrialRequest]:
     """Every trial wanted and not finished; see ``contracts/planner.py``.
 
     Raises QuestionError for a sampler that there is not; MissingExtra without Optuna."""
-    space, search = lattice.of(problem), problem.spec.search
+    space, search = configurations.of(search_space), search_space.spec.search
     ended = list({m.trial: m for m in finished if m.status is not Status.STOPPED}.values())
-    wanted: list[Wanted] = []
-    chosen: dict[int, Cell] = {}
+    requests: list[TrialRequest] = []
+    chosen: dict[int, Configuration] = {}
     for i, shard in enumerate(space.shards):
-        tried = lattice.tried_on(shard, ended)
-        seed = [problem.spec.seed, shard.items]
-        cell = _next(space, tried, search.sampler, seed, search.draws)
-        if cell is None:
+        tried = configurations.tried_on(shard, ended)
+        seed = [search_space.spec.seed, shard.items]
+        config = _next(space, tried, search.sampler, seed, search.draws)
+        if config is None:
             scores = _scores(space, tried)
             chosen[i] = min(scores, key=lambda c: (scores[c], c.size))
             continue
-        done = {m.trial.seed for m in tried.get(cell, ())}
-        trials = [space.trial(shard, cell, s) for s in range(space.seeds) if s not in done]
-        wanted += [Wanted(trial, why=f"suggested by {search.sampler}") for trial in trials]
-    return wanted or lattice.other_draws(space, chosen, ended)
+        done = {m.trial.seed for m in tried.get(config, ())}
+        trials = [space.trial(shard, config, s) for s in range(space.seeds) if s not in done]
+        requests += [TrialRequest(trial, why=f"suggested by {search.sampler}") for trial in trials]
+    return requests or configurations.other_draws(space, chosen, ended)
 
 
 def _next(
-    space: Lattice, tried: Tried, sampler: str, seed: Sequence[int], draws: int
-) -> Cell | None:
+    space: ConfigurationSpace, tried: Tried, sampler: str, seed: Sequence[int], draws: int
+) -> Configuration | None:
     """The first suggestion that is not yet measured; None after the last one."""
     optuna = need("optuna")
 
@@ -77,10 +77,10 @@ def _next(
                 optuna.create_trial(params=params, distributions=distributions, value=value)
             )
         params = study.ask(distributions).params
-        cell = _cell(space, choices, params)
-        if cell not in scores:
-            return cell
-        told.append((params, scores[cell]))
+        config = _config(space, choices, params)
+        if config not in scores:
+            return config
+        told.append((params, scores[config]))
     return None
 
 
@@ -94,7 +94,7 @@ def _sampler(optuna: Any, name: str, seed: Sequence[int]) -> Any:
     return kind(seed=int(np.random.SeedSequence(list(seed)).generate_state(1)[0]))
 
 
-def _choices(space: Lattice) -> dict[str, list[Value]]:
+def _choices(space: ConfigurationSpace) -> dict[str, list[Value]]:
     """What is chosen from, by name, in order; a sampler sees the numbers of the choices."""
     found: dict[str, list[Value]] = {"size": list(space.sizes)}
     for name in space.names:
@@ -103,10 +103,12 @@ def _choices(space: Lattice) -> dict[str, list[Value]]:
     return found
 
 
-def _cell(space: Lattice, choices: dict[str, list[Value]], params: dict[str, Any]) -> Cell:
+def _config(
+    space: ConfigurationSpace, choices: dict[str, list[Value]], params: dict[str, Any]
+) -> Configuration:
     values = {name: choices[name][params.get(name, 0)] for name in choices}
     return next(
-        Cell(size, combination)
+        Configuration(size, combination)
         for size in space.sizes
         for combination in space.combinations
         if size == values["size"]
@@ -114,13 +116,13 @@ def _cell(space: Lattice, choices: dict[str, list[Value]], params: dict[str, Any
     )
 
 
-def _scores(space: Lattice, tried: Tried) -> dict[Cell, float]:
+def _scores(space: ConfigurationSpace, tried: Tried) -> dict[Configuration, float]:
     """Median log error of every candidate whose seeds have all ended."""
     logs = {
-        cell: [np.log(m.validation_error or 1.0) if scored(m) else np.inf for m in ms]
-        for cell, ms in tried.items()
+        config: [np.log(m.validation_error or 1.0) if scored(m) else np.inf for m in ms]
+        for config, ms in tried.items()
         if len(ms) >= space.seeds
     }
-    scores = {cell: float(np.median(values)) for cell, values in logs.items()}
+    scores = {config: float(np.median(values)) for config, values in logs.items()}
     worst = max((s for s in scores.values() if np.isfinite(s)), default=0.0) + WORST
-    return {cell: s if np.isfinite(s) else worst for cell, s in scores.items()}
+    return {config: s if np.isfinite(s) else worst for config, s in scores.items()}

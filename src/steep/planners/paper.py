@@ -19,13 +19,13 @@ from math import log
 
 import numpy as np
 
-from steep.contracts.planner import Problem, Wanted
+from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.laws.law import Array
-from steep.planners import lattice
+from steep.planners import configurations
+from steep.planners.configurations import ConfigurationSpace
 from steep.planners.history import play
-from steep.planners.lattice import Lattice
 from steep.records import Measurement, Trial
-from steep.stats.searched import Cell, Tried, lost, scored
+from steep.stats.searched import Configuration, Tried, lost, scored
 
 ADAPTIVE = True
 TURNED = 0.01
@@ -35,31 +35,33 @@ BESIDE = 2
 
 
 def plan(
-    problem: Problem,
+    search_space: SearchSpace,
     finished: Sequence[Measurement],
     running: Sequence[Trial],
     budget: float | None,
-) -> list[Wanted]:
+) -> list[TrialRequest]:
     """Every trial wanted and not finished; see ``contracts/planner.py``."""
-    space = lattice.of(problem)
-    seed, draws = problem.spec.seed, problem.spec.search.draws
+    space = configurations.of(search_space)
+    seed, draws = search_space.spec.seed, search_space.spec.search.draws
     return play(partial(_decide, space, seed, draws), finished)
 
 
-def _decide(space: Lattice, seed: int, draws: int, known: tuple[Measurement, ...]) -> list[Wanted]:
+def _decide(
+    space: ConfigurationSpace, seed: int, draws: int, known: tuple[Measurement, ...]
+) -> list[TrialRequest]:
     """Of the ends, then of the shards between them, then of further draws of the data."""
     ends = sorted({0, len(space.shards) - 1})
-    tried = [lattice.tried_on(shard, known) for shard in space.shards]
-    wanted = [want for end in ends for want in _end(space, end, tried[end])]
-    if wanted:
-        return wanted
+    tried = [configurations.tried_on(shard, known) for shard in space.shards]
+    requests = [request for end in ends for request in _end(space, end, tried[end])]
+    if requests:
+        return requests
     best = [_best(tried[end]) for end in ends]
     if None not in best:
         for i in range(1, len(space.shards) - 1):
-            low, high = (np.array(space.place(0, cell)[1:]) for cell in best if cell)
-            wanted += _between(space, i, tried[i], low, high, [seed, i], draws)
-    chosen = {i: cell for i, ms in enumerate(tried) if (cell := _best(ms)) is not None}
-    return wanted or lattice.other_draws(space, chosen, known)
+            low, high = (np.array(space.place(0, config)[1:]) for config in best if config)
+            requests += _between(space, i, tried[i], low, high, [seed, i], draws)
+    chosen = {i: config for i, ms in enumerate(tried) if (config := _best(ms)) is not None}
+    return requests or configurations.other_draws(space, chosen, known)
 
 
 # ---------------------------------------------------------------- the ends
@@ -79,26 +81,26 @@ def overfits(m: Measurement) -> bool:
     return turned and last.train_loss < low.train_loss
 
 
-def _end(space: Lattice, end: int, tried: Tried) -> list[Wanted]:
+def _end(space: ConfigurationSpace, end: int, tried: Tried) -> list[TrialRequest]:
     """The next trials at an end of the shards; none when its best-fit model is found."""
     middle = space.combinations[len(space.combinations) // 2]
     able = None
     for size in space.sizes:
-        probe = [m for m in tried.get(Cell(size, middle), ()) if m.trial.seed == 0]
+        probe = [m for m in tried.get(Configuration(size, middle), ()) if m.trial.seed == 0]
         if not probe:
-            trial = space.trial(space.shards[end], Cell(size, middle), 0)
-            return [Wanted(trial, why="the smallest model that overfits")]
+            trial = space.trial(space.shards[end], Configuration(size, middle), 0)
+            return [TrialRequest(trial, why="the smallest model that overfits")]
         if overfits(probe[0]):
             able = size
             break
-    sizes = sorted({cell.size for cell in lattice.cells(space, tried)})
+    sizes = sorted({config.size for config in configurations.of_shard(space, tried)})
     at = sizes.index(able or space.sizes[-1])
     low, high = max(at - BESIDE, 0), min(at + BESIDE, len(sizes) - 1)
     while True:
-        wanted = _missing(space, end, sizes[low : high + 1], tried)
+        requests = _missing(space, end, sizes[low : high + 1], tried)
         best = _best(tried)
-        if wanted or best is None:
-            return wanted
+        if requests or best is None:
+            return requests
         place = sizes.index(best.size)
         if place >= high and high < len(sizes) - 1:
             high += 1
@@ -108,20 +110,22 @@ def _end(space: Lattice, end: int, tried: Tried) -> list[Wanted]:
             return []
 
 
-def _missing(space: Lattice, end: int, sizes: Sequence[int], tried: Tried) -> list[Wanted]:
-    cells = [Cell(size, values) for size in sizes for values in space.combinations]
-    return _all_seeds(space, end, cells, tried, "careful search at an end")
+def _missing(
+    space: ConfigurationSpace, end: int, sizes: Sequence[int], tried: Tried
+) -> list[TrialRequest]:
+    configs = [Configuration(size, values) for size in sizes for values in space.combinations]
+    return _all_seeds(space, end, configs, tried, "careful search at an end")
 
 
-def _best(tried: Tried) -> Cell | None:
+def _best(tried: Tried) -> Configuration | None:
     """By the median over seeds; None while nothing has a score."""
     scores = {
-        cell: float(np.median([m.validation_error for m in ms if scored(m)]))
-        for cell, ms in tried.items()
+        config: float(np.median([m.validation_error for m in ms if scored(m)]))
+        for config, ms in tried.items()
         if any(scored(m) for m in ms) and not 2 * sum(map(lost, ms)) > len(ms)
     }
-    full = max((len(tried[cell]) for cell in scores), default=0)
-    scores = {cell: score for cell, score in scores.items() if len(tried[cell]) == full}
+    full = max((len(tried[config]) for config in scores), default=0)
+    scores = {config: score for config, score in scores.items() if len(tried[config]) == full}
     return min(scores, key=lambda c: (scores[c], c.size)) if scores else None
 
 
@@ -129,35 +133,35 @@ def _best(tried: Tried) -> Cell | None:
 
 
 def _between(
-    space: Lattice,
+    space: ConfigurationSpace,
     shard: int,
     tried: Tried,
     low: Array,
     high: Array,
     seeds: Sequence[int],
     draws: int,
-) -> list[Wanted]:
+) -> list[TrialRequest]:
     """Candidates about the place between the ends' best; ``low`` and ``high`` are coordinates."""
     first, last = space.shards[0].samples, space.shards[-1].samples
     share = log(space.shards[shard].samples / first) / log(last / first)
     center = (1 - share) * low + share * high
-    every = [Cell(size, values) for size in space.sizes for values in space.combinations]
-    at = np.array([space.place(0, cell)[1:] for cell in every])
+    every = [Configuration(size, values) for size in space.sizes for values in space.combinations]
+    at = np.array([space.place(0, config)[1:] for config in every])
     step = np.array([float(np.diff(np.unique(column)).mean() or 1.0) if np.ptp(column) else 1.0
                      for column in at.T])  # fmt: skip
     random = np.random.default_rng(list(seeds))
     places = center + step * np.vstack([0 * center, random.normal(size=(draws, len(center)))])
     nearest = [int(np.argmin((((at - p) / step) ** 2).sum(axis=1))) for p in places]
-    cells = [every[k] for k in dict.fromkeys(nearest)]
-    return _all_seeds(space, shard, cells, tried, "drawn about the power law between the ends")
+    configs = [every[k] for k in dict.fromkeys(nearest)]
+    return _all_seeds(space, shard, configs, tried, "drawn about the power law between the ends")
 
 
 def _all_seeds(
-    space: Lattice, shard: int, cells: Sequence[Cell], tried: Tried, why: str
-) -> list[Wanted]:
+    space: ConfigurationSpace, shard: int, configs: Sequence[Configuration], tried: Tried, why: str
+) -> list[TrialRequest]:
     return [
-        Wanted(space.trial(space.shards[shard], cell, seed), why=why)
-        for cell in cells
+        TrialRequest(space.trial(space.shards[shard], config, seed), why=why)
+        for config in configs
         for seed in range(space.seeds)
-        if seed not in {m.trial.seed for m in tried.get(cell, ())}
+        if seed not in {m.trial.seed for m in tried.get(config, ())}
     ]

@@ -12,23 +12,24 @@ from functools import cached_property
 
 import numpy as np
 
-from steep.contracts.planner import Wanted
+from steep.contracts.planner import TrialRequest
 from steep.laws.law import Array
-from steep.planners import lattice
-from steep.planners.lattice import Lattice
+from steep.planners import configurations
+from steep.planners.configurations import ConfigurationSpace
 from steep.planners.so_far import SoFar, place
 from steep.records import Measurement, Shard, Status, Trial
 from steep.spec.sections import Until
 from steep.stats import rungs
 from steep.stats.response import Surface
-from steep.stats.searched import Cell, Tried, scored, surface_of
+from steep.stats.searched import Configuration, Tried, scored, surface_of
 
 CHANGE, SMALLER = 0.005, 0.3
 """Least gain, in log error averaged over the shards, for a trial of that price that only confirms
 a choice: what it tells of others comes on top. And the part of that for which a smaller model is
 chosen before a larger one."""
 MOST = 1000
-"""Cells that are weighed against each other; of a larger lattice the most promising ones."""
+"""Configurations that are weighed against each other; of a larger search space the most promising
+ones."""
 CHUNK = 400
 SHARED = 0.3
 """Share of what a budget leaves beyond a trial on every shard that is kept for further seeds on the
@@ -73,7 +74,7 @@ class Limits:
         return MOST_KEPT * left
 
 
-Decided = tuple[tuple[Wanted, ...], bool]
+Decided = tuple[tuple[TrialRequest, ...], bool]
 """The trials wanted; and whether they are those of other draws, results or not."""
 
 
@@ -81,14 +82,14 @@ class Known:
     """What a search knows so far, and what it has made of that: while the results stay that a
     decision rests on, the decision does."""
 
-    def __init__(self, space: Lattice) -> None:
+    def __init__(self, space: ConfigurationSpace) -> None:
         self.space = space
         self.so_far = SoFar(space)
         self.add = self.so_far.add
         self._at: tuple[int, ...] = ()
-        self._seen: dict[tuple[tuple[int, Cell], ...], State] = {}
+        self._seen: dict[tuple[tuple[int, Configuration], ...], State] = {}
         self._decided: dict[tuple[Limits, tuple[Trial, ...], bool], Decided] = {}
-        self._others: dict[tuple[tuple[int, Cell], ...], tuple[Wanted, ...]] = {}
+        self._others: dict[tuple[tuple[int, Configuration], ...], tuple[TrialRequest, ...]] = {}
         self.trials_of_other_draws: set[Trial] = set()
         """That were wanted by now."""
 
@@ -96,7 +97,7 @@ class Known:
     def tried(self) -> tuple[Tried, ...]:
         return self.so_far.tried
 
-    def seen(self, beside: tuple[tuple[int, Cell], ...]) -> State:
+    def seen(self, beside: tuple[tuple[int, Configuration], ...]) -> State:
         """See ``_seen``."""
         if beside not in self._seen:
             self._seen[beside] = _seen(self, beside)
@@ -122,12 +123,13 @@ class Known:
             self._decided[key] = decide(self, limits, pending)
         return self._decided[key]
 
-    def on_other_draws(self, chosen: Mapping[int, Cell]) -> tuple[Wanted, ...]:
-        """What further draws of the data want of the cells that were chosen, results or not."""
+    def on_other_draws(self, chosen: Mapping[int, Configuration]) -> tuple[TrialRequest, ...]:
+        """What further draws of the data want of the configurations that were chosen, results or
+        not."""
         key = tuple(chosen.items())
         if key not in self._others:
-            self._others[key] = tuple(lattice.other_draws(self.space, chosen, ()))
-            self.trials_of_other_draws |= {want.trial for want in self._others[key]}
+            self._others[key] = tuple(configurations.other_draws(self.space, chosen, ()))
+            self.trials_of_other_draws |= {request.trial for request in self._others[key]}
         return self._others[key]
 
 
@@ -135,11 +137,11 @@ class Known:
 class State:
     """Measurements by place, and the surface they show."""
 
-    space: Lattice
+    space: ConfigurationSpace
     tried: tuple[Tried, ...]
     """By shard. Trials that run are among them, without a result."""
-    places: tuple[tuple[int, Cell], ...]
-    """(shard, cell) of each cell of the surface."""
+    places: tuple[tuple[int, Configuration], ...]
+    """(shard, configuration) of each configuration of the surface."""
     surface: Surface
     """As it is expected to be when the trials that run have ended."""
     price: Array
@@ -158,19 +160,21 @@ class State:
     def of(cls, known: Known, pending: Sequence[Trial], limits: Limits) -> State:
         space = known.space
         running = [Measurement(trial, Status.RUNNING) for trial in pending]
-        waiting = tuple(lattice.tried_on(shard, running) for shard in space.shards)
-        asked = tuple((i, cell) for i, here in enumerate(waiting) for cell in here)
+        waiting = tuple(configurations.tried_on(shard, running) for shard in space.shards)
+        asked = tuple((i, config) for i, here in enumerate(waiting) for config in here)
         found = known.seen(())
         if not set(asked) <= set(found.places):
             found = known.seen(asked)
         index = {place: k for k, place in enumerate(found.places)}
         surface, tried, runs = found.surface, [], 0.0
         for i, (here, there) in enumerate(zip(found.tried, waiting, strict=True)):
-            for cell, ms in there.items():
+            for config, ms in there.items():
                 for _ in ms:
-                    surface = expected(surface, index[i, cell], surface.noise**2)
-                    runs += float(found.price[index[i, cell]])
-            tried.append(here | {cell: (*here.get(cell, ()), *ms) for cell, ms in there.items()})
+                    surface = expected(surface, index[i, config], surface.noise**2)
+                    runs += float(found.price[index[i, config]])
+            tried.append(
+                here | {config: (*here.get(config, ()), *ms) for config, ms in there.items()}
+            )
         made = replace(found, tried=tuple(tried), surface=surface, waiting=bool(pending))
         made = replace(made, left=limits.left(known, runs))
         if made.left == math.inf:
@@ -185,7 +189,9 @@ class State:
         for largest in sorted(self.space.sizes, reverse=True):
             made = replace(self, largest=largest)
             likely = made._best_so_far(last) or made.choice(last)[1]
-            one = lattice.held_out_price(made.space, known.so_far.results, limits.held_out, likely)
+            one = configurations.held_out_price(
+                made.space, known.so_far.results, limits.held_out, likely
+            )
             needed = sum(made.wanting.values()) + one
             if KEPT * needed <= self.left:
                 spare = self.left - KEPT * needed
@@ -201,7 +207,7 @@ class State:
 
     @cached_property
     def unit(self) -> float:
-        """The price of the best cell at the largest shard."""
+        """The price of the best configuration at the largest shard."""
         return float(self.price[min(self._open(len(self.space.shards) - 1), key=self._mean)])
 
     @cached_property
@@ -224,36 +230,36 @@ class State:
             kept[i] = price
         return kept
 
-    def affordable(self, wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:
+    def affordable(self, requests: Sequence[TrialRequest]) -> tuple[TrialRequest, ...]:
         """Those that are paid for by what is left beside what is kept, in order."""
         if self.left == math.inf:
-            return tuple(wanted)
+            return tuple(requests)
         found, left = [], self.left
-        for want in wanted:
-            i, cost = self.cost(want)
-            others = sum(price for j, price in self.first.items() if j != i or want.up_to_steps)
+        for request in requests:
+            i, cost = self.cost(request)
+            others = sum(price for j, price in self.first.items() if j != i or request.up_to_steps)
             if cost + KEPT * others <= left:
                 left -= cost
-                found.append(want)
+                found.append(request)
         return tuple(found)
 
-    def cost(self, want: Wanted) -> tuple[int, float]:
+    def cost(self, request: TrialRequest) -> tuple[int, float]:
         """Its shard, and what is still to be spent on it."""
-        trial = want.trial
+        trial = request.trial
         samples = [shard.samples for shard in self.space.shards]
         i = min(range(len(samples)), key=lambda k: abs(samples[k] - trial.samples))
-        place = (i, Cell(trial.size, trial.hyperparameters))
+        place = (i, Configuration(trial.size, trial.hyperparameters))
         price = float(self.price[self.places.index(place)]) if place in self.places else self.unit
         if i not in self.reference:
             return i, price
         done = [m.steps for m in self.at(*place) if m.trial == trial]
-        share = rungs.share(want.up_to_steps, self.reference[i])
+        share = rungs.share(request.up_to_steps, self.reference[i])
         return i, price * max(share - rungs.share(max(done, default=0), self.reference[i]), 0.05)
 
-    def choice(self, shard: int) -> tuple[int, Cell]:
-        """Of a shard's cells the one with the lowest error, where the price of its missing seeds
-        is weighed in, and a part of one trial's: what has been confirmed is kept unless another one
-        is worth its trials, and on a plateau the smallest adequate size is chosen."""
+    def choice(self, shard: int) -> tuple[int, Configuration]:
+        """Of a shard's configurations the one with the lowest error, where the price of its missing
+        seeds is weighed in, and a part of one trial's: what has been confirmed is kept unless
+        another one is worth its trials, and on a plateau the smallest adequate size is chosen."""
         each = CHANGE * len(self.space.shards) / self.unit
 
         def weighed(k: int) -> tuple[float, int]:
@@ -275,15 +281,16 @@ class State:
             scored(m) or m.status is Status.RUNNING for ms in self.tried[shard].values() for m in ms
         )
 
-    def _best_so_far(self, shard: int) -> Cell | None:
-        """Of the cells that have a result the one with the lowest, if there is any: the model that
-        a study reports, and trains where it is held out, whatever the search would choose."""
+    def _best_so_far(self, shard: int) -> Configuration | None:
+        """Of the configurations that have a result the one with the lowest, if there is any: the
+        model that a study reports, and trains where it is held out, whatever the search would
+        choose."""
         scores = {
-            cell: min(m.validation_error or 0.0 for m in ms if scored(m))
-            for cell, ms in self.tried[shard].items()
+            config: min(m.validation_error or 0.0 for m in ms if scored(m))
+            for config, ms in self.tried[shard].items()
             if any(map(scored, ms))
         }
-        return min(scores, key=lambda cell: (scores[cell], cell.size), default=None)
+        return min(scores, key=lambda config: (scores[config], config.size), default=None)
 
     def _on(self, shard: int) -> list[int]:
         return [k for k, (i, _) in enumerate(self.places) if i == shard]
@@ -292,23 +299,24 @@ class State:
         return float(self.surface.mean[k])
 
     def _to_confirm(self, place: int) -> tuple[float, float]:
-        """What the missing seeds of a cell cost, and what one of them does."""
+        """What the missing seeds of a configuration cost, and what one of them does."""
         ended = [m for m in self.at(*self.places[place]) if m.status is not Status.STOPPED]
         price = float(self.price[place])
         return price * (self.space.seeds - len(ended)), price
 
-    def at(self, shard: int, cell: Cell) -> tuple[Measurement, ...]:
-        return self.tried[shard].get(cell, ())
+    def at(self, shard: int, config: Configuration) -> tuple[Measurement, ...]:
+        return self.tried[shard].get(config, ())
 
 
-def _seen(known: Known, beside: tuple[tuple[int, Cell], ...]) -> State:
-    """What results show by themselves, at the cells of the search and those ``beside`` them."""
+def _seen(known: Known, beside: tuple[tuple[int, Configuration], ...]) -> State:
+    """What results show by themselves, at the configurations of the search and those ``beside``
+    them."""
     tried = known.tried
-    space = lattice.extended(known.space, tried)
-    places: list[tuple[int, Cell]] = []
+    space = configurations.extended(known.space, tried)
+    places: list[tuple[int, Configuration]] = []
     reference: dict[int, Measurement] = {}
     for i, here in enumerate(tried):
-        places += [(i, cell) for cell in lattice.cells(space, here)]
+        places += [(i, config) for config in configurations.of_shard(space, here)]
         whole = [m for ms in here.values() for m in ms if scored(m) and m.curve]
         if whole:
             reference[i] = min(whole, key=lambda m: (m.validation_error or 0.0, place(m.trial)))
@@ -316,15 +324,15 @@ def _seen(known: Known, beside: tuple[tuple[int, Cell], ...]) -> State:
         places = _promising(space, tried, places, reference)
     places = list(dict.fromkeys([*places, *beside]))
     surface = _surface(space, tried, places, reference)
-    price = lattice.prices(space, known.so_far.results, places)
+    price = configurations.prices(space, known.so_far.results, places)
     found = space, tried, tuple(places), surface, price, reference, known.so_far.results
     return State(*found, waiting=False, left=math.inf)
 
 
 def _surface(
-    space: Lattice,
+    space: ConfigurationSpace,
     tried: Sequence[Tried],
-    places: Sequence[tuple[int, Cell]],
+    places: Sequence[tuple[int, Configuration]],
     reference: Mapping[int, Measurement],
 ) -> Surface:
     def foretold(shard: int, m: Measurement) -> tuple[float, float] | None:
@@ -335,14 +343,14 @@ def _surface(
 
 
 def _promising(
-    space: Lattice,
+    space: ConfigurationSpace,
     tried: Sequence[Tried],
-    places: Sequence[tuple[int, Cell]],
+    places: Sequence[tuple[int, Configuration]],
     reference: Mapping[int, Measurement],
-) -> list[tuple[int, Cell]]:
+) -> list[tuple[int, Configuration]]:
     """Of each shard those that were tried, and those that may yet be best: mean less two standard
     deviations, lowest first."""
-    bound: dict[tuple[int, Cell], float] = {}
+    bound: dict[tuple[int, Configuration], float] = {}
     for start in range(0, len(places), CHUNK):
         part = places[start : start + CHUNK]
         surface = _surface(space, tried, part, reference)
@@ -357,7 +365,7 @@ def _promising(
 
 
 def expected(surface: Surface, place: int, variance: float) -> Surface:
-    """The surface once a cell has been measured, with the result that is expected."""
+    """The surface once a configuration has been measured, with the result that is expected."""
     column = surface.covariance[:, place]
     told = np.outer(column, column) / (column[place] + variance)
     return replace(surface, covariance=surface.covariance - told)

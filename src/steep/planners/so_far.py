@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from steep.planners import lattice
-from steep.planners.lattice import Lattice
+from steep.planners import configurations
+from steep.planners.configurations import ConfigurationSpace
 from steep.records import Measurement, Status, Trial
 from steep.stats.searched import Tried
 
@@ -21,7 +21,7 @@ class SoFar:
     """Results as they come (``records/measurements.py``). Those of trials that run, which go on
     from a rung, are left out."""
 
-    def __init__(self, space: Lattice) -> None:
+    def __init__(self, space: ConfigurationSpace) -> None:
         self.measured: dict[Trial, Measurement] = {}
         self.changes = self.changes_searched = 0
         """How often any result has changed, and one of the first draw of the data, which is
@@ -75,7 +75,7 @@ class SoFar:
         for i, here in enumerate(self._here):
             if i not in self._tried:
                 ordered = [here[trial] for trial in sorted(here, key=place)]
-                self._tried[i] = lattice.tried_on(self._space.shards[i], ordered)
+                self._tried[i] = configurations.tried_on(self._space.shards[i], ordered)
         return tuple(self._tried[i] for i in range(len(self._here)))
 
     @property

@@ -3,7 +3,7 @@
 A Gaussian process in logs (Rasmussen & Williams 2006, chapters 2 and 5) whose prior is what a
 scaling study expects: a power law in the data, and about it U-curves, or plateaus, over size and
 hyperparameters that change slowly from shard to shard. Its lengths, amplitude and noise are weighed
-by their marginal likelihood on a small lattice, and the posterior is the mixture.
+by their marginal likelihood on a small grid, and the posterior is the mixture.
 
 What follows from it for a search is the *knowledge gradient* of a measurement (Frazier, Powell &
 Dayanik 2009): by how much it lowers the expected error of the model that would then be chosen,
@@ -34,9 +34,10 @@ NOISE, NOISE_DF = 0.015, 4.0
 NOISES = (0.3, 0.6, 1.0, 1.7, 3.0)
 """The noise relative to what repeats and expectation say."""
 ROUGH = 0.25
-"""Variance of a cell's own deviation from the smooth surface, relative to that of one seed."""
+"""Variance of a configuration's own deviation from the smooth surface, relative to that of one
+seed."""
 KEPT = 6
-"""How many of the lattice's settings, heaviest first, the mixture keeps."""
+"""How many of the grid's settings, heaviest first, the mixture keeps."""
 FAR = 1.0
 """In log error: worse than the best of its shard by more than about this is only 'bad'."""
 BEND = 0.5
@@ -46,12 +47,12 @@ NODES = ndtri((np.arange(15) + 0.5) / 15)
 
 @dataclass(frozen=True)
 class Surface:
-    """The posterior of noise-free log error at the cells that were asked for."""
+    """The posterior of noise-free log error at the configurations that were asked for."""
 
     mean: Array
-    """(cells,)"""
+    """(configs,)"""
     covariance: Array
-    """(cells, cells)"""
+    """(configs, configs)"""
     noise: float
     """Standard deviation of log error over seeds."""
 
@@ -75,27 +76,27 @@ def fit_surface(
     counts: Array,
     extra: Array,
     within: tuple[float, float],
-    cells: Array,
+    configs: Array,
     coarse: bool = False,
 ) -> Surface:
-    """The surface at ``cells`` (cells, dims) from measurements at ``places`` (n, dims).
+    """The surface at ``configs`` (configs, dims) from measurements at ``places`` (n, dims).
 
     Columns are log m, log size (relative to what the prior of the size law expects), then the
     hyperparameters. ``values`` (n,) are means of log error over ``counts`` seeds, ``extra`` (n,)
     their further variance; ``within`` the variance of one seed that repeats tell, and its degrees
-    of freedom (``seeds.py``). ``coarse`` weighs six settings of the lattice in place of 270:
+    of freedom (``seeds.py``). ``coarse`` weighs six settings of the grid in place of 270:
     enough to rehearse a search on made-up results, where a decision is wanted in milliseconds."""
     variance, df = within
     squares = variance * df
     noise = np.sqrt((squares + NOISE_DF * NOISE**2) / (df + NOISE_DF))
     noises = noise * np.array(NOISES)
-    lattice: tuple[Sequence[float] | Array, ...]
-    lattice = (AMPLITUDES, ALONG_DATA, ALONG_SIZE, ALONG_OTHERS, noises)
+    grid: tuple[Sequence[float] | Array, ...]
+    grid = (AMPLITUDES, ALONG_DATA, ALONG_SIZE, ALONG_OTHERS, noises)
     if coarse:
-        lattice = (AMPLITUDES[:2], ALONG_DATA[1:], ALONG_SIZE[1:2], ALONG_OTHERS[1:2], noises[1:4])
-    table = np.array(list(product(*lattice)))
+        grid = (AMPLITUDES[:2], ALONG_DATA[1:], ALONG_SIZE[1:2], ALONG_OTHERS[1:2], noises[1:4])
+    table = np.array(list(product(*grid)))
     center = np.array([places[:, 0].mean(), *places[:, 1:].mean(axis=0)])
-    a, b = places - center, cells - center
+    a, b = places - center, configs - center
     shift = float(np.average(values - SLOPE * a[:, 0]))
     residual = values - SLOPE * a[:, 0] - shift
     smooth, of_setting = np.unique(table[:, :4], axis=0, return_inverse=True)
@@ -114,7 +115,7 @@ def fit_surface(
     weight = np.exp(evidence[heavy] - evidence[heavy[0]])
     weight /= weight.sum()
     means, covariances = _posteriors(a, b, table[heavy], factor[heavy], scaled[heavy])
-    same = np.all(cells[:, None] == cells[None], axis=2)
+    same = np.all(configs[:, None] == configs[None], axis=2)
     covariances += same[None] * (ROUGH * table[heavy, 4] ** 2)[:, None, None]
     mean = weight @ means
     apart = means - mean
@@ -136,7 +137,7 @@ def _prior(a: Array, b: Array, table: Array) -> Array:
 
 
 def _distance_from_middle(table: Array) -> Array:
-    """Squared steps from the middle of the lattice: a weak prior of settings."""
+    """Squared steps from the middle of the grid: a weak prior of settings."""
     total = np.zeros(len(table))
     for i in range(5):
         values = np.unique(table[:, i])
@@ -147,9 +148,9 @@ def _distance_from_middle(table: Array) -> Array:
 def _posteriors(
     a: Array, b: Array, table: Array, factor: Array, scaled: Array
 ) -> tuple[Array, Array]:
-    """Means (settings, cells) and covariances (settings, cells, cells).
+    """Means (settings, configs) and covariances (settings, configs, configs).
 
-    A cell that was measured takes its own deviation from the smooth surface along."""
+    A configuration that was measured takes its own deviation from the smooth surface along."""
     cross = _prior(a, b, table)
     own = np.all(a[:, None] == b[None], axis=2)
     cross += own[None] * (ROUGH * table[:, 4] ** 2)[:, None, None]
@@ -165,8 +166,9 @@ def _posteriors(
 def knowledge_gradient(surface: Surface, shards: Array, options: Array, variance: Array) -> Array:
     """By how much a measurement of each option lowers the expected log error of the choices.
 
-    ``shards`` (cells,) numbers the cells' shards; ``options`` (n,) are cells and ``variance`` (n,)
-    the noise of their measurement. Summed over shards: what is learnt on one tells of others."""
+    ``shards`` (configs,) numbers the configurations' shards; ``options`` (n,) are configurations
+    and ``variance`` (n,) the noise of their measurement. Summed over shards: what is learnt on one
+    tells of others."""
     covariance = surface.covariance
     told = covariance[:, options] / np.sqrt(covariance[options, options] + variance)
     gain = np.zeros(len(options))

@@ -10,8 +10,8 @@ All trials of one draw of the data make one surface (``response.py``); of each s
   expected opportunity cost of Chick & Inoue 2001 (Operations Research 49:732) with squared loss. It
   shrinks as candidates are tried and repeated;
 - the standard error of the shard's score: the root mean square, over draws, of log score - min f,
-  less its mean over shards. Where the lowest cell of a draw has a hyperparameter at the end of its
-  list, the one a step beyond counts as well, for it might be better still: nobody tried
+  less its mean over shards. Where the lowest configuration of a draw has a hyperparameter at the
+  end of its list, the one a step beyond counts as well, for it might be better still: nobody tried
   (``tuning.py``). The choice is off by what the search missed, and its score by the noise of its
   seeds; but of many candidates as good as each other the luckiest has a score that is low on every
   shard, and varies less than one candidate's. So it is less than the sum of the two, and it is what
@@ -60,7 +60,7 @@ FAR = 20.0
 WORDS_APART = 1.5
 """Distance between the values of a hyperparameter that is no positive number."""
 MOST = 150
-"""Cells, the best of each shard first, that a surface is made of: bad ones tell little."""
+"""Configurations, the best of each shard first, that a surface is made of: bad ones tell little."""
 DRAWS = 400
 UNSURE = 0.1
 """Of an unfinished search: expected excess of its choice, in log error, from which on a shard says
@@ -77,13 +77,13 @@ ones; on the grid of characters by Adam they do not."""
 
 
 @dataclass(frozen=True)
-class Cell:
+class Configuration:
     size: int
     hyperparameters: Settings
 
 
-Tried = dict[Cell, tuple[Measurement, ...]]
-"""What is known of one shard, by cell."""
+Tried = dict[Configuration, tuple[Measurement, ...]]
+"""What is known of one shard, by configuration."""
 Foretold = Callable[[int, Measurement], tuple[float, float] | None]
 """(shard, stopped trial) -> (log error in the end, its standard error), where that can be told."""
 
@@ -97,28 +97,29 @@ def lost(m: Measurement) -> bool:
     return m.status in LOST
 
 
-def by_cell(measurements: Iterable[Measurement], permutation: int, samples: float) -> Tried:
+def by_config(measurements: Iterable[Measurement], permutation: int, samples: float) -> Tried:
     """The measurements of one shard."""
-    found: dict[Cell, list[Measurement]] = {}
+    found: dict[Configuration, list[Measurement]] = {}
     for m in measurements:
         if (m.trial.permutation, m.trial.samples) == (permutation, samples):
-            found.setdefault(Cell(m.trial.size, m.trial.hyperparameters), []).append(m)
-    return {cell: tuple(ms) for cell, ms in found.items()}
+            found.setdefault(Configuration(m.trial.size, m.trial.hyperparameters), []).append(m)
+    return {config: tuple(ms) for config, ms in found.items()}
 
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Where a cell lies on the surface: log m, log size about its expectation, hyperparameters."""
+    """Where a configuration lies on the surface: log m, log size about its expectation,
+    hyperparameters."""
 
     samples: float
     size: int
     choices: tuple[tuple[str, tuple[Value, ...]], ...]
     """The hyperparameters compared, with their values."""
 
-    def place(self, samples: float, cell: Cell) -> tuple[float, ...]:
+    def place(self, samples: float, config: Configuration) -> tuple[float, ...]:
         x = log(samples / self.samples)
-        z = log(cell.size / self.size) - SIZE_EXPONENT * x
-        given = dict(cell.hyperparameters)
+        z = log(config.size / self.size) - SIZE_EXPONENT * x
+        given = dict(config.hyperparameters)
         return (x, z, *(_coordinate(given.get(name, v[0]), v) for name, v in self.choices))
 
 
@@ -132,35 +133,35 @@ def surface_of(
     samples: Sequence[float],
     tried: Sequence[Tried],
     coordinates: Coordinates,
-    cells: Sequence[tuple[int, Cell]],
+    configs: Sequence[tuple[int, Configuration]],
     foretold: Foretold = lambda shard, m: None,
     worse: float = 0.0,
     coarse: bool = False,
 ) -> Surface:
-    """The surface at ``cells`` (shard, cell) from what was ``tried`` on each shard: of a cell its
-    whole trials, else what a stopped one foretells. ``worse`` is the noise of a seed that a cell
-    has more, per log error above the best (``seeds.py``): of a whole study. A search has too few
-    repeats to know (docs/decisions/searching.md)."""
-    rows: list[tuple[int, Cell, float, int, float, float]] = []
-    known = [{cell: _logs(ms) for cell, ms in here.items()} for here in tried]
+    """The surface at ``configs`` (shard, configuration) from what was ``tried`` on each shard: of a
+    configuration its whole trials, else what a stopped one foretells. ``worse`` is the noise of a
+    seed that a configuration has more, per log error above the best (``seeds.py``): of a whole
+    study. A search has too few repeats to know (docs/decisions/searching.md)."""
+    rows: list[tuple[int, Configuration, float, int, float, float]] = []
+    known = [{config: _logs(ms) for config, ms in here.items()} for here in tried]
     for i, (here, logs) in enumerate(zip(tried, known, strict=True)):
         lowest = min((float(np.mean(v)) for v in logs.values() if v), default=0.0)
-        for cell, ms in here.items():
+        for config, ms in here.items():
             gone = sum(map(lost, ms))
-            if logs[cell] or gone:
-                values = squash(np.array([*(v - lowest for v in logs[cell]), *[np.inf] * gone]))
+            if logs[config] or gone:
+                values = squash(np.array([*(v - lowest for v in logs[config]), *[np.inf] * gone]))
                 mean = float(values.mean())
                 more = (worse * mean) ** 2 / len(values)
-                rows.append((i, cell, lowest + mean, len(values), more, mean))
+                rows.append((i, config, lowest + mean, len(values), more, mean))
             elif (told := foretold(i, ms[0])) is not None:
                 above = float(squash(np.array(told[0] - lowest)))
-                rows.append((i, cell, lowest + above, 1, told[1] ** 2, above))
+                rows.append((i, config, lowest + above, 1, told[1] ** 2, above))
     rows = sorted(sorted(rows, key=lambda r: r[5])[:MOST], key=lambda r: (r[0], str(r[1])))
-    at = np.array([coordinates.place(samples[i], cell) for i, cell, *_ in rows])
+    at = np.array([coordinates.place(samples[i], config) for i, config, *_ in rows])
     values, counts, extra = (np.array([row[k] for row in rows], float) for k in (2, 3, 4))
-    places = np.array([coordinates.place(samples[i], cell) for i, cell in cells])
+    places = np.array([coordinates.place(samples[i], config) for i, config in configs])
     repeated = (
-        [np.array(v) for cell, v in logs.items() if v and not any(map(lost, here[cell]))]
+        [np.array(v) for config, v in logs.items() if v and not any(map(lost, here[config]))]
         for here, logs in zip(tried, known, strict=True)
     )
     within = seed_noise(repeated, worse)
@@ -175,25 +176,25 @@ def _logs(measured: Sequence[Measurement]) -> list[float]:
 
 
 def with_size_curves(
-    best_fits: Sequence[BestFit], measurements: Sequence[Measurement], cells: int | None = None
+    best_fits: Sequence[BestFit], measurements: Sequence[Measurement], configs: int | None = None
 ) -> tuple[BestFit, ...]:
     """The best fits with the size curve of their shards, where two sizes and shards were tried.
 
     A shard whose best model is not known to within ``UNSURE`` is withheld, or taken roughly where
     too few would be left; without a size curve, one where a single candidate has finished of the
-    ``cells`` that the search chooses from (by default those that were tried on any shard)."""
+    ``configs`` that the search chooses from (by default those that were tried on any shard)."""
     found = {}
     for permutation in sorted({b.permutation for b in best_fits}):
         fitted = [b for b in best_fits if b.permutation == permutation]
         fitted = [b for b in fitted if b.best.score > 0]
         for b, curve in zip(fitted, _size_curves(fitted, measurements), strict=False):
             found[permutation, b.samples] = curve
-    if cells is None:
-        cells = len({(c.size, c.hyperparameters) for b in best_fits for c in b.candidates})
+    if configs is None:
+        configs = len({(c.size, c.hyperparameters) for b in best_fits for c in b.candidates})
     drawn = [replace(b, size_curve=found.get((b.permutation, b.samples))) for b in best_fits]
-    known = {b.samples for b in drawn if not b.held_out and not _withheld(b, cells)}
+    known = {b.samples for b in drawn if not b.held_out and not _withheld(b, configs)}
     return tuple(
-        _unsure(b, rough=len(known) < FEWEST_POINTS) if _withheld(b, cells) else b for b in drawn
+        _unsure(b, rough=len(known) < FEWEST_POINTS) if _withheld(b, configs) else b for b in drawn
     )
 
 
@@ -217,43 +218,49 @@ def _why(b: BestFit) -> str:
     return UNFINISHED if "incomplete" in b.flags else ONE_SEED
 
 
-def _withheld(b: BestFit, cells: int) -> bool:
+def _withheld(b: BestFit, configs: int) -> bool:
     if b.held_out or not _unfinished(b):
         return False
     if b.size_curve is not None:
         return b.size_curve.leftover > UNSURE
-    return len(b.candidates) == 1 < cells
+    return len(b.candidates) == 1 < configs
 
 
 def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement]) -> list[SizeCurve]:
     samples = [b.samples for b in fitted]
-    tried = [by_cell(measurements, b.permutation, b.samples) for b in fitted]
-    sizes = {cell.size for here in tried for cell in here}
+    tried = [by_config(measurements, b.permutation, b.samples) for b in fitted]
+    sizes = {config.size for here in tried for config in here}
     if sum(not b.held_out for b in fitted) < 2 or len(sizes) < 2:
         return []
-    every = {cell.hyperparameters for here in tried for cell in here}
+    every = {config.hyperparameters for here in tried for config in here}
     coordinates = Coordinates(samples[0], min(sizes), _compared(tried))
-    cells, listed = [], []
+    configs, listed = [], []
     for i, (b, here) in enumerate(zip(fitted, tried, strict=True)):
         # an unfinished search may yet choose what it has tried on other shards alone
         values = every if b.held_out or _unfinished(b) else {c.hyperparameters for c in here}
         more = {new for v in values for new, _ in _beyond(v, coordinates.choices)} - values
         for known_values in (values, more):
-            mine = [(i, Cell(z, v)) for z in sorted(sizes) for v in sorted(known_values, key=str)]
-            cells += mine
+            mine = [
+                (i, Configuration(z, v))
+                for z in sorted(sizes)
+                for v in sorted(known_values, key=str)
+            ]
+            configs += mine
             listed += [known_values is values] * len(mine)
-    surface = surface_of(samples, tried, coordinates, cells, worse=WORSE)
+    surface = surface_of(samples, tried, coordinates, configs, worse=WORSE)
     if surface.noise > BEND:  # what is squashed has less noise than its seeds
         return []
     known = {m.trial.size: float(m.parameters or 0) for m in measurements if scored(m)}
     random = np.random.default_rng(0)
     shards = []
     for i, b in enumerate(fitted):
-        draws = _of_shard(surface, cells, i, tried[i], random)
-        own = [cell for shard, cell in cells if shard == i]
-        count = sum(shard == i and inside for (shard, _), inside in zip(cells, listed, strict=True))
+        draws = _of_shard(surface, configs, i, tried[i], random)
+        own = [config for shard, config in configs if shard == i]
+        count = sum(
+            shard == i and inside for (shard, _), inside in zip(configs, listed, strict=True)
+        )
         lowest = _lowest(own, draws, count, coordinates.choices)
-        chosen = np.asarray(draws[:, own.index(Cell(b.best.size, b.best.hyperparameters))])
+        chosen = np.asarray(draws[:, own.index(Configuration(b.best.size, b.best.hyperparameters))])
         shards.append(_Shard(tuple(own[:count]), np.asarray(draws[:, :count]), chosen, lowest))
     score_se = _score_se(fitted, shards)
     for i, b in enumerate(fitted):
@@ -266,13 +273,13 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
 
 @dataclass(frozen=True)
 class _Shard:
-    """Draws of the log error of one shard's cells."""
+    """Draws of the log error of one shard's configurations."""
 
-    cells: tuple[Cell, ...]
+    configs: tuple[Configuration, ...]
     draws: Array
-    """(draws, cells)"""
+    """(draws, configs)"""
     chosen: Array
-    """(draws,) of the cell that was chosen,"""
+    """(draws,) of the configuration that was chosen,"""
     lowest: Array
     """and of the best one, a step beyond the lists included."""
 
@@ -295,23 +302,23 @@ def _beyond(
 
 
 def _lowest(
-    cells: Sequence[Cell],
+    configs: Sequence[Configuration],
     draws: Array,
     listed: int,
     choices: Sequence[tuple[str, tuple[Value, ...]]],
 ) -> Array:
-    """Of each draw (draws, cells) the lowest log error of the first ``listed`` cells, or of those a
-    step beyond that one.
+    """Of each draw (draws, configs) the lowest log error of the first ``listed`` configurations, or
+    of those a step beyond that one.
 
     Error is taken to be convex in the logarithm of a hyperparameter: a step beyond the last value
     gains no more than the step to it did."""
     best = draws[:, :listed].argmin(axis=1)
     found = draws[np.arange(len(draws)), best]
-    index = {cell: k for k, cell in enumerate(cells)}
+    index = {config: k for k, config in enumerate(configs)}
     for k in set(best.tolist()):
-        mine, size = best == k, cells[k].size
-        for beyond, before in _beyond(cells[k].hyperparameters, choices):
-            at, inner = (index.get(Cell(size, values)) for values in (beyond, before))
+        mine, size = best == k, configs[k].size
+        for beyond, before in _beyond(configs[k].hyperparameters, choices):
+            at, inner = (index.get(Configuration(size, values)) for values in (beyond, before))
             if at is None or inner is None:
                 continue
             gained = draws[mine, inner] - draws[mine, k]
@@ -322,18 +329,18 @@ def _lowest(
 
 def _compared_at(size: int, here: Tried) -> bool:
     """Whether several combinations of hyperparameters were tried with one model size."""
-    return sum(cell.size == size for cell in here) > 1
+    return sum(config.size == size for config in here) > 1
 
 
 def _of_shard(
     surface: Surface,
-    cells: Sequence[tuple[int, Cell]],
+    configs: Sequence[tuple[int, Configuration]],
     shard: int,
     tried: Tried,
     random: np.random.Generator,
 ) -> Array:
-    """Log error of the shard's cells, (draws, cells)."""
-    here = np.array([k for k, (i, _) in enumerate(cells) if i == shard])
+    """Log error of the shard's configurations, (draws, configs)."""
+    here = np.array([k for k, (i, _) in enumerate(configs) if i == shard])
     lowest = min(float(np.mean(logs)) for ms in tried.values() if (logs := _logs(ms)))
     with np.errstate(over="ignore"):
         drawn = unsquash(_draws(surface, here, random) - lowest)
@@ -364,8 +371,8 @@ def _told(value: float) -> float:
 def _compared(tried: Sequence[Tried]) -> tuple[tuple[str, tuple[Value, ...]], ...]:
     values: dict[str, set[Value]] = {}
     for here in tried:
-        for cell in here:
-            for name, value in cell.hyperparameters:
+        for config in here:
+            for name, value in config.hyperparameters:
                 values.setdefault(name, set()).add(value)
     return tuple(
         (name, tuple(sorted(v, key=lambda x: (isinstance(x, str), x))))
@@ -385,10 +392,10 @@ def _size_curve(
     shard: _Shard, known: Mapping[int, float], score_se: float, random: np.random.Generator
 ) -> SizeCurve:
     """``known`` are the parameters by size."""
-    cells, draws = shard.cells, shard.draws
+    configs, draws = shard.configs, shard.draws
     regret, excess = shard.chosen - draws.min(axis=1), shard.chosen - shard.lowest
-    sizes = sorted({cell.size for cell in cells})
-    of_size = np.array([cell.size for cell in cells])
+    sizes = sorted({config.size for config in configs})
+    of_size = np.array([config.size for config in configs])
     lowest = np.stack([draws[:, of_size == size].min(axis=1) for size in sizes], axis=1)
     error = np.exp(np.quantile(lowest, [0.05, 0.5, 0.95], axis=0))
     best = _minima(np.log(sizes), lowest, random)

@@ -23,7 +23,7 @@ import numpy as np
 from steep import records
 from steep.contracts.domain import Domain, Items, Position
 from steep.contracts.family import Family
-from steep.contracts.planner import Planner, Problem
+from steep.contracts.planner import Planner, SearchSpace
 from steep.contracts.trainer import Interrupted, ShardItems, Trainer
 from steep.laws.law import Law
 from steep.planners.history import seen
@@ -156,22 +156,22 @@ def _equal(one: Any, other: Any) -> bool:
 def _check_batches(domain: Domain, shard: np.ndarray, values: Mapping[str, Any]) -> None:
     steps = domain.steps_per_epoch(shard, values)
     assert steps >= 1, "an epoch without a step"
-    wanted = 2 * steps + 1
+    count = 2 * steps + 1
 
     def take(position: Position, count: int, seed: int = 3) -> list[tuple[Any, Position]]:
         return list(islice(domain.batches(shard, values, seed, position), count))
 
-    whole = take((0, 0), wanted)
+    whole = take((0, 0), count)
     positions = [position for _, position in whole]
     assert positions[steps - 1] == (1, 0), f"after {steps} steps: {positions[steps - 1]}"
     assert positions[2 * steps - 1] == (2, 0), "epochs of different length"
-    for cut in {1, steps, wanted // 2}:
-        rest = take(positions[cut - 1], wanted - cut)
+    for cut in {1, steps, count // 2}:
+        rest = take(positions[cut - 1], count - cut)
         assert _equal([b for b, _ in rest], [b for b, _ in whole[cut:]]), (
             f"resumed after {cut} batches, the batches are others"
         )
     if len(shard) > 1:
-        other = take((0, 0), wanted, seed=4)
+        other = take((0, 0), count, seed=4)
         assert not _equal([b for b, _ in other], [b for b, _ in whole]), "seed without effect"
 
 
@@ -323,7 +323,7 @@ def _check_resume(train: Trainer, trial: Trial, shard: ShardItems, whole: Measur
 
 def check_planner(
     plan: Planner,
-    problem: Problem,
+    search_space: SearchSpace,
     measure: Callable[[Trial], Measurement],
     rounds: int = 1000,
 ) -> list[Measurement]:
@@ -335,24 +335,24 @@ def check_planner(
     generator = random.Random(0)
     for _ in range(rounds):
         finished = list(found.values())
-        wanted = plan(problem, tuple(finished), (), None)
+        requests = plan(search_space, tuple(finished), (), None)
         shuffled = finished + finished[:1]
         generator.shuffle(shuffled)
-        again = plan(problem, tuple(shuffled), (), None)
-        assert again == wanted, "the plan depends on the order of the results, or on repeats"
-        if not wanted:
+        again = plan(search_space, tuple(shuffled), (), None)
+        assert again == requests, "the plan depends on the order of the results, or on repeats"
+        if not requests:
             return finished
-        trials = [entry.trial for entry in wanted]
+        trials = [entry.trial for entry in requests]
         assert len({trial.id for trial in trials}) == len(trials), "a trial wanted twice"
         done = {m.trial.id for m in finished if m.status != Status.STOPPED}
         assert not done & {trial.id for trial in trials}, "a finished trial is wanted again"
-        for entry in wanted:
+        for entry in requests:
             stood = found[entry.trial].steps if entry.trial in found else -1
             further = entry.up_to_steps is None or entry.up_to_steps > stood
             assert further, "a stopped trial is wanted no further than it came"
-        with_running = plan(problem, tuple(finished), tuple(trials[:1]), None)
+        with_running = plan(search_space, tuple(finished), tuple(trials[:1]), None)
         assert trials[0] in [entry.trial for entry in with_running], "a running trial is dropped"
-        chosen = generator.choice(wanted)
+        chosen = generator.choice(requests)
         found[chosen.trial] = seen(measure(chosen.trial), chosen.up_to_steps)
     raise AssertionError(f"still planning after {rounds} trials")
 

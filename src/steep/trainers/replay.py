@@ -43,7 +43,7 @@ class Options(Strict):
 class Grid:
     """The table, read: every trial's measurement, by where it stands."""
 
-    cells: Mapping[tuple[int, int, int, Settings], tuple[Measurement, ...]]
+    configs: Mapping[tuple[int, int, int, Settings], tuple[Measurement, ...]]
     """By permutation, size, seed and hyperparameters: one of each shard, by samples."""
     costs: Mapping[int, Cost]
     """By size."""
@@ -51,9 +51,9 @@ class Grid:
 
     def find(self, trial: Trial) -> Measurement:
         """The trial as it was measured. Raises ValueError for one that was not."""
-        names = {name for *_, given in self.cells for name, _ in given}
+        names = {name for *_, given in self.configs for name, _ in given}
         known = settings({n: v for n, v in trial.hyperparameters if n in names})
-        cell = self.cells.get((trial.permutation, trial.size, trial.seed, known), ())
+        cell = self.configs.get((trial.permutation, trial.size, trial.seed, known), ())
         near = [m for m in cell if abs(np.log(m.trial.samples / trial.samples)) < NEAR]
         if not near:
             raise ValueError(
@@ -92,17 +92,17 @@ def read(path: Path, modified: float) -> Grid:
     if missing:
         raise ValueError(f"{path}: no column {', '.join(missing)}: not a table to replay")
     names = [str(c) for c in frame.columns if c not in (*PLACE, *ENDED, *POINT)]
-    cells: dict[tuple[int, int, int, Settings], list[Measurement]] = {}
+    configs: dict[tuple[int, int, int, Settings], list[Measurement]] = {}
     costs: dict[int, Cost] = {}
     for _, rows in frame.groupby([*PLACE, *names], sort=True, dropna=False):
         measured = _measurement(rows.to_dict("records"), names)
         trial = measured.trial
         key = (trial.permutation, trial.size, trial.seed, trial.hyperparameters)
-        cells.setdefault(key, []).append(measured)
+        configs.setdefault(key, []).append(measured)
         count = measured.parameters or 0
         costs[trial.size] = Cost(count, count, float(rows["flops_per_unit"].iloc[0]))
     seeds = int(frame["seed"].max()) + 1
-    return Grid({key: tuple(found) for key, found in cells.items()}, costs, seeds)
+    return Grid({key: tuple(found) for key, found in configs.items()}, costs, seeds)
 
 
 def _measurement(rows: Sequence[Mapping[Any, Any]], names: Sequence[str]) -> Measurement:
@@ -145,7 +145,7 @@ def _known(value: Any) -> float | None:
 
 
 def _plain(value: Any) -> Value:
-    """What numpy made of a cell, as the spec would have it."""
+    """What numpy made of a configuration, as the spec would have it."""
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -1,4 +1,4 @@
-"""What an adaptive search moves on: the cells (size, hyperparameters) of every shard."""
+"""Configurations (size, hyperparameters) of every shard, from which an adaptive search chooses."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from math import log
 
 import numpy as np
 
-from steep.contracts.planner import Problem, Wanted
+from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.laws.law import Array
 from steep.planners.grid import combinations
 from steep.records import Measurement, Settings, Shard, Trial, Value
 from steep.select import next_size
-from steep.stats.searched import SIZE_EXPONENT, Cell, Coordinates, Tried, by_cell, lost, scored
+from steep.stats.searched import (
+    SIZE_EXPONENT,
+    Configuration,
+    Coordinates,
+    Tried,
+    by_config,
+    lost,
+    scored,
+)
 from steep.stats.tuning import following
 
 BY_SAMPLES = 0.8
@@ -21,8 +29,8 @@ BY_SAMPLES = 0.8
 
 
 @dataclass(frozen=True)
-class Lattice:
-    """A problem in a form that can be a key: the cells that may be tried on each shard."""
+class ConfigurationSpace:
+    """A search space as a hashable value: the configurations that may be tried on each shard."""
 
     shards: tuple[Shard, ...]
     """Of the first draw of the data, ascending."""
@@ -40,18 +48,18 @@ class Lattice:
     rehearsed: bool = False
     """Decisions are by a coarse surface: the results are made up."""
 
-    def trial(self, shard: Shard, cell: Cell, seed: int) -> Trial:
+    def trial(self, shard: Shard, config: Configuration, seed: int) -> Trial:
         place = (shard.permutation, shard.items, shard.samples)
-        return Trial(*place, cell.size, cell.hyperparameters, seed)
+        return Trial(*place, config.size, config.hyperparameters, seed)
 
-    def place(self, shard: int, cell: Cell) -> tuple[float, ...]:
+    def place(self, shard: int, config: Configuration) -> tuple[float, ...]:
         """Coordinates on the surface."""
-        return self.coordinates.place(self.shards[shard].samples, cell)
+        return self.coordinates.place(self.shards[shard].samples, config)
 
-    def beyond(self, cell: Cell) -> list[tuple[str, Value]]:
+    def beyond(self, config: Configuration) -> list[tuple[str, Value]]:
         """Hyperparameters with values that the spec does not list."""
         known = {pair for values in self.listed for pair in values}
-        return [pair for pair in cell.hyperparameters if known and pair not in known]
+        return [pair for pair in config.hyperparameters if known and pair not in known]
 
     @property
     def coordinates(self) -> Coordinates:
@@ -60,30 +68,30 @@ class Lattice:
         return Coordinates(self.shards[0].samples, self.sizes[0], named)
 
 
-def of(problem: Problem) -> Lattice:
-    search = problem.spec.search
-    draw = problem.shards[0].permutation
-    ordered = sorted(problem.shards, key=lambda s: s.samples)
-    return Lattice(
+def of(search_space: SearchSpace) -> ConfigurationSpace:
+    search = search_space.spec.search
+    draw = search_space.shards[0].permutation
+    ordered = sorted(search_space.shards, key=lambda s: s.samples)
+    return ConfigurationSpace(
         tuple(s for s in ordered if s.permutation == draw),
         tuple(s for s in ordered if s.permutation != draw),
-        tuple(problem.spec.family.sizes),
-        tuple(dict.fromkeys(combinations(problem))),
+        tuple(search_space.spec.family.sizes),
+        tuple(dict.fromkeys(combinations(search_space))),
         tuple(n for n, values in sorted(search.hyperparameters.items()) if len(values) > 1),
         search.seeds,
         search.extend,
-        problem.smallest,
-        rehearsed=problem.rehearsed,
+        search_space.smallest,
+        rehearsed=search_space.rehearsed,
     )
 
 
 def tried_on(shard: Shard, known: Sequence[Measurement]) -> Tried:
-    return by_cell(known, shard.permutation, shard.samples)
+    return by_config(known, shard.permutation, shard.samples)
 
 
 def other_draws(
-    space: Lattice, chosen: Mapping[int, Cell], known: Sequence[Measurement]
-) -> list[Wanted]:
+    space: ConfigurationSpace, chosen: Mapping[int, Configuration], known: Sequence[Measurement]
+) -> list[TrialRequest]:
     """Further draws of the data take what was chosen, by shard, on the first."""
     if not chosen:
         return []
@@ -92,16 +100,19 @@ def other_draws(
     for shard in space.other_draws:
         near = min(chosen, key=lambda i: abs(log(space.shards[i].samples / shard.samples)))
         trials = [space.trial(shard, chosen[near], seed) for seed in range(space.seeds)]
-        found += [Wanted(t, why="another draw of the data") for t in trials if t not in done]
+        found += [TrialRequest(t, why="another draw of the data") for t in trials if t not in done]
     return found
 
 
-def cells(space: Lattice, tried: Mapping[Cell, Sequence[Measurement]]) -> list[Cell]:
-    """The cells of one shard: those of the ladder, and a size more where its edge did best."""
+def of_shard(
+    space: ConfigurationSpace, tried: Mapping[Configuration, Sequence[Measurement]]
+) -> list[Configuration]:
+    """The configurations of one shard: those of the ladder, and a size more where its edge did
+    best."""
     sizes = list(space.sizes)
     scores = {
-        cell: float(np.mean([m.validation_error for m in ms if scored(m)]))
-        for cell, ms in tried.items()
+        config: float(np.mean([m.validation_error for m in ms if scored(m)]))
+        for config, ms in tried.items()
         if any(scored(m) for m in ms)
     }
     for _ in range(space.extend if len(space.sizes) > 1 else 0):  # one size is no ladder
@@ -116,17 +127,17 @@ def cells(space: Lattice, tried: Mapping[Cell, Sequence[Measurement]]) -> list[C
         if more is None:
             break
         sizes.append(more)
-    sizes = sorted({*sizes, *(cell.size for cell in tried)})
-    return [Cell(size, values) for size in sizes for values in space.combinations]
+    sizes = sorted({*sizes, *(config.size for config in tried)})
+    return [Configuration(size, values) for size in sizes for values in space.combinations]
 
 
-def extended(space: Lattice, tried: Sequence[Tried]) -> Lattice:
+def extended(space: ConfigurationSpace, tried: Sequence[Tried]) -> ConfigurationSpace:
     """With the values of numeric hyperparameters that were tried beyond their lists, and the next
     one where the largest or smallest of them is best.
 
-    A value is best where the best cell of a shard, with all its seeds, has it, and is better than
-    cells with other values there. The next one follows by the ratio of the last two, on all shards,
-    ``space.extend`` times at most to each side."""
+    A value is best where the best configuration of a shard, with all its seeds, has it, and is
+    better than configurations with other values there. The next one follows by the ratio of the
+    last two, on all shards, ``space.extend`` times at most to each side."""
     combinations = space.combinations
     for name in space.names if space.extend else ():
         listed = {dict(c)[name] for c in space.combinations}
@@ -160,23 +171,23 @@ def _beyond(value: Value, listed: Collection[Value]) -> int:
     return max(1, round(log(value / end) / log(end / inner)))
 
 
-def _best(here: Tried, seeds: int) -> tuple[Cell | None, list[Cell]]:
-    """The best cell of a shard, where it has all its seeds, and those that are worse."""
+def _best(here: Tried, seeds: int) -> tuple[Configuration | None, list[Configuration]]:
+    """The best configuration of a shard, where it has all its seeds, and those that are worse."""
     scores = {
-        cell: float(np.mean([log(m.validation_error or 1.0) for m in ms if scored(m)]))
-        for cell, ms in here.items()
+        config: float(np.mean([log(m.validation_error or 1.0) for m in ms if scored(m)]))
+        for config, ms in here.items()
         if any(map(scored, ms)) and not any(map(lost, ms))
     }
     best = min(scores, key=lambda c: (scores[c], c.size, str(c)), default=None)
     if best is None or sum(map(scored, here[best])) < seeds:
         return None, []
-    bad = [cell for cell in here if cell not in scores or scores[cell] > scores[best]]
+    bad = [config for config in here if config not in scores or scores[config] > scores[best]]
     return best, bad
 
 
-def spread(space: Lattice, count: int) -> list[Cell]:
-    """``count`` cells far apart from each other (maximin), the cheapest first: soon there is
-    something to see, and from what it took the prices of the others are known.
+def spread(space: ConfigurationSpace, count: int) -> list[Configuration]:
+    """``count`` configurations far apart from each other (maximin), the cheapest first: soon there
+    is something to see, and from what it took the prices of the others are known.
 
     Of sizes up to half of the largest, which cost a quarter of it, that cost no more on the first
     shard than the middle one does on the largest, where there are three such."""
@@ -185,18 +196,18 @@ def spread(space: Lattice, count: int) -> list[Cell]:
     dearest = middle * growth ** (0.5 * BY_SAMPLES)
     sizes = [s for s in space.sizes if 2 * s <= space.sizes[-1] and s <= dearest]
     sizes = sizes if len(sizes) >= 3 else list(space.sizes)[:3]
-    every = [Cell(size, values) for size in sizes for values in space.combinations]
-    at = np.array([space.place(0, cell)[1:] for cell in every])
+    every = [Configuration(size, values) for size in sizes for values in space.combinations]
+    at = np.array([space.place(0, config)[1:] for config in every])
     width = np.ptp(at, axis=0)
     at = (at - at.mean(axis=0)) / np.where(width > 0, width, 1.0)
     chosen = [int(np.argmin((at**2).sum(axis=1)))]
     while len(chosen) < min(count, len(every)):
         apart = ((at[:, None] - at[chosen][None]) ** 2).sum(axis=2).min(axis=1)
         chosen.append(int(np.argmax(apart)))
-    return sorted((every[k] for k in chosen), key=lambda cell: cell.size)
+    return sorted((every[k] for k in chosen), key=lambda config: config.size)
 
 
-def beside(space: Lattice, values: Settings) -> list[Settings]:
+def beside(space: ConfigurationSpace, values: Settings) -> list[Settings]:
     """The combinations that differ in one hyperparameter: by a step, where it is a number."""
     found = []
     for name, choices in space.coordinates.choices:
@@ -212,50 +223,56 @@ def beside(space: Lattice, values: Settings) -> list[Settings]:
     return found
 
 
-def alike(cell: Cell, trial: Trial) -> bool:
+def alike(config: Configuration, trial: Trial) -> bool:
     """Whether their training curves are evaluated at the same steps."""
-    return dict(cell.hyperparameters).get("batch_size") == trial.hyperparameter("batch_size")
+    return dict(config.hyperparameters).get("batch_size") == trial.hyperparameter("batch_size")
 
 
 def prices(
-    space: Lattice, known: Sequence[Measurement], places: Sequence[tuple[int, Cell]]
+    space: ConfigurationSpace,
+    known: Sequence[Measurement],
+    places: Sequence[tuple[int, Configuration]],
 ) -> Array:
     """What a trial of each place is expected to cost, in the unit in which costs are told.
 
     A law in the logs of data, size and hyperparameters, by least squares with a prior (cost as
     m**BY_SAMPLES * size**2)."""
     law = price_law(space, known)
-    rows = [_price_row(space, space.shards[i].samples, cell) for i, cell in places]
+    rows = [_price_row(space, space.shards[i].samples, config) for i, config in places]
     return np.exp(np.array(rows) @ law)
 
 
-def price(space: Lattice, law: Array, samples: float, cell: Cell) -> float:
+def price(space: ConfigurationSpace, law: Array, samples: float, config: Configuration) -> float:
     """The same of a trial on a shard of any size, by the ``price_law``."""
-    return float(np.exp(_price_row(space, samples, cell) @ law))
+    return float(np.exp(_price_row(space, samples, config) @ law))
 
 
 def held_out_price(
-    space: Lattice, known: Sequence[Measurement], held_out: Sequence[Shard], cell: Cell
+    space: ConfigurationSpace,
+    known: Sequence[Measurement],
+    held_out: Sequence[Shard],
+    config: Configuration,
 ) -> float:
-    """What a trial on each held-out shard without a result is expected to cost: of the ``cell``
-    that is likely on the largest searched one, grown as best sizes are first expected to grow."""
+    """What a trial on each held-out shard without a result is expected to cost: of the
+    ``configuration`` that is likely on the largest searched one, grown as best sizes are first
+    expected to grow."""
     law, total = price_law(space, known), 0.0
     measured = {m.trial.samples for m in known if scored(m)}
     for shard in held_out:
         if shard.samples in measured:
             continue
         growth = (shard.samples / space.shards[-1].samples) ** SIZE_EXPONENT
-        size = max(cell.size, round(cell.size * growth))
-        total += price(space, law, shard.samples, replace(cell, size=size))
+        size = max(config.size, round(config.size * growth))
+        total += price(space, law, shard.samples, replace(config, size=size))
     return total
 
 
-def _price_row(space: Lattice, samples: float, cell: Cell) -> Array:
-    x, z, *others = space.coordinates.place(samples, cell)
+def _price_row(space: ConfigurationSpace, samples: float, config: Configuration) -> Array:
+    x, z, *others = space.coordinates.place(samples, config)
     return np.array([1.0, x, z + SIZE_EXPONENT * x, *others])
 
 
-def price_law(space: Lattice, known: Sequence[Measurement]) -> Array:
+def price_law(space: ConfigurationSpace, known: Sequence[Measurement]) -> Array:
     """Of the log of what trials cost: the coefficients of ``_price_row``."""
     prior = np.array([0.0, BY_SAMPLES, 2.0, *[0.0] * len(space.names)])
     sd = np.array([30.0, 0.3, 0.5, *[0.3] * len(space.names)])
@@ -263,8 +280,8 @@ def price_law(space: Lattice, known: Sequence[Measurement]) -> Array:
     for m in known:
         cost = m.flops or m.samples_seen * m.trial.size**2
         if scored(m) and cost:
-            cell = Cell(m.trial.size, m.trial.hyperparameters)
-            rows.append(_price_row(space, m.trial.samples, cell))
+            config = Configuration(m.trial.size, m.trial.hyperparameters)
+            rows.append(_price_row(space, m.trial.samples, config))
             costs.append(log(cost))
     design, noise = np.array(rows).reshape(len(rows), len(prior)), 0.5
     precision = np.diag(1 / sd**2) + design.T @ design / noise**2
