@@ -43,7 +43,7 @@ STUDIES = {"words-sgd": 1, "images-sgd": 2, "characters-sgd": 2}
 """Seeds of the search: the second of words-sgd was added later."""
 OWN = 5
 """Trials of the search that are known beside the pilot."""
-Took = tuple[TrialRequest, Measurement, float]
+TimeSpent = tuple[TrialRequest, Measurement, float]
 """(want, what it brought, what it took)."""
 
 
@@ -57,7 +57,7 @@ class Case:
     pilot: tuple[Measurement, ...]
     trials: int
     took: float
-    made: tuple[Took, ...] = ()
+    made: tuple[TimeSpent, ...] = ()
     """Decision by decision, where they are known."""
     held_out: tuple[Trial, ...] = ()
     budget: float | None = None
@@ -167,7 +167,9 @@ def pilot(measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def played(search_space: SearchSpace, measure: Callable[[TrialRequest], Measurement]) -> list[Took]:
+def played(
+    search_space: SearchSpace, measure: Callable[[TrialRequest], Measurement]
+) -> list[TimeSpent]:
     """A search, decision by decision."""
     known: dict[Trial, Measurement] = {}
     made = []
@@ -250,7 +252,7 @@ def foretold(case: Case, known: int) -> Prediction:
     )
 
 
-def kinds(made: Sequence[Took], took: float) -> str:
+def kinds(made: Sequence[TimeSpent], took: float) -> str:
     count: Counter[str] = Counter()
     share: Counter[str] = Counter()
     for request, _, cost in made:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from steep.analysis.published import Published
-from steep.plan.stops import COLUMNS, Kind, Seen, ended, plane_of
+from steep.plan.stops import COLUMNS, FinishedStudy, Kind, ended, plane_of
 from steep.propose import CREEPS, IMPROVEMENT
 from steep.spec.sections import Stop
 
@@ -31,7 +31,7 @@ OTHERS = """\
 """
 
 
-def seen(name: str) -> list[Seen]:
+def seen(name: str) -> list[FinishedStudy]:
     """A published study's rows."""
     study = Published.open(RESULTS / name)
     usual = IMPROVEMENT.get(study.spec.domain.name, CREEPS)
@@ -41,7 +41,7 @@ def seen(name: str) -> list[Seen]:
     return [_seen(name, study, rule) for rule in rules]
 
 
-def _seen(name: str, study: Published, rule: Stop) -> Seen:
+def _seen(name: str, study: Published, rule: Stop) -> FinishedStudy:
     trials = ended(study.measurements())
     spec = study.spec.model_copy(update={"stop": rule})
     optimizer = str(trials[0].trial.hyperparameter("optimizer") or "")
@@ -51,7 +51,7 @@ def _seen(name: str, study: Published, rule: Stop) -> Seen:
     plane, spread = plane_of(spec, trials, float(guess))
     level, by_size, by_epoch, by_rate = (round(float(v), 2) for v in plane)
     rounded = (level, by_size, by_epoch, by_rate)
-    return Seen(name, kind, rounded, round(spread, 2), len(trials), rule.improvement)
+    return FinishedStudy(name, kind, rounded, round(spread, 2), len(trials), rule.improvement)
 
 
 def text() -> str:
@@ -61,7 +61,7 @@ def text() -> str:
     return HEAD + "".join(rows) + OTHERS
 
 
-def _line(row: Seen) -> str:
+def _line(row: FinishedStudy) -> str:
     kind, plane = row.kind, zip(COLUMNS, row.plane, strict=True)
     labels = f"study: {row.study}, domain: {kind.domain}, family: {kind.family}"
     labels += f", optimizer: {kind.optimizer or 'none'}, metric: {kind.metric}"

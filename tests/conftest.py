@@ -20,10 +20,10 @@ from steep.plan.clock import PILOT, SEARCH
 from steep.plan.estimate import predict
 from steep.records import (
     Analysis,
-    Confrontation,
     Curve,
     Evaluation,
     Finding,
+    HeldOutForecast,
     Measurement,
     Shard,
     Status,
@@ -132,7 +132,7 @@ def make_study(name: str = "clothes-14", unit: str = "images") -> MadeStudy:
     truth = best_fits[-1]
     before = fit(points=points_of(fitted), unit=unit, metric="error", best_guess=0.9)
     at = forecast(before, [float(HELD_OUT)]).at[0]
-    met = Confrontation(
+    met = HeldOutForecast(
         samples=float(HELD_OUT),
         forecast=at,
         level=0.9,

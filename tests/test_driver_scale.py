@@ -182,7 +182,7 @@ def test_what_is_rolled_back_was_never_there(shared: Any) -> None:
 # ---------------------------------------------------------------- lists with followers
 
 
-class Heard:
+class Encoded:
     def __init__(self) -> None:
         self.all: list[tuple[int, float | None]] = []
 
@@ -194,13 +194,13 @@ def test_a_follower_hears_each_measurement_once_and_the_list_keeps_its_order() -
     a, b, c = trials(3)
     found = Measurements()
     found.add(7, complete(b))
-    first = found.follow("x", Heard)
+    first = found.follow("x", Encoded)
     found.add(3, complete(a))
     found.add(7, complete(b, seconds=2.0))
     assert [(m.trial, m.seconds) for m in found] == [(a, 0.0), (b, 2.0)]
-    assert found.follow("x", Heard) is first
+    assert found.follow("x", Encoded) is first
     assert first.all == [(7, 0.5), (3, 0.5), (7, 0.5)]
-    assert found.follow("y", Heard).all == first.all
+    assert found.follow("y", Encoded).all == first.all
     assert [m.trial for m in followed([complete(c), complete(a), complete(c)])] == [c, a]
     assert followed(found) is found
 

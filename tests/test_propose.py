@@ -14,13 +14,15 @@ import soundfile
 from steep import propose as proposing
 from steep.contracts.domain import DataError
 from steep.plan import clock
-from steep.plan.calibrate import Pace, Timed
+from steep.plan.calibrate import StepTimes, Timed
 from steep.propose import Draft, Proposal, guess_domain, place, propose, study_name
 from steep.spec.load import QuestionError, parse
 from steep.spec.sections import parse_duration
 from steep.study import Study
 
-PACE = Pace(tuple(Timed(s, (10, 100), (s / 1e4, s / 1e3), s / 1e2, 0.1) for s in (2, 128)), 100.0)
+PACE = StepTimes(
+    tuple(Timed(s, (10, 100), (s / 1e4, s / 1e3), s / 1e2, 0.1) for s in (2, 128)), 100.0
+)
 
 
 def text(path: Path, paragraphs: int = 1500, seed: int = 0) -> Path:

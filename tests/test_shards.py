@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from steep import shards
 from steep.contracts.domain import POOL, TEST, TRAIN, VALIDATION, Items
 from steep.records import Trial
-from steep.shards import Cut, ShardsError, cut, from_files, items_of, to_files
+from steep.shards import DataSplit, ShardsError, cut, from_files, items_of, to_files
 from steep.spec.load import Loaded, SpecError, from_values
 from steep.store.spec_changes import changed_files
 
@@ -75,7 +75,7 @@ def joined(one: Items, other: Items) -> Items:
     return Items(**both, label=label, files=other.files)
 
 
-def prefixes(found: Cut, draw: int = 0) -> list[np.ndarray]:
+def prefixes(found: DataSplit, draw: int = 0) -> list[np.ndarray]:
     return [found.orders[draw][: s.items] for s in found.shards if s.permutation == draw]
 
 
@@ -139,7 +139,7 @@ def test_what_a_model_could_remember_is_not_on_two_sides() -> None:
     text = np.arange(100, dtype=np.uint64) % 50
     whole, apart = (
         cut(loaded(shards={"smallest": 1}, split={"validation": 10, "test": 10}), given, "hours")
-        for given in (items, replace(items, known_by=text))
+        for given in (items, replace(items, dedup_key=text))
     )
     assert whole.removed == 0
     assert len(whole.orders[0]) == 80
@@ -181,7 +181,7 @@ def test_the_cut_survives_the_disk(case: tuple[Loaded, Items]) -> None:
     assert to_files(cut(spec, items, "items")) == files, "the same data, another cut"
 
 
-def written(folder: Path, found: Cut) -> Path:
+def written(folder: Path, found: DataSplit) -> Path:
     for name, data in to_files(found).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

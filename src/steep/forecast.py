@@ -14,15 +14,15 @@ from steep.records import (
     BEYOND_REACH,
     NOT_REACHABLE,
     PERHAPS_NOT,
-    At,
     Fit,
     Forecast,
+    ForecastPoint,
     Interval,
-    SamplesFor,
+    RequiredSamples,
     SizeLaw,
 )
 from steep.stats.draws import joined, quantile_interval
-from steep.stats.inverse import best_fit_sizes, meeting, reached
+from steep.stats.inverse import best_fit_sizes, reachable, target_crossing
 from steep.stats.mixture import quantiles
 from steep.stats.predictive import crossings, expected, noise_of
 
@@ -75,7 +75,9 @@ def forecast(
     for m, (lower, middle, upper) in zip(at, errors, strict=True):
         size = _sizes(fit, *law, np.log([m]), level)
         answers.append(
-            At(m, m / fit.at_hand, middle, lower, upper, size, _flops(size, m, m, m, *cost))
+            ForecastPoint(
+                m, m / fit.at_hand, middle, lower, upper, size, _flops(size, m, m, m, *cost)
+            )
         )
     targets = tuple(samples_for(fit, t, level, *law, *cost) for t in target)
     farthest = [*at, *(t.samples for t in targets if t.samples is not None)]
@@ -135,17 +137,17 @@ def samples_for(
     smallest: float = 0.0,
     epochs: float = 1.0,
     flops_per_parameter_sample: float = FLOPS_PER_PARAMETER_SAMPLE,
-) -> SamplesFor:
+) -> RequiredSamples:
     """The samples at which the law itself, without measurement noise, reaches ``error``."""
     level = _level(fit, level)
     if not 0 < error < np.inf:
         raise ValueError(f"a target error must be a positive number, not {error}")
     if not fit.draws or fit.reference is None or fit.outcome == "not a power law":
-        return SamplesFor(error, fit.outcome, level=level)
+        return RequiredSamples(error, fit.outcome, level=level)
     log_m = crossings(fit, error)
-    crossing = meeting(log_m, level, fit.used[0].samples, fit.at_hand)
+    crossing = target_crossing(log_m, level, fit.used[0].samples, fit.at_hand)
     m, lower, upper = crossing.samples.value, crossing.samples.lower, crossing.samples.upper
-    answer = SamplesFor(
+    answer = RequiredSamples(
         error,
         crossing.outcome,
         m,
@@ -241,7 +243,7 @@ def _sizes(
         log_m = np.repeat(log_m, len(size_law.draws))
     log_at_hand = float(np.log(fit.at_hand))
     log_p = best_fit_sizes(log_m, size_law.draws, size_law.center[0], smallest, log_at_hand)
-    log_p = np.where(reached(log_m, fit.at_hand), log_p, np.inf)
+    log_p = np.where(reachable(log_m, fit.at_hand), log_p, np.inf)
     ends = [0.5 - level / 2, 0.5, 0.5 + level / 2]
     ends_at = np.exp(np.quantile(log_p, ends, method="inverted_cdf"))
     lower, middle, upper = (float(v) if np.isfinite(v) else None for v in ends_at)
@@ -276,7 +278,7 @@ def _below_the_data(fit: Fit, at: Iterable[float]) -> tuple[str, ...]:
 
 
 def _caveat(
-    fit: Fit, at: Iterable[float], reach: float | None, targets: Iterable[SamplesFor]
+    fit: Fit, at: Iterable[float], reach: float | None, targets: Iterable[RequiredSamples]
 ) -> str:
     """The most important caveat, one sentence without numbers, which are in the record."""
     if fit.warnings:

@@ -18,7 +18,7 @@ from typing import Any
 from steep.base.spelling import no_such
 from steep.contracts.trainer import Cost
 from steep.plan import clock
-from steep.plan.calibrate import Pace
+from steep.plan.calibrate import StepTimes
 from steep.plan.estimate import WORLDS
 from steep.present.numbers import count, duration, exact
 from steep.select import next_size
@@ -391,7 +391,7 @@ stop:
         return math.nan if found is None else found.clock.value or 0.0
 
     @cached_property
-    def timing(self) -> Pace | None:
+    def timing(self) -> StepTimes | None:
         """This machine's, timed once: the ends of the whole ladder and two sizes between."""
         share = self.share(self.largest(FEWEST_FITTED))
         study = self.study(self.smallest, None, LADDER[self.family], SEEDS[0], share)

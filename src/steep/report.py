@@ -560,7 +560,7 @@ def environment() -> Any:
         lstrip_blocks=True,
     )
     templates.filters |= {
-        "tight": sentences.tight,
+        "no_break": sentences.no_break,
         "sentence": sentences.sentence,
         "breakable": lambda text: text.replace("\u00a0[", " ["),  # between estimate and interval
     }

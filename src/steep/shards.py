@@ -31,7 +31,7 @@ class ShardsError(ValueError):
 
 
 @dataclass(frozen=True)
-class Cut:
+class DataSplit:
     """The data, divided. Arrays hold item numbers (rows of ``Items``), int64.
 
     ``orders`` has one permutation of the training items per draw of the data; every shard is a
@@ -53,7 +53,7 @@ class Cut:
     began."""
 
 
-def cut(loaded: Loaded, items: Items, unit: str, old: Cut | None = None) -> Cut:
+def cut(loaded: Loaded, items: Items, unit: str, old: DataSplit | None = None) -> DataSplit:
     """Divide the data according to the spec.
 
     With ``old``, its permutations and parts are kept and new items are appended to them. Raises
@@ -66,7 +66,7 @@ def cut(loaded: Loaded, items: Items, unit: str, old: Cut | None = None) -> Cut:
     else:
         begun, validation, test = _find_again(old, items)
         train = _new_items(items, np.concatenate([begun[0], validation, test]), validation, test)
-    dedup_key = items.digest if items.known_by is None else items.known_by
+    dedup_key = items.digest if items.dedup_key is None else items.dedup_key
     # drop training items of which V or the test part holds a copy
     clean = train[~np.isin(dedup_key[train], dedup_key[np.r_[validation, test]])]
     everything = np.sort(np.concatenate([begun[0], clean])) if begun else clean
@@ -86,7 +86,7 @@ def cut(loaded: Loaded, items: Items, unit: str, old: Cut | None = None) -> Cut:
     group = items.group[validation]
     digests, files = items.digest, dict(items.files)
     labelled = with_labels(items)
-    return Cut(orders, validation, test, digests, group, shards, files, removed, labelled)
+    return DataSplit(orders, validation, test, digests, group, shards, files, removed, labelled)
 
 
 def with_labels(items: Items) -> np.ndarray:
@@ -109,7 +109,7 @@ def _hashed(numbers: np.ndarray) -> np.ndarray:
         return numbers ^ (numbers >> np.uint64(31))
 
 
-def trial_items(cut: Cut, trial: Trial) -> ShardItems:
+def trial_items(cut: DataSplit, trial: Trial) -> ShardItems:
     """The items that a trial may use: a prefix of its permutation, V, and the test part."""
     return ShardItems(cut.orders[trial.permutation][: trial.items], cut.validation, cut.test)
 
@@ -271,7 +271,7 @@ def _plain(total: float) -> str:
 # ---------------------------------------------------------------- appended data
 
 
-def _find_again(old: Cut, items: Items) -> tuple[tuple[IntArray, ...], IntArray, IntArray]:
+def _find_again(old: DataSplit, items: Items) -> tuple[tuple[IntArray, ...], IntArray, IntArray]:
     """The old permutations and parts as rows of the new data. Of items with equal digests the k-th
     stays the k-th."""
     before = _by_occurrence(old.digests if old.labelled is None else old.labelled)
@@ -311,7 +311,7 @@ def _new_items(items: Items, old_train: IntArray, validation: IntArray, test: In
 FOLDER = "shards"
 
 
-def to_files(cut: Cut) -> dict[str, bytes]:
+def to_files(cut: DataSplit) -> dict[str, bytes]:
     """The index files and a manifest with their checksums, by path within the study."""
     arrays = {f"order_{draw}.npy": order for draw, order in enumerate(cut.orders)}
     arrays |= {"validation.npy": cut.validation, "test.npy": cut.test, "digests.npy": cut.digests}
@@ -333,7 +333,7 @@ def to_files(cut: Cut) -> dict[str, bytes]:
     return files
 
 
-def from_files(folder: Path) -> Cut:
+def from_files(folder: Path) -> DataSplit:
     """Read a study's shards. Raises ShardsError when a file is missing or altered."""
     place = Path(folder) / FOLDER
     try:
@@ -341,7 +341,7 @@ def from_files(folder: Path) -> Cut:
         arrays = {n: _read(place / n, sha) for n, sha in manifest["checksums"].items()}
         draws = sum(name.startswith("order_") for name in arrays)
         orders = [arrays[f"order_{d}.npy"] for d in range(draws)]
-        return Cut(
+        return DataSplit(
             tuple(orders),
             arrays["validation.npy"],
             arrays["test.npy"],
@@ -378,7 +378,7 @@ def items_of(folder: Path, trial: Trial) -> ShardItems:
     return ShardItems(shared.train.copy(), shared.validation.copy(), shared.test.copy())
 
 
-_opened: list[tuple[Any, Cut]] = []
+_opened: list[tuple[Any, DataSplit]] = []
 """The shards that were read last, with the stamps of their files."""
 
 

@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 
     from steep.contracts.domain import Domain, Items
     from steep.contracts.trainer import Trainer
-    from steep.plan.calibrate import Pace
+    from steep.plan.calibrate import StepTimes
 
 
 class Study:
@@ -339,7 +339,7 @@ class Study:
         return (self.folder / "study.yaml").exists()
 
     def prediction(
-        self, timing: Pace | None = None, workers: int | None = None, count: int = WORLDS
+        self, timing: StepTimes | None = None, workers: int | None = None, count: int = WORLDS
     ) -> Prediction | None:
         """The time that the study will still take; None while it cannot be predicted.
 
@@ -400,7 +400,7 @@ class Study:
         return self.domain.items()
 
     @cached_property
-    def cut(self) -> shards_.Cut:
+    def cut(self) -> shards_.DataSplit:
         """The shards: read from disk if the study has begun, else cut now."""
         if (self.folder / shards_.FOLDER / "manifest.json").exists():
             return shards_.from_files(self.folder)

@@ -22,9 +22,9 @@ from steep.analysis.analyse import (
 )
 from steep.contracts.domain import Scores
 from steep.records import (
-    At,
     Candidate,
-    Confrontation,
+    ForecastPoint,
+    HeldOutForecast,
     Measurement,
     Shard,
     SizeLaw,
@@ -258,8 +258,8 @@ def test_where_the_size_law_says_nothing_models_grow_as_they_commonly_do() -> No
     at = math.log(1000.0)
     for mean, spread in ((-0.23, 0.56), (0.4, 0.01), (0.7, 5.0)):
         # the product of two normals: of the law, and of how models commonly grow
-        tight = 1 / 0.3**2 if spread else 0.0
-        grown = (mean / spread**2 + 0.7 * tight) / (1 / spread**2 + tight)
+        narrow = 1 / 0.3**2 if spread else 0.0
+        grown = (mean / spread**2 + 0.7 * narrow) / (1 / spread**2 + narrow)
         start = 1.5 * largest.best.size
         known = law(100.0 * start**2 / 1000.0**mean, mean, spread)
         size, _ = predicted_size(dense, 9000.0, best, {"smallest adequate": known})
@@ -292,8 +292,8 @@ def test_nothing_to_forecast_from_is_no_confrontation() -> None:
 
 
 def test_a_confrontation_of_a_shard_that_is_gone_stays_as_it_was() -> None:
-    at = At(5.0, 1.0, 0.2, 0.1, 0.3)
-    lost = Confrontation(5.0, at, 0.9, 4, "", VALUES, "")
+    at = ForecastPoint(5.0, 1.0, 0.2, 0.1, 0.3)
+    lost = HeldOutForecast(5.0, at, 0.9, 4, "", VALUES, "")
     assert held_out_trials([lost], facts()) == []
     assert analyse(facts(), measurements(), nothing, [lost]).confrontations == (lost,)
 

@@ -29,8 +29,8 @@ from steep.questions.diagnose import diagnose
 from steep.records import (
     ONE_SIZE,
     Analysis,
-    Confrontation,
     Finding,
+    HeldOutForecast,
     Measurement,
     Point,
     Shard,
@@ -96,7 +96,7 @@ def nothing(trial: str) -> None:
     return None
 
 
-def registered(known: Facts, done: list[Measurement]) -> list[Confrontation]:
+def registered(known: Facts, done: list[Measurement]) -> list[HeldOutForecast]:
     before = analyse(known, done, nothing)
     held = [s for s in known.shards if s.held_out and s.permutation == 0]
     made = [confrontation(known, s, before, 0.9, "2026-01-01T00:00:00+00:00") for s in held]

@@ -22,7 +22,17 @@ from steep.present.drawing import Points
 from steep.present.sizes import error_by_size
 from steep.questions.diagnose import diagnose
 from steep.questions.search_summary import examine
-from steep.records import ONE_SEED, At, BestFit, Fit, Measurement, Shard, Status, Trial, settings
+from steep.records import (
+    ONE_SEED,
+    BestFit,
+    Fit,
+    ForecastPoint,
+    Measurement,
+    Shard,
+    Status,
+    Trial,
+    settings,
+)
 from steep.select import median_variance, select
 from steep.spec.load import load
 from steep.stats.searched import ROUGH, UNSURE, with_size_curves
@@ -232,7 +242,7 @@ def log_of(name: str, seeds: int, shuffling: int) -> tuple[list[Measurement], li
 
 def answers(
     events: Sequence[Measurement], shards: Sequence[Shard], seeds: int
-) -> tuple[tuple[BestFit, ...], Fit, tuple[At, ...]]:
+) -> tuple[tuple[BestFit, ...], Fit, tuple[ForecastPoint, ...]]:
     found = list({m.trial: m for m in events}.values())
     fits = with_size_curves(select(found, shards, seeds=seeds), found)
     law = fit(points=points_of(fits), intervals=False)

@@ -26,7 +26,7 @@ import tiny
 from steep.analysis.published import tables
 from steep.cli.answers import Source
 from steep.cli.watch import background, command, pages, server, sources
-from steep.cli.watch.server import Door, door_of, respond
+from steep.cli.watch.server import AccessPolicy, access_policy, respond
 from steep.cli.watch.site import Site, exported, site_of
 from steep.contracts.executor import Event, Kind
 from steep.present import numbers
@@ -524,7 +524,7 @@ def test_the_command_exports_without_the_extra_and_serves_with_it(
 # ---------------------------------------------------------------- who may ask, and for what
 
 HERE_NAME = "127.0.0.1"
-HERE = door_of(HERE_NAME, 8484, "secret")
+HERE = access_policy(HERE_NAME, 8484, "secret")
 Ask = Callable[..., tuple[int, str, dict[str, str]]]
 
 
@@ -541,7 +541,7 @@ def ask(table_site: Site) -> Ask:
         path: str = "/",
         method: str = "GET",
         query: str = "",
-        door: Door = HERE,
+        access: AccessPolicy = HERE,
         watched: Site = table_site,
         **headers: str | None,
     ) -> tuple[int, str, dict[str, str]]:
@@ -553,7 +553,7 @@ def ask(table_site: Site) -> Ask:
             "query_string": query.encode(),
             "headers": [(k.encode(), v.encode()) for k, v in sent.items() if v is not None],
         }
-        return respond(scope, watched, door)
+        return respond(scope, watched, access)
 
     return asked
 
@@ -614,7 +614,7 @@ def test_nothing_can_be_changed(ask: Ask, method: str) -> None:
     assert headers["Allow"] == "GET, HEAD"
 
 
-BEYOND = door_of("0.0.0.0", 8484, "secret")
+BEYOND = access_policy("0.0.0.0", 8484, "secret")
 
 
 def test_beyond_this_machine_a_token_is_needed(ask: Ask) -> None:
@@ -633,7 +633,7 @@ def test_beyond_this_machine_a_token_is_needed(ask: Ask) -> None:
     assert ask(cookie="steep-8484=wrong", **far)[0] == 401
     assert ask(authorization="Bearer secret", **far)[0] == 200
     assert ask(authorization="Bearer wrong", **far)[0] == 401
-    assert ask(door=BEYOND, host="evil.example", cookie="steep-8484=secret")[0] == 403
+    assert ask(access=BEYOND, host="evil.example", cookie="steep-8484=secret")[0] == 403
 
 
 def test_a_token_s_address_leads_nowhere_else(ask: Ask) -> None:
@@ -646,10 +646,10 @@ def test_a_token_s_address_leads_nowhere_else(ask: Ask) -> None:
 
 def test_here_no_token_is_needed_and_there_it_is_long() -> None:
     assert HERE.token is None
-    assert door_of("localhost", 1, "secret").token is None
-    assert door_of("::1", 1, "secret").token is None
+    assert access_policy("localhost", 1, "secret").token is None
+    assert access_policy("::1", 1, "secret").token is None
     for host in ("0.0.0.0", "::", "192.168.1.9"):
-        assert door_of(host, 1, "secret").token == "secret"
+        assert access_policy(host, 1, "secret").token == "secret"
 
 
 @pytest.mark.parametrize(

@@ -175,9 +175,9 @@ def test_a_transcript_is_on_one_side_whoever_speaks_it(tmp_path: Path) -> None:
     scenes = [f"scene {n // 4}" for n in range(40)]
     tones.write(tmp_path, spoken, group=scenes)
     items = opened(tmp_path).items()
-    assert items.known_by is not None
+    assert items.dedup_key is not None
     assert len(set(items.digest)) == 40
-    assert len(set(items.known_by)) == len(set(spoken))
+    assert len(set(items.dedup_key)) == len(set(spoken))
     spec = {
         "study": "s",
         "domain": {"name": "speech", "train": "manifest.jsonl"},

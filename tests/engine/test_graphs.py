@@ -15,7 +15,7 @@ from test_packed import same, shard, trials
 
 from steep.contracts.trainer import Interrupted
 from steep.engine import graphs, loop
-from steep.engine.graphs import Graphs, Launch, Made
+from steep.engine.graphs import BatchResult, Graphs, Launch
 from steep.engine.loop import Setup
 from steep.engine.parts import parts
 from steep.models import lstm, resnet, rhn, transformer
@@ -39,8 +39,10 @@ def case(request, tmp_path: Path) -> tuple[Setup, int]:
     return setup_of(family, options, tmp_path, STOP), size
 
 
-def stand_in(recordings: list[Made]) -> Callable[[Callable[[], Made]], tuple[Made, Launch]]:
-    def record(work: Callable[[], Made]) -> tuple[Made, Launch]:
+def stand_in(
+    recordings: list[BatchResult],
+) -> Callable[[Callable[[], BatchResult]], tuple[BatchResult, Launch]]:
+    def record(work: Callable[[], BatchResult]) -> tuple[BatchResult, Launch]:
         work()  # to warm up
         made = work()
         recordings.append(made)
@@ -59,7 +61,7 @@ def stand_in(recordings: list[Made]) -> Callable[[Callable[[], Made]], tuple[Mad
     return record
 
 
-def graphed(setup: Setup, trial, handle: MemoryHandle, recordings: list[Made]):
+def graphed(setup: Setup, trial, handle: MemoryHandle, recordings: list[BatchResult]):
     recorder = Graphs(setup, stand_in(recordings))
     return loop.answered(loop.training(setup, trial, shard(), handle), recorder.gradient)
 
@@ -68,7 +70,7 @@ def test_equals_the_loop_bit_for_bit(case: tuple[Setup, int]) -> None:
     """Batch norm's statistics, the state of a stream and shorter batches at epochs' ends too."""
     setup, size = case
     for trial in trials(size):
-        recordings: list[Made] = []
+        recordings: list[BatchResult] = []
         one = graphed(setup, trial, MemoryHandle(), recordings)
         other = loop.train(setup, trial, shard(), MemoryHandle())
         same(one, other)
@@ -85,7 +87,7 @@ def test_equals_the_loop_bit_for_bit(case: tuple[Setup, int]) -> None:
 
 def test_few_shapes_are_recorded_once_each(case: tuple[Setup, int]) -> None:
     setup, size = case
-    recordings: list[Made] = []
+    recordings: list[BatchResult] = []
     measured = graphed(setup, trials(size)[0], MemoryHandle(), recordings)
     assert measured.steps > 3 * len(recordings)
     assert len(recordings) <= 4  # at an epoch's start or not, its last batch or not

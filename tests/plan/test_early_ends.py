@@ -17,15 +17,15 @@ from steep.contracts.planner import TrialRequest
 from steep.contracts.trainer import Cost, Handle, Interrupted, ShardItems
 from steep.engine.schedule import evaluation_steps
 from steep.plan import calibrate, estimate
-from steep.plan.calibrate import Metronome, Pace, Timed, timed
+from steep.plan.calibrate import StepTimer, StepTimes, Timed, timed
 from steep.plan.clock import LATER, OF_BUDGET
 from steep.plan.estimate import ENDING, STARTING, predict, shortened
-from steep.plan.lengths import Learnt
+from steep.plan.lengths import LearnedLengths
 from steep.plan.lengths import Timed as TimedLengths
 from steep.plan.stops import (
     MOVES,
+    FinishedStudy,
     Kind,
-    Seen,
     Stopping,
     ended,
     expected,
@@ -47,9 +47,9 @@ STEPS = evaluation_steps(STOP, 100)  # 10, 20, 40, ..., 1280
 KIND = Kind("words", "lstm", "adam", "cross_entropy")
 
 
-def row(level: float, kind: Kind = KIND, **changed: float) -> Seen:
+def row(level: float, kind: Kind = KIND, **changed: float) -> FinishedStudy:
     slopes = (changed.get("by_size", -0.5), changed.get("by_epoch", 0.2), -0.4)
-    return Seen("s", kind, (level, *slopes), changed.get("spread", 0.5), 50)
+    return FinishedStudy("s", kind, (level, *slopes), changed.get("spread", 0.5), 50)
 
 
 def test_the_rule_by_hand() -> None:
@@ -203,7 +203,7 @@ def pilot_of(trials: Sequence[Measurement]) -> list[Measurement]:
     return shown
 
 
-def foretold(one: Seen, pilot: bool = False) -> tuple[float, float, float]:
+def foretold(one: FinishedStudy, pilot: bool = False) -> tuple[float, float, float]:
     """Predicted over taken, of a published study's training time: from when its trials are expected
     to stop by the other studies, and by the ``pilot``, each at the seconds a step that it had.
     (median, 90 % interval)."""
@@ -229,7 +229,7 @@ def foretold(one: Seen, pilot: bool = False) -> tuple[float, float, float]:
     return math.exp(logs.mean()), float(low), float(high)
 
 
-def published() -> list[Seen]:
+def published() -> list[FinishedStudy]:
     return [row for row in finished_studies() if row.study != "images-default"]
 
 
@@ -301,19 +301,19 @@ def test_slow_steps_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(calibrate.time, name, lambda: clock[0])
     items = ShardItems(np.arange(1), np.arange(5), np.arange(5))
     for each, enough in ((60.0, 1), (1.0, 3)):
-        handle = Metronome(1.0, until_evaluated=True)
+        handle = StepTimer(1.0, until_evaluated=True)
         with pytest.raises(Interrupted):
             trainer(clock, each, 5.0, 0.0)(Trial(0, 1, 1.0, 1, (), 0), items, handle)  # type: ignore[operator]
         assert len(handle.steps) == enough
         assert handle.evaluation is None
     slow = Timed(1, (60.0, 120.0), (60.0, 120.0), None, 0.0)
-    third = Pace((slow,), 30.0).evaluation(1, 30.0)
+    third = StepTimes((slow,), 30.0).evaluation(1, 30.0)
     assert third == pytest.approx(30 / 3)  # of 30 s of steps
 
 
 def test_between_sizes_and_batches() -> None:
     rows = (Timed(4, (10, 40), (1.0, 2.0), 3.0, 0.5), Timed(16, (10, 40), (4.0, 8.0), 12.0, 0.5))
-    pace = Pace(rows, 100.0)
+    pace = StepTimes(rows, 100.0)
     assert pace.step(8, 40) == pytest.approx(4.0)
     assert pace.step(4, 25) == pytest.approx(1.5)
     assert pace.evaluation(8, 100.0) == pytest.approx(6.0)
@@ -321,7 +321,7 @@ def test_between_sizes_and_batches() -> None:
     assert pace.step(64, 40) == pytest.approx(32.0)  # as the last two sizes do
     assert pace.step(2, 40) == pytest.approx(2.0)  # small ones cost at least what overheads do
     cubic = (Timed(4, (10, 40), (1.0, 1.0), 3.0, 0.5), Timed(8, (10, 40), (8.0, 8.0), 3.0, 0.5))
-    assert Pace(cubic, 100.0).step(16, 40) == pytest.approx(32.0)  # no more than FLOPs grow
+    assert StepTimes(cubic, 100.0).step(16, 40) == pytest.approx(32.0)  # no more than FLOPs grow
 
 
 # ---------------------------------------------------------------- a whole study
@@ -330,7 +330,7 @@ def test_between_sizes_and_batches() -> None:
 def steady(step: float = 0.01, spread: float = 1e-3, between: float = 1e-6) -> TimedLengths:
     """Every trial's best evaluation is the fourth, at 80 steps: over at 320, with 6 evaluations."""
     plane = Linear(np.array([math.log(8), 0.0, 0.0, 0.0]), np.diag([between, 0, 0, 0]), spread)
-    times = Pace((Timed(8, (10, 100), (step, step), 0.2, 0.5),), 100.0)
+    times = StepTimes((Timed(8, (10, 100), (step, step), 0.2, 0.5),), 100.0)
     return TimedLengths(
         spec((8,)),
         Stopping(KIND, plane, 50),
@@ -463,8 +463,8 @@ def test_a_function_is_known_from_its_own_trials_alone() -> None:
         for m in (100.0, 400.0) for s in (2, 4, 8, 16)
     ]  # fmt: skip
     with pytest.raises(ValueError, match="no trial has finished"):
-        Learnt(spec(), [])
-    length = Learnt(spec(), done).draw(np.random.default_rng(0))
+        LearnedLengths(spec(), [])
+    length = LearnedLengths(spec(), done).draw(np.random.default_rng(0))
     expected_seconds = 1e-3 * 1600**0.5 * 64
     assert length(Trial(0, 9, 1600.0, 8, (), 0), 0.0).seconds == pytest.approx(
         expected_seconds, rel=0.7

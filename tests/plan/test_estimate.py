@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from steep.plan.estimate import Played, _interval, _retimed
+from steep.plan.estimate import SimulatedStudy, _interval, _retimed
 from steep.plan.lengths import Length
 from steep.records import Trial
 
@@ -27,7 +27,7 @@ def test_a_longer_search_does_not_lengthen_the_held_out_trials() -> None:
     """Two of the search's, of which one ran by half, and one held out: 1.5 times the first two."""
     trials = [Trial(0, m, float(m), 4, (), 0) for m in (100, 200, 400)]
     runs = ((trials[0], 0.0, 1.0), (trials[1], 0.0, 0.5), (trials[2], 0.0, 1.0))
-    course = Played(
+    course = SimulatedStudy(
         runs,
         searched=frozenset({0, 1}),
         search=0.0,

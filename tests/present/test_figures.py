@@ -13,7 +13,7 @@ import pytest
 from steep.fit import fit as fit_curve
 from steep.forecast import forecast
 from steep.present import figures, numbers
-from steep.present.drawing import Band, Drawing, Level, Points, log_axis
+from steep.present.drawing import Band, Drawing, HorizontalLine, Points, log_axis
 from steep.present.learning import COMPOSITE, FIT, FORECAST, TRUTH, learning_curve
 from steep.present.palette import COLOURS, DARK, LIGHT, colour, sequence
 from steep.present.sizes import error_by_size, model_size_curve
@@ -239,7 +239,9 @@ def test_no_label_lies_over_another_or_outside(paper):
     """Axes with as many and as long labels as ``log_axis`` gives, on both papers."""
     for low, high in ((1e-6, 1e-2), (1, 1.2), (3.91e5, 4.2e9), (100, 1e9), (0.08, 0.11)):
         axis = log_axis("training pieces", [low, high])
-        drawing = Drawing("d", "t", "", axis, axis, (), levels=(Level(high, "level", "best"),))
+        drawing = Drawing(
+            "d", "t", "", axis, axis, (), levels=(HorizontalLine(high, "level", "best"),)
+        )
         svg = ElementTree.fromstring(figures.figure(drawing, [paper]))
         boxes = []
         for text in svg.iter("text"):

@@ -11,24 +11,24 @@ from steep.present.fits import law_lines
 from steep.records import (
     ALREADY_MET,
     PERHAPS_NOT,
-    At,
     Fit,
     Forecast,
+    ForecastPoint,
     Interval,
     LawFit,
     NoiseParts,
     Point,
     Region,
-    SamplesFor,
+    RequiredSamples,
     SizeLaw,
 )
 
 AT = (
-    At(8e3, 2.0, 0.15, 0.14, 0.16),
-    At(1.6e4, 4.0, 0.12, 0.11, 0.13),
-    At(4e4, 10.0, 0.0812, 0.072, 0.094),
+    ForecastPoint(8e3, 2.0, 0.15, 0.14, 0.16),
+    ForecastPoint(1.6e4, 4.0, 0.12, 0.11, 0.13),
+    ForecastPoint(4e4, 10.0, 0.0812, 0.072, 0.094),
 )
-NEVER = SamplesFor(0.05, "not reachable with this model family", unreachable=0.8)
+NEVER = RequiredSamples(0.05, "not reachable with this model family", unreachable=0.8)
 ASKED = Forecast("ok", at=AT[2:], targets=(NEVER,), unit="images", caveat="five points only")
 
 
@@ -52,21 +52,22 @@ def test_sizes_that_were_asked_for_are_all_named():
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (SamplesFor(0.05, "ok", 1.2e5, 8e4, 2.6e5, 30.0),
+        (RequiredSamples(0.05, "ok", 1.2e5, 8e4, 2.6e5, 30.0),
          "5 % needs 120k [80k, 260k] images (30x the data)"),
-        (SamplesFor(0.05, "ok", 1.2e5, 8e4, None, 30.0),
+        (RequiredSamples(0.05, "ok", 1.2e5, 8e4, None, 30.0),
          "5 % needs 120k [80k, no limit] images (30x the data)"),
-        (SamplesFor(0.2, "already reached", 3e3, 2.5e3, 3.5e3, 0.75),
+        (RequiredSamples(0.2, "already reached", 3e3, 2.5e3, 3.5e3, 0.75),
          "20 % is reached at 3k [2.5k, 3.5k] images, within the data"),
-        (SamplesFor(0.2, "already reached", 1300, None, 1900, 0.75, smallest=1e3),
+        (RequiredSamples(0.2, "already reached", 1300, None, 1900, 0.75, smallest=1e3),
          "20 % is reached at 1.3k [below 1k, 1.9k] images, within the data"),
-        (SamplesFor(0.5, "already met at the smallest size", 1e3, None, 1e3, 0.1, smallest=1e3),
+        (RequiredSamples(0.5, "already met at the smallest size", 1e3, None, 1e3, 0.1,
+                         smallest=1e3),
          "50 % is already met at the smallest size, 1,000 images"),
-        (SamplesFor(0.1, PERHAPS_NOT, lower=9821, unreachable=0.64),
+        (RequiredSamples(0.1, PERHAPS_NOT, lower=9821, unreachable=0.64),
          "10 % is perhaps not reachable with this family (64 %); if it is, from 9.8k images on"),
-        (SamplesFor(0.001, "beyond reach"),
+        (RequiredSamples(0.001, "beyond reach"),
          "0.1 % is beyond reach (more than a million times the data)"),
-        (SamplesFor(0.001, "beyond reach", lower=2e6),
+        (RequiredSamples(0.001, "beyond reach", lower=2e6),
          "0.1 % is beyond reach (more than a million times the data, at the least 2M images)"),
     ],
 )  # fmt: skip
@@ -75,7 +76,7 @@ def test_targets(found, text):
 
 
 def test_a_size_that_is_no_round_factor_is_named():
-    at = At(12_345, 3.0863, 0.1, 0.09, 0.11)
+    at = ForecastPoint(12_345, 3.0863, 0.1, 0.09, 0.11)
     text = sentences.answer(Forecast("ok", at=(at,), unit="words", metric="cross_entropy"))
     assert text == "12.3k words: 0.100 nats [0.090, 0.110]"
 
@@ -83,13 +84,13 @@ def test_a_size_that_is_no_round_factor_is_named():
 def test_the_data_are_the_largest_shard_even_where_the_fit_could_not_use_it():
     points = (Point(1e3, 0.2), Point(4e3, 0.1, used=False, reason="capped"),
               Point(8e3, 0.09, used=False, reason="held out"))  # fmt: skip
-    at = At(4e4, 40.0, 0.0812, 0.072, 0.094)  # 40 times the largest used point
+    at = ForecastPoint(4e4, 40.0, 0.0812, 0.072, 0.094)  # 40 times the largest used point
     text = sentences.answer(Forecast("ok", at=(at,)), Fit("ok", points, reference=1e3))
     assert text.startswith("10x the data: ")
 
 
 def test_an_error_above_one_gets_no_percent_sign():
-    at = At(4e4, 10.0, 8.12, 7.2, 9.4)
+    at = ForecastPoint(4e4, 10.0, 8.12, 7.2, 9.4)
     assert sentences.answer(Forecast("ok", at=(at,))) == "10x the data: 8.1 [7.2, 9.4]"
 
 
@@ -112,7 +113,7 @@ def test_what_does_not_fall_is_told_with_its_errors():
 
 def test_a_target_does_not_change_what_the_errors_are():
     """150 % of an error rate is no reason to show it as a fraction."""
-    met = SamplesFor(1.5, ALREADY_MET, 1e3, None, 1e3, 0.1, smallest=1e3)
+    met = RequiredSamples(1.5, ALREADY_MET, 1e3, None, 1e3, 0.1, smallest=1e3)
     fit = Fit("ok", (Point(1e3, 0.2), Point(4e3, 0.1)), reference=4e3)
     text = sentences.answer(Forecast("ok", at=AT[2:], targets=(met,)), fit)
     assert text.startswith("10x the data: 8.1 % [7.2, 9.4]; 150 % is already met at the smallest")

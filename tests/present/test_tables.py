@@ -15,13 +15,13 @@ from steep.records import (
     ALREADY_MET,
     PERHAPS_NOT,
     UNFINISHED,
-    At,
     Backtest,
     Fit,
     Forecast,
+    ForecastPoint,
     Interval,
     Point,
-    SamplesFor,
+    RequiredSamples,
     Score,
 )
 
@@ -137,21 +137,21 @@ def test_forecasts(made_study):
 
 
 def test_an_unreachable_target_says_so_in_its_row():
-    never = SamplesFor(0.05, "not reachable with this model family", unreachable=0.83)
+    never = RequiredSamples(0.05, "not reachable with this model family", unreachable=0.83)
     table = tables.forecast_table(Forecast("ok", targets=(never,), unit="images"))
     row = table.rows[0]
     assert row == ("to reach 5 %", "5 % (never: 83 %)", "not reachable with this model family")
 
 
 def test_a_target_that_is_perhaps_out_of_reach_keeps_its_lower_end():
-    perhaps = SamplesFor(0.05, PERHAPS_NOT, lower=9821, unreachable=0.64)
-    met = SamplesFor(0.5, ALREADY_MET, 1e3, None, 1e3, 0.1, smallest=1e3)
+    perhaps = RequiredSamples(0.05, PERHAPS_NOT, lower=9821, unreachable=0.64)
+    met = RequiredSamples(0.5, ALREADY_MET, 1e3, None, 1e3, 0.1, smallest=1e3)
     table = tables.forecast_table(Forecast("ok", targets=(perhaps, met), unit="images"))
     assert [row[2] for row in table.rows] == [f"{PERHAPS_NOT}, else at least 9.8k", "1k or less"]
 
 
 def test_whose_errors_an_interval_holds():
-    at = At(8e3, 2.0, 0.15, 0.14, 0.16)
+    at = ForecastPoint(8e3, 2.0, 0.15, 0.14, 0.16)
     fit = Fit("ok", (Point(4e3, 0.2, replicates=5),), reference=4e3)
     notes = [
         tables.forecast_table(Forecast("ok", at=(at,), runs=runs), fit).note
@@ -163,7 +163,7 @@ def test_whose_errors_an_interval_holds():
 
 
 def test_a_forecast_with_sizes_but_no_compute_has_their_column_alone():
-    at = At(8e3, 2.0, 0.15, 0.14, 0.16, parameters=Interval(1e6, 5e5, 2e6))
+    at = ForecastPoint(8e3, 2.0, 0.15, 0.14, 0.16, parameters=Interval(1e6, 5e5, 2e6))
     table = tables.forecast_table(Forecast("ok", at=(at,)))
     assert table.columns[-1] == "parameters"
     assert table.rows[0][-1] == "1M [500k, 2M]"

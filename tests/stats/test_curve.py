@@ -10,15 +10,15 @@ import pytest
 from steep.fit import fit
 from steep.forecast import forecast
 from steep.records import Point
-from steep.stats.curve import Within, curve_from_columns, curve_from_points, run_noise
+from steep.stats.curve import ReplicateSpread, curve_from_columns, curve_from_points, run_noise
 
 LN2 = math.log(2)
 SIZES = 1000 * 2.0 ** np.arange(8)
 
 
-def within(growth: float, df: int, variance: float = 1e-4) -> list[Within]:
+def within(growth: float, df: int, variance: float = 1e-4) -> list[ReplicateSpread]:
     """Squares exactly as expected of a run's variance."""
-    return [Within(m, df * variance * (m / SIZES[-1]) ** -growth, df) for m in SIZES]
+    return [ReplicateSpread(m, df * variance * (m / SIZES[-1]) ** -growth, df) for m in SIZES]
 
 
 @pytest.mark.parametrize("growth", [-0.5, 0.0, 0.75, 2.0])
@@ -33,13 +33,13 @@ def test_noise_that_is_a_power_of_size_is_found(growth: float) -> None:
 
 def test_few_replicates_leave_the_power_near_nothing() -> None:
     """One pair at each of two neighbours can only guess: the prior about zero holds it."""
-    found = run_noise([Within(1000, 4e-4, 1), Within(2000, 1e-4, 1)], 2000)
+    found = run_noise([ReplicateSpread(1000, 4e-4, 1), ReplicateSpread(2000, 1e-4, 1)], 2000)
     assert found is not None
     assert abs(found.growth) < 0.5
 
 
 def test_equal_replicates_are_no_noise_and_have_no_growth() -> None:
-    found = run_noise([Within(1000, 0.0, 2)], 2000)
+    found = run_noise([ReplicateSpread(1000, 0.0, 2)], 2000)
     assert found is not None
     assert (found.variance, found.growth) == (0.0, 0.0)
     assert run_noise([], 2000) is None

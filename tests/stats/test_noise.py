@@ -9,7 +9,7 @@ from scipy.integrate import dblquad
 from steep.records import Point
 from steep.stats import noise
 from steep.stats.curve import RunNoise
-from steep.stats.noise import departures, noise_model
+from steep.stats.noise import discrepancy_covariance, noise_model
 
 SIZES = 100 * 4.0 ** np.arange(4)
 LOG_RATIO = np.log(SIZES / SIZES[-1])
@@ -25,8 +25,12 @@ def test_discrepancy_decays_with_the_noise_by_0_3_a_power() -> None:
     """Noise whose variance goes as m**-growth takes the discrepancy with it: m**(-0.3 growth)."""
     model = noise_model(POINTS)
     growth = np.repeat([0.0, 1.0, 2.0], len(noise.RATIOS))
-    assert model.fade == pytest.approx(0.3 * growth)
-    j = int(np.flatnonzero((model.fade == 0.6) & (model.wander == 10) & (model.bend == 0))[0])
+    assert model.decay == pytest.approx(0.3 * growth)
+    j = int(
+        np.flatnonzero(
+            (model.decay == 0.6) & (model.walk_variance == 10) & (model.slope_variance == 0)
+        )[0]
+    )
     # a random walk from the largest size, whose variance per unit of log m is 10 * m**(-0.6 * 2)
     walk = [[10 * (np.exp(-1.2 * max(a, b)) - 1) / 1.2 for b in LOG_RATIO] for a in LOG_RATIO]
     expected = np.array(walk) + np.diag(np.exp(-2.0 * LOG_RATIO))
@@ -35,31 +39,45 @@ def test_discrepancy_decays_with_the_noise_by_0_3_a_power() -> None:
 
 def test_a_reverting_slope_is_the_double_integral_of_its_covariance() -> None:
     model = noise_model(POINTS)
-    j = int(np.flatnonzero((model.fade == 0.3) & (model.wander == 0) & (model.bend == 10))[0])
+    j = int(
+        np.flatnonzero(
+            (model.decay == 0.3) & (model.walk_variance == 0) & (model.slope_variance == 10)
+        )[0]
+    )
     a, b = LOG_RATIO[0], LOG_RATIO[2]
     integral, _ = dblquad(
         lambda u, v: 10 * np.exp(-0.7 * abs(u - v) - 0.3 * (u + v)), a, 0, b, 0, epsabs=1e-8
     )
-    assert departures(model, np.array(a), np.array(b))[j] == pytest.approx(integral, rel=1e-6)
+    assert discrepancy_covariance(model, np.array(a), np.array(b))[j] == pytest.approx(
+        integral, rel=1e-6
+    )
 
 
 def test_beyond_the_data_the_discrepancy_does_not_decay() -> None:
     model = noise_model(POINTS)
-    j = int(np.flatnonzero((model.fade == 0.6) & (model.wander == 10) & (model.bend == 0))[0])
-    assert departures(model, np.array(1.5), np.array(2.0))[j] == pytest.approx(10 * 1.5)
-    assert departures(model, np.array(1.5), np.array(-2.0))[j] == 0.0
+    j = int(
+        np.flatnonzero(
+            (model.decay == 0.6) & (model.walk_variance == 10) & (model.slope_variance == 0)
+        )[0]
+    )
+    assert discrepancy_covariance(model, np.array(1.5), np.array(2.0))[j] == pytest.approx(10 * 1.5)
+    assert discrepancy_covariance(model, np.array(1.5), np.array(-2.0))[j] == 0.0
 
 
 def test_slopes_on_both_sides_of_the_origin_go_together() -> None:
     """Of a slope that is steeper than the law's on both sides, one side is below, one above."""
     model = noise_model(POINTS)
-    j = int(np.flatnonzero((model.fade == 0.3) & (model.wander == 0) & (model.bend == 10))[0])
+    j = int(
+        np.flatnonzero(
+            (model.decay == 0.3) & (model.walk_variance == 0) & (model.slope_variance == 10)
+        )[0]
+    )
     a, b = float(LOG_RATIO[1]), 1.3
     integral, _ = dblquad(
         lambda u, v: 10 * np.exp(-0.7 * abs(u - v) - 0.3 * u), 0, b, a, 0, epsabs=1e-8
     )
     for one, other in ((a, b), (b, a)):
-        found = departures(model, np.array(one), np.array(other))[j]
+        found = discrepancy_covariance(model, np.array(one), np.array(other))[j]
         assert found == pytest.approx(-integral, rel=1e-6)
 
 
@@ -88,14 +106,16 @@ def test_where_nothing_is_known_the_prior_is_one_of_structures_and_scales() -> N
     model = noise_model(REPLICATED)
     scale = np.sqrt(model.sum_squares)
     chance = np.exp(model.log_prior) / scale
-    none = (model.wander == 0) & (model.bend == 0)
+    none = (model.walk_variance == 0) & (model.slope_variance == 0)
     assert chance.sum() == pytest.approx(1.0)
     assert chance[none] == pytest.approx([0.2 / 3] * 3)
     assert chance[~none] == pytest.approx([0.8 / 21] * 21)
     assert scale[none] == pytest.approx(0.01)
-    both = (model.wander == 10) & (model.bend == 100)
+    both = (model.walk_variance == 10) & (model.slope_variance == 100)
     assert scale[both] == pytest.approx(0.12 / 10)
-    assert scale[(model.wander == 10) & (model.bend == 0)] == pytest.approx(0.05 / 10**0.5)
+    assert scale[(model.walk_variance == 10) & (model.slope_variance == 0)] == pytest.approx(
+        0.05 / 10**0.5
+    )
     assert (model.df, *set(model.fresh.tolist())) == (1.0, pytest.approx(0.2))
     assert np.diag(covariance(model, 0)) == pytest.approx([1, 1 / 4, 1 / 2, 1 / 5])
 
@@ -115,15 +135,15 @@ def test_where_noise_is_known_structures_are_about_it(given: bool) -> None:
     assert model.df == df
     assert model.sum_squares == pytest.approx(df * typical)
     chance = np.exp(model.log_prior)
-    none = (model.wander == 0) & (model.bend == 0)
+    none = (model.walk_variance == 0) & (model.slope_variance == 0)
     assert chance[none] == pytest.approx(0.7 * np.array([0.6, 0.3, 0.1]))
     assert chance.sum() == pytest.approx(1.0)
     for j, scatter in zip(np.flatnonzero(none), (0, 1, 6), strict=True):
         assert np.diag(covariance(model, j)) == pytest.approx(base + scatter * base.mean())
         assert model.fresh[j] == pytest.approx(base[-1] + scatter * base.mean())
-    assert set(np.round(np.sqrt(model.wander * typical), 6)) == {0, 0.01, 0.03, 0.1}
-    assert set(np.round(np.sqrt(model.bend * typical), 6)) == {0, 0.06, 0.2}
-    assert not model.fade.any()
+    assert set(np.round(np.sqrt(model.walk_variance * typical), 6)) == {0, 0.01, 0.03, 0.1}
+    assert set(np.round(np.sqrt(model.slope_variance * typical), 6)) == {0, 0.06, 0.2}
+    assert not model.decay.any()
 
 
 def test_a_point_off_the_trend_has_a_wider_noise() -> None:

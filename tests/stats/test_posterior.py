@@ -11,9 +11,16 @@ from scipy import stats
 from steep.laws import LAWS
 from steep.records import Point
 from steep.stats.curve import RunNoise, curve_from_columns, curve_from_points
-from steep.stats.importance import cover
+from steep.stats.importance import quasi_normal
 from steep.stats.mixture import quantiles, systematic
-from steep.stats.noise import FADE, REVERSION, departures, noise_model, slope_reversion, walk
+from steep.stats.noise import (
+    DECAY,
+    REVERSION,
+    discrepancy_covariance,
+    noise_model,
+    slope_reversion,
+    walk,
+)
 from steep.stats.posterior import likelihood, sample_law
 
 SIZES = 1000 * 2.0 ** np.arange(8)
@@ -54,7 +61,7 @@ def test_the_posterior_mean_agrees_with_quadrature() -> None:
 
 
 def test_the_cover_is_normal_and_even() -> None:
-    z = cover(4000, 3)
+    z = quasi_normal(4000, 3)
     np.testing.assert_allclose(z.mean(axis=0), 0, atol=0.01)
     np.testing.assert_allclose(z.std(axis=0), 1, atol=0.02)
     np.testing.assert_allclose(np.corrcoef(z.T) - np.eye(3), 0, atol=0.05)
@@ -77,42 +84,42 @@ def test_systematic_draws_keep_the_weights() -> None:
     assert np.bincount(systematic(weight, 100), minlength=4).tolist() == [50, 0, 30, 20]
 
 
-def test_departures_are_zero_at_the_largest_size() -> None:
+def test_the_discrepancy_is_zero_at_the_largest_size() -> None:
     t = np.array([-3.0, -1.0, 0.0, 2.0])
-    for kernel, fade in product((walk, slope_reversion), (0.0, FADE)):
-        covariance = kernel(t[:, None], t, fade)
+    for kernel, decay in product((walk, slope_reversion), (0.0, DECAY)):
+        covariance = kernel(t[:, None], t, decay)
         np.testing.assert_allclose(covariance[2], 0, atol=1e-15)
         assert np.linalg.eigvalsh(covariance).min() > -1e-12
-    rate = np.exp(-2 * FADE * np.linspace(-3.0, 0.0, 2001))
-    assert walk(t[:1], t[:1], FADE)[0] == pytest.approx(3.0 * rate.mean(), rel=1e-3)
+    rate = np.exp(-2 * DECAY * np.linspace(-3.0, 0.0, 2001))
+    assert walk(t[:1], t[:1], DECAY)[0] == pytest.approx(3.0 * rate.mean(), rel=1e-3)
     assert walk(t[:1], t[:1], 0.0)[0] == 3.0
-    assert np.all(walk(t[:2], t[3:], FADE) == 0)
+    assert np.all(walk(t[:2], t[3:], DECAY) == 0)
 
 
-def test_the_slope_s_departure_is_an_integrated_ornstein_uhlenbeck_process_that_fades() -> None:
+def test_the_slope_s_discrepancy_is_an_integrated_ornstein_uhlenbeck_process_that_decays() -> None:
     """Against the double integral of the slope's covariance on a fine grid, on both sides."""
     edges = np.linspace(0.0, 1.0, 2001)
     middle = 0.5 * (edges[1:] + edges[:-1])
     places = ((1.5, 1.5), (2.0, 0.7), (-1.0, 2.0), (-1.0, -3.0))
-    for (a, b), fade in product(places, (0.0, FADE)):
+    for (a, b), decay in product(places, (0.0, DECAY)):
         u, v = a * middle, b * middle
-        fading = -fade * (np.minimum(u, 0)[:, None] + np.minimum(v, 0)[None, :])
+        fading = -decay * (np.minimum(u, 0)[:, None] + np.minimum(v, 0)[None, :])
         expected = a * b * np.exp(fading - REVERSION * np.abs(u[:, None] - v[None, :])).mean()
-        found = slope_reversion(np.array([a]), np.array([b]), fade)[0]
+        found = slope_reversion(np.array([a]), np.array([b]), decay)[0]
         assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_prior_weights_of_the_structures_sum_to_one_where_the_noise_is_known() -> None:
     noise = noise_model(points(replicates=3), RunNoise(0.002 / 16, 16))
     assert np.exp(noise.log_prior).sum() == pytest.approx(1.0)
-    exact = (noise.wander == 0) & (noise.bend == 0)
+    exact = (noise.walk_variance == 0) & (noise.slope_variance == 0)
     assert np.exp(noise.log_prior)[exact].sum() == pytest.approx(0.7)
 
 
 def test_whitening_inverts_the_covariance() -> None:
     noise = noise_model(points())
-    departure = departures(noise, LOG_RATIO[:, None], LOG_RATIO)
-    for whiten, expected in zip(noise.whiten, departure, strict=True):
+    discrepancy = discrepancy_covariance(noise, LOG_RATIO[:, None], LOG_RATIO)
+    for whiten, expected in zip(noise.whiten, discrepancy, strict=True):
         covariance = np.linalg.inv(whiten.T @ whiten)
         independent = covariance - expected
         off = independent - np.diag(np.diag(independent))

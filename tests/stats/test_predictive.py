@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import exponnorm, norm, t
 
 from steep.records import Draws, Fit, NoiseParts, Point
-from steep.stats.noise import departures
+from steep.stats.noise import discrepancy_covariance
 from steep.stats.predictive import (
     bounds_likelihood,
     crossings,
@@ -48,7 +48,7 @@ def test_without_discrepancy_only_the_level_of_four_points_is_unknown() -> None:
     assert variance == pytest.approx(SCALE**2 / 4)
 
 
-def test_a_random_walk_wanders_off_beyond_the_data() -> None:
+def test_a_random_walk_spreads_beyond_the_data() -> None:
     """With its distance from the largest size, beside what is unknown of the level there."""
     _, variance = expected(known(structure=1), np.log([1.0, 2.0, 8.0]))
     walked = variance[1:, 0] - variance[0, 0]
@@ -133,11 +133,12 @@ def test_given_the_points_it_is_what_a_gaussian_process_expects(structure: int) 
     system[:4, :4], system[4, 4] = root @ root.T, 0.0
     at, places = np.log(np.array(SIZES) / 800), np.array([-1.2, -0.3, 0.9])
     right = np.ones((5, 3))
-    right[:4] = departures(noise, at[:, None], places)[structure]
-    own = departures(noise, places, places)[structure]
+    right[:4] = discrepancy_covariance(noise, at[:, None], places)[structure]
+    own = discrepancy_covariance(noise, places, places)[structure]
     solved = np.linalg.solve(system, right)
     centre, variance = expected(replace(fit, points=points), places)
     assert variance[:, 0] == pytest.approx(SCALE**2 * (own - np.sum(right * solved, axis=0)))
-    # a draw has a level of its own: what its departure takes of the residuals about that
+    # a draw has a level of its own: the part of the residuals that its discrepancy explains about
+    # that
     taken = right[:4].T @ np.linalg.solve(root @ root.T, off)
     assert centre[:, 0] == pytest.approx(-B * (np.log(800) + places) + taken)

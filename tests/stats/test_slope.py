@@ -84,7 +84,7 @@ def test_it_is_generalised_least_squares_under_each_structure() -> None:
     assert found.df == 1 + 8 - 2
     design = np.stack([np.ones(8), LOG_M], axis=1)
     weights = []
-    for j in range(len(noise.fade)):
+    for j in range(len(noise.decay)):
         root = np.linalg.inv(noise.whiten[j])
         v = root @ root.T
         information = design.T @ np.linalg.inv(v) @ design

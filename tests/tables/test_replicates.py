@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from steep.tables.raw import column_of
-from steep.tables.replicates import Rows, best_fits
+from steep.tables.replicates import CurveRows, best_fits
 
 
 def kept(errors: list[float], **cells: list[Any]) -> tuple[list[float], tuple[str, ...]]:
@@ -16,7 +16,7 @@ def kept(errors: list[float], **cells: list[Any]) -> tuple[list[float], tuple[st
     every = np.arange(len(errors))
     size = 100.0 * (1 + (every >= len(errors) // 2))
     columns = {name: column_of(values) for name, values in cells.items()}
-    rows, notes = best_fits(Rows(every, size, np.array(errors), columns))
+    rows, notes = best_fits(CurveRows(every, size, np.array(errors), columns))
     return [errors[i] for i in rows], notes
 
 

@@ -24,11 +24,11 @@ from steep.records import (
     Analysis,
     BestFit,
     Candidate,
-    Confrontation,
     Curve,
     Finding,
     Fit,
     Forecast,
+    HeldOutForecast,
     Interval,
     Measurement,
     Point,
@@ -85,7 +85,7 @@ def analyse(
     facts: Facts,
     measurements: Sequence[Measurement],
     items: Items,
-    registered: Sequence[Confrontation] = (),
+    registered: Sequence[HeldOutForecast] = (),
     *,
     at: Sequence[float] = (),
     times: Sequence[float] = (),
@@ -456,7 +456,7 @@ def _validation_noise(fitted: Sequence[BestFit]) -> float | None:
 
 def confrontation(
     facts: Facts, shard: Shard, analysis: Analysis, level: float, now: str
-) -> Confrontation | None:
+) -> HeldOutForecast | None:
     """The forecast for a held-out shard, and the model that will be trained to test it.
 
     None while there is nothing to forecast from (the fit's outcome has the reason)."""
@@ -469,7 +469,9 @@ def confrontation(
     first = analysis.headline
     others = () if first is analysis.curves[0] else first.forecast.at
     told_forecast = next((a for a in others if a.samples == shard.samples), None)
-    return Confrontation(shard.samples, at[0], level, size, reason, values, now, told=told_forecast)
+    return HeldOutForecast(
+        shard.samples, at[0], level, size, reason, values, now, told=told_forecast
+    )
 
 
 def predicted_size(
@@ -551,7 +553,7 @@ def unforecast_trials(
     ]
 
 
-def held_out_trials(confrontations: Sequence[Confrontation], facts: Facts) -> list[Trial]:
+def held_out_trials(confrontations: Sequence[HeldOutForecast], facts: Facts) -> list[Trial]:
     """The trials that test registered forecasts."""
     shards = {(s.permutation, s.samples): s for s in facts.shards}
     return [
@@ -563,12 +565,12 @@ def held_out_trials(confrontations: Sequence[Confrontation], facts: Facts) -> li
 
 
 def _confront(
-    registered: Confrontation,
+    registered: HeldOutForecast,
     measurements: Sequence[Measurement],
     best_fits: Sequence[BestFit],
     seeds: int,
     answer_metric: str,
-) -> Confrontation:
+) -> HeldOutForecast:
     """The registered forecast with the measured error: of the seeds there are so far.
 
     The model is found by the registered size and hyperparameters, since a study that was extended
@@ -614,7 +616,7 @@ def _with_notes(curve: Curve, notes: Sequence[str]) -> Curve:
 
 
 def _held_out_notes(
-    facts: Facts, curves: Sequence[Curve], confronted: Sequence[Confrontation]
+    facts: Facts, curves: Sequence[Curve], confronted: Sequence[HeldOutForecast]
 ) -> tuple[str, ...]:
     """Notes on which held-out shards the fits contain, and why they lack the others."""
     held_out = sorted({s.samples for s in facts.shards if s.held_out})

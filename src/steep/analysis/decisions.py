@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from steep.records import Confrontation, Prediction, StepCost, Took, decode, encode
+from steep.records import HeldOutForecast, Prediction, StepCost, TimeSpent, decode, encode
 from steep.store import lease
 from steep.store.database import Decision
 from steep.store.folder import StoreError
@@ -18,7 +18,7 @@ from steep.store.store import Store
 
 if TYPE_CHECKING:
     from steep.contracts.domain import Domain
-    from steep.shards import Cut
+    from steep.shards import DataSplit
     from steep.train import Outcome
 
 MOST_COMPARED = 30_000
@@ -45,7 +45,7 @@ def payload(store: Store) -> dict[str, Any]:
     return facts[-1].payload
 
 
-def baseline(store: Store, domain: Domain, cut: Cut) -> dict[str, Any]:
+def baseline(store: Store, domain: Domain, cut: DataSplit) -> dict[str, Any]:
     """The error of a simple method on each shard of up to ``MOST_COMPARED`` items, if the domain
     has such a method; computed once."""
     facts = store.decisions("facts")
@@ -67,12 +67,12 @@ def baseline(store: Store, domain: Domain, cut: Cut) -> dict[str, Any]:
 # ---------------------------------------------------------------- forecasts
 
 
-def registered(store: Store) -> list[Confrontation]:
+def registered(store: Store) -> list[HeldOutForecast]:
     """The registered forecasts. If two drivers registered one of the same shard, the first
     counts."""
-    first: dict[float, Confrontation] = {}
+    first: dict[float, HeldOutForecast] = {}
     for decision in store.decisions("forecast"):
-        confrontation = decode(Confrontation, decision.payload["confrontation"])
+        confrontation = decode(HeldOutForecast, decision.payload["confrontation"])
         late = decision.payload.get("afterwards")
         if late is None:  # an earlier version did not record it
             late = _ended_before(store, confrontation.samples, decision.at)
@@ -146,7 +146,7 @@ def _until_killed(store: Store, begun: Decision, next_at: float) -> float:
     return max(min(seconds, next_at - begun.at), 0.0)
 
 
-def prediction_and_took(store: Store) -> tuple[Prediction | None, Took | None]:
+def prediction_and_took(store: Store) -> tuple[Prediction | None, TimeSpent | None]:
     """The predicted time of the study and the time that it has taken; None if not recorded."""
     predictions = store.decisions("time")
     predicted = decode(Prediction, predictions[0].payload["prediction"]) if predictions else None
@@ -157,7 +157,7 @@ def prediction_and_took(store: Store) -> tuple[Prediction | None, Took | None]:
     measurements = store.measurements()
     training = sum(m.seconds for m in measurements)
     clock = sum(float(run["seconds"]) for run in runs)
-    return predicted, Took(len(measurements), training, clock, runs[-1]["over"])
+    return predicted, TimeSpent(len(measurements), training, clock, runs[-1]["over"])
 
 
 # ---------------------------------------------------------------- cost of steps

@@ -17,7 +17,7 @@ from steep.analysis.result_tables import result_files
 from steep.records import (
     Analysis,
     Baseline,
-    Confrontation,
+    HeldOutForecast,
     Measurement,
     Settings,
     Shard,
@@ -26,7 +26,7 @@ from steep.records import (
     total_flops,
 )
 from steep.select import table
-from steep.shards import Cut
+from steep.shards import DataSplit
 from steep.spec.sections import Spec
 from steep.stats.zeros import counted
 from steep.store.store import Store
@@ -42,7 +42,7 @@ LEVEL = 0.9
 """Coverage of the intervals of registered forecasts."""
 
 
-def facts(store: Store, spec: Spec, cut: Cut) -> Facts:
+def facts(store: Store, spec: Spec, cut: DataSplit) -> Facts:
     """The facts that the store holds. Raises StoreError if nothing was trained yet."""
     return facts_of(payload(store), spec, cut.shards, cut.validation_group)
 
@@ -63,7 +63,7 @@ def facts_of(
     )
 
 
-def measured(store: Store, cut: Cut) -> list[Measurement]:
+def measured(store: Store, cut: DataSplit) -> list[Measurement]:
     """The study's measurements, with errors of zero replaced so that they have a logarithm."""
     return counted(store.measurements(), len(cut.validation), len(cut.test))
 
@@ -77,7 +77,7 @@ def items_of(recorded: Mapping[str, Any]) -> tuple[int, int]:
 # ---------------------------------------------------------------- forecasts
 
 
-def register_forecasts(store: Store, facts: Facts) -> list[Confrontation]:
+def register_forecasts(store: Store, facts: Facts) -> list[HeldOutForecast]:
     """Register each held-out shard's forecast once, before that shard is trained.
 
     It uses the searched shards alone, even if another held-out shard has been measured: all
@@ -90,7 +90,7 @@ def register_forecasts(store: Store, facts: Facts) -> list[Confrontation]:
     return registered(store)
 
 
-def chosen_since(store: Store, facts: Facts, sizes: Collection[float]) -> list[Confrontation]:
+def chosen_since(store: Store, facts: Facts, sizes: Collection[float]) -> list[HeldOutForecast]:
     """The models that a finished search chooses for the held-out shards of the given ``sizes``, if
     they differ from those of the registered forecasts.
 
@@ -106,7 +106,9 @@ def chosen_since(store: Store, facts: Facts, sizes: Collection[float]) -> list[C
     ]
 
 
-def _forecasts_now(store: Store, facts: Facts, excluded: Collection[float]) -> list[Confrontation]:
+def _forecasts_now(
+    store: Store, facts: Facts, excluded: Collection[float]
+) -> list[HeldOutForecast]:
     """Forecasts of the held-out shards, except ``excluded`` sizes, from the searched shards."""
     shards = [s for s in facts.shards if s.held_out and s.permutation == 0]
     shards = [s for s in shards if s.samples not in excluded]
@@ -125,7 +127,7 @@ def _forecasts_now(store: Store, facts: Facts, excluded: Collection[float]) -> l
 # ---------------------------------------------------------------- analysis and results
 
 
-def analysis(store: Store, spec: Spec, cut: Cut, **options: Any) -> Analysis:
+def analysis(store: Store, spec: Spec, cut: DataSplit, **options: Any) -> Analysis:
     """The study's whole analysis; ``options`` as for ``analyse.analyse``."""
     recorded = payload(store)
     result = concluded(
@@ -144,7 +146,7 @@ def analysis(store: Store, spec: Spec, cut: Cut, **options: Any) -> Analysis:
 def concluded(
     facts: Facts,
     measurements: Sequence[Measurement],
-    registered: Sequence[Confrontation],
+    registered: Sequence[HeldOutForecast],
     recorded: Mapping[str, Any],
     files: Mapping[str, str],
     **options: Any,
@@ -201,7 +203,7 @@ def _provenance(
     )
 
 
-def trials(store: Store, spec: Spec, cut: Cut) -> pd.DataFrame:
+def trials(store: Store, spec: Spec, cut: DataSplit) -> pd.DataFrame:
     """The long table: one row per trial."""
     return table(
         store.measurements(),
@@ -212,13 +214,13 @@ def trials(store: Store, spec: Spec, cut: Cut) -> pd.DataFrame:
     )
 
 
-def analysis_with_cost(store: Store, spec: Spec, cut: Cut) -> Analysis:
+def analysis_with_cost(store: Store, spec: Spec, cut: DataSplit) -> Analysis:
     """What the report shows: the analysis, and what lower errors would cost."""
     study_facts, result = facts(store, spec, cut), analysis(store, spec, cut)
     return with_cost(result, study_facts, measured(store, cut), steps(store))
 
 
-def write_results(store: Store, spec: Spec, cut: Cut) -> None:
+def write_results(store: Store, spec: Spec, cut: DataSplit) -> None:
     """Rewrite ``results/`` and ``report.html``."""
     result = analysis_with_cost(store, spec, cut)
     store.write("results/trials.csv", trials(store, spec, cut).to_csv(index=False).encode())
@@ -227,7 +229,7 @@ def write_results(store: Store, spec: Spec, cut: Cut) -> None:
     store.write("report.html", report_of(result, measured(store, cut)).encode())
 
 
-def report_text(store: Store, spec: Spec, cut: Cut) -> str:
+def report_text(store: Store, spec: Spec, cut: DataSplit) -> str:
     """The report as HTML; writes nothing."""
     return report_of(analysis_with_cost(store, spec, cut), measured(store, cut))
 

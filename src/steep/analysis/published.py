@@ -36,14 +36,14 @@ from steep.base.plainfile import read_file
 from steep.records import (
     Analysis,
     Candidate,
-    Confrontation,
+    HeldOutForecast,
     Measurement,
     Prediction,
     Scaling,
     Shard,
     Standing,
     StepCost,
-    Took,
+    TimeSpent,
     TrialStanding,
     Value,
     decode,
@@ -204,7 +204,7 @@ class Published:
 
     def analyse(self, **options: Any) -> Analysis:
         """As ``Study.analyse``."""
-        registered = [decode(Confrontation, json.dumps(c)) for c in self.about["registered"]]
+        registered = [decode(HeldOutForecast, json.dumps(c)) for c in self.about["registered"]]
         analysis = from_store.concluded(
             self._facts,
             self._counted(),
@@ -219,12 +219,12 @@ class Published:
         return replace(analysis, prediction=predicted, took=took)
 
     @property
-    def _times(self) -> tuple[Prediction | None, Took | None]:
+    def _times(self) -> tuple[Prediction | None, TimeSpent | None]:
         """The predicted time, and what it took."""
         predicted, took = self.about.get("time") or (None, None)
         return (
             None if predicted is None else decode(Prediction, json.dumps(predicted)),
-            None if took is None else decode(Took, json.dumps(took)),
+            None if took is None else decode(TimeSpent, json.dumps(took)),
         )
 
     def _counted(self) -> list[Measurement]:

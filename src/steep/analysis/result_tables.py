@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from steep.records import Analysis, BestFit, Confrontation, Interval
+from steep.records import Analysis, BestFit, HeldOutForecast, Interval
 from steep.select import beside
 
 
@@ -105,7 +105,7 @@ def forecast_table(analysis: Analysis) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _confrontation(confrontation: Confrontation) -> dict[str, Any]:
+def _confrontation(confrontation: HeldOutForecast) -> dict[str, Any]:
     """The record as a dictionary; without the forecast of another metric if there is none."""
     names = ("told", "told_error") if confrontation.told is None else ()
     return {name: value for name, value in asdict(confrontation).items() if name not in names}

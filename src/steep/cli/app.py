@@ -25,7 +25,7 @@ from steep.cli.joint_command import joint
 from steep.cli.terminal import (
     EXIT_CODES,
     Json,
-    NobodyReads,
+    OutputClosed,
     clear_errors,
     duration,
     fail,
@@ -75,7 +75,7 @@ class OnceEach(TyperCommand):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # otherwise the exit code would be 1, that of a partial study
-            raise NobodyReads from None
+            raise OutputClosed from None
 
 
 def main() -> None:

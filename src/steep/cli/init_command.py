@@ -34,7 +34,7 @@ VALIDATION = 0.1
 
 
 @dataclass(frozen=True)
-class Tried:
+class FirstRun:
     """The result of the first run."""
 
     text: str
@@ -56,7 +56,7 @@ def propose(
     budget: float | None,
     workers: int | None,
     base: Path,
-) -> Tried:
+) -> FirstRun:
     """A spec for a study of ``command``, and the result of its first trial. ``values`` are texts
     such as 'learning_rate=0.1,0.3'. Raises QuestionError for arguments that give no valid spec."""
     grid = _grid(values)
@@ -82,9 +82,9 @@ def propose(
     shard = study.cut.shards[0]
     setting = f"on the smallest shard ({exact(shard.samples)} of {exact(draft.total)} {shard.unit})"
     if isinstance(outcome, str):
-        return Tried(draft.spec(metric), (), f"{outcome}\nThat was {setting}.")
+        return FirstRun(draft.spec(metric), (), f"{outcome}\nThat was {setting}.")
     if outcome.status == Status.DIVERGED:
-        return Tried(draft.spec(metric), (), f"{outcome.reason}\nThat was {setting}.")
+        return FirstRun(draft.spec(metric), (), f"{outcome.reason}\nThat was {setting}.")
     ((name, error), *_) = [p for p in outcome.metrics if p[1] == outcome.validation_error]
     score = higher(name)
     reported_metric = name if score is None else score.name
@@ -102,7 +102,7 @@ def propose(
         notes.append(
             'Lines such as {"step": 100, "validation_error": 0.31} would show its progress.'
         )
-    return Tried(draft.spec(reported_metric), tuple(notes), None)
+    return FirstRun(draft.spec(reported_metric), tuple(notes), None)
 
 
 def _lines(count: int) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         Frontier,
         Interval,
         JointFit,
-        SamplesFor,
+        RequiredSamples,
     )
 
 
@@ -38,7 +38,7 @@ class JointAnswer:
     allocations: tuple[Allocation, ...] = ()
     disagreement: str = ""
     use: ForUse | None = None
-    needed: tuple[tuple[float, SamplesFor], ...] = ()
+    needed: tuple[tuple[float, RequiredSamples], ...] = ()
     backtest: Backtest | None = None
     refused: str = ""
     """Why there is no frontier."""

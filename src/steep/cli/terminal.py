@@ -279,7 +279,7 @@ def stdout_for_the_answer() -> Iterator[None]:
         os.close(stdout_copy)
 
 
-class NobodyReads(Exception):
+class OutputClosed(Exception):
     """The reader of the output has closed it, as in 'steep ... | head'."""
 
 
@@ -298,7 +298,7 @@ def clear_errors() -> Iterator[None]:
             sys.stdout.flush()  # here, where an error can still be reported
     except KeyboardInterrupt:  # raised outside of a run, which handles it
         sys.exit(130)
-    except (BrokenPipeError, NobodyReads):
+    except (BrokenPipeError, OutputClosed):
         _close_stdout()
         sys.exit(0)
     except Exception as error:

@@ -44,7 +44,7 @@ class Items:
     fixed: tuple[str, ...] = ()
     """Names in ``files`` of what even appended data must not change: a learnt vocabulary, say,
     under a name of its own. A begun study refuses to go on with another."""
-    known_by: np.ndarray | None = None
+    dedup_key: np.ndarray | None = None
     """uint64 [N], a hash of what a model could remember an item by, where less than the whole of
     it is enough (a transcript that several clips have): training items that share it with V or
     the test part are left out. None: ``digest``."""

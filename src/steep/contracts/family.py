@@ -39,11 +39,11 @@ class Family:
     padded), ``decoder`` after ``hidden`` of the same; ``write(source_BxS, length_B, beam,
     longest_B)`` gives each row's likeliest target without its end, symbol 0. A speech model's is
     ``(x_BxTxF, frames_B, text_BxL) -> logits``; of what ``hear(x_BxTxF, frames_B)`` returns,
-    ``nats(heard, text_BxL, characters_B) -> nats_B`` is minus the log-probability of each
-    transcript, and ``transcribe(heard)`` the symbols it reads greedily, a list a clip. Lengths are
-    int64 of numpy; symbol 0 (CTC's blank, attention's end) is in no transcript; what is given is
-    zero beyond a clip's end, and no result depends on how much of that there is.
-    A model may say in ``engine`` what it runs on."""
+    ``nats(encoded, text_BxL, characters_B) -> nats_B`` is minus the log-probability of each
+    transcript, and ``transcribe(encoded)`` the symbols it reads greedily, a list a clip. Lengths
+    are int64 of numpy; symbol 0 (CTC's blank, attention's end) is in no transcript; what is given
+    is zero beyond a clip's end, and no result depends on how much of that there is. A model may say
+    in ``engine`` what it runs on."""
     kind: str
     """'classifier', 'stream', 'pairs' or 'speech': equal to ``domain.kind``."""
     dial: str = "width"

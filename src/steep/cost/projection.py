@@ -28,7 +28,7 @@ from steep.records import (
     TrialTimes,
 )
 from steep.stats.draws import BENT
-from steep.stats.inverse import best_fit_sizes, meeting, meets, reached
+from steep.stats.inverse import best_fit_sizes, first_crossings, reachable, target_crossing
 
 TOO_LARGE = "does not fit in memory"
 FACTORS = (2.0, 10.0, 100.0)
@@ -99,7 +99,7 @@ def project(scaling: Scaling, target: float, site: Site | None = None) -> Projec
     ``site``: data, model size, and compute and time as far as they were measured."""
     curve = Draws(scaling)
     log_m, level, here = curve.reaches(target), scaling.level, scaling.samples
-    found = meeting(log_m, level, scaling.first, here)
+    found = target_crossing(log_m, level, scaling.first, here)
     blank = Projection(
         target,
         found.outcome,
@@ -111,7 +111,7 @@ def project(scaling: Scaling, target: float, site: Site | None = None) -> Projec
     )
     if found.samples.value is None or found.outcome == ALREADY_MET:
         return blank
-    there = reached(log_m, here)
+    there = reachable(log_m, here)
     m = np.exp(log_m[there])
     whole = len(log_m)
 
@@ -191,7 +191,7 @@ class Draws:
 
     def reaches(self, error: float) -> Array:
         """Per draw, log m at which the curve falls to ``error``; inf: never."""
-        return meets(self.curves, self.grid, error, self.first)
+        return first_crossings(self.curves, self.grid, error, self.first)
 
     def parameters(self, log_m: Array) -> Array:
         """Best-fit parameters at log m (draws,) or (draws, places); inf where m is.

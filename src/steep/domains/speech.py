@@ -167,7 +167,7 @@ class Speech:
             self._group,
             self._part,
             files=self._files,
-            known_by=transcript,
+            dedup_key=transcript,
             left_out=self._left_out,
         )
 
@@ -220,10 +220,10 @@ class Speech:
 
         edits, nats = np.zeros(len(items)), np.zeros(len(items))
         for rows in by_length(self._frames[items], EVALUATION_FRAMES):
-            heard = model.hear(*self._audio(items[rows]))
-            nats_B = model.nats(heard, *self._transcripts(items[rows]))
+            encoded = model.hear(*self._audio(items[rows]))
+            nats_B = model.nats(encoded, *self._transcripts(items[rows]))
             nats[rows] = nats_B.double().cpu().numpy()
-            texts = self._written(model.transcribe(heard))
+            texts = self._written(model.transcribe(encoded))
             edits[rows] = [
                 Levenshtein.distance(self._texts[item], text)
                 for item, text in zip(items[rows], texts, strict=True)

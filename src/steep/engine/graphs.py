@@ -29,7 +29,7 @@ _WARM = 2
 first calls, which must not be in the graph."""
 
 
-class Made(NamedTuple):
+class BatchResult(NamedTuple):
     """Of one batch."""
 
     loss: Loss
@@ -38,7 +38,7 @@ class Made(NamedTuple):
 
 
 Launch = Callable[[], object]
-Record = Callable[[Callable[[], Made]], tuple[Made, Launch]]
+Record = Callable[[Callable[[], BatchResult]], tuple[BatchResult, Launch]]
 """What a recorded computation made, in tensors that each launch fills anew; and the launch."""
 
 
@@ -53,7 +53,7 @@ class Graphs:
     def __init__(self, setup: Setup, record: Record | None = None) -> None:
         self._setup, self._record = setup, record or on_cuda
         self._met: Counter[Any] = Counter()
-        self._known: dict[Any, Callable[[Sequence[Tensor]], Made]] = {}
+        self._known: dict[Any, Callable[[Sequence[Tensor]], BatchResult]] = {}
 
     def gradient(self, run: Run, batch: Any) -> Loss:
         """As ``loop.gradient``. The next call overwrites the tensors of the result."""
@@ -71,17 +71,17 @@ class Graphs:
 
     def _recorded(
         self, run: Run, tensors: Sequence[Tensor], how: Sequence[Any]
-    ) -> Callable[[Sequence[Tensor]], Made]:
+    ) -> Callable[[Sequence[Tensor]], BatchResult]:
         setup, model = self._setup, run.model
         given = [x.clone() for x in tensors]
         parameters = list(model.parameters())
 
-        def work() -> Made:
+        def work() -> BatchResult:
             with setup.computing():
                 total, count, state = setup.domain.loss(model, *whole(given, *how))
             found = torch.autograd.grad(total / count, parameters, allow_unused=True)
             pairs = zip(parameters, found, strict=True)
-            return Made(Loss(total.detach(), count, state), [_like(p, g) for p, g in pairs])
+            return BatchResult(Loss(total.detach(), count, state), [_like(p, g) for p, g in pairs])
 
         # recording runs the model, which batch norm's statistics must not see
         buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
@@ -89,7 +89,7 @@ class Graphs:
         for buffer, before in buffers:
             buffer.copy_(before)
 
-        def launched(tensors: Sequence[Tensor]) -> Made:
+        def launched(tensors: Sequence[Tensor]) -> BatchResult:
             for own, new in zip(given, tensors, strict=True):
                 own.copy_(new)
             launch()
@@ -105,7 +105,7 @@ def _like(parameter: Tensor, gradient: Tensor | None) -> Tensor | None:
     return torch.empty_like(parameter).copy_(gradient)
 
 
-def on_cuda(work: Callable[[], Made]) -> tuple[Made, Launch]:
+def on_cuda(work: Callable[[], BatchResult]) -> tuple[BatchResult, Launch]:
     """A ``Record``. Raises RuntimeError where ``work`` waits for the GPU or allocates on it in a
     way that a graph cannot hold."""
     aside = torch.cuda.Stream()

@@ -27,7 +27,7 @@ from sklearn.utils import indexable
 
 from steep.base.metrics import is_share, made_higher
 from steep.fit import fit, fit_size_law
-from steep.records import Fit, Interval, SamplesFor, SizeLaw
+from steep.records import Fit, Interval, RequiredSamples, SizeLaw
 from steep.shards import nested_order
 
 FOLDS, SIZES, FEWEST = 5, 7, 8
@@ -60,7 +60,7 @@ class LearningCurve:
         found: pd.DataFrame = self.fit.predict(samples, level)
         return found
 
-    def samples_for(self, error: float | str, level: float | None = None) -> SamplesFor:
+    def samples_for(self, error: float | str, level: float | None = None) -> RequiredSamples:
         """Samples that a target takes ('95%' of an accuracy), see ``Fit.samples_for``."""
         return self.fit.samples_for(error, level)
 

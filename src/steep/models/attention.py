@@ -53,7 +53,7 @@ class Memory(NamedTuple):
     """Steps that belong to the clip."""
 
 
-Heard = tuple[Memory, np.ndarray]
+Encoded = tuple[Memory, np.ndarray]
 """The memory, and how many steps of it each clip has."""
 
 
@@ -124,31 +124,31 @@ class AttentionModel(nn.Module):
             return "attention-plain"
         return f"attention-{'function' if self.wanted == 'auto' else self.wanted}"
 
-    def hear(self, x_BxTxF: Tensor, frames_B: np.ndarray) -> Heard:
+    def hear(self, x_BxTxF: Tensor, frames_B: np.ndarray) -> Encoded:
         """The memory, and how many steps of it each clip has."""
         rows_NxE, ragged = self.listener(x_BxTxF, frames_B)
         key_NxA = self.attention.key(rows_NxE)
         memory = Memory(ragged.padded(rows_NxE), ragged.padded(key_NxA), ragged.kept_BxT)
         return memory, ragged.frames_B
 
-    def look(self, x_BxH: Tensor, memory: Memory, last: Look | None) -> Look:
+    def look(self, x_BxH: Tensor, memory: Memory, last: AttentionStep | None) -> AttentionStep:
         """One step of the attention: x is the last character, embedded."""
         value_BxSxE = memory.value_BxSxE
         if last is None:
             context_BxE = value_BxSxE.new_zeros(value_BxSxE.shape[::2])
-            last = Look(None, context_BxE, value_BxSxE.new_zeros(value_BxSxE.shape[:2]))
+            last = AttentionStep(None, context_BxE, value_BxSxE.new_zeros(value_BxSxE.shape[:2]))
         state = self.attention_lstm.step(torch.cat([x_BxH, last.context_BxE], 1), last.state)
         weights_BxS = self.attention(state[0], memory, last.weights_BxS)
         context_BxE = (weights_BxS[:, None] @ value_BxSxE).squeeze(1)
-        return Look(state, context_BxE, weights_BxS)
+        return AttentionStep(state, context_BxE, weights_BxS)
 
     def forward(self, x_BxTxF: Tensor, frames_B: np.ndarray, text_BxL: Tensor) -> Tensor:
         """logits_BxMxV of each character and of the end, M = L + 1, those before it given."""
         return self.spell(self.hear(x_BxTxF, frames_B), text_BxL)
 
-    def spell(self, heard: Heard, text_BxL: Tensor) -> Tensor:
+    def spell(self, encoded: Encoded, text_BxL: Tensor) -> Tensor:
         """logits_BxMxV, see ``forward``."""
-        memory, _ = heard
+        memory, _ = encoded
         x_BxMxH = self.embedding(F.pad(text_BxL, (1, 0), value=END))
         if self.engine == "attention-plain":
             look, seen = None, []
@@ -181,18 +181,18 @@ class AttentionModel(nn.Module):
         context_MxBxE, h_MxBxH = found_MxBxD.split([of_context.shape[1], lstm.width], 2)
         return torch.cat([h_MxBxH, context_MxBxE], 2).transpose(0, 1)
 
-    def nats(self, heard: Heard, text_BxL: Tensor, characters_B: np.ndarray) -> Tensor:
+    def nats(self, encoded: Encoded, text_BxL: Tensor, characters_B: np.ndarray) -> Tensor:
         """nats_B of the characters and the end."""
-        logits_BxMxV = self.spell(heard, text_BxL)
+        logits_BxMxV = self.spell(encoded, text_BxL)
         next_BxM = F.pad(text_BxL, (0, 1), value=END)
         nats_BxM = F.cross_entropy(logits_BxMxV.transpose(1, 2), next_BxM, reduction="none")
         counted = np.arange(next_BxM.shape[1]) <= characters_B[:, None]
         return (nats_BxM * torch.from_numpy(counted).to(nats_BxM.device)).sum(1)
 
-    def transcribe(self, heard: Heard) -> list[list[int]]:
+    def transcribe(self, encoded: Encoded) -> list[list[int]]:
         """Greedy: the likeliest character at each step, up to the end or, where none comes, to as
         many characters as the memory has steps, which is also the most that CTC could write."""
-        memory, steps_B = heard
+        memory, steps_B = encoded
         going_B = torch.from_numpy(steps_B).to(memory.value_BxSxE.device)
         best_B = torch.full_like(going_B, END)
         look, state = None, None
@@ -210,7 +210,7 @@ class AttentionModel(nn.Module):
         return [until_end(text[:n]) for text, n in zip(texts, steps_B, strict=True)]
 
 
-class Look(NamedTuple):
+class AttentionStep(NamedTuple):
     """Where the attention stands after a step."""
 
     state: State | None

@@ -80,10 +80,10 @@ class DeepSpeech2(nn.Module):
         return ragged.padded(rows_NxV)
 
     def nats(
-        self, heard: tuple[Tensor, Ragged], text_BxL: Tensor, characters_B: np.ndarray
+        self, encoded: tuple[Tensor, Ragged], text_BxL: Tensor, characters_B: np.ndarray
     ) -> Tensor:
         """nats_B. A clip with fewer steps than its text needs has infinite nats."""
-        rows_NxV, ragged = heard
+        rows_NxV, ragged = encoded
         log_probability_TxBxV = ragged.padded(rows_NxV.log_softmax(-1)).transpose(0, 1)
         # CUDA's gradient of CTC is not deterministic; the arrays are small.
         nats_B = F.ctc_loss(
@@ -96,8 +96,8 @@ class DeepSpeech2(nn.Module):
         )
         return nats_B.to(rows_NxV.device)
 
-    def transcribe(self, heard: tuple[Tensor, Ragged]) -> list[list[int]]:
-        rows_NxV, ragged = heard
+    def transcribe(self, encoded: tuple[Tensor, Ragged]) -> list[list[int]]:
+        rows_NxV, ragged = encoded
         best_BxT = ragged.padded(rows_NxV.argmax(-1)).cpu().numpy()
         return [collapse(best[:n]) for best, n in zip(best_BxT, ragged.frames_B, strict=True)]
 

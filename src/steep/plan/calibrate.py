@@ -43,7 +43,7 @@ class Timed:
     """Seconds before the first step."""
 
 
-class Metronome:
+class StepTimer:
     """A handle that notes when steps begin and evaluations end, and stops the trial in time.
 
     Lengths are processor time, which other programs on the machine do not stretch: what a trial
@@ -107,7 +107,7 @@ def timed(
     Each is (trial, items, units of m in a step). None where the trainer's steps cannot be seen."""
     runs = []
     for (trial, items, _), waits in ((small, True), (full, False)):
-        handle: Any = Metronome(SECONDS, waits)  # of a trainer that keeps no files
+        handle: Any = StepTimer(SECONDS, waits)  # of a trainer that keeps no files
         with suppress(Interrupted):
             trainer(trial, items, handle)
         runs.append(handle)
@@ -174,7 +174,7 @@ def whole(trainer: Trainer, trial: Trial, items: ShardItems, seconds: float) -> 
 
 
 @dataclass(frozen=True)
-class Pace:
+class StepTimes:
     """Seconds of steps and evaluations of any size: straight lines in the logs between those timed,
     and the last of them continued, at most as FLOPs grow, beyond."""
 

@@ -18,9 +18,9 @@ from steep.analysis.analyse import commonly_grown
 from steep.contracts.planner import TrialRequest
 from steep.engine.schedule import LEARNT
 from steep.plan.budget import OVERRUN, Budget
-from steep.plan.calibrate import Pace, Timed, timed, whole
+from steep.plan.calibrate import StepTimes, Timed, timed, whole
 from steep.plan.estimate import WORLDS, predict
-from steep.plan.lengths import Learnt, Lengths, timeable
+from steep.plan.lengths import LearnedLengths, Lengths, timeable
 from steep.plan.lengths import Timed as TimedLengths
 from steep.plan.stops import Kind, ended, expected, finished_studies, learnt
 from steep.records import Measurement, Prediction, Trial
@@ -55,7 +55,7 @@ size: of the published studies they take 2 % of the training, and bring 13 of 14
 of the time taken, where one of the smallest shard brings 8 (tests/plan/test_early_ends.py)."""
 
 
-def pace(study: Study, pilot: float, tell: Tell = _silent) -> Pace | None:
+def pace(study: Study, pilot: float, tell: Tell = _silent) -> StepTimes | None:
     """Steps and evaluations of the ladder's ends and two between, timed in this process, in ten
     seconds or less unless a few steps take longer; then a pilot of at most so many seconds, which
     shows when trials stop here and which models are good. None for a trainer whose steps are its
@@ -73,12 +73,12 @@ def pace(study: Study, pilot: float, tell: Tell = _silent) -> Pace | None:
         if row is None:
             return None
         rows.append(row)
-    found = Pace(tuple(rows[1:]), _units(study, study.cut.validation))
+    found = StepTimes(tuple(rows[1:]), _units(study, study.cut.validation))
     tell(TIMING_STEPS, 1 - 1 / (len(chosen) + 2))
     return replace(found, pilot=_pilot(study, trainer, pilot))
 
 
-def with_size(study: Study, timing: Pace, size: int) -> Pace:
+def with_size(study: Study, timing: StepTimes, size: int) -> StepTimes:
     """``timing`` with a larger size timed, too; the same where its steps cannot be seen."""
     row = _timed(study, study.trainer(), size)
     return timing if row is None else replace(timing, rows=(*timing.rows, row))
@@ -150,7 +150,7 @@ def _units(study: Study, items: np.ndarray) -> float:
     return float(study.items.size[items].sum())
 
 
-def seconds_per_flop(study: Study, timing: Pace | None) -> Callable[[int], float] | None:
+def seconds_per_flop(study: Study, timing: StepTimes | None) -> Callable[[int], float] | None:
     """Size on the dial -> seconds per training FLOP of a full batch on one worker."""
     if timing is None:
         return None
@@ -164,12 +164,12 @@ def seconds_per_flop(study: Study, timing: Pace | None) -> Callable[[int], float
 
 
 def lengths(
-    study: Study, timing: Pace | None, finished: Sequence[Measurement] = ()
+    study: Study, timing: StepTimes | None, finished: Sequence[Measurement] = ()
 ) -> Lengths | None:
     """How long the study's trials take; None where nobody can know yet."""
     own = timeable(finished)
     if timing is None:
-        return Learnt(study.spec, own) if own else None
+        return LearnedLengths(study.spec, own) if own else None
     kind = Kind(
         study.spec.domain.name,
         study.spec.family.name,
@@ -214,7 +214,7 @@ def _best_guess(study: Study) -> float:
 
 def prediction(
     study: Study,
-    timing: Pace | None,
+    timing: StepTimes | None,
     workers: int | None = None,
     *,
     finished: Sequence[Measurement] = (),

@@ -58,7 +58,7 @@ Ask = Callable[[Sequence[Measurement], Sequence[Trial], float, float], Sequence[
 
 
 @dataclass(frozen=True)
-class Played:
+class SimulatedStudy:
     """A study's course in one world."""
 
     runs: tuple[tuple[Trial, float, float], ...]
@@ -155,7 +155,7 @@ def _untried(search_space: SearchSpace, found: Sequence[Measurement]) -> float:
 
 
 def _retimed(
-    course: Played, length: Callable[[Trial, float], Length], longer: float
+    course: SimulatedStudy, length: Callable[[Trial, float], Length], longer: float
 ) -> tuple[float, float]:
     """(seconds, FLOPs) of the same trials, had they other lengths, and the search so many times as
     much of them."""
@@ -195,7 +195,7 @@ def _play(
     held_out: Callable[[Sequence[Measurement]], Sequence[Trial]],
     finished: Sequence[Measurement],
     begun: Mapping[Trial, float],
-) -> Played:
+) -> SimulatedStudy:
     known = {m.trial: m for m in finished}
     places = {trial: place for place, trial in enumerate(known)}
     measured_by_now = Measurements(known.values())
@@ -246,7 +246,7 @@ def _play(
         clock = run(lambda now, last=last: last, clock)  # type: ignore[misc]
         if len(runs) == first:
             break
-    return Played(
+    return SimulatedStudy(
         tuple(runs), frozenset(searched), seconds, tuple(new.values()), clock=clock, **totals
     )
 

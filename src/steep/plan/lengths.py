@@ -16,7 +16,7 @@ import numpy as np
 
 from steep.contracts.trainer import Cost
 from steep.laws.law import Array
-from steep.plan.calibrate import Pace
+from steep.plan.calibrate import StepTimes
 from steep.plan.stops import Stopping, last_evaluation, place, rate_of
 from steep.records import SCORED, Measurement, Trial
 from steep.spec.sections import Spec
@@ -74,7 +74,7 @@ class Timed:
         self,
         spec: Spec,
         stopping: Stopping,
-        pace: Pace,
+        pace: StepTimes,
         *,
         schedule: Callable[[Trial], tuple[Sequence[int], int]],
         validation: float,
@@ -164,7 +164,7 @@ def _logs(finished: Sequence[Measurement]) -> Array:
     return np.log([m.trial.samples for m in finished])
 
 
-class Learnt:
+class LearnedLengths:
     """Of any trainer, from its own finished trials: seconds as m**0.8 * size, unless they show
     otherwise."""
 

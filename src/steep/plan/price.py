@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Prices:
     """Of one study's trials, as its trainer's module tells them."""
 
-    def __init__(self, trainer: Any, loaded: Loaded, domain: Domain, cut: shards.Cut) -> None:
+    def __init__(self, trainer: Any, loaded: Loaded, domain: Domain, cut: shards.DataSplit) -> None:
         self._trainer, self._loaded, self._domain, self._cut = trainer, loaded, domain, cut
         self.costs: dict[int, Cost | None] = {}
         """Counted by now, by size."""

@@ -63,7 +63,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Seen:
+class FinishedStudy:
     """A finished study: the plane of its trials and their scatter about it."""
 
     study: str
@@ -89,12 +89,12 @@ class Stopping:
     """Finished trials of this very study among what is known."""
 
 
-def finished_studies(improvement: float = 0.0) -> list[Seen]:
+def finished_studies(improvement: float = 0.0) -> list[FinishedStudy]:
     """The rows of ``data/typical_stops.yaml``, a study each: of trials that had to improve where
     an ``improvement`` is asked."""
     rows = data.values("typical_stops.yaml")["studies"]
     every = [
-        Seen(
+        FinishedStudy(
             row["study"],
             Kind(row["domain"], row["family"], row["optimizer"], row["metric"]),
             (row["level"], row["by_size"], row["by_epoch"], row["by_rate"]),
@@ -108,7 +108,7 @@ def finished_studies(improvement: float = 0.0) -> list[Seen]:
     return list({**{row.study: row for row in every}, **alike}.values())
 
 
-def expected(kind: Kind, studies: Sequence[Seen]) -> Stopping:
+def expected(kind: Kind, studies: Sequence[FinishedStudy]) -> Stopping:
     """What to expect of a study before its first trial. Raises ValueError without ``studies``."""
     if not studies:
         raise ValueError("no finished studies to learn from")

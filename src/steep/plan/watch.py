@@ -14,7 +14,7 @@ from steep.analysis import decisions
 from steep.contracts.executor import Event, Kind
 from steep.plan import clock
 from steep.plan.budget import OVERRUN, Budget
-from steep.plan.calibrate import Pace, Timed
+from steep.plan.calibrate import StepTimes, Timed
 from steep.plan.estimate import STARTING, WORLDS, bounded, shortened
 from steep.plan.lengths import Timed as TimedLengths
 from steep.records import Interval, Measurement, Prediction, Trial, decode, encode
@@ -62,7 +62,7 @@ class Watch:
             budget.timed_by(usual.expected)
         self._estimate(WORLDS)
 
-    def _measure(self) -> Pace | None:
+    def _measure(self) -> StepTimes | None:
         """None where timing fails: what is wrong with a trial is told when it runs."""
         with suppress(Exception):
             return clock.pace(self._study, self._pilot_seconds, self._tell)
@@ -202,7 +202,7 @@ class Watch:
         self._cost = time.thread_time() - started
 
 
-def _register_prediction(store: Store, made: Prediction, timing: Pace | None) -> None:
+def _register_prediction(store: Store, made: Prediction, timing: StepTimes | None) -> None:
     """Write down how long the study was expected to take before its first trial ended, and the
     pace of the machine on which that was timed; once."""
     if not store.decisions("time"):
@@ -212,10 +212,10 @@ def _register_prediction(store: Store, made: Prediction, timing: Pace | None) ->
         store.decide("time", {"prediction": encode(made), "pace": pace})
 
 
-def _registered_pace(store: Store) -> Pace | None:
+def _registered_pace(store: Store) -> StepTimes | None:
     """The pace that was written down; None where there is none."""
     kept = [d.payload["pace"] for d in store.decisions("time") if d.payload.get("pace")]
     if not kept or kept[0]["rows"] is None:
         return None
     rows = tuple(decode(Timed, row) for row in kept[0]["rows"])
-    return Pace(rows, kept[0]["validation"])
+    return StepTimes(rows, kept[0]["validation"])

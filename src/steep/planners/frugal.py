@@ -55,11 +55,11 @@ from steep.stats.searched import Configuration, lost, scored
 ADAPTIVE = True
 KNOWS_UNTIL = True
 """It ends where ``search.until`` says."""
-WORTH = 0.01
+MINIMUM_GAIN = 0.01
 """Least gain, in log error averaged over the shards, for one trial of the choice at the largest
 shard: what costs less must gain in proportion."""
 HARDER = 10
-"""How often ``WORTH`` is halved while a forecast is not yet as precise as asked."""
+"""How often ``MINIMUM_GAIN`` is halved while a forecast is not yet as precise as asked."""
 REACH = 1
 """Shards to either side of one on which a comparison of hyperparameters is taken to hold: with two,
 five of sixteen searches of characters by Adam kept a learning rate that is right for little data at
@@ -133,11 +133,11 @@ def _decide(known: Known, limits: Limits, pending: tuple[Trial, ...]) -> Decided
     precision = limits.precision
     if precision is not None and _precise(state, known.so_far.results, precision):
         return (), False
-    for decide in (_cover, _worthwhile, _ahead, _confirm, _bracket, _compare):
+    for decide in (_first_of_shard, _worthwhile, _ahead, _confirm, _bracket, _compare):
         if requests := _affordable(state, decide(state)):
             return requests[:1], False
     for halvings in range(HARDER if precision is not None else 0):
-        if requests := _affordable(state, _worthwhile(state, WORTH / 2 ** (halvings + 1))):
+        if requests := _affordable(state, _worthwhile(state, MINIMUM_GAIN / 2 ** (halvings + 1))):
             return requests[:1], False
     others = known.on_other_draws({i: state.choice(i)[1] for i in range(len(space.shards))})
     if state.left == math.inf:
@@ -149,7 +149,7 @@ def _decide(known: Known, limits: Limits, pending: tuple[Trial, ...]) -> Decided
 def _affordable(state: State, requests: Sequence[TrialRequest]) -> tuple[TrialRequest, ...]:
     """Those that are paid for. Where nothing may be spent on them, the first trial of the next
     shard without any."""
-    return state.affordable(requests) or (_cover(state) if requests else ())
+    return state.affordable(requests) or (_first_of_shard(state) if requests else ())
 
 
 def _spread(
@@ -182,7 +182,7 @@ class _Option:
     variance: float
 
 
-def _cover(state: State) -> tuple[TrialRequest, ...]:
+def _first_of_shard(state: State) -> tuple[TrialRequest, ...]:
     """Of a budget: the first trial of the smallest shard without any."""
     if state.left == math.inf or not state.first:
         return ()
@@ -192,7 +192,7 @@ def _cover(state: State) -> tuple[TrialRequest, ...]:
     return (TrialRequest(trial, why=_why(state.space, config, "the first of its shard")),)
 
 
-def _worthwhile(state: State, worth: float = WORTH) -> tuple[TrialRequest, ...]:
+def _worthwhile(state: State, worth: float = MINIMUM_GAIN) -> tuple[TrialRequest, ...]:
     """The measurements that are worth their price, the one that gains most for it first."""
     options = _options(state)
     if not options:

@@ -23,7 +23,7 @@ from steep.stats import rungs
 from steep.stats.response import Surface
 from steep.stats.searched import Configuration, Tried, scored, surface_of
 
-CHANGE, SMALLER = 0.005, 0.3
+SWITCH_COST, SMALLER = 0.005, 0.3
 """Least gain, in log error averaged over the shards, for a trial of that price that only confirms
 a choice: what it tells of others comes on top. And the part of that for which a smaller model is
 chosen before a larger one."""
@@ -260,7 +260,7 @@ class State:
         """Of a shard's configurations the one with the lowest error, where the price of its missing
         seeds is weighed in, and a part of one trial's: what has been confirmed is kept unless
         another one is worth its trials, and on a plateau the smallest adequate size is chosen."""
-        each = CHANGE * len(self.space.shards) / self.unit
+        each = SWITCH_COST * len(self.space.shards) / self.unit
 
         def weighed(k: int) -> tuple[float, int]:
             missing, one = self._to_confirm(k)

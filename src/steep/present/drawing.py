@@ -73,7 +73,7 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Shade:
+class RegionBand:
     """A vertical stripe of the background with its name."""
 
     start: float
@@ -83,7 +83,7 @@ class Shade:
 
 
 @dataclass(frozen=True)
-class Level:
+class HorizontalLine:
     """A horizontal line with its name written on it."""
 
     y: float
@@ -105,8 +105,8 @@ class Drawing:
     x: Axis
     y: Axis
     layers: tuple[Layer, ...]
-    shades: tuple[Shade, ...] = ()
-    levels: tuple[Level, ...] = ()
+    shades: tuple[RegionBand, ...] = ()
+    levels: tuple[HorizontalLine, ...] = ()
     panels: tuple[str, ...] = ()
     """Small multiples by name: side by side on paper, one at a time on a screen."""
     panel_label: str = ""

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from steep.present import numbers
-from steep.present.sentences import fit_lines, joined, size_sentence, tight
+from steep.present.sentences import fit_lines, joined, no_break, size_sentence
 from steep.present.table import named_table
 from steep.present.tables import parameters_text, weight_text
 from steep.records import Fit, SizeLaw
@@ -50,7 +50,7 @@ def law_lines(fit: Fit) -> str:
         elif law.reason:
             said.append(f"({law.reason})")
         wrapped = textwrap.wrap(
-            tight(" ".join(part for part in said if part)),
+            no_break(" ".join(part for part in said if part)),
             WIDTH,
             initial_indent=start,
             subsequent_indent=" " * len(start),

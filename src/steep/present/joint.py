@@ -21,7 +21,7 @@ from steep.records import (
     Interval,
     JointFit,
     Misfit,
-    SamplesFor,
+    RequiredSamples,
 )
 
 SHOWN = 8
@@ -261,7 +261,7 @@ def use_lines(fit: JointFit, found: ForUse) -> list[str]:
     ]
 
 
-def needed_line(fit: JointFit, found: SamplesFor, parameters: float) -> str:
+def needed_line(fit: JointFit, found: RequiredSamples, parameters: float) -> str:
     how = scale_of(fit)
     goal = f"{numbers.standing(found.target, how)} with {numbers.count(parameters)} parameters"
     if found.samples is None:

@@ -9,11 +9,20 @@ from dataclasses import replace
 import numpy as np
 
 from steep.present import numbers
-from steep.present.drawing import Band, Drawing, Layer, Level, Line, Points, Shade, log_axis
+from steep.present.drawing import (
+    Band,
+    Drawing,
+    HorizontalLine,
+    Layer,
+    Line,
+    Points,
+    RegionBand,
+    log_axis,
+)
 from steep.present.numbers import Scale
 from steep.present.palette import sequence
 from steep.present.sentences import shown_regions
-from steep.records import BestFit, Confrontation, Fit, Forecast, Point
+from steep.records import BestFit, Fit, Forecast, HeldOutForecast, Point
 
 GRID = 80
 """Places at which law and band are evaluated."""
@@ -38,7 +47,7 @@ def learning_curve(
     forecast: Forecast | None = None,
     *,
     best_fits: Sequence[BestFit] = (),
-    confrontations: Sequence[Confrontation] = (),
+    confrontations: Sequence[HeldOutForecast] = (),
     part: str = "",
     points: str = MEASURED,
     name: str = "learning_curve",
@@ -65,7 +74,7 @@ def learning_curve(
         layers=tuple(layers),
         shades=tuple(_shades(fit, x.low, x.high)),
         levels=tuple(
-            Level(g, "level", f"best guess {numbers.measured(fit.best_guess, how)}")
+            HorizontalLine(g, "level", f"best guess {numbers.measured(fit.best_guess, how)}")
             for g in _near_guess(fit, how)
         ),
         legend=(points, FIT, _band_name(fit), FORECAST, TRUTH),
@@ -123,7 +132,7 @@ def _any_unused(fits: Mapping[str, Fit]) -> bool:
 
 
 def _reach(
-    fit: Fit, forecast: Forecast | None, confrontations: Sequence[Confrontation]
+    fit: Fit, forecast: Forecast | None, confrontations: Sequence[HeldOutForecast]
 ) -> list[float]:
     """The places beyond the points that the figure should show."""
     places = [c.samples for c in confrontations]
@@ -262,7 +271,7 @@ def _point_text(point: Point, fit: Fit, how: Scale) -> str:
     return "<br>".join(lines)
 
 
-def _confronted(found: Sequence[Confrontation], how: Scale, unit: str) -> list[Layer]:
+def _confronted(found: Sequence[HeldOutForecast], how: Scale, unit: str) -> list[Layer]:
     """The registered forecast as a bar, the truth as a ring on it: about its point of the fit,
     where it is one."""
     if not found:
@@ -303,7 +312,7 @@ def _confronted(found: Sequence[Confrontation], how: Scale, unit: str) -> list[L
 # ---------------------------------------------------------------- background
 
 
-def _shades(fit: Fit, low: float, high: float) -> list[Shade]:
+def _shades(fit: Fit, low: float, high: float) -> list[RegionBand]:
     """The regions as stripes. The outer two run to the edges of the figure; the power-law region
     ends where a neighbour begins that is likely there, else with the points."""
     found = {region.name: region for region in shown_regions(fit)}
@@ -317,7 +326,7 @@ def _shades(fit: Fit, low: float, high: float) -> list[Shade]:
         "irreducible-error": (last, high),
     }
     return [
-        Shade(max(start, low), min(end, high), f"shade-{name}", f"{name} region")
+        RegionBand(max(start, low), min(end, high), f"shade-{name}", f"{name} region")
         for name, (start, end) in ends.items()
         if name in found and start is not None and end is not None and start < end
     ]
@@ -351,7 +360,7 @@ def _caption(fit: Fit, how: Scale, best_fits: Sequence[BestFit]) -> str:
     elif fit.draws:
         parts.append(
             f"Line and band: median and {numbers.level(fit.level)} interval of the mixture of "
-            "laws and of the points' departures from them, dashed beyond the fitted points."
+            "laws and of the points' deviations from them, dashed beyond the fitted points."
         )
     if any(len(b.best.seeds) > 1 for b in best_fits):
         parts.append("A new measurement is, as the points are, a median over seeds.")

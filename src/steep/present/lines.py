@@ -34,7 +34,7 @@ from steep.records import (
     Shard,
     Standing,
     Status,
-    Took,
+    TimeSpent,
     Trial,
     TrialStanding,
 )
@@ -153,7 +153,7 @@ def _expected(time: Interval) -> str:
     )
 
 
-def took_sentence(found: Prediction, took: Took) -> str:
+def took_sentence(found: Prediction, took: TimeSpent) -> str:
     """What was predicted of the time, confronted."""
     low, high, value = found.training.lower, found.training.upper, found.training.value or 0.0
     inside = (low or 0.0) <= took.training <= (high or float("inf"))

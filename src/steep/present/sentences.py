@@ -18,13 +18,13 @@ from steep.records import (
     ONE_SEED,
     PERHAPS_NOT,
     Analysis,
-    At,
-    Confrontation,
     Fit,
     Forecast,
+    ForecastPoint,
+    HeldOutForecast,
     Interval,
     Region,
-    SamplesFor,
+    RequiredSamples,
     Shard,
     SizeLaw,
 )
@@ -132,14 +132,14 @@ def _at_phrases(
     return phrases
 
 
-def _place(at: At, unit: str, largest: float | None, first: bool) -> str:
+def _place(at: ForecastPoint, unit: str, largest: float | None, first: bool) -> str:
     times = at.samples / largest if largest else at.factor
     if times < 1.0 or abs(times - round(times, 1)) > 0.001 * times:
         return f"{numbers.count(at.samples)} {unit}"
     return f"{numbers.factor(times)} the data" if first else numbers.factor(times)
 
 
-def target_phrase(found: SamplesFor, how: Scale, unit: str) -> str:
+def target_phrase(found: RequiredSamples, how: Scale, unit: str) -> str:
     """One target's answer: what it takes, or that it cannot be reached."""
     goal = numbers.target(found.target, how)
     needed = Interval(found.samples, found.lower, found.upper)
@@ -387,7 +387,7 @@ def size_sentence(name: str, law: SizeLaw) -> str:
 VERDICTS = {True: "inside the interval", False: "outside the interval"}
 
 
-def confrontation_sentence(found: Confrontation, how: Scale, unit: str) -> str:
+def confrontation_sentence(found: HeldOutForecast, how: Scale, unit: str) -> str:
     """The forecast and the truth that met it."""
     place = f"{numbers.exact(found.samples)} {unit}"
     at = found.forecast
@@ -421,7 +421,7 @@ def confrontation_sentences(analysis: Analysis) -> list[str]:
     return told
 
 
-def _better_model(analysis: Analysis, metric: str, found: Confrontation, how: Scale) -> str:
+def _better_model(analysis: Analysis, metric: str, found: HeldOutForecast, how: Scale) -> str:
     """Of a held-out shard that was searched later: its best fit, where that is another model than
     the one that confronts the forecast."""
     for b in analysis.best_fits:
@@ -546,7 +546,7 @@ def sentence(text: str) -> str:
     return text if text[-1] in ".!?" else f"{text}."
 
 
-def tight(text: str) -> str:
+def no_break(text: str) -> str:
     """No line break between a number and its unit, nor inside an interval: hard spaces there."""
     text = re.sub(r"\[[^\[\]]{1,40}\]", lambda found: found[0].replace(" ", "\u00a0"), text)
     text = re.sub(r"(?<=\d) (?=[%\[]|nats|bits|[kMGTPEZ]?FLOPs)", "\u00a0", text)

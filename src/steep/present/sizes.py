@@ -10,7 +10,7 @@ from steep.present import numbers
 from steep.present.drawing import Band, Drawing, Layer, Line, Points, log_axis
 from steep.present.numbers import Scale
 from steep.present.palette import sequence
-from steep.records import BestFit, Candidate, Confrontation, SizeLaw
+from steep.records import BestFit, Candidate, HeldOutForecast, SizeLaw
 
 BEST = "lowest score"
 CHOSEN = "best fit"
@@ -20,7 +20,7 @@ ADEQUATE = "smallest adequate"
 def model_size_curve(
     best_fits: Sequence[BestFit],
     size_laws: Sequence[tuple[str, SizeLaw]],
-    confrontations: Sequence[Confrontation] = (),
+    confrontations: Sequence[HeldOutForecast] = (),
 ) -> Drawing | None:
     """Parameters of the best-fit model against training-set size; None without parameters."""
     fitted = [b for b in best_fits if b.searched and b.best.parameters > 0]
@@ -110,7 +110,7 @@ def _optimum_text(best: BestFit, candidate: Candidate, label: str, edge: str, un
     )
 
 
-def _trained(confrontations: Sequence[Confrontation], unit: str) -> list[Layer]:
+def _trained(confrontations: Sequence[HeldOutForecast], unit: str) -> list[Layer]:
     known = [(c, c.parameters) for c in confrontations if c.parameters]
     if not known:
         return []

@@ -16,14 +16,14 @@ from steep.records import (
     Backtest,
     BestFit,
     Comparison,
-    Confrontation,
     Curve,
     Finding,
     Fit,
     Forecast,
+    HeldOutForecast,
     Interval,
     LawFit,
-    SamplesFor,
+    RequiredSamples,
 )
 
 # ---------------------------------------------------------------- best fits
@@ -234,7 +234,7 @@ def _reachable(never: float, goal: str) -> str:
     return f"{goal} (never: {numbers.share(never)})" if never >= 0.005 else goal
 
 
-def _needed(found: SamplesFor) -> str:
+def _needed(found: RequiredSamples) -> str:
     """The samples that a target needs, or why there is no such number."""
     if found.outcome == ALREADY_MET:
         return f"{numbers.count(found.samples)} or less"
@@ -252,7 +252,7 @@ def _cost(parameters: Interval | None, flops: Interval | None) -> list[str]:
 _INSIDE = {True: "inside", False: "outside", None: ""}
 
 
-def confrontation_table(found: Sequence[Confrontation], how: Scale, unit: str) -> Table:
+def confrontation_table(found: Sequence[HeldOutForecast], how: Scale, unit: str) -> Table:
     """Each registered forecast beside what was measured afterwards."""
     columns = (unit, "forecast", "measured", "verdict", "test", "size", "why this size", "made")
     rows = tuple(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steep.present import backtesting
-from steep.records import Backtest, Confrontation, Fit, JointFit, Point, Score
+from steep.records import Backtest, Fit, HeldOutForecast, JointFit, Point, Score
 from steep.stats.curve import curve_from_columns, curve_from_points
 from steep.tables.read import curve_of
 
@@ -31,7 +31,7 @@ def backtest(
     fit: Callable[..., Fit] | None = None,
     level: float | None = None,
     fewest: int = FEWEST,
-    registered: Sequence[Confrontation] = (),
+    registered: Sequence[HeldOutForecast] = (),
     x: str = "samples",
     y: str = "error",
     **options: Any,
@@ -104,7 +104,7 @@ def _scores(
     seen: Sequence[Point],
     hidden: Sequence[Point],
     level: float,
-    registered: Sequence[Confrontation],
+    registered: Sequence[HeldOutForecast],
 ) -> list[Score]:
     frame = fit.predict([p.samples for p in hidden], level, as_error=True)
     last = seen[-1]

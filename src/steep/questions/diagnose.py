@@ -22,8 +22,8 @@ from steep.present import numbers
 from steep.present.numbers import relative
 from steep.present.sentences import few_sizes
 from steep.questions.search_findings import NOTE, SERIOUS, WARNING, faults
-from steep.questions.search_summary import Search, examine
-from steep.records import BestFit, Confrontation, Finding, Fit, Measurement, Point
+from steep.questions.search_summary import SearchSummary, examine
+from steep.records import BestFit, Finding, Fit, HeldOutForecast, Measurement, Point
 from steep.stats import trend
 from steep.stats.curve import curve_from_columns, curve_from_points
 from steep.stats.line import Line, fit_line
@@ -51,7 +51,7 @@ def diagnose(
     fit: Fit | None = None,
     best_fits: Iterable[BestFit] = (),
     measurements: Iterable[Measurement] = (),
-    confrontations: Iterable[Confrontation] = (),
+    confrontations: Iterable[HeldOutForecast] = (),
     frame: pd.DataFrame | None = None,
     x: str = "samples",
     y: str = "error",
@@ -129,7 +129,7 @@ class _CurveData:
         return numbers.measured(error, numbers.scale(self.metric, largest))
 
 
-def _curve(source: Any, search: Search, x: str, y: str) -> _CurveData:
+def _curve(source: Any, search: SearchSummary, x: str, y: str) -> _CurveData:
     unit, metric, fit = search.unit or "samples", "error", None
     if isinstance(source, Fit):
         fit, unit, metric, points = source, source.unit, source.metric, source.used
@@ -166,7 +166,7 @@ def _outcome(data: _CurveData) -> list[Finding]:
     return []
 
 
-def _missed(data: _CurveData, confrontations: Iterable[Confrontation]) -> list[Finding]:
+def _missed(data: _CurveData, confrontations: Iterable[HeldOutForecast]) -> list[Finding]:
     """Held-out shards that were measured outside the interval of their registered forecast."""
     findings = []
     for c in confrontations:
@@ -285,7 +285,7 @@ def _rises(data: _CurveData) -> list[Finding]:
     return findings
 
 
-def _after_a_rise(data: _CurveData, rise: trend.Rise) -> str:
+def _after_a_rise(data: _CurveData, rise: trend.ErrorIncrease) -> str:
     repeat = "Repeat both sizes with more seeds"
     if data.known is not None:  # more than the noise between seeds: more seeds would not help
         repeat = "Search both sizes again (learning rates, model sizes, length of training)"
@@ -357,7 +357,9 @@ def _flat(evidence: str) -> Finding:
     return Finding("flat", SERIOUS, "the whole curve", evidence, step)
 
 
-def _validation_se(data: _CurveData, search: Search, items: int | None) -> tuple[float | None, str]:
+def _validation_se(
+    data: _CurveData, search: SearchSummary, items: int | None
+) -> tuple[float | None, str]:
     """The relative standard error due to the validation set at the largest size, and its name.
 
     It is measured item by item, else given with the curve (for best fits that is the error over
@@ -374,7 +376,7 @@ def _validation_se(data: _CurveData, search: Search, items: int | None) -> tuple
     return share, f"One standard error of {numbers.exact(items)} validation items"
 
 
-def _validation(data: _CurveData, search: Search, items: int | None) -> list[Finding]:
+def _validation(data: _CurveData, search: SearchSummary, items: int | None) -> list[Finding]:
     share, what = _validation_se(data, search, items)
     if share is None or len(data.points) < 2:
         return []
@@ -393,7 +395,7 @@ def _validation(data: _CurveData, search: Search, items: int | None) -> list[Fin
     return [Finding("validation set", severity, "the validation set", evidence, step)]
 
 
-def _bend(data: _CurveData, search: Search) -> list[Finding]:
+def _bend(data: _CurveData, search: SearchSummary) -> list[Finding]:
     bend = trend.bend(data.x, data.y, data.known)
     if bend is None or bend.p > LIKELY or abs(bend.last - bend.first) < 0.05:
         return []
@@ -413,7 +415,7 @@ def _bend(data: _CurveData, search: Search) -> list[Finding]:
     return [Finding(f"bend: {cause}", severity, "the large sizes", evidence, step)]
 
 
-def _replication(data: _CurveData, search: Search) -> list[Finding]:
+def _replication(data: _CurveData, search: SearchSummary) -> list[Finding]:
     findings = []
     replicated = data.known is not None or any(p.replicates > 1 for p in data.points)
     if data.points and not replicated:

@@ -36,7 +36,7 @@ from steep.stats.draws import weighted_interval
 from steep.stats.mixture import systematic
 from steep.stats.surface_noise import LENGTHS, PRIOR_DF, SurfaceNoise, features, surface_noise
 from steep.stats.surface_posterior import (
-    Alone,
+    LawOnlyFit,
     Model,
     Posterior,
     Runs,
@@ -288,7 +288,7 @@ class _Fitted:
 
     model: Model
     found: Posterior
-    alone: Alone
+    alone: LawOnlyFit
 
 
 def fit_rows(

@@ -12,7 +12,7 @@ import numpy as np
 
 from steep.present import numbers
 from steep.present.numbers import relative
-from steep.questions.search_summary import Search
+from steep.questions.search_summary import SearchSummary
 from steep.records import ONE_SEED, BestFit, Finding
 from steep.stats.searched import UNSURE
 
@@ -21,7 +21,7 @@ UNEVEN = 0.05
 SERIOUS, WARNING, NOTE = "serious", "warning", "note"
 
 
-def faults(search: Search) -> list[Finding]:
+def faults(search: SearchSummary) -> list[Finding]:
     """Findings about ladders, grids, how trials ended and what they ran on."""
     parts = (_unfinished, _ladder, _grids, _uneven, _ends, _engines)
     return [finding for part in parts for finding in part(search)]
@@ -34,7 +34,7 @@ def _shards(best_fits: Sequence[BestFit]) -> str:
     return f"{text} {best_fits[0].unit}"
 
 
-def _unfinished(search: Search) -> list[Finding]:
+def _unfinished(search: SearchSummary) -> list[Finding]:
     findings = []
     within = relative(UNSURE).lstrip("+")
     unsure = (
@@ -61,7 +61,7 @@ def _unfinished(search: Search) -> list[Finding]:
     return findings
 
 
-def _ladder(search: Search) -> list[Finding]:
+def _ladder(search: SearchSummary) -> list[Finding]:
     plateau = [p.best for p in search.ladder if p.plateau]
     high = [p.best for p in search.ladder if p.edge == "high" and not p.plateau]
     low = [p.best for p in search.ladder if p.edge == "low" and not p.plateau]
@@ -87,7 +87,7 @@ def _sizes(best_fits: Sequence[BestFit], adequate: bool = False) -> str:
     return f"size {', '.join(str(s) for s in sizes)}"
 
 
-def _grids(search: Search) -> list[Finding]:
+def _grids(search: SearchSummary) -> list[Finding]:
     findings = []
     for grid in search.grids:
         where = f"{numbers.exact(grid.samples)} {grid.unit}"
@@ -109,7 +109,7 @@ def _grids(search: Search) -> list[Finding]:
     return findings
 
 
-def _uneven(search: Search) -> list[Finding]:
+def _uneven(search: SearchSummary) -> list[Finding]:
     """The finding that one end of the curve is worse tuned, which changes the slope."""
     tuning = search.tuning
     if tuning is None or tuning.beta_g.value is None:
@@ -130,7 +130,7 @@ def _uneven(search: Search) -> list[Finding]:
     return [Finding("uneven tuning", WARNING, where, evidence, step)]
 
 
-def _ends(search: Search) -> list[Finding]:
+def _ends(search: SearchSummary) -> list[Finding]:
     findings = []
     if search.capped:
         evidence = "The best-fit model met the cap on steps while improving: an upper bound."
@@ -161,7 +161,7 @@ def _ends(search: Search) -> list[Finding]:
     return findings
 
 
-def _engines(search: Search) -> list[Finding]:
+def _engines(search: SearchSummary) -> list[Finding]:
     findings = []
     for what, values, by_size in search.mixed:
         evidence = f"One curve holds trials of {len(values)} {what}: {', '.join(values)}."

@@ -48,7 +48,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchSummary:
     points: tuple[Point, ...] = ()
     unit: str = ""
     draws: int = 0
@@ -138,7 +138,7 @@ class Search:
         )
 
 
-def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -> Search:
+def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -> SearchSummary:
     """Summarise the best fits and all measurements of a study.
 
     Held-out shards, where one model was trained, are left out of ladders and grids. So are shards
@@ -151,7 +151,7 @@ def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -
     complete = [b for b in searched if "incomplete" not in b.flags]
     places = tuple(Place(b, b.edge, b.plateau) for b in complete)
     runs = [(b, _of(b, ended)) for b in settled]
-    return Search(
+    return SearchSummary(
         points=tuple(_point(b) for b in settled if not b.best.capped),
         unit=every[0].unit if every else "",
         draws=len({b.permutation for b in every}),

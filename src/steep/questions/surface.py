@@ -15,10 +15,10 @@ import numpy as np
 from steep.laws.law import Array
 from steep.laws.surface import Reference
 from steep.laws.surfaces import SURFACES
-from steep.records import ForUse, Frontier, Interval, JointDraws, JointFit, SamplesFor
+from steep.records import ForUse, Frontier, Interval, JointDraws, JointFit, RequiredSamples
 from steep.records import JointRow as Row
 from steep.stats.draws import quantile_interval
-from steep.stats.inverse import FARTHEST, meeting, meets
+from steep.stats.inverse import FARTHEST, first_crossings, target_crossing
 from steep.stats.mixture import quantiles
 from steep.stats.surface_noise import SurfaceNoise, surface_noise
 from steep.stats.surface_posterior import Model, Runs
@@ -158,20 +158,22 @@ def _level(fit: JointFit, level: float | None) -> float:
 
 def samples_for(
     fit: JointFit, error: float, parameters: float, level: float | None = None
-) -> SamplesFor:
+) -> RequiredSamples:
     """The samples, all distinct, at which a model of this size reaches ``error``."""
     if not 0 < error < np.inf:
         raise ValueError(f"a target error must be a positive number, not {error}")
     if fit.line or not fit.draws:
-        return SamplesFor(error, fit.outcome, level=_level(fit, level))
+        return RequiredSamples(error, fit.outcome, level=_level(fit, level))
     runs = prepared(fit).runs
     first, last = float(np.exp(runs.d.min())), float(np.exp(runs.d.max()))
     log_d = np.linspace(runs.d.min(), runs.d.max() + np.log(FARTHEST), 300)
     n = np.full_like(log_d, float(np.log(_sizes(parameters)[0])))
     curves, _ = expected(fit, n, log_d, log_d)
-    crossing = meeting(meets(curves, log_d, error, first), _level(fit, level), first, last)
+    crossing = target_crossing(
+        first_crossings(curves, log_d, error, first), _level(fit, level), first, last
+    )
     s = crossing.samples
-    return SamplesFor(
+    return RequiredSamples(
         error, crossing.outcome, s.value, s.lower, s.upper, crossing.factor, crossing.unreachable,
         level=_level(fit, level), smallest=crossing.smallest,
     )  # fmt: skip
@@ -309,15 +311,15 @@ def best_for_use(fit: JointFit, error: float, served: float, level: float | None
         grid_n, grid_d = (v.ravel() for v in np.meshgrid(n, d, indexing="ij"))
         for one in draws.alone[:: max(1, len(draws.alone) // EVERY)]:
             curves = model.log_error(np.array([one]), grid_n, grid_d, grid_d)
-            needed = np.exp(meets(curves.reshape(len(n), len(d)), d, error, None))
+            needed = np.exp(first_crossings(curves.reshape(len(n), len(d)), d, error, None))
             total = np.exp(n) * (k * needed + 2.0 * served)
             best, alone = int(np.argmin(total)), int(np.argmin(np.exp(n) * needed))
             candidates.append((np.exp(n[best]), needed[best], total[best], np.exp(n[alone])))
     values = np.array(candidates)
-    reached = np.isfinite(values[:, 2])
-    if reached.mean() < 0.5:
+    reachable = np.isfinite(values[:, 2])
+    if reachable.mean() < 0.5:
         return ForUse(error, served, "not reachable")
-    intervals = [quantile_interval(column[reached], level) for column in values.T]
-    if reached.mean() < 1 - (1 - level) / 2:  # draws that never reach it leave the interval open
+    intervals = [quantile_interval(column[reachable], level) for column in values.T]
+    if reachable.mean() < 1 - (1 - level) / 2:  # draws that never reach it leave the interval open
         intervals = [replace(i, upper=None) for i in intervals]
     return ForUse(error, served, "ok", *intervals)

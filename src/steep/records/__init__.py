@@ -8,8 +8,8 @@ A record holds floats, integers, strings, tuples and other records, nothing else
 from steep.records.analysis import (
     Analysis,
     Baseline,
-    Confrontation,
     Curve,
+    HeldOutForecast,
     Standing,
     TrialStanding,
     Tuning,
@@ -38,16 +38,16 @@ from steep.records.fits import (
     NOT_REACHABLE,
     ONE_SIZE,
     PERHAPS_NOT,
-    At,
     Draws,
     Fit,
     Forecast,
+    ForecastPoint,
     Interval,
     LawFit,
     NoiseParts,
     Point,
     Region,
-    SamplesFor,
+    RequiredSamples,
     SizeLaw,
 )
 from steep.records.joint import (
@@ -64,7 +64,7 @@ from steep.records.joint import (
     JointRow,
     Misfit,
 )
-from steep.records.plans import Bounds, Plan, Prediction, Took
+from steep.records.plans import Bounds, Plan, Prediction, TimeSpent
 from steep.records.questions import Backtest, Comparison, Crossing, Finding, Pair, Score
 from steep.records.trials import (
     ENDED,
@@ -102,7 +102,6 @@ __all__ = [
     "UNFINISHED",
     "Allocation",
     "Analysis",
-    "At",
     "Backtest",
     "Baseline",
     "BestFit",
@@ -111,7 +110,6 @@ __all__ = [
     "Claim",
     "Comparison",
     "ComputeMultiplier",
-    "Confrontation",
     "CostAnswer",
     "CostCurve",
     "CostReport",
@@ -124,7 +122,9 @@ __all__ = [
     "Fit",
     "ForUse",
     "Forecast",
+    "ForecastPoint",
     "Frontier",
+    "HeldOutForecast",
     "Influence",
     "Interval",
     "JointDraws",
@@ -144,7 +144,7 @@ __all__ = [
     "Projection",
     "Purchase",
     "Region",
-    "SamplesFor",
+    "RequiredSamples",
     "Scaling",
     "Score",
     "Settings",
@@ -154,7 +154,7 @@ __all__ = [
     "Standing",
     "Status",
     "StepCost",
-    "Took",
+    "TimeSpent",
     "Trial",
     "TrialStanding",
     "TrialTimes",

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from steep.base.metrics import answered_metric
 from steep.records.costs import CostReport
-from steep.records.fits import At, Fit, Forecast, Interval, SizeLaw
-from steep.records.plans import Prediction, Took
+from steep.records.fits import Fit, Forecast, ForecastPoint, Interval, SizeLaw
+from steep.records.plans import Prediction, TimeSpent
 from steep.records.questions import Finding
 from steep.records.trials import ENDED, BestFit, Settings, Shard, Status, Trial
 
@@ -23,7 +23,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Confrontation:
+class HeldOutForecast:
     """A forecast met by the truth: registered before the held-out shard was trained, or else made
     ``afterwards``.
 
@@ -31,7 +31,7 @@ class Confrontation:
     where the study has grown beyond the shard and searched it, its best fit may be better."""
 
     samples: float
-    forecast: At
+    forecast: ForecastPoint
     level: float
     size: int
     """The predicted size on the dial that was trained, and why it was that one."""
@@ -50,13 +50,13 @@ class Confrontation:
     afterwards: bool = False
     """Nothing proves that it was written down before its shard was trained: the one that was is
     lost, say."""
-    told: At | None = None
+    told: ForecastPoint | None = None
     """The forecast of the metric that answers are about, where another one selects."""
     told_error: float | None = None
     """That metric of the model, measured: median over seeds."""
 
     @property
-    def as_told(self) -> Confrontation:
+    def as_told(self) -> HeldOutForecast:
         """In the metric that answers are about; as it is where no such forecast was made."""
         if self.told is None:
             return self
@@ -108,14 +108,14 @@ class Analysis:
     """The selection metric on V first; then the same on the test part; then other metrics."""
     size_laws: tuple[tuple[str, SizeLaw], ...]
     """By definition: 'smallest adequate', 'lowest score', each also 'without embeddings'."""
-    confrontations: tuple[Confrontation, ...] = ()
+    confrontations: tuple[HeldOutForecast, ...] = ()
     findings: tuple[Finding, ...] = ()
     provenance: Settings = ()
     """Versions, machine, data fingerprints, seconds, FLOPs: what it took and on what."""
 
     prediction: Prediction | None = None
     """How long the study was expected to take, before it trained."""
-    took: Took | None = None
+    took: TimeSpent | None = None
     cost: CostReport | None = None
     """What lower errors would take; None where nothing can be projected."""
     baseline: Baseline | None = None
@@ -135,7 +135,7 @@ class Analysis:
         wanted = answered_metric(self.domain, first.metric, [c.metric for c in self.curves])
         return next(c for c in self.curves if c.metric == wanted)
 
-    def registered_of(self, curve: Curve) -> tuple[Confrontation, ...]:
+    def registered_of(self, curve: Curve) -> tuple[HeldOutForecast, ...]:
         """The forecasts of held-out shards that were written down for a curve before training."""
         pairs = [(self.metric, c) for c in self.confrontations]
         pairs += [pair for pair in self.told_confrontations if pair[0] != self.metric]
@@ -146,7 +146,7 @@ class Analysis:
         )
 
     @property
-    def told_confrontations(self) -> tuple[tuple[str, Confrontation], ...]:
+    def told_confrontations(self) -> tuple[tuple[str, HeldOutForecast], ...]:
         """Each confrontation with its metric: that of the headline where it was forecast, too."""
         told = self.headline.metric if self.curves else self.metric
         return tuple((told if c.told else self.metric, c.as_told) for c in self.confrontations)

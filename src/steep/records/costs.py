@@ -156,7 +156,7 @@ class Projection:
 
     target: float
     outcome: str
-    """'ok', one of those of ``SamplesFor``, or 'does not fit in memory'."""
+    """'ok', one of those of ``RequiredSamples``, or 'does not fit in memory'."""
     samples: Interval | None = None
     factor: float | None = None
     """Times the data at hand."""

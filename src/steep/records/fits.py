@@ -193,7 +193,7 @@ class Fit:
         found = predict_frame(self, sizes_asked(samples, self), level, single_run)
         return found if as_error else as_measured(found, self.metric)
 
-    def samples_for(self, error: float | str, level: float | None = None) -> SamplesFor:
+    def samples_for(self, error: float | str, level: float | None = None) -> RequiredSamples:
         """Samples needed for ``error``, with its interval, or why there are none. ``error`` is a
         number in the metric of the fit, or '5%' as on the command line. Raises ValueError for
         anything else."""
@@ -259,7 +259,7 @@ class SizeLaw:
 
 
 @dataclass(frozen=True)
-class At:
+class ForecastPoint:
     """The error forecast at one size."""
 
     samples: float
@@ -284,7 +284,7 @@ interval, perhaps not where more than half of them do; beyond reach is a million
 
 
 @dataclass(frozen=True)
-class SamplesFor:
+class RequiredSamples:
     """The samples needed for one target error."""
 
     target: float
@@ -313,8 +313,8 @@ class Forecast:
     outcome: str
     """That of the fit; anything but 'ok' comes with the reason as caveat."""
     level: float = 0.9
-    at: tuple[At, ...] = ()
-    targets: tuple[SamplesFor, ...] = ()
+    at: tuple[ForecastPoint, ...] = ()
+    targets: tuple[RequiredSamples, ...] = ()
     reach: float | None = None
     """The largest factor beyond the used points, among ``at`` and what ``targets`` need."""
     caveat: str = ""

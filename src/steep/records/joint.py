@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from steep.records.fits import Interval, SamplesFor
+from steep.records.fits import Interval, RequiredSamples
 
 MISFIT, NOT_IDENTIFIABLE = "misfit", "not identifiable"
 
@@ -216,7 +216,7 @@ class JointFit:
 
     def samples_for(
         self, error: float | str, parameters: float, level: float | None = None
-    ) -> SamplesFor:
+    ) -> RequiredSamples:
         """Samples that a model of ``parameters`` needs for ``error``, with their interval. An
         ``error`` is a number in the metric of the fit, or '5%'."""
         from steep.analysis.asked import joint_error_asked

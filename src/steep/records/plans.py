@@ -37,7 +37,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Took:
+class TimeSpent:
     """What a study has taken so far."""
 
     trials: int

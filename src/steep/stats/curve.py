@@ -21,7 +21,7 @@ SCALE = 0.01
 
 
 @dataclass(frozen=True)
-class Within:
+class ReplicateSpread:
     """Replicates of one size: the sum of squares of log error about their mean."""
 
     samples: float
@@ -52,7 +52,7 @@ class Curve:
     """The points of one learning curve, by size, with what the replicates say of the noise."""
 
     points: tuple[Point, ...]
-    within: tuple[Within, ...] = ()
+    within: tuple[ReplicateSpread, ...] = ()
 
     @property
     def used(self) -> tuple[Point, ...]:
@@ -95,7 +95,7 @@ def curve_from_columns(columns: Mapping[str, Sequence[float]]) -> Curve:
 def curve_from_points(points: tuple[Point, ...]) -> Curve:
     """Points made elsewhere, by size; used points of one size (permutations) are replicates."""
     merged = [p for p in points if not p.used]
-    within: list[Within] = []
+    within: list[ReplicateSpread] = []
     for size in sorted({p.samples for p in points if p.used}):
         same = [p for p in points if p.used and p.samples == size]
         logs = np.log([p.error for p in same])
@@ -113,7 +113,7 @@ def curve_from_points(points: tuple[Point, ...]) -> Curve:
     return Curve(tuple(sorted(merged, key=lambda p: p.samples)), tuple(within))
 
 
-def run_noise(within: Iterable[Within], largest: float) -> RunNoise | None:
+def run_noise(within: Iterable[ReplicateSpread], largest: float) -> RunNoise | None:
     """The noise of one run as a power of size, by all replicates together.
 
     Of a power g in ``GROWTHS``, with x = log(samples / ``largest``), the squares of a size are
@@ -136,9 +136,9 @@ def run_noise(within: Iterable[Within], largest: float) -> RunNoise | None:
     return RunNoise(float(np.exp(growth * x) @ squares) / total, total, growth)
 
 
-def _within(samples: float, logs: Array) -> list[Within]:
+def _within(samples: float, logs: Array) -> list[ReplicateSpread]:
     squares = float(np.sum((logs - logs.mean()) ** 2))
-    return [Within(samples, squares, len(logs) - 1)] if len(logs) > 1 else []
+    return [ReplicateSpread(samples, squares, len(logs) - 1)] if len(logs) > 1 else []
 
 
 def _pooled_se(se: Array | None, error: Array, rows: NDArray[np.intp]) -> float | None:

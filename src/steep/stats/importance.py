@@ -42,12 +42,12 @@ def sample(
     of the posterior at z (n, dimensions, dimensions), is known, proposals have its shape, and the
     first of them is about the ``mode`` (dimensions,)."""
     d = dimensions
-    z = cover(first, d)
+    z = quasi_normal(first, d)
     target = log_likelihood(z) + _log_normal(z)
     sources = [_Source(_log_normal, first)]
     # log density of all sources together at all draws, kept up as either grows
     density = sources[0].log_density(z)
-    base = cover(max(later, default=1), d + 1)
+    base = quasi_normal(max(later, default=1), d + 1)
     kernels = KERNELS if precision is None else MANY_KERNELS
     for i, count in enumerate(later):
         if i == 0 and precision is not None and mode is not None:
@@ -71,7 +71,7 @@ def sample(
     return z, _log_normal(z) - density, target - density
 
 
-def cover(count: int, dimensions: int) -> Array:
+def quasi_normal(count: int, dimensions: int) -> Array:
     """Quasi-random normal scores, (count, dimensions): Roberts' R sequence through ndtri."""
     root = 2.0
     for _ in range(30):

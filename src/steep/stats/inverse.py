@@ -29,8 +29,8 @@ NEAR = 1e-9
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """Where the draws meet an error, as ``records.SamplesFor`` tells it."""
+class TargetCrossing:
+    """Where the draws meet an error, as ``records.RequiredSamples`` tells it."""
 
     outcome: str
     samples: Interval
@@ -61,7 +61,7 @@ def best_fit_sizes(
     return np.where(log_m >= here, np.maximum(log_p, least), log_p)
 
 
-def meets(curves: Array, log_m: Array, error: float, smallest: float | None) -> Array:
+def first_crossings(curves: Array, log_m: Array, error: float, smallest: float | None) -> Array:
     """Per draw of ``curves``, log error (draws, places) at ``log_m``, where it falls to ``error``:
     log m, from the ``smallest`` size on; inf for never."""
     goal, first = np.log(error), -np.inf if smallest is None else np.log(smallest)
@@ -75,19 +75,21 @@ def meets(curves: Array, log_m: Array, error: float, smallest: float | None) -> 
     return np.where(below.any(axis=1), np.maximum(place, first), np.inf)
 
 
-def reached(log_m: Array, largest: float | None) -> NDArray[np.bool_]:
+def reachable(log_m: Array, largest: float | None) -> NDArray[np.bool_]:
     """Which of the places ``log_m`` lie within ``FARTHEST`` times the ``largest`` size, if any."""
     farthest = np.inf if largest is None else np.log(largest * FARTHEST)
     return np.isfinite(log_m) & (log_m <= farthest)
 
 
-def meeting(log_m: Array, level: float, smallest: float | None, largest: float | None) -> Meeting:
+def target_crossing(
+    log_m: Array, level: float, smallest: float | None, largest: float | None
+) -> TargetCrossing:
     """What the places ``log_m`` (draws,) say together at ``level``, of a curve that was measured
     from ``smallest`` to ``largest`` samples; None where it was not measured."""
     unreachable = float(np.mean(np.isinf(log_m)))
 
     def size(place: Array) -> float | None:
-        if not reached(place, largest):
+        if not reachable(place, largest):
             return None
         m = float(np.exp(place))
         return smallest if smallest is not None and m <= smallest * (1 + NEAR) else m
@@ -98,11 +100,13 @@ def meeting(log_m: Array, level: float, smallest: float | None, largest: float |
         outcome = BEYOND_REACH
         if unreachable > 0.5:
             outcome = NOT_REACHABLE if unreachable >= level else PERHAPS_NOT
-        return Meeting(outcome, Interval(None, lower, None, level), None, None, unreachable)
+        return TargetCrossing(outcome, Interval(None, lower, None, level), None, None, unreachable)
     outcome = "ok" if largest is None or middle > largest else ALREADY_REACHED
     factor = None if largest is None else middle / largest
     if smallest is None or lower != smallest:
         found = Interval(middle, lower, upper, level)
-        return Meeting(outcome, found, None, factor, unreachable)
+        return TargetCrossing(outcome, found, None, factor, unreachable)
     outcome = ALREADY_MET if middle == smallest else outcome
-    return Meeting(outcome, Interval(middle, None, upper, level), smallest, factor, unreachable)
+    return TargetCrossing(
+        outcome, Interval(middle, None, upper, level), smallest, factor, unreachable
+    )

@@ -1,13 +1,13 @@
 """The noise of a curve's points, as a few correlation structures with one unknown scale.
 
-log error = log law + departure + noise. The *noise* is independent between points: what is known
+log error = log law + discrepancy + noise. The *noise* is independent between points: what is known
 of it (1 / replicates, or given standard errors), plus a scatter of unknown relative size, or
-noise that grows towards small sizes. The *departure* says that no law holds exactly: it is zero
-at the largest size and wanders off with distance from there in log m, by a random walk
-(``wander``) or because its slope (``bend``) is a stationary process that reverts to zero, an
-Ornstein-Uhlenbeck process. Towards smaller sizes it tells the fit to listen to the nearer points;
-beyond the data it widens the forecast, which leaves with the slope of the last points and returns
-to that of the law.
+noise that grows towards small sizes. The *discrepancy* says that no law holds exactly: it is zero
+at the largest size and grows with distance from there in log m (Kennedy & O'Hagan 2001), as a
+random walk (``walk_variance``) or because its slope (``slope_variance``) is a stationary process
+that reverts to zero, an Ornstein-Uhlenbeck process. Towards smaller sizes it gives the nearer
+points more weight; beyond the data it widens the forecast, which starts with the slope of the last
+points and returns to that of the law.
 
 Everything is sigma^2 R with a scaled inverse chi-square prior on sigma^2 and R one of a handful of
 matrices, each with its own prior scale. Integrating over sigma gives t and F limits with
@@ -30,30 +30,32 @@ from steep.stats.curve import RunNoise
 PRIOR_DF = 1.0
 """Weight of the prior on sigma, in degrees of freedom; it is weak on purpose."""
 GIVEN_DF = 10.0
-"""How firmly given standard errors are believed: as if each rested on ten observations."""
+"""Degrees of freedom of given standard errors: as if each were from ten observations."""
 NOISE = 0.01
-"""Prior scale of the noise of log error where there is no departure."""
-WANDER = 0.05
+"""Prior scale of the noise of log error where there is no discrepancy."""
+WALK_SCALE = 0.05
 """Prior scale of the random walk: standard deviation per root of one unit of log m."""
-BEND = 0.12
+SLOPE_SCALE = 0.12
 """Prior scale of the slope about that of the law: its standard deviation."""
 REVERSION = 0.7
 """Per unit of log m: over a factor of four a slope keeps 1/e of its distance from the law's."""
 RATIOS = ((0, 0), (10, 0), (100, 0), (0, 10), (0, 100), (0, 1000), (10, 100), (100, 100))
-"""(wander, bend) variances relative to sigma^2, where sigma is not known beforehand."""
+"""(walk, slope) variances relative to sigma^2, where sigma is not known
+beforehand."""
 SIZES = ((0.0, 0.0), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (0.0, 0.06), (0.0, 0.2), (0.03, 0.2))
-"""(wander, bend) standard deviations where it is: replicates or standard errors were given."""
+"""(walk, slope) standard deviations where it is: replicates or standard errors
+were given."""
 EXACT_KNOWN, EXACT_UNKNOWN = 0.7, 0.2
-"""Prior probability that there is no departure; the rest is shared evenly. Where the noise is
-not known beforehand a departure can pass for it, and published curves nearly always show one."""
+"""Prior probability that there is no discrepancy; the rest is shared evenly. Where the noise is
+not known beforehand a discrepancy can pass for it, and published curves nearly always show one."""
 GROWTHS = (0.0, 1.0, 2.0)
 """Noise variance goes as size**-growth: 0 for seeds, 1 for averages over the training set, 2 for
 curves that are rough while they are young."""
-FADE = 0.3
-"""With the noise the departure calms down: its size goes as size**(-FADE * growth) up to the
+DECAY = 0.3
+"""The discrepancy decays with the noise: its size goes as size**(-DECAY * growth) up to the
 largest (docs/decisions/forecasting.md)."""
 SCATTERS = ((0.0, 0.6), (1.0, 0.3), (6.0, 0.1))
-"""(variance, prior probability) of the scatter about the law: what the search left over, relative
+"""(variance, prior probability) of the scatter about the law: what the search missed, relative
 to the known noise of a typical point."""
 
 
@@ -71,11 +73,11 @@ class Noise:
     """Log prior weights, with the normalisation of the prior on sigma^2."""
     fresh: Array
     """Variance of a new typical point relative to sigma^2."""
-    wander: Array
-    bend: Array
-    """Variances of the departure relative to sigma^2."""
-    fade: Array
-    """How fast it has calmed down with size: per unit of log m, up to the largest size."""
+    walk_variance: Array
+    slope_variance: Array
+    """Variances of the discrepancy relative to sigma^2."""
+    decay: Array
+    """How fast it decays with size: per unit of log m, up to the largest size."""
     df: float
     """Degrees of freedom of prior and replicates together."""
     sum_squares: Array
@@ -108,46 +110,50 @@ def pairs(residual: Array) -> Array:
     return residual[row] * residual[column]
 
 
-def walk(a: Array, b: Array, fade: float) -> Array:
+def walk(a: Array, b: Array, decay: float) -> Array:
     """Covariance of a random walk from zero at the origin between the log ratios ``a`` and ``b``,
     which broadcast.
 
-    Its variance per unit of log m is one, and exp(-2 fade log m) at sizes below the origin. The two
-    sides of the origin are independent of each other.
+    Its variance per unit of log m is one, and exp(-2 decay log m) at sizes below the origin. The
+    two sides of the origin are independent of each other.
     """
-    low = np.minimum(*(_decay(2 * fade * _young(side), np.abs(side)) for side in (a, b)))
+    low = np.minimum(*(_exp_integral(2 * decay * _young(side), np.abs(side)) for side in (a, b)))
     return np.where(np.sign(a) * np.sign(b) > 0, low, 0.0)
 
 
-def slope_reversion(a: Array, b: Array, fade: float) -> Array:
+def slope_reversion(a: Array, b: Array, decay: float) -> Array:
     """Covariance of the integral from the origin of a slope that reverts to zero; it broadcasts.
 
-    The slope's standard deviation is one, and exp(-fade log m) at sizes below the origin; its
+    The slope's standard deviation is one, and exp(-decay log m) at sizes below the origin; its
     correlation over a distance d in log m is exp(-REVERSION d), on both sides. The double integral
     of their product, in closed form: for two places on one side of the origin, and for one on
-    either. ``fade`` is below REVERSION.
+    either. ``decay`` is below REVERSION.
     """
-    side = fade * _young(a)  # distance from the origin is counted outwards
+    side = decay * _young(a)  # distance from the origin is counted outwards
     x, y = np.abs(a), np.abs(b)
     near, own = np.minimum(x, y), REVERSION + side
     later = np.exp(-own * x) + np.exp(-own * y)
-    beside = (2 * _decay(2 * side, near) - later * _decay(side - REVERSION, near)) / own
-    to_a, to_b = (_decay(REVERSION + fade * _young(s), np.abs(s)) for s in (a, b))
+    beside = (
+        2 * _exp_integral(2 * side, near) - later * _exp_integral(side - REVERSION, near)
+    ) / own
+    to_a, to_b = (_exp_integral(REVERSION + decay * _young(s), np.abs(s)) for s in (a, b))
     return np.where(a * b < 0, -to_a * to_b, beside)
 
 
-def departures(noise: Noise, a: Array, b: Array) -> Array:
-    """Covariance of each structure's departure, relative to sigma^2: (structures, ...), where
+def discrepancy_covariance(noise: Noise, a: Array, b: Array) -> Array:
+    """Covariance of each structure's discrepancy, relative to sigma^2: (structures, ...), where
     ``a`` and ``b`` broadcast to ``...``."""
-    return _departures(noise.wander, noise.bend, noise.fade, a, b)
+    return _discrepancy_covariance(noise.walk_variance, noise.slope_variance, noise.decay, a, b)
 
 
-def _departures(wander: Array, bend: Array, fade: Array, a: Array, b: Array) -> Array:
-    found = np.empty((len(fade), *np.broadcast_shapes(a.shape, b.shape)))
-    for each in np.unique(fade):
+def _discrepancy_covariance(
+    walk_variance: Array, slope_variance: Array, decay: Array, a: Array, b: Array
+) -> Array:
+    found = np.empty((len(decay), *np.broadcast_shapes(a.shape, b.shape)))
+    for each in np.unique(decay):
         kernels = walk(a, b, each), slope_reversion(a, b, each)
-        for j in np.flatnonzero(fade == each):
-            found[j] = wander[j] * kernels[0] + bend[j] * kernels[1]
+        for j in np.flatnonzero(decay == each):
+            found[j] = walk_variance[j] * kernels[0] + slope_variance[j] * kernels[1]
     return found
 
 
@@ -156,7 +162,7 @@ def _young(log_ratio: Array) -> Array:
     return np.minimum(np.sign(log_ratio), 0.0)
 
 
-def _decay(rate: Array, distance: Array) -> Array:
+def _exp_integral(rate: Array, distance: Array) -> Array:
     """The integral of exp(-rate u) from 0 to ``distance``."""
     some = np.where(rate == 0, 1.0, rate)
     return np.where(rate == 0, distance, -np.expm1(-some * distance) / some)
@@ -167,7 +173,7 @@ def noise_model(
     runs: RunNoise | None = None,
     factor: Array | float = 1.0,
 ) -> Noise:
-    """The noise of ``points``, by size, the last one the origin of the departure.
+    """The noise of ``points``, by size, the last one the origin of the discrepancy.
 
     ``runs`` is what replicates say of one run's noise, relative to the last point. ``factor`` (n,)
     widens the variance of single points.
@@ -192,43 +198,60 @@ def _known(
     log_ratio: Array, base: Array, factor: Array | float, variance: float, df: float, squares: float
 ) -> Noise:
     """Structures around a noise of known ``variance`` times ``base`` (n,)."""
-    independent, wander, bend, chance = [], [], [], []
+    independent, walk_variance, slope_variance, chance = [], [], [], []
     typical = float(base.mean())
     for (scatter, probability), (w, b) in product(SCATTERS, SIZES):
         chance.append(np.log(probability * len(SCATTERS)))
         independent.append(base + scatter * typical)
-        wander.append(w * w / variance)
-        bend.append(b * b / variance)
-    prior = _structures_prior(wander, bend, EXACT_KNOWN) + np.array(chance)
-    each = np.full(len(wander), squares)
-    calm = [0.0] * len(wander)
-    return _noise(log_ratio, independent, factor, wander, bend, calm, df, each, prior)
+        walk_variance.append(w * w / variance)
+        slope_variance.append(b * b / variance)
+    prior = _structures_prior(walk_variance, slope_variance, EXACT_KNOWN) + np.array(chance)
+    each = np.full(len(walk_variance), squares)
+    decay = [0.0] * len(walk_variance)
+    return _noise(
+        log_ratio, independent, factor, walk_variance, slope_variance, decay, df, each, prior
+    )
 
 
 def _unknown(log_ratio: Array, base: Array, factor: Array | float) -> Noise:
-    """Structures around a noise of unknown size: departures in proportion to it."""
-    independent, wander, bend, fade, scale = [], [], [], [], []
+    """Structures around a noise of unknown size: discrepancies in proportion to it."""
+    independent, walk_variance, slope_variance, decay, scale = [], [], [], [], []
     for growth, (w, b) in product(GROWTHS, RATIOS):
         independent.append(base * np.exp(-growth * log_ratio))
-        wander.append(float(w))
-        bend.append(float(b))
-        fade.append(FADE * growth)
+        walk_variance.append(float(w))
+        slope_variance.append(float(b))
+        decay.append(DECAY * growth)
         scale.append(_prior_scale(w, b))
     squares = PRIOR_DF * np.square(scale)
     # each structure has its own prior of sigma^2, which must integrate to one
-    prior = _structures_prior(wander, bend, EXACT_UNKNOWN) + 0.5 * PRIOR_DF * np.log(squares)
-    return _noise(log_ratio, independent, factor, wander, bend, fade, PRIOR_DF, squares, prior)
+    prior = _structures_prior(
+        walk_variance, slope_variance, EXACT_UNKNOWN
+    ) + 0.5 * PRIOR_DF * np.log(squares)
+    return _noise(
+        log_ratio,
+        independent,
+        factor,
+        walk_variance,
+        slope_variance,
+        decay,
+        PRIOR_DF,
+        squares,
+        prior,
+    )
 
 
-def _structures_prior(wander: Sequence[float], bend: Sequence[float], exact: float) -> Array:
-    none = (np.array(wander) == 0) & (np.array(bend) == 0)
+def _structures_prior(
+    walk_variance: Sequence[float], slope_variance: Sequence[float], exact: float
+) -> Array:
+    none = (np.array(walk_variance) == 0) & (np.array(slope_variance) == 0)
     return np.log(np.where(none, exact / none.sum(), (1.0 - exact) / (~none).sum()))
 
 
-def _prior_scale(wander: float, bend: float) -> float:
-    """Sigma at which the departure has its prior size: the departure is absolute, not relative."""
-    scales = [WANDER / wander**0.5] if wander else []
-    scales += [BEND / bend**0.5] if bend else []
+def _prior_scale(walk_variance: float, slope_variance: float) -> float:
+    """Sigma at which the discrepancy has its prior size: the discrepancy is absolute, not
+    relative."""
+    scales = [WALK_SCALE / walk_variance**0.5] if walk_variance else []
+    scales += [SLOPE_SCALE / slope_variance**0.5] if slope_variance else []
     return min(scales, default=NOISE)
 
 
@@ -236,15 +259,15 @@ def _noise(
     log_ratio: Array,
     independent: Sequence[Array],
     factor: Array | float,
-    wander: Sequence[float],
-    bend: Sequence[float],
-    fade: Sequence[float],
+    walk_variance: Sequence[float],
+    slope_variance: Sequence[float],
+    decay: Sequence[float],
     df: float,
     sum_squares: Array,
     log_prior: Array,
 ) -> Noise:
-    w, b, f = (np.array(v) for v in (wander, bend, fade))
-    covariance = _departures(w, b, f, log_ratio[:, None], log_ratio)
+    w, b, f = (np.array(v) for v in (walk_variance, slope_variance, decay))
+    covariance = _discrepancy_covariance(w, b, f, log_ratio[:, None], log_ratio)
     covariance += np.stack([np.diag(factor * v) for v in independent])
     root = np.linalg.cholesky(covariance)
     return Noise(
@@ -252,9 +275,9 @@ def _noise(
         log_det=2.0 * np.sum(np.log(np.einsum("jnn->jn", root)), axis=1),
         log_prior=log_prior,
         fresh=np.array([float(v[-1]) for v in independent]),
-        wander=w,
-        bend=b,
-        fade=f,
+        walk_variance=w,
+        slope_variance=b,
+        decay=f,
         df=df,
         sum_squares=sum_squares,
     )

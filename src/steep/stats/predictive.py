@@ -9,9 +9,9 @@ from steep.laws.law import Array
 from steep.records import Fit, Interval
 from steep.stats.curve import RunNoise
 from steep.stats.draws import joined, log_curves
-from steep.stats.inverse import FARTHEST, meets
+from steep.stats.inverse import FARTHEST, first_crossings
 from steep.stats.mixture import quantiles
-from steep.stats.noise import Noise, departures, noise_model
+from steep.stats.noise import Noise, discrepancy_covariance, noise_model
 
 EXCESS = {0.03: 0.9, 0.3: 0.1}
 """How far a run that meets its cap may lie above the error without one, on average, in logs, and
@@ -52,7 +52,7 @@ def runs_of(fit: Fit) -> RunNoise | None:
 
 
 def expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
-    """Each draw's log error, departure included, given the points, and its variance.
+    """Each draw's log error, discrepancy included, given the points, and its variance.
 
     Both (sizes, draws). Among the points a draw follows them. Beyond, it leaves with their slope
     and returns to its law's. From a point on that is an upper bound none is above it.
@@ -87,14 +87,14 @@ def bounds_likelihood(fit: Fit) -> Array:
 
 def _unbounded(fit: Fit, log_ratio: Array, level: float = 1.0) -> tuple[Array, Array]:
     """``expected`` by the points of the fit alone. With ``level`` 0 the variance is that of the
-    change since the largest size: the departure is zero there, and the level common to both."""
+    change since the largest size: the discrepancy is zero there, and the level common to both."""
     used, noise = fit.used, noise_of(fit)
     at = np.log([p.samples / used[-1].samples for p in used])
     residual = np.log([p.error for p in used])[:, None] - log_curves(fit.draws, at)
     structure = joined(fit.draws, "structure").astype(int)
     sigma2 = joined(fit.draws, "scale") ** 2 / noise.fresh[structure]
-    to_places = departures(noise, at[:, None], log_ratio)
-    own = departures(noise, log_ratio, log_ratio)
+    to_places = discrepancy_covariance(noise, at[:, None], log_ratio)
+    own = discrepancy_covariance(noise, log_ratio, log_ratio)
     centre = log_curves(fit.draws, log_ratio)
     variance = np.zeros_like(centre)
     for j in np.unique(structure):
@@ -130,4 +130,4 @@ def crossings(fit: Fit, error: float, validation: float | None = None) -> Array:
     assert fit.reference is not None
     log_m = np.log(fit.reference) + np.linspace(np.log(1e-4), np.log(FARTHEST * 1e6), 400)
     log_m = with_bounds(fit, log_m)
-    return meets(curve_draws(fit, log_m, validation), log_m, error, fit.used[0].samples)
+    return first_crossings(curve_draws(fit, log_m, validation), log_m, error, fit.used[0].samples)

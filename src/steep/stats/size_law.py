@@ -19,7 +19,7 @@ from scipy.special import gammaincinv, log_ndtr
 from steep.laws.law import Array
 from steep.records import Point, SizeLaw
 from steep.stats.draws import weighted_interval
-from steep.stats.importance import cover
+from steep.stats.importance import quasi_normal
 from steep.stats.mixture import systematic
 
 FEWEST_TWO_SIDED = 4
@@ -113,7 +113,7 @@ def _draws(
     # the ladder's resolution stands in as one prior observation: equal steps can fit exactly
     df = n - 2 + 1.0
     squares = float(residual @ residual) + resolution**2
-    z = cover(COVER, 3)
+    z = quasi_normal(COVER, 3)
     uniform = (np.argsort(np.argsort(z[:, 2])) + 0.5) / COVER
     sigma = np.maximum(np.sqrt(squares / (2.0 * gammaincinv(df / 2.0, uniform))), least)
     draws = mean + sigma[:, None] * (z[:, :2] @ np.linalg.cholesky(normal).T)

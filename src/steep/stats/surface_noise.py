@@ -78,7 +78,7 @@ def _kernel(a: Array, b: Array, length: float) -> Array:
 
 
 @dataclass(frozen=True)
-class Structure:
+class NoiseStructure:
     """One way in which rows scatter: shares of runs, length scale, sizes relative to the noise."""
 
     rows: int
@@ -95,7 +95,7 @@ class SurfaceNoise:
     """Per correlation of rows, W with W V W' = 1."""
     basis: tuple[tuple[Array, ...], ...]
     """Per correlation and length, W @ features (rows, features)."""
-    structures: tuple[Structure, ...]
+    structures: tuple[NoiseStructure, ...]
     carry: Array
     """C (structures, features, features): C C' is the covariance of the features' coefficients
     given the rows, and C' F' W r what the discrepancy takes of a residual r."""
@@ -183,7 +183,7 @@ def surface_noise(
     some = (1 - EXACT) / max(len(sizes) - 1, 1)
     chance = [EXACT if b == s == 0 else some for _, b, s in sizes]
     structures = tuple(
-        Structure(r, *size, float(np.log(p / len(shares))))
+        NoiseStructure(r, *size, float(np.log(p / len(shares))))
         for r in range(len(shares))
         for size, p in zip(sizes, chance, strict=True)
     )

@@ -18,7 +18,7 @@ from scipy.stats import chi2
 
 from steep.laws.law import Array, Index
 from steep.laws.surface import Reference, Surface
-from steep.stats.importance import cover, sample
+from steep.stats.importance import quasi_normal, sample
 from steep.stats.surface_noise import NOISE, PRIOR_DF, SurfaceNoise, surface_noise
 
 STARTS, KEPT = 48, 6
@@ -186,7 +186,7 @@ def thinned(runs: Runs) -> Runs:
 
 def modes_of(model: Model, runs: Runs, noise: SurfaceNoise, structure: int) -> tuple[Array, Array]:
     """Best ends of descents from all over the prior, (kept, free) and their losses."""
-    start = cover(STARTS, len(model.free))
+    start = quasi_normal(STARTS, len(model.free))
     rough, loss = descend(model, runs, noise, structure, start, 12)
     fine, loss = descend(model, runs, noise, structure, rough[np.argsort(loss)[:KEPT]], 60)
     order = np.argsort(loss)
@@ -342,7 +342,7 @@ def _without(model: Model, runs: Runs, off: NDArray[np.bool_], start: Array) -> 
 
 
 @dataclass(frozen=True)
-class Alone:
+class LawOnlyFit:
     """The law fitted without a discrepancy, and draws as wide as the discrepancy makes them."""
 
     z: Array
@@ -357,7 +357,7 @@ class Alone:
     variance: float
 
 
-def alone_of(model: Model, runs: Runs, noise: SurfaceNoise, found: Posterior) -> Alone:
+def alone_of(model: Model, runs: Runs, noise: SurfaceNoise, found: Posterior) -> LawOnlyFit:
     """What a law's parameters are: the best fit of the law alone.
 
     A discrepancy that is free to be anything smooth takes over parts of the law, and parameters
@@ -384,7 +384,7 @@ def alone_of(model: Model, runs: Runs, noise: SurfaceNoise, found: Posterior) ->
     own /= own.sum()
     mean = own @ only.z
     z = mean + (only.z - mean) @ stretch.T
-    return Alone(z, own, only.mode, only.structure, slope, inverse, variance)
+    return LawOnlyFit(z, own, only.mode, only.structure, slope, inverse, variance)
 
 
 ALONG = 0.15
@@ -422,7 +422,7 @@ def _slope(model: Model, runs: Runs, w: csr_array, z: Array) -> Array:
 
 
 def shifts_without(
-    model: Model, runs: Runs, noise: SurfaceNoise, alone: Alone
+    model: Model, runs: Runs, noise: SurfaceNoise, alone: LawOnlyFit
 ) -> tuple[list[Index], Array]:
     """Rows of each run, and the free scores without them to first order, (runs, free)."""
     w, _ = noise.without_discrepancy().metric(alone.structure)

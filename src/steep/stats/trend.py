@@ -123,7 +123,7 @@ def _deviation(i: int, expected: float, measured: float, variance: float, df: fl
 
 
 @dataclass(frozen=True)
-class Rise:
+class ErrorIncrease:
     """An error that is larger at a larger size."""
 
     start: int
@@ -137,7 +137,7 @@ class Rise:
 
 def rises(
     x: Array, y: Array, known: Array | None = None, df: float = GIVEN_DF, p: float = 0.03
-) -> tuple[Rise, ...]:
+) -> tuple[ErrorIncrease, ...]:
     """From each size, the largest rise of log error before the curve is below it again, if it is
     as sure as ``p``; of those that overlap, the largest.
 
@@ -165,8 +165,8 @@ def rises(
             left = ((share, float(stdtr(df, -t / (1 + s) ** 0.5))) for s, share in SCATTERS)
             chance = sum(share * each for share, each in left)
         if chance * (len(x) - 1) <= p:
-            found.append(Rise(i, j, excess, t, chance * (len(x) - 1)))
-    apart: list[Rise] = []
+            found.append(ErrorIncrease(i, j, excess, t, chance * (len(x) - 1)))
+    apart: list[ErrorIncrease] = []
     for rise in sorted(found, key=lambda r: -r.excess):
         if all(rise.end <= other.start or rise.start >= other.end for other in apart):
             apart.append(rise)

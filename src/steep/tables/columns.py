@@ -32,7 +32,7 @@ _SPREADS = ("se", "sd", "low", "high", "other")
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedColumns:
     """Columns that were requested by name; None or () for those that were not."""
 
     x: str | None = None
@@ -48,7 +48,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Names:
+class ColumnNames:
     """The columns of a table that are read."""
 
     x: str
@@ -76,7 +76,7 @@ def find(name: str, columns: Sequence[str]) -> str | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def apart(request: Asked, columns: Sequence[str]) -> Asked:
+def apart(request: RequestedColumns, columns: Sequence[str]) -> RequestedColumns:
     """``request`` with 'a,b' split into two names, unless a column is called that."""
 
     def parted(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -89,14 +89,14 @@ def apart(request: Asked, columns: Sequence[str]) -> Asked:
     return replace(request, y=parted(request.y), by=parted(request.by), ci=parted(request.ci))
 
 
-def known_columns(columns: Sequence[str], request: Asked) -> list[str]:
+def known_columns(columns: Sequence[str], request: RequestedColumns) -> list[str]:
     """The columns that were requested."""
     request = apart(request, columns)
     named = [request.x, *request.y, *request.by, request.se, request.sd, *request.ci]
     return [c for c in columns if any(n and find(n, columns) == c for n in named)]
 
 
-def choose(issues: Issues, request: Asked) -> Names:
+def choose(issues: Issues, request: RequestedColumns) -> ColumnNames:
     """The role of each column; missing ones are added to the problems."""
     table = issues.table
     request = apart(request, table.columns)
@@ -123,7 +123,7 @@ def choose(issues: Issues, request: Asked) -> Names:
     runs = (
         request.runs if request.runs and _is_count(request.runs) else _asked(issues, request.runs)
     )
-    names = Names(
+    names = ColumnNames(
         x or "",
         errors,
         by,
@@ -179,7 +179,7 @@ def _only(issues: Issues, candidates: Sequence[str], role: str) -> str | None:
 # ---------------------------------------------------------------- sizes
 
 
-def _model_and_data(issues: Issues, request: Asked) -> tuple[str, str] | None:
+def _model_and_data(issues: Issues, request: RequestedColumns) -> tuple[str, str] | None:
     """(model sizes, data sizes) of a table with columns N and D, the letters of scaling laws."""
     letters = {c.strip().lower(): c for c in issues.table.columns}
     if request.x or request.parameters or not {"n", "d"} <= set(letters):
@@ -222,7 +222,7 @@ def samples_from_compute(
     )
 
 
-def _of_two(issues: Issues, request: Asked) -> tuple[str, str] | None:
+def _of_two(issues: Issues, request: RequestedColumns) -> tuple[str, str] | None:
     """(sizes, errors) of a table of two columns whose names do not show their roles: the column of
     growing whole numbers holds the sizes."""
     names = issues.table.columns
@@ -260,7 +260,7 @@ def _grows(cells: Array) -> bool:
     return whole and bool((np.diff(values) >= 0).all()) and bool(values[0] < values[-1])
 
 
-def _sizes(issues: Issues, request: Asked) -> str | None:
+def _sizes(issues: Issues, request: RequestedColumns) -> str | None:
     """The column of training-set sizes; a problem if there is none or several are possible."""
     names = issues.table.columns
     if request.x is not None and (request.x != "samples" or request.x in names):
@@ -330,7 +330,7 @@ def quoted(name: str) -> str:
 # ---------------------------------------------------------------- errors
 
 
-def _errors(issues: Issues, request: Asked, x: str | None) -> tuple[str, ...]:
+def _errors(issues: Issues, request: RequestedColumns, x: str | None) -> tuple[str, ...]:
     """The columns of errors: as requested, else by their names, else what ``_wide`` finds."""
     names = issues.table.columns
     if request.y and (request.y != ("error",) or "error" in names):
@@ -370,7 +370,7 @@ def _errors(issues: Issues, request: Asked, x: str | None) -> tuple[str, ...]:
     return _wide(issues, request, x)
 
 
-def _wide(issues: Issues, request: Asked, x: str | None) -> tuple[str, ...]:
+def _wide(issues: Issues, request: RequestedColumns, x: str | None) -> tuple[str, ...]:
     """If no name looks like errors: the remaining numeric columns, as a curve each."""
     names = issues.table.columns
     remaining = [c for c in names if c != x and c not in request.by and not words.size_rank(c)]
@@ -421,7 +421,9 @@ def _spread_in_cells(issues: Issues, name: str, errors: Sequence[str]) -> str | 
     return spread if column in errors and spread in issues.table.cells else column
 
 
-def _bounds(issues: Issues, request: Asked, errors: Sequence[str]) -> tuple[str, str] | None:
+def _bounds(
+    issues: Issues, request: RequestedColumns, errors: Sequence[str]
+) -> tuple[str, str] | None:
     """The two columns of confidence bounds, if requested."""
     if request.ci:
         ends = [e for name in request.ci if (e := _asked(issues, name))]
@@ -433,7 +435,7 @@ def _bounds(issues: Issues, request: Asked, errors: Sequence[str]) -> tuple[str,
     return None
 
 
-def _spread_guessed(issues: Issues, names: Names) -> Names:
+def _spread_guessed(issues: Issues, names: ColumnNames) -> ColumnNames:
     """The roles with standard errors or confidence bounds that were found by name."""
     columns = [c for c in issues.table.columns if c not in names.read]
     if len(names.y) != 1:

@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steep.tables import columns, words
-from steep.tables.columns import Asked, Names, choose, in_cells
+from steep.tables.columns import ColumnNames, RequestedColumns, choose, in_cells
 from steep.tables.files import load
 from steep.tables.layouts import exploded, long, with_spreads_apart
 from steep.tables.raw import Array, Issues, RawTable, TableError, codes, word
-from steep.tables.replicates import Rows, best_fits, factors, history
-from steep.tables.values import How, Values, group_codes, values_of
+from steep.tables.replicates import CurveRows, best_fits, factors, history
+from steep.tables.values import How, ParsedColumns, group_codes, values_of
 from steep.tables.words import SCALES, normal
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def read(
 
     Raises TableError with the problems, at most twenty at once.
     """
-    request = Asked(
+    request = RequestedColumns(
         x, _listed(y), _listed(by), se, sd, _listed(ci), None if runs is None else str(runs),
         parameters, unique,
     )  # fmt: skip
@@ -180,7 +180,7 @@ def read(
     return Table(table.source, tuple(curves), tuple(notes) or table_notes, _roles(names))
 
 
-def _parts(issues: Issues, names: Names, included: Array) -> list[tuple[str, str, Array]]:
+def _parts(issues: Issues, names: ColumnNames, included: Array) -> list[tuple[str, str, Array]]:
     """(column of errors, name of the metric, rows) of each part that has one metric. If another
     column names the metrics, each of its values is a part."""
     parts = []
@@ -203,7 +203,7 @@ def _listed(names: str | Sequence[str] | None) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _laid_out(table: RawTable, request: Asked) -> RawTable:
+def _laid_out(table: RawTable, request: RequestedColumns) -> RawTable:
     """The table with one measurement per row, and spreads in columns of their own."""
     table = exploded(table)
     table = long(table, columns.known_columns(table.columns, request), request.x is not None)
@@ -217,7 +217,7 @@ def _short(y: str, every: Sequence[str]) -> str:
     return words.run_of(y) if all(runs) and len({*runs}) == len(runs) else y
 
 
-def _roles(names: Names) -> tuple[tuple[str, str], ...]:
+def _roles(names: ColumnNames) -> tuple[tuple[str, str], ...]:
     """(column, role) of each column that is read."""
     roles = [(names.x, "training-set sizes"), *((y, "errors") for y in names.y)]
     roles += [(b, "tells curves apart") for b in names.by]
@@ -262,7 +262,7 @@ def curve_of(
 # ---------------------------------------------------------------- rows
 
 
-def _left_in(issues: Issues, names: Names) -> Array:
+def _left_in(issues: Issues, names: ColumnNames) -> Array:
     """The rows that are neither held-out shards nor unfinished trials.
 
     A study's table of best fits has a column with the rows that its fit used, which may include
@@ -294,7 +294,7 @@ def _left_in(issues: Issues, names: Names) -> Array:
     return np.flatnonzero(~(held | unused | ended))
 
 
-def _check_one_metric(issues: Issues, names: Names, included: Array) -> None:
+def _check_one_metric(issues: Issues, names: ColumnNames, included: Array) -> None:
     """Report a problem if the rows of the only curve have different units or metrics."""
     for column in ("unit", "units", "metric"):
         if column in issues.table.cells and column not in names.read and not names.by:
@@ -328,7 +328,7 @@ def _unfinished(name: str, cells: Array) -> Array:
 # ---------------------------------------------------------------- curves
 
 
-def _split(issues: Issues, names: Names, values: Values) -> dict[str, Array]:
+def _split(issues: Issues, names: ColumnNames, values: ParsedColumns) -> dict[str, Array]:
     """The indices of each curve's rows in ``values``, by the curve's name, in order of
     appearance."""
     every = np.arange(len(values.rows))
@@ -373,8 +373,8 @@ def _as_text(value: object) -> str:
 
 def _check_one_curve_each(
     issues: Issues,
-    names: Names,
-    values: Values,
+    names: ColumnNames,
+    values: ParsedColumns,
     groups: Mapping[str, Array],
     every: bool,
     all_rows: bool,
@@ -388,7 +388,7 @@ def _check_one_curve_each(
     steps = {c: v for c, v in others.items() if words.is_history(c)}
     several: dict[str, list[object]] = {}
     for places in groups.values():
-        rows = Rows(
+        rows = CurveRows(
             values.rows[places], values.size[places], values.error[places], others, names.parameters
         )
         several |= {c: v for c, v in factors(rows).items() if len(v) > len(several.get(c, []))}
@@ -440,8 +440,8 @@ def _with_values(several: Mapping[str, list[object]]) -> str:
 
 def _curve(
     issues: Issues,
-    names: Names,
-    values: Values,
+    names: ColumnNames,
+    values: ParsedColumns,
     name: str,
     places: Array,
     every: bool,
@@ -456,7 +456,9 @@ def _curve(
             for c, v in issues.table.cells.items()
             if c not in names.read or c == names.parameters
         }
-        candidates = Rows(rows, values.size[places], values.error[places], cells, names.parameters)
+        candidates = CurveRows(
+            rows, values.size[places], values.error[places], cells, names.parameters
+        )
         best, notes = best_fits(candidates)
         places, rows = places[best], rows[best]
     size, error = values.size[places], values.error[places]

@@ -51,7 +51,7 @@ or more, their number alone does."""
 
 
 @dataclass(frozen=True)
-class Rows:
+class CurveRows:
     """Rows of one curve: their indices in the table, sizes and errors, and the columns that may
     distinguish runs."""
 
@@ -76,7 +76,7 @@ class Rows:
             self._codes[column] = codes(self.cells[column][self.rows])
         return self._codes[column]
 
-    def only(self, kept: Array) -> Rows:
+    def only(self, kept: Array) -> CurveRows:
         if len(kept) == len(self.rows):
             return self
         return replace(self, rows=self.rows[kept], size=self.size[kept], error=self.error[kept])
@@ -85,7 +85,7 @@ class Rows:
 # ---------------------------------------------------------------- other curves
 
 
-def factors(rows: Rows) -> dict[str, list[object]]:
+def factors(rows: CurveRows) -> dict[str, list[object]]:
     """The columns that distinguish curves, with their values."""
     distinguishing: dict[str, list[object]] = {}
     sizes = rows.place
@@ -101,7 +101,7 @@ def factors(rows: Rows) -> dict[str, list[object]]:
     return distinguishing
 
 
-def _is_no_factor(column: str, rows: Rows) -> bool:
+def _is_no_factor(column: str, rows: CurveRows) -> bool:
     """Whether a column cannot distinguish curves by its name."""
     name = normal(column)
     if name in CURVES:
@@ -138,7 +138,7 @@ def _distinguishes_curves(name: str, text: bool, value: Array, sizes: Array, cou
 # ---------------------------------------------------------------- histories
 
 
-def history(rows: Rows, x: str, steps: Mapping[str, Array]) -> tuple[bool, str]:
+def history(rows: CurveRows, x: str, steps: Mapping[str, Array]) -> tuple[bool, str]:
     """Whether the rows are certainly the history of runs, and the evidence; '' if there is none.
 
     ``steps`` are columns with the point in a run at which a row was measured."""
@@ -186,7 +186,7 @@ def _equally_spaced(sizes: Array) -> bool:
 # ---------------------------------------------------------------- the best of each size
 
 
-def best_fits(rows: Rows) -> tuple[Array, tuple[str, ...]]:
+def best_fits(rows: CurveRows) -> tuple[Array, tuple[str, ...]]:
     """The indices of the best-fit rows among those given, and notes on the choice."""
     kept, notes = np.arange(len(rows.rows)), []
     draws = [c for c in rows.cells if normal(c) in DRAWS]
@@ -220,7 +220,7 @@ def _is_run(column: str) -> bool:
     return name in RUNS or (name.endswith("seed") and name not in DRAWS)
 
 
-def _is_setting(column: str, rows: Rows) -> bool:
+def _is_setting(column: str, rows: CurveRows) -> bool:
     """Whether a column is a hyperparameter: by its name, or because a tracker lists it among the
     settings and it holds numbers, unlike the folder or the label of a run."""
     name = normal(column)
@@ -241,7 +241,7 @@ def _is_number(value: object) -> bool:
     return True
 
 
-def _together(rows: Rows, columns: Sequence[str]) -> Array:
+def _together(rows: CurveRows, columns: Sequence[str]) -> Array:
     """The index of each row's combination of values in ``columns``."""
     combination = np.zeros(len(rows.rows), int)
     for column in columns:
@@ -250,7 +250,7 @@ def _together(rows: Rows, columns: Sequence[str]) -> Array:
     return combination
 
 
-def _differing(rows: Rows, columns: Sequence[str]) -> list[str]:
+def _differing(rows: CurveRows, columns: Sequence[str]) -> list[str]:
     """The columns in which rows of one size differ."""
     sizes = rows.place
     count = sizes.max(initial=-1) + 1
@@ -263,7 +263,7 @@ def _differing(rows: Rows, columns: Sequence[str]) -> list[str]:
 
 
 def _lowest(
-    rows: Rows,
+    rows: CurveRows,
     together: Sequence[str],
     apart: Sequence[str],
     typical: Callable[[Array, Array], Array],

@@ -27,7 +27,7 @@ from steep.tables.amounts import (
     suffixed,
     together,
 )
-from steep.tables.columns import Names, in_cells
+from steep.tables.columns import ColumnNames, in_cells
 from steep.tables.meaning import Meaning, Sizes, Unclear, meaning, sizes_of
 from steep.tables.raw import Array, Issues, codes
 
@@ -43,7 +43,7 @@ _NOTES = {
 
 
 @dataclass(frozen=True)
-class Values:
+class ParsedColumns:
     """The numbers of the rows with a size and an error; optional columns have NaN for gaps."""
 
     rows: Array
@@ -68,8 +68,8 @@ class How:
 
 
 def values_of(
-    issues: Issues, names: Names, y: str, metric: str, kept: Array, options: How
-) -> Values | None:
+    issues: Issues, names: ColumnNames, y: str, metric: str, kept: Array, options: How
+) -> ParsedColumns | None:
     """The numbers of the ``kept`` rows with the errors of column ``y``, whose metric is ``metric``.
 
     None if there was a problem."""
@@ -113,7 +113,7 @@ def values_of(
     )
     place, size, error = place[counts], size[counts], error[counts]
     rows = kept[place]
-    return Values(
+    return ParsedColumns(
         rows=rows,
         size=size,
         error=error,
@@ -132,7 +132,7 @@ def values_of(
 # ---------------------------------------------------------------- cells
 
 
-def _columns(issues: Issues, names: Names, y: str, kept: Array) -> dict[str, Numbers]:
+def _columns(issues: Issues, names: ColumnNames, y: str, kept: Array) -> dict[str, Numbers]:
     """The numbers of the columns by role, read with one decimal mark for all of them."""
     low, high = names.ci or (None, None)
     runs = names.runs if names.runs in issues.table.cells else None
@@ -232,7 +232,7 @@ def _beside(
 
 def _errors(
     issues: Issues,
-    names: Names,
+    names: ColumnNames,
     y: str,
     rows: Array,
     size: Array,
@@ -292,7 +292,7 @@ def group_codes(issues: Issues, columns: Sequence[str], rows: Array) -> Array:
 
 def _spreads(
     issues: Issues,
-    names: Names,
+    names: ColumnNames,
     read: dict[str, Numbers],
     place: Array,
     rows: Array,

@@ -76,11 +76,11 @@ def _check_speech(model: Any, shape: Mapping[str, int]) -> None:
         x_BxTxF = pad([clips[row] for row in rows], batch_first=True)
         text_BxL = pad([texts[row] for row in rows], batch_first=True)
         model.zero_grad()
-        heard = model.hear(x_BxTxF, frames[rows])
-        nats_B = model.nats(heard, text_BxL, characters[rows])
+        encoded = model.hear(x_BxTxF, frames[rows])
+        nats_B = model.nats(encoded, text_BxL, characters[rows])
         nats_B.sum().backward()
         gradients = [p.grad.clone() for p in model.parameters()]
-        return nats_B.detach(), model.transcribe(heard), gradients
+        return nats_B.detach(), model.transcribe(encoded), gradients
 
     model.eval()
     nats_B, read, gradients = run([0, 1, 2])

@@ -62,21 +62,21 @@ def watch(
         else:
             typer.echo(f"Wrote {len(written)} files; open {export / 'index.html'}")
         return
-    from steep.cli.watch.server import door_of, listen, serve
+    from steep.cli.watch.server import access_policy, listen, serve
 
     listener = listen(host, port)
     taken = listener.getsockname()[1]
-    door = door_of(host, taken, secrets.token_urlsafe(24))
+    access = access_policy(host, taken, secrets.token_urlsafe(24))
     shown = f"[{host}]" if ":" in host else host
-    query = "" if door.token is None else f"?token={door.token}"
+    query = "" if access.token is None else f"?token={access.token}"
     typer.echo(f"Watching {source} at http://{shown}:{taken}/{query} (Ctrl-C ends it)")
-    if door.token is not None:
+    if access.token is not None:
         typer.echo(
             "It listens beyond this machine, without encryption: whoever has the token reads it.",
             err=True,
         )
     with suppress(KeyboardInterrupt):
-        serve(site, listener, door)
+        serve(site, listener, access)
 
 
 def _give_way() -> None:

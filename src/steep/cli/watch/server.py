@@ -44,7 +44,7 @@ _TYPES = {"css": "text/css", "js": "text/javascript", "json": "application/json"
 
 
 @dataclass(frozen=True)
-class Door:
+class AccessPolicy:
     """Who may come in."""
 
     names: frozenset[str]
@@ -98,14 +98,14 @@ class Door:
         return any(hmac.compare_digest(one.encode(), wanted) for one in given)
 
 
-def door_of(host: str, port: int, token: str | None) -> Door:
+def access_policy(host: str, port: int, token: str | None) -> AccessPolicy:
     """Who may come in where the server listens on ``host``; ``token`` only counts beyond this
     machine."""
     beyond = not _is_loopback(host)
     names = {"localhost"}
     if beyond:
         names |= {platform.node().lower(), socket.getfqdn().lower(), host.lower()} - {""}
-    return Door(frozenset(names), beyond, token if beyond else None, f"steep-{port}")
+    return AccessPolicy(frozenset(names), beyond, token if beyond else None, f"steep-{port}")
 
 
 def _is_loopback(host: str) -> bool:
@@ -144,7 +144,7 @@ def listen(host: str, port: int | None) -> socket.socket:
 Scope = dict[str, Any]
 
 
-def application(site: Site, door: Door) -> Callable[[Scope, Any, Any], Awaitable[None]]:
+def application(site: Site, access: AccessPolicy) -> Callable[[Scope, Any, Any], Awaitable[None]]:
     """The site as an ASGI application."""
     with named():
         from starlette.concurrency import run_in_threadpool
@@ -153,7 +153,7 @@ def application(site: Site, door: Door) -> Callable[[Scope, Any, Any], Awaitable
     async def app(scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        status, content, more = await run_in_threadpool(respond, scope, site, door)
+        status, content, more = await run_in_threadpool(respond, scope, site, access)
         response = Response(content, status, HEADERS | more)
         await response(scope, receive, send)
 
@@ -163,7 +163,7 @@ def application(site: Site, door: Door) -> Callable[[Scope, Any, Any], Awaitable
 Answer = tuple[int, str, dict[str, str]]
 
 
-def respond(scope: Scope, site: Site, door: Door) -> Answer:
+def respond(scope: Scope, site: Site, access: AccessPolicy) -> Answer:
     """The answer to a request: status, content, and headers besides ``HEADERS``."""
     headers: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
@@ -171,12 +171,12 @@ def respond(scope: Scope, site: Site, door: Door) -> Answer:
     query = parse_qs(scope["query_string"].decode("latin-1"))
     if scope["method"] not in ("GET", "HEAD"):
         return _plain(405, "Nothing can be changed here.", {"Allow": "GET, HEAD"})
-    if reason := door.refuses(headers, query):
+    if reason := access.refuses(headers, query):
         return _plain(401 if "token" in reason else 403, reason)
-    if door.token is not None and "token" in query:  # out of the address bar, into a cookie
+    if access.token is not None and "token" in query:  # out of the address bar, into a cookie
         rest = urlencode({k: v for k, v in query.items() if k != "token"}, doseq=True)
         place = scope["raw_path"].decode("latin-1") + (f"?{rest}" if rest else "")
-        cookie = f"{door.cookie}={door.token}; HttpOnly; SameSite=Strict; Path=/"
+        cookie = f"{access.cookie}={access.token}; HttpOnly; SameSite=Strict; Path=/"
         return _plain(303, "", {"Location": _local(place), "Set-Cookie": cookie})
     return page(scope["path"], query.get("part", [None])[0], site)
 
@@ -213,13 +213,13 @@ def _plain(status: int, text: str, more: Mapping[str, str] | None = None) -> Ans
     return status, text, {"Content-Type": "text/plain; charset=utf-8"} | dict(more or {})
 
 
-def serve(site: Site, listener: socket.socket, door: Door) -> None:
+def serve(site: Site, listener: socket.socket, access: AccessPolicy) -> None:
     """Answer requests until the process is interrupted."""
     with named():
         import uvicorn
 
     config = uvicorn.Config(
-        application(site, door),
+        application(site, access),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -86,7 +86,7 @@ class LiveStudy:
         self._folder, self._home, self._workers = folder, home, workers
         self._lock = threading.Lock()
         self._report: Newest[Reported] = Newest(workers.analyst)
-        self._first, self._all = Kept(), Kept()
+        self._first, self._all = PageCache(), PageCache()
         self._opened: tuple[object, Study, Store] | None = None
         self._state: LiveState | None = None
         self._problem: str | None = None
@@ -209,7 +209,7 @@ class PublishedStudy:
         """As of ``LiveStudy``."""
         self._folder, self._home = folder, home
         self._report: Newest[Reported] = Newest(workers.analyst)
-        self._first, self._all = Kept(), Kept()
+        self._first, self._all = PageCache(), PageCache()
         self._lock = threading.Lock()
         self._files: object = None
         self._load()
@@ -320,7 +320,7 @@ def _reported(analysis: Analysis, measurements: list[Measurement]) -> Reported:
     return Reported(analysis, page, tuple(map(pages.section_part, page.sections)))
 
 
-class Kept:
+class PageCache:
     """A page, made once for all requests that would get the same one."""
 
     def __init__(self) -> None:
@@ -335,7 +335,7 @@ class Kept:
 
 
 def _first_page(
-    kept: Kept,
+    kept: PageCache,
     study: str,
     state: LiveState,
     report: Newest[Reported],
