@@ -1,4 +1,4 @@
-"""What is foretold of a search beside what it takes, on grids that were measured whole and in
+"""Predicted and actual cost of a search, on grids that were measured whole and in
 studies that the default search made.
 
     make bench-search-times
@@ -9,8 +9,8 @@ seconds, within their budgets; their held-out trials are known. ``plan`` is told
 trials of the table (and five of the search's own); what a trial takes is that of its configuration,
 or of a law through all trials, so that only *which* trials a search wants is at stake. With
 ``--kinds`` is told why trials are wanted: of each kind the trials and the share of what the search
-took, in reality and in each imagined world. The last lines hold by how much searches of one table
-differ, seeds shuffled: nobody can foretell a search better than that.
+took, in reality and in each scenario. The last lines hold by how much searches of one table
+differ, seeds shuffled: nobody can predict a search better than that.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.plan import estimate
 from steep.plan.budget import OVERRUN
 from steep.plan.lengths import Length, Lengths
-from steep.plan.worlds import World, worlds
+from steep.plan.scenarios import Scenario, scenarios
 from steep.planners import frugal
 from steep.records import Measurement, Prediction, Status, Trial
 from steep.spec.sections import parse_duration
@@ -70,7 +70,7 @@ class Case:
 
 LEARNT = 0.5
 """Log error over the lowest of its shard up to which a trial says how long others take: one that
-diverges or learns nothing ends early, and may be one that learns in an imagined world."""
+diverges or learns nothing ends early, and may be one that learns in a scenario."""
 
 
 def learnt(measured: Sequence[Measurement]) -> list[Measurement]:
@@ -227,12 +227,12 @@ def cases(searches: int, names: Sequence[str]) -> Iterator[Case]:
             yield of_study(name)
 
 
-# ---------------------------------------------------------------- what is foretold
+# ---------------------------------------------------------------- predictions
 
 
-def foretold(case: Case, known: int) -> Prediction:
+def predicted(case: Case, known: int) -> Prediction:
     """The whole search, as ``plan`` tells it; ``known`` of its own trials beside the pilot."""
-    search_space = replace(case.search_space, rehearsed=True)
+    search_space = replace(case.search_space, simulated=True)
 
     def ask(
         done: Sequence[Measurement], running: Sequence[Trial], clock: float, spent: float
@@ -266,19 +266,19 @@ def kinds(made: Sequence[TimeSpent], took: float) -> str:
 
 
 def tell_kinds(case: Case, many: int) -> None:
-    """Of a search and of searches of imagined worlds, why trials are wanted."""
+    """Why trials are requested, in the real search and in each scenario."""
     print(f"{case.name}: {kinds(case.made, case.took)}", flush=True)
     length = case.lengths.draw(np.random.default_rng(0))
-    for k, world in enumerate(worlds(case.search_space, case.pilot, many)):
-        measure = partial(_imagined, world, k, length)
-        print(f"  world {k}: {kinds(played(case.search_space, measure), case.took)}", flush=True)
+    for k, scenario in enumerate(scenarios(case.search_space, case.pilot, many)):
+        measure = partial(_simulated_trial, scenario, k, length)
+        print(f"  scenario {k}: {kinds(played(case.search_space, measure), case.took)}", flush=True)
 
 
-def _imagined(
-    world: World, key: int, length: Callable[[Trial, float], Length], request: TrialRequest
+def _simulated_trial(
+    scenario: Scenario, key: int, length: Callable[[Trial, float], Length], request: TrialRequest
 ) -> Measurement:
     totals = {"training": 0.0, "looking": 0.0, "flops": 0.0}
-    return estimate._begin(world, key, length, request, {}, {}, totals, [])[3]
+    return estimate._begin(scenario, key, length, request, {}, {}, totals, [])[3]
 
 
 def main() -> None:
@@ -288,16 +288,16 @@ def main() -> None:
     parser.add_argument("--kinds", action="store_true", help="why trials are wanted")
     parser.add_argument("names", nargs="*", default=[*GRIDS, *STUDIES])
     asked = parser.parse_args()
-    print(f"{'':20}{'known':>6}{'trials':>8}{'foretold':>18}{'ratio':>7}{'training':>10}  90 %")
+    print(f"{'':20}{'known':>6}{'trials':>8}{'predicted':>18}{'ratio':>7}{'training':>10}  90 %")
     rows: dict[int, list[tuple[str, float, float, bool]]] = {}
     took: dict[str, list[float]] = {}
     for case in cases(asked.searches, asked.names):
         if asked.kinds and case.made:
-            tell_kinds(case, estimate.WORLDS)
+            tell_kinds(case, estimate.SCENARIOS)
             continue
         took.setdefault(case.name, []).append(math.log(case.took))
         for known in (0, OWN) if case.made and not asked.pilot else (0,):
-            p = foretold(case, known)
+            p = predicted(case, known)
             t = p.training
             low, middle, high = ((v or math.nan) / case.took for v in (t.lower, t.value, t.upper))
             count, inside = p.trials / case.trials, low <= 1 <= high
@@ -317,8 +317,8 @@ def summed_up(known: int, rows: Sequence[tuple[str, float, float, bool]]) -> Non
         logs = np.log([row[k] for row in rows])
         near = int(np.sum((logs >= math.log(0.67)) & (logs <= math.log(1.5))))
         print(
-            f"known {4 + known}, {what}: within 0.67 to 1.5 {near} of {len(rows)}; log of foretold "
-            f"over taken {logs.mean():.2f}, root mean square {np.sqrt((logs**2).mean()):.2f}"
+            f"known {4 + known}, {what}: within 0.67 to 1.5 {near} of {len(rows)}; log of "
+            f"predicted over taken {logs.mean():.2f}, root mean square {np.sqrt((logs**2).mean()):.2f}"
         )
     print(f"known {4 + known}: intervals hold {sum(row[3] for row in rows)} of {len(rows)}")
 

@@ -1,4 +1,4 @@
-"""What the surfaces of the published studies are like: of these imagined worlds are drawn.
+"""What the surfaces of the published studies are like: of these the scenarios are drawn.
 
     make bench-surfaces
 
@@ -9,8 +9,8 @@ their shard) a power law with a best size and learning rate is fitted by robust 
           + bend (log rate - best - by_size (log size - best size) - by_data x)**2
 
 with x the log of the samples about their mean, off = log size - best size - grows x. Told are those
-that ``plan/worlds.py`` draws, the root mean square of what the surface leaves near the best (rough)
-and of seeds about their mean (noise).
+that ``plan/scenarios.py`` draws, the root mean square of what the surface leaves near the best
+(rough) and of seeds about their mean (noise).
 """
 
 from __future__ import annotations

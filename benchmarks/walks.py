@@ -3,7 +3,7 @@
     python benchmarks/walks.py --data DIR --budget 12m --workers 1 [NAME ...]
 
 DIR gets the data (``steep data get``, 150 MB, once) and a folder for each walk: spec, study, and
-all that was printed. Told is what was foretold, took what it was. Each of the nine walks takes
+all that was printed. Columns: predicted, and taken. Each of the nine walks takes
 about its budget and three minutes. The load of the machine stands in the last column: with other
 work beside it compare the training, not the clock.
 """
@@ -88,7 +88,7 @@ def as_pngs(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
 
 
 def walk(name: str, data: Path, budget: str, workers: int, interrupt: float) -> dict[str, Any]:
-    """One path from files to an answer; what was foretold and what it took, in seconds."""
+    """One path from files to an answer; what was predicted and what it took, in seconds."""
     fetch(name, data)
     folder = data / "walks" / name
     folder.mkdir(parents=True)
@@ -124,7 +124,7 @@ def walk(name: str, data: Path, budget: str, workers: int, interrupt: float) -> 
 
 
 def line(made: dict[str, Any]) -> str:
-    """A row: trials, training in seconds and the first held-out shard, foretold and measured."""
+    """A row: trials, training in seconds and the first held-out shard, predicted and measured."""
     told, took = made["plan"]["training"], made["training"]
     inside = told["lower"] <= took <= told["upper"]
     met = "no forecast"

@@ -37,7 +37,7 @@ Hestness, Ardalani & Diamos 2019, for far more data. To look at, not to be judge
 HEAD = """# What the studies found
 
 Made by `python studies/make_results.py` from the tables in these folders; each spec in `studies`
-says what it took to measure them. In brackets: 90 % intervals. The paper's exponents (Hestness et
+says what it took to measure them. Brackets: 90 % intervals. The paper's exponents (Hestness et
 al. 2017; beta_p by their paper of 2019) are of other data, a hundred to ten thousand times as much.
 
 | study | training sets | error | beta_g | theirs | beta_p | theirs | held out: forecast, measured |

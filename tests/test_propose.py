@@ -48,7 +48,7 @@ def images(path: Path, count: int, side: int = 4) -> Path:
 def speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose speed is known: nothing is trained."""
     monkeypatch.setattr(clock, "pace", lambda study, pilot: PACE)
-    monkeypatch.setattr(proposing, "WORLDS", 1)
+    monkeypatch.setattr(proposing, "SCENARIOS", 1)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def by_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times by the number of cells, for what does not hang on them: playing a search takes a
     while. That proposals keep to what the estimator says is tested without this."""
 
-    def seconds(draft: Draft, *extent: Any, worlds: int = 1) -> float:
+    def seconds(draft: Draft, *extent: Any, scenarios: int = 1) -> float:
         smallest, largest, sizes, seeds, _ = extent
         return float((largest or draft.total) / smallest * len(sizes) * seeds)
 

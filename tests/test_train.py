@@ -202,7 +202,7 @@ def check_one_failed(folder: Path, outcome: Outcome, attempts: int, reason: str)
 def test_a_poison_trial_is_set_aside_and_the_study_completes(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     outcome = rehearsal.drive(plainly(poisoned("raise", step=30)), folder)
-    bad = check_one_failed(folder, outcome, 3, "a rehearsed failure (attempt 3 of 3)")
+    bad = check_one_failed(folder, outcome, 3, "a simulated failure (attempt 3 of 3)")
     assert bad.validation_error is None
     assert bad.curve[-1].step < 30
     with opened(folder) as store:
@@ -529,7 +529,7 @@ def test_where_every_trial_fails_the_error_comes_once_and_early(tmp_path: Path) 
     assert first.startswith("every trial failed, ")
     assert first.endswith("ValueError: no such column: 'label'")
     assert any("in failing" in line for line in rest)
-    # once the cause is mended, the same command goes on: where all have failed, it tries all again
+    # once the cause is mended, the same command resumes: where all have failed, it tries all again
     with Store.open(folder) as store:
         store.forgive()
     assert rehearsal.drive(plainly(), folder).word == "complete"

@@ -19,7 +19,7 @@ from steep.base.spelling import no_such
 from steep.contracts.trainer import Cost
 from steep.plan import clock
 from steep.plan.calibrate import StepTimes
-from steep.plan.estimate import WORLDS
+from steep.plan.estimate import SCENARIOS
 from steep.present.numbers import count, duration, exact
 from steep.select import next_size
 from steep.spec.load import QuestionError, parse
@@ -98,7 +98,7 @@ costs their best fits 0.1 % of their error (docs/decisions/searching.md)."""
 SEEDS = (2, 3, 5)
 """More of them, where the budget allows."""
 PREFER = 1
-"""Worlds in which a candidate is played; the proposal itself is estimated in more."""
+"""Scenarios in which a candidate is simulated; the proposal itself is estimated in more."""
 VOCABULARIES = {"words": (10_000, 4_000, 2_000, 1_000)}
 """Words of a model, where the domain has them: the first with which a curve fits the budget. Most
 of what a small model of words costs is its last layer, which has a row for each."""
@@ -381,13 +381,13 @@ stop:
             least = max(least, min(A_CLASS * classes, self.total / 2**4))
         return float(f"{max(least, self.total / ORDERS):.2g}")
 
-    def seconds(self, *extent: Any, worlds: int = PREFER) -> float:
+    def seconds(self, *extent: Any, scenarios: int = PREFER) -> float:
         """The expected time of a study of that extent, by the estimator of plan, run and status."""
         study = self.study(*extent)
         largest = max(study.spec.family.sizes)
         if self.timing is not None and largest > self.timing.rows[-1].size:
             self.timing = clock.with_size(study, self.timing, largest)
-        found = study.prediction(self.timing, self.workers, worlds)
+        found = study.prediction(self.timing, self.workers, scenarios)
         return math.nan if found is None else found.clock.value or 0.0
 
     @cached_property
@@ -429,10 +429,10 @@ stop:
             fit_in = fits(top, *more[middle - 1])
             low, high = (middle, high) if fit_in else (low, middle - 1)
         order = [(t, sizes, seeds) for t in range(2, top + 1)] + [(top, *m) for m in more[:low]]
-        while True:  # in more worlds than one it may take longer than it seemed to
+        while True:  # in more scenarios than one it may take longer than it seemed to
             top, sizes, seeds = order.pop()
             extent = self.extent(top, sizes, seeds)
-            took = self.seconds(*extent, worlds=WORLDS)
+            took = self.seconds(*extent, scenarios=SCENARIOS)
             if took <= seconds or not order:
                 return self._proposal(extent, took, seconds)
 

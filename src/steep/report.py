@@ -246,7 +246,7 @@ def _facts(analysis: Analysis, measurements: Sequence[Measurement]) -> list[dict
     for name, law in () if analysis.one_model else analysis.size_laws[:1]:
         value = numbers.interval(law.beta_p) if law.outcome == "ok" else "not measured"
         facts.append(_fact("Model-size exponent beta_p", value, law.reason or f"by {name} size"))
-    for metric, confrontation in analysis.told_confrontations[:2]:
+    for metric, confrontation in analysis.headline_forecasts[:2]:
         scale = _scale(analysis, metric)
         error_text = (
             numbers.measured(confrontation.error, scale)
@@ -379,7 +379,7 @@ def _learning(analysis: Analysis) -> Section:
 def _other_curve(curve: Curve, analysis: Analysis | None = None) -> Drawing:
     """The figure of a curve whose metric does not select models; of the headline's if ``analysis``
     is given."""
-    confrontations = () if analysis is None else analysis.told_confrontations
+    confrontations = () if analysis is None else analysis.headline_forecasts
     return learning_curve(
         curve.fit,
         curve.forecast,
@@ -451,7 +451,7 @@ def _tables(analysis: Analysis, how: Scale) -> list[Table]:
         headline = analysis.headline
         shown.append(tables.forecast_table(headline.forecast, headline.fit))
     if analysis.confrontations:
-        confrontations = analysis.told_confrontations
+        confrontations = analysis.headline_forecasts
         if any(metric != analysis.metric for metric, _ in confrontations):
             scale = _scale(analysis, confrontations[0][0])
             shown.append(

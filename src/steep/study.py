@@ -31,7 +31,7 @@ from steep.executors.chosen import open_chosen, worker_count
 from steep.plan import clock
 from steep.plan.checks import absent, misfits
 from steep.plan.dry_run import plan
-from steep.plan.estimate import WORLDS
+from steep.plan.estimate import SCENARIOS
 from steep.plan.price import Prices
 from steep.plan.standing import standing
 from steep.plan.watch import Watch
@@ -122,7 +122,7 @@ class Study:
         # finished trials show a machine's speed better than a pilot does
         pilot = 0.0 if finished else clock.pilot_seconds(seconds)
         timing = clock.pace(self, pilot, tell)
-        tell("Playing the search", 0.0)
+        tell("Simulating the search", 0.0)
         dry_run = plan(
             self.search_space,
             self.planner.plan,
@@ -339,7 +339,7 @@ class Study:
         return (self.folder / "study.yaml").exists()
 
     def prediction(
-        self, timing: StepTimes | None = None, workers: int | None = None, count: int = WORLDS
+        self, timing: StepTimes | None = None, workers: int | None = None, count: int = SCENARIOS
     ) -> Prediction | None:
         """The time that the study will still take; None while it cannot be predicted.
 
@@ -464,7 +464,7 @@ class Study:
             old = shards_.from_files(self.folder)
             extended = shards_.cut(self.loaded, self.items, self.domain.unit, old)
             # cached properties that describe the study before the extension
-            for name in ("search_space", "prices", "best_guess", "_rehearsal"):
+            for name in ("search_space", "prices", "best_guess", "_simulated_search_space"):
                 self.__dict__.pop(name, None)
             self.__dict__["cut"] = extended
         store = Store.open(self.folder, take_over=take_over)
@@ -545,25 +545,25 @@ class Study:
         finished: Sequence[Measurement],
         running: Sequence[Trial],
         left: float | None,
-        rehearsed: bool = False,
+        simulated: bool = False,
     ) -> Sequence[TrialRequest]:
         """The trials that the search requests, given what has finished and what is running.
 
-        An error of zero counts as half an item. ``rehearsed``: the results are simulated."""
+        An error of zero counts as half an item. ``simulated``: the results are simulated."""
         item_counts = len(self.cut.validation), len(self.cut.test)
         ready: Sequence[Measurement] = (
             finished.follow(("counted", item_counts), lambda: Counted(*item_counts)).measurements
             if isinstance(finished, Measurements)
             else counted(finished, *item_counts)
         )
-        search_space = self._rehearsal if rehearsed else self.search_space
+        search_space = self._simulated_search_space if simulated else self.search_space
         requests: Sequence[TrialRequest] = self.planner.plan(search_space, ready, running, left)
         return requests
 
     @cached_property
-    def _rehearsal(self) -> SearchSpace:
+    def _simulated_search_space(self) -> SearchSpace:
         """The search problem, marked as one of simulated results."""
-        return replace(self.search_space, rehearsed=True)
+        return replace(self.search_space, simulated=True)
 
     @property
     def _run_section(self) -> Run:

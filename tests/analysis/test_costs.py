@@ -95,17 +95,17 @@ def test_own_code_is_priced_on_no_machine_and_by_no_guess(tmp_path: Path) -> Non
     assert said[0].startswith("To reach 5 % you need ")
     assert said[0].endswith(" on this study's machine.")
     everything = "\n".join(said)
-    for wrong in ("H100", "FLOPs [", "a step", "limited by", "Guessed"):
+    for wrong in ("H100", "FLOPs [", "a step", "limited by", "Assumed, not"):
         assert wrong not in everything
     assert "as its own 12 trials on up to 1,600 rows took" in everything
-    assert "Compute is not told: no FLOPs were reported." in everything
+    assert "Compute is not estimated: no FLOPs were reported." in everything
     (answer,) = json.loads("\n".join(told(f"cost {folder} --target 5% --json")))
     (forecast,) = json.loads("\n".join(told(f"forecast {folder} --target 5% --json")))
     (projection,), (target,) = answer["projections"], forecast["targets"]
     assert projection["samples"]["value"] == target["samples"]
     assert projection["samples"]["lower"] == target["lower"]
     first = told(f"cost {folder} --target 5% --machine h100")[0]
-    assert first.startswith("Guessed, not measured: a dense model of 6 FLOPs")
+    assert first.startswith("Assumed, not measured: a dense model of 6 FLOPs")
     assert "one pass over the data" in first
     first = told(f"cost {folder} --target 5% --machine h100 --epochs 4 --flops-per-parameter 3")[0]
     assert "pass" not in first

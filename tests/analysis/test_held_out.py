@@ -280,7 +280,7 @@ def test_images_chosen_by_cross_entropy_are_forecast_and_confronted_in_error_rat
     assert "nats" not in last
     done += [both(measured(t)) for t in held_out_trials(told, known)]
     analysis = analyse(known, done, nothing, told)
-    ((metric, met),) = analysis.told_confrontations
+    ((metric, met),) = analysis.headline_forecasts
     (chosen,) = analysis.confrontations
     assert (metric, met.inside, chosen.inside) == ("error", True, True)
     assert met.error == pytest.approx(0.4 * (chosen.error or 0.0))
@@ -445,7 +445,7 @@ def test_a_forecast_is_registered_from_the_searched_shards_alone(tmp_path: Path)
 
 
 def test_a_study_that_grows_beyond_it_keeps_what_was_confronted(tmp_path: Path) -> None:
-    """The shard is searched then: its best fit may be better than the model that was foretold."""
+    """The shard is searched then: its best fit may be better than the model that was predicted."""
     short: dict[str, Any] = {"family": {"sizes": [2, 4, 8]}}
     study = Study(tiny.spec(shards={"smallest": 500}, **short), tmp_path / "study")
     study.run()
@@ -735,7 +735,9 @@ def test_a_search_under_way_has_no_edge_to_speak_of() -> None:
         law = dict(found.size_laws)["smallest adequate"]
         assert law.outcome == "not measured"
         remarks = {row[-1] for row in study_table(found).rows}
-        told.append((law.reason == "the search is unfinished", "fewer seeds than asked" in remarks))
+        told.append(
+            (law.reason == "the search is unfinished", "fewer seeds than requested" in remarks)
+        )
         at_edge = any("best at the largest size tried" in remark for remark in remarks)
         assert at_edge == (found is finished)
     assert told == [(True, True), (False, False)]

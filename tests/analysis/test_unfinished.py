@@ -187,16 +187,16 @@ def test_the_headline_says_that_the_search_is_unfinished(made_study: object) -> 
     open_ = replace(second, flags=("incomplete", "withheld"), withheld="its search is not finished")
     said = sentences.unfinished_sentence(replace(analysis, best_fits=(few, open_, *rest)))
     assert said == (
-        "The search is unfinished: 1 of 6 shards has fewer seeds than asked for; at 250 images too "
-        "little was tried to say which model is best: not in the fit; no model has been trained to "
-        "its end on 500 images."
+        "The search is unfinished: 1 of 6 shards has fewer seeds than requested; at 250 images too "
+        "few trials ended to choose the best model: not in the fit; no model has finished training "
+        "on 500 images."
     )
     lines = sentences.study_lines(replace(analysis, best_fits=(few, open_, *rest)))
     assert lines[1] == said
     once = replace(second, flags=("withheld",), withheld=ONE_SEED)
     made = replace(analysis, best_fits=(first, once, *analysis.best_fits[2:]))
     assert sentences.unfinished_sentence(made) == (
-        "At 250 images one seed does not say which model is best: not in the fit."
+        "At 250 images one seed is too few to choose the best model: not in the fit."
     )
 
 

@@ -487,7 +487,7 @@ def test_some_trials_failed_is_one(steep: Steep) -> None:
     said = steep("run", write_spec(trainer=trainer), "--quiet")
     assert said.code == 1
     assert re.search(r"\d+ of \d+ trials failed: 'steep status tiny' says why", said.err)
-    assert "rehearsed" in steep("status", "tiny").out
+    assert "simulated failure" in steep("status", "tiny").out
 
 
 BAD = [
@@ -679,7 +679,7 @@ def test_ctrl_c_keeps_what_is_done_and_is_130(tmp_path: Path) -> None:
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130, said
-    assert "The same command goes on" in said
+    assert "The same command resumes" in said
     assert "Traceback" not in said
     done = process("status", "tiny", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

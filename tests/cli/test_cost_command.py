@@ -122,7 +122,7 @@ def test_a_table_with_model_sizes(tmp_path: Path) -> None:
     )
     table.write_text("samples,error,parameters\n" + rows)
     told = said(f"cost {table} --target 10% --parameters parameters --machine cpu").splitlines()
-    assert told[0].startswith("Guessed, not measured: a dense model of 6 FLOPs per parameter")
+    assert told[0].startswith("Assumed, not measured: a dense model of 6 FLOPs per parameter")
     assert "one pass over the data" in told[0]
     assert told[1].startswith("To reach 10 % you need ")
     assert told[1].endswith("on this computer.")
@@ -144,7 +144,7 @@ def test_a_table_tells_data_and_model_and_what_would_add_the_rest(tmp_path: Path
     told = said(f"cost {table} --target 10%")
     assert "H100" not in told
     assert "FLOPs [" not in told
-    assert "Compute and time are not told: nobody measured them. --flops-per-parameter" in told
+    assert "Compute and time are not estimated: neither was measured. --flops-per" in told
     asked = ["--target", "10%", "--json"]
     (answer,) = json.loads(said(f"cost {table} {' '.join(asked)}"))
     (forecast,) = json.loads(said(f"forecast {table} {' '.join(asked)}"))
@@ -156,7 +156,7 @@ def test_a_table_tells_data_and_model_and_what_would_add_the_rest(tmp_path: Path
     (tmp_path / "plain.csv").write_text("samples,error\n" + re.sub(r",\d+\n", "\n", rows))
     told = said(f"cost {tmp_path / 'plain.csv'} --target 10%")
     assert told.startswith("To reach 10 % you need 8")
-    assert "Model size, compute and time are not told" in told
+    assert "Model size, compute and time are not estimated" in told
 
 
 def test_it_needs_no_torch_and_little_time() -> None:

@@ -114,7 +114,8 @@ def test_out_of_reach_is_said_at_the_level_of_the_interval() -> None:
     assert found.samples is not None
     assert found.samples.lower == pytest.approx(1e8, rel=1e-3)
     expected = (
-        "10 % is perhaps not reachable with this family (60 %); if it is, from 100M samples on."
+        "10 % is probably out of reach for this family (probability 60 %); otherwise it takes at "
+        "least 100M samples."
     )
     assert cost_lines(perhaps)[0] == expected
     (not_at,) = cost(replace(mixed, level=0.6), [0.1], machine=PLAIN).projections
@@ -414,7 +415,7 @@ def test_machines_that_are_as_fast_share_a_row_and_why_is_said() -> None:
     table = elsewhere_table(CostReport(answers[0], tuple(answers)), numbers.PERCENT)
     assert len(table.rows) == 1
     assert " or " in table.rows[0][0]
-    assert "launching takes the time" in table.note
+    assert "launching operations limits all" in table.note
     shown = "\n".join(cost_lines(answers[1]))
     assert "launching operations" in shown
     assert "limited by" not in shown

@@ -71,7 +71,7 @@ def test_what_trials_take_is_learnt_from_those_that_ended() -> None:
 
 @pytest.mark.parametrize("status", [Status.STOPPED, Status.DIVERGED])
 def test_parts_of_trials_do_not_tell_how_long_whole_ones_take(status: Status) -> None:
-    """A search stops most of its trials early: taken for whole ones, they foretold the held-out
+    """A search stops most of its trials early: taken for whole ones, they predicted the held-out
     trial at half of its time, and it was cut off by the end of the budget."""
     parts = [
         replace(

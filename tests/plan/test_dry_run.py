@@ -1,4 +1,4 @@
-"""The dry run: bounds that hold in every world, and None where nobody can know."""
+"""The dry run: bounds that hold in every scenario, and None where nobody can know."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from steep.contracts.planner import SearchSpace
 from steep.contracts.trainer import Cost
-from steep.plan.dry_run import plan, rehearse
+from steep.plan.dry_run import plan, simulate
 from steep.planners import grid
 from steep.records import Shard, Trial, settings
 from steep.spec.load import from_values
@@ -36,7 +36,7 @@ def extent(trial: Trial) -> tuple[float, float]:
     return 5 * trial.samples, 20 * trial.samples
 
 
-WORLDS: list[Callable[[Trial], float]] = [
+SCENARIOS: list[Callable[[Trial], float]] = [
     lambda t: 1.0 + t.size,
     lambda t: 1.0 / t.size,
     lambda t: 1.0 + abs(t.size - 8) / 100,
@@ -47,11 +47,11 @@ WORLDS: list[Callable[[Trial], float]] = [
 
 
 @pytest.mark.parametrize("sizes", [[4, 8, 16], [4, 8], [8], [4, 5, 6, 7]])
-@pytest.mark.parametrize("world", range(len(WORLDS)))
-def test_no_world_wants_more_than_the_plan_says(sizes: list[int], world: int) -> None:
+@pytest.mark.parametrize("scenario", range(len(SCENARIOS)))
+def test_no_world_wants_more_than_the_plan_says(sizes: list[int], scenario: int) -> None:
     p = search_space(sizes)
     found = plan(p, grid.plan, cost=cost, extent=extent, validation_items=100)
-    requests = rehearse(p, grid.plan, WORLDS[world])
+    requests = simulate(p, grid.plan, SCENARIOS[scenario])
     assert len(requests) <= found.most_trials
     assert found.flops is not None
     spent = sum(extent(t)[1] * cost(t.size).flops for t in requests)

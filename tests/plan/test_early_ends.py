@@ -203,7 +203,7 @@ def pilot_of(trials: Sequence[Measurement]) -> list[Measurement]:
     return shown
 
 
-def foretold(one: FinishedStudy, pilot: bool = False) -> tuple[float, float, float]:
+def predict_minimum(one: FinishedStudy, pilot: bool = False) -> tuple[float, float, float]:
     """Predicted over taken, of a published study's training time: from when its trials are expected
     to stop by the other studies, and by the ``pilot``, each at the seconds a step that it had.
     (median, 90 % interval)."""
@@ -236,10 +236,10 @@ def published() -> list[FinishedStudy]:
 def test_published_studies_would_have_been_foretold() -> None:
     """Each by the others alone. Nine in ten of those whose domain, family and optimizer others had
     are within 0.67 to 1.5; all intervals of them hold the truth. (Two studies by SGD at rates far
-    apart foretell each other badly: their intervals are told to be wide.)"""
+    apart predict each other badly: their intervals are told to be wide.)"""
     same = {"characters", "characters-rhn10-adam", "fashion-demo", "images-grid",
             "words-lstm2", "words-lstm4"}  # fmt: skip
-    ratios = {row.study: foretold(row) for row in published() if row.study in same}
+    ratios = {row.study: predict_minimum(row) for row in published() if row.study in same}
     near = [name for name in same if 0.67 <= ratios[name][0] <= 1.5]
     assert len(near) >= len(same) - 1, ratios
     for name, (_, low, high) in ratios.items():
@@ -249,7 +249,7 @@ def test_published_studies_would_have_been_foretold() -> None:
 def test_a_pilot_of_four_trials_tells_of_all() -> None:
     """With the pilot 13 of 15 published studies are near, in all four domains, and nine in ten of
     the intervals hold the truth."""
-    ratios = {row.study: foretold(row, pilot=True) for row in published()}
+    ratios = {row.study: predict_minimum(row, pilot=True) for row in published()}
     near = [0.67 <= middle <= 1.5 for middle, _, _ in ratios.values()]
     inside = [low <= 1 <= high for _, low, high in ratios.values()]
     assert sum(near) >= 0.85 * len(near), ratios

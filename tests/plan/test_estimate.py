@@ -13,7 +13,7 @@ from steep.records import Trial
 
 
 def test_worlds_and_lengths_both_widen_what_a_search_takes() -> None:
-    """Logs of 1 and 3 over two worlds, 0.3 to both sides within each: between worlds the two
+    """Logs of 1 and 3 over two scenarios, 0.3 to both sides within each: between scenarios the two
     squares of 1 join four of 0.35, over five degrees of freedom."""
     values = np.exp([[0.7, 1.3], [2.7, 3.3]])
     found = _interval(values)

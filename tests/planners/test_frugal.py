@@ -43,7 +43,7 @@ def excess(world: worlds.World, best: BestFit) -> float:
 
 @pytest.mark.parametrize(("sigma", "share"), [(30.0, 0.02), (100.0, 0.1), (200.0, 0.22)])
 def test_it_finds_the_optimum_for_a_fraction_of_the_grid(sigma: float, share: float) -> None:
-    """The larger the best models, the dearer is even their own training."""
+    """The larger the best models, the more expensive is even their own training."""
     found_excess = []
     for seed in range(4):
         world = worlds.World(worlds.bowl(sigma=sigma), seed=seed)
@@ -216,8 +216,8 @@ def test_the_value_beyond_a_list(name: str, value: Any, listed: Any, expected: A
 
 
 def timed_search(world: worlds.World, p: Any, workers: int) -> tuple[list[Measurement], float]:
-    """A search with ``workers``, each trial as long as it is dear; and the share of their time in
-    which they train, until only the largest shard is left."""
+    """A search with ``workers``, each trial as long as it is expensive; and the share of their time
+    in which they train, until only the largest shard is left."""
     found: dict[Trial, Measurement] = {}
     running: list[tuple[float, int, Trial, Measurement]] = []
     now, busy, count, shares = 0.0, 0.0, 0, [1.0]
@@ -443,7 +443,7 @@ def test_where_large_models_are_best_a_budget_buys_a_whole_curve_of_smaller_ones
 
 
 def test_held_out_shards_that_look_dear_do_not_end_a_search_in_the_middle_of_its_budget() -> None:
-    """What a model three octaves away costs may be foretold several times too high: 21 of 85
+    """What a model three octaves away costs may be predicted several times too high: 21 of 85
     minutes of a real study were used. The driver keeps what they are expected to take."""
     world, p = worlds.World(worlds.bowl(sigma=60.0), noise=0.02), worlds.search_space(extend=0)
     p = replace(p, held_out=(Shard(0, 32_000, 32_000.0, "items", held_out=True),))
@@ -452,9 +452,9 @@ def test_held_out_shards_that_look_dear_do_not_end_a_search_in_the_middle_of_its
         begun.append(free[len(begun)])
     best = chosen(begun, p)[-1].best
     config = Configuration(best.size, best.hyperparameters)
-    dear = configurations.held_out_price(configurations.of(p), begun, p.held_out, config)
+    price = configurations.held_out_price(configurations.of(p), begun, p.held_out, config)
     assert frugal.plan(p, begun, (), None)
-    assert frugal.plan(p, begun, (), 0.9 * dear)
+    assert frugal.plan(p, begun, (), 0.9 * price)
 
 
 def test_a_budget_of_the_call_is_what_is_left() -> None:

@@ -64,11 +64,12 @@ def test_sizes_that_were_asked_for_are_all_named():
                          smallest=1e3),
          "50 % is already met at the smallest size, 1,000 images"),
         (RequiredSamples(0.1, PERHAPS_NOT, lower=9821, unreachable=0.64),
-         "10 % is perhaps not reachable with this family (64 %); if it is, from 9.8k images on"),
+         "10 % is probably out of reach for this family (probability 64 %); otherwise it takes at "
+         "least 9.8k images"),
         (RequiredSamples(0.001, "beyond reach"),
          "0.1 % is beyond reach (more than a million times the data)"),
         (RequiredSamples(0.001, "beyond reach", lower=2e6),
-         "0.1 % is beyond reach (more than a million times the data, at the least 2M images)"),
+         "0.1 % is beyond reach (more than a million times the data, at least 2M images)"),
     ],
 )  # fmt: skip
 def test_targets(found, text):
@@ -161,7 +162,7 @@ def test_the_power_law_region_is_told_with_its_points():
         return sentences.power_law_sentence(fit)
 
     assert told() == "power-law region: all 6 points, 100 to 3,200 images"
-    assert told(small=0.7).endswith("no end of it is sure, beta_g is the slope of all 6")
+    assert told(small=0.7).endswith("its ends are uncertain, beta_g is the slope of all 6")
     assert told(small=0.95) == (
         "power-law region: from 300 [150, 600] images, 4 of the 6 points, of which beta_g is the "
         "slope"

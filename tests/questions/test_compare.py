@@ -259,7 +259,9 @@ def test_a_curve_that_does_not_fall_has_no_multiplier() -> None:
     pair = compare(points(0.1 * SIZES**0.1), points(2 * SIZES**-0.3)).pairs[0]
     assert pair.multiplier is None
     assert pair.no_multiplier == "an error does not fall"
-    assert pair.sentences[1] == "Where an error does not fall, no data makes up for it."
+    assert (
+        pair.sentences[1] == "No data multiplier: at least one error does not decrease with data."
+    )
     assert pair.verdict == "different exponents"
 
 
@@ -313,11 +315,10 @@ def test_the_text_says_how_curves_were_compared_and_what_that_can_show() -> None
     pair = together.pairs[0]
     how, power = pair.sentences[-3:-1]
     assert how.startswith("Compared size by size, by straight lines through 6 sizes, 200 to 6.4k")
-    assert "fit gives exponents other intervals" in how
+    assert "the exponents of 'steep fit' differ: its laws may bend" in how
     assert power == (
-        f"A comparison like this finds a difference of 10 % of the slope in "
-        f"{100 * pair.power_different:.0f} % of cases, and calls equal exponents the same in "
-        f"{100 * pair.power_same:.0f} %."
+        f"Power: {100 * pair.power_different:.0f} % to detect a difference of 10 % in slope, "
+        f"{100 * pair.power_same:.0f} % to confirm equality."
     )
     assert "--unpaired" in together.notes[0]
     assert compare(*curves, paired=True).notes == apart.notes == ()
@@ -335,10 +336,10 @@ def test_a_crossing_beyond_the_sizes_says_that_the_lines_go_on() -> None:
     pair = compare(fit(samples=SIZES, error=first, unit="words"),
                    fit(samples=SIZES, error=second, unit="words")).pairs[0]  # fmt: skip
     assert pair.crossing is not None
-    assert "They cross at 20k words, if the lines go on beyond 6.4k." in pair.sentences
+    assert "The curves cross at 20k words, extrapolated beyond 6.4k." in pair.sentences
     parallel = compare(points(2 * SIZES**-0.3), points(3 * SIZES**-0.3)).pairs[0]
     assert parallel.sentences[2] == (
-        "They do not cross between 200 and 6.4k samples, nor up to 64k if the lines go on."
+        "The curves do not cross between 200 and 6.4k samples, nor when extrapolated to 64k."
     )
 
 

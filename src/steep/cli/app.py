@@ -49,7 +49,7 @@ app = typer.Typer(
 
 Elsewhere = Annotated[
     str | None,
-    typer.Option("--executor", help="Where trials run: local, slurm, ...; else as the spec says."),
+    typer.Option("--executor", help="Where trials run: local, slurm, ...; default: the spec's."),
 ]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="The study's folder (default: ./<study>).")
@@ -116,9 +116,9 @@ def init(
     domain: Annotated[str | None, typer.Option(help="images, words, ...; guessed.")] = None,
     family: Annotated[str | None, typer.Option(help="resnet, rhn, lstm, ...; by domain.")] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Time you would give it: 10m, 2h; 1h where you say nothing.")
+        str | None, typer.Option(help="Time for the study: 10m, 2h; default 1h.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes; one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; one per core.")] = None,
     command: Annotated[
         str | None, typer.Option(help="Your own training command: 'python train.py {shard}'.")
     ] = None,
@@ -126,16 +126,16 @@ def init(
         list[str] | None, typer.Option(help="For the command: size=8,16 or lr=0.1,0.3; repeat it.")
     ] = None,
     items: Annotated[
-        int | None, typer.Option(min=2, help="For the command: items there are, without FILES.")
+        int | None, typer.Option(min=2, help="For the command: number of items, without FILES.")
     ] = None,
     label: Annotated[
         str | None, typer.Option(help="For the command: the column of the class, to stratify.")
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="For the command: accuracy, loss, ...; as it says.")
+        str | None, typer.Option(help="For the command: its metric (accuracy, loss, ...).")
     ] = None,
     pattern: Annotated[
-        str | None, typer.Option(help="For the command: 'accuracy: {number}', as it prints it.")
+        str | None, typer.Option(help="For the command: its output, 'accuracy: {number}'.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the spec.")] = False,
     as_json: Json = False,
@@ -224,7 +224,9 @@ def _study(spec: Path, out: Path | None, executor: str | None) -> Any:
 def plan(
     spec: Annotated[Path, typer.Argument(help="A spec, or the folder of a study begun before.")],
     out: Out = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Default: one a GPU or core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Default: one per GPU or core.")
+    ] = None,
     executor: Elsewhere = None,
     as_json: Json = False,
 ) -> None:
@@ -255,22 +257,24 @@ def plan(
 def run(
     spec: Annotated[Path, typer.Argument(help="A spec, or the folder of a study begun before.")],
     out: Out = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Default: one a GPU or core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Default: one per GPU or core.")
+    ] = None,
     executor: Elsewhere = None,
     budget: Annotated[
         str | None, typer.Option(help="Stop starting trials after this: FLOPs (1e15) or time (2h).")
     ] = None,
     extend: Annotated[
-        bool, typer.Option("--extend", help="Take more seeds, sizes, choices or appended data.")
+        bool, typer.Option("--extend", help="Allow more seeds, sizes, choices or appended data.")
     ] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try trials that failed or timed out again.")
+        bool, typer.Option("--retry-failed", help="Retry trials that failed or timed out.")
     ] = False,
     take_over: Annotated[
-        bool, typer.Option("--take-over", help="Give up the trials of another machine, now gone.")
+        bool, typer.Option("--take-over", help="Restart the trials of a machine that is gone.")
     ] = False,
     track: Annotated[
-        str | None, typer.Option(help="Tell wandb, trackio, mlflow or tensorboard as well.")
+        str | None, typer.Option(help="Log to wandb, trackio, mlflow or tensorboard too.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json: Json = False,
@@ -336,7 +340,9 @@ for question in (read, fit, forecast, joint, compare, diagnose, backtest, cost, 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="The demo's folder.")] = Path("demo"),
-    workers: Annotated[int | None, typer.Option(min=1, help="Default: one a GPU or core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Default: one per GPU or core.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """A real learning curve on bundled images, in about five minutes on two cores."""
@@ -386,7 +392,7 @@ def list_plugins(as_json: Json = False) -> None:
         print_json([asdict(one) | {"problem": reason} for one, reason in plugins])
         return
     if not plugins:
-        typer.echo("No installed package announces anything for steep.")
+        typer.echo("No installed package has plugins for steep.")
     for one, reason in plugins:
         typer.echo(f"{one.kind} {one.name}: {one.reference} ({one.package})")
         if reason is not None:

@@ -107,7 +107,7 @@ def _answer(
             raise QuestionError(f"{' and '.join(given)}: of which --machine?")
     goals = [goal.of(scaling.metric) for goal in targets] or usual_targets(scaling)
     if not goals:
-        raise QuestionError("nothing is asked: give a --target, or the data at hand with --have")
+        raise QuestionError("nothing to compute: give a --target, or the data at hand with --have")
     if where.devices > 1 and where.batch is None and not (scaling.steps and scaling.steps[0].size):
         raise QuestionError("several devices share a batch: give its --batch, in units of data")
     if site is not None and scaling.times is not None and not scaling.guesses:
@@ -142,7 +142,7 @@ def _with_compute(scaling: Scaling, law: Law, where: Where) -> Scaling:
         return scaling
     if not scaling.size_draws:
         raise QuestionError(
-            f"{scaling.name} has no model sizes, and compute cannot be told without them: name "
+            f"{scaling.name} has no model sizes, and compute needs them: name "
             "their column with --parameters, or return 'parameters' from your function"
         )
     for option, value in (("flops-per-parameter", law.flops_per_parameter), ("epochs", law.epochs)):

@@ -26,35 +26,37 @@ def cost(
         str | None,
         typer.Option(help="cpu (this computer), v100, a100, h100, ...; else where a study ran."),
     ] = None,
-    devices: Annotated[int, typer.Option(min=1, help="How many, data-parallel.")] = 1,
-    batch: Annotated[float | None, typer.Option(help="Units of data in a step of all.")] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Number of devices, data-parallel.")] = 1,
+    batch: Annotated[
+        float | None, typer.Option(help="Units of data per step, over all devices.")
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="fp32, tf32 or bf16.")] = None,
     achieve: Annotated[float | None, typer.Option(help="Share of the peak FLOP rate.")] = None,
-    price: Annotated[float | None, typer.Option(help="Of a device-hour.", min=0.0)] = None,
+    price: Annotated[float | None, typer.Option(help="Price of a device-hour.", min=0.0)] = None,
     within: Annotated[str | None, typer.Option(help="Time a run may take, e.g. 7d.")] = None,
     flops: Annotated[float | None, typer.Option(help="FLOPs a run may take.", min=0.0)] = None,
     faster: Annotated[
-        list[float] | None, typer.Option(help="Worth of so many times the compute; repeat.")
+        list[float] | None, typer.Option(help="Value of a speed-up by this factor; repeat.")
     ] = None,
     loss: Annotated[
-        float | None, typer.Option(help="With --faster: share by which it raises the error.")
+        float | None, typer.Option(help="With --faster: relative rise of the error.")
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="A law by hand: error = alpha m^beta_g.")] = (
         None
     ),
     beta_g: Annotated[float | None, typer.Option(help="Its exponent, below 0.")] = None,
-    floor: Annotated[float, typer.Option(help="What no data removes.")] = 0.0,
+    floor: Annotated[float, typer.Option(help="Its irreducible error.")] = 0.0,
     sigma: Annotated[float | None, typer.Option(help="Best-fit parameters = sigma m^beta_p.")] = (
         None
     ),
     beta_p: Annotated[float | None, typer.Option(help="Their exponent.")] = None,
     flops_per_parameter: Annotated[
-        float | None, typer.Option(help="And unit of data, to train; 6 of a dense model.")
+        float | None, typer.Option(help="Training FLOPs per parameter and unit; 6 if dense.")
     ] = None,
     have: Annotated[float | None, typer.Option(help="Data at hand, for a law by hand.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
-    unit: Annotated[str, typer.Option(help="Of the data.")] = "samples",
-    metric: Annotated[str, typer.Option(help="What the error is.")] = "error",
+    unit: Annotated[str, typer.Option(help="Unit of the data.")] = "samples",
+    metric: Annotated[str, typer.Option(help="Name of the error metric.")] = "error",
     paper: Annotated[
         bool, typer.Option("--paper", help="The five domains of Hestness et al. 2019, checked.")
     ] = False,

@@ -187,13 +187,13 @@ def compare(
         float, typer.Option(help="Share of the slope within which exponents are the same.")
     ] = 0.10,
     error: Annotated[
-        str | None, typer.Option(help="Where the data multiplier is wanted: 0.05 or 5%.")
+        str | None, typer.Option(help="Error at which to give the data multiplier: 0.05 or 5%.")
     ] = None,
     unpaired: Annotated[
-        bool, typer.Option("--unpaired", help="Equal sizes are not of the same data.")
+        bool, typer.Option("--unpaired", help="Equal sizes are not the same data.")
     ] = False,
     axis: Annotated[
-        str, typer.Option(help="data, or compute: what one's compute is worth of the other's.")
+        str, typer.Option(help="data, or compute: compare compute instead of data.")
     ] = "data",
     flops: Annotated[
         list[float] | None, typer.Option(help="With --axis compute: where; repeat.")
@@ -321,7 +321,7 @@ def report(
         Path | None, typer.Option(help="Also write every figure as PNG and SVG into this folder.")
     ] = None,
     publish: Annotated[
-        Path | None, typer.Option(help="Of a study: also write all it says as tables, here.")
+        Path | None, typer.Option(help="Of a study: also write its results as tables, here.")
     ] = None,
     columns: Columns,
     as_json: Json = False,

@@ -108,7 +108,7 @@ def joint(
         typer.Option(help="Forecast here: PARAMETERS,SAMPLES such as 7e9,4e12; repeat."),
     ] = None,
     flops: Annotated[
-        list[float] | None, typer.Option(help="Compute at which the best model is wanted; repeat.")
+        list[float] | None, typer.Option(help="Compute at which to give the best model; repeat.")
     ] = None,
     target: Annotated[
         str | None, typer.Option(help="An error to reach: the samples it takes at each size.")
@@ -134,7 +134,8 @@ def joint(
         float, typer.Option(help="k of C = k N D.", min=0.01)
     ] = 6.0,
     backtest: Annotated[
-        bool, typer.Option("--backtest", help="Hide the runs of most compute and forecast them.")
+        bool,
+        typer.Option("--backtest", help="Hold out the runs of most compute and forecast them."),
     ] = False,
     columns: Columns,
     level: Level = 0.9,
@@ -172,7 +173,7 @@ def joint(
             f"runs of a study pass over their data as often as helps: ask steep cost {source}"
         )
         if flops or serve is not None:
-            fail(f"--flops and --serve: what compute buys is asked of 'steep cost {source}'")
+            fail(f"--flops and --serve: what compute buys is answered by 'steep cost {source}'")
     try:
         fits = joint_fits_of(source, columns, compute, options)
         answers = [

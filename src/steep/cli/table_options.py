@@ -46,20 +46,20 @@ _HOW: dict[str, Any] = {
         bool,
         typer.Option(
             "--higher-is-better",
-            help="The column is an accuracy or score: answers and targets are, too.",
+            help="The column is an accuracy or score; answers and targets are too.",
         ),
     ],
     "all_rows": Annotated[
         bool,
         typer.Option(
             "--all-rows",
-            help="Every row is a run of one curve: replicates whatever rows differ in, no history.",
+            help="Treat all rows as replicate runs of one curve, whatever columns differ.",
         ),
     ],
     "validation_items": Annotated[
         int | None,
         typer.Option(
-            "--validation-items", help="How many measured each error: a zero is half of one."
+            "--validation-items", help="Validation examples behind each error; 0 counts as 0.5/N."
         ),
     ],
     "best_guess": Annotated[
@@ -70,7 +70,7 @@ _HOW: dict[str, Any] = {
         ),
     ],
     "robust": Annotated[
-        bool, typer.Option("--robust", help="Points far off the trend weigh less, and are named.")
+        bool, typer.Option("--robust", help="Down-weight points far off the trend, and list them.")
     ],
 }
 _NUMBERS = ("x", "x_scale", "y", "y_scale", "by")

@@ -23,9 +23,9 @@ from steep.base.extras import sentence
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 PARTIAL, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
 EXIT_CODES = (
-    "Exit codes: 0 answered or done; 1 some trials failed; 2 wrong input, said in one sentence; "
+    "Exit codes: 0 answered or done; 1 some trials failed; 2 wrong input, with one sentence why; "
     "3 no answer (the points support no law or forecast, or no pair of curves can be compared); "
-    "130 interrupted, the same command goes on."
+    "130 interrupted, the same command resumes."
 )
 
 
@@ -67,7 +67,7 @@ def run_study(
         typer.echo(f"steep: {error}", err=True)
         return PARTIAL
     if outcome.word == "drained":
-        typer.echo("Stopped; every finished step is kept. The same command goes on.", err=True)
+        typer.echo("Stopped; every finished step is kept. The same command resumes.", err=True)
         return INTERRUPTED
     if tracker is not None:
         tracker.finish(study.spec.study, study.analyse())

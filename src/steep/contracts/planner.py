@@ -24,7 +24,7 @@ class SearchSpace:
     held_out: tuple[Shard, ...] = ()
     """Trained once the search is over, each with all seeds as far as a budget allows: it is for
     them, too."""
-    rehearsed: bool = False
+    simulated: bool = False
     """Results are made up, to see how many trials a search takes: it may weigh less finely."""
 
 

@@ -101,12 +101,12 @@ def dense_guesses(
     flops_per_parameter: float | None = None, epochs: float | None = None
 ) -> tuple[str, ...]:
     """What is guessed of a model of which no step was counted; None: nobody said."""
-    told = []
+    assumptions = []
     if flops_per_parameter is None:
-        told.append(f"a dense model of {DENSE_FLOPS:g} FLOPs per parameter and unit of data")
+        assumptions.append(f"a dense model of {DENSE_FLOPS:g} FLOPs per parameter and unit of data")
     if epochs is None:
-        told.append("one pass over the data")
-    return (*told, "16 bytes of memory a parameter (Adam in 32 bits), time by FLOPs alone")
+        assumptions.append("one pass over the data")
+    return (*assumptions, "16 bytes of memory a parameter (Adam in 32 bits), time by FLOPs alone")
 
 
 DENSE_FLOPS = 6.0

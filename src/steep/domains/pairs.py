@@ -51,9 +51,9 @@ def read_pairs(path: Path) -> tuple[list[Pair], str]:
         else:
             pairs.append(found)
     if bad:
-        told = "; ".join(bad[:MOST_TOLD])
+        shown = "; ".join(bad[:MOST_TOLD])
         more = f"; and {len(bad) - MOST_TOLD} more bad lines" if len(bad) > MOST_TOLD else ""
-        raise DataError(f"{path}: {told}{more}")
+        raise DataError(f"{path}: {shown}{more}")
     if not pairs:
         raise DataError(f"{path}: holds no pair of sentences")
     return pairs, hashlib.sha256(data).hexdigest()

@@ -28,9 +28,9 @@ def choose_device(wanted: str) -> str:
     try:
         torch.empty(1, device=wanted)
     except (RuntimeError, AssertionError) as error:
-        told = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0]
         raise ValueError(
-            f"device {wanted!r} was asked for, but torch cannot use it: {told}"
+            f"device {wanted!r} was asked for, but torch cannot use it: {reason}"
         ) from None
     return wanted
 

@@ -78,7 +78,7 @@ def gradients(domain: Domain, runs: Sequence[Run], batches: Sequence[Any]) -> li
     rest, structure = parts((batches[0], runs[0].state))[1:]
     given = [parts((b, r.state))[0] for b, r in zip(batches, runs, strict=True)]
     loss = _Loss(domain, runs[0].model)
-    told: list[Any] = []
+    layout: list[Any] = []
 
     def one(
         parameters: dict[str, Tensor], buffers: dict[str, Tensor], tensors: list[Tensor]
@@ -86,7 +86,7 @@ def gradients(domain: Domain, runs: Sequence[Run], batches: Sequence[Any]) -> li
         values = {f"model.{name}": value for name, value in {**parameters, **buffers}.items()}
         total, count, state = functional_call(loss, values, whole(tensors, rest, structure))
         of_state, *how = parts(state)
-        told[:] = [count, *how]
+        layout[:] = [count, *how]
         return total / count, (total.detach(), of_state)
 
     buffers_K = _stacked(buffers_of)
@@ -96,7 +96,7 @@ def gradients(domain: Domain, runs: Sequence[Run], batches: Sequence[Any]) -> li
             buffers_K,
             [torch.stack(of) for of in zip(*given, strict=True)],
         )
-    count, *how = told
+    count, *how = layout
     answers = []
     for k, (parameters, buffers) in enumerate(zip(parameters_of, buffers_of, strict=True)):
         for name, parameter in parameters.items():

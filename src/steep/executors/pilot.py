@@ -96,7 +96,7 @@ class _Child:
     stopping: float | None = None
     """When it was asked to stop."""
 
-    def told(self) -> set[int]:
+    def reported(self) -> set[int]:
         """The places of the attempts that have told how they ended."""
         try:
             data = os.read(self.ends, 4096)
@@ -170,7 +170,7 @@ class Pilot:
     # ------------------------------------------------------------ one job
 
     def _fork(self, name: str, jobs: tuple[Job, ...]) -> _Child:
-        ends, told = os.pipe()
+        ends, reported = os.pipe()
         os.set_blocking(ends, False)
         output = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the job has ended)
         problem = ""
@@ -180,8 +180,8 @@ class Pilot:
             pid, problem = -1, f"no worker could be started: {error.strerror}"
         if pid == 0:
             os.close(ends)
-            _run_child(self, name, jobs, told, output)
-        os.close(told)
+            _run_child(self, name, jobs, reported, output)
+        os.close(reported)
         child = _Child(pid, name, jobs, ends, output)
         if problem:
             self._tell_lost(child, {"reason": problem, "cause": "start"})
@@ -231,9 +231,9 @@ class Pilot:
                 os.killpg(child.pid, signal.SIGKILL)
 
     def _tell_lost(self, child: _Child, payload: Mapping[str, Any]) -> None:
-        told = child.told()
+        reported = child.reported()
         payload = with_output(dict(payload), child.output)
-        silent = [job for place, job in enumerate(child.jobs) if place not in told]
+        silent = [job for place, job in enumerate(child.jobs) if place not in reported]
         events = [Event(Kind.LOST, job.trial.id, job.attempt, payload) for job in silent]
         if events:
             Outbox(self.box, child.name, "z").deliver(events)
@@ -268,7 +268,7 @@ def _kill(pid: int) -> None:
 
 
 def _run_child(
-    pilot: Pilot, name: str, jobs: tuple[Job, ...], told: int, output: IO[bytes]
+    pilot: Pilot, name: str, jobs: tuple[Job, ...], reported: int, output: IO[bytes]
 ) -> None:
     code = 1
     try:
@@ -283,7 +283,7 @@ def _run_child(
         die_first()
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-        outbox = Outbox(pilot.box, name, "a", jobs, told)
+        outbox = Outbox(pilot.box, name, "a", jobs, reported)
         outbox.start()
         worker.work(jobs, outbox.send, stop_requested)
         code = 0
@@ -307,9 +307,9 @@ class Outbox:
         name: str,
         writer: str,
         jobs: tuple[Job, ...] = (),
-        told: int | None = None,
+        reported: int | None = None,
     ) -> None:
-        self._box, self._name, self._writer, self._told = box, name, writer, told
+        self._box, self._name, self._writer, self._told = box, name, writer, reported
         self._places = {(job.trial.id, job.attempt): i for i, job in enumerate(jobs)}
         self._trials = {(job.trial.id, job.attempt): job.trial for job in jobs}
         self._events: list[Event] = []

@@ -420,13 +420,13 @@ class Session:
         # In the order in which a job goes through them: what is in none was never queued, since
         # its driver died the moment before.
         waiting, taken = self.box.names("queue"), self.box.taken()
-        told = {name.partition(".")[0] for name in self.box.names("new")}
+        finished = {name.partition(".")[0] for name in self.box.names("new")}
         for name, jobs in jobs_of.items():
             mine = tuple(job for job in jobs if (job.trial.id, job.attempt) in attempts)
             if mine:
                 self.posted[name] = _Posted(mine)
                 adopted.append(mine)
-                if name not in {*waiting, *taken, *told}:
+                if name not in {*waiting, *taken, *finished}:
                     self.box.queue(name)
             elif not self.box.withdraw(name):
                 self.box.order(name, "kill")

@@ -362,9 +362,9 @@ def failure(error: BaseException) -> dict[str, Any]:
         said, cause = f"oom: {said}", "oom"
     elif _out_of_processes(error):
         cause = "start"
-    elif isinstance(told := getattr(error, "cause", None), str) and told in _SENTENCES:
+    elif isinstance(known := getattr(error, "cause", None), str) and known in _SENTENCES:
         # Where a sentence arose is no news; what the user's own code printed is.
-        return {"reason": str(error), "cause": told, "detail": getattr(error, "detail", "")}
+        return {"reason": str(error), "cause": known, "detail": getattr(error, "detail", "")}
     return {"reason": said, "cause": cause, "detail": detail}
 
 

@@ -19,7 +19,7 @@ from steep.contracts.planner import TrialRequest
 from steep.engine.schedule import LEARNT
 from steep.plan.budget import OVERRUN, Budget
 from steep.plan.calibrate import StepTimes, Timed, timed, whole
-from steep.plan.estimate import WORLDS, predict
+from steep.plan.estimate import SCENARIOS, predict
 from steep.plan.lengths import LearnedLengths, Lengths, timeable
 from steep.plan.lengths import Timed as TimedLengths
 from steep.plan.stops import Kind, ended, expected, finished_studies, learnt
@@ -102,7 +102,7 @@ def _pilot(study: Study, trainer: Trainer, seconds: float) -> tuple[Measurement,
         return measured is not None
 
     if all(ran(trial, seconds) for trial in pilot_trials(study)):
-        while requests := study.search(found, (), None, rehearsed=True):
+        while requests := study.search(found, (), None, simulated=True):
             trial = requests[0].trial
             if any(trial == m.trial for m in found) or not ran(trial, min(SEARCH, seconds)):
                 break
@@ -221,7 +221,7 @@ def prediction(
     begun: Mapping[Trial, float] | None = None,
     flops: float | None = None,
     seconds: float | None = None,
-    count: int = WORLDS,
+    count: int = SCENARIOS,
 ) -> Prediction | None:
     """What is left of the study's time when these trials have ``finished`` and those ``begun``, so
     many seconds ago; of one not begun, all. None where nobody can know yet.
@@ -232,7 +232,7 @@ def prediction(
     if known is None:
         return None
     workers = workers or study.worker_count()
-    asked = partial(study.search, rehearsed=True)
+    asked = partial(study.search, simulated=True)
     clock = 0.0
     budget = None
     if flops is not None or seconds is not None:

@@ -1,10 +1,9 @@
 """The dry run: what a study would train, and between which bounds it would cost.
 
-Nothing here guesses the search: the planner itself is asked again and again, against two made-up
-worlds, one in which every optimum lies inside the ladder and one in which bigger is always
-better. What it wants in them are the fewest and the most trials that a grid can want. Of a search
-that adapts to its results the first world shows what it may want; how much it is expected to
-take is played in other worlds (``plan/estimate.py``).
+The planner itself is run against two synthetic scenarios: one in which every optimum lies inside
+the ladder, and one in which bigger is always better. The trials that it requests in them are the
+fewest and the most that a grid can request. For an adaptive search the first scenario shows what it
+may request; how much it is expected to take is simulated in other scenarios (``plan/estimate.py``).
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ def plan(
 ) -> Plan:
     """Bounds on trials, FLOPs, time and disk. ``held_out`` are the trials that would confront
     the forecast, at the largest size; ``seconds_per_flop`` maps a size to its measured speed."""
-    fewest = rehearse(search_space, planner, usual(search_space))
-    most = fewest if adaptive else rehearse(search_space, planner, lambda trial: 1 + 1 / trial.size)
+    fewest = simulate(search_space, planner, expected_error(search_space))
+    most = fewest if adaptive else simulate(search_space, planner, lambda trial: 1 + 1 / trial.size)
     dial = sorted({t.size for t in (*fewest, *most, *held_out)})
     known = {size: c for size in dial if (c := cost(size))}
     flops = _flops(fewest, most, held_out, known, extent)
@@ -60,9 +59,9 @@ def plan(
     )
 
 
-def usual(search_space: SearchSpace) -> Callable[[Trial], float]:
-    """A world as one expects it: a power law, best sizes that grow inside the ladder, the middle
-    choice of every hyperparameter the best."""
+def expected_error(search_space: SearchSpace) -> Callable[[Trial], float]:
+    """The error of each trial in the expected case: a power law, best sizes that grow inside the
+    ladder, and the middle choice of every hyperparameter the best."""
     sizes = np.log(search_space.spec.family.sizes)
     samples = np.log([shard.samples for shard in search_space.shards])
     low, width = samples.min(), max(float(np.ptp(samples)), 1e-9)
@@ -83,12 +82,12 @@ def usual(search_space: SearchSpace) -> Callable[[Trial], float]:
     return error
 
 
-def rehearse(
+def simulate(
     search_space: SearchSpace, planner: Planner, error: Callable[[Trial], float]
 ) -> list[Trial]:
-    """Every trial the planner comes to want in a world where ``error`` is the truth."""
+    """Every trial that the planner requests in a scenario where ``error`` is the truth."""
     finished: list[Measurement] = []
-    search_space = replace(search_space, rehearsed=True)
+    search_space = replace(search_space, simulated=True)
     while requests := planner(search_space, finished, (), None):
         finished += [
             Measurement(

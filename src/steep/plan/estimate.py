@@ -1,9 +1,9 @@
-"""How long a study is going to take: its search, played on a clock in several worlds.
+"""How long a study is going to take: its search, simulated on a clock in several scenarios.
 
-One estimator for ``init``, ``plan``, ``run`` and ``status``. In each world (``worlds.py``) the
-planner is asked as the driver asks it, every trial takes what trials like it take (``lengths.py``),
-and as many run at a time as there are workers; so what the search will still ask for is in it, and
-so are workers that wait. The spread over the worlds is the interval.
+One estimator for ``init``, ``plan``, ``run`` and ``status``. In each scenario (``scenarios.py``)
+the planner is asked as the driver asks it, every trial takes what trials like it take
+(``lengths.py``), and as many run at a time as there are workers; so what the search will still ask
+for is in it, and so are workers that wait. The spread over the scenarios is the interval.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.laws.law import Array
 from steep.plan.lengths import Length, Lengths
-from steep.plan.worlds import World, worlds
+from steep.plan.scenarios import Scenario, scenarios
 from steep.planners.history import met, seen
 from steep.records import Evaluation, Interval, Measurement, Prediction, Status, Trial
 from steep.records.measurements import Measurements
@@ -27,20 +27,21 @@ from steep.stats.searched import scored
 
 LEVEL = 0.9
 _NORMAL = 1.645
-WORLDS = 4
+SCENARIOS = 4
 """Each takes some seconds: a search decides anew after every trial, here by a coarse surface. Four
 such take as long as three by the finer one."""
 DRAWS = 25
-"""Of the lengths of trials in each world, which cost nothing."""
+"""Of the lengths of trials in each scenario, which cost nothing."""
 BETWEEN, BETWEEN_DF = 0.35, 4
-"""Standard deviation from world to world of the logarithm of what a search takes, as seen in
-others, and how many worlds that is worth: four are too few to tell."""
+"""Standard deviation from scenario to scenario of the logarithm of what a search takes, as seen in
+others, and how many scenarios that is worth: four are too few to tell."""
 LONGER, MORE_TRIALS = 1.15, 0.35
-"""A search of real trials takes longer than of imagined ones: set to 2.15 times the training and
+"""A search of real trials takes longer than of simulated ones: set to 2.15 times the training and
 1.35 times the trials, so that three measured grids and three studies by the default search are not
-foretold too short on average (``make bench-search-times``). By these shares, times the share of the
-study's training that is left, for then a search knows trials of its own. Where less than ``ROOM``
-of the search space would be left over there is nothing more to try, and they shrink with it."""
+predicted too short on average (``make bench-search-times``). By these shares, times the share of
+the study's training that is left, for then a search knows trials of its own. Where less than
+``ROOM`` of the search space would be left over there is nothing more to try, and they shrink with
+it."""
 ROOM = 0.5
 STARTING = 4.0
 """Seconds until workers are up: torch is imported once."""
@@ -59,7 +60,7 @@ Ask = Callable[[Sequence[Measurement], Sequence[Trial], float, float], Sequence[
 
 @dataclass(frozen=True)
 class SimulatedStudy:
-    """A study's course in one world."""
+    """A study's course in one scenario."""
 
     runs: tuple[tuple[Trial, float, float], ...]
     """(trial, its normal number, share of it that ran): see ``lengths.py``."""
@@ -88,20 +89,20 @@ def predict(
     finished: Sequence[Measurement] = (),
     shown: Sequence[Measurement] = (),
     begun: Mapping[Trial, float] | None = None,
-    count: int = WORLDS,
+    count: int = SCENARIOS,
     most_seconds: float | None = None,
     adaptive: bool = False,
     made: str = "",
 ) -> Prediction:
     """What is left of a study of which these have ``finished`` and those ``begun`` (seconds ago).
 
-    ``adaptive``: what a search wants depends on its results. The worlds agree with what is
+    ``adaptive``: what a search wants depends on its results. The scenarios agree with what is
     ``shown``. ``held_out`` gives the trials that confront the
     forecast, whenever the search is over; after ``most_seconds`` on the clock nothing goes on."""
     random = np.random.default_rng(0)
     courses = [
-        _play(world, k, lengths.draw(random), ask, workers, held_out, finished, begun or {})
-        for k, world in enumerate(worlds(search_space, shown, count))
+        _simulate(scenario, k, lengths.draw(random), ask, workers, held_out, finished, begun or {})
+        for k, scenario in enumerate(scenarios(search_space, shown, count))
     ]
     overhead = ENDING if finished else STARTING + ENDING
     done = sum(m.seconds for m in finished)
@@ -167,7 +168,8 @@ def _retimed(
 
 
 def _interval(values: Array) -> Interval:
-    """Of what it takes in each world by each draw of lengths (worlds, draws), by a lognormal."""
+    """Of what it takes in each scenario by each draw of lengths (scenarios, draws), by a
+    lognormal."""
     logs = np.log(np.maximum(values, 1e-3))
     of_world = logs.mean(axis=1)
     middle = float(of_world.mean())
@@ -186,8 +188,8 @@ def bounded(time: Interval, most: float | None) -> Interval:
     return replace(time, value=value, lower=low, upper=high)
 
 
-def _play(
-    world: World,
+def _simulate(
+    scenario: Scenario,
     key: int,
     length: Callable[[Trial, float], Length],
     ask: Ask,
@@ -216,7 +218,7 @@ def _play(
                     for request in requests(now):
                         if request.trial not in busy and not met(request, known.get(request.trial)):
                             queue.append(
-                                _begin(world, key, length, request, known, begun, totals, runs)
+                                _begin(scenario, key, length, request, known, begun, totals, runs)
                             )
                     queue.sort(key=lambda entry: entry[0])
                 if not queue:
@@ -252,7 +254,7 @@ def _play(
 
 
 def _begin(
-    world: World,
+    scenario: Scenario,
     key: int,
     length: Callable[[Trial, float], Length],
     request: TrialRequest,
@@ -267,7 +269,7 @@ def _begin(
     random = np.random.default_rng(parts)
     normal = float(random.normal())
     how = length(trial, normal)
-    error = world.error(trial) * math.exp(world.noise * float(random.normal()))
+    error = scenario.error(trial) * math.exp(scenario.noise * float(random.normal()))
     whole = Measurement(
         trial,
         Status.COMPLETE,

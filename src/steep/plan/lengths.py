@@ -94,9 +94,9 @@ class Timed:
         self._middle = np.array([0.0, float(np.mean(_logs(finished))) if finished else 0.0, 0.0])
         prior = Linear(np.zeros(3), np.diag([first, BY_SAMPLES, BY_SIZE]) ** 2, TRIAL)
         if finished:
-            told = [math.log(m.seconds / self._expected(m)) for m in finished]
+            deviations = [math.log(m.seconds / self._expected(m)) for m in finished]
             x = _features([m.trial for m in finished], spec) - self._middle
-            prior = prior.given(x, np.array(told))
+            prior = prior.given(x, np.array(deviations))
         self.slower = prior
         """The logarithm of measured over timed seconds."""
 

@@ -171,8 +171,8 @@ def learnt(
         spread = math.sqrt(float(at[0] @ plane.covariance @ at[0]) + noise**2)
         beyond = mean_beyond(x[members], float(at[0] @ plane.mean), spread)
         turns = np.where(cut[members], beyond, x[members])
-        told = replace(plane, noise=noise).given(at, turns.mean(keepdims=True))
-        plane = replace(told, noise=prior.plane.noise)
+        updated = replace(plane, noise=noise).given(at, turns.mean(keepdims=True))
+        plane = replace(updated, noise=prior.plane.noise)
     return replace(prior, plane=plane, own=len(finished))
 
 

@@ -15,7 +15,7 @@ from steep.contracts.executor import Event, Kind
 from steep.plan import clock
 from steep.plan.budget import OVERRUN, Budget
 from steep.plan.calibrate import StepTimes, Timed
-from steep.plan.estimate import STARTING, WORLDS, bounded, shortened
+from steep.plan.estimate import SCENARIOS, STARTING, bounded, shortened
 from steep.plan.lengths import Timed as TimedLengths
 from steep.records import Interval, Measurement, Prediction, Trial, decode, encode
 
@@ -30,7 +30,7 @@ SHARE = 0.1
 GROWN = 20
 """How often a budget is made half as large again, to find one that suffices: to 3,000 times."""
 AGAIN = 2
-"""Worlds of an estimate during the run: many, soon after each other, make up for few."""
+"""Scenarios of an estimate during the run: many, soon after each other, make up for few."""
 ABOUT = 15
 """Seconds that timing takes, without the pilot."""
 
@@ -60,7 +60,7 @@ class Watch:
         usual = None if self._timing is None else clock.lengths(study, self._timing)
         if isinstance(usual, TimedLengths):
             budget.timed_by(usual.expected)
-        self._estimate(WORLDS)
+        self._estimate(SCENARIOS)
 
     def _measure(self) -> StepTimes | None:
         """None where timing fails: what is wrong with a trial is told when it runs."""

@@ -45,7 +45,7 @@ class ConfigurationSpace:
     smallest: int
     listed: tuple[Settings, ...] = ()
     """The combinations that the spec asks for, where ``combinations`` are more."""
-    rehearsed: bool = False
+    simulated: bool = False
     """Decisions are by a coarse surface: the results are made up."""
 
     def trial(self, shard: Shard, config: Configuration, seed: int) -> Trial:
@@ -81,7 +81,7 @@ def of(search_space: SearchSpace) -> ConfigurationSpace:
         search.seeds,
         search.extend,
         search_space.smallest,
-        rehearsed=search_space.rehearsed,
+        simulated=search_space.simulated,
     )
 
 
@@ -193,8 +193,8 @@ def spread(space: ConfigurationSpace, count: int) -> list[Configuration]:
     shard than the middle one does on the largest, where there are three such."""
     middle = space.sizes[len(space.sizes) // 2]
     growth = space.shards[-1].samples / space.shards[0].samples
-    dearest = middle * growth ** (0.5 * BY_SAMPLES)
-    sizes = [s for s in space.sizes if 2 * s <= space.sizes[-1] and s <= dearest]
+    most_expensive = middle * growth ** (0.5 * BY_SAMPLES)
+    sizes = [s for s in space.sizes if 2 * s <= space.sizes[-1] and s <= most_expensive]
     sizes = sizes if len(sizes) >= 3 else list(space.sizes)[:3]
     every = [Configuration(size, values) for size in sizes for values in space.combinations]
     at = np.array([space.place(0, config)[1:] for config in every])
@@ -285,5 +285,5 @@ def price_law(space: ConfigurationSpace, known: Sequence[Measurement]) -> Array:
             costs.append(log(cost))
     design, noise = np.array(rows).reshape(len(rows), len(prior)), 0.5
     precision = np.diag(1 / sd**2) + design.T @ design / noise**2
-    told = design.T @ (np.array(costs) - design @ prior) / noise**2 if rows else 0 * prior
-    return np.asarray(prior + np.linalg.solve(precision, told))
+    update = design.T @ (np.array(costs) - design @ prior) / noise**2 if rows else 0 * prior
+    return np.asarray(prior + np.linalg.solve(precision, update))

@@ -6,8 +6,8 @@ known of all shards at once; every decision is read from it:
 1. a few configurations spread over the smallest shard;
 2. then, again and again, the measurement that lowers the expected error of the chosen models most
    per FLOP, on whatever shard: a new configuration, another seed of one that cannot be told from
-   its rivals, the next rung of a stopped trial. Cheap shards come first because they tell of dear
-   ones, and the dear ones are trained only near their predicted optimum;
+   its rivals, the next rung of a stopped trial. Cheap shards come first because they are
+   informative about expensive ones, which are trained only near their predicted optimum;
 3. when nothing is worth its price, every shard's choice gets all its seeds, and so does the model
    that would be reported; its neighbours on the ladder are tried, so that an optimum is told from
    an edge and a plateau from an optimum; and on some shards those in each hyperparameter, where the
@@ -94,8 +94,8 @@ def plan(
         known.so_far.leave_out(pending)
     else:
         measured = {m.trial: m for m in finished}
-        told = tuple(measured[trial] for trial in sorted(measured, key=place))
-        known = _known(configurations.of(search_space), told, pending)
+        results = tuple(measured[trial] for trial in sorted(measured, key=place))
+        known = _known(configurations.of(search_space), results, pending)
     requests, on_other_draws = known.decided(limits, pending, _decide)
     if on_other_draws:
         others = known.trials_of_other_draws

@@ -69,10 +69,10 @@ def _next(
         if len(values) > 1
     }
     scores = _scores(space, tried)
-    told: list[tuple[dict[str, Any], float]] = []
+    evaluated: list[tuple[dict[str, Any], float]] = []
     for k in range(draws):
         study = optuna.create_study(sampler=_sampler(optuna, sampler, [*seed, k]))
-        for params, value in told:
+        for params, value in evaluated:
             study.add_trial(
                 optuna.create_trial(params=params, distributions=distributions, value=value)
             )
@@ -80,7 +80,7 @@ def _next(
         config = _config(space, choices, params)
         if config not in scores:
             return config
-        told.append((params, scores[config]))
+        evaluated.append((params, scores[config]))
     return None
 
 

@@ -39,7 +39,7 @@ KEPT, LAST = 2.5, 1.25
 shard at the end, when prices are known,"""
 MOST_KEPT = 0.6
 """but once every shard has a result never more than this share: what a model octaves away costs may
-be foretold several times too high, and a search would end in the middle of its time."""
+be predicted several times too high, and a search would end in the middle of its time."""
 
 
 @dataclass(frozen=True)
@@ -335,11 +335,13 @@ def _surface(
     places: Sequence[tuple[int, Configuration]],
     reference: Mapping[int, Measurement],
 ) -> Surface:
-    def foretold(shard: int, m: Measurement) -> tuple[float, float] | None:
-        return rungs.foretold(m, reference[shard]) if shard in reference else None
+    def predict_minimum(shard: int, m: Measurement) -> tuple[float, float] | None:
+        return rungs.predict_minimum(m, reference[shard]) if shard in reference else None
 
     samples = [shard.samples for shard in space.shards]
-    return surface_of(samples, tried, space.coordinates, places, foretold, coarse=space.rehearsed)
+    return surface_of(
+        samples, tried, space.coordinates, places, predict_minimum, coarse=space.simulated
+    )
 
 
 def _promising(
@@ -367,5 +369,5 @@ def _promising(
 def expected(surface: Surface, place: int, variance: float) -> Surface:
     """The surface once a configuration has been measured, with the result that is expected."""
     column = surface.covariance[:, place]
-    told = np.outer(column, column) / (column[place] + variance)
-    return replace(surface, covariance=surface.covariance - told)
+    update = np.outer(column, column) / (column[place] + variance)
+    return replace(surface, covariance=surface.covariance - update)

@@ -25,9 +25,9 @@ def sentence(found: Backtest) -> str:
     held = sum(s.inside for s in found.scores)
     text = (
         f"Forecasting the largest sizes from the smaller ones, {span} beyond them, missed by "
-        f"{_percent(found.log_error)} on average (no change: {_percent(found.last_value)}); "
-        f"{held} of {len(found.scores)} errors lay inside their {numbers.level(found.level)} "
-        "intervals"
+        f"{_percent(found.log_error)} on average (assuming no change: "
+        f"{_percent(found.last_value)}); {held} of {len(found.scores)} errors lay inside their "
+        f"{numbers.level(found.level)} intervals"
     )
     return text + _judged(found, held) + "."
 
@@ -43,9 +43,9 @@ def _judged(found: Backtest, held: int) -> str:
     """Forecasts of one curve share its points: only the cuts count as independent."""
     cuts = len({s.points for s in found.scores})
     if len(found.scores) < FEW or cuts < 3:
-        return ", too few to judge the intervals by"
+        return ", too few to assess the intervals"
     if held / len(found.scores) < found.level - 2.0 * math.sqrt(
         found.level * (1 - found.level) / cuts
     ):
-        return ": expect this curve to leave its intervals more often than they say"
+        return ": the intervals are too narrow for this curve"
     return ""

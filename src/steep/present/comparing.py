@@ -9,13 +9,13 @@ from steep.present import numbers
 from steep.records import Comparison, Interval, Pair
 
 OWN_VALIDATION = (
-    "The validation set's noise counts as if each curve had its own: shared items make the "
-    "offset surer than its interval."
+    "The curves' validation sets are treated as independent: if they share items, the offset is "
+    "more certain than its interval."
 )
-NO_VALIDATION = "What the validation set adds to the offset is not known here."
+NO_VALIDATION = "The validation set's part of the offset's uncertainty is unknown here."
 BY_SIZE = (
-    "Only their sizes pair these curves: where equal sizes are not the same data, compare without "
-    "pairing (--unpaired)."
+    "The curves are paired by size: if equal sizes are not the same data, compare without pairing "
+    "(--unpaired)."
 )
 _HEADLINE = 2
 """Sentences of a pair that answer the question: the verdict and the multiplier."""
@@ -36,13 +36,13 @@ def sentences(pair: Pair, unit: str, metric: str, slope: float) -> tuple[str, ..
 
 def notes_of_curves(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """What was done to the input of each curve, by name; once for all where it is the same."""
-    told: dict[str, list[str]] = {}
+    by_note: dict[str, list[str]] = {}
     for name, said in notes.items():
         for note in said:
-            told.setdefault(note, []).append(name)
+            by_note.setdefault(note, []).append(name)
     return tuple(
         note if len(names) == len(notes) else f"{', '.join(names)}: {note}"
-        for note, names in told.items()
+        for note, names in by_note.items()
     )
 
 
@@ -50,18 +50,18 @@ def lines(found: Comparison) -> list[str]:
     """What ``steep compare`` prints: the answer, the pairs, and what was done to the input."""
     if len(found.pairs) == 1:
         return [found.sentence, *found.pairs[0].sentences[_HEADLINE:], *found.notes]
-    told = [found.sentence]
+    text = [found.sentence]
     for pair in found.pairs:
-        told += ["", f"{pair.first} against {pair.second}", *pair.sentences]
-    return [*told, "", *found.notes]
+        text += ["", f"{pair.first} against {pair.second}", *pair.sentences]
+    return [*text, "", *found.notes]
 
 
 def headline(pairs: Sequence[Pair]) -> str:
     """The answer: one pair's verdict and multiplier, or how many pairs got which verdict."""
     if len(pairs) == 1:
         return " ".join(pairs[0].sentences[:_HEADLINE])
-    told = Counter(p.verdict for p in pairs)
-    said = [f"{verdict}: {count} of {len(pairs)} pairs" for verdict, count in told.most_common()]
+    counts = Counter(p.verdict for p in pairs)
+    said = [f"{verdict}: {count} of {len(pairs)} pairs" for verdict, count in counts.most_common()]
     return "; ".join(said) + "."
 
 
@@ -131,7 +131,7 @@ def _say_multiplier(pair: Pair, metric: str) -> str:
 
 def _say_no_multiplier(pair: Pair, how: numbers.Scale) -> str:
     if pair.no_multiplier == "an error does not fall":
-        return "Where an error does not fall, no data makes up for it."
+        return "No data multiplier: at least one error does not decrease with data."
     if pair.no_multiplier == "out of reach":
         at = numbers.measured(pair.multiplier_at, how)
         who = f"the forecast of {pair.unreached[0]} does not reach it"
@@ -139,7 +139,7 @@ def _say_no_multiplier(pair: Pair, how: numbers.Scale) -> str:
             who = "neither forecast reaches it"
         return f"No data multiplier at an error of {at}: {who}."
     if pair.no_multiplier == "too far apart":
-        return "No data multiplier: the lines are more than a trillion times the data apart."
+        return "No data multiplier: it would be more than a trillion."
     one, two = (
         f"{name} ({numbers.number(high)} to {numbers.number(low)})"
         for name, (low, high) in zip((pair.first, pair.second), pair.errors, strict=True)
@@ -157,11 +157,11 @@ def _say_crossing(pair: Pair, unit: str) -> str:
     largest = numbers.count(pair.end)
     if crossing.samples is not None and crossing.samples.value is not None:
         beyond = crossing.samples.value > (pair.end or 0.0)
-        going_on = f", if the lines go on beyond {largest}" if beyond else ""
-        return f"They cross at {numbers.counts(crossing.samples)} {unit}{going_on}."
+        extrapolated = f", extrapolated beyond {largest}" if beyond else ""
+        return f"The curves cross at {numbers.counts(crossing.samples)} {unit}{extrapolated}."
     return (
-        f"They do not cross between {numbers.count(crossing.start)} and {largest} {unit}, nor up "
-        f"to {numbers.count(crossing.end)} if the lines go on."
+        f"The curves do not cross between {numbers.count(crossing.start)} and {largest} {unit}, "
+        f"nor when extrapolated to {numbers.count(crossing.end)}."
     )
 
 
@@ -172,12 +172,12 @@ def _say_how(pair: Pair, unit: str) -> str:
     how = f"Compared without pairing, by straight lines through {points}, {place}"
     if pair.paired:
         how = f"Compared size by size, by straight lines through {pair.points[0]} sizes, {place}"
-    return f"{how}: slopes {slopes} (fit gives exponents other intervals: its laws may bend)."
+    return f"{how}: slopes {slopes} (the exponents of 'steep fit' differ: its laws may bend)."
 
 
 def _say_power(pair: Pair) -> str:
     return (
-        f"A comparison like this finds a difference of {numbers.share(pair.margin)} of the slope "
-        f"in {numbers.share(pair.power_different)} of cases, and calls equal exponents the same in "
-        f"{numbers.share(pair.power_same)}."
+        f"Power: {numbers.share(pair.power_different)} to detect a difference of "
+        f"{numbers.share(pair.margin)} in slope, {numbers.share(pair.power_same)} to confirm "
+        "equality."
     )

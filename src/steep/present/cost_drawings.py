@@ -40,7 +40,7 @@ def _banded(
     return Drawing(
         name=name,
         title=f"{how.label[:1].upper()}{how.label[1:]} against {title}",
-        caption="From today's best run on, data and model grown as they fit together.",
+        caption="From today's best run on, with data and model size scaled together.",
         x=log_axis(title, x),
         y=log_axis(how.title or "error", (*low, *high)),
         layers=tuple(layers),

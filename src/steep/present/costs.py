@@ -53,7 +53,7 @@ def cost_lines(answer: CostAnswer) -> list[str]:
 
 def guess_sentence(guesses: Sequence[str]) -> str:
     """What stands for what nobody measured."""
-    return f"Guessed, not measured: {'; '.join(guesses)}."
+    return f"Assumed, not measured: {'; '.join(guesses)}."
 
 
 def time_sentence(answer: CostAnswer) -> str:
@@ -66,30 +66,30 @@ def time_sentence(answer: CostAnswer) -> str:
     if any(draw[2] for draw in times.draws):
         grows += f" parameters^{numbers.number(exponents[1], 2)}"
     return (
-        f"Time: of one run on this study's machine, as its own {times.trials} trials on up to "
-        f"{numbers.exact(times.largest)} {answer.unit} took (it grows as {grows})."
+        f"Time: one run on this study's machine, extrapolated from its {times.trials} trials on up "
+        f"to {numbers.exact(times.largest)} {answer.unit} (it grows as {grows})."
     )
 
 
 def missing_sentence(answer: CostAnswer) -> str:
-    """What is not told for want of a measurement, and which option adds it."""
+    """What cannot be estimated without a measurement, and which option adds it."""
     known = [p for p in answer.projections if p.samples is not None and p.outcome not in UNTOLD]
     if answer.machine is not None or not known:
         return ""
     if all(p.parameters is None for p in known):
         what = "Model size and compute" if answer.times else "Model size, compute and time"
         return (
-            f"{what} are not told: nobody said how many parameters the models "
-            "have (--parameters names their column; a function returns them)."
+            f"{what} are not estimated: the models' parameter counts are unknown "
+            "(--parameters names their column; a training function returns them)."
         )
     compute = any(p.flops is not None for p in known)
     if answer.times is not None:
-        return "" if compute else "Compute is not told: no FLOPs were reported."
+        return "" if compute else "Compute is not estimated: no FLOPs were reported."
     if compute:
-        return "Time is not told: --machine NAME adds it (cpu: this computer; h100, a100, ...)."
+        return "Time is not estimated: --machine NAME adds it (cpu: here; h100, a100, ...)."
     return (
-        "Compute and time are not told: nobody measured them. --flops-per-parameter and --epochs "
-        "add the compute, --machine NAME the time (cpu: this computer; h100, a100, ...)."
+        "Compute and time are not estimated: neither was measured. --flops-per-parameter and "
+        "--epochs add the compute, --machine NAME the time (cpu: this computer; h100, a100, ...)."
     )
 
 
@@ -107,11 +107,11 @@ def projection_sentence(found: Projection, answer: CostAnswer, how: Scale) -> st
     """ "To reach 5 % you need ..." or why nobody can."""
     goal = numbers.target(found.target, how)
     if found.outcome in UNTOLD and found.samples is not None:
-        told = untold_phrase(goal, found.outcome, found.samples, found.unreachable, answer.unit)
+        text = untold_phrase(goal, found.outcome, found.samples, found.unreachable, answer.unit)
         if found.outcome == NOT_REACHABLE:
             chance = numbers.share(1 - found.unreachable)
-            told += f" (probability that more data gets there: {chance})"
-        return f"{told}."
+            text += f" (probability that more data gets there: {chance})"
+        return f"{text}."
     needed = f"{numbers.counts(found.samples, found.smallest)} {answer.unit}"
     if found.factor is not None:
         needed += f" ({numbers.factor(found.factor)} what is at hand)"
@@ -126,8 +126,8 @@ def projection_sentence(found: Projection, answer: CostAnswer, how: Scale) -> st
         has = numbers.memory(answer.machine.memory)
         return (
             f"{start} {needed}. The model does not fit: {numbers.memories(found.memory)} on each "
-            f"device, which has {has}. Split over enough of them at no loss, it would take {took} "
-            f"on {site(answer)}."
+            f"device, which has {has}. Split over enough of them without overhead, it would "
+            f"take {took} on {site(answer)}."
         )
     if found.seconds is None:
         return f"{start} {needed}."
@@ -198,21 +198,21 @@ def elsewhere_table(found: CostReport, how: Scale) -> Table:
         if a.machine is not None:
             rows.setdefault(tuple(_elsewhere(p) for p in a.projections), []).append(a.machine)
     launching = {p.bound for a in found.elsewhere for p in a.projections if p.bound} == {"launches"}
-    told = tuple(
+    text = tuple(
         (" or ".join(m.title for m in machines), *cells, "; ".join(map(_rate, machines)))
         for cells, machines in rows.items()
     )
     align = (LEFT, *(RIGHT for _ in goals), LEFT)
     note = (
-        "By a roofline, with the batch of this study, its operations launched one by one: small "
-        "models on small batches keep no accelerator busy."
+        "Roofline estimates with this study's batch size and operations launched one by one: small "
+        "models on small batches do not keep an accelerator busy."
     )
     if launching:
         note += (
-            " Here launching takes the time on each of them: a faster one is no faster, larger "
-            "batches are."
+            " Here launching operations limits all of them: larger batches would help, a faster "
+            "accelerator would not."
         )
-    return Table("On other machines", columns, told, align, note)
+    return Table("On other machines", columns, text, align, note)
 
 
 def _rate(machine: Machine) -> str:
@@ -230,7 +230,7 @@ def _elsewhere(found: Projection) -> str:
 
 def _site_note(answer: CostAnswer) -> str:
     ends = [v for p in answer.projections if p.samples for v in (p.samples.lower, p.samples.upper)]
-    brackets = f"In brackets: {numbers.level(answer.level)} intervals."
+    brackets = f"Brackets: {numbers.level(answer.level)} intervals."
     measured = brackets if any(v is not None for v in ends) else ""
     m = answer.machine
     if m is None:
@@ -259,7 +259,7 @@ def _share(value: float) -> str:
 
 def purchase_table(purchases: Sequence[Purchase], unit: str, how: Scale, title: str = "") -> Table:
     """Multiples of today's compute, split best; or: what a speed-up is worth."""
-    columns = ("compute", unit, "parameters", how.label or "error", "error times", "may cost")
+    columns = ("compute", unit, "parameters", how.label or "error", "error times", "break-even")
     rows = tuple(
         (
             numbers.factor(p.factor),
@@ -272,9 +272,9 @@ def purchase_table(purchases: Sequence[Purchase], unit: str, how: Scale, title: 
         for p in purchases
     )
     note = (
-        "Times the compute of today's best run, split between data and model as they fit together. "
-        "May cost: the share by which a method that is so many times as fast may raise the error, "
-        "and be even."
+        "Times the compute of today's best run, split between data and model as in its best fits. "
+        "Break-even: how much a speed-up of this factor may raise "
+        "the error before it stops paying off."
     )
     return Table(title, columns, rows, (RIGHT,) * 6, note)
 
@@ -290,7 +290,7 @@ def trade_sentence(found: Purchase, loss: float) -> str:
         verdict = "not worth it"
     else:
         verdict = "too close to call"
-    return f"{times} as fast at {cost} more error is {verdict}: even is at {even}."
+    return f"{times} as fast at {cost} more error is {verdict}: it breaks even at {even}."
 
 
 def limit_sentence(found: Limit, unit: str) -> str:
@@ -306,11 +306,11 @@ def limit_sentence(found: Limit, unit: str) -> str:
     if found.word == "compute":
         have = numbers.flops(found.budget)
         return f"Compute-limited: {run}, more than the {have} at hand."
-    more = "more data, and the model that goes with it, is what lowers the error"
+    more = "more data, with a model to match, lowers the error"
     if found.flops is None:
         return f"Data-limited: at {data} the curve still falls (slope {slope}): {more}."
-    told = "" if found.budget is None else f", within the {numbers.flops(found.budget)} at hand"
-    return f"Data-limited: {run}{told}, and the curve still falls (slope {slope}): {more}."
+    text = "" if found.budget is None else f", within the {numbers.flops(found.budget)} at hand"
+    return f"Data-limited: {run}{text}, and the curve still falls (slope {slope}): {more}."
 
 
 # ---------------------------------------------------------------- constants

@@ -43,8 +43,8 @@ def line(fit: JointFit) -> str:
     """What ``repr`` says of a fit."""
     parts = [fit.outcome, f"{fit.runs} runs"]
     if fit.law:
-        told = [f"{n} = {_parameter(p)}" for n, p in zip(fit.names, fit.parameters, strict=True)]
-        parts = [fit.outcome, fit.law, *told[:1], *parts[1:]]
+        values = [f"{n} = {_parameter(p)}" for n, p in zip(fit.names, fit.parameters, strict=True)]
+        parts = [fit.outcome, fit.law, *values[:1], *parts[1:]]
     return f"<JointFit: {', '.join(parts)}>"
 
 
@@ -101,10 +101,10 @@ def _misfit_line(misfit: Misfit, visible: bool, unit: str) -> str:
         side = "above" if misfit.corners[far] > 0 else "below"
         pattern = f"most of all errors {side} the law at {names[far]}{unit}"
     law = misfit.law.capitalize()
-    start = f"{law} does not describe the runs" if visible else f"{law} is off a little"
+    start = f"{law} does not describe the runs" if visible else f"{law} is slightly off"
     return (
-        f"{start}: up to {size} in a pattern ({pattern}). Forecasts carry the pattern on; the "
-        "law's parameters have intervals that allow for it."
+        f"{start}: up to {size} in a pattern ({pattern}). Forecasts continue the pattern, and "
+        "the intervals of the law's parameters allow for it."
     )
 
 
@@ -131,8 +131,8 @@ def law_lines(fit: JointFit) -> list[str]:
         return []
     lines = []
     if len(fit.laws) > 1:
-        told = ", ".join(f"{one.law} {numbers.share(one.weight)}" for one in fit.laws)
-        lines.append(f"Weights in forecasts: {told}. Parameters are those of {fit.law}:")
+        values = ", ".join(f"{one.law} {numbers.share(one.weight)}" for one in fit.laws)
+        lines.append(f"Weights in forecasts: {values}. Parameters are those of {fit.law}:")
     fixed = {name for name, _ in fit.fixed}
     for name, p in zip(fit.names, fit.parameters, strict=True):
         if fit.line:
@@ -146,7 +146,7 @@ def law_lines(fit: JointFit) -> list[str]:
 
 def _parameter(p: Interval) -> str:
     if p.value is None:
-        return "cannot be told from these runs"
+        return "not identifiable from these runs"
     low = "no limit" if p.lower is None else numbers.number(p.lower)
     high = "no limit" if p.upper is None else numbers.number(p.upper)
     return f"{numbers.number(p.value)} [{low}, {high}]"
@@ -277,7 +277,7 @@ def _capital(text: str) -> str:
 def backtest_sentence(found: Backtest) -> str:
     """How far forecasts of hidden runs were off, and whether their intervals held."""
     if not found.scores or found.log_error is None:
-        return "Too few runs to hide the largest and forecast them from the rest."
+        return "Too few runs to hold out the largest and forecast them from the others."
     factors = [s.factor for s in found.scores]
     held = sum(s.inside for s in found.scores)
     return (

@@ -53,7 +53,9 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
     lines = [f"{study}: {len(fitted)} shards to fit, of {sizes} {unit}"]
     if held:
         sizes = ", ".join(exact(s.samples) for s in held)
-        lines.append(f"held out, forecast first, then trained and fitted, too: {sizes} {unit}")
+        lines.append(
+            f"held out (forecast first, then trained and added to the fit): {sizes} {unit}"
+        )
     lines.append(f"trials: {_trials(plan)}")
     if plan.parameters:
         models = ", ".join(f"{size}: {count(parameters)}" for size, parameters in plan.parameters)
@@ -65,7 +67,7 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
         lines.append(f"training: {_bounds(plan.flops, flops)}")
     lines.append(f"disk: about {memory(plan.disk)}")
     if plan.seconds is None:
-        lines.append("time: not known before a trial has run")
+        lines.append("time: unknown until a trial has run")
     else:
         each = Bounds(plan.seconds.low / workers, plan.seconds.high / workers)
         lines.append(
@@ -77,8 +79,8 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
         if reached is not None and reached < len(fitted):
             few = ", too few for a forecast" if reached < FEWEST_POINTS else ""
             lines.append(
-                f"The budget is expected to suffice for {reached} of {len(fitted)} shards{few}: "
-                "give it more time, or the study fewer sizes or smaller shards."
+                f"The budget is expected to cover {reached} of {len(fitted)} shards{few}: give it "
+                "more time, or use fewer sizes or smaller shards."
             )
     return lines
 
@@ -89,33 +91,34 @@ def begun_sentence(standing: Standing, folder: Path, plan: Plan) -> str:
     if standing.complete:
         return (
             f"{folder} is complete: {standing.ended} trials have ended and nothing is left to "
-            "train; a spec that asks for more, with --extend, adds to it."
+            "train; a spec with more in it, and --extend, adds to it."
         )
     if plan.prediction is None:
-        rest = "The plan is of all of it."
+        rest = "The plan covers the whole study."
     elif plan.adaptive:
-        rest = "Trials, training and time are of what is left."
+        rest = "Trials, training and time are for what is left."
     else:
-        rest = "The plan is of all of it, the time of what is left."
+        rest = "The plan covers the whole study, its time what is left."
     if standing.budget is not None and standing.budget_left:
         left = duration(standing.budget_left)
         rest += f" Of its budget of {standing.budget}, {left} is left (run: budget)."
     elif standing.budget is not None:
-        rest += f" Its budget of {standing.budget} is used up (run: budget): they are without one."
+        rest += f" Its budget of {standing.budget} is used up (run: budget): they assume none."
     have = "trial has" if standing.ended == 1 else "trials have"
     return f"{folder} has begun: {standing.ended} {have} ended. {rest}"
 
 
 def _trials(plan: Plan) -> str:
-    """Of a search that adapts what it wanted in the worlds in which it was played; else bounds."""
+    """Of an adaptive search what it requested in the scenarios in which it was simulated; else
+    bounds."""
     found = plan.prediction
     if plan.adaptive and found is not None:
         low, high = found.fewest_trials, found.most_trials
-        return f"about {found.trials} ({low} to {high}), as the results decide"
+        return f"about {found.trials} ({low} to {high}), depending on results"
     fewest = len(plan.trials) + plan.held_out_trials
     most = plan.most_trials + plan.held_out_trials
     about = "about " if plan.adaptive else ""
-    decided = ", as the results decide" if plan.adaptive else ""
+    decided = ", depending on results" if plan.adaptive else ""
     return f"{about}{fewest}" + (f" to {most}" if most > fewest else "") + decided
 
 
@@ -131,8 +134,8 @@ def prediction_lines(found: Prediction, bounds: str, adaptive: bool) -> list[str
     workers = "1 worker, which has" if found.workers == 1 else f"{found.workers} workers, each with"
     lines = [
         f"time: {_expected(found.clock)} with {workers} a core of this machine to itself",
-        f"  {duration(found.training.value)} of training, {share(found.evaluations)} of it looking "
-        f"at validation items; from seconds of training here, from when {seen} stopped{own}",
+        f"  {duration(found.training.value)} of training, {share(found.evaluations)} of it on "
+        f"evaluations; from steps timed here and from when {seen} stopped{own}",
     ]
     if not adaptive:
         lines.append(
@@ -188,7 +191,7 @@ def status_lines(standing: Standing) -> list[str]:
     lines = [count_line(rows)]
     interrupted = sum(map(_interrupted, rows))
     if interrupted:
-        lines.append(f"  {interrupted} interrupted: the same command goes on")
+        lines.append(f"  {interrupted} interrupted: the same command resumes")
     if analysis is not None and analysis.curves:
         used = [b for b in analysis.best_fits if not b.withheld] or analysis.best_fits
         best = max(used, key=lambda b: b.samples)
@@ -199,8 +202,8 @@ def status_lines(standing: Standing) -> list[str]:
         where = f"{exact(best.samples)} {analysis.unit}, size {best.best.size}"
         lines.append(f"largest shard so far: {measured(error, fit_scale(first.fit))} on {where}")
         largest = f"{exact(largest_measured(first.fit))} {analysis.unit}"
-        told = sentence(answer(first.forecast, analysis))
-        lines.append(f"forecast so far, from {largest} on: {told}")
+        text = sentence(answer(first.forecast, analysis))
+        lines.append(f"forecast so far, from {largest} on: {text}")
         if first is not analysis.curves[0]:
             lines.append(switch_sentence(analysis.metric, first.metric))
     lines += time_lines(standing)
@@ -225,10 +228,10 @@ def count_line(rows: Sequence[TrialStanding]) -> str:
     states = Counter(row.status for row in rows)
     if queued := sum(row.place == QUEUED for row in rows):
         states[Status.RUNNING] -= queued
-    told = ", ".join(f"{states[s]} {s.value}" for s in Status if states[s])
-    told = ", ".join(part for part in (told, f"{queued} queued" if queued else "") if part)
+    text = ", ".join(f"{states[s]} {s.value}" for s in Status if states[s])
+    text = ", ".join(part for part in (text, f"{queued} queued" if queued else "") if part)
     took = sum(row.seconds or 0.0 for row in rows)
-    return f"{several(len(rows), 'trial')}: {told or 'none yet'}; {duration(took)} of training"
+    return f"{several(len(rows), 'trial')}: {text or 'none yet'}; {duration(took)} of training"
 
 
 def time_lines(standing: Standing) -> list[str]:

@@ -377,10 +377,10 @@ def times(found: Interval) -> str:
     """An interval of factors, in as few digits as keep its ends from its value: 1.3x [1.1, 1.5]."""
     ends = found.value, found.lower, found.upper
     narrow = found.lower and found.upper and found.upper < 1.1 * found.lower
-    told = [OPEN if v is None else number(v, 3 if narrow else 2) for v in ends]
-    if not narrow and told[0] in told[1:]:
-        told = list(_aligned(*ends, 1.0))
-    return f"{told[0]}x [{told[1]}, {told[2]}]"
+    texts = [OPEN if v is None else number(v, 3 if narrow else 2) for v in ends]
+    if not narrow and texts[0] in texts[1:]:
+        texts = list(_aligned(*ends, 1.0))
+    return f"{texts[0]}x [{texts[1]}, {texts[2]}]"
 
 
 def _aligned(

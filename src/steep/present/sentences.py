@@ -57,7 +57,7 @@ def answer(
         return f"{none}; the last points are extended: {'; '.join(parts)}"
     if parts:
         return "; ".join(parts)
-    return slope_sentence(fit) if fit is not None else "Nothing was asked of this fit"
+    return slope_sentence(fit) if fit is not None else "No forecast was requested"
 
 
 def several_answers(curves: Mapping[str, tuple[Forecast, Fit]]) -> str:
@@ -94,21 +94,21 @@ def unfinished_sentence(analysis: Analysis) -> str:
     parts = []
     if few:
         have = "has" if len(few) == 1 else "have"
-        parts.append(f"{len(few)} of {len(shards)} shards {have} fewer seeds than asked for")
+        parts.append(f"{len(few)} of {len(shards)} shards {have} fewer seeds than requested")
     if open_:
         parts.append(
-            f"at {which(open_)} too little was tried to say which model is best: not in the fit"
+            f"at {which(open_)} too few trials ended to choose the best model: not in the fit"
         )
     if rough:
         parts.append(
-            f"at {which(rough)} too little was tried to say which model is best; it is in the fit "
-            "with a wide error, for too few shards are left without"
+            f"at {which(rough)} too few trials ended to choose the best model; it is in the fit "
+            "with a wide error, since too few shards remain without it"
         )
     if none:
-        parts.append(f"no model has been trained to its end on {which(none)}")
+        parts.append(f"no model has finished training on {which(none)}")
     text = f"The search is unfinished: {'; '.join(parts)}." if parts else ""
     if once:
-        text += f" At {which(once)} one seed does not say which model is best: not in the fit."
+        text += f" At {which(once)} one seed is too few to choose the best model: not in the fit."
     return text.strip()
 
 
@@ -147,11 +147,11 @@ def target_phrase(found: RequiredSamples, how: Scale, unit: str) -> str:
         return untold_phrase(goal, found.outcome, needed, found.unreachable, unit)
     if found.samples is None:
         return f"{goal}: no answer"
-    told = f"{numbers.counts(needed, found.smallest)} {unit}"
+    shown = f"{numbers.counts(needed, found.smallest)} {unit}"
     if found.outcome == ALREADY_REACHED:
-        return f"{goal} is reached at {told}, within the data"
+        return f"{goal} is reached at {shown}, within the data"
     times = f" ({numbers.factor(found.factor)} the data)" if found.factor else ""
-    return f"{goal} needs {told}{times}"
+    return f"{goal} needs {shown}{times}"
 
 
 UNTOLD = (NOT_REACHABLE, PERHAPS_NOT, BEYOND_REACH, ALREADY_MET)
@@ -167,9 +167,10 @@ def untold_phrase(goal: str, outcome: str, samples: Interval, unreachable: float
     far = "more than a million times the data"
     least = "" if samples.lower is None else f"{numbers.count(samples.lower, 2)} {unit}"
     if outcome == BEYOND_REACH:
-        return f"{goal} is beyond reach ({far}{f', at the least {least}' if least else ''})"
-    perhaps = f"{goal} is perhaps not reachable with this family ({numbers.share(unreachable)})"
-    return f"{perhaps}; if it is, from {least or far} on"
+        return f"{goal} is beyond reach ({far}{f', at least {least}' if least else ''})"
+    perhaps = f"{goal} is probably out of reach for this family"
+    probability = f"(probability {numbers.share(unreachable)})"
+    return f"{perhaps} {probability}; otherwise it takes at least {least or far}"
 
 
 def _outcome(outcome: str, fit: Fit | None) -> str:
@@ -199,8 +200,8 @@ def _turns(fit: Fit) -> str:
     if not fit.used:
         return ""
     how, lowest = numbers.fit_scale(fit), min(fit.used, key=lambda p: p.error)
-    told = dict.fromkeys(sorted((fit.used[0], lowest, fit.used[-1]), key=lambda p: p.samples))
-    errors = [f"{numbers.measured(p.error, how)} at {numbers.exact(p.samples)}" for p in told]
+    shown = dict.fromkeys(sorted((fit.used[0], lowest, fit.used[-1]), key=lambda p: p.samples))
+    errors = [f"{numbers.measured(p.error, how)} at {numbers.exact(p.samples)}" for p in shown]
     return f" ({', '.join(errors)} {fit.unit})"
 
 
@@ -321,9 +322,8 @@ def power_law_sentence(fit: Fit) -> str:
     inside = [p for p in fit.used if (start or 0.0) <= p.samples <= (end or p.samples)]
     if len(inside) == len(fit.used):
         if len(_likely_regions(fit)) > 1:
-            return (
-                f"power-law region: no end of it is sure, beta_g is the slope of all {len(inside)}"
-            )
+            n = len(inside)
+            return f"power-law region: its ends are uncertain, beta_g is the slope of all {n}"
         first, last = (numbers.exact(p.samples) for p in (fit.used[0], fit.used[-1]))
         return f"power-law region: all {len(inside)} points, {first} to {last} {fit.unit}"
     if fit.beta_g is None:
@@ -406,19 +406,19 @@ def confrontation_sentences(analysis: Analysis) -> list[str]:
     if not analysis.curves:
         return []
     scales = {c.metric: numbers.forecast_scale(c.forecast, c.fit) for c in analysis.curves[::-1]}
-    told = []
-    for metric, found in analysis.told_confrontations:
+    shown = []
+    for metric, found in analysis.headline_forecasts:
         text = confrontation_sentence(found, scales[metric], analysis.unit)
         if metric != analysis.headline.metric:
             text = f"Of {scales[metric].label}: {text}"
-        told.append(text + _better_model(analysis, metric, found, scales[metric]))
+        shown.append(text + _better_model(analysis, metric, found, scales[metric]))
     met = {c.samples for c in analysis.confrontations}
     missing = [b.samples for b in analysis.best_fits if b.held_out and b.samples not in met]
     if missing:
         places = joined([numbers.exact(samples) for samples in missing])
         why = "too few training-set sizes to fit a law, or none that could be fitted"
-        told.append(f"Nothing was forecast for the held-out {places} {analysis.unit}: {why}.")
-    return told
+        shown.append(f"Nothing was forecast for the held-out {places} {analysis.unit}: {why}.")
+    return shown
 
 
 def _better_model(analysis: Analysis, metric: str, found: HeldOutForecast, how: Scale) -> str:
@@ -492,15 +492,15 @@ def tuning_sentence(analysis: Analysis) -> str:
     ]
     moved = numbers.interval(found.beta_g)
     return (
-        "Tuning: of the sizes and hyperparameters that were tried, and a step beyond where the "
-        f"best is the last of a list, a better model would take {ends[0]} and {ends[1]}. That "
-        f"would add {moved} to beta_g; it is in its interval."
+        "Tuning: among the sizes and hyperparameters tried (and one step beyond a list whose end "
+        f"is best), a better model would take {ends[0]} and {ends[1]}. That would add {moved} to "
+        "beta_g, whose interval includes it."
     )
 
 
-def switch_sentence(chosen: str, told: str) -> str:
+def switch_sentence(chosen: str, shown: str) -> str:
     """That an answer is about another metric than the one by which models were chosen."""
-    by, about = numbers.scale(chosen).label, numbers.scale(told).label
+    by, about = numbers.scale(chosen).label, numbers.scale(shown).label
     return f"Models are chosen by {by}; the answer is about their {about}."
 
 
@@ -516,7 +516,7 @@ def baseline_sentence(analysis: Analysis) -> str:
         return ""
     how = numbers.scale(found.metric)
     ends = [found.values[0], *found.values[1:][-1:]]
-    told = [f"{numbers.measured(v, how)} {how.label} on {numbers.exact(m)}" for m, v in ends]
+    shown = [f"{numbers.measured(v, how)} {how.label} on {numbers.exact(m)}" for m, v in ends]
     guess = dict(analysis.best_guess).get(found.metric)
     most = (
         ""
@@ -524,7 +524,7 @@ def baseline_sentence(analysis: Analysis) -> str:
         else f"; always the most frequent: {numbers.measured(float(guess), how)}"
     )
     return sentence(
-        f"For comparison, {found.what}, without training: {joined(told)} {analysis.unit}{most}"
+        f"For comparison, {found.what}, without training: {joined(shown)} {analysis.unit}{most}"
     )
 
 

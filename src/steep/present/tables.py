@@ -34,8 +34,8 @@ def study_table(analysis: Analysis) -> Table:
     if not analysis.curves:
         return best_fit_table(analysis.best_fits, analysis.metric, analysis.measures)
     first, fit = analysis.headline.metric, analysis.curves[0].fit
-    told = first if first != analysis.metric else ""
-    return best_fit_table(analysis.best_fits, analysis.metric, analysis.measures, fit, told)
+    headline = first if first != analysis.metric else ""
+    return best_fit_table(analysis.best_fits, analysis.metric, analysis.measures, fit, headline)
 
 
 def best_fit_table(
@@ -43,21 +43,21 @@ def best_fit_table(
     metric: str,
     measures: Sequence[str] = (),
     fit: Fit | None = None,
-    told: str = "",
+    headline: str = "",
 ) -> Table:
     """The best-fit model of each shard, with what the search says about it, and other
-    ``measures`` among its metrics. ``fit`` is of these and knows which it does not use; ``told``
-    is the metric that answers are about, where ``metric`` only chose the models."""
+    ``measures`` among its metrics. ``fit`` is of these and knows which it does not use;
+    ``headline`` is the metric that answers are about, where ``metric`` only chose the models."""
     how = numbers.scale(metric, max((b.best.score for b in best_fits), default=None))
     unit = best_fits[0].unit if best_fits else "samples"
     draws = len({b.permutation for b in best_fits}) > 1
     searched = _searched(best_fits)
     laddered = len({c.size for b in best_fits for c in b.candidates}) > 1
-    scales = {name: numbers.scale(name) for name in ((told,) if told else ())}
+    scales = {name: numbers.scale(name) for name in ((headline,) if headline else ())}
     columns = [unit, *(["draw"] if draws else []), *(scale.label for scale in scales.values())]
-    of = f"its {how.label} " if told else ""
-    columns += [f"chosen by {how.label}" if told else how.label, f"{of}seed s.e.", f"{of}test"]
-    others = {name: numbers.scale(name) for name in measures if name != told}
+    of = f"its {how.label} " if headline else ""
+    columns += [f"chosen by {how.label}" if headline else how.label, f"{of}seed s.e.", f"{of}test"]
+    others = {name: numbers.scale(name) for name in measures if name != headline}
     columns += [
         *(scale.label for scale in others.values()),
         "size",
@@ -115,7 +115,7 @@ def _remarks(best: BestFit, fit: Fit | None) -> str:
     """What to know of a row. Of the edges of the ladder that of the smallest adequate size counts,
     as in the size law, and none where larger or smaller sizes may be tried yet."""
     unfinished = bool(best.withheld) or "incomplete" in best.flags
-    words = {"incomplete": "fewer seeds than asked", "rough": "its search is not finished"}
+    words = {"incomplete": "fewer seeds than requested", "rough": "its search is not finished"}
     shown = ["held out"] if best.held_out else []
     shown += [
         words.get(flag, flag)
@@ -161,7 +161,7 @@ def overview_table(fits: Mapping[str, Fit], forecasts: Mapping[str, Forecast]) -
     label_ = numbers.fit_scale(first).label
     columns = ("curve", "sizes", f"largest, {first.unit}", f"{label_} there", "beta_g", "forecast")
     return Table(
-        "Curves", columns, tuple(rows), note=f"In brackets: {numbers.level(first.level)} intervals."
+        "Curves", columns, tuple(rows), note=f"Brackets: {numbers.level(first.level)} intervals."
     )
 
 
@@ -185,7 +185,7 @@ def pair_table(found: Comparison) -> Table:
                "error", "crossing")  # fmt: skip
     align = (LEFT, LEFT, LEFT, RIGHT, RIGHT, RIGHT, RIGHT)
     level = numbers.level(found.level)
-    note = f"In brackets: {level} intervals. Slopes: of straight lines in log-log."
+    note = f"Brackets: {level} intervals. Slopes: of straight lines in log-log."
     return Table("Each with each", columns, tuple(rows), align, note)
 
 
@@ -211,17 +211,17 @@ def forecast_table(forecast: Forecast, fit: Fit | None = None) -> Table:
         plain = numbers.target(t.target, how, name=False)
         row = [f"to reach {goal}", _reachable(t.unreachable, plain), _needed(t)]
         rows.append(row + _cost(t.parameters, t.flops)[: sized + counted])
-    note = f"In brackets: {numbers.level(forecast.level)} intervals"
+    note = f"Brackets: {numbers.level(forecast.level)} intervals"
     if forecast.at and forecast.runs is not None:
-        note += f", of errors those of {_whose(forecast.runs, fit)}"
-    note += f". The data: {numbers.exact(largest)} {forecast.unit}." if largest else "."
+        note += f"; of errors, prediction intervals for {_whose(forecast.runs, fit)}"
+    note += f". Largest size: {numbers.exact(largest)} {forecast.unit}." if largest else "."
     return Table("Forecast", tuple(columns), tuple(map(tuple, rows)), note=note)
 
 
 def _whose(runs: int, fit: Fit | None) -> str:
     if fit is None or fit.runs in (runs, None):
-        return f"a new {numbers.runs(runs)}"
-    return f"a single new run, where the points are means of {fit.runs}"
+        return f"one new {numbers.runs(runs)}"
+    return f"one new run (the points are means of {fit.runs})"
 
 
 def forecast_text(forecast: Forecast, fit: Fit | None = None) -> str:
@@ -307,7 +307,7 @@ def backtest_table(found: Backtest) -> Table:
         for s in found.scores
     )
     align = (RIGHT, RIGHT, RIGHT, RIGHT, RIGHT, LEFT, RIGHT)
-    note = f"In brackets: {numbers.level(found.level)} intervals."
+    note = f"Brackets: {numbers.level(found.level)} intervals."
     if any(s.registered for s in found.scores):
         note += (
             " Registered: as written down before that size was trained; the others are made now, "

@@ -184,7 +184,7 @@ def _missed(data: _CurveData, confrontations: Iterable[HeldOutForecast]) -> list
             "What is forecast now stands on the measurement, with wider intervals for the miss."
         )
         step = (
-            "Does the curve bend there, or was one model foretold too small or badly tuned? More "
+            "Does the curve bend there, or was one model predicted too small or badly tuned? More "
             "data, and --extend, searches that shard and tells."
             if above
             else "Are the smaller shards searched well enough, and is V free of items of the "

@@ -50,12 +50,12 @@ def _unfinished(search: SearchSummary) -> list[Finding]:
         findings.append(Finding("one seed", SERIOUS, _shards(once), evidence, step))
     open_ = [b for b in search.withheld if b.withheld != ONE_SEED]
     if open_:
-        step = "Run the study on: the same command goes on where it stopped."
+        step = "Run the study on: the same command resumes where it stopped."
         evidence = f"Its search is not finished: {unsure}"
         findings.append(Finding("unfinished", SERIOUS, _shards(open_), evidence, step))
     few = [b for b in search.incomplete if not b.withheld]
     if few:
-        evidence = "The best model so far has fewer seeds than asked for: its score is less sure."
+        evidence = "The best model so far has fewer seeds than requested: its score is less sure."
         step = "Run the study on: it trains the missing seeds."
         findings.append(Finding("unfinished", WARNING, _shards(few), evidence, step))
     return findings

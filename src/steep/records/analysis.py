@@ -56,7 +56,7 @@ class HeldOutForecast:
     """That metric of the model, measured: median over seeds."""
 
     @property
-    def as_told(self) -> HeldOutForecast:
+    def in_headline_metric(self) -> HeldOutForecast:
         """In the metric that answers are about; as it is where no such forecast was made."""
         if self.told is None:
             return self
@@ -138,7 +138,7 @@ class Analysis:
     def registered_of(self, curve: Curve) -> tuple[HeldOutForecast, ...]:
         """The forecasts of held-out shards that were written down for a curve before training."""
         pairs = [(self.metric, c) for c in self.confrontations]
-        pairs += [pair for pair in self.told_confrontations if pair[0] != self.metric]
+        pairs += [pair for pair in self.headline_forecasts if pair[0] != self.metric]
         return tuple(
             c
             for metric, c in pairs
@@ -146,10 +146,12 @@ class Analysis:
         )
 
     @property
-    def told_confrontations(self) -> tuple[tuple[str, HeldOutForecast], ...]:
+    def headline_forecasts(self) -> tuple[tuple[str, HeldOutForecast], ...]:
         """Each confrontation with its metric: that of the headline where it was forecast, too."""
-        told = self.headline.metric if self.curves else self.metric
-        return tuple((told if c.told else self.metric, c.as_told) for c in self.confrontations)
+        headline = self.headline.metric if self.curves else self.metric
+        return tuple(
+            (headline if c.told else self.metric, c.in_headline_metric) for c in self.confrontations
+        )
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -51,10 +51,10 @@ class Measurements(Sequence[Measurement]):
 
     def follow(self, key: Hashable, make: Callable[[], F]) -> F:
         """The follower called ``key``, told of everything by now; made if there is none."""
-        follower, told = self._followers.get(key, (None, 0))
+        follower, seen = self._followers.get(key, (None, 0))
         if follower is None:
             follower = make()
-        for place, measurement in self._came[told:]:
+        for place, measurement in self._came[seen:]:
             follower.add(place, measurement)
         self._followers[key] = follower, len(self._came)
         return follower  # type: ignore[return-value]

@@ -13,7 +13,7 @@ class Prediction:
     """How long a study is expected to take: of one that has begun, what is left of it."""
 
     trials: int
-    """The median of the worlds in which its search was played."""
+    """The median of the scenarios in which its search was simulated."""
     most_trials: int
     workers: int
     training: Interval
@@ -33,7 +33,7 @@ class Prediction:
     fewest_trials: int = 0
     flops: Interval | None = None
     shards: int | None = None
-    """Searched shards that get a result, in the median of the worlds; None: not written down."""
+    """Searched shards that get a result, in the median of the scenarios; None: not written down."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Plan:
-    """What ``steep plan`` says. ``trials`` are those of the smaller world, in planning order;
+    """What ``steep plan`` says. ``trials`` are those of the smaller scenario, in planning order;
     hyperparameters of shards between the ends may still change with the results."""
 
     trials: tuple[Trial, ...]

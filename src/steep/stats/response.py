@@ -85,7 +85,7 @@ def fit_surface(
     hyperparameters. ``values`` (n,) are means of log error over ``counts`` seeds, ``extra`` (n,)
     their further variance; ``within`` the variance of one seed that repeats tell, and its degrees
     of freedom (``seeds.py``). ``coarse`` weighs six settings of the grid in place of 270:
-    enough to rehearse a search on made-up results, where a decision is wanted in milliseconds."""
+    enough to simulate a search on made-up results, where a decision is wanted in milliseconds."""
     variance, df = within
     squares = variance * df
     noise = np.sqrt((squares + NOISE_DF * NOISE**2) / (df + NOISE_DF))
@@ -105,8 +105,8 @@ def fit_surface(
     index = np.arange(len(a))
     covariance[:, index, index] += diagonal
     factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
-    told = np.broadcast_to(residual, (len(table), len(a)))[..., None]
-    scaled = np.linalg.solve(factor, told)
+    residuals = np.broadcast_to(residual, (len(table), len(a)))[..., None]
+    scaled = np.linalg.solve(factor, residuals)
     evidence = -0.5 * (scaled[..., 0] ** 2).sum(axis=1)
     evidence -= np.log(factor[:, index, index]).sum(axis=1)
     evidence -= 0.5 * squares / table[:, 4] ** 2 + df * np.log(table[:, 4])
@@ -170,11 +170,11 @@ def knowledge_gradient(surface: Surface, shards: Array, options: Array, variance
     and ``variance`` (n,) the noise of their measurement. Summed over shards: what is learnt on one
     tells of others."""
     covariance = surface.covariance
-    told = covariance[:, options] / np.sqrt(covariance[options, options] + variance)
+    residuals = covariance[:, options] / np.sqrt(covariance[options, options] + variance)
     gain = np.zeros(len(options))
     for shard in np.unique(shards):
         here = shards == shard
-        mean, slope = surface.mean[here], told[here]
+        mean, slope = surface.mean[here], residuals[here]
         lowest = (mean[:, None, None] + slope[:, :, None] * NODES).min(axis=0)
         gain += mean.min() - lowest.mean(axis=1)
     return np.maximum(gain, 0.0)

@@ -1,4 +1,4 @@
-"""What part of a training curve foretells of its minimum, beside that of a complete trial.
+"""What a part of a training curve says about its minimum, given a complete trial.
 
 Two trials on one shard evaluate at the same steps. ``gap`` is the log ratio of their lowest errors
 up to a rung: at half of the reference's best step, and at that step itself. A trial that trails
@@ -42,7 +42,7 @@ def share(steps: int | None, reference: Measurement) -> float:
     return 1.0 if steps is None else min(1.0, steps / reference.steps)
 
 
-def foretold(trial: Measurement, reference: Measurement) -> tuple[float, float]:
+def predict_minimum(trial: Measurement, reference: Measurement) -> tuple[float, float]:
     """(log error in the end, its standard error) of a trial that stopped at a rung.
 
     One that still falls faster than the reference did goes on falling, nobody knows for how long: a
@@ -55,8 +55,8 @@ def foretold(trial: Measurement, reference: Measurement) -> tuple[float, float]:
     gap = min(reached) - min(then)
     faster = max(0.0, _fall(reached) - _fall(then))
     _, remains, se = _rung(trial.steps, reference)
-    told = final + remains * gap - FALLS * faster
-    return min(told, min(reached)), se + WIDER * max(gap, 0.0) + FASTER * faster
+    expected = final + remains * gap - FALLS * faster
+    return min(expected, min(reached)), se + WIDER * max(gap, 0.0) + FASTER * faster
 
 
 def _until(trial: Measurement, step: int) -> list[Evaluation]:

@@ -84,7 +84,7 @@ class Configuration:
 
 Tried = dict[Configuration, tuple[Measurement, ...]]
 """What is known of one shard, by configuration."""
-Foretold = Callable[[int, Measurement], tuple[float, float] | None]
+PredictMinimum = Callable[[int, Measurement], tuple[float, float] | None]
 """(shard, stopped trial) -> (log error in the end, its standard error), where that can be told."""
 
 
@@ -134,12 +134,12 @@ def surface_of(
     tried: Sequence[Tried],
     coordinates: Coordinates,
     configs: Sequence[tuple[int, Configuration]],
-    foretold: Foretold = lambda shard, m: None,
+    predict_minimum: PredictMinimum = lambda shard, m: None,
     worse: float = 0.0,
     coarse: bool = False,
 ) -> Surface:
     """The surface at ``configs`` (shard, configuration) from what was ``tried`` on each shard: of a
-    configuration its whole trials, else what a stopped one foretells. ``worse`` is the noise of a
+    configuration its whole trials, else what a stopped one predicts. ``worse`` is the noise of a
     seed that a configuration has more, per log error above the best (``seeds.py``): of a whole
     study. A search has too few repeats to know (docs/decisions/searching.md)."""
     rows: list[tuple[int, Configuration, float, int, float, float]] = []
@@ -153,9 +153,9 @@ def surface_of(
                 mean = float(values.mean())
                 more = (worse * mean) ** 2 / len(values)
                 rows.append((i, config, lowest + mean, len(values), more, mean))
-            elif (told := foretold(i, ms[0])) is not None:
-                above = float(squash(np.array(told[0] - lowest)))
-                rows.append((i, config, lowest + above, 1, told[1] ** 2, above))
+            elif (predicted := predict_minimum(i, ms[0])) is not None:
+                above = float(squash(np.array(predicted[0] - lowest)))
+                rows.append((i, config, lowest + above, 1, predicted[1] ** 2, above))
     rows = sorted(sorted(rows, key=lambda r: r[5])[:MOST], key=lambda r: (r[0], str(r[1])))
     at = np.array([coordinates.place(samples[i], config) for i, config, *_ in rows])
     values, counts, extra = (np.array([row[k] for row in rows], float) for k in (2, 3, 4))

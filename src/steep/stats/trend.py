@@ -62,8 +62,8 @@ def off_trend(
         tried = [_from_line(i, rest, x, y, known)]
         for law, start in laws:
             if len(x) - 1 - len(law.names) >= SPARE:
-                told = _from_law(i, rest, x, y, known, law, start)
-                tried += [] if told is None else [told]
+                deviation = _from_law(i, rest, x, y, known, law, start)
+                tried += [] if deviation is None else [deviation]
         closest = min(tried, key=lambda each: each[0])[1]
         found.append(replace(closest, p=min(1.0, closest.p * len(tried))))
     return tuple(found)

@@ -46,8 +46,8 @@ def following(name: str, value: Value, listed: Sequence[Value]) -> Value | None:
 def certificate(best_fits: Sequence[BestFit], level: float = 0.9) -> Tuning | None:
     """How well the points of a learning curve are tuned; None of fewer than ``FEWEST`` shards whose
     trials make a surface. Of searched shards: the models of held-out ones were chosen by them."""
-    told = [(b.samples, b.size_curve) for b in best_fits if b.searched]
-    known = [(m, curve.excess, curve.excess_sd) for m, curve in told if curve is not None]
+    measured = [(b.samples, b.size_curve) for b in best_fits if b.searched]
+    known = [(m, curve.excess, curve.excess_sd) for m, curve in measured if curve is not None]
     if len({m for m, *_ in known}) < FEWEST:
         return None
     x = np.log([m for m, *_ in known])

@@ -96,7 +96,7 @@ def sizes_of(
                 f"--x-scale {_letter(scale.times)}"
             )
         return Sizes(
-            scale, unit, f"{subject} is multiplied by {scale.times:g} ({scale.told or option})."
+            scale, unit, f"{subject} is multiplied by {scale.times:g} ({scale.word or option})."
         )
     if not shares:
         return Sizes(Scale(), unit)

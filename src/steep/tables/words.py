@@ -200,7 +200,7 @@ class Scale:
     kind: str = "plain"
     """'plain', 'log10', 'ln', 'log2', 'log' (of an unknown base), 'times' or 'share'."""
     times: float = 1.0
-    told: str = ""
+    word: str = ""
     """The word of the name that shows it."""
 
 

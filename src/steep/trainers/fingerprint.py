@@ -319,10 +319,10 @@ def _bytecode(code: types.CodeType) -> str:
     parts += code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     for instruction in dis.get_instructions(code):
         value = instruction.argval
-        told = _bytecode(value) if isinstance(value, types.CodeType) else _constant(value)
+        operand = _bytecode(value) if isinstance(value, types.CodeType) else _constant(value)
         if instruction.opname in ("RESUME", "NOP"):
             continue
-        parts.append(f"{instruction.opname} {told}")
+        parts.append(f"{instruction.opname} {operand}")
     return "\n".join(parts)
 
 

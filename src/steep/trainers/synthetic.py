@@ -403,10 +403,10 @@ def _do(kind: str) -> float | None:
         case "die":
             os._exit(7)
         case "oom":
-            raise MemoryError("a rehearsed one")
+            raise MemoryError("a simulated one")
         case "device oom":
             raise RuntimeError("CUDA out of memory. Tried to allocate 10.00 GiB")
-    raise RuntimeError("a rehearsed failure")
+    raise RuntimeError("a simulated failure")
 
 
 def _log(options: Options, trial: Trial, handle: Handle, what: str, step: int) -> None:

@@ -24,7 +24,7 @@ def watch(
         str, typer.Argument(help="A study's folder, a folder of studies, or a table of results.")
     ],
     host: Annotated[
-        str, typer.Option(help="Where to listen; beyond this machine a token is needed.")
+        str, typer.Option(help="Address to listen on; a remote one needs a token.")
     ] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Default: 8484, or another free one.")

@@ -2,7 +2,7 @@
 
 The folder holds what a spec points at, SOURCE.json beside it, and the downloads. Files are made in
 a folder aside and moved when they are whole, SOURCE.json last: a kill at any moment leaves either
-the old files or none that SOURCE.json vouches for, and the same command goes on.
+the old files or none that SOURCE.json vouches for, and the same command resumes.
 """
 
 from __future__ import annotations

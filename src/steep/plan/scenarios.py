@@ -1,10 +1,10 @@
-"""How a study may turn out: worlds in which its search is played before, and while, it runs.
+"""How a study may turn out: scenarios in which its search is played before, and while, it runs.
 
-Nobody knows beforehand which model is best. So many worlds are imagined: power laws with a best
+Nobody knows beforehand which model is best. So many scenarios are drawn: power laws with a best
 size that may lie inside the ladder, below it or beyond it and grows with data, best hyperparameters
 anywhere among the choices, steep or flat around them. Each is weighed by how well it agrees with
 the trials that have finished, and those taken spread over the best size, which decides what a
-search costs. Once more trials have finished, worlds are draws of the surface that these show
+search costs. Once more trials have finished, scenarios are draws of the surface that these show
 (``stats/searched.py``): the one from which the search itself decides.
 """
 
@@ -31,8 +31,8 @@ from steep.stats.searched import Configuration, Tried, scored, surface_of
 FEWEST = 12
 """Finished trials, of two sizes or more, from which a surface is drawn: of fewer, a draw may have
 its best model anywhere."""
-IMAGINED = 6000
-"""Worlds that are weighed by the trials of the pilot,"""
+CANDIDATES = 6000
+"""Scenarios that are weighed by the trials of the pilot,"""
 LIKELY = 60
 """of which so many are taken by weight, and of these those at even steps through what their best
 models take;"""
@@ -43,7 +43,7 @@ ADEQUATE = 0.01
 COUNT_AS = 30
 """and as how many of them those must count that carry the weight (the effective sample size)."""
 MISFIT = 0.04
-"""Standard deviation of a trial's log error about the smooth world that is nearest to all."""
+"""Standard deviation of a trial's log error about the smooth scenario that is nearest to all."""
 SLOPE = (0.05, 0.5)
 """Of log error against log data. These ranges are about those of the published studies, to each of
 which such a surface was fitted (``make bench-surfaces``)."""
@@ -67,8 +67,8 @@ error then."""
 ROUGH, NOISE = (0.005, 0.05), (0.004, 0.06)
 """Standard deviation of a configuration's log error about the smooth surface, and of a seed's about
 that."""
-MOST_CELLS = 900
-"""Larger search spaces are imagined: a draw of so large a surface takes minutes."""
+MOST_CONFIGURATIONS = 900
+"""Larger search spaces are drawn from power laws: a draw of so large a surface takes minutes."""
 
 
 Turn = Callable[[Value, float, float], float]
@@ -76,24 +76,24 @@ Turn = Callable[[Value, float, float], float]
 
 
 @dataclass(frozen=True)
-class World:
+class Scenario:
     """What trials bring in it: noise-free error, and the noise of seeds in its logarithm."""
 
     error: Callable[[Trial], float]
     noise: float
 
 
-def worlds(
+def scenarios(
     search_space: SearchSpace, finished: Sequence[Measurement], count: int, seed: int = 0
-) -> list[World]:
-    """``count`` worlds that agree with what has ``finished``."""
+) -> list[Scenario]:
+    """``count`` scenarios that agree with what has ``finished``."""
     random = np.random.default_rng(seed)
     scored_trials = [m for m in finished if scored(m)]
     if len(scored_trials) >= FEWEST and len({m.trial.size for m in scored_trials}) > 1:
         drawn = _drawn(search_space, finished, count, random)
         if drawn:
             return drawn
-    return _imagined(search_space, scored_trials, count, random)
+    return _from_candidates(search_space, scored_trials, count, random)
 
 
 def _log_uniform(random: np.random.Generator, low: float, high: float) -> float:
@@ -101,8 +101,8 @@ def _log_uniform(random: np.random.Generator, low: float, high: float) -> float:
 
 
 @dataclass(frozen=True)
-class _Imagined:
-    """A world whose level is still open."""
+class _Candidate:
+    """A scenario whose level is still open."""
 
     shape: Callable[[Trial], float]
     """Log error, but for the level."""
@@ -111,16 +111,16 @@ class _Imagined:
     noise: float
 
 
-def _imagined(
+def _from_candidates(
     search_space: SearchSpace,
     finished: Sequence[Measurement],
     count: int,
     random: np.random.Generator,
-) -> list[World]:
-    """Worlds at even steps through what their best models take, by weight."""
-    many = sorted((_one(search_space, random) for _ in range(IMAGINED)), key=lambda one: one.best)
+) -> list[Scenario]:
+    """Scenarios at even steps through what their best models take, by weight."""
+    many = sorted((_one(search_space, random) for _ in range(CANDIDATES)), key=lambda one: one.best)
     if not finished:
-        levels, weights = np.zeros(IMAGINED), np.ones(IMAGINED)
+        levels, weights = np.zeros(CANDIDATES), np.ones(CANDIDATES)
     else:
         logs = np.log([max(m.validation_error or 0.0, 1e-9) for m in finished])
         off = logs - np.array([[one.shape(m.trial) for m in finished] for one in many])
@@ -140,7 +140,7 @@ def _even_steps(weights: Array, count: int) -> list[int]:
     return [int(np.searchsorted(up_to, (k + 0.5) / count)) for k in range(count)]
 
 
-def _price(search_space: SearchSpace, one: _Imagined) -> float:
+def _price(search_space: SearchSpace, one: _Candidate) -> float:
     """What a trial of the best model of each shard takes together, about: of the smallest size that
     loses no more than ``ADEQUATE`` to the best."""
     total, choices = 0.0, combinations(search_space)
@@ -158,7 +158,7 @@ def _price(search_space: SearchSpace, one: _Imagined) -> float:
 
 
 def _tempered(log_likelihood: Array) -> Array:
-    """Weights of worlds: the likelihood, flattened until as many as ``COUNT_AS`` carry it
+    """Weights of scenarios: the likelihood, flattened until as many as ``COUNT_AS`` carry it
     (annealed importance weights). None of them is the true one, and where one or two carried all,
     a trial more had changed the forecast sixfold."""
     power = 1.0
@@ -169,11 +169,11 @@ def _tempered(log_likelihood: Array) -> Array:
         power *= 0.9
 
 
-def _at_level(one: _Imagined, level: float) -> World:
-    return World(lambda trial: math.exp(level + one.shape(trial)), one.noise)
+def _at_level(one: _Candidate, level: float) -> Scenario:
+    return Scenario(lambda trial: math.exp(level + one.shape(trial)), one.noise)
 
 
-def _one(search_space: SearchSpace, random: np.random.Generator) -> _Imagined:
+def _one(search_space: SearchSpace, random: np.random.Generator) -> _Candidate:
     """A power law with a best size that may lie anywhere on the ladder or a step beyond it."""
     sizes = np.log(search_space.spec.family.sizes)
     samples = np.log([shard.samples for shard in search_space.shards])
@@ -186,7 +186,7 @@ def _one(search_space: SearchSpace, random: np.random.Generator) -> _Imagined:
     too_small, too_large = _log_uniform(random, *TOO_SMALL), _log_uniform(random, *TOO_LARGE)
     too_large *= random.uniform() >= PLATEAU
     rough, key = _log_uniform(random, *ROUGH), int(random.integers(2**32))
-    turns = _imagined_choices(search_space.spec.search.hyperparameters, random)
+    turns = _drawn_choices(search_space.spec.search.hyperparameters, random)
 
     def shape(trial: Trial) -> float:
         x = math.log(trial.samples) - middle
@@ -199,7 +199,7 @@ def _one(search_space: SearchSpace, random: np.random.Generator) -> _Imagined:
         own = crc32(repr((key, trial.samples, trial.size, trial.hyperparameters)).encode())
         return -slope * x + min(excess, 3.0) + rough * _normal(own)
 
-    return _Imagined(shape, top, _log_uniform(random, *NOISE))
+    return _Candidate(shape, top, _log_uniform(random, *NOISE))
 
 
 def _normal(key: int) -> float:
@@ -207,7 +207,7 @@ def _normal(key: int) -> float:
     return float(ndtri((key + 0.5) / 2**32))
 
 
-def _imagined_choices(
+def _drawn_choices(
     choices: Mapping[str, Sequence[Value]], random: np.random.Generator
 ) -> dict[str, Turn]:
     """By hyperparameter: the excess in log error of a value at log sizes and log data about their
@@ -244,25 +244,27 @@ def _drawn(
     finished: Sequence[Measurement],
     count: int,
     random: np.random.Generator,
-) -> list[World]:
+) -> list[Scenario]:
     """Draws of the surface of what has finished; none where its configurations are too many."""
     space = configurations.of(search_space)
     tried = [configurations.tried_on(shard, finished) for shard in space.shards]
     configs = [Configuration(size, v) for size in dial(space) for v in space.combinations]
     places = [(i, config) for i in range(len(space.shards)) for config in configs]
-    if len(places) > MOST_CELLS:
+    if len(places) > MOST_CONFIGURATIONS:
         return []
     reference = {i: best for i, here in enumerate(tried) if (best := _reference(here)) is not None}
 
-    def foretold(shard: int, m: Measurement) -> tuple[float, float] | None:
-        return rungs.foretold(m, reference[shard]) if shard in reference and m.curve else None
+    def predict_minimum(shard: int, m: Measurement) -> tuple[float, float] | None:
+        return (
+            rungs.predict_minimum(m, reference[shard]) if shard in reference and m.curve else None
+        )
 
     samples = [shard.samples for shard in space.shards]
-    surface = surface_of(samples, tried, space.coordinates, places, foretold)
+    surface = surface_of(samples, tried, space.coordinates, places, predict_minimum)
     value, vector = np.linalg.eigh(surface.covariance)
     root = vector * np.sqrt(np.maximum(value, 0.0))
     draws = surface.mean + random.standard_normal((count, len(places))) @ root.T
-    return [World(_looked_up(space, places, draw), surface.noise) for draw in draws]
+    return [Scenario(_looked_up(space, places, draw), surface.noise) for draw in draws]
 
 
 def dial(space: ConfigurationSpace) -> list[int]:
