@@ -318,7 +318,8 @@ def summed_up(known: int, rows: Sequence[tuple[str, float, float, bool]]) -> Non
         near = int(np.sum((logs >= math.log(0.67)) & (logs <= math.log(1.5))))
         print(
             f"known {4 + known}, {what}: within 0.67 to 1.5 {near} of {len(rows)}; log of "
-            f"predicted over taken {logs.mean():.2f}, root mean square {np.sqrt((logs**2).mean()):.2f}"
+            f"predicted over taken {logs.mean():.2f}, "
+            f"root mean square {np.sqrt((logs**2).mean()):.2f}"
         )
     print(f"known {4 + known}: intervals hold {sum(row[3] for row in rows)} of {len(rows)}")
 

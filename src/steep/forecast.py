@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TRUSTED = 4.0
 """Extrapolation up to this multiple of the largest size is usually trusted (Hoiem et al. 2021)."""
 BELOW = (
-    "A size asked for lies below the smallest one measured: this extrapolates to where curves are "
+    "A requested size lies below the smallest one measured: this extrapolates to where curves are "
     "often flat."
 )
 FLOPS_PER_PARAMETER_SAMPLE = 6.0

@@ -131,7 +131,7 @@ def test_targets_of_scores_are_read_as_scores(written: str, metric: str, error: 
         ("100%", "1 - accuracy", "no amount of data makes accuracy perfect"),
         ("101", "1 - bleu / 100", "bleu is at the most 100"),
         ("0.5 nats", "1 - accuracy", "accuracy has no unit"),
-        ("105%", "error", "an error rate is at the most 100 %"),
+        ("105%", "error", "an error rate is at most 100 %"),
         ("5", "error", "at the most 100 %; did you mean 5%"),
         ("0.5 nats", "error", "error has no unit"),
     ],

@@ -360,7 +360,7 @@ def test_two_losses_in_one_table() -> None:
     fit = joint(both)
     assert fit.outcome == "misfit"
     assert "2.1x apart" in fit.reason
-    assert "'of' tells them apart" in fit.reason
+    assert "'of' separates them" in fit.reason
     assert not fit.draws
     with pytest.raises(ValueError, match="nothing to forecast"):
         fit.predict(1e9, 1e10)

@@ -530,13 +530,13 @@ def test_by_splits_curves_in_order(tmp_path: Path) -> None:
     found = read(written(tmp_path, text), by="family")
     assert [c.name for c in found.curves] == ["rhn", "lstm"]
     assert found.curves[1].columns == {"samples": [100, 200], "error": [0.6, 0.5]}
-    assert "--by family tells them apart" in problems(tmp_path, text)[0]
+    assert "--by family separates them" in problems(tmp_path, text)[0]
 
 
 def test_a_column_called_curve_splits_by_itself(tmp_path: Path) -> None:
     found = read(written(tmp_path, "curve,samples,error\na,1,0.5\nb,1,0.5\n"))
     assert [c.name for c in found.curves] == ["a", "b"]
-    assert "Column 'curve' tells curves apart." in found.notes
+    assert "Column 'curve' separates the curves." in found.notes
 
 
 def test_units_may_differ_between_curves_but_not_within(tmp_path: Path) -> None:

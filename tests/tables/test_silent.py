@@ -53,7 +53,7 @@ def grid(noise: float = 0.0) -> pd.DataFrame:
 
 def test_rows_of_several_curves_are_not_averaged(tmp_path: Path) -> None:
     frame = grid()
-    with pytest.raises(TableError, match="--by dataset,method tells them apart"):
+    with pytest.raises(TableError, match="--by dataset,method separates them"):
         read(frame)
     with pytest.raises(TableError, match=r"'method' \(tree, net\).*--by dataset,method"):
         read(frame, by="dataset")
@@ -384,7 +384,7 @@ def test_a_study_refuses_the_options_of_a_table(told: dict[str, Any], tmp_path: 
 def test_below_the_smallest_size_is_an_extrapolation() -> None:
     made = fit(samples=SIZES, error=ERRORS)
     below = forecast_fit(made, at=[100])
-    assert below.caveat.startswith("A size asked for lies below the smallest one measured")
+    assert below.caveat.startswith("A requested size lies below the smallest one measured")
     assert below.caveat in below.notes
     inside = forecast_fit(made, at=[1000, 32000])
     assert not any("below the smallest" in note for note in (inside.caveat, *inside.notes))

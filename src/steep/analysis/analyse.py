@@ -272,7 +272,7 @@ def _law_of_minima(fitted: Sequence[BestFit], level: float) -> SizeLaw:
         if min(c.parameters for c in b.candidates) <= 0:
             return SizeLaw("not measured", UNCOUNTED)
         if curve is None:
-            return SizeLaw("not measured", "too little was tried to draw error against size")
+            return SizeLaw("not measured", "too few trials ended to draw error against size")
         if b.plateau:
             sizes.append(float(b.adequate.parameters))
             edges.append(b.adequate_edge)

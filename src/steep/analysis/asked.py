@@ -73,16 +73,16 @@ class Goal:
         is_rate = may_be_percent(metric, largest)
         if self.percent and not is_rate:
             if metric in LOSSES:
-                raise self._wrong(f"a loss ({metric}) is no rate: write {self.value:g}")
+                raise self._wrong(f"a loss ({metric}) is not an error rate: write {self.value:g}")
             raise self._wrong(
-                f"errors up to {largest:g} are taken as a loss and no rate: write a number, or put "
-                "a percent sign in the name of a column that holds percentages"
+                f"errors up to {largest:g} are taken as a loss, not an error rate: write a number, "
+                "or put a percent sign in the name of a column that holds percentages"
             )
         if self.of_a_loss and metric not in LOSSES:
             raise self._wrong(f"{metric} has no unit: write a number")
         if is_share(metric) and largest <= 1.0 and self.value > 1.0:
             hint = "" if self.percent else f"; did you mean {self.value:g}%?"
-            raise self._wrong(f"an error rate is at the most 100 %{hint}")
+            raise self._wrong(f"an error rate is at most 100 %{hint}")
         return self.value
 
     def _of_higher(self, metric: Higher) -> float:
@@ -95,9 +95,9 @@ class Goal:
             is_accuracy = name in ACCURACIES
             maximum = "100 %" if is_accuracy else f"{top:g}"
             hint = f"; did you mean {self.value:g}%?" if is_accuracy and not self.percent else ""
-            raise self._wrong(f"{name} is at the most {maximum}{hint}")
+            raise self._wrong(f"{name} is at most {maximum}{hint}")
         if score == 1.0:
-            raise self._wrong(f"no amount of data makes {name} perfect: ask for less")
+            raise self._wrong(f"no amount of data makes {name} perfect: choose a lower target")
         return 1.0 - score
 
     def _wrong(self, reason: str) -> QuestionError:

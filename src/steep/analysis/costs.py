@@ -56,7 +56,7 @@ def scaling_of(
     if not analysis.curves or not fitted:
         if not analysis.best_fits:
             raise NoAnswer(f"{analysis.study} has no finished models to project from")
-        raise NoAnswer(f"{analysis.study}: too little was tried to say which models are best")
+        raise NoAnswer(f"{analysis.study}: too few trials ended to choose the best models")
     compute = compute_of(facts, fitted, measurements)
     steps: Sequence[StepCost] | None = counted or steps_from_flops(facts.sizes) or None
     epochs = None if compute is None else compute[1]

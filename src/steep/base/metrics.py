@@ -131,7 +131,7 @@ def check_items(items: float, metric: str, largest: float) -> None:
     if metric in LOSSES or not may_be_percent(metric, largest) or largest > 1:
         what = metric if metric in LOSSES else f"an error of {largest:g}"
         raise ValueError(
-            f"a number of items tells the noise of error rates, from 0 to 1, and {what} is none"
+            f"a number of items gives the noise of error rates, from 0 to 1; {what} is not one"
         )
 
 

@@ -20,7 +20,7 @@ _HOW: dict[str, Any] = {
     ],
     "by": Annotated[
         list[str] | None,
-        typer.Option("--by", help="Column that tells curves apart; repeat it, or A,B."),
+        typer.Option("--by", help="Column that separates the curves; repeat it, or A,B."),
     ],
     "se": Annotated[str | None, typer.Option(help="Column of standard errors.")],
     "sd": Annotated[str | None, typer.Option(help="Column of standard deviations; with --runs.")],

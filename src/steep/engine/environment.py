@@ -24,13 +24,13 @@ def choose_device(wanted: str) -> str:
     if kind not in ("cpu", "cuda", "mps", "xpu"):
         raise ValueError(f"there is no device {wanted!r}: cpu, cuda, mps, xpu or auto")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {wanted!r} was asked for, but torch finds no CUDA device")
+        raise ValueError(f"device {wanted!r} was requested, but torch finds no CUDA device")
     try:
         torch.empty(1, device=wanted)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(
-            f"device {wanted!r} was asked for, but torch cannot use it: {reason}"
+            f"device {wanted!r} was requested, but torch cannot use it: {reason}"
         ) from None
     return wanted
 

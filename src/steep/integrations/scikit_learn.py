@@ -286,7 +286,7 @@ def _measured_before(given: Any, scoring: Any, metric: str | None, level: float)
     else:
         sizes, scores = np.asarray(given.train_sizes), np.asarray(given.test_scores, dtype=float)
     if scoring is None and metric is None:
-        raise ValueError("say what the scores are: scoring='accuracy', as learning_curve was told")
+        raise ValueError("name the scores: scoring='accuracy', as passed to learning_curve")
     if scores.ndim != 2 or scores.shape[0] != len(sizes):
         raise ValueError(
             f"{len(sizes)} sizes and scores of shape {scores.shape} do not go together"

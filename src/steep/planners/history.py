@@ -30,7 +30,7 @@ def play(decide: Decide, finished: Sequence[Measurement]) -> list[TrialRequest]:
         before = dict(known)
         known |= {w.trial: seen(found[w.trial], w.up_to_steps) for w in requests}
         if known == before:
-            raise RuntimeError("a search wants what it has already been told")
+            raise RuntimeError("a search requests a trial that has already finished")
     return []
 
 

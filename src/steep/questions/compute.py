@@ -141,7 +141,7 @@ def _common_floor(one: Fit | JointFit, two: Fit | JointFit) -> float:
         e = fit.parameter("E")
         if e.value is None or e.lower is None or e.upper is None:
             raise ValueError(
-                "a shared floor needs runs that tell one: the floor is open in a table"
+                "a shared floor needs runs that identify it: the floor is open in a table"
             )
         floors.append((e.value, e.upper - e.lower))
     weights = np.array([1 / max(width, 1e-12) ** 2 for _, width in floors])

@@ -181,11 +181,11 @@ def _missed(data: _CurveData, confrontations: Iterable[HeldOutForecast]) -> list
             f"Measured {numbers.measured(c.error, how)}, forecast before training "
             f"{numbers.estimate(at.error, at.lower, at.upper, how)}: "
             f"{numbers.measured(abs(beyond - 1), numbers.PERCENT, 2)} {side} the interval. "
-            "What is forecast now stands on the measurement, with wider intervals for the miss."
+            "Forecasts made now use the measurement, with wider intervals for the miss."
         )
         step = (
             "Does the curve bend there, or was one model predicted too small or badly tuned? More "
-            "data, and --extend, searches that shard and tells."
+            "data, and --extend, searches that shard and answers this."
             if above
             else "Are the smaller shards searched well enough, and is V free of items of the "
             "largest shard? If so, the curve falls faster than it did."
@@ -246,7 +246,7 @@ def _mixed_rows(data: _CurveData) -> list[Finding]:
     )
     step = (
         "Are they settings or models (learning rates, epochs, folds) and not seeds? Keep the best "
-        "row of each size, or tell the curves apart with --by."
+        "row of each size, or separate the curves with --by."
     )
     return [Finding("mixed rows", SERIOUS, "the whole curve", evidence, step)]
 
@@ -327,7 +327,7 @@ def _noise(data: _CurveData) -> list[Finding]:
     if noise < fall or fall <= 0:
         return []
     what = f"Points scatter by {relative(scatter)}"
-    step = "Neighbouring sizes cannot be told apart: replicate them, or space them wider."
+    step = "Neighbouring sizes are indistinguishable: replicate them, or space them wider."
     if not unexplained:
         what = f"One point is known to within {relative(known_noise)} (one standard error)"
     elif known_noise > 0:

@@ -120,7 +120,7 @@ def joint(
         higher_is_better=higher_is_better, all_rows=True, every_size=True,
     ).curves  # fmt: skip
     if len(curves) != 1:
-        raise ValueError("one table of runs is wanted: give one of its curves")
+        raise ValueError("a joint fit needs one table of runs: give one of its curves")
     held = dict(fixed or {}) | ({} if floor is None else {"E": float(floor)})
     return joint_of_curve(
         curves[0], run=run, law=law, fixed=held, tied=tied, level=level,
@@ -470,7 +470,7 @@ def _law(
                 level,
             )
         )
-    reason = f"the runs do not tell {', '.join(unidentified)}" if unidentified else ""
+    reason = f"the runs do not identify {', '.join(unidentified)}" if unidentified else ""
     outcome = NOT_IDENTIFIABLE if unidentified else "ok"
     return JointLaw(law.name, outcome, law.formula, law.names, tuple(intervals), weight, reason)
 
@@ -502,7 +502,7 @@ def _two_kinds(
                                                     zip(column, upper, strict=True)})
         == len(set(map(str, column))) > 1
     ]  # fmt: skip
-    hint = f": column {distinguishing[0]!r} tells them apart" if distinguishing else ""
+    hint = f": column {distinguishing[0]!r} separates them" if distinguishing else ""
     ratio = round(float(np.exp(high[at] - low[at])), 2)
     return (
         f"the errors fall into two groups, {ratio:g}x apart at the same sizes, of "

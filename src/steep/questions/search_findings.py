@@ -55,7 +55,9 @@ def _unfinished(search: SearchSummary) -> list[Finding]:
         findings.append(Finding("unfinished", SERIOUS, _shards(open_), evidence, step))
     few = [b for b in search.incomplete if not b.withheld]
     if few:
-        evidence = "The best model so far has fewer seeds than requested: its score is less sure."
+        evidence = (
+            "The best model so far has fewer seeds than requested: its score is less certain."
+        )
         step = "Run the study on: it trains the missing seeds."
         findings.append(Finding("unfinished", WARNING, _shards(few), evidence, step))
     return findings

@@ -219,7 +219,7 @@ def split_refused(fit: JointFit) -> str:
         if name in SPLIT and (p.lower is None or p.upper is None)
     ]
     if open_ones:
-        return f"the runs do not tell {', '.join(open_ones)}"
+        return f"the runs do not identify {', '.join(open_ones)}"
     return ""
 
 

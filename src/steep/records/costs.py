@@ -130,7 +130,7 @@ class Scaling:
     first: float | None = None
     """The smallest size measured."""
     highest: float | None = None
-    """The largest error measured: above 1 it is no rate."""
+    """The largest error measured: above 1 it is not a rate."""
     smallest: float = 0.0
     """Parameters of the smallest adequate model there: with more data none is smaller."""
     epochs: float | None = None
@@ -243,7 +243,7 @@ class CostAnswer:
     times: TrialTimes | None = None
     """What the time rests on, where there is no machine."""
     highest: float | None = None
-    """The largest error measured: above 1 it is no rate."""
+    """The largest error measured: above 1 it is not a rate."""
 
 
 @dataclass(frozen=True)

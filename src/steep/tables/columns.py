@@ -109,7 +109,7 @@ def choose(issues: Issues, request: RequestedColumns) -> ColumnNames:
     by = tuple(b for name in request.by if (b := _asked(issues, name)))
     if not request.by and _CURVE in table.columns and _CURVE not in (x, *errors):
         by = (_CURVE,)
-        issues.notes.append("Column 'curve' tells curves apart.")
+        issues.notes.append("Column 'curve' separates the curves.")
     taken = {x, *errors}
     size = (
         _asked(issues, request.parameters) if request.parameters else chinchilla and chinchilla[0]

@@ -220,7 +220,7 @@ def _short(y: str, every: Sequence[str]) -> str:
 def _roles(names: ColumnNames) -> tuple[tuple[str, str], ...]:
     """(column, role) of each column that is read."""
     roles = [(names.x, "training-set sizes"), *((y, "errors") for y in names.y)]
-    roles += [(b, "tells curves apart") for b in names.by]
+    roles += [(b, "separates the curves") for b in names.by]
     spread = ((names.se, "standard errors"), (names.sd, "standard deviations"))
     roles += [(c, role) for c, role in spread if c]
     roles += [(c, "confidence bounds") for c in names.ci or ()]
@@ -255,7 +255,7 @@ def curve_of(
         )
     if len(table.curves) != 1:
         names = ", ".join(repr(c.name) for c in table.curves) or "none"
-        raise ValueError(f"one curve is wanted, not {names}: give one of steep.read(...).curves")
+        raise ValueError(f"this needs one curve, not {names}: give one of steep.read(...).curves")
     return table.curves[0]
 
 
@@ -421,7 +421,7 @@ def _check_one_curve_each(
         columns_of = columns.quoted(",".join((*names.by, *several)))
         issues.problems.append(
             f"rows differ in {_with_values(several)}: these are different curves, not replicates. "
-            f"--by {columns_of} tells them apart; --all-rows pools them"
+            f"--by {columns_of} separates them; --all-rows pools them"
         )
 
 
@@ -465,7 +465,7 @@ def _curve(
     numbers = {"samples": size, "error": error}
     distinct = np.unique(size)
     if len(distinct) > 1 and distinct[-1] < NARROW * distinct[0]:
-        notes += ("The sizes span less than a factor of two: they hardly tell an exponent.",)
+        notes += ("The sizes span less than a factor of two: they hardly determine an exponent.",)
     if values.se is not None:
         column = names.se or names.sd or (names.ci or ("",))[0]
         se, note = _standard_errors(issues, column, rows, error, values.se[places])
