@@ -478,8 +478,8 @@ stop:
             )
         if len(fitted) < FEWEST_FITTED:
             notes.append(
-                f"With {len(fitted)} points an exponent would not be reliable: this budget can show "
-                "which model is better, not how far more data goes."
+                f"With {len(fitted)} points an exponent would not be reliable: this budget can "
+                "show which model is better, not how far more data goes."
             )
         else:
             notes.append(

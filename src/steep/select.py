@@ -109,7 +109,7 @@ def _candidate(size: int, values: Settings, members: list[Measurement]) -> Candi
     score = float(np.median(errors + [np.inf] * diverged))
     if not np.isfinite(score):
         return None
-    fall = _fall(scored, errors, diverged)
+    drop = _possible_drop(scored, errors, diverged)
     return Candidate(
         size,
         values,
@@ -118,15 +118,15 @@ def _candidate(size: int, values: Settings, members: list[Measurement]) -> Candi
         score,
         scored[0].parameters or 0,
         scored[0].parameters_without_embeddings or 0,
-        capped=fall > ENDED,
-        fall=fall,
+        capped=drop > ENDED,
+        fall=drop,
         diverged=diverged,
     )
 
 
-def _fall(scored: Sequence[Measurement], errors: Sequence[float], diverged: int) -> float:
-    """By how much (in log) a score could still fall if its capped trials ran ``LONGER`` times as
-    long and gained as much as in the last such stretch. Unlimited if a curve is not known."""
+def _possible_drop(scored: Sequence[Measurement], errors: Sequence[float], diverged: int) -> float:
+    """How much lower (in log error) a score could be if its capped trials ran ``LONGER`` times as
+    long and gained as much as in the last such stretch; inf if a training curve is unknown."""
     lowest = [
         error * exp(-_last_gain(m)) if m.status is Status.CAPPED else error
         for m, error in zip(scored, errors, strict=True)
@@ -222,8 +222,8 @@ def _best_fit(
     tried = sorted({*sizes, *(m.trial.size for m in members if tried_in_vain(m))})
     edge = "" if shard.held_out else _edge(best.size, tried)
     # a possible further fall within the seeds' noise is added to the noise, not flagged
-    if seed_se is not None and best.fall * best.score <= seed_se:
-        best, seed_se = replace(best, capped=False), hypot(seed_se, best.fall * best.score)
+    if seed_se is not None and best.drop * best.score <= seed_se:
+        best, seed_se = replace(best, capped=False), hypot(seed_se, best.drop * best.score)
     if best.capped:
         flags.append("capped")
     if best.diverged:

@@ -511,7 +511,7 @@ BAD = [
     (("compare", "results.csv"), "one curve cannot be compared"),
     (("compare", "two.csv", "--by", "model", "--margin", "-1"), "margin"),
     (("compare", "two.csv", "--by", "model", "--error", "nan"), "--error 'nan'"),
-    (("compare", "results.csv", "loss.csv", "--error", "5%"), "are taken as a loss, not an error rate"),
+    (("compare", "results.csv", "loss.csv", "--error", "5%"), "are taken as a loss, not an"),
     (("compare", "results.csv", "absent.csv"), "absent.csv"),
     (("diagnose", "absent.csv"), "absent.csv"),
     (("diagnose", "results.csv", "--validation-items", "0"), "--validation-items 0: at least 1"),

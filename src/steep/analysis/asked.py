@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from steep.base.metrics import ACCURACIES, LOSSES, Higher, higher, is_share, may_be_percent
+from steep.base.metrics import ACCURACIES, LOSSES, HigherIsBetter, higher, is_share, may_be_percent
 from steep.records import Analysis, Curve, Fit, Forecast, JointFit
 from steep.spec.load import QuestionError
 from steep.tables.amounts import Writing, number
@@ -85,7 +85,7 @@ class Goal:
             raise self._wrong(f"an error rate is at most 100 %{hint}")
         return self.value
 
-    def _of_higher(self, metric: Higher) -> float:
+    def _of_higher(self, metric: HigherIsBetter) -> float:
         """The error 1 - value of a metric of which higher values are better."""
         top, name = metric.divisor, metric.name
         if self.of_a_loss:

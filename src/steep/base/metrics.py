@@ -53,7 +53,7 @@ ALIASES = {
 
 
 @dataclass(frozen=True)
-class Higher:
+class HigherIsBetter:
     """A metric of which higher is better, as an error: 1 - value / ``divisor``."""
 
     name: str
@@ -72,10 +72,10 @@ class Higher:
         return (1.0 - error) * self.divisor
 
 
-def higher(metric: str) -> Higher | None:
+def higher(metric: str) -> HigherIsBetter | None:
     """What an error such as '1 - accuracy' was made of; None for other metrics."""
     found = re.fullmatch(r"1 - (.+?)(?: / (\d+))?", metric)
-    return None if found is None else Higher(found[1], float(found[2] or 1))
+    return None if found is None else HigherIsBetter(found[1], float(found[2] or 1))
 
 
 def is_higher(name: str) -> bool:
@@ -87,14 +87,14 @@ def as_error(name: str) -> str:
     """The error that a user's metric of this name becomes: '1 - accuracy'; a loss is one."""
     if not is_higher(name):
         return name
-    return made_higher(name, 100.0 if plain_name(name) in OF_100 else 1.0).metric
+    return higher_metric(name, 100.0 if plain_name(name) in OF_100 else 1.0).metric
 
 
-def made_higher(name: str, divisor: float = 1.0) -> Higher:
-    """A metric of which higher is better under its usual name: 'acc' is 'accuracy'. Accuracies are
-    fractions whatever they were written as; a score keeps its ``divisor``."""
+def higher_metric(name: str, divisor: float = 1.0) -> HigherIsBetter:
+    """The higher-is-better metric ``name``, under its usual name ('acc' is 'accuracy').
+    Accuracies become fractions; any other score is divided by ``divisor``."""
     known = ALIASES.get(plain_name(name), name)
-    return Higher(known, 1.0 if known in ACCURACIES else divisor)
+    return HigherIsBetter(known, 1.0 if known in ACCURACIES else divisor)
 
 
 def plain_name(name: str) -> str:

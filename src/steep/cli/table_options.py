@@ -106,6 +106,7 @@ def reads(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 def _option(name: str) -> inspect.Parameter:
+    """The parameter of a command that typer turns into this table option."""
     annotation = _HOW[name]
     default = False if annotation.__origin__ is bool else None
     kind = inspect.Parameter.KEYWORD_ONLY

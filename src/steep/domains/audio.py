@@ -125,7 +125,8 @@ def _compute(paths: Sequence[Path], how: Analysis, data: Path, notes: Path) -> N
 
 
 def read(path: Path) -> tuple[np.ndarray, int]:
-    """(samples, float32, mean of the channels; Hz). Whatever soundfile reads."""
+    """Samples (float32, mean over channels) and sampling rate in Hz of a file that soundfile can
+    read. Raises DataError for any other."""
     import soundfile
 
     try:

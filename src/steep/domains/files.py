@@ -17,10 +17,11 @@ shrink to a tenth; a file made to fill the memory, to a thousandth."""
 
 
 def by_part(train: str, validation: str | None, test: str | None) -> dict[int, str]:
-    """The path of each ``Items.part``: ``train`` is the pool, unless V and test are both placed."""
-    placed = {VALIDATION: validation, TEST: test}
-    whole = TRAIN if all(placed.values()) else POOL
-    return {whole: train} | {part: path for part, path in placed.items() if path}
+    """The file of each part of the data (``Items.part``). ``train`` holds the training items if
+    validation and test part have files of their own, else the pool that they are drawn from."""
+    others = {VALIDATION: validation, TEST: test}
+    first = TRAIN if all(others.values()) else POOL
+    return {first: train} | {part: path for part, path in others.items() if path}
 
 
 def content(path: Path) -> bytes:

@@ -64,7 +64,7 @@ def read(
 
 
 def blocks(text: str) -> Iterator[str]:
-    """What lies between blank lines, white space folded; empty where there is nothing."""
+    """Paragraphs: the text between blank lines, white space collapsed; '' between two of them."""
     block: list[str] = []
     for line in [*text.replace("\0", " ").splitlines(), ""]:
         if line.strip():

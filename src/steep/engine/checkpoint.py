@@ -57,7 +57,7 @@ def flatten(prefix: str, nest: Any, into: dict[str, Tensor]) -> Any:
 
 
 def unflatten(shape: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The nest back from its shape and the tensors."""
+    """Rebuild the nested structure that ``flatten`` took apart, from its shape and tensors."""
     if isinstance(shape, list):
         return tuple(unflatten(inner, tensors) for inner in shape)
     return None if shape is None else tensors[shape]

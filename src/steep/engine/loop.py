@@ -330,21 +330,21 @@ def _resumed(setup: Setup, trial: Trial, values: Mapping[str, Any], handle: Hand
 
 
 def _resume(run: Run, trial: Trial, data: bytes) -> None:
-    """Continue where ``data`` left off. Another engine's or torch's run is begun afresh:
-    going on would mix two roundings in one trial, which no record could tell."""
+    """Continue where ``data`` left off. A run by another engine or torch version starts over:
+    continuing it would mix two kinds of rounding in one trial, which no record shows."""
     tensors, saved = checkpoint.unpack(data)
     if saved["trial"] != trial.id:
         raise checkpoint.CheckpointError(f"checkpoint of trial {saved['trial']}, not {trial.id}")
     if (saved["engine"], saved["torch"]) != (run.engine, torch.__version__):
         return
 
-    def part(prefix: str) -> dict[str, Tensor]:
+    def tensors_of(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    run.model.load_state_dict(part("model."))
-    run.optimizer.restore(part("optimizer."))
+    run.model.load_state_dict(tensors_of("model."))
+    run.optimizer.restore(tensors_of("optimizer."))
     if run.average is not None:
-        run.average.restore(part("average."))
+        run.average.restore(tensors_of("average."))
     torch.set_rng_state(tensors["rng"])
     device = next(run.model.parameters()).device
     on_device = {name: value.to(device) for name, value in tensors.items()}
@@ -354,9 +354,9 @@ def _resume(run: Run, trial: Trial, data: bytes) -> None:
     for name in ("step", "samples_seen", "loss_sum", "loss_count", "seconds"):
         setattr(run, name, saved[name])
     if saved["best"] is not None:
-        sums = {name: value.numpy() for name, value in part("scores.sums.").items()}
+        sums = {name: value.numpy() for name, value in tensors_of("scores.sums.").items()}
         scores = Scores(tensors["scores.count"].numpy(), sums)
-        run.best = Best(saved["best"]["step"], saved["best"]["error"], part("best."), scores)
+        run.best = Best(saved["best"]["step"], saved["best"]["error"], tensors_of("best."), scores)
 
 
 # ---------------------------------------------------------------- the result

@@ -374,6 +374,8 @@ class Local:
         return {"reason": reason}
 
     def _pass_on(self, worker: _Worker, event: Event) -> None:
+        """Forward an event to the driver unless its attempt was given up. A failure carries what
+        the worker printed."""
         if (event.trial, event.attempt) in worker.given_up:
             return
         if event.kind in (Kind.FAILURE, Kind.LOST):

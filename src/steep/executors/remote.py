@@ -204,7 +204,7 @@ class Session:
                 self._wait(lambda: self._has_ended(place), _CANCEL)
 
     def _end(self, name: str, kind: Kind, payload: Mapping[str, Any]) -> list[Event]:
-        """The last events of a job, which is forgotten; its orders stay for a worker that lives."""
+        """Remove a job and return its last events; its orders stay, for a worker still alive."""
         events = self.posted.pop(name).events(kind, payload)
         self.box.remove(f"jobs/{name}.json")
         return events
@@ -365,7 +365,7 @@ class Session:
         return ""
 
     def _submit(self) -> None:
-        """Ask for the workers that are missing, all at once."""
+        """Submit the missing workers to the engine, in one batch."""
         ended = {place for place in self._ended if self._has_long_ended(place)}
         alive = set(self._places()) - self._left - ended - set(self._deaf)
         missing = min(self.slots, len(self.posted)) - len(alive)
@@ -378,7 +378,7 @@ class Session:
         about: dict[str, Any] = {"count": missing, "id": None}
         self.box.write(f"submitted/{batch}", about)
         try:
-            kept = self.engine.submit(self.box, batch, missing)
+            ids = self.engine.submit(self.box, batch, missing)
         except StoreError:
             self._end_failed(batch, about, range(missing))
             # its name is not used again: the engine may have taken it all the same
@@ -386,16 +386,16 @@ class Session:
             self._wait_to_submit()
             now = time.monotonic()
             self._refused = now if self._refused is None else self._refused
-            lasts = not self._batches or now - self._refused > _REFUSED
-            if lasts and not self._works():
+            persists = not self._batches or now - self._refused > _REFUSED
+            if persists and not self._works():
                 raise
             return
         self._refused = None
-        self._batches[batch] = about | {"id": kept}
+        self._batches[batch] = about | {"id": ids}
         self.box.write(f"submitted/{batch}", self._batches[batch])
         self._pause = _ASK[0]
-        if isinstance(kept, list) and None in kept:
-            self._end_failed(batch, about, [i for i, one in enumerate(kept) if one is None])
+        if isinstance(ids, list) and None in ids:
+            self._end_failed(batch, about, [i for i, one in enumerate(ids) if one is None])
             self._wait_to_submit()
 
     def _end_failed(self, batch: str, about: Mapping[str, Any], places: Collection[int]) -> None:

@@ -25,7 +25,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 from sklearn.utils import _safe_indexing as rows_of
 from sklearn.utils import indexable
 
-from steep.base.metrics import is_share, made_higher
+from steep.base.metrics import higher_metric, is_share
 from steep.fit import fit, fit_size_law
 from steep.records import Fit, Interval, RequiredSamples, SizeLaw
 from steep.shards import nested_order
@@ -269,7 +269,7 @@ class _Errors:
         if name.startswith("neg_"):
             plain = name.removeprefix("neg_")
             return cls(LOSSES.get(plain, plain), True)
-        return cls(made_higher(name).metric, False)
+        return cls(higher_metric(name).metric, False)
 
     def __call__(self, score: float, items: int) -> float:
         """An error rate of zero counts as half an item."""

@@ -28,7 +28,7 @@ RECIPE: dict[str, Value] = {
 
 
 class Ragged:
-    """Where the frames of a padded batch are: the way there and back."""
+    """Which steps of a padded batch (B clips, T steps) are frames: packs them and unpads."""
 
     def __init__(self, frames_B: np.ndarray, device: torch.device) -> None:
         self.frames_B, self.longest = frames_B, int(frames_B.max())

@@ -102,12 +102,13 @@ def timed(
     small: tuple[Trial, ShardItems, float],
     full: tuple[Trial, ShardItems, float],
 ) -> Timed | None:
-    """A size, timed on a batch's worth of data up to its first evaluation and on a full shard.
+    """Time a model size twice: ``small``, a batch's worth of data up to the first evaluation, and
+    ``full``, a full shard. Each is (trial, items, units of data per step).
 
-    Each is (trial, items, units of m in a step). None where the trainer's steps cannot be seen."""
+    None if the trainer does not report its steps."""
     runs = []
-    for (trial, items, _), waits in ((small, True), (full, False)):
-        handle: Any = StepTimer(SECONDS, waits)  # of a trainer that keeps no files
+    for (trial, items, _), until_evaluated in ((small, True), (full, False)):
+        handle: Any = StepTimer(SECONDS, until_evaluated)  # writes no files
         with suppress(Interrupted):
             trainer(trial, items, handle)
         runs.append(handle)

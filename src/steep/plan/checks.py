@@ -98,6 +98,8 @@ def _of_function(loaded: Loaded, function: Callable[..., Any] | None) -> str | N
 
 
 def _not_plain(loaded: Loaded, what: str) -> str | None:
+    """An error if ``what`` needs a plain implementation (``FAMILY.plain``) that this family lacks;
+    else None."""
     if member(FAMILIES, loaded.spec.family.name).FAMILY.plain:
         return None
     known = ", ".join(sorted(name for name in FAMILIES if member(FAMILIES, name).FAMILY.plain))

@@ -360,6 +360,7 @@ def _star(claim: Claim) -> str:
 
 
 def _figure(value: float) -> str:
+    """A figure of the paper to four digits, large ones with a suffix (1.234M)."""
     return numbers.count(value, 4) if value >= 1e5 else numbers.short(value, 4)
 
 

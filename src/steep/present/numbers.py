@@ -80,9 +80,9 @@ _NAMES = {"f1": "F1", "auc": "AUC", "r2": "R2", "bleu": "BLEU", "chrf": "chrF", 
 
 
 def scale(metric: str, largest: float | None = None) -> Scale:
-    """How ``metric`` is shown. An error that was made of an accuracy is shown as one. ``largest``
-    is the largest error measured: a column called ``error`` that holds values above 1 is not a rate,
-    and gets no percent sign. Word errors may exceed 100 %."""
+    """How ``metric`` is shown. An error computed from an accuracy is shown as an accuracy.
+    ``largest`` is the largest error measured: a column called ``error`` with values above 1 is not
+    a rate and gets no percent sign. Word error rates may exceed 100 %."""
     if metric in _OTHERS:
         return _OTHERS[metric]
     made_of = metrics.higher(metric)

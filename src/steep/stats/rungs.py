@@ -64,7 +64,7 @@ def _until(trial: Measurement, step: int) -> list[Evaluation]:
 
 
 def _fall(logs: Sequence[float]) -> float:
-    """Of the lowest error, over the last two evaluations."""
+    """Decrease of the lowest log error over the last two evaluations."""
     return min(logs[:-2], default=logs[0]) - min(logs)
 
 

@@ -358,13 +358,13 @@ def _score_se(fitted: Sequence[BestFit], shards: Sequence[_Shard]) -> list[float
         if b.held_out:
             gap = here.chosen - here.lowest
             seeds = (b.seed_se or 0.0) / b.best.score
-        found.append(_told(float(np.sqrt(((gap - common) ** 2).mean() + seeds**2))))
+        found.append(_rounded(float(np.sqrt(((gap - common) ** 2).mean() + seeds**2))))
     return found
 
 
-def _told(value: float) -> float:
-    """To four digits: 400 draws tell no more, and of a nearly singular covariance they differ in
-    the sixth with the number of threads, which no fit that rests on them should show."""
+def _rounded(value: float) -> float:
+    """To four digits: 400 draws are no more precise, and with a nearly singular covariance the
+    sixth digit depends on the number of threads, which results should not."""
     return round(value, 3 - floor(log10(abs(value)))) if value else 0.0
 
 
@@ -391,7 +391,8 @@ def _draws(surface: Surface, here: Array, random: np.random.Generator) -> Array:
 def _size_curve(
     shard: _Shard, known: Mapping[int, float], score_se: float, random: np.random.Generator
 ) -> SizeCurve:
-    """``known`` are the parameters by size."""
+    """Error against model size on one shard, from draws of its surface. ``known`` maps sizes to
+    parameters."""
     configs, draws = shard.configs, shard.draws
     regret, excess = shard.chosen - draws.min(axis=1), shard.chosen - shard.lowest
     sizes = sorted({config.size for config in configs})
@@ -411,15 +412,15 @@ def _size_curve(
     return SizeCurve(
         sizes=tuple(sizes),
         parameters=tuple(parameters(s) for s in sizes),
-        lower=tuple(map(_told, error[0].tolist())),
-        error=tuple(map(_told, error[1].tolist())),
-        upper=tuple(map(_told, error[2].tolist())),
-        minimum=(_told(parameters(mid)), _told(parameters(low)), _told(parameters(high))),
-        minimum_size=(_told(mid), _told(low), _told(high)),
-        leftover=_told(float(np.sqrt((regret**2).mean()))),
+        lower=tuple(map(_rounded, error[0].tolist())),
+        error=tuple(map(_rounded, error[1].tolist())),
+        upper=tuple(map(_rounded, error[2].tolist())),
+        minimum=(_rounded(parameters(mid)), _rounded(parameters(low)), _rounded(parameters(high))),
+        minimum_size=(_rounded(mid), _rounded(low), _rounded(high)),
+        leftover=_rounded(float(np.sqrt((regret**2).mean()))),
         score_se=score_se,
-        excess=_told(float(excess.mean())),
-        excess_sd=_told(float(excess.std())),
+        excess=_rounded(float(excess.mean())),
+        excess_sd=_rounded(float(excess.std())),
     )
 
 

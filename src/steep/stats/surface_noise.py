@@ -121,10 +121,14 @@ class SurfaceNoise:
         return constant - 0.5 * df * np.log(total), total
 
     def only(self, structures: Index) -> SurfaceNoise:
-        """With the structures of these numbers alone."""
-        some = [int(j) for j in structures]
-        kept = tuple(self.structures[j] for j in some)
-        return replace(self, structures=kept, carry=self.carry[some], log_det=self.log_det[some])
+        """The same noise, restricted to the structures with these indices."""
+        chosen = [int(j) for j in structures]
+        return replace(
+            self,
+            structures=tuple(self.structures[j] for j in chosen),
+            carry=self.carry[chosen],
+            log_det=self.log_det[chosen],
+        )
 
     def without_discrepancy(self) -> SurfaceNoise:
         """The same noise of rows about a law that holds exactly."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steep.base.metrics import ACCURACIES, OF_100, PLAIN, RATES, UNBOUNDED, made_higher
+from steep.base.metrics import ACCURACIES, OF_100, PLAIN, RATES, UNBOUNDED, higher_metric
 from steep.tables import words
 from steep.tables.raw import Array
 from steep.tables.words import SCALES, Scale
@@ -140,7 +140,7 @@ class Meaning:
     @property
     def metric(self) -> str:
         if self.accuracy:
-            return made_higher(self.name, self.divisor).metric
+            return higher_metric(self.name, self.divisor).metric
         return "error" if self.name in PLAIN else self.name
 
     def errors(self, values: Array) -> Array:
@@ -174,7 +174,7 @@ class Meaning:
         if self.accuracy:
             if self.name in OF_100 and self.why:
                 scale = "from 0 to 100"
-            higher = made_higher(self.name, self.divisor)
+            higher = higher_metric(self.name, self.divisor)
             noun = "an accuracy" if higher.name in ACCURACIES else "a score"
             return f"Column {self.column!r} is {noun} {scale}: the error, {self.metric}, is fitted."
         if self.turned == "perplexity":

@@ -118,8 +118,8 @@ def tokens(name: str) -> list[str]:
 
 
 def _is_multiple(words: list[str]) -> bool:
-    """Whether the first word is a size and the second its multiple: 'params_M' is not the setting
-    M of a run."""
+    """Whether the words name a size and its multiplier, as in 'params_M' (millions of parameters);
+    that is not a run's setting called M."""
     return words[0] in ("params", "data") and words[1] in {*"kmbgt", *_TIMES, "in"}
 
 

@@ -128,7 +128,8 @@ class Truth:
         return o.floor + o.a * o.capacity * (parameters / o.sigma) ** (o.beta_g / o.beta_p)
 
     def error(self, samples: float, parameters: float, rate: float) -> float:
-        """Error without noise."""
+        """Noise-free error: the floor, plus a power law of the samples times a factor for the model
+        size and one for the learning rate, which are 1 at their best."""
         o = self.options
         r = parameters / self.parameters(samples)
         k, ratio = o.capacity, o.beta_g / o.beta_p
