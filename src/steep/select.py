@@ -222,8 +222,8 @@ def _best_fit(
     tried = sorted({*sizes, *(m.trial.size for m in members if tried_in_vain(m))})
     edge = "" if shard.held_out else _edge(best.size, tried)
     # a possible further fall within the seeds' noise is added to the noise, not flagged
-    if seed_se is not None and best.drop * best.score <= seed_se:
-        best, seed_se = replace(best, capped=False), hypot(seed_se, best.drop * best.score)
+    if seed_se is not None and best.fall * best.score <= seed_se:
+        best, seed_se = replace(best, capped=False), hypot(seed_se, best.fall * best.score)
     if best.capped:
         flags.append("capped")
     if best.diverged:
