@@ -326,7 +326,7 @@ def test_a_loss_that_is_no_number_ends_the_trial_as_diverged(
 def test_a_trial_that_hangs_meets_a_deadline_nobody_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("steep.train._SHORTEST", 1.0)
+    monkeypatch.setattr("steep.executors.time_limits._SHORTEST", 1.0)
     hang = {"kind": "hang", "step": 5, "size": 2, "items": 250, "seed": 0}
     outcome = rehearsal.drive(rehearsal.spec({"faults": [hang]}), tmp_path / "study")
     assert (outcome.complete, outcome.timeout) == (11, 1)

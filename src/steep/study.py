@@ -28,6 +28,7 @@ from steep.base.stop_request import Deadline, StopRequest
 from steep.contracts.executor import Event, Kind
 from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.executors.chosen import open_chosen, worker_count
+from steep.executors.failures import FAILED
 from steep.plan import clock
 from steep.plan.checks import absent, misfits
 from steep.plan.dry_run import plan
@@ -59,7 +60,7 @@ from steep.stats.zeros import Counted, counted
 from steep.store.folder import StoreError, StudyExists, as_begun, compose_study_yaml, read_frozen
 from steep.store.spec_changes import refuse_changes
 from steep.store.store import Store
-from steep.train import FAILED, Outcome, StudyFailed, train
+from steep.train import Outcome, StudyFailed, train
 from steep.trainers.answer import answered, study_metric
 from steep.trainers.fingerprint import code_of_files, unknown
 

@@ -19,6 +19,15 @@ from steep.base.memory import SHARE, MemoryBudget, free_memory
 from steep.base.stop_request import Stop
 from steep.contracts.executor import Event, Executor, Job, Kind, Lasting
 from steep.contracts.planner import TrialRequest
+from steep.executors.failures import (
+    FAILURES,
+    Failures,
+    cause,
+    counts,
+    final_status,
+    without_blame,
+)
+from steep.executors.time_limits import TimeLimits
 from steep.executors.trial_queue import Queue, must_run, pack_of
 from steep.plan.budget import Budget
 from steep.records import Measurement, Status, Trial
@@ -31,17 +40,12 @@ Plan = Callable[[Sequence[Measurement], Sequence[Trial], float | None], Sequence
 """(finished, running, FLOPs left or None if unlimited) -> the unfinished trials to run; [] when
 the search is over."""
 
-FAILED = (Status.FAILED, Status.TIMEOUT)
 _OVER = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED, Kind.LOST)
-_FAILED = (Kind.FAILURE, Kind.LOST)
 _GRACE = 0.1
 """Seconds by which a stop request may reach this process later than a worker: a worker that it
 ends in between has not failed."""
 _POLL = 0.2
 """Seconds between checks of the clock, of a stop request and of the other drivers."""
-_OOM_ATTEMPTS = 2
-"""A trial that runs out of memory may have lacked it because of other trials; one that does so
-twice is too large."""
 _STARTING = 120.0
 """Seconds that a worker may take to start: importing torch from a cold disk takes long."""
 _SUSPENDED = 2.0
@@ -51,13 +55,6 @@ _NO_START = 60.0
 """Seconds without any worker after which the run is given up."""
 _RETRY_SLOT = 30.0
 """Seconds after which one more worker is tried, once the machine refused to start one."""
-_GENEROUS, _SHORTEST, _LONGEST = 20.0, 300.0, 86_400.0
-"""A trial hangs once it has taken ``_GENEROUS`` times its predicted time, and at least
-``_SHORTEST`` seconds; ``_LONGEST`` applies while no trial has ended to predict from."""
-_TIME_EXPONENT = 1.5
-"""A trial's time may grow as this power of its cost."""
-_LAST_LINES = 6
-"""Lines of a traceback that are shown when every trial fails."""
 
 
 class StudyFailed(RuntimeError):
@@ -194,16 +191,7 @@ class _Driver:
         """The queue must be rebuilt: more has changed than trials of this driver that ended."""
         self.held_out = False
         self.over_budget = False
-        self.succeeded = False
-        """Whether any trial of the study has ended without failing."""
-        self.first: set[str] | None = None
-        """Ids of the smallest shard's trials that were requested first."""
-        self.failed: dict[str, dict[str, Any]] = {}
-        """The last failure of each trial that failed in this run, by id."""
-        self.lost: set[str] = set()
-        """Ids of the trials whose last attempt failed in this run."""
-        self.given_up: set[str] = set()
-        """Ids of the trials that are not tried again."""
+        self.failures = Failures()
         self.ran = self.retried = self.workers = 0
         self.begun = lease.now()
         self.last_reclaim = -math.inf
@@ -214,10 +202,7 @@ class _Driver:
         """Workers at a time: fewer than the executor's if the machine refuses to start more."""
         self.not_started: list[float] = []
         """When starting a worker failed, since a worker last ran."""
-        self.slowest: dict[int, tuple[float, float]] = {}
-        """By model size, the longest that an ended trial took: (seconds, cost)."""
-        for measured in store.measurements():
-            self.learn(measured)
+        self.limits = TimeLimits(run.timeout, cost, store.measurements())
 
     def loop(self) -> Outcome:
         stop_requested = False
@@ -232,15 +217,15 @@ class _Driver:
             self.follow_other_drivers()
             if not stop_requested:
                 self.fill()
-            if self.hopeless():
+            if self.failures.hopeless():
                 self.abandon("every trial fails")
                 return self.outcome("failed")
             if not self.running and (stop_requested or not self.waiting()):
                 break
             events = self.executor.poll(_POLL)
-            self.take([event for event in events if _cause(event) != "changed"])
+            self.take([event for event in events if cause(event) != "changed"])
             for event in events:
-                if _cause(event) == "changed":  # no attempt is to blame: nothing may go on
+                if cause(event) == "changed":  # no attempt is to blame: nothing may go on
                     raise StoreError(event.payload["reason"])
             self.watch()
         if stop_requested:
@@ -372,13 +357,13 @@ class _Driver:
         that have ended since have left it."""
         self.stale = False
         finished, running = self.store.measured(), self.store.running()
-        self.succeeded = self.succeeded or any(m.status not in FAILED for m in finished)
+        self.failures.finished(finished)
         if self.budget is not None:
             self.budget.update(finished)
         left = None if self.budget is None else self.budget.left(self.going())
         requests = self.plan(finished, running, left)
         # until a trial succeeds, those that were not tried yet go first, smallest shard first
-        doubtful = bool(self.failed and not self.succeeded)
+        doubtful = self.failures.doubtful
         if self.requeue or doubtful or requests is not self.requests:
             self.requests, self.requeue = requests, doubtful
             self.plan_queue(running, doubtful)
@@ -386,7 +371,7 @@ class _Driver:
 
         def rank(request: TrialRequest) -> tuple[Any, ...]:
             by_cost = (not request.early, 0.0 if request.early else sign * self.price(request))
-            return (*self.doubtful(request), *by_cost) if doubtful else by_cost
+            return (*self.failures.order(request), *by_cost) if doubtful else by_cost
 
         self.queue.rank(rank)
         self.over_budget = False
@@ -404,9 +389,7 @@ class _Driver:
                 new.setdefault(request.why, []).append(request.trial)
         for why, trials in new.items():
             self.store.add(trials, why)
-        if self.first is None and missing:
-            smallest = min(request.trial.samples for request in missing)
-            self.first = {w.trial.id for w in missing if w.trial.samples == smallest}
+        self.failures.requested(missing)
         mine = {attempt.trial for attempt in self.running.values()}
         waiting = [request for request in missing if request.trial not in mine]
         self.queue = Queue(waiting) if doubtful else Queue(waiting, self.alike)
@@ -422,19 +405,6 @@ class _Driver:
         predicted = None if self.budget is None else self.budget.cost(request.trial)
         return self.cost(request.trial) if predicted is None else predicted
 
-    def hopeless(self) -> bool:
-        """Whether no trial has succeeded, all of the smallest shard have failed, and one of them
-        in its last attempt: failures that a retry cures do not count."""
-        if not self.first or self.succeeded:
-            return False
-        return self.first <= self.failed.keys() and bool(self.lost & self.first)
-
-    def doubtful(self, request: TrialRequest) -> tuple[bool, bool, float]:
-        """The queue's order until a trial succeeds: the smallest shard's trials that were not
-        tried yet, then their retries, then the rest."""
-        name = request.trial.id
-        return name not in (self.first or ()), name in self.failed, request.trial.samples
-
     def waiting(self) -> bool:
         """Whether more trials may come: queued here, or run by another driver."""
         return bool(self.queue or self.stale or self.elsewhere)
@@ -448,7 +418,7 @@ class _Driver:
         recorded: list[Event] = []
         fenced: list[Event] = []
         over: set[tuple[str, int]] = set()
-        if any(event.kind in _FAILED for event in events):
+        if any(event.kind in FAILURES for event in events):
             time.sleep(_GRACE)  # a stop request that caused the failure may arrive a moment later
         with self.store.batch():
             for event in events:
@@ -457,9 +427,8 @@ class _Driver:
                 if attempt is None or key in over:
                     continue  # a late heartbeat, or an event of an attempt that was ended here
                 attempt.note_event(event.kind)
-                event = self.without_blame(recordable(event, attempt.trial))
-                if (final := self.final_failure(event, attempt)) is not None:
-                    self.lost.add(event.trial)
+                event = without_blame(recordable(event, attempt.trial), self.stop.is_set())
+                final = self.final_failure(event, attempt)
                 accepted = self.store.record(event, final)
                 (recorded if accepted else fenced).append(event)
                 if not accepted or event.kind in _OVER:
@@ -476,40 +445,28 @@ class _Driver:
                 self.not_started = []
             self.observe(event)
         for event in recorded:
-            cause = _cause(event)
-            if cause == "start":
+            if cause(event) == "start":
                 self.could_not_start(event)
-            elif cause == "data":
+            elif cause(event) == "data":
                 raise StoreError(
                     f"the data under {self.store.folder} changed during the run, and no trial was "
                     f"trained on what they are now: {event.payload['reason']}. Put them back and "
                     "run the same command"
                 )
 
-    def without_blame(self, event: Event) -> Event:
-        """Mark a failure that is not the trial's fault, so that it does not count as one of its
-        attempts: no worker could start, the data changed, or a stop request ended the worker."""
-        if event.kind not in _FAILED:
-            return event
-        cause = _cause(event)
-        if cause in ("start", "data") or (self.stop.is_set() and cause != "timeout"):
-            return replace(event, payload={**event.payload, "killed": True})
-        return event
-
     def settle(self, event: Event) -> None:
         """Free the slot of an attempt that is over and recorded, and count how it ended."""
         attempt = self.forget(event)
         if attempt is None:
             return
-        if event.kind in _FAILED and not event.payload.get("killed"):
+        if counts(event):
             self.retried += 1
-            if event.kind == Kind.FAILURE or event.trial in self.given_up:
-                self.failed[event.trial] = event.payload
+            self.failures.failed(event)
         elif event.kind == Kind.RESULT:
             self.ran += 1
-            self.succeeded |= event.payload.status not in FAILED
+            self.failures.finished([event.payload])
             self.memory.learn(event.payload)
-            self.learn(event.payload)
+            self.limits.learn(event.payload)
 
     def forget(self, event: Event) -> _Running | None:
         """Remove the event's attempt from the running ones and return it."""
@@ -520,46 +477,17 @@ class _Driver:
 
     def final_failure(self, event: Event, attempt: _Running) -> Measurement | None:
         """The measurement of a trial whose last attempt failed; None if it is to be retried."""
-        if event.kind not in _FAILED or event.payload.get("killed"):
+        if not counts(event):
             return None
-        reason = event.payload["reason"]
-        status = Status.FAILED
         attempts = len(self.store.failures(event.trial)) + 1
-        limit = self.run.max_attempts
-        if _cause(event) == "oom":
-            limit = min(limit, _OOM_ATTEMPTS)
-        if _cause(event) == "answer":  # the user's code would return the same again
-            limit = 1
-        if _cause(event) == "timeout":
-            limit, status = 1, Status.TIMEOUT
-        if attempts < limit:
+        final = final_status(event, attempts, self.run.max_attempts)
+        if final is None:
             return None
-        self.given_up.add(event.trial)
+        self.failures.give_up(event.trial)
         curve = tuple(self.store.progress(event.trial))
         steps = curve[-1].step if curve else 0
         seconds = lease.now() - attempt.began
-        if attempts > 1:
-            reason = f"{reason} (attempt {attempts} of {limit})"
-        return Measurement(attempt.trial, status, reason, steps=steps, seconds=seconds, curve=curve)
-
-    def learn(self, measured: Measurement) -> None:
-        """Remember the slowest trial of each size, to recognise one that hangs."""
-        seconds, cost = self.slowest.get(measured.trial.size, (0.0, 0.0))
-        if measured.seconds > seconds:
-            cost = self.cost(measured.trial)
-            self.slowest[measured.trial.size] = (measured.seconds, cost)
-
-    def allowed(self, trial: Trial) -> float:
-        """Seconds after which an attempt counts as hanging: the spec's timeout, or a multiple of
-        the time predicted from the trials that have ended."""
-        if self.run.timeout is not None:
-            return self.run.timeout
-        cost = self.cost(trial)
-        predicted = [
-            seconds * max(1.0, cost / max(slowest_cost, 1e-300)) ** _TIME_EXPONENT
-            for seconds, slowest_cost in self.slowest.values()
-        ]
-        return max(_SHORTEST, _GENEROUS * max(predicted)) if predicted else _LONGEST
+        return Measurement(attempt.trial, *final, steps=steps, seconds=seconds, curve=curve)
 
     def watch(self) -> None:
         """End attempts that hang or went silent; renew the leases of those still starting."""
@@ -576,11 +504,8 @@ class _Driver:
         for attempt in list(self.running.values()):
             silent = now - attempt.last_event
             limit = self.run.lease if attempt.started else max(self.run.lease, _STARTING)
-            if now - attempt.began > (allowed := self.allowed(attempt.trial)):
-                hint = ""
-                if self.run.timeout is None:
-                    hint = f", {_GENEROUS:g} times what was predicted; run.timeout sets another"
-                reason = f"timeout: not done after {round(allowed, 1):g} seconds{hint}"
+            if now - attempt.began > self.limits.allowed(attempt.trial):
+                reason = self.limits.exceeded(attempt.trial)
                 self.end(attempt, Kind.FAILURE, {"reason": reason, "cause": "timeout"})
             elif silent > limit:
                 reason = f"no sign of life for {limit:g} seconds"
@@ -627,22 +552,5 @@ class _Driver:
             ran=self.ran,
             retried=self.retried,
             seconds=lease.now() - self.begun,
-            error=_how_all_failed(list(self.failed.values())) if word == "failed" else None,
+            error=self.failures.most_frequent() if word == "failed" else None,
         )
-
-
-def _cause(event: Event) -> str:
-    """The cause of a failure: 'error', 'oom', 'timeout', 'start', 'data', 'answer' (an invalid
-    result of the user's code) or 'changed' (the study began with other code); else ''."""
-    return str(event.payload.get("cause", "")) if event.kind in _FAILED else ""
-
-
-def _how_all_failed(payloads: Sequence[dict[str, Any]]) -> str:
-    """The most frequent reason of failure, with the last lines of its traceback."""
-    reasons = [str(payload["reason"]) for payload in payloads]
-    most = max(dict.fromkeys(reasons), key=reasons.count)
-    same = reasons.count(most)
-    head = f"every trial failed, {same} of {len(reasons)} with: {most}"
-    detail = next((p.get("detail") for p in payloads if p["reason"] == most), None)
-    lines = (detail or "").rstrip().splitlines()[-_LAST_LINES:]
-    return "\n".join([head, *(f"    {line}" for line in lines)])
