@@ -94,7 +94,7 @@ CREEPS = 0.01
 """A trial ends when three evaluations, 2.5 times the steps, have not lowered its error by this
 fraction; of domains not named ``CREEPS``. Without it models that know their shard by heart may go
 on for twenty times the steps. On the published studies it takes 0.5 to 0.9 of the training and
-costs their best fits 0.1 % of their error (docs/decisions/searching.md)."""
+costs their best fits 0.1 % of their error (LOG.md)."""
 SEEDS = (2, 3, 5)
 """More of them, where the budget allows."""
 PREFER = 1

@@ -63,7 +63,7 @@ HARDER = 10
 REACH = 1
 """Shards to either side of one on which a comparison of hyperparameters is taken to hold: with two,
 five of sixteen searches of characters by Adam kept a learning rate that is right for little data at
-the largest shards, with one 1 of 16, for a sixth more (docs/decisions/searching.md)."""
+the largest shards, with one 1 of 16, for a sixth more (LOG.md)."""
 FAR = 1.5
 """Times the lowest error of its size and shard with which a value beyond a list has failed, as if
 it had diverged."""
