@@ -80,7 +80,7 @@ def test_remarks_say_where_a_ladder_ends_and_why_a_row_is_no_point_of_the_fit(ma
         "best at the largest size tried",
         "plateau",  # its smallest adequate size lies inside
         "fewer seeds than requested",  # larger sizes may be tried yet
-        "fewer seeds than asked, not in the fit: its search is not finished",
+        "fewer seeds than requested, not in the fit: its search is not finished",
         "not in the fit: capped, an upper bound",
         "not in the fit: small-data",
     ]
@@ -157,8 +157,8 @@ def test_whose_errors_an_interval_holds():
         tables.forecast_table(Forecast("ok", at=(at,), runs=runs), fit).note
         for runs in (5, 1, None)
     ]
-    assert "of errors those of a new mean of 5 runs" in notes[0]
-    assert "of errors those of a single new run, where the points are means of 5" in notes[1]
+    assert "of errors, prediction intervals for one new mean of 5 runs." in notes[0]
+    assert "for one new run (the points are means of 5)." in notes[1]
     assert "of errors" not in notes[2]
 
 

@@ -75,7 +75,7 @@ def made(cls: Any) -> st.SearchStrategy[Any]:
 def test_all_records_are_here() -> None:
     names = {cls.__name__ for cls in RECORDS}
     assert {"Shard", "Trial", "Measurement", "Point", "Fit", "LawFit", "Forecast"} <= names
-    assert {"Analysis", "Comparison", "Backtest", "Confrontation", "SizeLaw"} <= names
+    assert {"Analysis", "Comparison", "Backtest", "HeldOutForecast", "SizeLaw"} <= names
 
 
 @pytest.mark.parametrize("cls", RECORDS, ids=lambda c: c.__name__)
