@@ -65,7 +65,7 @@ def test_a_relative_place_is_relative_to_the_largest_size_used(tmp_path: Path) -
 
 def test_a_studys_forecast_counts_from_all_the_data_it_measured(studies: list[str]) -> None:
     (found,) = forecasts_of(Source(studies[0]), ["10x"], ["0.1"], 0.8)
-    assert found.asked == (80_000,), "10x of 8000, which was held out and is measured"
+    assert found.requested == (80_000,), "10x of 8000, which was held out and is measured"
     assert 80_000 in [a.samples for a in found.forecast.at]
     assert found.forecast.level == 0.8
     assert [t.target for t in found.forecast.targets] == [0.1]
@@ -205,8 +205,8 @@ def test_a_share_of_a_loss_is_no_target(tmp_path: Path) -> None:
 def test_the_sizes_asked_for_are_those_that_the_answer_names(studies: list[str]) -> None:
     """A study forecasts 2x, 4x and 10x in any case."""
     (found,) = forecasts_of(Source(studies[0]), ["3x", "5x", "7x"], [])
-    assert found.asked == (24_000, 40_000, 56_000)
-    told = sentences.answer(found.forecast, found.fit, found.asked)
+    assert found.requested == (24_000, 40_000, 56_000)
+    told = sentences.answer(found.forecast, found.fit, found.requested)
     assert [part.split(": ")[0] for part in told.split("; ")] == ["3x the data", "5x", "7x"]
     assert {a.factor for a in found.forecast.at} >= {2.0, 4.0, 10.0}
 
@@ -257,7 +257,7 @@ def test_accuracies_are_asked_for_and_answered_as_such(tmp_path: Path) -> None:
     assert found.fit.metric == "1 - accuracy"
     (target,) = found.forecast.targets
     assert target.samples == pytest.approx(60 ** (1 / 0.3), rel=0.2)
-    told = sentences.answer(found.forecast, found.fit, found.asked)
+    told = sentences.answer(found.forecast, found.fit, found.requested)
     assert told.startswith("10x the data: accuracy 89.")
     assert "; accuracy 95 % needs " in told
     at = found.forecast.at[0]
@@ -292,7 +292,7 @@ def test_of_what_rises_everything_says_the_same(tmp_path: Path) -> None:
     (found,) = forecasts_of(Source(str(path)), ["10x"], ["20%"])
     assert (found.fit.outcome, found.forecast.outcome) == ("not a power law", "not a power law")
     assert found.forecast.targets[0].samples is None
-    told = sentences.answer(found.forecast, found.fit, found.asked)
+    told = sentences.answer(found.forecast, found.fit, found.requested)
     why = (
         "No forecast: the error rises with more samples (30.0 % at 100, 55.0 % at 1,600 samples), "
     )

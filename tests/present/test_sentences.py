@@ -43,10 +43,10 @@ def test_of_many_sizes_the_answer_names_the_farthest_two():
 
 
 def test_sizes_that_were_asked_for_are_all_named():
-    text = sentences.answer(replace(ASKED, at=AT, targets=()), asked=[8e3, 1.6e4, 4e4])
+    text = sentences.answer(replace(ASKED, at=AT, targets=()), requested=[8e3, 1.6e4, 4e4])
     assert text.startswith("2x the data: 15.0 % [14.0, 16.0]; 4x: 12.0 % [11.0, 13.0]; 10x: 8.1 %")
-    assert sentences.answer(replace(ASKED, at=AT, targets=()), asked=[8e3]).startswith("2x the")
-    assert ";" not in sentences.answer(replace(ASKED, at=AT, targets=()), asked=[8e3])
+    assert sentences.answer(replace(ASKED, at=AT, targets=()), requested=[8e3]).startswith("2x the")
+    assert ";" not in sentences.answer(replace(ASKED, at=AT, targets=()), requested=[8e3])
 
 
 @pytest.mark.parametrize(

@@ -468,10 +468,8 @@ def confrontation(
     values = max(fitted, key=lambda b: b.samples).best.hyperparameters
     first = analysis.headline
     others = () if first is analysis.curves[0] else first.forecast.at
-    told_forecast = next((a for a in others if a.samples == shard.samples), None)
-    return HeldOutForecast(
-        shard.samples, at[0], level, size, reason, values, now, told=told_forecast
-    )
+    shown = next((a for a in others if a.samples == shard.samples), None)
+    return HeldOutForecast(shard.samples, at[0], level, size, reason, values, now, told=shown)
 
 
 def predicted_size(

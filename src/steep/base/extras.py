@@ -54,6 +54,6 @@ def named() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (said := sentence(error)) is None:
+        if (message := sentence(error)) is None:
             raise
-        raise MissingExtra(said, name=error.name) from None
+        raise MissingExtra(message, name=error.name) from None

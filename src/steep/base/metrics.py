@@ -3,7 +3,7 @@
 Everything inside steep is an error: a number above 0 that falls as data grows. A metric of which
 higher is better (accuracy, F1, R2, BLEU) becomes one by 1 - value, and its name says so:
 '1 - accuracy', or '1 - bleu / 100' where the values run to 100. ``present.numbers`` shows such an
-error as the metric that it was made of, and ``asked`` reads targets in that metric.
+error as the metric that it was made of, and ``requested`` reads targets in that metric.
 """
 
 from __future__ import annotations
@@ -102,13 +102,13 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-def metric_of(asked: str | None, metrics: Sequence[str]) -> str:
-    """Which of a domain's ``metrics`` a study selects by: the one that was asked for, by its own
-    name or as the user's metric that it was made of, else the first. ``asked`` itself where it is
-    none of them."""
-    if asked is None:
+def metric_of(requested: str | None, metrics: Sequence[str]) -> str:
+    """Which of a domain's ``metrics`` selects models: the requested one, by its own name or by the
+    name of the score that it is computed from, by default the first. Any other name is returned
+    unchanged."""
+    if requested is None:
         return metrics[0]
-    return as_error(asked) if as_error(asked) in metrics else asked
+    return as_error(requested) if as_error(requested) in metrics else requested
 
 
 def answered_metric(domain: str, selects: str, metrics: Sequence[str]) -> str:
@@ -142,9 +142,9 @@ def may_be_percent(metric: str, largest: float) -> bool:
     return metric not in LOSSES and largest <= 1.0
 
 
-def outside(metric: str, error: float, said: str) -> str | None:
-    """What is wrong with an ``error`` of this metric that somebody's code returned as ``said``;
-    None where nothing is. Anything but a rate may be of any size, if it is not negative."""
+def outside(metric: str, error: float, returned: str) -> str | None:
+    """Why an ``error`` is no valid value of this metric, as a message that begins with ``returned``
+    (what the user's code returned); None if it is valid. Only rates have an upper limit."""
     made_of = higher(metric)
     if made_of is not None:
         if error > 1.0 and made_of.name in UNBOUNDED:
@@ -154,27 +154,27 @@ def outside(metric: str, error: float, said: str) -> str | None:
         value, top = made_of.value(error), made_of.divisor
         if top == 1.0 and 1.0 < value <= 100.0:
             return (
-                f"{said}, but {made_of.name} lies between 0 and 1: is it a percentage? Return "
+                f"{returned}, but {made_of.name} lies between 0 and 1: is it a percentage? Return "
                 f"{round(value / 100, 12)!r} for {value!r} %, or say of what a command prints "
                 "that it is one (trainer: percent: true)"
             )
-        return f"{said}, but {made_of.name} lies between 0 and {top:g}"
+        return f"{returned}, but {made_of.name} lies between 0 and {top:g}"
     if error < 0.0:
         return (
-            f"{said}, and an error cannot be negative: of a score of which higher is better, say "
-            "so in the spec (domain: metric: accuracy) and return it as it is"
+            f"{returned}, and an error cannot be negative: a score of which higher is better is "
+            "declared in the spec (domain: metric: accuracy) and returned as it is"
         )
     most = 1.0 if metric in SHARES else MOST_INSERTIONS if metric in RATES else None
     if most is None or error <= most:
         return None
     if error <= 100.0:
         return (
-            f"{said}, but {metric} is a rate from 0 to 1: is it a percentage? Return "
+            f"{returned}, but {metric} is a rate from 0 to 1: is it a percentage? Return "
             f"{round(error / 100, 12)!r} for {error!r} %, or say of what a command prints that it "
             "is one (trainer: percent: true). A loss may lie above 1: say so in the spec (domain: "
             "metric: loss)"
         )
     return (
-        f"{said}, but {metric} is a rate from 0 to 1. A loss may lie above 1: say so in the spec "
-        "(domain: metric: loss)"
+        f"{returned}, but {metric} is a rate from 0 to 1. A loss may lie above 1: say so in the "
+        "spec (domain: metric: loss)"
     )

@@ -58,10 +58,10 @@ class StopRequest:
             if again and number != signal.SIGINT:
                 return  # a terminal that closes, or systemd, sends several for one
             self.set()
-            said = _SAVING if not self.now else _AT_ONCE
+            message = _SAVING if not self.now else _AT_ONCE
             if self.requests <= 2:
                 with suppress(OSError):  # nobody listens any more
-                    os.write(2, f"{said}\n".encode())  # print() may be what was interrupted
+                    os.write(2, f"{message}\n".encode())  # print() may be what was interrupted
 
         before = {name: signal.signal(name, hear) for name in names}
         try:

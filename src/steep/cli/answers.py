@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steep.analysis.asked import Goal, Place, asked_about, goal_of, place_of
+from steep.analysis.requested import Goal, Place, asked_about, goal_of, place_of
 from steep.present import sentences
 from steep.records import (
     ONE_SIZE,
@@ -53,7 +53,7 @@ class ForecastCurve:
     forecast: Forecast
     notes: tuple[str, ...] = ()
     """Notes on the forecast, besides those of the fit."""
-    asked: tuple[float, ...] = ()
+    requested: tuple[float, ...] = ()
     """The forecast sizes that the user requested."""
     size_laws: tuple[tuple[str, SizeLaw], ...] = ()
 

@@ -88,8 +88,8 @@ def main() -> None:
         app(prog_name="steep")
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"steep {__version__}")
         raise typer.Exit
 

@@ -159,7 +159,7 @@ def forecast(
 
         for curve in curves:
             title(curve.name, len(curves))
-            headline = answer(curve.forecast, curve.fit, curve.asked)
+            headline = answer(curve.forecast, curve.fit, curve.requested)
             lines = [
                 *curve.fit.warnings,
                 headline,

@@ -143,17 +143,17 @@ class Images:
     def baseline(self, items: np.ndarray, validation: np.ndarray) -> tuple[str, str, float]:
         """(what, metric, value) of what needs no training: the label of the nearest training image
         in pixels, for at most ``NEIGHBOURS_OF`` validation images."""
-        asked = validation[:NEIGHBOURS_OF]
+        queries = validation[:NEIGHBOURS_OF]
         known, wanted = (self._images[i].reshape(len(i), -1).astype(np.float32)
-                         for i in (items, asked))  # fmt: skip
+                         for i in (items, queries))  # fmt: skip
         squares = (known**2).sum(axis=1)
         wrong = 0
-        for start in range(0, len(asked), 100):
+        for start in range(0, len(queries), 100):
             part = wanted[start : start + 100]
             nearest = (squares - 2 * part @ known.T).argmin(axis=1)
-            of_part = self._labels[asked[start : start + 100]]
+            of_part = self._labels[queries[start : start + 100]]
             wrong += int((self._labels[items][nearest] != of_part).sum())
-        return "the nearest neighbour in pixels", "error", wrong / len(asked)
+        return "the nearest neighbour in pixels", "error", wrong / len(queries)
 
     def steps_per_epoch(self, items: np.ndarray, hyperparameters: Mapping[str, Any]) -> int:
         return -(-len(items) // int(hyperparameters["batch_size"]))

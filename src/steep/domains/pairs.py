@@ -156,8 +156,8 @@ def learn_pieces(texts: Iterable[str], size: int) -> WordPieces:
             minloglevel=2,
         )
     except RuntimeError as error:
-        said = str(error).rpartition("] ")[2] or str(error)
+        message = str(error).rpartition("] ")[2] or str(error)
         raise DataError(
-            f"a vocabulary of {size} word pieces cannot be learnt from this text: {said}"
+            f"a vocabulary of {size} word pieces cannot be learnt from this text: {message}"
         ) from None
     return WordPieces(model.getvalue())

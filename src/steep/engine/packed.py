@@ -32,23 +32,23 @@ def train(
 ) -> Iterator[tuple[int, Ended]]:
     """Train trials of one size together; each one's number in ``members`` as it ends."""
     alive = {k: training(setup, *member) for k, member in enumerate(members)}
-    asked: dict[int, tuple[Run, Any]] = {}
+    waiting: dict[int, tuple[Run, Any]] = {}
     answers: dict[int, Loss] = {}
     while alive:
         for k, trial in list(alive.items()):
-            if k in asked:
-                asked[k][0].started = time.perf_counter()
+            if k in waiting:
+                waiting[k][0].started = time.perf_counter()
             try:
-                asked[k] = trial.send(answers.get(k))
+                waiting[k] = trial.send(answers.get(k))
             except BaseException as end:  # a result, an interruption, a failure: the trial's
                 del alive[k]
-                asked.pop(k, None)
+                waiting.pop(k, None)
                 yield k, partial(_told, end)
             else:
-                asked[k][0].seconds += time.perf_counter() - asked[k][0].started
-        for together in _stackable(asked):
+                waiting[k][0].seconds += time.perf_counter() - waiting[k][0].started
+        for together in _stackable(waiting):
             began = time.perf_counter()
-            runs, batches = zip(*(asked[k] for k in together), strict=True)
+            runs, batches = zip(*(waiting[k] for k in together), strict=True)
             found = gradients(setup.domain, runs, batches)
             answers |= zip(together, found, strict=True)
             for run in runs:
@@ -62,10 +62,10 @@ def _told(end: BaseException) -> Measurement:
     raise end
 
 
-def _stackable(asked: dict[int, tuple[Run, Any]]) -> list[list[int]]:
+def _stackable(waiting: dict[int, tuple[Run, Any]]) -> list[list[int]]:
     """Numbers of the trials whose batches have one shape: those at an epoch's end are shorter."""
     groups = defaultdict(list)
-    for k, (run, batch) in asked.items():
+    for k, (run, batch) in waiting.items():
         tensors, *how = parts((batch, run.state))
         groups[tuple(x.shape for x in tensors), *how].append(k)
     return list(groups.values())

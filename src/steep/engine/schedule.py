@@ -38,8 +38,8 @@ def last_improvement(stop: Stop, errors: Iterable[float], best_guess: float = ma
     one counts: a deep recurrent model may stay there for a thousand steps, and learn then."""
     mark, at = math.inf, -1
     for k, error in enumerate(errors):
-        asked = 0.0 if LEARNT * best_guess < mark < math.inf else stop.improvement
-        if error < mark * (1 - asked):
+        required = 0.0 if LEARNT * best_guess < mark < math.inf else stop.improvement
+        if error < mark * (1 - required):
             mark, at = error, k
     return at
 

@@ -119,9 +119,9 @@ class Commands:
             return lines[-1].strip()
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            said = list(pool.map(one, (f"{batch}-{i}" for i in range(count))))
-        started = [None if isinstance(one, StoreError) else one for one in said]
-        for failed in said:
+            submitted = list(pool.map(one, (f"{batch}-{i}" for i in range(count))))
+        started = [None if isinstance(one, StoreError) else one for one in submitted]
+        for failed in submitted:
             if isinstance(failed, StoreError) and not any(one is not None for one in started):
                 raise failed
         return started

@@ -386,11 +386,11 @@ class Local:
 def with_output(payload: dict[str, Any], output: IO[bytes]) -> dict[str, Any]:
     """The last that a failed worker printed, beside its traceback."""
     size = os.fstat(output.fileno()).st_size
-    said = os.pread(output.fileno(), _TAIL, max(0, size - _TAIL)).decode(errors="replace").strip()
-    if not said:
+    tail = os.pread(output.fileno(), _TAIL, max(0, size - _TAIL)).decode(errors="replace").strip()
+    if not tail:
         return payload
     detail = payload.get("detail", "")
-    return {**payload, "detail": f"{detail}\nThe end of what it printed:\n{said}".strip()}
+    return {**payload, "detail": f"{detail}\nThe end of what it printed:\n{tail}".strip()}
 
 
 def _said(error: Exception) -> str:

@@ -418,7 +418,7 @@ def places(folder: Path) -> dict[str, str]:
         with suppress(Gone, OSError):
             taken, waiting = box.taken(), set(box.names("queue"))
             for name, jobs in box.jobs().items():
-                said = box.read(f"workers/{taken[name]}") if name in taken else None
-                place = QUEUED if name in waiting else (said or {}).get("where")
+                record = box.read(f"workers/{taken[name]}") if name in taken else None
+                place = QUEUED if name in waiting else (record or {}).get("where")
                 found |= {job.trial.id: place for job in jobs if place}
     return found

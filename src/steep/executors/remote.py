@@ -286,9 +286,9 @@ class Session:
             left |= {name} if file != name else set()
         for place, (_, name) in newest.items():
             if self._heard.get(place) != name:
-                said = self.box.read(f"workers/{name}")
-                if said is not None and said["problem"]:
-                    raise StoreError(f"a worker cannot work for this study: {said['problem']}")
+                record = self.box.read(f"workers/{name}")
+                if record is not None and record["problem"]:
+                    raise StoreError(f"a worker cannot work for this study: {record['problem']}")
                 self._heard[place], self._unheard = name, 0
                 self._next_try, self._back_off = -1e9, _BACK_OFF[0]
         holding = set(self.box.names("taken"))
@@ -347,11 +347,11 @@ class Session:
         most = _UNHEARD if self._heard else min(_UNHEARD, self._batches[batch]["count"])
         if self._unheard < most or self._works():
             return
-        said = self._output()
+        output = self._output()
         raise StoreError(
             f"a worker that {self.engine.title} started {state.reason or 'ended'} and was never "
             f"heard of: either its machine does not see {self.box.site.resolve()}, or steep does "
-            f"not start there (run.executor.setup and python){said}"
+            f"not start there (run.executor.setup and python){output}"
         )
 
     def _output(self) -> str:

@@ -350,22 +350,22 @@ def _good(value: Any) -> bool:
 def failure(error: BaseException) -> dict[str, Any]:
     """A FAILURE's payload: a reason in one line, its cause, the traceback for the record."""
     text = str(error)[:_LONGEST].strip().splitlines()
-    said = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    reason = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
     if isinstance(error, DataChanged):
-        return {"reason": said.partition(": ")[2], "cause": "data"}
+        return {"reason": reason.partition(": ")[2], "cause": "data"}
     detail = "".join(traceback.format_exception(error))
     if len(detail) > _LONGEST:
         half = _LONGEST // 2
         detail = f"{detail[:half]}\n[...]\n{detail[-half:]}"
     cause = "error"
     if _out_of_memory(error):
-        said, cause = f"oom: {said}", "oom"
+        reason, cause = f"oom: {reason}", "oom"
     elif _out_of_processes(error):
         cause = "start"
     elif isinstance(known := getattr(error, "cause", None), str) and known in _SENTENCES:
         # Where a sentence arose is no news; what the user's own code printed is.
         return {"reason": str(error), "cause": known, "detail": getattr(error, "detail", "")}
-    return {"reason": said, "cause": cause, "detail": detail}
+    return {"reason": reason, "cause": cause, "detail": detail}
 
 
 _SENTENCES = ("answer", "changed", "error", "oom")

@@ -215,11 +215,11 @@ def _order(
     return shuffled[np.argsort([place[g] for g in np.asarray(groups)[shuffled]], kind="stable")]
 
 
-def _sizes(asked: Iterable[float] | None, most: int, fewest: int) -> list[int]:
-    if asked is None:
+def _sizes(requested: Iterable[float] | None, most: int, fewest: int) -> list[int]:
+    if requested is None:
         counts = [round(most / 2**k) for k in range(SIZES)]
         return sorted({count for count in counts if count >= min(fewest, most)})
-    given = [float(size) for size in asked]
+    given = [float(size) for size in requested]
     counts = [round(s * most) if 0 < s <= 1 else round(s) for s in given]
     if not counts or min(counts) < 1 or max(counts) > most:
         raise ValueError(f"sizes: from 1 to {most}, the samples of a training fold, not {given}")

@@ -114,8 +114,8 @@ def open_tracker(name: str, study: str, folder: Path, warn: Callable[[str], None
         return Tracker(BACKENDS[name](study, folder), warn)
     except ModuleNotFoundError as error:
         package = PACKAGES[name]
-        said = f"--track {name} needs {error.name}: pip install {package}"
-        raise MissingExtra(said, name=error.name) from None
+        message = f"--track {name} needs {error.name}: pip install {package}"
+        raise MissingExtra(message, name=error.name) from None
 
 
 class Wandb:

@@ -226,13 +226,13 @@ def prediction(
     """What is left of the study's time when these trials have ``finished`` and those ``begun``, so
     many seconds ago; of one not begun, all. None where nobody can know yet.
 
-    ``flops`` and ``seconds`` on the clock are what it may still take. The search is asked in
-    a coarser way than in a run, which takes a third of the time."""
+    ``flops`` and ``seconds`` on the clock are what it may still take. The search decides
+    more coarsely than in a run, in a third of the time."""
     known = lengths(study, timing, finished)
     if known is None:
         return None
     workers = workers or study.worker_count()
-    asked = partial(study.search, simulated=True)
+    search = partial(study.search, simulated=True)
     clock = 0.0
     budget = None
     if flops is not None or seconds is not None:
@@ -245,10 +245,10 @@ def prediction(
         nonlocal clock
         clock = now
         if budget is None:
-            return asked(done, running, None)
+            return search(done, running, None)
         budget.update(done)
         going = {trial: (budget.time(trial) or 0.0) / 2 for trial in running}  # half over, about
-        requests = asked(done, running, budget.left(going))
+        requests = search(done, running, budget.left(going))
         return [request for request in requests if budget.affords(request.trial, going)]
 
     return predict(

@@ -161,10 +161,10 @@ class State:
         space = known.space
         running = [Measurement(trial, Status.RUNNING) for trial in pending]
         waiting = tuple(configurations.tried_on(shard, running) for shard in space.shards)
-        asked = tuple((i, config) for i, here in enumerate(waiting) for config in here)
+        under_way = tuple((i, config) for i, here in enumerate(waiting) for config in here)
         found = known.seen(())
-        if not set(asked) <= set(found.places):
-            found = known.seen(asked)
+        if not set(under_way) <= set(found.places):
+            found = known.seen(under_way)
         index = {place: k for k, place in enumerate(found.places)}
         surface, tried, runs = found.surface, [], 0.0
         for i, (here, there) in enumerate(zip(found.tried, waiting, strict=True)):

@@ -24,21 +24,21 @@ _HEADLINE = 2
 def sentences(pair: Pair, unit: str, metric: str, slope: float) -> tuple[str, ...]:
     """Verdict, data multiplier (or why there is none) and crossing of a pair whose curves have the
     mean ``slope``; then how it was compared, and what that could have shown."""
-    said = (
+    text = (
         _say_verdict(pair, abs(slope)),
         _say_multiplier(pair, metric),
         _say_crossing(pair, unit),
         _say_how(pair, unit),
         _say_power(pair),
     )
-    return tuple(s for s in said if s)
+    return tuple(s for s in text if s)
 
 
 def notes_of_curves(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """What was done to the input of each curve, by name; once for all where it is the same."""
     by_note: dict[str, list[str]] = {}
-    for name, said in notes.items():
-        for note in said:
+    for name, notes_of_one in notes.items():
+        for note in notes_of_one:
             by_note.setdefault(note, []).append(name)
     return tuple(
         note if len(names) == len(notes) else f"{', '.join(names)}: {note}"
@@ -61,8 +61,8 @@ def headline(pairs: Sequence[Pair]) -> str:
     if len(pairs) == 1:
         return " ".join(pairs[0].sentences[:_HEADLINE])
     counts = Counter(p.verdict for p in pairs)
-    said = [f"{verdict}: {count} of {len(pairs)} pairs" for verdict, count in counts.most_common()]
-    return "; ".join(said) + "."
+    lines = [f"{verdict}: {count} of {len(pairs)} pairs" for verdict, count in counts.most_common()]
+    return "; ".join(lines) + "."
 
 
 def _say_verdict(pair: Pair, typical: float) -> str:

@@ -44,13 +44,13 @@ def law_lines(fit: Fit) -> str:
     lines = [f"Laws, their weight and {numbers.level(fit.level)} profile-likelihood intervals:"]
     for law in fit.laws:
         start = f"  {weight_text(fit, law):>5}  {law.law:<{wide}}  "
-        said = [parameters_text(law)]
+        parts = [parameters_text(law)]
         if law.outcome != "ok":
-            said.append(f"({law.outcome}{': ' + law.reason if law.reason else ''})")
+            parts.append(f"({law.outcome}{': ' + law.reason if law.reason else ''})")
         elif law.reason:
-            said.append(f"({law.reason})")
+            parts.append(f"({law.reason})")
         wrapped = textwrap.wrap(
-            no_break(" ".join(part for part in said if part)),
+            no_break(" ".join(part for part in parts if part)),
             WIDTH,
             initial_indent=start,
             subsequent_indent=" " * len(start),

@@ -115,8 +115,8 @@ def queue_table(queue: Sequence[tuple[Trial, str]], links: Mapping[str, str]) ->
     """The trials that are planned and wait for a worker, the first ``QUEUED`` of them."""
     names = varied([trial for trial, _ in queue])
     first = queue[:QUEUED]
-    said = any(why for _, why in first)
-    columns = ("trial", "planned because") if said else ("trial",)
+    has_reasons = any(why for _, why in first)
+    columns = ("trial", "planned because") if has_reasons else ("trial",)
     rows = tuple((trial_name(trial, names), why)[: len(columns)] for trial, why in first)
     rest = len(queue) - len(first)
     note = f"And {rest} more." if rest else ""

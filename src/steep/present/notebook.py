@@ -46,9 +46,9 @@ def fit_html(fit: Fit) -> str:
 
 def forecast_html(forecast: Forecast) -> str:
     """The answer, its caveat and the table."""
-    said = f"<p><b>{html.escape(answer(forecast))}</b><br>{html.escape(caveat(forecast))}</p>"
+    headline = f"<p><b>{html.escape(answer(forecast))}</b><br>{html.escape(caveat(forecast))}</p>"
     table = forecast_table(forecast)
-    return said + (table_html(table) if table.rows else "")
+    return headline + (table_html(table) if table.rows else "")
 
 
 def comparison_html(found: Comparison) -> str:

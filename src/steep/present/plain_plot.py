@@ -33,8 +33,10 @@ def plain_plot(drawing: Drawing, unicode: bool = True) -> str:
         if isinstance(layer, Points):
             for x, y in zip(layer.x, layer.y, strict=True):
                 grid[_row(y, drawing.y)][_column(x, drawing.x)] = legend[layer.legend]
-    said = [f"{mark} {name}" for name, mark in legend.items() if name]
-    return "\n".join([drawing.y.title, *_framed(grid, drawing, frame), *_wrapped(said, WIDTH + 12)])
+    entries = [f"{mark} {name}" for name, mark in legend.items() if name]
+    return "\n".join(
+        [drawing.y.title, *_framed(grid, drawing, frame), *_wrapped(entries, WIDTH + 12)]
+    )
 
 
 def _fill(grid: list[list[str]], drawing: Drawing, band: Band, shade: str) -> None:

@@ -39,19 +39,19 @@ MOST_CURVES = 3
 
 
 def answer(
-    forecast: Forecast, subject: Analysis | Fit | None = None, asked: Sequence[float] = ()
+    forecast: Forecast, subject: Analysis | Fit | None = None, requested: Sequence[float] = ()
 ) -> str:
     """The first line: "10x the data: 8.1 % [7.2, 9.4]; 5 % is not reachable with this family".
 
-    ``subject`` is what was forecast from: it tells an error rate from another error, and
-    answers with the law itself where nothing was asked. ``asked`` are the sizes to be named; else
-    the farthest are."""
+    ``subject`` is what was forecast from: it says whether errors are rates, and its law is the
+    answer where no forecast was requested. ``requested`` are the sizes to name, by default the
+    farthest."""
     fit = _fit(subject)
     how = numbers.forecast_scale(forecast, fit)
     none = "" if forecast.outcome == "ok" else f"No forecast: {_outcome(forecast.outcome, fit)}"
     if none and (forecast.outcome != "not a power law" or not forecast.at):
         return none
-    parts = _at_phrases(forecast, how, numbers.largest_measured(fit), asked)
+    parts = _at_phrases(forecast, how, numbers.largest_measured(fit), requested)
     parts += [target_phrase(t, how, forecast.unit) for t in forecast.targets]
     if none:  # before any number
         return f"{none}; the last points are extended: {'; '.join(parts)}"
@@ -64,11 +64,11 @@ def several_answers(curves: Mapping[str, tuple[Forecast, Fit]]) -> str:
     """The first line of a page of several curves: the farthest forecast of each."""
     if len(curves) > MOST_CURVES:
         return f"{len(curves)} curves, each with its forecast below"
-    said = []
+    lines = []
     for name, (forecast, fit) in curves.items():
         farthest = sorted(forecast.at, key=lambda a: a.factor)[-1:]
-        said.append(f"{name}: {answer(replace(forecast, at=tuple(farthest), targets=()), fit)}")
-    return "; ".join(said)
+        lines.append(f"{name}: {answer(replace(forecast, at=tuple(farthest), targets=()), fit)}")
+    return "; ".join(lines)
 
 
 def caveat(forecast: Forecast) -> str:
@@ -119,11 +119,11 @@ def _fit(subject: Analysis | Fit | None) -> Fit | None:
 
 
 def _at_phrases(
-    forecast: Forecast, how: Scale, largest: float | None, asked: Sequence[float]
+    forecast: Forecast, how: Scale, largest: float | None, requested: Sequence[float]
 ) -> list[str]:
     """The sizes asked for, or the farthest ones, nearest first."""
     chosen = sorted(forecast.at, key=lambda a: a.factor)
-    chosen = [a for a in chosen if a.samples in asked] or chosen[-MOST_AT:]
+    chosen = [a for a in chosen if a.samples in requested] or chosen[-MOST_AT:]
     phrases = []
     for i, at in enumerate(chosen):
         found = numbers.estimate(at.error, at.lower, at.upper, how)
@@ -338,7 +338,7 @@ def power_law_sentence(fit: Fit) -> str:
 
 def region_sentences(fit: Fit) -> list[str]:
     """Where the neighbours of the power-law region begin and end, and how sure they are."""
-    said = []
+    lines = []
     for region in _likely_regions(fit):
         sure = numbers.share(region.probability)
         if region.name == "small-data" and region.end is not None:
@@ -347,8 +347,8 @@ def region_sentences(fit: Fit) -> list[str]:
             place = f"from {numbers.counts(region.start)} {fit.unit}"
         else:
             continue
-        said.append(f"{region.name} region {place} (probability that there is one: {sure})")
-    return said
+        lines.append(f"{region.name} region {place} (probability that there is one: {sure})")
+    return lines
 
 
 def noise_sentences(fit: Fit) -> list[str]:

@@ -134,7 +134,7 @@ class Meaning:
     turned: str = ""
     """'perplexity', 'negated', 'log10', 'ln' or 'log2' for numbers that must be transformed to
     errors; else ''."""
-    said: str = ""
+    remark: str = ""
     """Another note about the column."""
 
     @property
@@ -167,7 +167,7 @@ class Meaning:
 
     def note(self, largest: float) -> str:
         """The note about the column, for a curve whose largest error is ``largest``."""
-        return " ".join(part for part in (self.said, self._scale(largest)) if part)
+        return " ".join(part for part in (self.remark, self._scale(largest)) if part)
 
     def _scale(self, largest: float) -> str:
         scale = f"in percent ({self.why})" if self.why else "as a fraction"
@@ -235,7 +235,7 @@ def meaning(
                 "or a score (or --y-scale plain, where it is an error)"
             )
     return _in_percent(
-        Meaning(column, name, accuracy=accuracy, said=note), values, percent, scale, option
+        Meaning(column, name, accuracy=accuracy, remark=note), values, percent, scale, option
     )
 
 
@@ -305,7 +305,7 @@ def _in_percent(
         divisor,
         meaning.accuracy,
         why if is_percent else "",
-        said=meaning.said,
+        remark=meaning.remark,
     )
 
 

@@ -45,7 +45,7 @@ class MemoryHandle:
     evaluations: list[Evaluation] = field(default_factory=list)
     errors: dict[str, np.ndarray] = field(default_factory=dict)
     saved_steps: list[int] = field(default_factory=list)
-    asked: int = 0
+    checks: int = 0
     home: Path | None = None
     """Where a trial's folder and files of shards are; None: a new temporary folder."""
 
@@ -81,11 +81,11 @@ class MemoryHandle:
         self.checkpoint = None
 
     def due(self) -> bool:
-        self.asked += 1
-        return self.save_every is not None and self.asked % self.save_every == 0
+        self.checks += 1
+        return self.save_every is not None and self.checks % self.save_every == 0
 
     def stop_requested(self) -> bool:
-        return self.stop_after is not None and self.asked >= self.stop_after
+        return self.stop_after is not None and self.checks >= self.stop_after
 
     def items(self, errors: dict[str, np.ndarray]) -> None:
         self.errors = errors

@@ -231,13 +231,13 @@ class _Attempt:
             command = filled(self.options.command, values, shlex.quote)
             process = self.started(command, checkpoints, result)
             try:
-                said = Reported(self.metric)
-                stopped = self.follow(process, said)
+                printed = Reported(self.metric)
+                stopped = self.follow(process, printed)
                 code = process.close()
-                self.check_end(code, process, stopped, said, checkpoints if resumed else None)
+                self.check_end(code, process, stopped, printed, checkpoints if resumed else None)
                 try:
-                    answer = self.answer(said, result, values, process)
-                    return self.measured(answer, said)
+                    answer = self.answer(printed, result, values, process)
+                    return self.measured(answer, printed)
                 except OwnCodeError as error:
                     raise OwnCodeError(f"{error}{shown(process)}", process.output.text()) from None
             finally:
@@ -280,7 +280,7 @@ class _Attempt:
         text = self.options.pattern
         return None if text is None else reported.compiled(text)
 
-    def follow(self, process: Process, said: Reported) -> bool:
+    def follow(self, process: Process, printed: Reported) -> bool:
         """Pass on the command's progress until it ends; whether it was stopped for having come to
         its best. Raises Interrupted when asked to stop, and Diverged for an error that is none."""
         self.matches: list[str] = []
@@ -291,7 +291,7 @@ class _Attempt:
                     self.matches.append(line)
                     continue
                 seconds = time.perf_counter() - self.began
-                if (evaluation := said.take(line, self.trial.samples, seconds)) is not None:
+                if (evaluation := printed.take(line, self.trial.samples, seconds)) is not None:
                     self.handle.progress(evaluation)
                 if self.handle.stop_requested():
                     break
@@ -300,14 +300,14 @@ class _Attempt:
             if self.handle.stop_requested():
                 process.stop(self.options.grace)
                 raise Interrupted
-            if self.options.patience is not None and _waited(said) >= self.options.patience:
+            if self.options.patience is not None and _waited(printed) >= self.options.patience:
                 process.stop(self.options.grace)
                 while (line := process.next_line(0.0)) is not None:
-                    said.take(line, self.trial.samples, time.perf_counter() - self.began)
+                    printed.take(line, self.trial.samples, time.perf_counter() - self.began)
                 return True
 
     def check_end(
-        self, code: int, process: Process, stopped: bool, said: Reported, resumed: Path | None
+        self, code: int, process: Process, stopped: bool, printed: Reported, resumed: Path | None
     ) -> None:
         """Raise CommandError where the command failed. Where it began with what an earlier attempt
         had saved and came no further, the next one begins anew."""
@@ -315,7 +315,7 @@ class _Attempt:
             return
         last = shown(process, failed=True)
         output = process.output.text()
-        if resumed is not None and not said.curve:
+        if resumed is not None and not printed.curve:
             self.handle.drop_folder()
         how = f"exit code {code}" if code > 0 else f"signal {-code}"
         cause = "oom" if code in (-9, 137) or _is_memory(last) else "error"
@@ -324,7 +324,7 @@ class _Attempt:
         raise CommandError(f"the command failed with {how}{last}", cause, output)
 
     def answer(
-        self, said: Reported, result: Path, values: Mapping[str, str], process: Process
+        self, printed: Reported, result: Path, values: Mapping[str, str], process: Process
     ) -> Any:
         """What the command reported, from the one place that has it."""
         options = self.options
@@ -339,7 +339,7 @@ class _Attempt:
                     f"the command reported no result: no line matches {options.pattern!r}"
                 )
             return self.scaled(float(text))
-        results = list(said.results)
+        results = list(printed.results)
         if (written := reported.of_file(result)) is not None and written not in results:
             results.append(written)
         if len(results) > 1:
@@ -350,7 +350,7 @@ class _Attempt:
             )
         if results:
             return results[0].get("", results[0])
-        if (best := said.best()) is not None:
+        if (best := printed.best()) is not None:
             return best
         raise OwnCodeError(
             'the command reported no result: it prints no line such as {"validation_error": 0.12}, '
@@ -376,7 +376,7 @@ class _Attempt:
             answer["best_step"] = step
         return answer
 
-    def measured(self, answer: Any, said: Reported) -> Measurement:
+    def measured(self, answer: Any, printed: Reported) -> Measurement:
         seconds = time.perf_counter() - self.began
         found = measurement(
             self.trial,
@@ -389,9 +389,9 @@ class _Attempt:
             engine="command",
             strict=False,
         )
-        steps = found.steps or (said.curve[-1].step if said.curve else 0)
-        seen = found.samples_seen or (said.curve[-1].samples_seen if said.curve else 0.0)
-        kept = tuple(said.curve) if found.status != Status.DIVERGED else ()
+        steps = found.steps or (printed.curve[-1].step if printed.curve else 0)
+        seen = found.samples_seen or (printed.curve[-1].samples_seen if printed.curve else 0.0)
+        kept = tuple(printed.curve) if found.status != Status.DIVERGED else ()
         return replace(found, curve=kept, steps=steps, samples_seen=seen)
 
 
@@ -423,9 +423,9 @@ def shown(process: Process, failed: bool = False) -> str:
     return f"; the last it printed: {' | '.join(lines)}" if lines else "; it printed nothing"
 
 
-def _waited(said: Reported) -> int:
+def _waited(printed: Reported) -> int:
     """Evaluations since the lowest error."""
-    return without_improvement(Stop(), [point.validation_error for point in said.curve])
+    return without_improvement(Stop(), [point.validation_error for point in printed.curve])
 
 
 def _is_memory(text: str) -> bool:

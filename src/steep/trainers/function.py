@@ -123,8 +123,8 @@ def find(name: str, base: Path) -> Callable[..., Any]:
             "what it does as a script under if __name__ == '__main__'"
         ) from None
     except Exception as error:  # the user's module may raise anything while it is imported
-        said = f"{type(error).__name__}: {error}"
-        raise OwnCodeError(f"{name!r} cannot be found: {said}") from None
+        message = f"{type(error).__name__}: {error}"
+        raise OwnCodeError(f"{name!r} cannot be found: {message}") from None
     if not callable(function):
         raise OwnCodeError(f"{name!r} is not a function")
     callable_: Callable[..., Any] = function
@@ -147,8 +147,8 @@ def wrap(function: Callable[..., Any], metric: StudyMetric | None = None) -> Tra
         seconds = time.perf_counter() - start
         if isinstance(answer, Measurement):
             error = answer.validation_error
-            said = f"the function returned validation_error = {error!r}"
-            if error is not None and (problem := outside(metric_.name, error, said)):
+            message = f"the function returned validation_error = {error!r}"
+            if error is not None and (problem := outside(metric_.name, error, message)):
                 raise OwnCodeError(problem)
             return answer
         return measurement(trial, metric_, answer, seconds, len(shard.validation), handle)

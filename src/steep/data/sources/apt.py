@@ -60,8 +60,8 @@ def offer(package: Package, downloads: Path, tell: Tell) -> Offer:
 
 def _shown(package: Package, options: list[str]) -> Offer | None:
     """What ``apt-cache show`` says of the candidate version; None where it knows none."""
-    good, said = answer(["apt-cache", *options, "show", "--no-all-versions", package.name])
-    fields = dict(re.findall(r"^([A-Z][\w-]*): (.*)$", said, re.MULTILINE)) if good else {}
+    good, output = answer(["apt-cache", *options, "show", "--no-all-versions", package.name])
+    fields = dict(re.findall(r"^([A-Z][\w-]*): (.*)$", output, re.MULTILINE)) if good else {}
     if not {"Version", "Filename", "Size", "SHA256", "Architecture"} <= set(fields):
         return None
     version = fields["Version"]
@@ -79,8 +79,8 @@ def _own_lists(folder: Path, component: str, tell: Tell) -> Path:
     for name in ("sources", "lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     wanted = ["LIST", "Dir::Etc::sourcelist/f", "PARTS", "Dir::Etc::sourceparts/d"]
-    _, said = answer(["apt-config", "shell", *wanted])
-    places = dict(re.findall(r"^(LIST|PARTS)='(.*)'$", said, re.MULTILINE))
+    _, output = answer(["apt-config", "shell", *wanted])
+    places = dict(re.findall(r"^(LIST|PARTS)='(.*)'$", output, re.MULTILINE))
     sources = [Path(places["LIST"])] if "LIST" in places else []
     sources += sorted(Path(places["PARTS"]).glob("*")) if "PARTS" in places else []
     for path in sources:
@@ -90,9 +90,9 @@ def _own_lists(folder: Path, component: str, tell: Tell) -> Path:
     configuration = folder / "apt.conf"
     configuration.write_text(CONFIGURATION.format(folder))
     tell(f"fetching package lists with {component}", 0.0)
-    good, said = answer(["apt-get", "-c", str(configuration), "update"])
+    good, output = answer(["apt-get", "-c", str(configuration), "update"])
     if not good:
-        raise SourceError(f"apt-get could not fetch package lists: {complaint(said)}")
+        raise SourceError(f"apt-get could not fetch package lists: {complaint(output)}")
     return configuration
 
 

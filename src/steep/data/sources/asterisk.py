@@ -61,5 +61,5 @@ def transcripts(listed: str) -> Iterator[tuple[str, str]]:
         if colon and not line.startswith(";"):
             spoken = re.sub(r"\[[^\[\]]*\]|\([^()]*\)|\.\.\.", " ", text)
             spoken = re.sub(r"(?<![\w.])\d(?!\w)", lambda digit: DIGITS[int(digit[0])], spoken)
-            if said := spelt(spoken):
-                yield name.strip(), said
+            if words := spelt(spoken):
+                yield name.strip(), words

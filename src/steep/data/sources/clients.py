@@ -23,9 +23,9 @@ def answer(command: list[str]) -> tuple[bool, str]:
     return done.returncode == 0, done.stderr if done.returncode else done.stdout
 
 
-def complaint(said: str) -> str:
+def complaint(output: str) -> str:
     """A client's own errors without its prefixes; its last lines where it marks none."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     marked = [re.sub(r"^(E:|npm (error|ERR!))\s*", "", line) for line in lines]
     errors = [m for m, line in zip(marked, lines, strict=True) if m != line]
     return "; ".join((errors or lines or ["no reason given"])[-3:])

@@ -49,19 +49,19 @@ def get(name: str, folder: Path, tell: Tell, limit: int | None = None) -> tuple[
     source: Source = module.SOURCE
     if limit is not None and source.hub is None:
         raise SourceError(f"--limit is for sets of the hub; {name} is made whole")
-    asked = {"name": name, "revision": source.revision, "limit": limit}
+    request = {"name": name, "revision": source.revision, "limit": limit}
     theirs = sorted({p.name for p in folder.iterdir()} - _OURS) if folder.exists() else []
     if theirs and not (folder / RECORD).exists():
         raise SourceError(f"{folder}: holds other files ({theirs[0]}): give an empty folder")
     (folder / DOWNLOADS).mkdir(parents=True, exist_ok=True)
     with alone_in(folder / DOWNLOADS):
-        return _made(module, asked, folder, tell)
+        return _made(module, request, folder, tell)
 
 
-def _made(module: Any, asked: Record, folder: Path, tell: Tell) -> tuple[Record, bool]:
-    name, limit, source = asked["name"], asked["limit"], module.SOURCE
+def _made(module: Any, request: Record, folder: Path, tell: Tell) -> tuple[Record, bool]:
+    name, limit, source = request["name"], request["limit"], module.SOURCE
     known = _claim(name, folder)
-    same = known["files"] and asked.items() <= known.items()
+    same = known["files"] and request.items() <= known.items()
     if same and not damaged(folder, known["files"], tell):
         return known, True
     making = folder / MAKING
@@ -72,7 +72,7 @@ def _made(module: Any, asked: Record, folder: Path, tell: Tell) -> tuple[Record,
     else:
         origin, counts = module.prepare(making, limit, tell)
     record = {
-        **asked,
+        **request,
         "title": source.title,
         "licence": source.licence,
         "command": f"steep data get {name}" + (f" --limit {limit}" if limit else ""),

@@ -79,11 +79,11 @@ def _read(hub: Hub, found: Any, splits: Iterable[str]) -> Iterator[Row]:
 
 
 def _sentence(hub: Hub, error: Exception) -> SourceError:
-    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     hint = ""
     if hub.gated:
         hint = "; it is gated: accept its terms on its page, then log in with 'hf auth login'"
-    return SourceError(f"{hub.path}: the hub did not give it: {said}{hint}")
+    return SourceError(f"{hub.path}: the hub did not give it: {message}{hint}")
 
 
 def origin(hub: Hub) -> dict[str, Any]:

@@ -139,9 +139,11 @@ def _download(command: list[str], into: Path, path: Path, size: int, tell: Tell)
             process.terminate()  # after an interrupt; the client resumes next time
             process.wait()
         errors.seek(0)
-        said = errors.read()
+        output = errors.read()
     if process.returncode:
-        raise SourceError(f"{' '.join(command[:2])} could not fetch {path.name}: {complaint(said)}")
+        raise SourceError(
+            f"{' '.join(command[:2])} could not fetch {path.name}: {complaint(output)}"
+        )
 
 
 def _pattern(package: Package) -> str:
