@@ -57,7 +57,7 @@ def test_an_accuracy_is_asked_for_and_answered_as_one(fit: Fit) -> None:
     assert goal == told.samples_for(0.97) == steep.forecast(told, target=["97%"]).targets[0]
     assert goal.target == pytest.approx(0.03)
     assert goal.samples == pytest.approx((0.03 / 3) ** (1 / -0.3), rel=0.1)
-    with pytest.raises(ValueError, match="at the most 100 %"):
+    with pytest.raises(ValueError, match="at most 100 %"):
         steep.forecast(told, target="103%")
 
 

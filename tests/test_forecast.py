@@ -80,7 +80,7 @@ def test_a_target_above_the_first_point_is_met_at_the_smallest_size() -> None:
         found = made.samples_for(target)
         assert (found.outcome, found.samples, found.smallest) == (ALREADY_MET, 100, 100)
         assert found.lower is None
-    with pytest.raises(ValueError, match="at the most 100 %"):
+    with pytest.raises(ValueError, match="at most 100 %"):
         fitted.samples_for(1.5)
     inside = fitted.samples_for(0.6)
     assert inside.outcome == "already reached"

@@ -88,7 +88,7 @@ most this share of the data: all of V is looked at ten to twenty times in every 
 of a large text took two fifths of the time of models trained on little of it."""
 A_CLASS = 25
 """Images of each class in the first shard, where there are enough: of ten digits a hundred images
-teach a network less than their nearest neighbours tell."""
+teach a network less than their nearest neighbours do."""
 IMPROVEMENT = {"images": 0.02}
 CREEPS = 0.01
 """A trial ends when three evaluations, 2.5 times the steps, have not lowered its error by this
@@ -179,7 +179,7 @@ def _read_by(path: Path) -> Path:
 
 def guess_domain(data: Sequence[Path], named: str | None = None) -> tuple[str, str]:
     """(domain, why) by the names of the files: IDX, npz or folders of images; text files. ``named``
-    is what the user says; what it cannot be is told all the same. Raises QuestionError."""
+    is what the user says; an impossible one is an error all the same. Raises QuestionError."""
     listed = {path: [path] if path.is_file() else _inside(path) for path in data}
     for path, inside in listed.items():
         if not inside:
@@ -270,7 +270,7 @@ def yaml_text(path: str) -> str:
 
 
 def run_section(budget: float | None, workers: int | None) -> str:
-    """How it runs, as far as it was said."""
+    """How it runs, as far as it was specified."""
     lines = []
     if budget is not None:
         time = f"{written_duration(budget):<15}"
@@ -356,7 +356,7 @@ stop:
     @cached_property
     def opened(self) -> Study:
         """The data, read once."""
-        # Far below what is proposed: data too small for that is told of in fit_to.
+        # Far below what is proposed: data too small for that is reported in fit_to.
         smallest = min(1.0, SMALLEST[self.domain] / 50)
         return Study(parse(self.spec(smallest, None, LADDER[self.family]), self.base))
 

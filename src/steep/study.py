@@ -227,7 +227,7 @@ class Study:
     def _search_and_confront(
         self, store: Store, go: Callable[..., Outcome], watch: Watch, stop: StopRequest
     ) -> Outcome:
-        """Search until nothing is wanted or a part of the budget is spent; then register the
+        """Search until nothing is requested or a part of the budget is spent; then register the
         forecasts of the held-out shards, and train what confronts them. Raises StudyFailed."""
         outcome = go(self.search, stop=Deadline(stop, watch.search_ends))
         if outcome.word == "failed":

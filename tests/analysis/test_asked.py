@@ -126,13 +126,13 @@ def test_targets_of_scores_are_read_as_scores(written: str, metric: str, error: 
 @pytest.mark.parametrize(
     ("written", "metric", "words"),
     [
-        ("105%", "1 - accuracy", "accuracy is at the most 100 %"),
-        ("95", "1 - accuracy", "at the most 100 %; did you mean 95%"),
+        ("105%", "1 - accuracy", "accuracy is at most 100 %"),
+        ("95", "1 - accuracy", "at most 100 %; did you mean 95%"),
         ("100%", "1 - accuracy", "no amount of data makes accuracy perfect"),
-        ("101", "1 - bleu / 100", "bleu is at the most 100"),
+        ("101", "1 - bleu / 100", "bleu is at most 100"),
         ("0.5 nats", "1 - accuracy", "accuracy has no unit"),
         ("105%", "error", "an error rate is at most 100 %"),
-        ("5", "error", "at the most 100 %; did you mean 5%"),
+        ("5", "error", "at most 100 %; did you mean 5%"),
         ("0.5 nats", "error", "error has no unit"),
     ],
 )

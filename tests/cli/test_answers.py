@@ -262,7 +262,7 @@ def test_accuracies_are_asked_for_and_answered_as_such(tmp_path: Path) -> None:
     assert "; accuracy 95 % needs " in told
     at = found.forecast.at[0]
     assert 1 - at.upper < 1 - 3 * 64_000**-0.3 < 1 - at.lower
-    with pytest.raises(QuestionError, match="at the most 100 %"):
+    with pytest.raises(QuestionError, match="at most 100 %"):
         forecasts_of(Source(str(path)), ["10x"], ["950%"])
 
 

@@ -96,7 +96,7 @@ def test_the_paper() -> None:
         (f"cost {LAW} --devices 8 --machine h100", "--batch"),
         (f"cost {LAW} --price 3", "--price: of which --machine"),
         (f"cost {LAW} --epochs 0 --machine h100", "--epochs: a positive number"),
-        (f"cost {LAW} --target 105%", "at the most 100 %"),
+        (f"cost {LAW} --target 105%", "at most 100 %"),
         (f"cost {LAW} --loss 0.1", "--faster"),
         (f"cost {LAW} --machine cpu --devices 2 --batch 10", "alone"),
         (f"cost {LAW} --within soon", "no duration"),

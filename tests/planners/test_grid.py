@@ -196,7 +196,7 @@ def test_the_plan_depends_on_the_set_of_results_only(
     shuffle.shuffle(again)
     assert grid.plan(p, again, (), None) == plan, "order or repeats of results matter"
     trials = [w.trial for w in plan]
-    assert len(set(trials)) == len(trials), "a trial wanted twice"
+    assert len(set(trials)) == len(trials), "a trial requested twice"
     assert not {m.trial for m in some} & set(trials), "a finished trial wanted again"
     assert grid.plan(p, some, trials[::2], 1.0) == plan, "running trials stay wanted"
 

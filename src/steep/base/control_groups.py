@@ -33,7 +33,7 @@ def out_of_memory_kills(
     root: Path = ROOT, membership: Path = MEMBERSHIP, machine: Path = Path("/proc/vmstat")
 ) -> int:
     """How often the kernel has ended a process of this group for want of memory, or of the whole
-    machine where the group does not tell; 0: unknown."""
+    machine where the group does not say; 0: unknown."""
     own = next(groups("memory", root, membership), None)
     files = [] if own is None else [own / "memory.events", own / "memory.oom_control"]
     for file in [*files, machine]:

@@ -36,7 +36,7 @@ def parse_bytes(text: str) -> float:
 class MemoryBudget:
     """``limit`` bytes for all trials together, None: unknown, so that everything fits.
 
-    ``expected`` tells a trial's bytes before any like it has run; afterwards the peak that was
+    ``expected`` gives a trial's bytes before any like it has run; afterwards the peak that was
     measured at its size counts, if it was higher."""
 
     def __init__(self, limit: float | None, expected: Callable[[Trial], float | None]) -> None:

@@ -24,16 +24,16 @@ RATES = (
     "error_rate", "err_rate", "wer", "cer", "top1_error", "top5_error", "top1_err", "top5_err",
     "misclassification_rate", "word_error_rate", "character_error_rate", "token_error",
 )  # fmt: skip
-"""What may be said in percent. Word and character errors may exceed 100 %: insertions count."""
+"""What may be given in percent. Word and character errors may exceed 100 %: insertions count."""
 LOSSES = ("loss", "cross_entropy", "xent", "nll", "log_loss", "mse", "rmse", "mae", "bpc",
           "bits_per_character", "bits_per_word")  # fmt: skip
 ACCURACIES = (
     "accuracy", "acc", "balanced_accuracy", "top1_accuracy", "top5_accuracy", "top1_acc",
     "top5_acc",
 )  # fmt: skip
-"""Of which higher is better, said in percent."""
+"""Of which higher is better, given in percent."""
 SCORES = ("f1", "f1_score", "auc", "auroc", "r2", "r2_score", "bleu")
-"""Of which higher is better, said as a plain number."""
+"""Of which higher is better, given as a plain number."""
 OTHER_SCORES = ("macro_f1", "micro_f1", "precision", "recall", "average_precision", "iou", "miou",
                 "dice", "exact_match", "roc_auc", "sacrebleu", "rouge", "chrf", "mcc")  # fmt: skip
 """The same, under names that might be something else: known where somebody chose the column."""
@@ -124,7 +124,7 @@ def is_share(metric: str) -> bool:
 
 
 def check_items(items: float, metric: str, largest: float) -> None:
-    """Raises ValueError where a number of validation ``items`` does not tell the noise of errors of
+    """Raises ValueError where a number of validation ``items`` does not give the noise of errors of
     ``metric`` up to ``largest``."""
     if not items >= 1:
         raise ValueError(f"there must be at least 1 validation item, not {items:g}")
@@ -136,7 +136,7 @@ def check_items(items: float, metric: str, largest: float) -> None:
 
 
 def may_be_percent(metric: str, largest: float) -> bool:
-    """Whether '5 %' can be said of a metric whose largest error is ``largest``: of a rate."""
+    """Whether a metric whose largest error is ``largest`` can be '5 %': whether it is a rate."""
     if higher(metric) is not None or metric in RATES:
         return True
     return metric not in LOSSES and largest <= 1.0

@@ -1,7 +1,7 @@
 """Every member that steep brings, by the name that a spec or a command gives it, and its module.
 
 To add one: a file in its package and a line here. A module is imported when its name is first
-asked for, so that this table costs nothing.
+requested, so that this table costs nothing.
 """
 
 DOMAINS = {

@@ -75,7 +75,7 @@ class Deadline:
     """A request to stop that also comes when time is over."""
 
     def __init__(self, request: StopRequest, ends: Callable[[], float | None]) -> None:
-        """``ends`` is asked each time: on the monotonic clock, or None for no end."""
+        """``ends`` is called each time: on the monotonic clock, or None for no end."""
         self._request, self._ends = request, ends
 
     @property

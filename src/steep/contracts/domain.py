@@ -94,7 +94,7 @@ class Domain(Protocol):
     whose loss is taken over characters.
 
     ``decoded(model, items) -> Mapping[str, float]``: scores of what the model writes by itself
-    (BLEU, word error rate). It is asked once a trial, at its end, of the best step's model and at
+    (BLEU, word error rate). It is called once a trial, at its end, of the best step's model and at
     most 200 items of V, and stands among the trial's metrics; no model is chosen by it."""
 
     unit: str

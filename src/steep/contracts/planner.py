@@ -1,4 +1,4 @@
-"""What a planner is: a pure function from the set of results to the trials still wanted.
+"""What a planner is: a pure function from the set of results to the trials still to run.
 
 Resume, dry run and "two more seeds" are the same thing: plan again, run what is missing.
 """
@@ -31,7 +31,7 @@ class SearchSpace:
 @dataclass(frozen=True)
 class TrialRequest:
     """A trial to run, and how far: ``up_to_steps`` None is to the end; a rung of successive
-    halving is the same trial wanted again with more steps."""
+    halving is the same trial requested again with more steps."""
 
     trial: Trial
     up_to_steps: int | None = None
@@ -43,14 +43,14 @@ class TrialRequest:
 Planner = Callable[
     [SearchSpace, Sequence[Measurement], Sequence[Trial], float | None], Sequence[TrialRequest]
 ]
-"""``next(search_space, finished, running, budget)``: every trial wanted now and not yet finished,
-running ones included, in a stable order; [] when the search is over. One that adapts to its
-results may name the next trial alone, and name another when asked again with that one ``running``;
-nothing beyond ``running`` means that it waits for those. Pure in the *sets* of results and of
-running trials: order of arrival and repeats of a call cannot matter. ``budget`` is what may still
-be spent, in FLOPs, beside what ``running`` trials take; the held-out shards are paid from it.
+"""``next(search_space, finished, running, budget)``: every trial requested now and not yet
+finished, running ones included, in a stable order; [] when the search is over. One that adapts to
+its results may name the next trial alone, and name another when called again with that one
+``running``; nothing beyond ``running`` means that it waits for those. Pure in the *sets* of results
+and of running trials: order of arrival and repeats of a call cannot matter. ``budget`` is what may
+still be spent, in FLOPs, beside what ``running`` trials take; the held-out shards are paid from it.
 
 The driver's ``finished`` is a list with followers (``records/measurements.py``): a planner that
-keeps what it made of earlier results there decides without reading them all again. Asked with such
-a list it may return the very object that it returned before, which says that nothing else is wanted
-by now; what has ended since is still in it."""
+keeps what it made of earlier results there decides without reading them all again. Called with such
+a list it may return the very object that it returned before, which says that nothing else is
+requested now; what has ended since is still in it."""

@@ -32,7 +32,7 @@ from steep.stats.inverse import best_fit_sizes, first_crossings, reachable, targ
 
 TOO_LARGE = "does not fit in memory"
 FACTORS = (2.0, 10.0, 100.0)
-"""Multiples of today's compute whose worth is told unless others are asked for."""
+"""Multiples of today's compute whose value is given by default."""
 HOUR = 3600.0
 
 

@@ -34,8 +34,8 @@ def scaling(
     ``parameters`` is the size of the smallest adequate model on the data at hand, ``fixed`` that it
     is the only one; ``epochs`` the passes over the data in a run. ``steps`` are counted ones; ():
     a dense model is guessed, and the guesses say so; None: compute is not known. A size law that is
-    not measured is assumed; where no model size is known, none is told. Raises ValueError for a fit
-    without draws."""
+    not measured is assumed; where no model size is known, none is given. Raises ValueError for a
+    fit without draws."""
     if fit.reference is None or not fit.draws or fit.outcome == "not a power law":
         reason = fit.beta_g_reason or fit.supports or fit.outcome
         raise ValueError(f"nothing to project from: {reason}")
@@ -100,7 +100,7 @@ def _sizes(
 def dense_guesses(
     flops_per_parameter: float | None = None, epochs: float | None = None
 ) -> tuple[str, ...]:
-    """What is guessed of a model of which no step was counted; None: nobody said."""
+    """What is assumed of a model of which no step was counted; None: nothing was given."""
     assumptions = []
     if flops_per_parameter is None:
         assumptions.append(f"a dense model of {DENSE_FLOPS:g} FLOPs per parameter and unit of data")

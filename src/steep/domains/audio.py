@@ -148,7 +148,7 @@ def _rate(path: Path) -> int:
 
 
 def _said(error: Exception) -> str:
-    """What the library said, without the name it gives to bytes in memory."""
+    """The library's message, without the name it gives to bytes in memory."""
     return str(error).rpartition("object at")[2].partition(">: ")[2] or str(error)
 
 

@@ -1,4 +1,4 @@
-"""The files of a domain, read and told from each other: errors are sentences that name the file."""
+"""The files of a domain, read and classified: errors are sentences that name the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""glibc's allocator, told to keep the large buffers that training frees and takes again.
+"""glibc's allocator, set to keep the large buffers that training frees and takes again.
 
 By default glibc gives every buffer above 128 KiB (growing to at most 32 MiB) back to the system
 when it is freed, and the next step faults all of its pages in anew. Training frees and takes the

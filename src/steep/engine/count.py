@@ -71,7 +71,7 @@ def _per_hour(model: nn.Module, shape: Mapping[str, int]) -> float:
     """Of an hour of clips of the mean length, which ``shape`` names.
 
     What a clip takes is bilinear in its frames and its characters (an attention looks at every
-    frame for every character), so four short clips tell it of a long one exactly."""
+    frame for every character), so four short clips determine it for a long one exactly."""
     (a, b), (c, d) = [[_clip(model, shape, t, n) for n in _CHARACTERS] for t in _FRAMES]
     t = (shape["frames"] - _FRAMES[0]) / (_FRAMES[1] - _FRAMES[0])
     n = (shape["characters"] - _CHARACTERS[0]) / (_CHARACTERS[1] - _CHARACTERS[0])

@@ -42,7 +42,7 @@ def make_deterministic() -> None:
     another order are other bits."""
     torch.set_num_threads(1)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # use_deterministic_algorithms also tells the compiler, which it imports for that.
+    # use_deterministic_algorithms also configures the compiler, which it imports for that.
     torch.set_deterministic_debug_mode("error")
     # Filling every new tensor with NaN is a debugging aid that costs a pass over memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

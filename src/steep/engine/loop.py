@@ -33,7 +33,7 @@ from steep.records import Evaluation, Measurement, Settings, Status, Trial, sett
 from steep.spec.sections import Stop
 
 DECODED_ITEMS = 200
-"""Items of V that ``Domain.decoded`` is asked of: a report, and slow."""
+"""Items of V that ``Domain.decoded`` is called for: a report, and slow."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ the cache saves; more, and two workers' chunks leave the shared cache."""
 _TINY = 1e-30
 """Likelihoods below this are near float32's smallest number."""
 _ASKED = ("cpu",)
-"""Devices of which a number can be asked for free. A GPU would have to be waited for."""
+"""Devices whose numbers can be read without waiting, unlike a GPU's."""
 _FEWEST = 16
 """Rows in a chunk at least: fewer leave a matrix product with nothing to reuse."""
 

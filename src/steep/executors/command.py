@@ -52,10 +52,10 @@ class Options(Strict):
     """Starts a worker and returns: {script} is a file to run on some machine, {name} a name for it,
     {output} a file for what it prints. The last line printed is the worker's id."""
     status: Annotated[str, AfterValidator(_known)] | None = None
-    """Exit code 0 while the worker {id} (or {name}) waits or runs. None: only its own silence tells
+    """Exit code 0 while the worker {id} (or {name}) waits or runs. None: only its own silence shows
     that it has ended."""
     cancel: Annotated[str, AfterValidator(_known)] | None = None
-    """Ends the worker {id}. None: it is asked to, through the shared folder."""
+    """Ends the worker {id}. None: it is requested to end, through the shared folder."""
     slots: Few | None = None
     """Workers at a time. None: 8; `run.workers` and `--workers` set it, too."""
     cpus: Annotated[int, Field(ge=1, le=1024)] = 1

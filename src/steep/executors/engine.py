@@ -39,7 +39,7 @@ class Engine(Protocol):
 
     @property
     def tells(self) -> bool:
-        """Whether ``states`` can tell that a worker has ended."""
+        """Whether ``states`` shows that a worker has ended."""
         ...
 
     def check(self, box: Mailbox) -> None:

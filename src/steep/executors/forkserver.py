@@ -54,7 +54,7 @@ def serve(control: int, folder: str, preload: Sequence[str]) -> None:
         signal.signal(stop, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     # The domain's data is read here once, and shared by every worker until it writes to it. What
-    # goes wrong goes wrong again in the worker, which can tell the driver.
+    # goes wrong goes wrong again in the worker, which can report it to the driver.
     with contextlib.suppress(Exception):
         for name in preload:
             importlib.import_module(name)
@@ -215,7 +215,7 @@ def die_with_parent() -> None:
 
 def die_first() -> None:
     """Where memory runs out, the kernel ends a trial and not the driver or the server: they lose
-    everything that runs, a trial is told as one that was too large."""
+    everything that runs, a trial is reported as one that was too large."""
     with contextlib.suppress(OSError, ValueError):  # Linux alone
         setting = os.open("/proc/self/oom_score_adj", os.O_RDWR)
         try:

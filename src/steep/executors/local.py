@@ -34,7 +34,8 @@ from steep.store.folder import StoreError, read_spec
 
 _THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": 1 << 25, "MALLOC_TRIM_THRESHOLD_": 1 << 30}
-"""glibc gives large buffers back and faults them in again at every step unless told otherwise."""
+"""glibc gives large buffers back and faults them in again at every step unless configured
+otherwise."""
 _OVER = (Kind.RESULT, Kind.FAILURE, Kind.DRAINED)
 _TAIL = 4000
 """Bytes of a worker's output that are kept when it fails."""
@@ -137,7 +138,7 @@ class _Worker:
     line: Connection
     output: IO[bytes]
     ended: set[tuple[str, int]] = field(default_factory=set)
-    """Attempts of which it has said how they ended."""
+    """Attempts whose end it has reported."""
     given_up: set[tuple[str, int]] = field(default_factory=set)
     code: int | None = None
     no_start: str = ""
@@ -175,7 +176,7 @@ class Local:
 
     def warm(self) -> None:
         """Start the server now: it imports while the driver still plans."""
-        with contextlib.suppress(NoStart, OSError):  # told when a worker is wanted
+        with contextlib.suppress(NoStart, OSError):  # reported when a worker is needed
             self._served()
 
     def start(self, *jobs: Job) -> None:
@@ -206,7 +207,7 @@ class Local:
         seen = {} if worker.gpu is None else {"CUDA_VISIBLE_DEVICES": worker.gpu}
         worker.line.send((jobs, seen))
         descriptors = [theirs.fileno(), worker.output.fileno()]
-        with contextlib.suppress(OSError):  # a server that is gone: its listener tells
+        with contextlib.suppress(OSError):  # a server that is gone: its listener reports it
             socket.send_fds(control, [request("fork", number)], descriptors)
         theirs.close()
 
@@ -308,7 +309,7 @@ class Local:
                     if int(number) in self._workers:
                         self._workers[int(number)].no_start = os.strerror(int(value))
                     self._ended(int(number), None)
-        # Before its workers are told lost: a server may have closed its line and not yet be a
+        # Before its workers are reported lost: a server may have closed its line and not yet be a
         # process that has ended, and who starts the next worker must not be sent to it.
         if self._control is control:
             self._control = None

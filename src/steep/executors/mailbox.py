@@ -6,12 +6,12 @@ Compute nodes often cannot reach the driver, but they share its file system. One
         worker.json         what a worker must know: the argument of ``steep worker --job``
         jobs/NAME.json      a job (trials and attempts), there until its end is recorded
         queue/NAME          it waits; a worker takes it by renaming this into
-        taken/NAME@WORKER   where it stays until the worker has told how it ended
+        taken/NAME@WORKER   where it stays until the worker has reported how it ended
         new/NAME.W000001    a message of its worker: events, with a checksum
         new/NAME.W.beat     a sign of life, replaced by the next one
         orders/NAME         what its worker is to do: 'stop' or 'kill'; orders/all: 'end'
         workers/            who has begun to work
-        submitted/          what the driver has asked the engine for
+        submitted/          what the driver has requested from the engine
         output/             what the workers printed, where the engine can write it here
 
 A file is written under another name, flushed and renamed, so that none is seen half; a message
@@ -331,7 +331,7 @@ class Mailbox:
         self._put(f"new/{file}", data)
 
     def release(self, name: str, worker: str) -> None:
-        """All that the worker had to tell of the job is in the mailbox."""
+        """All that the worker had to report of the job is in the mailbox."""
         self.remove(f"taken/{name}@{worker}")
 
     def ordered(self, name: str = ALL) -> str:
@@ -388,8 +388,8 @@ def prepare_site(folder: Path, shared: str | None) -> Path:
 
 
 def token(folder: Path) -> str | None:
-    """What tells this study from any other that lies, or has lain, in ``folder``; None where no
-    site has been made of it yet."""
+    """What distinguishes this study from any other that lies, or has lain, in ``folder``; None
+    where no site has been made of it yet."""
     return _known_sites(folder)[0]
 
 

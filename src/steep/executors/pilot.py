@@ -58,7 +58,7 @@ def versions() -> dict[str, str]:
 
 def serve(file: Path) -> str | None:
     """Work for the session whose ``worker.json`` is ``file``, to its end; the reason if this worker
-    cannot, which the driver is told as well."""
+    cannot, which the driver learns as well."""
     try:
         about = json.loads(file.read_bytes())
     except OSError as error:
@@ -91,13 +91,14 @@ class _Child:
     name: str
     jobs: tuple[Job, ...]
     ends: int
-    """Reading end of a pipe: two bytes, its place in the job, as an attempt has told its end."""
+    """Reading end of a pipe: two bytes, its place in the job, when an attempt has reported its
+    end."""
     output: IO[bytes]
     stopping: float | None = None
-    """When it was asked to stop."""
+    """When it was requested to stop."""
 
     def reported(self) -> set[int]:
-        """The places of the attempts that have told how they ended."""
+        """The places of the attempts that have reported how they ended."""
         try:
             data = os.read(self.ends, 4096)
         except BlockingIOError:
@@ -157,7 +158,7 @@ class Pilot:
 
     def _warm(self) -> None:
         """Import and read once what every job needs. What goes wrong goes wrong again in the
-        job's own process, which tells the driver."""
+        job's own process, which reports to the driver."""
         sys.path += [entry for entry in self.about["path"] if entry not in sys.path]
         with contextlib.suppress(Exception):
             for name in self.about["preload"]:
@@ -188,7 +189,7 @@ class Pilot:
         return child
 
     def _see_through(self, child: _Child) -> None:
-        """Wait for a job's process, obeying orders; tell what it could not tell itself."""
+        """Wait for a job's process, obeying orders; report what it could not report itself."""
         status, last, pause = None, time.monotonic(), 0.002
         while child.pid > 0 and status is None:
             found, code = os.waitpid(child.pid, os.WNOHANG)

@@ -1,9 +1,9 @@
 """The driver's side of workers on other machines: whatever engine starts them.
 
-A study's trials are posted in a mailbox; the engine is asked for as many workers as there are
+A study's trials are posted in a mailbox; as many workers are submitted to the engine as there are
 trials for, and each takes one after another (``pilot.py``). So hours in the engine's queue and
 seconds of imports are paid once a worker, not once a trial. What the engine says of a worker counts
-only where the worker itself has not told how its trial ended.
+only where the worker itself has not reported how its trial ended.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class _Posted:
 
     jobs: tuple[Job, ...]
     ended: set[tuple[str, int]] = field(default_factory=set)
-    """Attempts that have told how they ended, or are no longer to be heard of."""
+    """Attempts whose end was reported, or whose events no longer count."""
     queued: float = 0.0
-    """When its waiting was last told."""
+    """When its waiting was last reported."""
     worker: str = ""
     astray: float | None = None
     """Since when neither the queue nor a live worker has had it."""
@@ -93,7 +93,7 @@ class Session:
         self._heard: dict[str, str] = {}
         """The newest worker heard of in each place of the engine."""
         self._left: set[str] = set()
-        """Places whose newest worker has said that it leaves."""
+        """Places whose newest worker has reported that it leaves."""
         self._deaf: dict[str, str] = {}
         """Places whose worker did not obey, and what it will remove once it does."""
         self._unheard = 0
@@ -112,7 +112,7 @@ class Session:
 
     def post(self, number: int, jobs: tuple[Job, ...]) -> None:
         self.posted[self.box.post(number, jobs)] = _Posted(jobs)
-        self.stopping = False  # that was asked of the earlier ones
+        self.stopping = False  # that was requested of the earlier ones
         self._surveyed = min(self._surveyed, time.monotonic() - _SURVEY + 0.05)
 
     def poll(self) -> list[Event]:
@@ -167,7 +167,7 @@ class Session:
         return None
 
     def ask_to_stop(self) -> list[Event]:
-        """What waits ends at once; what runs is asked to save itself."""
+        """What waits ends at once; what runs is requested to save itself."""
         self.stopping = True
         events = []
         for name, posted in list(self.posted.items()):
@@ -257,7 +257,7 @@ class Session:
         return events
 
     def _why_lost(self, worker: str, has_it: bool) -> dict[str, Any] | None:
-        """Why a job's worker will not tell its end, as an event's payload; None where it may."""
+        """Why a job's worker will not report its end, as an event's payload; None where it may."""
         place = worker.partition(".")[0]
         if not has_it:
             return {"reason": "its worker left without a word"}
@@ -399,7 +399,8 @@ class Session:
             self._wait_to_submit()
 
     def _end_failed(self, batch: str, about: Mapping[str, Any], places: Collection[int]) -> None:
-        """End, by their names, workers that the engine may have started though it said no."""
+        """End, by their names, workers that the engine may have started though it reported an
+        error."""
         with suppress(StoreError):
             if len(places) == about["count"]:
                 self.engine.cancel(self.box, {batch: about})
@@ -598,7 +599,7 @@ def abandoned(folder: Path, slots: int = 1) -> Iterable[Session]:
 
 
 def _is_held(box: Mailbox, folder: Path) -> bool:
-    """Whether a job of a session is still its driver's, for all that the store can tell: in a
+    """Whether a job of a session is still its driver's, as far as the store shows: in a
     container that has ended, say, until its lease has."""
     with suppress(Gone, StoreError), Store.open(folder, read_only=True) as store:
         held = store.held()

@@ -1,6 +1,6 @@
 """Attempts at trials from the inside: what runs in a worker, wherever the worker runs.
 
-``work`` opens the study's domain and trainer, runs its trial or pack of trials, and tells of
+``work`` opens the study's domain and trainer, runs its trial or pack of trials, and reports
 everything through ``send``. It reads the study folder and writes checkpoints there, but never
 opens the store.
 """
@@ -148,7 +148,7 @@ def _beat(going: dict[Job, Tell], lease: float, over: threading.Event) -> None:
 
 @dataclass
 class Opened:
-    """A study as a worker needs it. The trainer is opened when first asked for: it may start a
+    """A study as a worker needs it. The trainer is opened when first used: it may start a
     device, which must not happen before a fork."""
 
     loaded: Loaded
@@ -246,7 +246,7 @@ class Line:
         self.tell(Kind.PROGRESS, evaluation)
 
     def save(self, step: int, state: bytes) -> None:
-        """A checkpoint that cannot be written is told and done without: the last one stays good,
+        """A checkpoint that cannot be written is reported and skipped: the last one stays good,
         and the trial may well end before it is needed."""
         self._saved = time.monotonic()
         self.step = step

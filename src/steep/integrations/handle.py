@@ -68,7 +68,7 @@ class Reporter:
             print(json.dumps({"step": step, keys[0]: plain[keys[0]]}), flush=True, file=sys.stdout)
 
     def finish(self) -> dict[str, Any]:
-        """The trial's result. Raises Interrupted where it was asked to stop before its end."""
+        """The trial's result. Raises Interrupted if a stop request came before its end."""
         if self.stopping:
             raise Interrupted("stopped on request")
         return self.best

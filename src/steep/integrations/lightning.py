@@ -38,7 +38,7 @@ class SteepCallback(Callback):
 
     def fit(self, trainer: Trainer, model: Any, *data: Any) -> dict[str, Any]:
         """Fit from the checkpoint in the folder, or from the beginning; the best result. Raises
-        Interrupted where steep asked to stop."""
+        Interrupted on a stop request."""
         known = {"ckpt_path": str(self.checkpoint)} if self.checkpoint.exists() else {}
         trainer.fit(model, *data, **known)
         return self.reporter.finish()

@@ -1,8 +1,8 @@
 """A study's trials in an experiment tracker: Weights & Biases, trackio, MLflow or TensorBoard.
 
 A run a trial, with its configuration, evaluations and result, written when the trial has ended; and
-one run for the study, with its exponent, forecast and figure. What goes wrong here is said once and
-never stops a study.
+one run for the study, with its exponent, forecast and figure. What goes wrong here is reported once
+and never stops a study.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Tracker:
         self._safely(lambda backend: _summary(backend, study, analysis))
 
     def _safely(self, write: Callable[[Backend], None]) -> None:
-        """A tracker that fails is not asked again."""
+        """A tracker that fails is not used again."""
         if self._backend is None:
             return
         try:

@@ -2,7 +2,7 @@
 
     callback = SteepCallback(handle)  # in a function; SteepCallback() in a script
     trainer = Trainer(..., args=TrainingArguments(callback.folder, ...), callbacks=[callback])
-    return callback.train(trainer)  # resumes, stops when asked, gives the best result
+    return callback.train(trainer)  # resumes, stops on request, gives the best result
 
 Evaluations are reported as they come; the Trainer's own checkpoints, in the trial's folder, are
 what a later attempt goes on from.
@@ -41,7 +41,7 @@ class SteepCallback(TrainerCallback):
 
     def train(self, trainer: Trainer) -> dict[str, Any]:
         """Train from the last checkpoint in the folder, or from the beginning; the best result.
-        Raises Interrupted where steep asked to stop."""
+        Raises Interrupted on a stop request."""
         trainer.train(resume_from_checkpoint=get_last_checkpoint(self.folder))
         return self.reporter.finish()
 

@@ -61,7 +61,7 @@ class Budget:
         """``guess`` is what trials are expected to cost, in FLOPs where they are ``counted``
         beforehand; else only relative to each other. What was measured ``before`` this run does
         not count against it. A trial whose error is not ``learnt_below`` that has learnt nothing,
-        and ends early: it tells nothing about those to come."""
+        and ends early: it says nothing about those to come."""
         self._search_space, self._guess, self._counted = search_space, guess, counted
         self._workers, self._held_out = workers, held_out
         self.flops, self.seconds, self._learnt_below = flops, seconds, learnt_below

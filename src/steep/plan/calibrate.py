@@ -2,7 +2,7 @@
 
 Small models reach a few percent of a machine's FLOP rate and large ones most of it, and on a small
 trial evaluations take a third of the time, so FLOPs alone would be wrong by tens. A trial's own
-calls tell: its trainer asks before every step whether to stop, and tells of every evaluation.
+calls show: its trainer checks before every step whether to stop, and reports every evaluation.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def pace(study: Study, pilot: float, tell: Tell = _silent) -> StepTimes | None:
     """Steps and evaluations of the ladder's ends and two between, timed in this process, in ten
     seconds or less unless a few steps take longer; then a pilot of at most so many seconds, which
     shows when trials stop here and which models are good. None for a trainer whose steps are its
-    own. ``tell`` is told what is being done, and the share that is done."""
+    own. ``tell`` is called with what is being done, and the share that is done."""
     sizes = sorted(study.spec.family.sizes)
     last = len(sizes) - 1
     chosen = sorted({sizes[k] for k in (0, last // 3, last - last // 3, last)})
@@ -178,7 +178,7 @@ def lengths(
     )
     stopped = ended(finished)
     usual = expected(kind, finished_studies(study.spec.stop.improvement))
-    # The pilot is a trial of the study's own; it need not be told twice.
+    # The pilot is a trial of the study's own: it counts once.
     shown = stopped or ended(timing.pilot)
     stopping = learnt(usual, study.spec, shown, _best_guess(study))
     validation = _units(study, study.cut.validation)

@@ -1,7 +1,7 @@
 """How long a study is going to take: its search, simulated on a clock in several scenarios.
 
 One estimator for ``init``, ``plan``, ``run`` and ``status``. In each scenario (``scenarios.py``)
-the planner is asked as the driver asks it, every trial takes what trials like it take
+the planner is called as the driver calls it, every trial takes what trials like it take
 (``lengths.py``), and as many run at a time as there are workers; so what the search will still ask
 for is in it, and so are workers that wait. The spread over the scenarios is the interval.
 """
@@ -34,7 +34,7 @@ DRAWS = 25
 """Of the lengths of trials in each scenario, which cost nothing."""
 BETWEEN, BETWEEN_DF = 0.35, 4
 """Standard deviation from scenario to scenario of the logarithm of what a search takes, as seen in
-others, and how many scenarios that is worth: four are too few to tell."""
+others, and how many scenarios that is worth: four are too few to show it."""
 LONGER, MORE_TRIALS = 1.15, 0.35
 """A search of real trials takes longer than of simulated ones: set to 2.15 times the training and
 1.35 times the trials, so that three measured grids and three studies by the default search are not
@@ -55,7 +55,7 @@ RISES, FALLS = 0.02, 0.2
 """Log error over the lowest, by squared log steps after and before the best one."""
 
 Ask = Callable[[Sequence[Measurement], Sequence[Trial], float, float], Sequence[TrialRequest]]
-"""(finished, running, seconds on the clock, FLOPs spent) -> the trials wanted."""
+"""(finished, running, seconds on the clock, FLOPs spent) -> the requested trials."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def predict(
 ) -> Prediction:
     """What is left of a study of which these have ``finished`` and those ``begun`` (seconds ago).
 
-    ``adaptive``: what a search wants depends on its results. The scenarios agree with what is
+    ``adaptive``: what a search requests depends on its results. The scenarios agree with what is
     ``shown``. ``held_out`` gives the trials that confront the
     forecast, whenever the search is over; after ``most_seconds`` on the clock nothing goes on."""
     random = np.random.default_rng(0)
@@ -208,7 +208,7 @@ def _simulate(
     started = 0
 
     def run(requests: Callable[[float], Sequence[TrialRequest]], now: float) -> float:
-        """Workers take what is wanted, longest first, until nothing more is."""
+        """Workers take what is requested, longest first, until nothing more is."""
         nonlocal started
         queue: list[tuple[float, float, TrialRequest, Measurement]] = []
         while True:
@@ -263,7 +263,7 @@ def _begin(
     totals: dict[str, float],
     runs: list[tuple[Trial, float, float]],
 ) -> tuple[float, float, TrialRequest, Measurement]:
-    """(seconds it takes, FLOPs, the want, what it is going to bring)."""
+    """(seconds it takes, FLOPs, the request, its future result)."""
     trial = request.trial
     parts = [key, trial.items, trial.size, trial.seed, crc32(repr(trial.hyperparameters).encode())]
     random = np.random.default_rng(parts)

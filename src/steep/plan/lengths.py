@@ -40,7 +40,7 @@ class Length:
     looking: float
     """Share of the seconds that goes into evaluations."""
     steps: tuple[int, ...]
-    """At which it is evaluated, to its end; () where the trainer tells of none."""
+    """At which it is evaluated, to its end; () where the trainer reports none."""
     best: int
     """Step of its best evaluation."""
     samples_seen: float
@@ -156,7 +156,7 @@ class Timed:
 
 
 def timeable(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """Finished trials whose seconds tell of others'."""
+    """Finished trials whose seconds predict others'."""
     return [m for m in measurements if m.status in SCORED and m.seconds > 0]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Prices:
-    """Of one study's trials, as its trainer's module tells them."""
+    """Of one study's trials, as its trainer's module gives them."""
 
     def __init__(self, trainer: Any, loaded: Loaded, domain: Domain, cut: shards.DataSplit) -> None:
         self._trainer, self._loaded, self._domain, self._cut = trainer, loaded, domain, cut
@@ -64,7 +64,7 @@ class Prices:
         return cost.flops * extent[0] ** (2 / 3) * extent[1] ** (1 / 3)
 
     def memory(self, trial: Trial) -> float | None:
-        """Bytes of a worker that trains it; None where the trainer cannot tell."""
+        """Bytes of a worker that trains it; None where the trainer cannot say."""
         ask = getattr(self._trainer, "memory", None)
         if ask is None:
             return None

@@ -11,8 +11,8 @@ that plane lies differs from study to study: much between domains, less between 
 the optimizer. ``data/typical_stops.yaml`` holds a row for each published study, and the prior of a
 new one is their average, weighed by what it has in common with each: a Gaussian process over
 studies (Rasmussen & Williams 2006, chapter 2) whose covariance adds up over shared labels. Where an
-improvement is asked trials turn earlier, so each published study has a second row for that rule, of
-the same trials cut where it would have ended them.
+improvement is required trials turn earlier, so each published study has a second row for that rule,
+of the same trials cut where it would have ended them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from steep.spec.sections import Spec, Stop
 from steep.stats.regression import Linear
 
 EPOCH = 64.0
-"""Steps in an epoch at which a study's level is told."""
+"""Steps in an epoch at which a study's level is given."""
 COLUMNS = ("level", "by_size", "by_epoch", "by_rate")
 SHARED = {"any": 0.40, "domain": 0.50, "family": 0.15, "optimizer": 0.10, "metric": 0.05}
 """Variance of the level that studies with this label in common share,"""
@@ -91,7 +91,7 @@ class Stopping:
 
 def finished_studies(improvement: float = 0.0) -> list[FinishedStudy]:
     """The rows of ``data/typical_stops.yaml``, a study each: of trials that had to improve where
-    an ``improvement`` is asked."""
+    an ``improvement`` is required."""
     rows = data.values("typical_stops.yaml")["studies"]
     every = [
         FinishedStudy(

@@ -63,7 +63,7 @@ class Watch:
         self._estimate(SCENARIOS)
 
     def _measure(self) -> StepTimes | None:
-        """None where timing fails: what is wrong with a trial is told when it runs."""
+        """None where timing fails: what is wrong with a trial is reported when it runs."""
         with suppress(Exception):
             return clock.pace(self._study, self._pilot_seconds, self._tell)
         return None

@@ -233,7 +233,7 @@ def prices(
     known: Sequence[Measurement],
     places: Sequence[tuple[int, Configuration]],
 ) -> Array:
-    """What a trial of each place is expected to cost, in the unit in which costs are told.
+    """What a trial of each place is expected to cost, in the unit of the reported costs.
 
     A law in the logs of data, size and hyperparameters, by least squares with a prior (cost as
     m**BY_SAMPLES * size**2)."""

@@ -5,13 +5,13 @@ known of all shards at once; every decision is read from it:
 
 1. a few configurations spread over the smallest shard;
 2. then, again and again, the measurement that lowers the expected error of the chosen models most
-   per FLOP, on whatever shard: a new configuration, another seed of one that cannot be told from
-   its rivals, the next rung of a stopped trial. Cheap shards come first because they are
+   per FLOP, on whatever shard: a new configuration, another seed of one that is indistinguishable
+   from its rivals, the next rung of a stopped trial. Cheap shards come first because they are
    informative about expensive ones, which are trained only near their predicted optimum;
 3. when nothing is worth its price, every shard's choice gets all its seeds, and so does the model
-   that would be reported; its neighbours on the ladder are tried, so that an optimum is told from
-   an edge and a plateau from an optimum; and on some shards those in each hyperparameter, where the
-   surface is wrong if it is wrong at all.
+   that would be reported; its neighbours on the ladder are tried, so that an optimum is separated
+   from an edge and a plateau from an optimum; and on some shards those in each hyperparameter,
+   where the surface is wrong if it is wrong at all.
 
 Past a shard's first complete trial, new ones run in rungs of its training curve and are left
 STOPPED while they are hopeless (``stats/rungs.py``). A ladder whose edge is best extends itself,
@@ -59,7 +59,7 @@ MINIMUM_GAIN = 0.01
 """Least gain, in log error averaged over the shards, for one trial of the choice at the largest
 shard: what costs less must gain in proportion."""
 HARDER = 10
-"""How often ``MINIMUM_GAIN`` is halved while a forecast is not yet as precise as asked."""
+"""How often ``MINIMUM_GAIN`` is halved while a forecast is not yet as precise as requested."""
 REACH = 1
 """Shards to either side of one on which a comparison of hyperparameters is taken to hold: with two,
 five of sixteen searches of characters by Adam kept a learning rate that is right for little data at
@@ -80,8 +80,8 @@ def plan(
     running: Sequence[Trial],
     budget: float | None,
 ) -> Sequence[TrialRequest]:
-    """Every trial wanted and not finished; see ``contracts/planner.py``. One beyond those that run:
-    asked again with that one among them, it names the next.
+    """Every trial requested and not finished; see ``contracts/planner.py``. One beyond those that
+    run: called again with that one among them, it names the next.
 
     Within ``budget`` and ``search.until`` every shard gets a trial before anything is refined; the
     smaller ones where that cannot be had of all."""
@@ -354,7 +354,7 @@ def _failed(here: Mapping[Configuration, Sequence[Measurement]]) -> set[Configur
 
 
 def _precise(state: State, known: Sequence[Measurement], target: float) -> bool:
-    """Whether the forecast at ten times the largest shard is as narrow as asked."""
+    """Whether the forecast at ten times the largest shard is as narrow as requested."""
     shards = state.space.shards
     if not all(any(map(scored, state.at(*state.choice(i)))) for i in range(len(shards))):
         return False

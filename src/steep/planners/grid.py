@@ -42,7 +42,7 @@ def plan(
     running: Sequence[Trial],
     budget: float | None,
 ) -> Sequence[TrialRequest]:
-    """Every trial wanted and not finished; see ``contracts/planner.py``."""
+    """Every trial requested and not finished; see ``contracts/planner.py``."""
     grid = followed(finished).follow(("grid", id(search_space)), lambda: _Grid(search_space))
     requests = grid.requests()
     if isinstance(finished, Measurements):
@@ -51,7 +51,7 @@ def plan(
 
 
 class _Grid:
-    """The grid as results come: a shard is looked at again once all that was wanted on it has
+    """The grid as results come: a shard is looked at again once all that was requested on it has
     ended, or once a result came that it was not waiting for."""
 
     def __init__(self, search_space: SearchSpace) -> None:
@@ -62,7 +62,7 @@ class _Grid:
         }
         """What has been measured on each shard."""
         self._wanted: dict[Place, tuple[TrialRequest, ...]] = {}
-        """What each shard wants, what has ended since it was asked for included."""
+        """What each shard requests, including what has ended since then."""
         self._waits: dict[Place, set[Trial]] = {}
         """What has not ended of the sizes and hyperparameters that each shard compares."""
         self._ends: list[dict[int, Settings] | None] = []
@@ -91,7 +91,7 @@ class _Grid:
         return self._here[trial.permutation, trial.samples]
 
     def requests(self) -> tuple[TrialRequest, ...]:
-        """Everything, shard by shard: the same object while no shard wants anything else."""
+        """Everything, shard by shard: the same object while no shard requests anything else."""
         if not self._stale:
             return self._all
         self._prefer()
@@ -117,7 +117,7 @@ class _Grid:
             self._stale = set(self._here)
 
     def _ask(self, shard: Shard) -> bool:
-        """Look at a shard again; whether it wants something else."""
+        """Look at a shard again; whether it requests something else."""
         at = _of(shard)
         here = self._here[at]
         choices = _choices(self._search_space, shard, self._ends, self._every)
@@ -151,7 +151,7 @@ def combinations(search_space: SearchSpace) -> tuple[Settings, ...]:
 
 
 Planned = list[tuple[Trial, str]]
-"""Trials and why they are wanted."""
+"""Trials and why they are requested."""
 
 
 def _shard_trials(
@@ -160,7 +160,7 @@ def _shard_trials(
     here: Mapping[Trial, Measurement],
     choices: Callable[[int], Sequence[Settings]],
 ) -> tuple[Planned, Planned]:
-    """What a shard wants, and those among it that it waits for before it wants anything else."""
+    """What a shard requests, and those among it that it waits for before it requests more."""
     sizes = list(search_space.spec.family.sizes)
     found = _trials(search_space, shard, {s: choices(s) for s in sizes}, "grid")
     if not all(trial in here for trial, _ in found):

@@ -1,7 +1,7 @@
-"""A search told as decisions: each looks at what earlier ones brought, never at what came since.
+"""A search as a sequence of decisions: each uses what earlier ones brought, not what came since.
 
 A planner is pure in the set of results. A search that adapts becomes so by being played again from
-its start: each decision is asked anew and given only the measurements that the decisions before it
+its start: each decision is made anew from only the measurements that the decisions before it
 wanted, as far as they wanted them, whatever else has arrived by now. The first decision whose
 trials are not all measured is the plan. So a search that was killed, one that ran on many workers
 and one that never stopped make the same decisions.
@@ -16,11 +16,11 @@ from steep.contracts.planner import TrialRequest
 from steep.records import Measurement, Status, Trial
 
 Decide = Callable[[tuple[Measurement, ...]], Sequence[TrialRequest]]
-"""The next trials, from what is known by now, in the order in which it was wanted."""
+"""The next trials, from what is known by now, in the order in which it was requested."""
 
 
 def play(decide: Decide, finished: Sequence[Measurement]) -> list[TrialRequest]:
-    """The trials wanted now: those of the first decision that is not yet met."""
+    """The trials requested now: those of the first decision that is not yet met."""
     found = {m.trial: m for m in finished}
     known: dict[Trial, Measurement] = {}
     while requests := decide(tuple(known.values())):
@@ -35,7 +35,7 @@ def play(decide: Decide, finished: Sequence[Measurement]) -> list[TrialRequest]:
 
 
 def met(request: TrialRequest, measured: Measurement | None) -> bool:
-    """Whether a trial has ended, or has come as far as it is wanted."""
+    """Whether a trial has ended, or has come as far as requested."""
     if measured is None:
         return False
     if measured.status != Status.STOPPED:

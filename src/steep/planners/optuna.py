@@ -3,8 +3,8 @@
 ``search.sampler`` names it as Optuna does, e.g. TPESampler, GPSampler, CmaEsSampler; each shard
 gets ``search.draws`` suggestions, each trained with all seeds and scored by their median. Only the
 sampler is used. A suggestion depends on nothing but the study's seed, its number and the scores of
-the earlier ones, which are told to a fresh study in memory each time; one that was made before
-counts as made again. Shards do not tell each other anything.
+the earlier ones, which are given to a fresh study in memory each time; one that was made before
+counts as made again. Shards share no information.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def plan(
     running: Sequence[Trial],
     budget: float | None,
 ) -> list[TrialRequest]:
-    """Every trial wanted and not finished; see ``contracts/planner.py``.
+    """Every trial requested and not finished; see ``contracts/planner.py``.
 
     Raises QuestionError for a sampler that there is not; MissingExtra without Optuna."""
     space, search = configurations.of(search_space), search_space.spec.search

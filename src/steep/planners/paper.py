@@ -1,4 +1,5 @@
-"""The procedure of Hestness et al. 2017, section 3 and the talks about it, as far as it is told.
+"""The procedure of Hestness et al. 2017, section 3 and the talks about it, as far as it is
+documented.
 
 1. At the smallest and the largest shard: the smallest model that overfits, size by size.
 2. A careful search about it there: the sizes two steps of the ladder to both sides with every
@@ -40,7 +41,7 @@ def plan(
     running: Sequence[Trial],
     budget: float | None,
 ) -> list[TrialRequest]:
-    """Every trial wanted and not finished; see ``contracts/planner.py``."""
+    """Every trial requested and not finished; see ``contracts/planner.py``."""
     space = configurations.of(search_space)
     seed, draws = search_space.spec.seed, search_space.spec.search.draws
     return play(partial(_decide, space, seed, draws), finished)
@@ -70,7 +71,7 @@ def _decide(
 def overfits(m: Measurement) -> bool:
     """Whether the validation loss has turned up while the training loss went on falling.
 
-    A trial without a training curve cannot tell, and passes."""
+    A trial without a training curve passes."""
     if not m.curve or not scored(m):
         return not m.curve
     low = min(m.curve, key=lambda point: point.validation_loss)

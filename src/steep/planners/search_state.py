@@ -25,7 +25,7 @@ from steep.stats.searched import Configuration, Tried, scored, surface_of
 
 SWITCH_COST, SMALLER = 0.005, 0.3
 """Least gain, in log error averaged over the shards, for a trial of that price that only confirms
-a choice: what it tells of others comes on top. And the part of that for which a smaller model is
+a choice: what it says about others comes on top. And the part of that for which a smaller model is
 chosen before a larger one."""
 MOST = 1000
 """Configurations that are weighed against each other; of a larger search space the most promising
@@ -75,7 +75,7 @@ class Limits:
 
 
 Decided = tuple[tuple[TrialRequest, ...], bool]
-"""The trials wanted; and whether they are those of other draws, results or not."""
+"""The requested trials; and whether they are those of other draws, results or not."""
 
 
 class Known:
@@ -91,7 +91,7 @@ class Known:
         self._decided: dict[tuple[Limits, tuple[Trial, ...], bool], Decided] = {}
         self._others: dict[tuple[tuple[int, Configuration], ...], tuple[TrialRequest, ...]] = {}
         self.trials_of_other_draws: set[Trial] = set()
-        """That were wanted by now."""
+        """That were requested so far."""
 
     @property
     def tried(self) -> tuple[Tried, ...]:
@@ -109,7 +109,7 @@ class Known:
         pending: tuple[Trial, ...],
         decide: Callable[[Known, Limits, tuple[Trial, ...]], Decided],
     ) -> Decided:
-        """What ``decide`` wants beside what runs, asked again where something has changed that
+        """What ``decide`` requests beside what runs, decided again where something has changed that
         counts: of other draws only their cost, if anything."""
         at = (self.so_far.changes_searched, self.so_far.changes if limits.bounded else 0)
         if at != self._at:
@@ -124,8 +124,8 @@ class Known:
         return self._decided[key]
 
     def on_other_draws(self, chosen: Mapping[int, Configuration]) -> tuple[TrialRequest, ...]:
-        """What further draws of the data want of the configurations that were chosen, results or
-        not."""
+        """The trials on further draws of the data, of the configurations that were chosen, results
+        or not."""
         key = tuple(chosen.items())
         if key not in self._others:
             self._others[key] = tuple(configurations.other_draws(self.space, chosen, ()))

@@ -8,7 +8,7 @@ from steep.present import numbers
 from steep.records import Backtest
 
 FEW = 5
-"""Hidden sizes below which nothing is said of coverage."""
+"""Held-out sizes below which coverage is not assessed."""
 
 
 def sentence(found: Backtest) -> str:

@@ -27,7 +27,8 @@ from steep.records import BestFit, Fit, Forecast, HeldOutForecast, Point
 GRID = 80
 """Places at which law and band are evaluated."""
 FARTHEST_GUESS = 6.0
-"""A best-guess level farther above the points than this would squeeze the curve: it is told."""
+"""A best-guess level farther above the points than this would squeeze the curve: it is given as
+text."""
 GOOD = 1.1
 """Hyperparameters that come, at any size, this near to a shard's lowest error are good there."""
 BANDS = 3

@@ -281,7 +281,7 @@ def varied(trials: Sequence[Trial]) -> list[str]:
 
 
 def trial_name(trial: Trial, names: Sequence[str], attempts: int | None = None) -> str:
-    """A trial, told apart from every other of its study, whose trials differ in ``names``."""
+    """A trial's label, unique in its study, whose trials differ in ``names``."""
     given = dict(trial.hyperparameters)
     parts = [f"{exact(trial.samples)} samples", f"size {trial.size}"]
     parts += [f"{name} {setting(given[name])}" for name in names if name in given]

@@ -13,11 +13,11 @@ from steep.base import metrics
 from steep.records import Fit, Forecast, Interval
 
 SMALLEST, LARGEST = 1e-6, 1e7
-"""Where an interval reaches beyond these, what is hard to read in it is told in exponents."""
+"""Where an interval reaches beyond these, its numbers are written with exponents."""
 OPEN = "no limit"
 """The end of an interval that has none."""
 UNCOUNTABLE = 1e15
-"""Sizes from here on are not told to the last digit."""
+"""Sizes from here on are rounded."""
 UNKNOWN = "–"
 """A number that does not exist."""
 
@@ -301,7 +301,7 @@ def interval(found: Interval | None, how: Scale | None = None) -> str:
 
 def counts(found: Interval | None, smallest: float | None = None) -> str:
     """An interval of samples or parameters: 120k [80k, 260k]; two digits where it is wide. A lower
-    end that lies somewhere below the ``smallest`` size is told so: 1.3k [below 1k, 1.9k]."""
+    end that lies somewhere below the ``smallest`` size is written so: 1.3k [below 1k, 1.9k]."""
     if found is None or found.value is None:
         return UNKNOWN
     low, high = found.lower, found.upper

@@ -17,7 +17,7 @@ _EVERY = 20.0
 _FEW = 10.0
 """Seconds of which fewer are not counted."""
 _WIDE = 1.5
-"""Upper over lower end from which on a time is told as an interval."""
+"""Upper over lower end from which on a time is given as an interval."""
 
 
 def time_left(left: Interval) -> str:
@@ -60,7 +60,7 @@ class Progress:
         unit: Callable[[], str],
         quiet: bool,
     ) -> None:
-        """``left`` tells how many seconds the run takes from now, ``unit`` what m counts."""
+        """``left`` returns how many seconds the run takes from now, ``unit`` what m counts."""
         self._left, self._metric, self._unit, self._quiet = left, metric, unit, quiet
         self._done: set[str] = set()
         self._begun = time.monotonic()

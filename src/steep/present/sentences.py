@@ -30,7 +30,7 @@ from steep.records import (
 )
 
 MOST_AT = 2
-"""Sizes that the answer names of those that nobody asked for; the table has the others."""
+"""Sizes that the answer names by default; the table has the others."""
 MOST_CURVES = 3
 """Curves whose forecasts stand in one sentence."""
 
@@ -121,7 +121,7 @@ def _fit(subject: Analysis | Fit | None) -> Fit | None:
 def _at_phrases(
     forecast: Forecast, how: Scale, largest: float | None, requested: Sequence[float]
 ) -> list[str]:
-    """The sizes asked for, or the farthest ones, nearest first."""
+    """The requested sizes, or the farthest ones, nearest first."""
     chosen = sorted(forecast.at, key=lambda a: a.factor)
     chosen = [a for a in chosen if a.samples in requested] or chosen[-MOST_AT:]
     phrases = []
@@ -155,7 +155,7 @@ def target_phrase(found: RequiredSamples, how: Scale, unit: str) -> str:
 
 
 UNTOLD = (NOT_REACHABLE, PERHAPS_NOT, BEYOND_REACH, ALREADY_MET)
-"""Outcomes of a target that leave no number of samples to be told."""
+"""Outcomes of a target without a number of samples."""
 
 
 def untold_phrase(goal: str, outcome: str, samples: Interval, unreachable: float, unit: str) -> str:

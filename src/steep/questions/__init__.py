@@ -1,1 +1,1 @@
-"""Questions asked of learning curves and of joint fits: each a function from records to records."""
+"""Analyses of learning curves and of joint fits: each a function from records to records."""

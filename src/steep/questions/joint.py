@@ -365,7 +365,7 @@ def _weighed(
         if not use
     ]
     first = fitted[0]
-    # what is told of the residuals is told of the law that was asked about, or of Chinchilla's
+    # statements about residuals are about the requested law, or Chinchilla's
     requested = next((f for f in fitted if f.model is models[0]), None)
     if requested is None:
         model, known = next((m, p) for m, p in posteriors if m is models[0])

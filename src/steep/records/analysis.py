@@ -120,7 +120,7 @@ class Analysis:
     """What lower errors would take; None where nothing can be projected."""
     baseline: Baseline | None = None
     tuning: Tuning | None = None
-    """How well the points are tuned; None where the trials do not tell."""
+    """How well the points are tuned; None where the trials do not show it."""
 
     @property
     def one_model(self) -> bool:

@@ -141,7 +141,7 @@ class Scaling:
     notes: tuple[str, ...] = ()
     """What the curve stands on: the notes of its fit."""
     guesses: tuple[str, ...] = ()
-    """What stands for what nobody measured, as phrases: told before anything else."""
+    """What stands for what nobody measured, as phrases: stated before anything else."""
     times: TrialTimes | None = None
     """Of a study whose trainer is the user's own code."""
 
@@ -210,7 +210,7 @@ class Limit:
     flops: Interval | None
     """One training run of the best-fit model on all of the data; None where nobody knows."""
     budget: float | None
-    """FLOPs at hand; None where nobody said."""
+    """FLOPs at hand; None if not given."""
     slope: Interval
     """d log error / d log m here."""
     steepest: Interval
@@ -225,10 +225,10 @@ class CostAnswer:
     unit: str
     metric: str
     machine: Machine | None
-    """None: time, if any is told, is that of the study's own trials."""
+    """None: time, if given, is that of the study's own trials."""
     devices: int
     batch: float | None
-    """Units of m in a step of all devices together; None where nobody said."""
+    """Units of m in a step of all devices together; None if not given."""
     projections: tuple[Projection, ...]
     purchases: tuple[Purchase, ...] = ()
     limit: Limit | None = None

@@ -142,7 +142,7 @@ class Fit:
     notes: tuple[str, ...] = ()
     """What was done to the input: sentences, ``warnings`` first."""
     warnings: tuple[str, ...] = ()
-    """What must be said before any answer: that this may be no learning curve."""
+    """What precedes any answer: that this may not be a learning curve."""
     doubling: Interval | None = None
     """Share of the error that twice the largest size used takes off it; None without a law."""
 
@@ -271,7 +271,7 @@ class ForecastPoint:
     parameters: Interval | None = None
     """Best-fit model size there, where a size law was given."""
     flops: Interval | None = None
-    """Training compute there, 6 * parameters * samples * epochs unless told otherwise."""
+    """Training compute there, by default 6 * parameters * samples * epochs."""
 
 
 ALREADY_MET = "already met at the smallest size"

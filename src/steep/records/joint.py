@@ -33,7 +33,7 @@ class JointLaw:
 
     law: str
     outcome: str
-    """'ok' or 'not identifiable': some parameters cannot be told from these runs."""
+    """'ok' or 'not identifiable': these runs do not identify some parameters."""
     formula: str = ""
     names: tuple[str, ...] = ()
     parameters: tuple[Interval, ...] = ()
@@ -143,7 +143,7 @@ class ComputeMultiplier:
     multiplier: tuple[Interval, ...] = ()
     """Above 1 the second is the better one; open where the first never gets there."""
     shared_floor: float | None = None
-    """The floor that both were held at, where that was asked for."""
+    """The floor that both were held at, where that was requested."""
     extrapolates: tuple[bool, ...] = ()
     """Whether the compute lies beyond the runs of either."""
 
@@ -203,13 +203,14 @@ class JointFit:
         self, parameters: Any, samples: Any, unique: Any = None, level: float | None = None
     ) -> Any:
         """A DataFrame ``parameters, samples, error, lower, upper``: the error of a new run at each
-        place, with the interval of one run. ValueError where the runs cannot tell it."""
+        place, with the interval of one run. ValueError where the runs do not determine it."""
         from steep.questions.surface import predict_frame
 
         return predict_frame(self, parameters, samples, unique, level)
 
     def frontier(self, flops: Any, level: float | None = None) -> tuple[Frontier, ...]:
-        """The best model at each compute. ValueError where these runs do not tell the split."""
+        """The best model at each compute. ValueError where these runs do not determine the
+        split."""
         from steep.questions.surface import frontier
 
         return frontier(self, flops, level)

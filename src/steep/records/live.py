@@ -32,7 +32,7 @@ class LiveState:
     standing: Standing
     running: tuple[RunningTrial, ...]
     queue: tuple[tuple[Trial, str], ...]
-    """Planned trials, in the order of planning, and why they were planned ('' if nobody said)."""
+    """Planned trials, in the order of planning, and why they were planned ('' if not given)."""
     measurements: tuple[Measurement, ...]
     ends: Mapping[str, float]
     """When trials ended (Unix seconds), by id, of those that say."""

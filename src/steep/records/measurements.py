@@ -2,7 +2,7 @@
 
 Whoever decides after every trial (a planner, a budget) would read all of them each time. So the
 driver hands out a list that knows its followers: what a follower made of the earlier measurements
-stays, and it is told of those that came since it was last asked for. A plain list has no followers,
+stays, and it receives those that came since it was last requested. A plain list has no followers,
 and everything is made of it anew; the outcome is the same.
 """
 
@@ -33,9 +33,9 @@ class Measurements(Sequence[Measurement]):
         self._places: list[int] = []
         self._held: list[Measurement] = []
         self._came: list[tuple[int, Measurement]] = []
-        """In order of arrival: what followers are told."""
+        """In order of arrival: what followers receive."""
         self._followers: dict[Hashable, tuple[Follower, int]] = {}
-        """With how much of ``_came`` each has been told."""
+        """With how much of ``_came`` each has received."""
         for place, measurement in enumerate(measurements):
             self.add(place, measurement)
 
@@ -50,7 +50,7 @@ class Measurements(Sequence[Measurement]):
         self._came.append((place, measurement))
 
     def follow(self, key: Hashable, make: Callable[[], F]) -> F:
-        """The follower called ``key``, told of everything by now; made if there is none."""
+        """The follower called ``key``, up to date; made if there is none."""
         follower, seen = self._followers.get(key, (None, 0))
         if follower is None:
             follower = make()

@@ -23,7 +23,7 @@ class Prediction:
     evaluations: float
     """Share of the time that goes into evaluations of V."""
     learnt_from: int
-    """Finished trials of the family, of other studies, that said when trials stop; 0: of other
+    """Finished trials of the family, of other studies, that show when trials stop; 0: of other
     families."""
     own_trials: int
     """Of this study."""
@@ -66,7 +66,7 @@ class Plan:
     most_trials: int
     held_out_trials: int
     parameters: tuple[tuple[int, int], ...]
-    """(size on the dial, parameters), where the trainer can tell."""
+    """(model size, parameters), where the trainer can say."""
     flops: Bounds | None
     seconds: Bounds | None
     """Of one worker; None without a measured speed."""

@@ -1,4 +1,4 @@
-"""Answers to questions asked of fits: comparisons, back-tests, findings."""
+"""Results of analyses of fits: comparisons, back-tests, findings."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Pair:
     """Why there is none: 'an error does not fall', 'too far apart', 'mixed units' or 'out of
     reach'."""
     unreached: tuple[str, ...] = ()
-    """The curves whose forecast does not reach the error that was asked for."""
+    """The curves whose forecast does not reach the requested error."""
     crossing: Crossing | None = None
     sentences: tuple[str, ...] = ()
     """Verdict, multiplier and crossing in words, then what to hold against them."""

@@ -116,13 +116,13 @@ class Shards(Strict):
 
 
 class Until(Strict):
-    """When a search has told enough, or spent enough."""
+    """When a search ends early: once its forecast is precise, or its budget spent."""
 
     forecast_interval: Positive | None = None
     """Width of the 90 % interval of the forecast at ten times the largest shard, relative to it:
     0.2 is 'known to a fifth'."""
     flops: Positive | None = None
-    """Of the whole study: trials are wanted while they are expected to fit."""
+    """Of the whole study: trials are requested while they are expected to fit."""
 
 
 class Search(Strict):
@@ -177,7 +177,7 @@ class Resources(Strict):
     """What one worker gets, and with it one trial."""
 
     gpus: Annotated[int, Field(ge=0, le=64)] = 0
-    """GPUs. 0: none is asked for."""
+    """GPUs. 0: none is requested."""
     cpus: Annotated[int, Field(ge=1, le=1024)] = 1
     """Cores, and threads of a trial. Results are the same to the last bit only for one number."""
     memory: Annotated[str, AfterValidator(_bytes)] | None = None

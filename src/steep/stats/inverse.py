@@ -30,7 +30,7 @@ NEAR = 1e-9
 
 @dataclass(frozen=True)
 class TargetCrossing:
-    """Where the draws meet an error, as ``records.RequiredSamples`` tells it."""
+    """Where the draws meet an error, as in ``records.RequiredSamples``."""
 
     outcome: str
     samples: Interval

@@ -23,7 +23,7 @@ Residuals = Callable[[Array], Array]
 
 DETERMINED = 1e-10
 """Eigenvalue of the parameters' correlation form (Belsley, Kuh and Welsch 1980) below which points
-do not tell parameters apart. Of curves with 4 to 12 points it is above 1e-8 where they do and
+do not separate the parameters. Of curves with 4 to 12 points it is above 1e-8 where they do and
 below 1e-12 where they do not; rounding decides nothing."""
 LOST = 60
 """Iterations after which a problem that is in such a place is left there."""

@@ -220,7 +220,8 @@ def ratio_set(
     """Fieller's confidence set (1954) for -(top . theta) / (bottom . theta).
 
     ('inside', low, high): the interval between; ('outside', low, high): everything but what lies
-    between, the denominator not being told from zero; ('all', nan, nan): no value is excluded.
+    between, the denominator being indistinguishable from zero; ('all', nan, nan): no value is
+    excluded.
     """
     u, v = (np.asarray(c, float) for c in (top, bottom))
     below = lines.contrast(bottom)

@@ -44,7 +44,7 @@ def noise_of(fit: Fit) -> Noise:
 
 
 def runs_of(fit: Fit) -> RunNoise | None:
-    """What replicates said of the noise of one run; None without any."""
+    """The noise of one run according to replicates; None without any."""
     parts = fit.noise
     if parts.replicate is None:
         return None

@@ -40,7 +40,7 @@ class Fitted:
     parameters: Array
     lower: Array
     upper: Array
-    """Interval limits, NaN where none was asked for or the profile never rises."""
+    """Interval limits, NaN where none was requested or the profile never rises."""
     squares: float
     converged: bool
     at_bound: tuple[str, ...]

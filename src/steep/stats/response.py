@@ -47,7 +47,7 @@ NODES = ndtri((np.arange(15) + 0.5) / 15)
 
 @dataclass(frozen=True)
 class Surface:
-    """The posterior of noise-free log error at the configurations that were asked for."""
+    """The posterior of noise-free log error at the requested configurations."""
 
     mean: Array
     """(configs,)"""
@@ -83,7 +83,7 @@ def fit_surface(
 
     Columns are log m, log size (relative to what the prior of the size law expects), then the
     hyperparameters. ``values`` (n,) are means of log error over ``counts`` seeds, ``extra`` (n,)
-    their further variance; ``within`` the variance of one seed that repeats tell, and its degrees
+    their further variance; ``within`` the variance of one seed that repeats show, and its degrees
     of freedom (``seeds.py``). ``coarse`` weighs six settings of the grid in place of 270:
     enough to simulate a search on made-up results, where a decision is wanted in milliseconds."""
     variance, df = within

@@ -38,7 +38,7 @@ def after(steps: int, reference: Measurement) -> int | None:
 
 
 def share(steps: int | None, reference: Measurement) -> float:
-    """Of a trial's cost up to ``steps``, as far as the reference tells."""
+    """Of a trial's cost up to ``steps``, as far as the reference shows."""
     return 1.0 if steps is None else min(1.0, steps / reference.steps)
 
 
@@ -73,7 +73,7 @@ def _rung(steps: int, reference: Measurement) -> tuple[float, float, float]:
 
 
 def variance(steps: int | None, reference: Measurement, difference: float) -> float:
-    """Of what a rung tells of log error in the end, beyond the seeds' noise, where a trial is
+    """Of the log error in the end as a rung predicts it, beyond the seeds' noise, where a trial is
     expected to end ``difference`` above the reference."""
     if steps is None:
         return 0.0

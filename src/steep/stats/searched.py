@@ -1,4 +1,4 @@
-"""What the trials of a study tell of error against size on each shard, and of what they missed.
+"""Error against model size on each shard, from a study's trials, and what they missed.
 
 All trials of one draw of the data make one surface (``response.py``); of each shard it gives
 
@@ -19,7 +19,7 @@ All trials of one draw of the data make one surface (``response.py``); of each s
 
 A held-out shard is measured with one model, whose size and hyperparameters were predicted from the
 other shards: it has no optimum of its own, and no search to be lucky in. The surface extends to it
-and tells by how much that model may be worse than the best of all that the study tried anywhere.
+and gives by how much that model may be worse than the best of all that the study tried anywhere.
 The standard error of its score is this regret, less what the other shards' scores lie above their
 best, and the noise of its seeds. That the score disagrees with the other shards is not held against
 it otherwise: one that is better than expected weighs as much as any, one that is worse leaves open
@@ -60,7 +60,7 @@ FAR = 20.0
 WORDS_APART = 1.5
 """Distance between the values of a hyperparameter that is no positive number."""
 MOST = 150
-"""Configurations, the best of each shard first, that a surface is made of: bad ones tell little."""
+"""Configurations, the best of each shard first, that a surface is made of: bad ones say little."""
 DRAWS = 400
 UNSURE = 0.1
 """Of an unfinished search: expected excess of its choice, in log error, from which on a shard says
@@ -85,7 +85,8 @@ class Configuration:
 Tried = dict[Configuration, tuple[Measurement, ...]]
 """What is known of one shard, by configuration."""
 PredictMinimum = Callable[[int, Measurement], tuple[float, float] | None]
-"""(shard, stopped trial) -> (log error in the end, its standard error), where that can be told."""
+"""(shard, stopped trial) -> (log error in the end, its standard error), where that can be
+predicted."""
 
 
 def scored(m: Measurement) -> bool:

@@ -21,7 +21,8 @@ WORSE = 0.2
 NEAR = 0.32
 """In log error above the best one."""
 FEWEST = 8
-"""Degrees of freedom that are to count: fewer good candidates tell less than bad ones do."""
+"""Degrees of freedom that are to count: fewer good candidates are less informative than bad
+ones."""
 STEPS, NOTHING = 30, 1e-12
 
 

@@ -1,7 +1,7 @@
 """The best-fit model's size against data from the whole surface of error over data and size.
 
-The optimum of one shard tells only where that shard's errors are lowest, to about a step of the
-ladder, and nothing where the widest model is best. All trials of a study tell more: the left arm of
+The optimum of one shard shows only where that shard's errors are lowest, to about a step of the
+ladder, and nothing where the widest model is best. All trials of a study show more: the left arm of
 each shard's U-curve (models that are too small) moves to larger sizes as the data grows, whether or
 not the ladder reaches the bottom.
 
@@ -16,8 +16,8 @@ and of what too large a one loses on this much data (a power gamma). Its minimum
 that log s(m) = a + beta_p x is the size law. f is free for each shard; f and A > 0 are integrated
 in closed form, and (a, beta_p, alpha, gamma, delta, tau) are sampled: delta is how the U-curves
 deepen as data grows, tau the scatter about the model. Where no place lies right of the minimum
-the data cannot tell how far it is: a then runs to the end of its prior, and the interval of the
-size is open on that side.
+the data do not determine how far it is: a then runs to the end of its prior, and the interval of
+the size is open on that side.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def size_law_of_surface(places: Sequence[Place], level: float = 0.9) -> SizeLaw:
     kept = systematic(weight, DRAWS)
     found = _interval(beta_p, weight, level, BETA_P)
     if found.lower is None and found.upper is None:
-        reason = "the errors of these sizes do not tell how the best one moves as data grows"
+        reason = "the errors of these sizes do not show how the best one moves as data grows"
         return SizeLaw("not measured", reason, level=level)
     return SizeLaw(
         outcome="ok",

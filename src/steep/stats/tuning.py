@@ -1,6 +1,6 @@
 """How far best fits may still be below what a search found, and what that does to beta_g.
 
-The surface of a study's trials (``searched.py``) tells of each shard what the chosen model is
+The surface of a study's trials (``searched.py``) gives for each shard what the chosen model is
 expected to lose to the best of all the sizes and hyperparameters that were tried anywhere in the
 study, and, where the best value of a hyperparameter is the largest or smallest of those tried, to
 one step beyond them. A learning curve of models that are badly tuned at one end is too steep or too
@@ -18,7 +18,7 @@ import numpy as np
 from steep.records import BestFit, Interval, Tuning, Value
 
 FEWEST = 3
-"""Shards from which a slope is told."""
+"""Shards from which a slope is estimated."""
 NORMAL = 1.645
 RATES = {"learning_rate", "lr", "max_lr", "peak_lr", "base_lr", "initial_lr"}
 """Names of hyperparameters that may pass 1 where all values listed are below it: others (dropout,

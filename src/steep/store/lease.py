@@ -1,9 +1,9 @@
 """The owner of a trial: an identity of a process that stays unique when its pid is reused.
 
 A process is identified by machine, boot, pid namespace (containers have their own), pid and start
-time. All of them are needed to tell a dead owner from a live one, and to kill a worker without
-hitting an unrelated process. Leases use the monotonic clock of the boot, so that setting the wall
-clock has no effect and a laptop that sleeps does not age a lease.
+time. All of them are needed to distinguish a dead owner from a live one, and to kill a worker
+without hitting an unrelated process. Leases use the monotonic clock of the boot, so that setting
+the wall clock has no effect and a laptop that sleeps does not age a lease.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ RISES = 0.7
 
 
 class Unclear(ValueError):
-    """What the numbers of a column mean cannot be said: the message asks the user."""
+    """The meaning of a column's numbers is unclear: the message asks the user."""
 
 
 # ---------------------------------------------------------------- sizes

@@ -327,9 +327,9 @@ def check_planner(
     measure: Callable[[Trial], Measurement],
     rounds: int = 1000,
 ) -> list[Measurement]:
-    """Plans until nothing is wanted: no finished trial again, pure in the set of results.
+    """Plans until nothing is requested: no finished trial again, pure in the set of results.
 
-    ``measure`` stands for a trainer that trains to the end; a trial wanted up to a rung is cut
+    ``measure`` stands for a trainer that trains to the end; a trial requested up to a rung is cut
     there, where it has a training curve. Returns every measurement of the search."""
     found: dict[Trial, Measurement] = {}
     generator = random.Random(0)
@@ -343,13 +343,13 @@ def check_planner(
         if not requests:
             return finished
         trials = [entry.trial for entry in requests]
-        assert len({trial.id for trial in trials}) == len(trials), "a trial wanted twice"
+        assert len({trial.id for trial in trials}) == len(trials), "a trial requested twice"
         done = {m.trial.id for m in finished if m.status != Status.STOPPED}
-        assert not done & {trial.id for trial in trials}, "a finished trial is wanted again"
+        assert not done & {trial.id for trial in trials}, "a finished trial is requested again"
         for entry in requests:
             stood = found[entry.trial].steps if entry.trial in found else -1
             further = entry.up_to_steps is None or entry.up_to_steps > stood
-            assert further, "a stopped trial is wanted no further than it came"
+            assert further, "a stopped trial is requested no further than it came"
         with_running = plan(search_space, tuple(finished), tuple(trials[:1]), None)
         assert trials[0] in [entry.trial for entry in with_running], "a running trial is dropped"
         chosen = generator.choice(requests)

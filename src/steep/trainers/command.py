@@ -282,10 +282,11 @@ class _Attempt:
 
     def follow(self, process: Process, printed: Reported) -> bool:
         """Pass on the command's progress until it ends; whether it was stopped for having come to
-        its best. Raises Interrupted when asked to stop, and Diverged for an error that is none."""
+        its best. Raises Interrupted on a stop request, and Diverged for an error that is not a
+        number."""
         self.matches: list[str] = []
         while True:
-            over = process.over  # asked first: what it printed before is in the queue then
+            over = process.over  # checked first: what it printed before is in the queue then
             while (line := process.next_line(0.0 if over else _POLL)) is not None:
                 if self.options.pattern is not None and not reported.is_json(line.encode()):
                     self.matches.append(line)

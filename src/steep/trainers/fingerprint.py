@@ -41,7 +41,7 @@ from typing import Any
 import numpy as np
 
 UNKNOWN = "unknown"
-"""In place of a digest: nobody can tell whether it changes."""
+"""In place of a digest: whether it changes is unknown."""
 VERSION = "Python"
 """The key of the version whose bytecode was digested."""
 LARGEST_ARRAY = 1 << 28
@@ -68,7 +68,7 @@ def code_of_command(command: str, base: Path) -> dict[str, str]:
     walk = _Walk(base.resolve())
     try:
         words = shlex.split(command)
-    except ValueError:  # an open quote, say: the shell will tell
+    except ValueError:  # an open quote, say: the shell will report it
         words = command.split()
     for before, word in pairwise(["", *words]):
         place = base / word
@@ -119,7 +119,7 @@ def changed(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]
 
 def edited(function: Callable[..., Any]) -> Path | None:
     """The file that ``function`` was imported from, where it says something else by now: what
-    would run is not what is written. None where it does not, or nobody can tell."""
+    would run is not what is written. None where it does not, or that is unknown."""
     inner = inspect.unwrap(function) if hasattr(function, "__wrapped__") else function
     if not isinstance(inner, types.FunctionType) or (file := _module_file(inner)) is None:
         return None

@@ -133,7 +133,7 @@ def find(name: str, base: Path) -> Callable[..., Any]:
 
 def wrap(function: Callable[..., Any], metric: StudyMetric | None = None) -> Trainer:
     """A plain function as a trainer: times it, checks what it returns. ``metric``: what its errors
-    are; an error rate unless told."""
+    are; by default an error rate."""
     metric_ = metric or StudyMetric()
     takes_handle = "handle" in inspect.signature(function).parameters
 

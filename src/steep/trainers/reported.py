@@ -44,14 +44,14 @@ Row = tuple[float | None, float]
 
 @dataclass
 class Reported:
-    """What the lines of one attempt have said."""
+    """What the lines of one attempt contained."""
 
     metric: StudyMetric
     results: list[dict[str, Any]] = field(default_factory=list)
     curve: list[Evaluation] = field(default_factory=list)
 
     def take(self, line: str, samples: float, seconds: float) -> Evaluation | None:
-        """Read a JSON line; the evaluation that it tells of, if it is progress."""
+        """Read a JSON line; the evaluation in it, if it is progress."""
         try:
             values = json.loads(line)
         except ValueError:
