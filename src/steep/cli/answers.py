@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steep.analysis.requested import Goal, Place, asked_about, goal_of, place_of
+from steep.analysis.asked import Goal, Place, asked_about, goal_of, place_of
 from steep.present import sentences
 from steep.records import (
     ONE_SIZE,
