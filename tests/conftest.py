@@ -137,7 +137,7 @@ def make_study(name: str = "clothes-14", unit: str = "images") -> MadeStudy:
         forecast=at,
         level=0.9,
         size=16,
-        size_reason="the size on the dial nearest to the size law",
+        size_reason="the size nearest to the size law",
         hyperparameters=settings({"learning_rate": 0.1}),
         registered="2026-01-05T10:00:00+00:00",
         error=truth.best.score,

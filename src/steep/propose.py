@@ -327,7 +327,7 @@ domain:
 {cut if split else ""}
 family:
   name: {self.family}
-  sizes: [{", ".join(map(str, sizes))}]   # the dial (width); extended where an edge is best
+  sizes: [{", ".join(map(str, sizes))}]   # the model size (width); extended where an edge is best
 
 shards:                      # nested training sets, each twice the one before
   smallest: {smallest:.6g}{top}

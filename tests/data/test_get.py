@@ -122,7 +122,7 @@ def test_damaged_output_is_made_again(harm: str, words: SimpleNamespace, tmp_pat
 
 
 def test_a_kill_while_making(words: SimpleNamespace, tmp_path: Path) -> None:
-    """What is half made is not where a spec looks, and the same command goes on."""
+    """What is half made is not where a spec looks, and the same command resumes."""
     folder = tmp_path / "w"
     words.fail = True
     with pytest.raises(KeyboardInterrupt):

@@ -492,7 +492,7 @@ def predicted_size(
     parameters = {size: float(counted) for size, (counted, _) in facts.sizes.items()}
     if law.outcome == "ok" and law.center is not None:
         size = _nearest(parameters, _grown(law.center, law.draws, samples))
-        larger, same = "the size on the dial nearest to the size law", "asks for no larger one"
+        larger, same = "the size nearest to the size law", "asks for no larger one"
     else:
         size = commonly_grown(parameters, largest, samples)
         larger = (

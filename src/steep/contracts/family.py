@@ -1,4 +1,4 @@
-"""What a model family is: a builder with one dial, its options, and a reduced recipe.
+"""What a model family is: a builder of models of any size, its options, and a reduced recipe.
 
 A family's module holds ``FAMILY`` (a ``Family``) and ``Options``, a strict pydantic model of
 what the spec may set beside ``name`` and ``sizes`` (depth, say), with its defaults.
@@ -27,7 +27,7 @@ PAIR_LENGTH = 19
 class Family:
     name: str
     build: Callable[[int, Mapping[str, int], Any], torch.nn.Module]
-    """(size on the dial, the domain's shape, ``Options``) -> a freshly initialised model.
+    """(model size, the domain's shape, ``Options``) -> a freshly initialised model.
 
     Initialisation draws from torch's global generator only. A stream model's forward is
     ``(tokens_BxT, state) -> (logits_BxTxV, state)`` with ``state`` None at the start (and always,

@@ -15,7 +15,7 @@ from steep.spec.sections import Spec
 @dataclass(frozen=True)
 class SearchSpace:
     """What is being searched: the frozen spec, the shards to search (held-out ones are not
-    among them), the trainer's default hyperparameters, and the dial's smallest value."""
+    among them), the trainer's default hyperparameters, and the smallest model size."""
 
     spec: Spec
     shards: tuple[Shard, ...]

@@ -122,7 +122,7 @@ def dense_steps(
 
 
 def steps_from_flops(sizes: Mapping[int, tuple[int, float]]) -> tuple[StepCost, ...]:
-    """Of models of which only (parameters, FLOPs per unit) are known, by size on the dial; memory
+    """Of models of which only (parameters, FLOPs per unit) are known, by model size; memory
     as of ``dense_steps``."""
     by_parameters = {p: f for p, f in sizes.values() if p > 0 and f > 0}
     return tuple(

@@ -3,7 +3,7 @@
 Encoder: bidirectional LSTMs with a max-pool of stride 2 in time between each two, so that three
 layers leave a fourth of the frames. Decoder, one character a step: an attention LSTM takes the last
 character and the last context; hybrid attention, by content and by where the last weights lay,
-makes the next context; a decoder LSTM and a softmax read both. The dial is the encoder's width, per
+makes the next context; a decoder LSTM and a softmax read both. The size is the encoder's width, per
 direction; the decoder's two LSTMs have half of it. Known of the paper's model: three bidirectional
 LSTMs, two max-pools, hybrid attention, cross-entropy, Adam; and from the graphs shipped in 2019:
 decoder widths of half the encoder's, 128 attention units, 4 location filters of 50 steps, weights

@@ -1,7 +1,7 @@
 """Deep Speech 2 (Amodei et al. 2016, arXiv:1512.02595) with connectionist temporal classification.
 
 Two convolutions over time and bands, bidirectional LSTMs, a softmax over characters and blank,
-CTC (Graves et al. 2006). The dial is the width of every LSTM, per direction; the convolutions stay
+CTC (Graves et al. 2006). The size is the width of every LSTM, per direction; the convolutions stay
 as they are. Known of the paper's model: two convolutions, four bidirectional LSTMs, CTC, Adam.
 Unsure, and chosen here: both convolutions halve time and bands, so that a second has 25 steps;
 kernels of 11 x 11 and 11 x 5 (time x bands: the original's, scaled from 161 to 40 bands); few

@@ -1,6 +1,6 @@
 """LSTM language models (Hochreiter & Schmidhuber 1997; sizes as in Jozefowicz et al. 2016).
 
-The dial is the width of every layer, the embedding included. Full softmax, no projection, no
+The size is the width of every layer, the embedding included. Full softmax, no projection, no
 dropout; forget gates start open by one; uniform(-0.1, 0.1). With 2 layers of width h and V
 symbols it has 16 h^2 + 2 h V + 8 h + V parameters: one bias a gate. torch's LSTM wants two; the
 second is a buffer of zeros, which nothing trains or counts. What of this is the paper's, and how

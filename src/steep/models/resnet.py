@@ -1,6 +1,6 @@
 """Residual networks for small images (He et al. 2016, arXiv:1512.03385, section 4.2).
 
-The dial is the filter multiplier: ``width`` filters in the first stage, doubled in each further
+The size is the filter multiplier: ``width`` filters in the first stage, doubled in each further
 one, whose first block halves height and width. Hyperparameter-reduced: batch norm stays, weight
 decay and augmentation go; the last scale of each block starts at zero (Goyal et al. 2017).
 """

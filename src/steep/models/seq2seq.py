@@ -6,7 +6,7 @@ the encoder with Luong's 'general' score, and the attention layer's output goes 
 
     score_ts = h_t . (K e_s),   feed_t = tanh(W [h_t; sum_s softmax_s(score) e_s])
 
-The dial is the width h of every LSTM, of the two embeddings and of the attention layer. With V
+The size is the width h of every LSTM, of the two embeddings and of the attention layer. With V
 word pieces: 33 h^2 + 3 h V + 12 h + (layers - 1) (24 h^2 + 8 h) parameters, one bias a gate, none
 elsewhere; ``layers: 1`` is the 2019 graph of Hestness et al.'s group (h 1,024, V 36,548). Their
 2017 encoder had two layers; that the decoder had one, we read from that, it is not known. Unknown

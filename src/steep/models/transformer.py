@@ -6,7 +6,7 @@ positions are rotary (Su et al. 2021, arXiv:2104.09864):
 
     x = x + Attention(norm(x));   x = x + W2 gelu(W1 norm(x)), four times as wide inside
 
-The dial is the width h. Every head has h // heads entries, what is left over of h goes without
+The size is the width h. Every head has h // heads entries, what is left over of h goes without
 attention: with a = heads * (h // heads), L layers and V symbols it has
 L (4 h a + 8 h^2 + 2 h) + h + 2 h V + V parameters.
 

@@ -30,7 +30,7 @@ PATIENCE = 3
 
 @dataclass(frozen=True)
 class Timed:
-    """One size on the dial, in processor time. Units are units of m in a step's batch."""
+    """One model size, in processor time. Units are units of m in a step's batch."""
 
     size: int
     units: tuple[float, float]

@@ -151,7 +151,7 @@ def _units(study: Study, items: np.ndarray) -> float:
 
 
 def seconds_per_flop(study: Study, timing: StepTimes | None) -> Callable[[int], float] | None:
-    """Size on the dial -> seconds per training FLOP of a full batch on one worker."""
+    """Model size -> seconds per training FLOP of a full batch on one worker."""
     if timing is None:
         return None
     units = timing.rows[0].units[1]

@@ -39,8 +39,8 @@ def plan(
     the forecast, at the largest size; ``seconds_per_flop`` maps a size to its measured speed."""
     fewest = simulate(search_space, planner, expected_error(search_space))
     most = fewest if adaptive else simulate(search_space, planner, lambda trial: 1 + 1 / trial.size)
-    dial = sorted({t.size for t in (*fewest, *most, *held_out)})
-    known = {size: c for size in dial if (c := cost(size))}
+    sizes = sorted({t.size for t in (*fewest, *most, *held_out)})
+    known = {size: c for size in sizes if (c := cost(size))}
     flops = _flops(fewest, most, held_out, known, extent)
     seconds = None
     if flops is not None and seconds_per_flop is not None:

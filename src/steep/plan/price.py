@@ -23,7 +23,7 @@ class Prices:
         self._flops: dict[Trial, float] = {}
 
     def cost(self, size: int) -> Cost | None:
-        """Of a model on the dial, per unit of m; None where nobody can know before running."""
+        """Of a model of any size, per unit of m; None where nobody can know before running."""
         if size not in self.costs:
             self.costs[size] = self._trainer.cost(self._loaded, self._domain, size)
         return self.costs[size]

@@ -248,7 +248,7 @@ def _drawn(
     """Draws of the surface of what has finished; none where its configurations are too many."""
     space = configurations.of(search_space)
     tried = [configurations.tried_on(shard, finished) for shard in space.shards]
-    configs = [Configuration(size, v) for size in dial(space) for v in space.combinations]
+    configs = [Configuration(size, v) for size in all_sizes(space) for v in space.combinations]
     places = [(i, config) for i in range(len(space.shards)) for config in configs]
     if len(places) > MOST_CONFIGURATIONS:
         return []
@@ -267,7 +267,7 @@ def _drawn(
     return [Scenario(_looked_up(space, places, draw), surface.noise) for draw in draws]
 
 
-def dial(space: ConfigurationSpace) -> list[int]:
+def all_sizes(space: ConfigurationSpace) -> list[int]:
     """The ladder with as many steps more at both ends as it may be extended by."""
     sizes = list(space.sizes)
     for direction in ("high", "low"):

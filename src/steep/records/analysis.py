@@ -34,7 +34,7 @@ class HeldOutForecast:
     forecast: ForecastPoint
     level: float
     size: int
-    """The predicted size on the dial that was trained, and why it was that one."""
+    """The predicted model size that was trained, and why it was that one."""
     size_reason: str
     hyperparameters: Settings
     registered: str

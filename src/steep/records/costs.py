@@ -13,7 +13,7 @@ class StepCost:
     a part that comes with every unit, and a part that comes once a step."""
 
     size: int
-    """On the family's dial."""
+    """The family's model size (such as its width)."""
     parameters: int
     parameters_without_embeddings: int
     units: float

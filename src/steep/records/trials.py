@@ -45,7 +45,7 @@ class Trial:
     items: int
     samples: float
     size: int
-    """The family's dial, e.g. width; parameters are counted when the model is built."""
+    """The family's model size, e.g. its width; parameters are counted when the model is built."""
     hyperparameters: Settings
     seed: int
 
@@ -200,7 +200,7 @@ class SizeCurve:
     minimum: tuple[float, float, float]
     """Parameters at the lowest error: median and 90 % interval."""
     minimum_size: tuple[float, float, float]
-    """The same on the dial."""
+    """The same as model sizes."""
     leftover: float
     """Expected excess of the chosen candidate over the best that was to be found: root mean square,
     in log error."""

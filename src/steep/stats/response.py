@@ -28,7 +28,7 @@ AMPLITUDES = (0.1, 0.3, 0.8)
 ALONG_DATA = (2.0, 6.0)
 ALONG_SIZE = (0.7, 1.4, 2.8)
 ALONG_OTHERS = (0.7, 1.5, 3.0)
-"""Correlation lengths: in log m, in log size on the dial, in log hyperparameters."""
+"""Correlation lengths: in log m, in log model size, in log hyperparameters."""
 NOISE, NOISE_DF = 0.015, 4.0
 """Standard deviation of log error over seeds as first expected, worth so many repeats."""
 NOISES = (0.3, 0.6, 1.0, 1.7, 3.0)

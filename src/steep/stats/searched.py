@@ -53,8 +53,8 @@ from steep.stats.tuning import following
 
 LOST = (Status.DIVERGED, Status.FAILED, Status.TIMEOUT)
 SIZE_EXPONENT = 0.3
-"""Of the dial in m, as first expected: parameters as m**0.6 (the paper: 0.5 to 1), on a dial whose
-square they follow."""
+"""Of the model size in m, as first expected: parameters as m**0.6 (the paper: 0.5 to 1), for a size
+whose square they follow."""
 FAR = 20.0
 """Log error: as far from the lowest of a shard as it may be drawn, where results leave all open."""
 WORDS_APART = 1.5

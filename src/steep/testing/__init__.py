@@ -262,8 +262,10 @@ def check_family(
         CHECK_MODEL[family.kind](first, shape)
     costs = [cost(family, size, shape, options) for size in sizes]
     for small, large in pairwise(costs):
-        assert 0 < small.parameters < large.parameters, "parameters do not ascend with the dial"
-        assert 0 < small.flops < large.flops, "FLOPs do not ascend with the dial"
+        assert 0 < small.parameters < large.parameters, (
+            "parameters do not ascend with the model size"
+        )
+        assert 0 < small.flops < large.flops, "FLOPs do not ascend with the model size"
         assert small.parameters_without_embeddings <= small.parameters
     counted = sum(parameter.numel() for parameter in first.parameters())
     assert costs[0].parameters == counted, "parameters() and cost() disagree"
