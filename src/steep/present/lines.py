@@ -190,12 +190,8 @@ def status_lines(standing: Standing) -> list[str]:
     if interrupted:
         lines.append(f"  {interrupted} interrupted: the same command goes on")
     if analysis is not None and analysis.curves:
-        used = [b for b in analysis.best_fits if not b.withheld] or analysis.best_fits
-        best = max(used, key=lambda b: b.samples)
         first = analysis.headline
-        error = best.best.score
-        if first.metric != analysis.metric:
-            error = float(dict(best.metrics)[first.metric])
+        best, error = analysis.largest
         where = f"{exact(best.samples)} {analysis.unit}, size {best.best.size}"
         lines.append(f"largest shard so far: {measured(error, fit_scale(first.fit))} on {where}")
         largest = f"{exact(largest_measured(first.fit))} {analysis.unit}"
