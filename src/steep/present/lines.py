@@ -143,14 +143,13 @@ def prediction_lines(found: Prediction, bounds: str, adaptive: bool) -> list[str
 
 
 def _expected(time: Interval) -> str:
-    """A time with its interval; of one that a budget cuts off, what the budget leaves."""
+    """A time with its interval; of one that a budget cuts off, what the budget allows."""
     if time.value is None or time.value != time.upper:
         return f"about {ends(time, duration)}"
+    most = f"{duration(time.value)} that the budget allows (a tenth of it for what has begun)"
     if time.lower == time.value:
-        return f"the {duration(time.value)} that the budget leaves"
-    return (
-        f"{duration(time.lower)} or more, up to the {duration(time.value)} that the budget leaves,"
-    )
+        return f"the {most}"
+    return f"{duration(time.lower)} or more, up to the {most},"
 
 
 def took_sentence(found: Prediction, took: Took) -> str:
