@@ -130,7 +130,10 @@ def line(made: dict[str, Any]) -> str:
     met = "no forecast"
     if made["held_out"]:
         first = made["held_out"][0]
-        at, error = first["told"] or first["forecast"], first["told_error"] or first["error"]
+        at, error = (
+            first.get("told") or first["forecast"],
+            first.get("told_error") or first["error"],
+        )
         measured = "not trained" if error is None else f"{error:.4g}"
         met = f"{at['error']:.4g} [{at['lower']:.4g}, {at['upper']:.4g}] {measured}"
     return (

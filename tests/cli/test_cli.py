@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -461,8 +462,20 @@ def test_plan_run_status_and_run_again(steep: Steep) -> None:
     ran = steep("run", spec, "--json")
     assert ran.code == 0, ran.err
     assert ran.json["report"] == "tiny/report.html"
-    trials = steep("status", "tiny", "--json").json["trials"]
+    state = steep("status", "tiny", "--json").json
+    trials = state["trials"]
     assert len(trials) >= 16
+    largest = max(t["samples"] for t in trials)
+    with open("tiny/results/best_fit.csv") as table:
+        row = next(row for row in csv.DictReader(table) if float(row["samples"]) == largest)
+    assert state["largest_shard"]["samples"] == largest
+    assert state["largest_shard"]["size"] == int(row["size"])
+    assert state["largest_shard"]["error"] == pytest.approx(float(row["error"]), rel=1e-6)
+    of_best = [
+        t["error"] for t in trials if (t["samples"], t["size"]) == (largest, int(row["size"]))
+    ]
+    assert min(of_best) <= state["largest_shard"]["error"] <= max(of_best)
+    assert state["forecast"]["at"] == steep("forecast", "tiny", "--json").json[0]["at"]
     assert {t["status"] for t in trials} == {"complete"}
     done = f"tiny is complete: {len(trials)} trials have ended"
     assert steep("plan", "tiny").out.startswith(done)

@@ -125,3 +125,32 @@ def test_half_as_much_again_is_kept_for_the_held_out_trial() -> None:
     made.update(whole())
     expected = (made.time(HELD) or math.nan) * MARGIN + 10.0
     assert made.search_ends() == pytest.approx(3600.0 - expected)
+
+
+def test_that_trials_last_longer_at_a_smaller_rate_is_learnt() -> None:
+    """A search that had tried fast rates expected the held-out trial, at a slow one, to be as fast;
+    it was cut off by the end of the budget."""
+    rates = (0.004, 0.01, 0.025)
+    asked = worlds.search_space(sizes=(2, 4, 8, 16), samples=(1000, 2000, 4000), rates=rates)
+
+    def seconds(trial: Trial) -> float:
+        return took(trial) * 0.01 / float(dict(trial.hyperparameters)["learning_rate"])
+
+    made = Budget(
+        asked, usual, counted=False, workers=1, held_out=lambda done: [], seconds=3600.0,
+        now=lambda: 0.0,
+    )  # fmt: skip
+    made.timed_by(usual)
+    cells = [(1000, 2, 0.004), (1000, 4, 0.01), (1000, 4, 0.025), (2000, 8, 0.025)]
+    cells += [(4000, 4, 0.025), (4000, 8, 0.025), (1000, 8, 0.025), (2000, 8, 0.01)]
+    trials = [
+        Trial(0, m, float(m), size, settings({"learning_rate": rate}), 0) for m, size, rate in cells
+    ]
+    made.update(
+        [
+            Measurement(t, Status.COMPLETE, validation_error=1.0, steps=9, seconds=seconds(t))
+            for t in trials
+        ]
+    )
+    slow = replace(HELD, hyperparameters=settings({"learning_rate": 0.004}))
+    assert made.time(slow) == pytest.approx(seconds(slow), rel=0.2)

@@ -169,12 +169,13 @@ def machine_of(measurements: Sequence[Measurement]) -> Machine | None:
         return None
     largest = max(m.trial.size for m in finished)
     rates = [m.flops / m.seconds for m in finished if m.trial.size == largest and m.flops]
+    runs = "one trial" if len(rates) == 1 else f"the median of {len(rates)} trials"
     return Machine(
         name="here",
         title="one worker of this study's machine",
         precision="fp32",
         flops=statistics.median(rates),
-        source=f"the median of {len(rates)} finished trials of size {largest}",
+        source=f"{runs} of size {largest}",
     )
 
 

@@ -252,7 +252,8 @@ class Published:
         analysis unless ``analysed``."""
         analysis = self.analyse() if self._measurements and analysed else None
         rows = tuple(
-            TrialStanding(m.trial, m.status, None, m.reason, m.seconds) for m in self._measurements
+            TrialStanding(m.trial, m.status, None, m.reason, m.seconds, m.validation_error)
+            for m in self._measurements
         )
         took = self._times[1]
         return Standing(rows, analysis, None, took is not None and took.complete)

@@ -33,6 +33,7 @@ from steep.cli.terminal import (
     print_json,
     results_json,
     run_study,
+    so_far_json,
     stdout_for_the_answer,
     wrote_spec,
 )
@@ -301,13 +302,14 @@ def status(study: Path, as_json: Json = False) -> None:
         trials = [
             asdict(r.trial)
             | {"id": r.trial.id, "status": r.status, "attempts": r.attempts}
-            | {"reason": r.reason, "seconds": r.seconds, "place": r.place}
+            | {"reason": r.reason, "seconds": r.seconds, "error": r.error, "place": r.place}
             for r in rows
         ]
         seconds_left = None if standing.left is None else asdict(standing.left)
         budget = {"budget": standing.budget, "budget_left": standing.budget_left}
         state = {"complete": standing.complete, "seconds_left": seconds_left} | budget
-        print_json({"study": str(study)} | state | {"trials": trials})
+        found = so_far_json(standing.analysis)
+        print_json({"study": str(study)} | state | found | {"trials": trials})
         return
     from steep.present.lines import status_lines
 

@@ -13,12 +13,16 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, cast
 
 import typer
 
 from steep.base.extras import sentence
+
+if TYPE_CHECKING:
+    from steep.records import Analysis
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 PARTIAL, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
@@ -165,6 +169,21 @@ def results_json(study: Any) -> dict[str, Any]:
 
     analysis = study.analyse()
     return fits(analysis) | {"report": str(study.folder / "report.html")}
+
+
+def so_far_json(analysis: Analysis | None) -> dict[str, Any]:
+    """The best fit of the largest shard so far, and the forecast from there; None for both before
+    there is a curve."""
+    if analysis is None or not analysis.curves:
+        return {"largest_shard": None, "forecast": None}
+    curve, (best, error) = analysis.headline, analysis.largest
+    largest = {"samples": best.samples, "size": best.best.size, "error": error}
+    return {
+        "metric": curve.metric,
+        "unit": analysis.unit,
+        "largest_shard": largest,
+        "forecast": asdict(curve.forecast),
+    }
 
 
 def answered(outcomes: Iterable[bool]) -> None:

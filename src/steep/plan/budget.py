@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from steep.contracts.planner import SearchSpace
 from steep.laws.law import Array
 from steep.planners import configurations
 from steep.planners.search_state import MOST_KEPT
-from steep.records import SCORED, Measurement, Trial
+from steep.records import SCORED, Measurement, Trial, Value
 from steep.records.measurements import followed
 from steep.stats.regression import Linear, Sums
 from steep.stats.searched import Configuration, scored
@@ -33,6 +34,9 @@ BUSY = 0.85
 MARGIN = 1.5
 """On what the held-out trials are expected to take: they may last longer, and one size larger may
 turn out to be best. What they leave goes into the search."""
+VARIED = 0.7
+"""How far the logarithm of a trial's length may change with that of a hyperparameter, or from one
+of its values to another: at a smaller learning rate trials last longer."""
 OVERRUN = 0.1
 """Share of a time by which the held-out shards' trials may exceed it."""
 
@@ -72,6 +76,7 @@ class Budget:
         self._length: Callable[[Trial], float] | None = None
         self._middle = float(np.log(search_space.spec.family.sizes).mean())
         """Of the ladder."""
+        self._varied = _varied(search_space)
         self._all = before
         self.update(before)
 
@@ -90,7 +95,10 @@ class Budget:
         self._all = finished
         key = ("budget", id(self), self._length)
         seen = followed(finished).follow(
-            key, lambda: _Taken(self._guess, self._usual_time, self._row, self._learnt_below)
+            key,
+            lambda: _Taken(
+                self._guess, self._usual_time, self._row, len(self._varied), self._learnt_below
+            ),
         )
         self._finished = tuple(finished) if self.bounded else ()
         self._spent = seen.flops
@@ -105,10 +113,11 @@ class Budget:
                 f"a budget of {self.flops:g} FLOPs cannot be kept: these trials report no FLOPs. "
                 "Give a time such as 15m, or return 'flops' from the training function"
             )
+        varied = [VARIED] * len(self._varied)
         spread = (0.5, 0.2, 0.4) if self._counted else (30.0, 0.2, 0.4)
-        self._costs = _prior(spread).given_sums(seen.costs)
+        self._costs = _prior([*spread, *varied]).given_sums(seen.costs)
         spread = (30.0, 0.5, 0.7) if self._length is None else (0.7, 0.1, 0.15)
-        self._times = _prior(spread).given_sums(seen.times)
+        self._times = _prior([*spread, *varied]).given_sums(seen.times)
         self._known = bool(seen.costs.count) or self._counted
         self._timed = bool(seen.times.count) or self._length is not None
 
@@ -117,8 +126,11 @@ class Budget:
         return trial.samples**0.8 * trial.size if self._length is None else self._length(trial)
 
     def _row(self, trial: Trial) -> Array:
+        samples = math.log(trial.samples / self._search_space.shards[0].samples)
         size = math.log(trial.size) - self._middle
-        return np.array([1.0, math.log(trial.samples / self._search_space.shards[0].samples), size])
+        values = dict(trial.hyperparameters)
+        varied = [column(values.get(name)) for name, column in self._varied]
+        return np.array([1.0, samples, size, *varied])
 
     def _per_second(self, seconds: float) -> float:
         """The planner's unit of cost, FLOPs where trials report any, in a second of one worker.
@@ -238,12 +250,13 @@ class _Taken:
         guess: Callable[[Trial], float],
         usual_time: Callable[[Trial], float],
         row: Callable[[Trial], Array],
+        varied: int,
         learnt_below: float,
     ) -> None:
         self._guess, self._usual_time, self._row = guess, usual_time, row
         self._learnt_below = learnt_below
         self._held: dict[int, Measurement] = {}
-        self.costs, self.times = Sums(3), Sums(3)
+        self.costs, self.times = Sums(3 + varied), Sums(3 + varied)
         """Logs of the FLOPs and seconds that whole trials report, over what was guessed."""
         self.flops = 0.0
         """That they report."""
@@ -266,8 +279,33 @@ class _Taken:
             self.times.add(row, math.log(m.seconds / self._usual_time(m.trial)), times)
 
 
-def _prior(spread: tuple[float, float, float]) -> Linear:
-    return Linear(np.zeros(3), np.diag(spread) ** 2, 0.3)
+def _varied(search_space: SearchSpace) -> list[tuple[str, Callable[[Value | None], float]]]:
+    """The hyperparameters that the search compares, and where their values lie: the logarithm about
+    the middle of the list, or 1 at one value, 0 at others, where a list has no logarithms."""
+    found: list[tuple[str, Callable[[Value | None], float]]] = []
+    for name, listed in sorted(search_space.spec.search.hyperparameters.items()):
+        if len(listed) < 2:
+            continue
+        numbers = [v for v in listed if not isinstance(v, str | bool) and v > 0]
+        if len(numbers) == len(listed):
+            found.append((name, partial(_log_about, float(np.mean(np.log(numbers))))))
+        else:
+            found += [(name, partial(_is, value)) for value in listed[1:]]
+    return found
+
+
+def _log_about(middle: float, value: Value | None) -> float:
+    if value is None or isinstance(value, str | bool) or value <= 0:
+        return 0.0
+    return math.log(value) - middle
+
+
+def _is(expected: Value, value: Value | None) -> float:
+    return float(value == expected)
+
+
+def _prior(spread: Sequence[float]) -> Linear:
+    return Linear(np.zeros(len(spread)), np.diag(spread) ** 2, 0.3)
 
 
 def _reported(measurements: Sequence[Measurement]) -> float:

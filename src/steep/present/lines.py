@@ -146,14 +146,13 @@ def prediction_lines(found: Prediction, bounds: str, adaptive: bool) -> list[str
 
 
 def _expected(time: Interval) -> str:
-    """A time with its interval; of one that a budget cuts off, what the budget leaves."""
+    """A time with its interval; of one that a budget cuts off, what the budget allows."""
     if time.value is None or time.value != time.upper:
         return f"about {ends(time, duration)}"
+    most = f"{duration(time.value)} that the budget allows (a tenth of it for what has begun)"
     if time.lower == time.value:
-        return f"the {duration(time.value)} that the budget leaves"
-    return (
-        f"{duration(time.lower)} or more, up to the {duration(time.value)} that the budget leaves,"
-    )
+        return f"the {most}"
+    return f"{duration(time.lower)} or more, up to the {most},"
 
 
 def took_sentence(found: Prediction, took: TimeSpent) -> str:
@@ -193,12 +192,8 @@ def status_lines(standing: Standing) -> list[str]:
     if interrupted:
         lines.append(f"  {interrupted} interrupted: the same command resumes")
     if analysis is not None and analysis.curves:
-        used = [b for b in analysis.best_fits if not b.withheld] or analysis.best_fits
-        best = max(used, key=lambda b: b.samples)
         first = analysis.headline
-        error = best.best.score
-        if first.metric != analysis.metric:
-            error = float(dict(best.metrics)[first.metric])
+        best, error = analysis.largest
         where = f"{exact(best.samples)} {analysis.unit}, size {best.best.size}"
         lines.append(f"largest shard so far: {measured(error, fit_scale(first.fit))} on {where}")
         largest = f"{exact(largest_measured(first.fit))} {analysis.unit}"

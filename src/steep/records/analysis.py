@@ -135,6 +135,15 @@ class Analysis:
         wanted = answered_metric(self.domain, first.metric, [c.metric for c in self.curves])
         return next(c for c in self.curves if c.metric == wanted)
 
+    @property
+    def largest(self) -> tuple[BestFit, float]:
+        """The best fit of the largest shard that has one, and its error by the headline's metric;
+        of shards whose search is too unfinished to say only where there are no others."""
+        best = max([b for b in self.best_fits if not b.withheld] or self.best_fits, key=_samples)
+        if self.headline.metric == self.metric:
+            return best, best.best.score
+        return best, float(dict(best.metrics)[self.headline.metric])
+
     def registered_of(self, curve: Curve) -> tuple[HeldOutForecast, ...]:
         """The forecasts of held-out shards that were written down for a curve before training."""
         pairs = [(self.metric, c) for c in self.confrontations]
@@ -161,6 +170,10 @@ class Analysis:
         return tuple(sorted({name for b in self.best_fits for name, _ in b.metrics} - shown))
 
 
+def _samples(best: BestFit) -> float:
+    return best.samples
+
+
 QUEUED = "queued"
 """The place of an attempt that no worker has taken yet."""
 
@@ -177,6 +190,8 @@ class TrialStanding:
     """Why it ended as it did; of one that is to be tried again, why the last attempt failed."""
     seconds: float | None
     """What the ended trial took, or the running attempt has taken so far."""
+    error: float | None = None
+    """Its validation error, by the metric that selects."""
     place: str | None = None
     """Of a running attempt on another machine: where, or QUEUED."""
 

@@ -449,7 +449,8 @@ class Store:
                 seconds = max(0.0, lease.now() - attempt["began"])
             elif row.measurement:
                 seconds = row.measurement.seconds
-            rows.append(TrialStanding(row.trial, status, row.attempts, reason, seconds))
+            error = row.measurement.validation_error if row.measurement else None
+            rows.append(TrialStanding(row.trial, status, row.attempts, reason, seconds, error))
         return rows
 
     def running(self) -> list[Trial]:
