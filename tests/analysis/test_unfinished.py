@@ -209,7 +209,7 @@ def table(name: str) -> dict[tuple[float, int, float], tuple[Measurement, ...]]:
     path = TABLES / f"{name}.csv.gz"
     found: dict[tuple[float, int, float], list[Measurement]] = {}
     for measured in (
-        m for ms in replay.read(path, path.stat().st_mtime).cells.values() for m in ms
+        m for ms in replay.read(path, path.stat().st_mtime).configs.values() for m in ms
     ):
         from steep.testing import MemoryHandle
 

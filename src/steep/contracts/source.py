@@ -70,12 +70,12 @@ class Source:
         return sum(package.size for package in self.packages)
 
 
-Wanted = Callable[[str], object]
+PathFilter = Callable[[str], object]
 """True, or a match, of a path inside a package that is to be read."""
 
-Members = Callable[[str, Wanted], Iterator[tuple[str, bytes]]]
-"""``members(package, wanted)``: path and content of each file of a fetched package whose path in
-it (without a leading './') is wanted, in the order of the archive."""
+Members = Callable[[str, PathFilter], Iterator[tuple[str, bytes]]]
+"""``members(package, accepts)``: path and content of each file of a fetched package whose path in
+it (without a leading './') ``accepts`` is true of, in the order of the archive."""
 
 
 class FromPackages(Protocol):

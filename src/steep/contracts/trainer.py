@@ -1,6 +1,6 @@
 """What a trainer is: a function from (trial, shard, handle) to a measurement.
 
-The engine is one; a user's plain Python function comes through the same door. A trainer's
+The engine is one; a user's plain Python function has the same interface. A trainer's
 module holds ``Options`` (strict pydantic), ``recipe``, ``cost`` and ``open_trainer``:
 
     recipe(family: str) -> Mapping[str, Value] | None

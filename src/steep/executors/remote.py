@@ -91,7 +91,7 @@ class Session:
         self._finished: list[str] = []
         """Trials that have ended for good with the last messages."""
         self._heard: dict[str, str] = {}
-        """The newest worker heard of in each place of the engine."""
+        """The newest known worker in each place of the engine."""
         self._left: set[str] = set()
         """Places whose newest worker has reported that it leaves."""
         self._deaf: dict[str, str] = {}

@@ -389,8 +389,8 @@ def _weighed(
 def _along_a_line(plain: JointFit, runs: Runs) -> JointFit:
     """A fit of runs whose model size and data grow together: only a curve along their line."""
     reason = (
-        "model size and data grow together in these runs, so that their effects cannot be told "
-        "apart: vary one while the other stays"
+        "model size and data grow together in these runs, so that their effects cannot be "
+        "separated: vary one while the other stays"
     )
     unidentified = replace(plain, outcome=NOT_IDENTIFIABLE, reason=reason, line=True)
     model = model_of("chinchilla", runs, (("B", 0.0), ("beta", 0.5)))

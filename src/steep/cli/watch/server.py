@@ -205,7 +205,7 @@ def page(path: str, part: str | None, site: Site) -> Answer:
     if part is None:
         return 200, pages.html_of(view, path, served=True), kind
     parts = {one.name: one for one in view.parts}
-    # a part that is gone since the page heard of it is no error
+    # a part that has gone since the page listed it is no error
     return (200, str(parts[part].html), kind) if part in parts else (204, "", {})
 
 

@@ -2,7 +2,7 @@
 
 A machine's lists may be empty, as in most containers, or lack a component such as non-free.
 Neither needs root: the same sources, with the component added, are fetched into a folder that
-belongs to the user, and apt is told to look there.
+belongs to the user, and apt is configured to look there.
 """
 
 from __future__ import annotations

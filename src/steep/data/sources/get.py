@@ -19,7 +19,7 @@ from typing import Any
 import steep
 from steep.base.registry import SOURCES
 from steep.base.spelling import no_such
-from steep.contracts.source import Counts, Source, SourceError, Tell, Wanted
+from steep.contracts.source import Counts, PathFilter, Source, SourceError, Tell
 from steep.data.sources.packages import fetch, members, sha256
 from steep.store.folder import alone_in
 
@@ -99,15 +99,15 @@ def _from_packages(
     source: Source = module.SOURCE
     archives = {p.name: fetch(p, folder / DOWNLOADS, tell) for p in source.packages}
 
-    def contents(package: str, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
-        return members(archives[package].path, wanted)
+    def contents(package: str, accepts: PathFilter) -> Iterator[tuple[str, bytes]]:
+        return members(archives[package].path, accepts)
 
     counts = module.prepare(contents, making, tell)
     tested = all(a.sha256 == a.package.sha256 for a in archives.values())
     different = {k: (counts.get(k), v) for k, v in source.counts.items() if counts.get(k) != v}
     if tested and different:
-        told = ", ".join(f"{k}: {was} instead of {v}" for k, (was, v) in different.items())
-        raise SourceError(f"made something else of the packages it was tested with: {told}")
+        changes = ", ".join(f"{k}: {was} instead of {v}" for k, (was, v) in different.items())
+        raise SourceError(f"made something else of the packages it was tested with: {changes}")
     packages = [
         {
             "client": a.package.client,

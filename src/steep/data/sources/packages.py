@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from steep.contracts.source import Package, SourceError, Tell, Wanted
+from steep.contracts.source import Package, PathFilter, SourceError, Tell
 from steep.data.sources.apt import offer
 from steep.data.sources.clients import client, complaint
 
@@ -53,13 +53,13 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def members(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
-    """(path inside, content) of each wanted regular file of a .deb or .tgz, in its order."""
+def members(path: Path, accepts: PathFilter) -> Iterator[tuple[str, bytes]]:
+    """(path inside, content) of each accepted regular file of a .deb or .tgz, in its order."""
     try:
         with _tar(path) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
             for entry in archive:
                 name = entry.name.removeprefix("./")
-                if entry.isfile() and wanted(name):
+                if entry.isfile() and accepts(name):
                     content = archive.extractfile(entry)
                     assert content is not None  # a regular file
                     yield name, content.read()
@@ -112,20 +112,21 @@ def _from_apt(package: Package, downloads: Path, tell: Tell) -> Archive:
     return _checked(package, path, found.version, found.sha256)
 
 
-def _checked(package: Package, path: Path, version: str, wanted: str) -> Archive:
+def _checked(package: Package, path: Path, version: str, expected: str) -> Archive:
     if not path.exists():
         raise SourceError(f"{package.client} said nothing, but {path.name} did not arrive")
     found = sha256(path)
-    if found != wanted:
+    if found != expected:
         path.unlink()
         raise SourceError(
-            f"{path.name}: downloaded, but its SHA-256 is {found}, not {wanted}; removed: try again"
+            f"{path.name}: downloaded, but its SHA-256 is {found}, not {expected}; removed: "
+            "try again"
         )
     return Archive(package, path, version, found)
 
 
 def _download(command: list[str], into: Path, path: Path, size: int, tell: Tell) -> None:
-    """Run a client in ``into``; what has arrived of ``path`` is told twice a second."""
+    """Run a client in ``into``; what has arrived of ``path`` is reported twice a second."""
     what = f"downloading {path.name}"
     tell(what, 0.0)
     with tempfile.TemporaryFile("w+") as errors:  # a pipe would fill up: npm lists every file

@@ -37,12 +37,12 @@ class Clip:
 def write_clips(folder: Path, clips: Sequence[Clip], tell: Tell) -> dict[str, int | float]:
     """Clips and manifest.jsonl: see ``write_clips_by_part``."""
 
-    def told() -> Iterator[tuple[str, Clip]]:
+    def all_clips() -> Iterator[tuple[str, Clip]]:
         for number, clip in enumerate(clips):
             tell(f"decoding clip {number} of {len(clips)}", number / len(clips))
             yield "manifest", clip
 
-    found = write_clips_by_part(folder, told())
+    found = write_clips_by_part(folder, all_clips())
     return {name.removeprefix("manifest "): count for name, count in found.items()}
 
 
