@@ -230,7 +230,7 @@ def test_the_history_of_a_run_is_no_learning_curve() -> None:
             read(table)
     (curve,) = read(history(30), all_rows=True).curves
     assert len(curve.columns["samples"]) == 30
-    assert curve.warnings[0].startswith("Perhaps no learning curve")
+    assert curve.warnings[0].startswith("Perhaps not a learning curve")
     runs = history(30, run=[f"run{i}" for i in range(30)])
     assert not read(runs).curves[0].warnings, "each row is a run of its own"
     for x in ("epoch", "global_step", "Step"):
@@ -243,7 +243,7 @@ def test_what_may_be_a_history_is_said_before_the_answer(tmp_path: Path) -> None
     for question in ("fit", "forecast"):
         code, out, _ = steep(question, path, "--x", "Step")
         assert code == 0
-        assert out.startswith("Perhaps no learning curve: 'Step' counts steps")
+        assert out.startswith("Perhaps not a learning curve: 'Step' counts steps")
     equal = {"samples": np.arange(1, 31) * 100, "error": np.linspace(0.9, 0.4, 30)}
     assert "30 equal steps" in read(equal).curves[0].warnings[0]
 

@@ -118,7 +118,7 @@ def _grid(values: Sequence[str]) -> dict[str, list[Any]]:
         grid[name] = [scalar(one.strip()) for one in listed.split(",")]
     sizes = grid.get("size", [1])
     if not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise QuestionError("--values size: whole numbers from 1 on are wanted")
+        raise QuestionError("--values size: only whole numbers from 1 on")
     return grid
 
 

@@ -174,7 +174,7 @@ def _rows(path: Path, lines: Sequence[bytes]) -> list[bytes]:
     if row:
         raise DataError(f"{path}: a quoted value that begins in row {len(rows) + 1} never ends")
     if not rows[0].strip():
-        raise DataError(f"{path}: the first row is empty; the names of the columns are wanted")
+        raise DataError(f"{path}: the first row is empty; it must hold the names of the columns")
     return rows
 
 

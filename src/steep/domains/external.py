@@ -90,10 +90,10 @@ def _labels(options: Options, base: Path) -> tuple[np.ndarray | None, dict[str, 
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: cannot be read as .npy: {error}") from None
     if not isinstance(labels, np.ndarray):
-        raise DataError(f"{path}: an archive of arrays; a single array of classes is wanted")
+        raise DataError(f"{path}: an archive of arrays, not a single array of classes")
     if labels.shape != (options.items,) or labels.dtype.kind not in "iu" or labels.min() < 0:
         found = f"{labels.dtype} of shape {labels.shape}"
-        raise DataError(f"{path}: {options.items} classes from 0 on are wanted, found {found}")
+        raise DataError(f"{path}: {options.items} classes from 0 on are expected, found {found}")
     return labels.astype(np.int64), {options.labels: hashlib.sha256(data).hexdigest()}
 
 

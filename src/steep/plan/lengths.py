@@ -171,7 +171,7 @@ class LearnedLengths:
     def __init__(self, spec: Spec, finished: Sequence[Measurement]) -> None:
         """Raises ValueError without a finished trial."""
         if not finished:
-            raise ValueError("no trial has finished: nobody can know how long others take")
+            raise ValueError("no trial has finished: how long others take is unknown")
         self.family, self.trials, self.own = spec.family.name, 0, len(finished)
         self._spec, self._finished = spec, tuple(finished)
         self._middle = np.array([0.0, float(np.mean(_logs(finished))), 0.0])

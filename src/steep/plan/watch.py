@@ -114,7 +114,7 @@ class Watch:
         search, finished = self._study.spec.search, self._store.measurements()
         if search.until is None or self._observer is None:
             return
-        text = "search.until ended the search: a spec that asks for more, with --extend, goes on"
+        text = "search.until ended the search: a spec that allows more, with --extend, continues it"
         if search.until.flops is not None and not any(m.flops for m in finished):
             text = "search.until.flops bounded nothing: the trials report no FLOPs"
         else:

@@ -283,7 +283,7 @@ def _sizes(issues: Issues, request: RequestedColumns) -> str | None:
     if step is not None:
         issues.problems.append(
             f"no column looks like training-set sizes. {step!r} is taken for the steps of one "
-            "training run, which make no learning curve; where it holds training-set sizes, say "
+            "training run, which are not a learning curve; where it holds training-set sizes, say "
             f"--x {quoted(step)}"
         )
         return None

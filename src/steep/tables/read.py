@@ -405,7 +405,7 @@ def _check_one_curve_each(
                 f"{note}. Where each row is a run of its own, say --all-rows"
             )
         elif reason:
-            issues.warnings.append(f"Perhaps no learning curve: {note}.")
+            issues.warnings.append(f"Perhaps not a learning curve: {note}.")
     if every and not all_rows:  # runs of a joint fit may differ in any numeric column
         numbers = {c: v for c, v in several.items() if _all_numbers(v)}
         several = {c: v for c, v in several.items() if c not in numbers}

@@ -324,7 +324,7 @@ def _spreads(
         column, spread = names.se, read["se"].values[place]
         if words.spread_kind(column) == "sd" and column != in_cells(names.y[0]):
             issues.warnings.append(
-                f"{column!r} is by its name a standard deviation, and was asked to be a standard "
+                f"{column!r} is by its name a standard deviation, and was requested as a standard "
                 f"error: of N runs, --sd {column} --runs N gives narrower intervals."
             )
     else:

@@ -228,7 +228,7 @@ def _beside(
     if reported is None:
         return found
     if not isinstance(reported, Mapping):
-        raise OwnCodeError(f"metrics: a mapping of names to numbers is wanted, not {reported!r}")
+        raise OwnCodeError(f"metrics: needs a mapping of names to numbers, not {reported!r}")
     return found | _metrics(reported, who, strict)
 
 

@@ -222,7 +222,7 @@ def _rows(found: Sequence[tuple[Any, Any]], name: str, file: str) -> list[Row]:
         try:
             rows.append((None if step in (None, "") else float(step), float(text)))
         except (TypeError, ValueError):
-            raise OwnCodeError(f"{name} in {file} is {text!r}, which is no number") from None
+            raise OwnCodeError(f"{name} in {file} is {text!r}, which is not a number") from None
     if not rows:
         raise OwnCodeError(f"{file} has no value of {name}")
     return rows
