@@ -178,7 +178,7 @@ def _fitted(
         beta_g_reason=reason,
         regions=_with_best_guess(parts, curve),
         doubling=doubling(fitted, level),
-        supports=_supports(singles, len(used)),
+        supports=_summary_sentence(singles, len(used)),
     )
 
 
@@ -524,7 +524,7 @@ def _widened(beta_g: Interval | None, shares: Sequence[float], m: Array) -> Inte
     )
 
 
-def _supports(fits: Sequence[LawFit], n: int) -> str:
+def _summary_sentence(fits: Sequence[LawFit], n: int) -> str:
     """A sentence on which laws the points support."""
     if n <= FEWEST_POINTS:
         return few_sizes(n)

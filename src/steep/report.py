@@ -455,9 +455,9 @@ def _tables(analysis: Analysis, how: Scale) -> list[Table]:
         if any(metric != analysis.metric for metric, _ in confrontations):
             scale = _scale(analysis, confrontations[0][0])
             shown.append(
-                tables.confrontation_table([c for _, c in confrontations], scale, analysis.unit)
+                tables.held_out_table([c for _, c in confrontations], scale, analysis.unit)
             )
-        shown.append(tables.confrontation_table(analysis.confrontations, how, analysis.unit))
+        shown.append(tables.held_out_table(analysis.confrontations, how, analysis.unit))
     shown.append(tables.study_table(analysis))
     if analysis.curves:
         shown.append(tables.law_table(analysis.headline.fit))

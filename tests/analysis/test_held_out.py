@@ -292,7 +292,7 @@ def test_images_chosen_by_cross_entropy_are_forecast_and_confronted_in_error_rat
     best = best_fit_table(analysis)
     assert best["error_rate"].tolist() == pytest.approx((0.4 * best["error"]).tolist())
     old = replace(chosen, told=None, told_error=None)  # registered by an earlier version
-    (said,) = sentences.confrontation_sentences(replace(analysis, confrontations=(old,)))
+    (said,) = sentences.held_out_sentences(replace(analysis, confrontations=(old,)))
     assert said.startswith("Of cross-entropy: Forecast for the held-out 8,000 items")
 
 
@@ -317,7 +317,7 @@ def test_a_shard_counts_from_its_first_seed_and_says_how_many_there_are() -> Non
         None,
         "1 of 2 seeds so far",
     )
-    said = sentences.confrontation_sentence(met, sentences.numbers.scale("error"), "items")
+    said = sentences.held_out_sentence(met, sentences.numbers.scale("error"), "items")
     assert said.endswith(", 1 of 2 seeds so far.")
     every = analyse(known, [*done, *map(measured, held_out_trials(told, known))], nothing, told)
     (whole,) = [p for p in every.curves[0].fit.points if p.samples == HELD]

@@ -198,16 +198,16 @@ def test_a_size_law_says_why_it_is_not_measured():
 def test_the_forecast_and_its_truth(made_study):
     met = made_study.analysis.confrontations[0]
     how = sentences.numbers.scale("error")
-    text = sentences.confrontation_sentence(met, how, "images")
+    text = sentences.held_out_sentence(met, how, "images")
     assert "held-out 8,000 images" in text
     assert text.endswith(("inside the interval.", "outside the interval."))
     waiting = replace(met, error=None, inside=None)
-    assert sentences.confrontation_sentence(waiting, how, "images").endswith("not yet measured.")
+    assert sentences.held_out_sentence(waiting, how, "images").endswith("not yet measured.")
     lost = replace(waiting, remark="1 of 2 seeds so far, 1 diverged")
-    text = sentences.confrontation_sentence(lost, how, "images")
+    text = sentences.held_out_sentence(lost, how, "images")
     assert text.endswith("not yet measured (1 of 2 seeds so far, 1 diverged).")
     bound = replace(met, inside=None, remark="capped: an upper bound")
-    text = sentences.confrontation_sentence(bound, how, "images")
+    text = sentences.held_out_sentence(bound, how, "images")
     assert text.endswith("%, capped: an upper bound.")
 
 

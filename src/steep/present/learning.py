@@ -62,7 +62,7 @@ def learning_curve(
     layers: list[Layer] = [*law[:1], *_single_models(best_fits, how, fit.unit), *law[1:]]
     known = {c.samples for c in confrontations if c.error is not None}
     layers += _points(fit, how, points, known)
-    layers += _confronted(confrontations, how, fit.unit)
+    layers += _held_out_points(confrontations, how, fit.unit)
     heights = [*_heights(layers), *_near_guess(fit, how)]
     x = log_axis(f"training {fit.unit}", [*(p.samples for p in fit.points), *reach])
     y = log_axis(f"{part} {how.title}".strip(), heights)
@@ -272,7 +272,7 @@ def _point_text(point: Point, fit: Fit, how: Scale) -> str:
     return "<br>".join(lines)
 
 
-def _confronted(found: Sequence[HeldOutForecast], how: Scale, unit: str) -> list[Layer]:
+def _held_out_points(found: Sequence[HeldOutForecast], how: Scale, unit: str) -> list[Layer]:
     """The registered forecast as a bar, the truth as a ring on it: about its point of the fit,
     where it is one."""
     if not found:

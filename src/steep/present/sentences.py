@@ -387,7 +387,7 @@ def size_sentence(name: str, law: SizeLaw) -> str:
 VERDICTS = {True: "inside the interval", False: "outside the interval"}
 
 
-def confrontation_sentence(found: HeldOutForecast, how: Scale, unit: str) -> str:
+def held_out_sentence(found: HeldOutForecast, how: Scale, unit: str) -> str:
     """The forecast and the truth that met it."""
     place = f"{numbers.exact(found.samples)} {unit}"
     at = found.forecast
@@ -400,7 +400,7 @@ def confrontation_sentence(found: HeldOutForecast, how: Scale, unit: str) -> str
     return f"{text}; measured: {numbers.measured(found.error, how)}, {verdict}."
 
 
-def confrontation_sentences(analysis: Analysis) -> list[str]:
+def held_out_sentences(analysis: Analysis) -> list[str]:
     """The same of all held-out shards of a study; another metric than that of the headline is
     named."""
     if not analysis.curves:
@@ -408,7 +408,7 @@ def confrontation_sentences(analysis: Analysis) -> list[str]:
     scales = {c.metric: numbers.forecast_scale(c.forecast, c.fit) for c in analysis.curves[::-1]}
     shown = []
     for metric, found in analysis.headline_forecasts:
-        text = confrontation_sentence(found, scales[metric], analysis.unit)
+        text = held_out_sentence(found, scales[metric], analysis.unit)
         if metric != analysis.headline.metric:
             text = f"Of {scales[metric].label}: {text}"
         shown.append(text + _better_model(analysis, metric, found, scales[metric]))
@@ -470,7 +470,7 @@ def study_lines(analysis: Analysis) -> list[str]:
         lines += [size_sentence(name, law) for name, law in analysis.size_laws[:1]]
     if first.forecast.at or first.forecast.targets:
         lines += ["", forecast_table(first.forecast, first.fit).text(), ""]
-    lines += confrontation_sentences(analysis)
+    lines += held_out_sentences(analysis)
     flagged = [f for f in analysis.findings if f.severity != "note"]
     if flagged and first is not chosen:
         lines.append(findings_sentence(analysis.metric))

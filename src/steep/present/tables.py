@@ -252,7 +252,7 @@ def _cost(parameters: Interval | None, flops: Interval | None) -> list[str]:
 _INSIDE = {True: "inside", False: "outside", None: ""}
 
 
-def confrontation_table(found: Sequence[HeldOutForecast], how: Scale, unit: str) -> Table:
+def held_out_table(found: Sequence[HeldOutForecast], how: Scale, unit: str) -> Table:
     """Each registered forecast beside what was measured afterwards."""
     columns = (unit, "forecast", "measured", "verdict", "test", "size", "why this size", "made")
     rows = tuple(
