@@ -268,11 +268,11 @@ def _idx(path: Path, data: bytes, dimensions: int) -> np.ndarray:
     if data[:3] != b"\x00\x00\x08" or len(data) < 4 + 4 * data[3]:
         raise DataError(f"{path}: not an IDX file of bytes")
     if data[3] != dimensions:
-        raise DataError(f"{path}: an IDX file of {data[3]} dimensions where {dimensions} belong")
+        raise DataError(f"{path}: an IDX file of {data[3]} dimensions, not {dimensions}")
     sizes = np.frombuffer(data, ">u4", dimensions, 4).astype(int)
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions)
     if len(values) != sizes.prod():
-        raise DataError(f"{path}: truncated: {len(values)} values where {sizes.prod()} belong")
+        raise DataError(f"{path}: truncated: {len(values)} of {sizes.prod()} values")
     return values.reshape(sizes)
 
 

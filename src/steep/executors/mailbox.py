@@ -412,7 +412,8 @@ def _write_sites(folder: Path, made: str, sites: Sequence[Path]) -> None:
 
 
 def places(folder: Path) -> dict[str, str]:
-    """Where the jobs of the study in ``folder`` are, by trial: QUEUED, or a worker's own words."""
+    """Where the jobs of the study in ``folder`` are, by trial: QUEUED, or the place that their
+    worker reported."""
     found: dict[str, str] = {}
     for box in sessions(folder):
         with suppress(Gone, OSError):

@@ -526,7 +526,7 @@ def _no_surface(residual: Array, runs: Runs) -> str:
 
 
 def _misfit(fitted: _Fitted, runs: Runs, noise: SurfaceNoise) -> MisfitRecord:
-    """The smooth part of the residuals of the law alone, and the odds that it is not noise."""
+    """The smooth part of the law's residuals, and the log odds that it is not noise."""
     posterior_, alone = fitted.found, fitted.alone
     share = np.logaddexp.reduce(posterior_.log_weight, axis=0)
     exact = np.array([s.bilinear == 0 == s.smooth for s in noise.structures])
