@@ -229,13 +229,14 @@ class Study:
     ) -> Outcome:
         """Search until nothing is requested or a part of the budget is spent; then register the
         forecasts of the held-out shards, and train what confronts them. Raises StudyFailed."""
-        outcome = go(self.search, stop=Deadline(stop, watch.search_ends))
+        search = partial(self.search, timed=watch.timed)
+        outcome = go(search, stop=Deadline(stop, watch.search_ends))
         if outcome.word == "failed":
             raise StudyFailed(outcome.error)
         if not study_metric(self.loaded, self.domain).declared:
             self._register_facts(store)  # results of the user's code have named the metric
         if not stop.is_set() and outcome.word != "partial":
-            goes_on = self.search(store.measurements(), (), None)
+            goes_on = search(store.measurements(), (), None)
             outcome = replace(outcome, word="budget" if goes_on else "complete")
         if not stop.is_set() and self.search_space.held_out and self._can_forecast(store):
             rest = _missing(self._held_out(store, finished=outcome.word != "budget"))
@@ -465,7 +466,7 @@ class Study:
             old = shards_.from_files(self.folder)
             extended = shards_.cut(self.loaded, self.items, self.domain.unit, old)
             # cached properties that describe the study before the extension
-            for name in ("search_space", "prices", "best_guess", "_simulated_search_space"):
+            for name in ("search_space", "prices", "best_guess", "_search_spaces"):
                 self.__dict__.pop(name, None)
             self.__dict__["cut"] = extended
         store = Store.open(self.folder, take_over=take_over)
@@ -547,24 +548,31 @@ class Study:
         running: Sequence[Trial],
         left: float | None,
         simulated: bool = False,
+        timed: bool = False,
     ) -> Sequence[TrialRequest]:
         """The trials that the search requests, given what has finished and what is running.
 
-        An error of zero counts as half an item. ``simulated``: the results are simulated."""
+        An error of zero counts as half an item. ``simulated``: the results are simulated.
+        ``timed``: what is ``left`` is in seconds, as trials are priced."""
         item_counts = len(self.cut.validation), len(self.cut.test)
         ready: Sequence[Measurement] = (
             finished.follow(("counted", item_counts), lambda: Counted(*item_counts)).measurements
             if isinstance(finished, Measurements)
             else counted(finished, *item_counts)
         )
-        search_space = self._simulated_search_space if simulated else self.search_space
+        search_space = self._search_spaces[simulated, timed]
         requests: Sequence[TrialRequest] = self.planner.plan(search_space, ready, running, left)
         return requests
 
     @cached_property
-    def _simulated_search_space(self) -> SearchSpace:
-        """The search problem, marked as one of simulated results."""
-        return replace(self.search_space, simulated=True)
+    def _search_spaces(self) -> Mapping[tuple[bool, bool], SearchSpace]:
+        """By whether results are simulated and whether seconds are counted: always the same
+        objects, for a planner keeps by them what it has made of results."""
+        return {
+            (simulated, timed): replace(self.search_space, simulated=simulated, timed=timed)
+            for simulated in (False, True)
+            for timed in (False, True)
+        }
 
     @property
     def _run_section(self) -> Run:

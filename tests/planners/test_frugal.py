@@ -347,12 +347,14 @@ def test_what_diverges_is_avoided() -> None:
 
 
 def test_results_that_were_there_before_are_used() -> None:
-    """A search that follows a grid, or had the rungs run to their end, wants what it would want."""
+    """A search that follows a grid, or had the rungs run to their end, wants what it would want:
+    nothing but seeds of a model that is the best now that its trial has come to its end."""
     world = worlds.World(worlds.bowl(sigma=60.0))
     p = worlds.search_space()
     alone = worlds.search(p, frugal.plan, world)
     known = {trial: world.measure(trial) for trial in alone}
-    assert frugal.plan(p, list(known.values()), (), None) == []
+    more = frugal.plan(p, list(known.values()), (), None)
+    assert {request.why for request in more} <= {"best so far"}
     half = dict(list(known.items())[::2])
     for request in frugal.plan(p, list(half.values()), (), None):
         assert request.trial not in half
@@ -603,3 +605,55 @@ def test_several_hyperparameters_words_among_them(
         at_rate = float(dict(b.best.hyperparameters)["learning_rate"])
         above = world.excess(b.samples, b.best.size, at_rate)
         assert above + 0.1 * worse(Trial(0, 1, 1.0, 1, b.best.hyperparameters, 0)) < 0.06
+
+
+# ---------------------------------------------------------------- seconds
+
+
+def test_a_timed_search_tries_large_models_that_take_no_longer() -> None:
+    """Of a script whose trials take the same seconds whatever their size, a budget of time bought
+    the smallest size and one below the ladder; size 1,024, four times as large, was far better."""
+    world = worlds.World(worlds.bowl(sigma=3000.0))
+    p = replace(worlds.search_space(extend=0), timed=True)
+    found: dict[Trial, Measurement] = {}
+
+    def spent() -> float:
+        return sum(m.seconds for m in found.values())
+
+    while requests := frugal.plan(p, list(found.values()), (), 400.0 - spent()):
+        request = requests[0]
+        made = replace(world.measure(request.trial), flops=None, seconds=10.0)
+        found[request.trial] = seen(made, request.up_to_steps)
+    best = chosen(list(found.values()), p)
+    assert [b.samples for b in best] == list(worlds.SAMPLES)
+    assert max(b.best.size for b in best) == worlds.SIZES[-1]
+    assert spent() <= 420.0
+
+
+def test_a_size_that_was_tried_alone_is_no_edge() -> None:
+    """A search went below its ladder where the smallest size was the only one tried on a shard."""
+    world, p = worlds.World(worlds.bowl(sigma=60.0)), worlds.search_space(extend=2)
+    space, shard = configurations.of(p), p.shards[0]
+    at_rate = space.combinations[0]
+    small, middle = (Configuration(size, at_rate) for size in (worlds.SIZES[0], worlds.SIZES[2]))
+    measured = world.measure(space.trial(shard, small, 0))
+    worse = replace(measured, validation_error=2 * (measured.validation_error or 0.0))
+    alone, beside = {small: (measured,)}, {small: (measured,), middle: (worse,)}
+    assert min(c.size for c in configurations.of_shard(space, alone)) == small.size
+    assert min(c.size for c in configurations.of_shard(space, beside)) < small.size
+
+
+@pytest.mark.parametrize("seed", [9, 11])
+def test_where_a_neighbour_chose_otherwise_its_comparison_does_not_count(seed: int) -> None:
+    """The lower rate is best above 1,500 items, by ever more. A search had compared the two on the
+    shard where the choice changes, and kept the worse one on the next."""
+
+    def excess(samples: float, size: int, at_rate: float) -> float:
+        late = 0.08 * math.log(samples / 1500)
+        off = math.log(size / (0.55 * samples**0.33))
+        return 0.08 * off**2 + max(0.0, late if at_rate == 0.2 else -late)
+
+    world = worlds.World(excess, seed=seed, noise=0.02)
+    found, p = searched(world, rates=(0.05, 0.2), extend=0)
+    rates = [dict(b.best.hyperparameters)["learning_rate"] for b in chosen(found, p)]
+    assert rates == [0.2, 0.2, 0.2, 0.2, 0.05, 0.05]

@@ -26,6 +26,8 @@ class SearchSpace:
     them, too."""
     simulated: bool = False
     """Results are made up, to see how many trials a search takes: it may weigh less finely."""
+    timed: bool = False
+    """Seconds are what is short: trials are priced by them, and so is the budget, not by FLOPs."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ finished, running ones included, in a stable order; [] when the search is over. 
 its results may name the next trial alone, and name another when called again with that one
 ``running``; nothing beyond ``running`` means that it waits for those. Pure in the *sets* of results
 and of running trials: order of arrival and repeats of a call cannot matter. ``budget`` is what may
-still be spent, in FLOPs, beside what ``running`` trials take; the held-out shards are paid from it.
+still be spent, in FLOPs (in seconds of training of a ``timed`` search), beside what ``running``
+trials take; the held-out shards are paid from it.
 
 The driver's ``finished`` is a list with followers (``records/measurements.py``): a planner that
 keeps what it made of earlier results there decides without reading them all again. Called with such

@@ -1,8 +1,8 @@
 """What a run may still spend: FLOPs, or time, the held-out shards included.
 
-FLOPs are those that trials report. A time is turned into FLOPs by what the trials that it can pay
-for are expected to make of a second, so that a planner, which knows no clock, plans what the time
-can buy.
+FLOPs are those that trials report. Where only a time bounds a study, its search counts in seconds.
+Where FLOPs do as well, a time is turned into FLOPs by what the trials that it can pay for are
+expected to make of a second, so that a planner, which knows no clock, plans what the time can buy.
 """
 
 from __future__ import annotations
@@ -84,6 +84,13 @@ class Budget:
         """Take the expected seconds of trials from ``length``: the machine's pace is known."""
         self._length = length
         self.update(self._all)
+
+    @property
+    def timed(self) -> bool:
+        """Whether a search is to count in seconds: where nothing bounds its FLOPs."""
+        until = self._search_space.spec.search.until
+        in_flops = self.flops is not None or (until is not None and until.flops is not None)
+        return self.seconds is not None and not in_flops
 
     @property
     def bounded(self) -> bool:
@@ -176,7 +183,8 @@ class Budget:
     # ------------------------------------------------------------ what is left
 
     def left(self, running: Mapping[Trial, float]) -> float | None:
-        """FLOPs that may still be spent, beside what is ``running`` (seconds so far)."""
+        """What may still be spent, beside what is ``running`` (seconds so far): FLOPs, or of a
+        ``timed`` search seconds of training."""
         bounds = [b for b in (self.flops_left(running), self._time_left(running)) if b is not None]
         return max(min(bounds), 0.0) if bounds else None
 
@@ -197,7 +205,7 @@ class Budget:
         ends = (self.seconds_left() or 0.0) - self._finish
         going = sum(max((self.time(t) or 0.0) - so_far, 0.0) for t, so_far in running.items())
         left = max(ends * self._workers * BUSY - going, 0.0)
-        return left * self._per_second(left)
+        return left if self.timed else left * self._per_second(left)
 
     @property
     def _finish(self) -> float:

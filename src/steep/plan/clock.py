@@ -232,12 +232,12 @@ def prediction(
     if known is None:
         return None
     workers = workers or study.worker_count()
-    search = partial(study.search, simulated=True)
     clock = 0.0
     budget = None
     if flops is not None or seconds is not None:
         bounds = {"flops": flops, "seconds": seconds}
         budget = spending(study, finished, workers, **bounds, known=known, now=lambda: clock)
+    search = partial(study.search, simulated=True, timed=budget is not None and budget.timed)
 
     def ask(
         done: Sequence[Measurement], running: Sequence[Trial], now: float, spent: float

@@ -80,6 +80,11 @@ class Watch:
 
     # ------------------------------------------------------------ when it must end
 
+    @property
+    def timed(self) -> bool:
+        """Whether the search counts in seconds."""
+        return self._budget.timed
+
     def search_ends(self) -> float | None:
         """On the monotonic clock; the search's last trials may run over by a little."""
         if self._budget.seconds is None:
@@ -104,7 +109,7 @@ class Watch:
         )
         for k in range(GROWN):
             budget.seconds = max(self._budget.seconds, 1.0) * 1.5**k
-            requests = self._study.search(finished, (), budget.left({}))
+            requests = self._study.search(finished, (), budget.left({}), timed=budget.timed)
             if any(budget.affords(request.trial, {}) for request in requests):
                 return 1.2 * budget.seconds + STARTING
         return None

@@ -47,6 +47,8 @@ class ConfigurationSpace:
     """The combinations that the spec asks for, where ``combinations`` are more."""
     simulated: bool = False
     """Decisions are by a coarse surface: the results are made up."""
+    timed: bool = False
+    """Trials are priced in seconds, not FLOPs."""
 
     def trial(self, shard: Shard, config: Configuration, seed: int) -> Trial:
         place = (shard.permutation, shard.items, shard.samples)
@@ -82,6 +84,7 @@ def of(search_space: SearchSpace) -> ConfigurationSpace:
         search.extend,
         search_space.smallest,
         simulated=search_space.simulated,
+        timed=search_space.timed,
     )
 
 
@@ -108,16 +111,15 @@ def of_shard(
     space: ConfigurationSpace, tried: Mapping[Configuration, Sequence[Measurement]]
 ) -> list[Configuration]:
     """The configurations of one shard: those of the ladder, and a size more where its edge did
-    best."""
+    best of several sizes."""
     sizes = list(space.sizes)
     scores = {
         config: float(np.mean([m.validation_error for m in ms if scored(m)]))
         for config, ms in tried.items()
         if any(scored(m) for m in ms)
     }
-    for _ in range(space.extend if len(space.sizes) > 1 else 0):  # one size is no ladder
-        if not scores:
-            break
+    several = len({config.size for config in scores}) > 1  # one alone is no edge
+    for _ in range(space.extend if several else 0):
         best = min(scores, key=lambda c: (scores[c], c.size)).size
         more = None
         if best >= max(sizes):
@@ -269,12 +271,15 @@ def _price_row(space: ConfigurationSpace, samples: float, config: Configuration)
 
 
 def price_law(space: ConfigurationSpace, known: Sequence[Measurement]) -> Array:
-    """Of the log of what trials cost: the coefficients of ``_price_row``."""
-    prior = np.array([0.0, BY_SAMPLES, 2.0, *[0.0] * len(space.names)])
-    sd = np.array([30.0, 0.3, 0.5, *[0.3] * len(space.names)])
+    """Of the log of what trials cost: the coefficients of ``_price_row``. Small models make less
+    FLOPs of a second than large ones, and what starts a trial takes no account of its size, so
+    seconds grow less with it, and it is less known by how much."""
+    by_size, sd_by_size = (1.0, 0.7) if space.timed else (2.0, 0.5)
+    prior = np.array([0.0, BY_SAMPLES, by_size, *[0.0] * len(space.names)])
+    sd = np.array([30.0, 0.3, sd_by_size, *[0.3] * len(space.names)])
     rows, costs = [], []
     for m in known:
-        cost = m.flops or m.samples_seen * m.trial.size**2
+        cost = m.seconds if space.timed else m.flops or m.samples_seen * m.trial.size**2
         if scored(m) and cost:
             config = Configuration(m.trial.size, m.trial.hyperparameters)
             rows.append(_price_row(space, m.trial.samples, config))

@@ -45,7 +45,7 @@ from steep.planners import configurations
 from steep.planners.configurations import ConfigurationSpace
 from steep.planners.search_state import Decided, Known, Limits, State
 from steep.planners.so_far import place
-from steep.records import Measurement, Status, Trial
+from steep.records import Measurement, Status, Trial, Value
 from steep.records.measurements import Measurements
 from steep.select import select
 from steep.stats import rungs
@@ -313,20 +313,36 @@ def _compare(state: State) -> tuple[TrialRequest, ...]:
 
     One shard after the other. The best values change with data and size alike; where they turn out
     to have done so, the choices at the larger shards move before anything is compared there. So
-    nothing is compared beside a choice that has no result yet, but runs."""
+    nothing is compared beside a choice that has no result yet, but runs.
+
+    Of a hyperparameter whose choice differs between shards, a shard near tells nothing where it
+    chose another value, and none does of the largest shard, from which forecasts start."""
     choices = [state.choice(i) for i in range(len(state.space.shards))]
     if not all(
         any(m.status is not Status.RUNNING for m in state.at(*choice)) for choice in choices
     ):
         return ()
     failed = {c for here in state.tried for c in _failed(here)}
+    values = [dict(config.hyperparameters) for _, config in choices]
+    drifting = {n for n in state.space.names if len({chosen[n] for chosen in values}) > 1}
+    last = len(choices) - 1
+
+    def seen(i: int, c: Configuration) -> bool:
+        other = dict(c.hyperparameters)
+        differs = {n for n in drifting if other[n] != values[i][n]}
+        within = range(max(i - REACH, 0), min(i + REACH, last) + 1)
+        return any(
+            c in state.tried[j]
+            and (j == i or not differs or (i < last and _same(values, i, j, differs)))
+            for j in within
+        )
+
     for i, shard in enumerate(state.space.shards):
-        _, config = state.choice(i)
+        _, config = choices[i]
         near = [
             Configuration(config.size, v)
             for v in configurations.beside(state.space, config.hyperparameters)
         ]
-        seen = {c for here in state.tried[max(i - REACH, 0) : i + REACH + 1] for c in here}
         # A value beyond the list is tried on every shard where the one before it is best, until
         # models no larger have failed with it.
         like = {c: [f for f in failed if f.hyperparameters == c.hyperparameters] for c in near}
@@ -334,11 +350,16 @@ def _compare(state: State) -> tuple[TrialRequest, ...]:
         requests = [
             TrialRequest(state.space.trial(shard, c, 0), why=_why(state.space, c, "compared"))
             for c in near
-            if c not in ({*state.tried[i], *hopeless} if state.space.beyond(c) else seen)
+            if not ((c in hopeless or c in state.tried[i]) if state.space.beyond(c) else seen(i, c))
         ]
         if requests:
             return tuple(requests)
     return ()
+
+
+def _same(values: Sequence[Mapping[str, Value]], i: int, j: int, names: set[str]) -> bool:
+    """Whether two shards chose the same of these hyperparameters."""
+    return all(values[i][name] == values[j][name] for name in names)
 
 
 def _failed(here: Mapping[Configuration, Sequence[Measurement]]) -> set[Configuration]:
