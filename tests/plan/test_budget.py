@@ -154,3 +154,14 @@ def test_that_trials_last_longer_at_a_smaller_rate_is_learnt() -> None:
     )
     slow = replace(HELD, hyperparameters=settings({"learning_rate": 0.004}))
     assert made.time(slow) == pytest.approx(seconds(slow), rel=0.2)
+
+
+def test_nothing_is_kept_for_a_held_out_shard_before_a_forecast_is_possible() -> None:
+    """Of six minutes one was left: it was kept for a shard that one measured shard cannot forecast.
+    With three of them it is kept."""
+    made = budget()
+    first = [m for m in whole() if m.trial.samples == 1000.0]
+    made.update(first)
+    assert made.search_ends() == 3600.0 - 10.0
+    made.update(whole())
+    assert made.search_ends() == pytest.approx(3600.0 - MARGIN * took(HELD) - 10.0, rel=0.05)

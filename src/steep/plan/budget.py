@@ -19,7 +19,7 @@ from steep.contracts.planner import SearchSpace
 from steep.laws.law import Array
 from steep.planners import configurations
 from steep.planners.search_state import MOST_KEPT
-from steep.records import SCORED, Measurement, Trial, Value
+from steep.records import FEWEST_POINTS, SCORED, Measurement, Trial, Value
 from steep.records.measurements import followed
 from steep.stats.regression import Linear, Sums
 from steep.stats.searched import Configuration, scored
@@ -223,13 +223,16 @@ class Budget:
         each = [self.time(t) for t in self._last if t.seed == 0]
         if not each:
             return self._finish
+        covered = {m.trial.samples for m in self._finished if scored(m)}
+        fitted = {shard.samples for shard in self._search_space.shards}
+        if len(covered & fitted) < min(FEWEST_POINTS, len(fitted)):
+            return self._finish  # nothing can be forecast yet: what is kept would be lost
+        # Which model is best where there is most data, and what it takes, is not known before.
+        settled = fitted <= covered
+        most = (MOST_KEPT if settled else ASIDE) * self.seconds
         known = [e for e in each if e is not None]
         if not known:
-            return ASIDE * self.seconds
-        covered = {m.trial.samples for m in self._finished if scored(m)}
-        # Which model is best where there is most data, and what it takes, is not known before.
-        settled = all(shard.samples in covered for shard in self._search_space.shards)
-        most = (MOST_KEPT if settled else ASIDE) * self.seconds
+            return most
         return min(MARGIN * max(*known, sum(known) / self._workers) + self._finish, most)
 
     def affords(self, trial: Trial, running: Mapping[Trial, float], held_out: bool = False) -> bool:
