@@ -253,14 +253,10 @@ def held_out_price(
     held_out: Sequence[Shard],
     config: Configuration,
 ) -> float:
-    """What a trial on each held-out shard without a result is expected to cost: of the
-    ``configuration`` that is likely on the largest searched one, grown as best sizes are first
-    expected to grow."""
+    """What a trial on each ``held_out`` shard is expected to cost: of the ``configuration`` that is
+    likely on the largest searched one, grown as best sizes are first expected to grow."""
     law, total = price_law(space, known), 0.0
-    measured = {m.trial.samples for m in known if scored(m)}
     for shard in held_out:
-        if shard.samples in measured:
-            continue
         growth = (shard.samples / space.shards[-1].samples) ** SIZE_EXPONENT
         size = max(config.size, round(config.size * growth))
         total += price(space, law, shard.samples, replace(config, size=size))

@@ -263,15 +263,16 @@ def _ahead(state: State) -> tuple[TrialRequest, ...]:
 def _confirm(state: State) -> tuple[TrialRequest, ...]:
     """All seeds of every shard's choice. Where it has not been trained at all one comes first, and
     the smallest such shard: what it shows moves the choices at the larger ones. Then those of the
-    models that a study would report, where they are others."""
+    models that a study would report, where they are others, or where no choice can be paid for."""
     rest: list[TrialRequest] = []
     for i in range(len(state.space.shards)):
         missing = _missing_seeds(state, i, state.choice(i)[1], "chosen")
-        if len(missing) == state.space.seeds:
+        if len(missing) < state.space.seeds:
+            rest += missing
+        elif state.affordable(missing[:1]):
             # while a trial runs that may move the next choice, seeds of this one are surer
             return (*rest, missing[0]) if state.waiting else (missing[0],)
-        rest += missing
-    if rest:
+    if state.affordable(rest):
         return tuple(rest)
     index = {shard.samples: i for i, shard in enumerate(state.space.shards)}
     for best in select(state.known, state.space.shards, seeds=state.space.seeds):

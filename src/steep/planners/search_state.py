@@ -185,12 +185,14 @@ class State:
         """The same where what is left bounds the sizes that are chosen, and what the held-out
         shards take is not in it any more: all their seeds if they leave room, one at least."""
         last = len(self.space.shards) - 1
+        measured = known.so_far.scored_elsewhere
+        unmeasured = [shard for shard in limits.held_out if shard.samples not in measured]
         made = self
         for largest in sorted(self.space.sizes, reverse=True):
             made = replace(self, largest=largest)
             likely = made._best_so_far(last) or made.choice(last)[1]
             one = configurations.held_out_price(
-                made.space, known.so_far.results, limits.held_out, likely
+                made.space, known.so_far.results, unmeasured, likely
             )
             needed = sum(made.wanting.values()) + one
             if KEPT * needed <= self.left:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from steep.planners import configurations
 from steep.planners.configurations import ConfigurationSpace
 from steep.records import Measurement, Status, Trial
-from steep.stats.searched import Tried
+from steep.stats.searched import Tried, scored
 
 
 def place(trial: Trial) -> tuple[float | int | str, ...]:
@@ -30,6 +30,7 @@ class SoFar:
         self._left_out: dict[Trial, Measurement] = {}
         self._shard = {(s.permutation, s.samples): i for i, s in enumerate(space.shards)}
         self._here: list[dict[Trial, Measurement]] = [{} for _ in space.shards]
+        self._elsewhere: dict[Trial, Measurement] = {}
         self._tried: dict[int, Tried] = {}
 
     def add(self, place: int, measurement: Measurement) -> None:
@@ -50,7 +51,7 @@ class SoFar:
 
     def _put(self, trial: Trial, measurement: Measurement | None) -> None:
         shard = self._shard.get((trial.permutation, trial.samples))
-        for held in [self.measured] if shard is None else [self.measured, self._here[shard]]:
+        for held in (self.measured, self._elsewhere if shard is None else self._here[shard]):
             if measurement is None:
                 held.pop(trial, None)
             else:
@@ -82,6 +83,11 @@ class SoFar:
     def results(self) -> tuple[Measurement, ...]:
         """The same, one after the other."""
         return tuple(m for here in self.tried for ms in here.values() for m in ms)
+
+    @property
+    def scored_elsewhere(self) -> set[float]:
+        """Sizes of the shards with a score that are not searched: the held-out ones."""
+        return {trial.samples for trial, m in self._elsewhere.items() if scored(m)}
 
     def flops(self) -> float:
         """That all results together report; in whatever order, the same number."""
