@@ -97,7 +97,7 @@ def test_own_code_is_priced_on_no_machine_and_by_no_guess(tmp_path: Path) -> Non
     everything = "\n".join(said)
     for wrong in ("H100", "FLOPs [", "a step", "limited by", "Assumed, not"):
         assert wrong not in everything
-    assert "as its own 12 trials on up to 1,600 rows took" in everything
+    assert "extrapolated from its 12 trials on up to 1,600 rows" in everything
     assert "Compute is not estimated: no FLOPs were reported." in everything
     (answer,) = json.loads("\n".join(told(f"cost {folder} --target 5% --json")))
     (forecast,) = json.loads("\n".join(told(f"forecast {folder} --target 5% --json")))

@@ -533,7 +533,7 @@ BAD = [
     (("fit", "results.csv", "--best-guess", "low"), "--best-guess 'low'"),
     (
         ("diagnose", "loss.csv", "--validation-items", "9"),
-        "error rates, from 0 to 1, and an error of 3.75",
+        "error rates, from 0 to 1; an error of 3.75",
     ),
     (("backtest", "absent.csv"), "absent.csv"),
     (("report", "absent.csv"), "absent.csv"),

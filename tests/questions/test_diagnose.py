@@ -190,10 +190,10 @@ def test_only_rates_are_measured_on_a_number_of_items() -> None:
     for items in (0, -5):
         with pytest.raises(ValueError, match=f"at least 1 validation item, not {items}"):
             diagnose(HALVING, validation_items=items)
-    with pytest.raises(ValueError, match=r"error rates, from 0 to 1, and an error of 4 is none"):
+    with pytest.raises(ValueError, match=r"error rates, from 0 to 1; an error of 4 is not one"):
         diagnose(HALVING.assign(error=10 * HALVING.error), validation_items=100)
     loss = fit(HALVING, metric="cross_entropy")
-    with pytest.raises(ValueError, match="cross_entropy is none"):
+    with pytest.raises(ValueError, match="cross_entropy is not one"):
         diagnose(loss, validation_items=100)
 
 
