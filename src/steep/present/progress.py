@@ -67,7 +67,7 @@ class Progress:
         self._said = self._begun
         self._bar: Any = None
         self._task: Any = None
-        self._last = ""
+        self._last = self._line_before = ""
 
     def __enter__(self) -> Progress:
         if self._quiet:
@@ -146,7 +146,10 @@ class Progress:
         elif time.monotonic() - self._said > _EVERY:
             self._said = time.monotonic()
             news, self._last = self._last, ""
-            self._say(f"{text}, {self.eta()}{f'; {news}' if news else ''}")
+            line = f"{text}, {self.eta()}"
+            if news or line != self._line_before:  # a log needs no line twice
+                self._say(f"{line}{f'; {news}' if news else ''}")
+            self._line_before = line
 
     def _say(self, text: str) -> None:
         (self._bar.console if self._bar is not None else self._console).print(
