@@ -5,9 +5,10 @@ known of all shards at once; every decision is read from it:
 
 1. a few configurations spread over the smallest shard;
 2. then, again and again, the measurement that lowers the expected error of the chosen models most
-   per FLOP, on whatever shard: a new configuration, another seed of one that is indistinguishable
-   from its rivals, the next rung of a stopped trial. Cheap shards come first because they are
-   informative about expensive ones, which are trained only near their predicted optimum;
+   per FLOP (per second within a budget of time), on whatever shard: a new configuration, another
+   seed of one that is indistinguishable from its rivals, the next rung of a stopped trial. Cheap
+   shards come first because they are informative about expensive ones, which are trained only near
+   their predicted optimum;
 3. when nothing is worth its price, every shard's choice gets all its seeds, and so does the model
    that would be reported; its neighbours on the ladder are tried, so that an optimum is separated
    from an edge and a plateau from an optimum; and on some shards those in each hyperparameter,
