@@ -160,9 +160,7 @@ class Ray:
         return str(self.cluster.address)
 
     def add(self, **resources: Any) -> Any:
-        return patiently(
-            lambda: self.cluster.add_node(object_store_memory=80 << 20, **resources)
-        )
+        return patiently(lambda: self.cluster.add_node(object_store_memory=80 << 20, **resources))
 
     def end(self, node: Any) -> None:
         """The node's raylet is killed."""

@@ -93,7 +93,7 @@ class Keeper:
 
         code = self._process.wait()
         with contextlib.suppress(OSError):  # the session is over
-            self._ended.write_text(str(code))
+            self._ended.write_text(str(code if code >= 0 else 128 - code))
         ray.get_runtime_context().current_actor.__ray_terminate__.remote()
 
 
