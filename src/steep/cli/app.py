@@ -49,7 +49,7 @@ app = typer.Typer(
 
 Elsewhere = Annotated[
     str | None,
-    typer.Option("--executor", help="Where trials run: local, slurm, ray, ...; else as the spec says."),
+    typer.Option("--executor", help="Where trials run: local, slurm, ray; else as the spec says."),
 ]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="The study's folder (default: ./<study>).")
