@@ -125,11 +125,8 @@ class Speaker:
             probe.options(scheduling_strategy=On(node["NodeID"], soft=False)).remote(file): node
             for node in fit
         }
-        answered, _ = (
-            ray.wait(list(sees), num_returns=len(sees), timeout=_PROBE) if sees else ([], [])
-        )
         blind = []
-        for ref in answered:
+        for ref in _wait(list(sees), _PROBE):
             with contextlib.suppress(ray.exceptions.RayError):  # it ended at this moment
                 blind += [] if ray.get(ref) else [sees[ref]["NodeManagerHostname"]]
         have = [node["Resources"] for node in nodes]
