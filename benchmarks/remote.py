@@ -1,6 +1,6 @@
 """What workers on other machines cost the driver, and what the folder between them can carry.
 
-    python benchmarks/remote.py [--trials 1000] [--slots 8] [--executor slurm]
+    python benchmarks/remote.py [--trials 1000] [--slots 8] [--executor slurm|ray]
 
 Three parts, a line each:
 
@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=1_000)
     parser.add_argument("--slots", type=int, default=8)
-    parser.add_argument("--executor", choices=("slurm",))
+    parser.add_argument("--executor", choices=("slurm", "ray"))
     asked = parser.parse_args()
     executor = {"name": asked.executor} if asked.executor else PLAIN
     with tempfile.TemporaryDirectory() as place:

@@ -105,7 +105,8 @@ def a_killed_driver_finds_what_it_had_queued(far: Driven, expected: Expected) ->
     process.wait()
     assert "queued" in far.steep("status", "st").out
     assert not far.lines("begins")
-    assert far.steep().code == 0
+    ended = far.steep()
+    assert ended.code == 0, ended.said
     assert far.table() == expected
     each_ran_once(far)
 

@@ -256,7 +256,7 @@ MAY_WRITE = {
     # into a study folder: the store and its parts
     "store/store.py", "store/folder.py", "store/recovery.py", "store/database.py", "store/lease.py",
     # the folder in it through which workers on other machines speak
-    "executors/mailbox.py",
+    "executors/mailbox.py", "executors/ray_process.py",
     # files that the user asked for by name
     "cli/app.py", "cli/reports.py", "present/plots.py",
     # into the folder that 'steep data get' is given

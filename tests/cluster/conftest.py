@@ -1,7 +1,8 @@
-"""A real Slurm of one node, started for these tests and stopped after them: needs root.
+"""A real Slurm of one node and a real Ray of two, started for these tests and stopped after them:
+needs root.
 
-Without munge, control groups and systemd, so that it runs in any container. Each process of
-pytest-xdist has one of its own."""
+Slurm is without munge, control groups and systemd, so that it runs in any container. Each process
+of pytest-xdist has one of its own."""
 
 from __future__ import annotations
 
@@ -11,13 +12,15 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from faults.conftest import Driven, until
+from steep.executors import remote
 
 CONFIGURATION = """
 ClusterName=steep
@@ -139,6 +142,65 @@ def far(slurm: Slurm, tmp_path: Path) -> Iterator[Driven]:
     end = time.monotonic() + 60
     while slurm.jobs() and time.monotonic() < end:
         time.sleep(0.2)
+
+
+@dataclass
+class Ray:
+    """A head with two processors and a node with two, and what is added."""
+
+    cluster: Any
+    node: Any = None
+    """The second node, which may fall."""
+
+    def __post_init__(self) -> None:
+        self.node = self.add(num_cpus=2)
+
+    @property
+    def address(self) -> str:
+        return str(self.cluster.address)
+
+    def add(self, **resources: Any) -> Any:
+        return patiently(lambda: self.cluster.add_node(object_store_memory=80 << 20, **resources))
+
+    def end(self, node: Any) -> None:
+        """The node's raylet is killed."""
+        self.cluster.remove_node(node, allow_graceful=False)
+
+    def pids(self, process: str) -> list[int]:
+        return [one.process.pid for one in self.cluster.head_node.all_processes[process]]
+
+    def executor(self, **options: Any) -> Any:
+        return {"name": "ray", "address": self.address, "slots": 2} | options
+
+
+def patiently(start: Callable[[], Any]) -> Any:
+    """What Ray could start: it gives up after 30 s, which a loaded machine may need."""
+    for _ in range(4):
+        try:
+            return start()
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+    return start()
+
+
+@pytest.fixture(scope="session")
+def ray() -> Iterator[Ray]:
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    arguments = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 << 20}
+    made = patiently(lambda: cluster_utils.Cluster(True, head_node_args=arguments))
+    yield Ray(made)
+    made.shutdown()
+
+
+@pytest.fixture
+def on_ray(ray: Ray, tmp_path: Path) -> Iterator[Driven]:
+    """A study on Ray, with two workers."""
+    driven = Driven(tmp_path, ray.executor())
+    yield driven
+    driven.close()
+    for session in remote.abandoned(driven.folder):
+        session.close()
 
 
 @pytest.fixture(scope="session")

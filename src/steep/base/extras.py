@@ -26,6 +26,7 @@ EXTRAS = {
     "joblib": "sklearn",
     "starlette": "web",
     "uvicorn": "web",
+    "ray": "ray",
 }
 
 

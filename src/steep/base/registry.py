@@ -49,6 +49,7 @@ EXECUTORS = {
     "local": "steep.executors.local",
     "command": "steep.executors.command",
     "slurm": "steep.executors.slurm",
+    "ray": "steep.executors.ray",
 }
 """Where workers run."""
 

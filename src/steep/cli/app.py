@@ -50,7 +50,7 @@ app = typer.Typer(
 
 Elsewhere = Annotated[
     str | None,
-    typer.Option("--executor", help="Where trials run: local, slurm, ...; default: the spec's."),
+    typer.Option("--executor", help="Where trials run: local, slurm, ray; default: the spec's."),
 ]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="The study's folder (default: ./<study>).")

@@ -60,15 +60,18 @@ class Engine(Protocol):
         ...
 
 
-def worker_script(box: Mailbox, options: Any, worker: str, threads: int) -> bytes:
-    """The script that an engine runs: the user's own setup, then the worker."""
+def worker_script(
+    box: Mailbox, options: Any, worker: str, threads: int, python: str | None = None
+) -> bytes:
+    """The script that an engine runs: the user's own setup, then the worker. ``worker`` and
+    ``python`` are words of the shell."""
     allocation, fixed = environment(threads)
     path = os.environ.get("PYTHONPATH")
     lines = ["#!/bin/bash"]
     lines += [f"export {name}={value}" for name, value in (allocation | fixed).items()]
     lines += [f"export PYTHONPATH={shlex.quote(path)}"] if path else []
     lines += [options.setup] if options.setup else []
-    python = shlex.quote(options.python or sys.executable)
+    python = python or shlex.quote(options.python or sys.executable)
     lines += [
         f"export STEEP_WORKER={worker}",
         f"exec {python} -m steep worker --job {shlex.quote(str(box.job_file))}",

@@ -241,7 +241,9 @@ class Pilot:
 
 
 def _where() -> str:
-    """For people: the machine, and its job in Slurm."""
+    """For people: the machine, and where in its engine that is."""
+    if place := os.environ.get("STEEP_WHERE"):
+        return f"{platform.node()}, {place}"
     job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
     if job is None:
