@@ -182,7 +182,7 @@ def so_far_json(analysis: Analysis | None) -> dict[str, Any]:
         return {"largest_shard": None, "forecast": None}
     curve, (best, error) = analysis.headline, analysis.largest
     open_ = [b.samples for b in analysis.best_fits if b.withheld and b.samples > best.samples]
-    largest = {"samples": best.samples, "size": best.best.size, "error": error}
+    largest: dict[str, Any] = {"samples": best.samples, "size": best.best.size, "error": error}
     largest |= {"larger_withheld": sorted(set(open_))}
     return {
         "metric": curve.metric,
