@@ -391,9 +391,9 @@ def test_an_accuracy_that_falls_is_not_called_an_error_that_rises() -> None:
 @pytest.mark.parametrize(
     ("metric", "error", "side", "text"),
     [
-        ("1 - accuracy", 0.55, "below", ": 1 - accuracy is 10 % more than at its lower end"),
-        ("1 - accuracy", 0.36, "above", ": 1 - accuracy is 10 % less than at its upper end"),
-        ("1 - bleu / 100", 0.55, "below", ": 100 - BLEU is 10 % more than at its lower end"),
+        ("1 - accuracy", 0.55, "below", " (1 - accuracy is 10 % more than at its lower end)"),
+        ("1 - accuracy", 0.36, "above", " (1 - accuracy is 10 % less than at its upper end)"),
+        ("1 - bleu / 100", 0.55, "below", " (100 - BLEU is 10 % more than at its lower end)"),
         ("error", 0.55, "above", ", 10 % more than its upper end"),
         ("error", 0.36, "below", ", 10 % less than its lower end"),
     ],

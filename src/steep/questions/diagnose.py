@@ -204,7 +204,7 @@ def _miss(share: float, above: bool, how: numbers.Scale) -> str:
     more = "more" if above else "less"
     if how.higher:
         side, end = ("below", "lower") if above else ("above", "upper")
-        return f"{side} the interval: {how.complement} is {far} {more} than at its {end} end"
+        return f"{side} the interval ({how.complement} is {far} {more} than at its {end} end)"
     side, end = ("above", "upper") if above else ("below", "lower")
     return f"{side} the interval, {far} {more} than its {end} end"
 
