@@ -122,8 +122,32 @@ def test_a_small_budget_gives_a_smaller_study_and_says_so(tmp_path: Path) -> Non
     said = "are left out to fit the budget" if fewer_sizes else "would need a larger budget"
     assert any(said in note for note in small.notes)
     nothing = proposal(tmp_path, path, seconds=1e-9)
-    assert any("more than the" in note for note in nothing.notes)
+    (longer,) = (note for note in nothing.notes if "more than the" in note)
+    assert longer.endswith("Fewer sizes or a larger budget would let it end.")
     assert any("an exponent would not be reliable" in note for note in nothing.notes)
+
+
+def test_what_lies_in_a_folder_and_is_not_read_is_said(tmp_path: Path, by_count: None) -> None:
+    folder = tmp_path / "docs"
+    for number in range(3):
+        text(folder / f"{number}.txt", 700, number)
+    assert not any("left aside" in note for note in proposal(tmp_path, folder).notes)
+    for name in ("a.rst", "b.rst", "deep/c.rst", "readme.md", ".git/config"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("words")
+    (note,) = (n for n in proposal(tmp_path, folder).notes if "left aside" in n)
+    assert f"in {folder} 3 .txt are read; left aside: 3 .rst, 1 .md." in note
+
+
+def test_class_folders_without_an_image_are_said(tmp_path: Path) -> None:
+    for name in ("cat", "dog", "empty"):
+        (tmp_path / name).mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / name / "1.png").write_bytes(b"")
+    (note,) = proposing.left_aside([tmp_path], "images")
+    assert note.endswith(
+        "has 3 folders, and 1 of them without an image, which are no classes: empty."
+    )
 
 
 @pytest.mark.parametrize(

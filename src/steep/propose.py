@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -161,7 +162,7 @@ def propose(
         f"Read as {guess} ({chosen}), in {draft.opened.domain.unit}. Model family: {draft.family} "
         f"({usual}). Models are chosen by {draft.opened.metric.replace('_', '-')}."
     )
-    notes = (read, *proposal.notes)
+    notes = (read, *left_aside(data, guess), *proposal.notes)
     if vocabulary != vocabularies[0]:
         notes += (
             f"A vocabulary of {count(vocabulary)} words, where {count(vocabularies[0])} are usual, "
@@ -210,6 +211,40 @@ def guess_domain(data: Sequence[Path], named: str | None = None) -> tuple[str, s
         raise QuestionError(f"for speech name {MANIFEST}, with --domain speech")
     suffixes = ", ".join(sorted({Path(n).suffix or n for n in names})[:5])
     raise QuestionError(f"neither images nor text in what you gave ({suffixes}): name the --domain")
+
+
+def left_aside(data: Sequence[Path], domain: str) -> tuple[str, ...]:
+    """Notes on what lies in the given folders and is not read: text files of other suffixes, class
+    folders without an image."""
+    notes = []
+    for folder in (path for path in data if path.is_dir()):
+        if domain == "images":
+            classes = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
+            empty = [p.name for p in classes if not any(f.is_file() for f in p.glob("*"))]
+            if empty:
+                names = f"{', '.join(empty[:5])}{' and others' if len(empty) > 5 else ''}"
+                notes.append(
+                    f"{folder} has {len(classes)} folders, and {len(empty)} of them without an "
+                    f"image, which are no classes: {names}."
+                )
+        elif domain in ("characters", "words"):
+            visible = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+            kinds = Counter(_kind(p) for p in visible if not any(x[0] == "." for x in p.parts))
+            aside = [f"{n} {kind}" for kind, n in kinds.most_common() if kind not in TEXTS]
+            if aside:
+                mine = " and ".join(f"{kinds[kind]} {kind}" for kind in TEXTS if kinds[kind])
+                notes.append(
+                    f"Of the files in {folder} {mine} are read; left aside: "
+                    f"{', '.join(aside[:5])}{' and others' if len(aside) > 5 else ''}. In "
+                    "the spec, domain.train may be a pattern of files in place of the folder."
+                )
+    return tuple(notes)
+
+
+def _kind(path: Path) -> str:
+    """The suffix by which a file is read or not; its name where it has none."""
+    name = path.name.lower()
+    return next((s for s in TEXTS[::-1] if name.endswith(s)), path.suffix.lower() or name)
 
 
 def study_name(data: Sequence[Path], base: Path, domain: str) -> str:
@@ -474,7 +509,7 @@ stop:
             notes.append(
                 f"That is more than the {duration(given)} you gave, and the smallest study of this"
                 f" data{forecast}: a run ends with its budget, and may have too few shards by"
-                " then. Fewer sizes or one seed would shorten it."
+                " then. Fewer sizes or a larger budget would let it end."
             )
         if len(fitted) < FEWEST_FITTED:
             notes.append(

@@ -477,6 +477,7 @@ def test_plan_run_status_and_run_again(steep: Steep) -> None:
     assert min(of_best) <= state["largest_shard"]["error"] <= max(of_best)
     assert state["forecast"]["at"] == steep("forecast", "tiny", "--json").json[0]["at"]
     assert {t["status"] for t in trials} == {"complete"}
+    assert (state["complete"], state["seconds_left"]) == (True, None)
     done = f"tiny is complete: {len(trials)} trials have ended"
     assert steep("plan", "tiny").out.startswith(done)
     assert steep("plan", "tiny", "--json").json["ended"] == len(trials)
@@ -598,7 +599,10 @@ def test_a_budget_of_the_spec_that_is_used_up_names_the_command_that_goes_on(ste
         said = steep("run", spec, "--quiet")
         assert "Stopped at the budget" in said.err
         (more,) = re.findall(r"'steep run tiny --budget (\S+)' goes on", said.err)
-        assert "the budget of 0.001s is used up" in steep("status", "tiny").out
+        told = steep("status", "tiny").out
+        assert "the budget of 0.001s is used up" in told
+        assert "'steep run tiny --budget 0.001s' goes on for a few seconds more" in told
+        assert steep("status", "tiny", "--json").json["seconds_left"] is None
     whole = steep("run", "tiny", "--budget", more, "--quiet")
     assert (whole.code, whole.err) == (0, "")
     again = steep("run", spec, "--quiet")

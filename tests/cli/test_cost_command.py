@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from typer.testing import CliRunner
 
 import tiny
 from steep.analysis import costs, decisions, from_store
+from steep.cli import cost_answers
+from steep.cli.answers import Source
 from steep.cli.app import app
 from steep.plan import clock
 from steep.records import Status
@@ -105,6 +108,8 @@ def test_the_paper() -> None:
         ("cost --alpha 3 --beta-g 0.2 --sigma 1 --beta-p 0.5 --target 1", "beta_g < 0"),
         ("cost no/such/place.csv", "no/such/place.csv"),
         ("cost {table} --machine h100", "--parameters"),
+        ("cost {table} --have 100 --target 0.1", "--have: for a law given by hand only"),
+        ("cost {table} --unit words --floor 0.1", "--floor and --unit: for a law"),
     ],
 )
 def test_bad_questions(command: str, sentence: str, tmp_path: Path) -> None:
@@ -175,6 +180,19 @@ def test_it_needs_no_torch_and_little_time() -> None:
 
 
 # ---------------------------------------------------------------- a study
+
+
+@pytest.mark.parametrize(
+    ("trainer", "how"),
+    [("command", "report 'parameters' in the JSON line"), ("function", "return 'parameters' from")],
+)
+def test_how_model_sizes_are_told_depends_on_the_trainer(
+    trainer: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = SimpleNamespace(spec=SimpleNamespace(trainer=SimpleNamespace(name=trainer)))
+    monkeypatch.setattr(Source, "is_study", True)
+    monkeypatch.setattr(Source, "study", lambda source: opened)
+    assert cost_answers._how_to_say_sizes(Source("mine")).startswith(how)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from steep.present import figures, numbers
 from steep.present.drawing import Band, Drawing, HorizontalLine, Points, log_axis
 from steep.present.learning import COMPOSITE, FIT, FORECAST, TRUTH, learning_curve
 from steep.present.palette import COLOURS, DARK, LIGHT, colour, sequence
-from steep.present.sizes import error_by_size, model_size_curve
+from steep.present.sizes import BETWEEN, MINIMUM, SMOOTH, error_by_size, model_size_curve
 from steep.present.training import training_curves
 from steep.records import (
     Fit,
@@ -30,6 +30,7 @@ from steep.records import (
     Trial,
     settings,
 )
+from steep.records.trials import SizeCurve
 from steep.select import select
 
 RATE = numbers.scale("error")
@@ -126,6 +127,41 @@ def test_the_best_guess_is_drawn_only_where_it_does_not_squeeze_the_curve(made_s
     far = learning_curve(replace(fit, best_guess=50.0))
     assert far.levels == ()
     assert "lies above the figure" in far.caption
+
+
+def test_the_best_guess_is_told_on_the_axis_where_it_is_drawn():
+    points = [Point(m, m**-0.1) for m in (200, 400, 800, 1600)]
+    fit = fit_curve(points=points, metric="1 - accuracy", best_guess=0.869)
+    drawing = learning_curve(fit)
+    (level,) = drawing.levels
+    assert drawing.y.title == "1 - accuracy (%)"
+    assert level.y == pytest.approx(86.9)
+    assert level.name == "best guess 86.9 % (accuracy 13.1 %)"
+
+
+def test_what_marks_a_minimum_is_in_the_legend(made_study):
+    shard = made_study.analysis.best_fits[0]
+    parameters = tuple(float(c.parameters) for c in shard.candidates[:3])
+    minimum = (parameters[1], parameters[0], parameters[2])
+    errors = (0.3, 0.2, 0.3)
+    curve = SizeCurve(
+        (1, 2, 3),
+        parameters,
+        errors,
+        errors,
+        errors,
+        minimum,
+        (2, 1, 3),
+        leftover=0.0,
+        score_se=0.0,
+    )
+    found = replace(shard, size_curve=curve, flags=(), adequate=shard.best)
+    drawing = error_by_size([found], RATE)
+    (dashed,) = [layer for layer in named(drawing, SMOOTH) if layer.dash]
+    assert dashed.x == parameters
+    assert named(drawing, BETWEEN)
+    assert named(drawing, MINIMUM)
+    assert {entry["name"] for entry in figures.legend(drawing)} >= {SMOOTH, BETWEEN, MINIMUM}
 
 
 def test_a_curve_without_a_law_shows_its_points():

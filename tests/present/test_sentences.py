@@ -76,6 +76,25 @@ def test_targets(found, text):
     assert sentences.answer(Forecast("ok", targets=(found,), unit="images")) == text
 
 
+def test_a_target_is_reached_where_a_size_has_reached_it_or_its_interval_lies_within_the_data():
+    points = (Point(1e3, 0.5), Point(1.2e4, 0.305), Point(2.5e4, 0.309))
+    curve = Fit("ok", points, reference=2.5e4, metric="1 - accuracy", unit="rows")
+
+    def said(target: float, upper: float | None) -> str:
+        found = RequiredSamples(target, "already reached", 1.7e4, 8.3e3, upper, 0.68)
+        return sentences.answer(
+            Forecast("ok", targets=(found,), unit="rows", metric="1 - accuracy"), curve
+        )
+
+    assert said(0.3, None) == (
+        "accuracy 70 % needs 17k [8.3k, no limit] rows, which is within the data at hand, though "
+        "none of the sizes measured reached it"
+    )
+    assert "none of the sizes measured" in said(0.3, 2.6e4)
+    assert said(0.3, 2.4e4).endswith("is reached at 17k [8.3k, 24k] rows, within the data")
+    assert said(0.306, None).endswith("is reached at 17k [8.3k, no limit] rows, within the data")
+
+
 def test_a_size_that_is_no_round_factor_is_named():
     at = ForecastPoint(12_345, 3.0863, 0.1, 0.09, 0.11)
     text = sentences.answer(Forecast("ok", at=(at,), unit="words", metric="cross_entropy"))

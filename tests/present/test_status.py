@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from steep.present.lines import status_lines
-from steep.records import Interval, Standing, Status, Trial, TrialStanding
+from conftest import MadeStudy
+from steep.present.lines import largest_line, status_lines
+from steep.records import (
+    ONE_SEED,
+    Curve,
+    Fit,
+    Forecast,
+    Interval,
+    Point,
+    Standing,
+    Status,
+    Trial,
+    TrialStanding,
+)
+from steep.records.trials import UNFINISHED
 from steep.spec.sections import parse_duration, written_duration
 
 LEFT = Interval(60.0, 30.0, 120.0, 0.9)
@@ -13,6 +29,53 @@ LEFT = Interval(60.0, 30.0, 120.0, 0.9)
 
 def rows(status: Status) -> tuple[TrialStanding, ...]:
     return (TrialStanding(Trial(0, 10, 10.0, 2, (), 0), status, 1, None, 30.0),)
+
+
+def test_what_is_the_largest_shard_with_a_best_fit_is_said_with_its_metric(
+    made_study: MadeStudy,
+) -> None:
+    analysis = made_study.analysis
+    line = largest_line(analysis)
+    assert line.startswith("largest shard so far: error rate ")
+    first, *others = analysis.best_fits
+    cut = replace(analysis, best_fits=(first, *(replace(b, withheld=UNFINISHED) for b in others)))
+    line = largest_line(cut)
+    assert line.startswith("largest shard with a best fit so far: error rate ")
+    assert f" on {first.samples:,.0f} images, " in line
+    assert line.endswith("; larger shards' searches are unfinished")
+    once = replace(analysis, best_fits=tuple(replace(b, withheld=ONE_SEED) for b in others))
+    assert largest_line(once).endswith(f"; {ONE_SEED}")
+
+
+def test_where_there_is_no_forecast_yet_no_place_is_named_from_which_it_goes(
+    made_study: MadeStudy,
+) -> None:
+    analysis = made_study.analysis
+    one = Fit("too few points", (Point(1e3, 0.2, used=False, reason="one seed"),))
+    curves = (Curve("error", "validation", one, Forecast("too few points")),)
+    standing = Standing(rows(Status.COMPLETE), replace(analysis, curves=curves), LEFT, False)
+    lines = status_lines(standing)
+    assert "no forecast so far: too few training-set sizes to fit a law." in lines
+    assert not any("forecast so far, from" in line for line in lines)
+
+
+def test_a_budget_that_is_used_up_names_the_command_that_goes_on() -> None:
+    used_up = Standing(rows(Status.COMPLETE), None, None, False, "6m", 0.0)
+    lines = status_lines(used_up, Path("a b"))
+    assert "  'steep run 'a b' --budget 6m' goes on for 6 min more" in lines
+    for other in (
+        replace(used_up, rows=rows(Status.RUNNING)),
+        replace(used_up, complete=True),
+        replace(used_up, budget_left=5.0),
+    ):
+        assert not any("goes on for" in line for line in status_lines(other, Path("a b")))
+
+
+def test_between_two_trials_a_live_driver_goes_on() -> None:
+    lines = status_lines(Standing(rows(Status.COMPLETE), None, LEFT, False, driven=True))
+    assert any(line.startswith("time: about 60 s left") for line in lines)
+    idle = status_lines(Standing(rows(Status.COMPLETE), None, LEFT, False))
+    assert any("more once it goes on" in line for line in idle)
 
 
 def test_a_budget_that_is_used_up_is_said_in_place_of_the_time_left() -> None:

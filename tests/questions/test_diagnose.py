@@ -13,7 +13,17 @@ import pytest
 from simulated import SAMPLES, at_large, measure, with_
 from steep.fit import fit, points_of
 from steep.questions.diagnose import diagnose
-from steep.records import Evaluation, Finding, Measurement, Status
+from steep.questions.search_findings import faults
+from steep.questions.search_summary import Grid, SearchSummary
+from steep.records import (
+    Evaluation,
+    Finding,
+    ForecastPoint,
+    HeldOutForecast,
+    Measurement,
+    Point,
+    Status,
+)
 from steep.trainers.synthetic import Options
 
 LAWS = ("power", "power+floor")
@@ -376,3 +386,40 @@ def test_an_accuracy_that_falls_is_not_called_an_error_that_rises() -> None:
     level = fit(frame.assign(accuracy=0.9), y="accuracy")
     found = {f.kind: f for f in diagnose(level)}["flat"]
     assert found.evidence == "The accuracy is 90.0 % at every size."
+
+
+@pytest.mark.parametrize(
+    ("metric", "error", "side", "text"),
+    [
+        ("1 - accuracy", 0.55, "below", " (1 - accuracy is 10 % more than at its lower end)"),
+        ("1 - accuracy", 0.36, "above", " (1 - accuracy is 10 % less than at its upper end)"),
+        ("1 - bleu / 100", 0.55, "below", " (100 - BLEU is 10 % more than at its lower end)"),
+        ("error", 0.55, "above", ", 10 % more than its upper end"),
+        ("error", 0.36, "below", ", 10 % less than its lower end"),
+    ],
+)  # fmt: skip
+def test_a_missed_forecast_is_on_the_side_where_its_user_sees_it(
+    metric: str, error: float, side: str, text: str
+) -> None:
+    at = ForecastPoint(3200.0, 2.0, 0.45, 0.4, 0.5)
+    missed = HeldOutForecast(3200.0, at, 0.9, 1, "", (), "", error=error, inside=False)
+    curve = fit(points=[Point(m, m**-0.1) for m in (200, 400, 800, 1600)], metric=metric)
+    found = {f.kind: f for f in diagnose(curve, confrontations=[missed])}["missed forecast"]
+    assert f"]: {side} the interval{text}. Forecasts" in found.evidence
+
+
+def test_a_point_off_the_trend_is_on_the_side_where_its_user_sees_it() -> None:
+    sizes = 100.0 * 2.0 ** np.arange(8)
+    errors = sizes**-0.2 * (1 + 0.001 * (-1) ** np.arange(8))
+    errors[3] *= 1.3
+    frame = pd.DataFrame({"samples": sizes, "accuracy": 1 - errors})
+    found = {f.kind: f for f in diagnose(fit(frame, y="accuracy"))}["off trend"]
+    text = "65.9 % lies below what the other points make expected (73."
+    assert found.evidence.startswith(text)
+    assert ": 30 % more in 1 - accuracy, " in found.evidence
+
+
+def test_how_much_better_is_a_share_of_the_next() -> None:
+    grid = Grid(100.0, "images", "rate", 0.1, (0.01, 0.1), float(np.log(1.630 / 1.316)), True)
+    found = faults(SearchSummary(grids=(grid,)))[0]
+    assert "and 19 % better than the next" in found.evidence

@@ -277,6 +277,17 @@ def test_a_dead_owner_loses_its_trials_at_once_and_its_worker_is_killed(store: S
     assert claim(store, trial()) == 2
 
 
+def test_a_driver_between_two_trials_is_seen(folder: Path, store: Store) -> None:
+    with Store.open(folder, read_only=True) as reader:
+        assert not reader.driven(), "nobody has begun a trial"
+    store.add([trial()], "grid")
+    store.record(result(trial(), claim(store, trial())))
+    with Store.open(folder, read_only=True) as reader:
+        assert reader.driven()
+        store.close()
+        assert not reader.driven()
+
+
 def test_a_number_used_again_is_not_the_dead_owner(store: Store) -> None:
     impostor = replace(store.owner, start="1", session="x")  # our number, another start
     owned_by(store, trial(), impostor)

@@ -313,7 +313,7 @@ def status(study: Path, as_json: Json = False) -> None:
         return
     from steep.present.lines import status_lines
 
-    for line in status_lines(standing):
+    for line in status_lines(standing, study):
         typer.echo(line)
 
 

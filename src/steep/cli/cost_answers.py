@@ -37,6 +37,14 @@ class Law:
     metric: str = "error"
 
     @property
+    def by_hand(self) -> list[str]:
+        """The options given that say of such a law what a study or a table knows of itself."""
+        own, usual = (self.data, self.floor, self.unit, self.metric), Law()
+        without = (usual.data, usual.floor, usual.unit, usual.metric)
+        names = ("--have", "--floor", "--unit", "--metric")
+        return [n for n, v, w in zip(names, own, without, strict=True) if v != w]
+
+    @property
     def given(self) -> bool:
         return any(v is not None for v in (self.alpha, self.beta_g, self.sigma, self.beta_p))
 
@@ -79,11 +87,16 @@ def cost_of(
         )
     goals = [goal_of(text) for text in targets]
     if source is not None:
+        if law.by_hand:
+            raise QuestionError(
+                f"{' and '.join(law.by_hand)}: for a law given by hand only. {source.path} says "
+                "itself what its data are"
+            )
         scalings = _of_source(source, goals, level)
     else:
         scalings = [(_by_hand(law), None)]
     return [
-        _answer(_with_compute(s, law, where), study_machine, goals, where)
+        _answer(_with_compute(s, law, where, source), study_machine, goals, where)
         for s, study_machine in scalings
     ]
 
@@ -130,7 +143,17 @@ def _answer(
         raise QuestionError(str(error)) from None
 
 
-def _with_compute(scaling: Scaling, law: Law, where: Where) -> Scaling:
+def _how_to_say_sizes(source: Source | None) -> str:
+    """How model sizes are told where a source does not have them."""
+    if source is None or not source.is_study:
+        return "name their column with --parameters"
+    trainer = source.study().spec.trainer.name
+    if trainer == "command":
+        return "report 'parameters' in the JSON line of your command"
+    return "return 'parameters' from your function"
+
+
+def _with_compute(scaling: Scaling, law: Law, where: Where, source: Source | None) -> Scaling:
     """The scaling with the costs of a step that were given by hand. If compute is requested but
     nothing was measured or given, it is guessed."""
     given = law.flops_per_parameter is not None or law.epochs is not None
@@ -142,8 +165,8 @@ def _with_compute(scaling: Scaling, law: Law, where: Where) -> Scaling:
         return scaling
     if not scaling.size_draws:
         raise QuestionError(
-            f"{scaling.name} has no model sizes, and compute needs them: name "
-            "their column with --parameters, or return 'parameters' from your function"
+            f"{scaling.name} has no model sizes, and compute needs them: "
+            f"{_how_to_say_sizes(source)}"
         )
     for option, value in (("flops-per-parameter", law.flops_per_parameter), ("epochs", law.epochs)):
         if value is not None and not value > 0:

@@ -111,16 +111,20 @@ def _rest(outcome: Any) -> str:
 def _goes_on(study: Any, budget: str | None, outcome: Any) -> str:
     """The command that continues a study that its budget stopped: with the same time again, or with
     as much as the next requested trials are expected to take."""
+    from steep.present.lines import goes_on
+    from steep.present.progress import coarse
+
     budget_text = study.spec.run.budget if budget is None else budget
-    folder = shlex.quote(str(study.folder))
     if outcome.enough is not None and outcome.enough > duration(budget_text):
         from steep.spec.sections import written_duration
 
         budget_text = written_duration(outcome.enough)
     if outcome.enough is None and not outcome.ran:
-        return f"A larger one goes on: 'steep run {folder} --budget ...'."
-    more = ", or a larger budget" if outcome.enough is None else ""
-    return f"'steep run {folder} --budget {budget_text}' goes on for so long{more}."
+        return f"A larger one goes on: 'steep run {shlex.quote(str(study.folder))} --budget ...'."
+    larger = ", or a larger budget" if outcome.enough is None else ""
+    seconds = _budget(budget_text)[1]
+    length = f"{budget_text} FLOPs" if seconds is None else coarse(seconds)
+    return f"{goes_on(study.folder, budget_text, length)}{larger}."
 
 
 def wrote_spec(path: Path) -> str:
@@ -172,12 +176,14 @@ def results_json(study: Any) -> dict[str, Any]:
 
 
 def so_far_json(analysis: Analysis | None) -> dict[str, Any]:
-    """The best fit of the largest shard so far, and the forecast from there; None for both before
-    there is a curve."""
+    """The best fit of the largest shard that has one, the larger shards whose search is too
+    unfinished to name one, and the forecast from there; None for both before there is a curve."""
     if analysis is None or not analysis.curves:
         return {"largest_shard": None, "forecast": None}
     curve, (best, error) = analysis.headline, analysis.largest
-    largest = {"samples": best.samples, "size": best.best.size, "error": error}
+    open_ = [b.samples for b in analysis.best_fits if b.withheld and b.samples > best.samples]
+    largest: dict[str, Any] = {"samples": best.samples, "size": best.best.size, "error": error}
+    largest |= {"larger_withheld": sorted(set(open_))}
     return {
         "metric": curve.metric,
         "unit": analysis.unit,

@@ -29,14 +29,16 @@ def standing(study: Study, store: Store, analysed: bool = True) -> Standing:
     analysis = None
     if analysed and any(row.status in SCORED for row in rows):
         analysis = from_store.analysis(store, study.spec, study.cut)
-    rest = None
-    if registered is not None:
-        prediction, age = registered
-        running = any(r.status == Status.RUNNING for r in rows)
-        rest = bounded(shortened(prediction, age if running else 0.0).clock, budget or None)
     complete = took is not None and took.complete
     standings = tuple(
         replace(r, reason=r.reason or reasons.get(r.trial.id, r.reason))
         for r in placed(rows, study.folder)
     )
-    return Standing(standings, analysis, rest, complete, study.spec.run.budget, budget)
+    found = Standing(
+        standings, analysis, None, complete, study.spec.run.budget, budget, store.driven()
+    )
+    if registered is None or found.done or found.used_up:
+        return found  # nothing goes on, so there is no time left to speak of
+    prediction, age = registered
+    rest = bounded(shortened(prediction, age if found.going else 0.0).clock, budget or None)
+    return replace(found, left=rest)

@@ -120,7 +120,7 @@ def projection_sentence(found: Projection, answer: CostAnswer, how: Scale) -> st
     if found.flops is not None:
         needed = " and ".join([needed, numbers.operations(found.flops)])
     took = numbers.ends(found.seconds, numbers.duration)
-    reached = found.outcome == ALREADY_REACHED
+    reached = found.outcome == ALREADY_REACHED and _all_at_hand(found)
     start = f"{goal} is reached with" if reached else f"To reach {goal} you need"
     if found.outcome == TOO_LARGE and answer.machine is not None:
         has = numbers.memory(answer.machine.memory)
@@ -132,6 +132,14 @@ def projection_sentence(found: Projection, answer: CostAnswer, how: Scale) -> st
     if found.seconds is None:
         return f"{start} {needed}."
     return f"{start} {needed}: {took} on {site(answer)}."
+
+
+def _all_at_hand(found: Projection) -> bool:
+    """Whether the whole interval of the data that a target needs lies within what is at hand."""
+    needed = found.samples
+    if needed is None or needed.value is None or needed.upper is None or not found.factor:
+        return False
+    return needed.upper * found.factor <= needed.value * (1 + 1e-9)
 
 
 def site(answer: CostAnswer) -> str:

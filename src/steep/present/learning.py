@@ -75,7 +75,7 @@ def learning_curve(
         layers=tuple(layers),
         shades=tuple(_shades(fit, x.low, x.high)),
         levels=tuple(
-            HorizontalLine(g, "level", f"best guess {numbers.measured(fit.best_guess, how)}")
+            HorizontalLine(g, "level", f"best guess {_guess(fit, how)}")
             for g in _near_guess(fit, how)
         ),
         legend=(points, FIT, _band_name(fit), FORECAST, TRUTH),
@@ -346,6 +346,17 @@ def _heights(layers: Sequence[Layer]) -> list[float]:
     return values
 
 
+def _guess(fit: Fit, how: Scale) -> str:
+    """The best guess as the axis has it, which is of errors; with the accuracy that it is where
+    that is what the user knows."""
+    on_axis = numbers.measured(fit.best_guess, how.spread)
+    return (
+        f"{on_axis} ({numbers.named(how)}{numbers.measured(fit.best_guess, how)})"
+        if how.higher
+        else on_axis
+    )
+
+
 def _near_guess(fit: Fit, how: Scale) -> list[float]:
     largest = max((p.error for p in fit.points), default=0.0)
     near = fit.best_guess is not None and 0 < fit.best_guess <= FARTHEST_GUESS * largest
@@ -373,6 +384,5 @@ def _caption(fit: Fit, how: Scale, best_fits: Sequence[BestFit]) -> str:
             "hyperparameters, where it was tried with some that are good there."
         )
     if fit.best_guess is not None and not _near_guess(fit, how):
-        guess = numbers.measured(fit.best_guess, how)
-        parts.append(f"The best guess, {guess}, lies above the figure.")
+        parts.append(f"The best guess, {_guess(fit, how)}, lies above the figure.")
     return " ".join(parts)

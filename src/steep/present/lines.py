@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +23,12 @@ from steep.present.numbers import (
     several,
     share,
 )
-from steep.present.progress import time_left
+from steep.present.progress import coarse, time_left
 from steep.present.sentences import answer, sentence, switch_sentence
 from steep.records import (
     FEWEST_POINTS,
+    ONE_SEED,
+    Analysis,
     Bounds,
     Finding,
     Interval,
@@ -39,6 +42,7 @@ from steep.records import (
     TrialStanding,
 )
 from steep.records.analysis import QUEUED
+from steep.spec.sections import parse_duration
 
 MOST_NAMED = 5
 """Trials that failed for one reason, named one by one."""
@@ -183,25 +187,23 @@ def _bounds(bounds: Bounds | None, form: Any) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def status_lines(standing: Standing) -> list[str]:
+def status_lines(standing: Standing, folder: Path | None = None) -> list[str]:
     """What ``steep status`` prints: states, best error, forecast and time left, what runs, and
-    everything that did not go well; trials that failed for one reason share a line."""
+    everything that did not go well; trials that failed for one reason share a line. The ``folder``
+    of the study is for the command that goes on after a budget that is used up."""
     rows, analysis = standing.rows, standing.analysis
     lines = [count_line(rows)]
     interrupted = sum(map(_interrupted, rows))
     if interrupted:
         lines.append(f"  {interrupted} interrupted: the same command resumes")
     if analysis is not None and analysis.curves:
-        first = analysis.headline
-        best, error = analysis.largest
-        where = f"{exact(best.samples)} {analysis.unit}, size {best.best.size}"
-        lines.append(f"largest shard so far: {measured(error, fit_scale(first.fit))} on {where}")
-        largest = f"{exact(largest_measured(first.fit))} {analysis.unit}"
-        text = sentence(answer(first.forecast, analysis))
-        lines.append(f"forecast so far, from {largest} on: {text}")
-        if first is not analysis.curves[0]:
-            lines.append(switch_sentence(analysis.metric, first.metric))
+        lines += [largest_line(analysis), _forecast_line(analysis)]
+        if analysis.headline is not analysis.curves[0]:
+            lines.append(switch_sentence(analysis.metric, analysis.headline.metric))
     lines += time_lines(standing)
+    if folder is not None and standing.budget is not None and standing.used_up:
+        seconds = parse_duration(standing.budget)
+        lines.append(f"  {goes_on(folder, standing.budget, coarse(seconds))}")
     names = varied([row.trial for row in rows])
     for row in rows:
         if row.status == Status.RUNNING:
@@ -218,6 +220,32 @@ def status_lines(standing: Standing) -> list[str]:
     return lines
 
 
+def largest_line(analysis: Analysis) -> str:
+    """The best fit of the largest shard that has one, by the metric that answers are about; larger
+    shards with results whose best model nobody can name yet are mentioned."""
+    best, error = analysis.largest
+    how = fit_scale(analysis.headline.fit)
+    where = f"{exact(best.samples)} {analysis.unit}, size {best.best.size}"
+    found = f"{how.label} {measured(error, how)} on {where}"
+    open_ = [b for b in analysis.best_fits if b.withheld and b.samples >= best.samples]
+    larger = [b for b in open_ if b.samples > best.samples]
+    if larger:
+        why = {b.withheld for b in larger}
+        rest = "searches are unfinished" if why != {ONE_SEED} else "models have one seed each"
+        return f"largest shard with a best fit so far: {found}; larger shards' {rest}"
+    return f"largest shard so far: {found}{f'; {best.withheld}' if best.withheld else ''}"
+
+
+def _forecast_line(analysis: Analysis) -> str:
+    """The forecast so far and the size that it goes on from; where there is none, why."""
+    first = analysis.headline
+    text = sentence(answer(first.forecast, analysis))
+    largest = largest_measured(first.fit)
+    if largest is None or (first.forecast.outcome != "ok" and not first.forecast.at):
+        return f"no forecast so far: {text.removeprefix('No forecast: ')}"
+    return f"forecast so far, from {exact(largest)} {analysis.unit} on: {text}"
+
+
 def count_line(rows: Sequence[TrialStanding]) -> str:
     """How many trials there are in which state, and what they took."""
     states = Counter(row.status for row in rows)
@@ -232,10 +260,10 @@ def count_line(rows: Sequence[TrialStanding]) -> str:
 def time_lines(standing: Standing) -> list[str]:
     """How much longer it takes, and what of its budget is left."""
     lines = []
-    going = any(row.status == Status.RUNNING for row in standing.rows)
-    if standing.complete and not going:
+    going = standing.going
+    if standing.done:
         lines.append("nothing is left to train")
-    elif standing.budget is not None and not standing.budget_left and not going:
+    elif standing.used_up:
         lines.append(f"time: the budget of {standing.budget} is used up (run: budget)")
     elif standing.left is not None:
         text = time_left(standing.left)
@@ -243,6 +271,11 @@ def time_lines(standing: Standing) -> list[str]:
     if standing.budget is not None and standing.budget_left and (going or not standing.complete):
         lines.append(f"budget: {duration(standing.budget_left)} of {standing.budget} left")
     return lines
+
+
+def goes_on(folder: Path, budget: str, length: str) -> str:
+    """The command that continues a study that its budget stopped, and for how long."""
+    return f"'steep run {shlex.quote(str(folder))} --budget {budget}' goes on for {length} more"
 
 
 def trouble(rows: Sequence[TrialStanding]) -> list[tuple[str, list[str]]]:

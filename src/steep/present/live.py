@@ -48,8 +48,8 @@ def facts(state: LiveState) -> list[Fact]:
     ended = sum(row.status in ENDED for row in rows)
     shown = [_fact("Ended", f"{ended} of {len(rows)} trials")]
     for line in time_lines(state.standing):
-        name, _, value = line.rpartition(": ")
-        shown.append(_fact(capital(name or "time"), value))
+        name, colon, value = line.partition(": ")
+        shown.append(_fact(capital(name), value) if colon else _fact("Time", line))
     work = total_flops(state.measurements)
     done = "" if work is None else f"{numbers.flops(work)} in trials that have ended"
     spent = sum(row.seconds or 0.0 for row in rows)

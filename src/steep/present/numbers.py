@@ -39,8 +39,13 @@ class Scale:
     @property
     def title(self) -> str:
         """The title of an axis, which is of errors: the label with its unit."""
-        label = f"1 - {self.label}" if self.higher else self.label
+        label = self.complement if self.higher else self.label
         return f"{label} ({self.unit})" if self.unit else label
+
+    @property
+    def complement(self) -> str:
+        """The error of which ``label`` is the other part: 1 - accuracy, 100 - BLEU."""
+        return f"{1.0 if self.unit else self.factor:g} - {self.label}"
 
     @property
     def spread(self) -> Scale:

@@ -52,7 +52,7 @@ def answer(
     if none and (forecast.outcome != "not a power law" or not forecast.at):
         return none
     parts = _at_phrases(forecast, how, numbers.largest_measured(fit), requested)
-    parts += [target_phrase(t, how, forecast.unit) for t in forecast.targets]
+    parts += [target_phrase(t, how, forecast.unit, fit) for t in forecast.targets]
     if none:  # before any number
         return f"{none}; the last points are extended: {'; '.join(parts)}"
     if parts:
@@ -139,8 +139,9 @@ def _place(at: ForecastPoint, unit: str, largest: float | None, first: bool) -> 
     return f"{numbers.factor(times)} the data" if first else numbers.factor(times)
 
 
-def target_phrase(found: RequiredSamples, how: Scale, unit: str) -> str:
-    """One target's answer: what it takes, or that it cannot be reached."""
+def target_phrase(found: RequiredSamples, how: Scale, unit: str, fit: Fit | None = None) -> str:
+    """One target's answer: what it takes, or that it cannot be reached. ``fit`` knows whether a
+    size that was measured has reached it."""
     goal = numbers.target(found.target, how)
     needed = Interval(found.samples, found.lower, found.upper)
     if found.outcome in UNTOLD:
@@ -148,10 +149,24 @@ def target_phrase(found: RequiredSamples, how: Scale, unit: str) -> str:
     if found.samples is None:
         return f"{goal}: no answer"
     shown = f"{numbers.counts(needed, found.smallest)} {unit}"
-    if found.outcome == ALREADY_REACHED:
+    if found.outcome == ALREADY_REACHED and _seen(found, fit):
         return f"{goal} is reached at {shown}, within the data"
+    if found.outcome == ALREADY_REACHED:
+        return (
+            f"{goal} needs {shown}, which is within the data at hand, though none of the sizes "
+            "measured reached it"
+        )
     times = f" ({numbers.factor(found.factor)} the data)" if found.factor else ""
     return f"{goal} needs {shown}{times}"
+
+
+def _seen(found: RequiredSamples, fit: Fit | None) -> bool:
+    """Whether a target within the data is met there for sure: by a size that was measured, or with
+    all of its interval. Without a fit nobody knows of a doubt."""
+    if fit is None or not fit.points or fit.at_hand is None:
+        return True
+    whole = found.upper is not None and found.upper <= fit.at_hand
+    return whole or any(p.error <= found.target for p in fit.points)
 
 
 UNTOLD = (NOT_REACHABLE, PERHAPS_NOT, BEYOND_REACH, ALREADY_MET)
@@ -187,6 +202,8 @@ def _outcome(outcome: str, fit: Fit | None) -> str:
 
 def few_sizes(count: int) -> str:
     """What ``count`` different sizes cannot show, '' where they are enough for a fit."""
+    if count == 0:  # sizes that were measured may all be left out
+        return "No training-set size could be used; a law needs at least three."
     sizes = "1 size is" if count == 1 else f"{count} sizes are"
     if count < 3:
         return f"{sizes} too few to fit a law; at least three are needed."

@@ -15,6 +15,8 @@ from steep.records import BestFit, Candidate, HeldOutForecast, SizeLaw
 BEST = "lowest score"
 CHOSEN = "best fit"
 ADEQUATE = "smallest adequate"
+SMOOTH = "as all trials show it"
+MINIMUM, BETWEEN = "its minimum", "90 % interval of the minimum"
 
 
 def model_size_curve(
@@ -180,6 +182,7 @@ def error_by_size(best_fits: Sequence[BestFit], how: Scale) -> Drawing | None:
         x=log_axis("parameters", [v for line in lines for v in line.x]),
         y=log_axis(f"validation {how.title}", [v for line in lines for v in line.y]),
         layers=tuple(layers),
+        legend=tuple(f"{numbers.exact(b.samples)} {b.unit}" for b in shards),
     )
 
 
@@ -206,7 +209,9 @@ def _minimum(best: BestFit, colour: str, how: Scale) -> list[Layer]:
     if curve is None or min(curve.parameters) <= 0:
         return []
     error = tuple(e * how.factor for e in curve.error)
-    layers: list[Layer] = [Line(curve.parameters, error, colour, width=1.0, dash=True)]
+    layers: list[Layer] = [
+        Line(curve.parameters, error, colour, width=1.0, dash=True, legend=SMOOTH)
+    ]
     if best.plateau:
         return layers
     middle, low, high = curve.minimum
@@ -215,8 +220,10 @@ def _minimum(best: BestFit, colour: str, how: Scale) -> list[Layer]:
     between = f"{numbers.count(low)} to {numbers.count(high)} parameters"
     hover = (f"{place}<br>{numbers.count(middle)} parameters, 90 %: {between}",)
     span = (f"{place}<br>90 %: {between}",) * 2
-    layers.append(Line((low, high), (lowest, lowest), colour, width=4.0, hover=span))
-    layers.append(Points((middle,), (lowest,), colour, marker="diamond", size=8.0, hover=hover))
+    ends, level = (low, high), (lowest, lowest)
+    layers.append(Line(ends, level, colour, width=4.0, legend=BETWEEN, hover=span))
+    at = (middle,), (lowest,)
+    layers.append(Points(*at, colour, marker="diamond", size=8.0, legend=MINIMUM, hover=hover))
     return layers
 
 

@@ -173,14 +173,14 @@ def _missed(data: _CurveData, confrontations: Iterable[HeldOutForecast]) -> list
         if c.inside is not False or c.error is None:
             continue
         at, above = c.forecast, c.error > c.forecast.upper
-        end, side = (at.upper, "above") if above else (at.lower, "below")
+        end = at.upper if above else at.lower
         how = numbers.scale(data.metric, max([c.error, at.error, *(p.error for p in data.points)]))
         beyond, forecast_distance = c.error / end, abs(float(np.log(end / at.error)))
         serious = beyond <= 0 or abs(float(np.log(beyond))) > forecast_distance
         evidence = (
             f"Measured {numbers.measured(c.error, how)}, forecast before training "
             f"{numbers.estimate(at.error, at.lower, at.upper, how)}: "
-            f"{numbers.measured(abs(beyond - 1), numbers.PERCENT, 2)} {side} the interval. "
+            f"{_miss(abs(beyond - 1), above, how)}. "
             "Forecasts made now use the measurement, with wider intervals for the miss."
         )
         step = (
@@ -197,6 +197,18 @@ def _missed(data: _CurveData, confrontations: Iterable[HeldOutForecast]) -> list
     return findings
 
 
+def _miss(share: float, above: bool, how: numbers.Scale) -> str:
+    """On which side of an interval a value lies, as its user sees both, and by how much: a
+    ``share`` of the error, which is 1 - accuracy where accuracies are shown."""
+    far = numbers.measured(share, numbers.PERCENT, 2)
+    more = "more" if above else "less"
+    if how.higher:
+        side, end = ("below", "lower") if above else ("above", "upper")
+        return f"{side} the interval ({how.complement} is {far} {more} than at its {end} end)"
+    side, end = ("above", "upper") if above else ("below", "lower")
+    return f"{side} the interval, {far} {more} than its {end} end"
+
+
 def _off_trend(data: _CurveData) -> list[Finding]:
     laws = []
     for law in data.fit.laws if data.fit is not None else ():
@@ -208,10 +220,10 @@ def _off_trend(data: _CurveData) -> list[Finding]:
         p = point.p * len(data.points)
         if p > LIKELY or abs(point.excess) < VISIBLE:
             continue
-        side = "above" if point.excess > 0 else "below"
+        expected = data.measured(float(np.exp(point.expected)))
         evidence = (
-            f"{data.error(point.index)} lies {relative(point.excess)} {side} what the other "
-            f"points make expected ({data.measured(float(np.exp(point.expected)))}), "
+            f"{data.error(point.index)} lies {_beside(data, point.excess)} what the other points "
+            f"make expected ({expected}){_in_error(data, point.excess)}, "
             f"{numbers.number(abs(point.t), 2)} standard errors."
         )
         step = (
@@ -229,6 +241,20 @@ def _off_trend(data: _CurveData) -> list[Finding]:
             )
         )
     return findings
+
+
+def _beside(data: _CurveData, excess: float) -> str:
+    """On which side a value lies, as its user sees it: 12 % above, or below alone where the share
+    is one of the error and an accuracy is shown."""
+    if numbers.scale(data.metric).higher:
+        return "below" if excess > 0 else "above"
+    return f"{relative(excess)} {'above' if excess > 0 else 'below'}"
+
+
+def _in_error(data: _CurveData, excess: float) -> str:
+    how = numbers.scale(data.metric)
+    more = "more" if excess > 0 else "less"
+    return f": {relative(excess)} {more} in {how.complement}" if how.higher else ""
 
 
 def _mixed_rows(data: _CurveData) -> list[Finding]:

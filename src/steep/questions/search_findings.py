@@ -96,7 +96,7 @@ def _grids(search: SearchSummary) -> list[Finding]:
         value = f"{grid.name} {numbers.number(grid.value)}"
         evidence = (
             f"The best {value} is at the edge of the {len(grid.values)} values tried, and "
-            f"{relative(grid.advantage)} better than the next."
+            f"{relative(-grid.advantage)} better than the next."
         )
         step = "Try values beyond it: the best-fit error may be lower still."
         severity = WARNING
@@ -144,7 +144,7 @@ def _ends(search: SearchSummary) -> list[Finding]:
         findings.append(Finding("capped", severity, _shards(search.capped), evidence, step))
     if search.improving:
         gain = float(np.median([gain for _, gain in search.improving]))
-        evidence = f"The last evaluation was the best one, {relative(gain)} better than before it."
+        evidence = f"The last evaluation was the best one, {relative(-gain)} better than before it."
         severity = SERIOUS if gain > 0.05 and 2 * len(search.improving) > search.shards else WARNING
         where = _shards([b for b, _ in search.improving])
         step = "Train longer: more patience, or more steps."

@@ -210,6 +210,28 @@ class Standing:
     """Time that the spec gives the study, over all its runs, as it is written there;"""
     budget_left: float | None = None
     """and what of that is left, in seconds on the clock."""
+    driven: bool = False
+    """Whether a driver has the study open, perhaps between two trials."""
+
+    @property
+    def running(self) -> bool:
+        """Whether any trial runs."""
+        return any(row.status == Status.RUNNING for row in self.rows)
+
+    @property
+    def going(self) -> bool:
+        """Whether it goes on by itself: a trial runs, or a driver is about to start one."""
+        return self.running or self.driven
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.complete and not self.running
+
+    @property
+    def used_up(self) -> bool:
+        """Whether its budget is, with something left to train and nobody at it."""
+        return self.budget is not None and not self.budget_left and not self.going and not self.done
 
     @property
     def ended(self) -> int:

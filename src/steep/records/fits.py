@@ -231,8 +231,8 @@ class Fit:
         return fit_html(self)
 
 
-ONE_SIZE = "the one model size of this study"
-"""Why a size law has no exponent where no other size was trained."""
+ONE_SIZE = "only one model size has been trained"
+"""Why a size law has no exponent, whether or not the study has other sizes."""
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,26 @@ def has_other_drivers(folder: Path) -> bool:
         return True
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process holds ``folder``; writes nothing. False where that cannot be known. A
+    driver that starts at this very moment may be refused: ask only where one seems to be there."""
+    try:
+        import fcntl
+
+        handle = os.open(folder / IN_USE, os.O_RDONLY | os.O_NOFOLLOW)
+    except (ImportError, OSError):
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(handle)
+    return False
+
+
 def write_atomic(folder: Path, name: str, data: bytes) -> None:
     """Replace the file ``name`` of a study by ``data``, durably, or leave it as it was.
 

@@ -494,6 +494,15 @@ class Store:
         query = "SELECT max(began, expires - ?) AS at FROM attempts WHERE began >= ?"
         return max((row["at"] for row in self._db.query(query, self.lease, since)), default=since)
 
+    def driven(self) -> bool:
+        """Whether a driver has the study open, perhaps between two trials: the process that began
+        the last attempt lives, and somebody holds the folder."""
+        last = self._db.query("SELECT owner FROM attempts ORDER BY rowid DESC LIMIT 1")
+        for row in last:
+            if lease.Owner(**json.loads(row["owner"])).alive(self.owner) is not False:
+                return files.is_held(self.folder)
+        return False
+
     def workers(self) -> dict[str, int]:
         """The process that trains each running trial, of those that this machine can see."""
         me = self.owner
