@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steep.analysis.analyse import of_other_metric, size_laws
+from steep.analysis.analyse import of_other_metric
+from steep.analysis.size_laws import size_laws
 from steep.contracts.planner import SearchSpace
 from steep.fit import fit, points_of
 from steep.forecast import forecast

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from steep.analysis.analyse import Facts, analyse, confrontation, with_findings
 from steep.analysis.costs import with_cost
 from steep.analysis.decisions import payload, prediction_and_took, registered, steps
+from steep.analysis.held_out_size import failed_sizes
 from steep.analysis.result_tables import result_files
 from steep.records import (
     Analysis,
@@ -120,7 +121,8 @@ def _forecasts_now(
     ]
     searched_only = analyse(facts, counted(finished, *items_of(payload(store))), store.items)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    forecasts = [confrontation(facts, shard, searched_only, LEVEL, now) for shard in shards]
+    failed = failed_sizes(finished)
+    forecasts = [confrontation(facts, s, searched_only, LEVEL, now, failed) for s in shards]
     return [c for c in forecasts if c is not None]
 
 
