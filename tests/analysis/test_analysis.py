@@ -248,7 +248,9 @@ def test_the_size_at_a_held_out_shard_of_own_code_grows_as_its_trials_count_para
     large = {"smallest adequate": law(80.0, 0.8)}
     assert predicted_size(own, 9001.0, best, large)[0] == 32
     assert predicted_size(own, 9e9, best, large)[0] == 64
-    assert predicted_size(own, 9e9, best, large, failed={32})[0] == 16
+    size, why = predicted_size(own, 9e9, best, large, lambda m, size: size != 32)
+    assert size == 16
+    assert "size 32 failed" in why
     unmeasured = {"smallest adequate": SizeLaw("not measured", "two points")}
     size, why = predicted_size(own, best[-1].samples * 16, best, unmeasured)
     assert size == 32  # 8 * 16**0.35 = 21

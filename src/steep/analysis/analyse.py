@@ -14,8 +14,8 @@ from math import prod
 import numpy as np
 
 from steep.analysis.asked import Goal, errors_asked
+from steep.analysis.held_out_size import Allowed, predicted_size
 from steep.analysis.held_out_size import commonly_grown as commonly_grown
-from steep.analysis.held_out_size import predicted_size
 from steep.analysis.size_laws import size_laws
 from steep.base.metrics import answered_metric
 from steep.contracts.domain import Scores
@@ -339,17 +339,17 @@ def confrontation(
     analysis: Analysis,
     level: float,
     now: str,
-    failed: Collection[int] = (),
+    allowed: Allowed = lambda samples, size: True,
 ) -> HeldOutForecast | None:
-    """The forecast for a held-out shard, and the model that will be trained to test it: of none of
-    the sizes that ``failed``, nor larger.
+    """The forecast for a held-out shard, and the model that will be trained to test it, of an
+    ``allowed`` size.
 
     None while there is nothing to forecast from (the fit's outcome has the reason)."""
     at = [a for a in analysis.curves[0].forecast.at if a.samples == shard.samples]
     fitted = [b for b in analysis.best_fits if b.searched]
     if not at or not fitted:
         return None
-    size, reason = predicted_size(facts, shard.samples, fitted, dict(analysis.size_laws), failed)
+    size, reason = predicted_size(facts, shard.samples, fitted, dict(analysis.size_laws), allowed)
     values = max(fitted, key=lambda b: b.samples).best.hyperparameters
     first = analysis.headline
     others = () if first is analysis.curves[0] else first.forecast.at

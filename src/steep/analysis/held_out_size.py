@@ -7,8 +7,9 @@ reported them. Where nobody counts them, the dial that the code is given takes t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,8 @@ GROWTH = (0.7, 0.3)
 """How the best model's parameters commonly grow, as data**(0.7 +- 0.3): the exponents of Hestness
 et al. 2017 lie between 0.57 (images) and 0.92 (language)."""
 
+Allowed = Callable[[float, int], bool]
+"""(samples, size) -> whether a model of that size may be trained on so much data."""
 Nearest = Callable[[Mapping[int, float], float], int]
 """(parameters of each size, log parameters wanted) -> size."""
 
@@ -49,63 +52,75 @@ def predicted_size(
     samples: float,
     fitted: Sequence[BestFit],
     laws: Mapping[str, SizeLaw],
-    failed: Collection[int] = (),
+    allowed: Allowed = lambda samples, size: True,
 ) -> tuple[int, str]:
     """The size to train at ``samples``, and the reason.
 
     It follows the size law, with ``GROWTH`` as a prior of its exponent, but is never smaller than
     the best fit of the largest fitted shard: a model that is somewhat too large costs nothing on a
-    plateau, one that is too small costs error. Sizes from the smallest of ``failed`` on are left
-    out: larger ones would hardly train there either."""
+    plateau, one that is too small costs error. Sizes from the first one that is not ``allowed`` on
+    are left out."""
     law = laws["smallest adequate"]
     largest = max(fitted, key=lambda b: b.samples)
     best_size = largest.best.size
     if law.reason == ONE_SIZE:
         return best_size, ONE_SIZE
     parameters, law, counted = _counted(facts, fitted, law)
-    too_large = min((size for size in failed if size > best_size), default=np.inf)
-    parameters = {size: p for size, p in parameters.items() if size < too_large}
     nearest = _of_ladder if counted else _nearest
     if law.outcome == "ok" and law.center is not None:
         size = nearest(parameters, _grown(law.center, law.draws, samples))
-        larger, same = "the size nearest to the size law", "asks for no larger one"
+        reason, same = "the size nearest to the size law", "asks for no larger one"
         if counted:
-            larger = "the size of the ladder that the size law asks for"
+            reason = "the size of the ladder that the size law asks for"
     else:
-        size = commonly_grown(parameters, largest, samples, nearest)
-        larger = (
+        size = _grown_as_common(parameters, largest, samples, nearest)
+        reason = (
             f"the smallest adequate size of the largest searched shard, and larger as "
             f"data**{GROWTH[0]:g}: the size law is not measured"
         )
         same = f"is not measured ({law.reason})"
     if size <= best_size:
-        larger = f"the best size of the largest searched shard: the size law {same}"
-        size = best_size
-    return size, f"{larger} ({counted})" if counted else larger
+        reason = f"the best size of the largest searched shard: the size law {same}"
+    asked = [best_size, *sorted(s for s in parameters if best_size < s <= size)]
+    possible = [best_size, *takewhile(partial(allowed, samples), asked[1:])]
+    counted = f" ({counted})" if counted else ""
+    if len(possible) < len(asked):
+        counted += f"; size {asked[len(possible)]} failed or costs more than the budget left"
+    return possible[-1], f"{reason}{counted}"
 
 
 def _counted(
     facts: Facts, fitted: Sequence[BestFit], law: SizeLaw
 ) -> tuple[Mapping[int, float], SizeLaw, str]:
     """How large the sizes are that a held-out shard may be given, the law of sizes counted so, and
-    who counts: '' for the trainer.
-
-    The user's own code is only given sizes of its ladder, as far as the search would extend it: it
-    may not accept those between."""
+    who counts: '' for the trainer."""
     if facts.sizes:
         return {size: float(counted) for size, (counted, _) in facts.sizes.items()}, law, ""
+    sizes, reported = _by_trials(fitted, facts.spec.family.sizes, facts.spec.search.extend)
+    if reported:
+        return sizes, law, "parameters as the trials report them"
+    counted = "the size itself, since the trials report no parameters that grow with it"
+    return sizes, size_law(fitted, "adequate", "size"), counted
+
+
+def _by_trials(
+    fitted: Sequence[BestFit], ladder: Sequence[int] = (), extend: int = 1
+) -> tuple[dict[int, float], bool]:
+    """How large the sizes are that a held-out shard of the user's own code may be given, and
+    whether by parameters as its trials reported them; else it is the sizes themselves.
+
+    They are those tried and those of the ``ladder``, as far as the search may ``extend`` it: the
+    code may not accept those between."""
     reported: dict[int, float] = {}
     for b in sorted(fitted, key=lambda b: b.samples):  # those of the largest shards count
         reported |= {c.size: float(c.parameters) for c in b.candidates}
-    sizes = sorted({*facts.spec.family.sizes, *reported})
-    for _ in range(facts.spec.search.extend):
+    sizes = sorted({*ladder, *reported})
+    for _ in range(extend):
         sizes.append(next_size(sizes, "high") or sizes[-1])
     counts = [reported[size] for size in sorted(reported)]
     if len(counts) > 1 and counts[0] > 0 and all(low < high for low, high in pairwise(counts)):
-        counted = "parameters as the trials report them"
-        return _interpolated(reported, sizes), law, counted
-    counted = "the size itself, since the trials report no parameters that grow with it"
-    return {s: float(s) for s in sizes}, size_law(fitted, "adequate", "size"), counted
+        return _interpolated(reported, sizes), True
+    return {s: float(s) for s in sizes}, False
 
 
 def _interpolated(reported: Mapping[int, float], sizes: Sequence[int]) -> dict[int, float]:
@@ -121,13 +136,20 @@ def _interpolated(reported: Mapping[int, float], sizes: Sequence[int]) -> dict[i
     return dict(zip(sizes, np.exp(found).tolist(), strict=True))
 
 
-def commonly_grown(
-    parameters: Mapping[int, float], last: BestFit, samples: float, nearest: Nearest = _nearest
-) -> int:
+def commonly_grown(parameters: Mapping[int, float], last: BestFit, samples: float) -> int:
     """The size at ``samples`` if models grow as they commonly do (``GROWTH``).
 
     It starts from the smallest adequate size of the ``last`` shard and is no smaller than the best
-    one there. ``parameters`` are those of each size."""
+    one there. ``parameters`` are those of each size that the trainer counts; if it counts none,
+    they are taken from the trials of the last shard."""
+    if not parameters:
+        return _grown_as_common(_by_trials([last])[0], last, samples, _of_ladder)
+    return _grown_as_common(parameters, last, samples, _nearest)
+
+
+def _grown_as_common(
+    parameters: Mapping[int, float], last: BestFit, samples: float, nearest: Nearest
+) -> int:
     adequate, best = last.adequate.size, last.best.size
     if adequate not in parameters or samples <= last.samples:
         return best
