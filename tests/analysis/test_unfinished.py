@@ -24,6 +24,7 @@ from steep.present.sizes import error_by_size
 from steep.questions.diagnose import diagnose
 from steep.questions.search_summary import examine
 from steep.records import (
+    AHEAD,
     ONE_SEED,
     BestFit,
     Fit,
@@ -159,6 +160,27 @@ def test_where_too_few_would_be_left_a_rough_point_is_better_than_none() -> None
     assert all(p.se_log is None for p in of_other_metric(points_of(whole), whole, "error"))
     bad = [*(m for m in unfinished() if m.trial.samples != 200), run(800, 2, 0, error_of(800, 2))]
     assert best(bad)[-1].withheld
+
+
+def test_a_shard_whose_best_model_is_behind_a_stopped_trial_is_withheld() -> None:
+    """480 images: 1.28 with size 2 was a point of the fit although size 8, stopped early, had 1.19
+    already."""
+    whole = [run(m, 8, k, error_of(m, 8)) for m in (100, 200, 400, 800) for k in (0, 1)]
+    small = [run(m, 4, k, error_of(m, 4)) for m in (100, 200, 400, 800) for k in (0, 1)]
+    ahead = run(800, 16, 0, error_of(800, 12), status="stopped")
+    found = [*whole, *small, ahead]
+    last = best(found)[-1]
+    assert last.withheld == AHEAD
+    (said,) = [f for f in diagnose(best_fits=best(found), measurements=found)
+               if f.kind == "unfinished"]  # fmt: skip
+    assert said.where == "800 images"
+    assert said.evidence.startswith("A trial that was stopped had a lower error already")
+    # of two others it is a point, as far off as it may be
+    few = [m for m in found if m.trial.samples > 200]
+    rough = best(few)[-1]
+    assert rough.size_curve is not None
+    assert (rough.withheld, "rough" in rough.flags) == ("", True)
+    assert rough.size_curve.score_se > math.log(error_of(800, 8) / error_of(800, 12))
 
 
 def test_where_one_seed_is_all_that_is_wanted_it_is_the_seed_that_does_not_say() -> None:

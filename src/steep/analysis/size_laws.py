@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from steep.fit import fit_size_law
-from steep.records import ONE_SIZE, BestFit, SizeLaw
+from steep.records import ONE_SIZE, ONE_TRIED, BestFit, SizeLaw
 from steep.select import median_variance
 from steep.stats.response import NOISE
 from steep.stats.size_surface import Place, size_law_of_surface
@@ -32,7 +32,7 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
     fitted = [b for b in best_fits if b.searched]
     minima = size_law(best_fits, "best", "parameters", level)
     if minima.reason != ONE_SIZE:
-        minima = _law_of_minima(fitted, level)
+        minima = _law_of_minima([b for b in fitted if ONE_TRIED not in b.flags], level)
     return (
         ("smallest adequate", size_law(best_fits, "adequate", "parameters", level)),
         ("lowest score", size_law(best_fits, "best", "parameters", level)),
@@ -52,6 +52,10 @@ def size_law(best_fits: Sequence[BestFit], which: str, count: str, level: float 
     few = any("incomplete" in b.flags for b in fitted)
     if len({c.size for b in best_fits for c in b.candidates}) == 1 and not few:
         return _fixed_size(fitted, count, level)
+    if fitted and all(ONE_TRIED in b.flags for b in fitted):
+        return SizeLaw("not measured", "on each shard one size was tried")
+    # one that was tried alone is no bound: a larger or a smaller one may be better
+    fitted = [b for b in fitted if ONE_TRIED not in b.flags]
     chosen = [b.adequate if which == "adequate" else b.best for b in fitted]
     edges = [b.adequate_edge if which == "adequate" else b.edge for b in fitted]
     sizes = [float(getattr(c, count)) for c in chosen]
