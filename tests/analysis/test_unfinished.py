@@ -134,6 +134,22 @@ def test_a_shard_of_which_too_little_is_known_is_withheld() -> None:
     assert said[0].where == "800 images"
 
 
+def test_a_held_out_point_is_withheld_while_the_largest_searched_shard_is() -> None:
+    """With small budgets its model was predicted from a shard where hardly anything was tried, was
+    far too small, and forecasts excluded the truth."""
+    held = Shard(0, 1600, 1600.0, "images", held_out=True)
+
+    def last(found: list[Measurement]) -> BestFit:
+        found = [*found, run(1600, 2, 0, error_of(1600, 2)), run(1600, 2, 1, error_of(1600, 2))]
+        return with_size_curves(select(found, [*SHARDS, held], seeds=2), found)[-1]
+
+    open_ = last([*unfinished(), run(800, 2, 0, error_of(800, 2))])
+    assert (open_.held_out, open_.withheld) == (True, "its search is not finished")
+    assert not points_of([open_])[0].used
+    enough = [run(800, size, k, error_of(800, size)) for size in (8, 16) for k in (0, 1)]
+    assert not last([*unfinished(), *enough]).withheld
+
+
 def test_where_too_few_would_be_left_a_rough_point_is_better_than_none() -> None:
     """Kept out beside three others, taken beside two, with what its model may lose in its error;
     one of which hardly anything is known is kept out even then."""

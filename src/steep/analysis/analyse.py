@@ -415,7 +415,9 @@ def _confront(
         (c.capped for c in same if (c.size, c.hyperparameters) == key[2:]), candidate.capped
     )
     inside: bool | None = at.lower <= error <= at.upper
-    if so_far or (capped and error >= at.lower):  # more seeds or steps may change it: not decided
+    withheld = next((b.withheld for b in best_fits if (b.permutation, b.samples) == key[:2]), "")
+    # more seeds, steps or search may change it: not decided
+    if so_far or ((capped or withheld) and error >= at.lower):
         inside = None
     return replace(
         registered,
@@ -423,7 +425,9 @@ def _confront(
         parameters=candidate.parameters or None,
         test_error=float(np.median(tests)) if tests else None,
         inside=inside,
-        remark=", ".join(filter(None, ["capped: an upper bound" if capped else "", so_far])),
+        remark=", ".join(
+            filter(None, ["capped: an upper bound" if capped else "", so_far, withheld])
+        ),
         told_error=float(np.median(metrics)) if registered.told and metrics else None,
     )
 
@@ -455,6 +459,7 @@ def _held_out_notes(
             f"that {now}."
         )
     remarks = {c.samples: c.remark for c in confronted}
+    remarks |= {p.samples: p.reason for p in curves[0].fit.points if p.held_out and p.reason}
     for m in held_out:
         if m not in used:
             shard = f"The held-out {numbers.exact(m)} {facts.unit}"

@@ -198,8 +198,23 @@ def with_size_curves(
     drawn = [replace(b, size_curve=found.get((b.permutation, b.samples))) for b in best_fits]
     known = {b.samples for b in drawn if not b.held_out and not _withheld(b, configs)}
     rough = len(known) < FEWEST_POINTS
-    return tuple(
+    return _with_held_out(
         _unsure(b, rough, _behind(b, measurements)) if _withheld(b, configs) else b for b in drawn
+    )
+
+
+def _with_held_out(best_fits: Iterable[BestFit]) -> tuple[BestFit, ...]:
+    """The best fits, with the held-out shards withheld as well where the largest searched shard is:
+    their model was predicted while nothing said which is best there, and may be far too small."""
+    found = tuple(best_fits)
+    searched = [b for b in found if not b.held_out]
+    last = max(searched, key=lambda b: b.samples, default=None)
+    if last is None or not last.withheld:
+        return found
+    flags = ("withheld",)
+    return tuple(
+        replace(b, withheld=last.withheld, flags=b.flags + flags) if b.held_out else b
+        for b in found
     )
 
 
