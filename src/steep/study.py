@@ -22,7 +22,7 @@ from steep.analysis import decisions, from_store
 from steep.analysis.analyse import held_out_trials, unforecast_trials
 from steep.analysis.asked import Goal
 from steep.analysis.costs import scaling_of
-from steep.analysis.held_out_size import Allowed
+from steep.analysis.held_out_size import Allowed, payable
 from steep.base.metrics import answered_metric, metric_of
 from steep.base.registry import FAMILIES, PLANNERS, TRAINERS
 from steep.base.stop_request import Deadline, StopRequest
@@ -246,17 +246,11 @@ class Study:
             outcome = replace(outcome, word="budget" if goes_on else "complete")
         if not stop.is_set() and self.search_space.held_out and self._can_forecast(store):
             finished = outcome.word != "budget"
-            rest = _missing(self._held_out(store, finished, partial(self._affordable, spending)))
+            rest = _missing(self._held_out(store, finished, payable(self, spending)))
             if rest(store.measurements(), (), None):
                 follow = go(rest, held_out=True, stop=Deadline(stop, watch.all_ends))
                 outcome = outcome.then(follow, cut_short=not stop.is_set())
         return outcome
-
-    def _affordable(self, spending: Budget, samples: float, size: int) -> bool:
-        """Whether the budget pays for one model of that size on a held-out shard."""
-        shard = next(s for s in self.search_space.held_out if s.samples == samples)
-        trial = Trial(0, shard.items, samples, size, self.middle_choice(), 0)
-        return spending.affords(trial, {}, held_out=True)
 
     def _held_out(self, store: Store, finished: bool, affordable: Allowed) -> list[Trial]:
         """Register the forecasts of the held-out shards and return the trials that test them; once

@@ -295,13 +295,15 @@ def _forecast(
 
 
 def smallest_adequate(fitted: Sequence[BestFit]) -> float:
-    """Parameters of the smallest adequate model on the largest searched shard; 0 if unknown.
-
-    Held-out shards do not count: the only size trained there may be far from the smallest."""
+    """Parameters of the smallest adequate model on the data at hand; 0 if unknown: that of the
+    largest searched shard, or the one trained on a larger held-out shard, which was predicted to
+    need no more."""
     searched = [b for b in fitted if b.searched]
     if not searched:
         return 0.0
-    return float(max(searched, key=lambda b: b.samples).adequate.parameters)
+    last = max(searched, key=lambda b: b.samples)
+    held_out = [b for b in fitted if b.held_out and b.samples > last.samples]
+    return float(max(b.adequate.parameters for b in (last, *held_out)))
 
 
 def compute_of(

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steep.analysis.size_laws import size_law
-from steep.records import ONE_SIZE, SCORED, BestFit, Measurement, SizeLaw, Status
+from steep.records import ONE_SIZE, SCORED, BestFit, Measurement, SizeLaw, Status, Trial
 from steep.select import next_size
 
 if TYPE_CHECKING:
     from steep.analysis.analyse import Facts
+    from steep.plan.budget import Budget
+    from steep.study import Study
 
 GROWTH = (0.7, 0.3)
 """How the best model's parameters commonly grow, as data**(0.7 +- 0.3): the exponents of Hestness
@@ -104,7 +106,7 @@ def _counted(
 
 
 def _by_trials(
-    fitted: Sequence[BestFit], ladder: Sequence[int] = (), extend: int = 1
+    fitted: Sequence[BestFit], ladder: Sequence[int], extend: int
 ) -> tuple[dict[int, float], bool]:
     """How large the sizes are that a held-out shard of the user's own code may be given, and
     whether by parameters as its trials reported them; else it is the sizes themselves.
@@ -140,10 +142,8 @@ def commonly_grown(parameters: Mapping[int, float], last: BestFit, samples: floa
     """The size at ``samples`` if models grow as they commonly do (``GROWTH``).
 
     It starts from the smallest adequate size of the ``last`` shard and is no smaller than the best
-    one there. ``parameters`` are those of each size that the trainer counts; if it counts none,
-    they are taken from the trials of the last shard."""
-    if not parameters:
-        return _grown_as_common(_by_trials([last])[0], last, samples, _of_ladder)
+    one there. ``parameters`` are those of each size that the trainer counts; if it counts none, it
+    is that best one."""
     return _grown_as_common(parameters, last, samples, _nearest)
 
 
@@ -175,3 +175,21 @@ def failed_sizes(measurements: Sequence[Measurement]) -> set[int]:
     machine, as a rule."""
     lost = {m.trial.size for m in measurements if m.status in (Status.FAILED, Status.TIMEOUT)}
     return lost - {m.trial.size for m in measurements if m.status in SCORED}
+
+
+def payable(study: Study, spending: Budget) -> Allowed:
+    """Whether what is left of a budget pays for every seed of a model of the user's own code on a
+    held-out shard: what was kept for it is of the best size so far. Of models that the trainer
+    counts, what was kept is of the size that they commonly grow to."""
+
+    def allowed(samples: float, size: int) -> bool:
+        shard = next(s for s in study.search_space.held_out if s.samples == samples)
+        trial = Trial(0, shard.items, samples, size, study.middle_choice(), 0)
+        price, took = spending.cost(trial) or 0.0, spending.time(trial) or 0.0
+        flops, seconds = spending.flops_left(), spending.seconds_left()
+        return study.prices.cost(size) is not None or all(
+            left is None or study.spec.search.seeds * needed <= left
+            for needed, left in ((price, flops), (took, seconds))
+        )
+
+    return allowed
