@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from steep.analysis.size_laws import size_law
 from steep.records import (
     BestFit,
     Candidate,
@@ -416,3 +418,57 @@ def test_a_hyperparameter_with_the_name_of_a_column_keeps_both() -> None:
     frame = table([found], study="s", domain="d", family="f", unit="items")
     assert frame.loc[0, ["steps", "size", "rate"]].tolist() == [500, 4, 0.1]
     assert frame.loc[0, ["hyperparameter_steps", "hyperparameter_size"]].tolist() == [7, 9]
+
+
+# ---------------------------------------------------------------- what was tried
+
+
+def of_size(size: int, error: float | None, status: str = "complete", seed: int = 0) -> Measurement:
+    return Measurement(
+        Trial(0, 100, 100.0, size, (), seed),
+        Status(status),
+        validation_error=error,
+        parameters=100 * size**2,
+        parameters_without_embeddings=100 * size**2,
+    )
+
+
+def tried(*found: Measurement) -> BestFit:
+    elsewhere = [replace(m, trial=replace(m.trial, items=200, samples=200.0)) for m in both()]
+    shards = [Shard(0, m, float(m), "items") for m in (100, 200)]
+    return select([*found, *elsewhere], shards, seeds=1)[0]
+
+
+def both() -> list[Measurement]:
+    return [of_size(2, 0.3), of_size(4, 0.2)]
+
+
+def test_a_size_tried_alone_is_at_neither_edge() -> None:
+    """It was 'low', so that a figure said 'at most' of the only size there was."""
+    alone = tried(of_size(4, 0.3))
+    assert (alone.edge, alone.adequate_edge) == ("", "")
+    assert "one size tried" in alone.flags
+    assert "one size tried" not in tried(*both()).flags
+    # nor is it a bound of the size law
+    inside = tried(*both(), of_size(8, 0.3))
+    law = size_law([replace(alone, samples=50.0), inside], "adequate", "size")
+    assert (law.two_sided, law.censored) == (1, 0)
+    elsewhere = replace(inside, held_out=True)
+    law = size_law([alone, elsewhere], "adequate", "size")
+    assert law.reason == "on each shard one size was tried"
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout", "diverged"])
+def test_a_larger_size_that_failed_was_tried(status: str) -> None:
+    """Size 8 ran out of memory, and the advice was to try sizes larger than 4."""
+    assert tried(*both()).edge == "high"
+    assert tried(*both(), of_size(8, None, status)).edge == ""
+
+
+def test_a_stopped_trial_that_is_ahead_was_not_tried_in_vain() -> None:
+    """480 images: size 2 was best with 1.28 although sizes 4 and 8, stopped early, had 1.21 and
+    1.19, and it counted as inside the ladder."""
+    behind = tried(*both(), of_size(8, 0.25, "stopped"))
+    assert (behind.edge, "stopped trial ahead" in behind.flags) == ("", False)
+    ahead = tried(*both(), of_size(8, 0.15, "stopped"))
+    assert (ahead.edge, "stopped trial ahead" in ahead.flags) == ("high", True)

@@ -23,7 +23,18 @@ from math import exp, hypot, log
 import numpy as np
 import pandas as pd
 
-from steep.records import SCORED, BestFit, Candidate, Measurement, Settings, Shard, Status
+from steep.records import (
+    LOST,
+    ONE_TRIED,
+    SCORED,
+    STOPPED_AHEAD,
+    BestFit,
+    Candidate,
+    Measurement,
+    Settings,
+    Shard,
+    Status,
+)
 from steep.stats.seeds import NEAR, seed_noise
 
 Paired = Callable[[Candidate, Candidate, Shard], float | None]
@@ -81,7 +92,7 @@ def select(
 
 
 def _without_edges(best_fit: BestFit) -> BestFit:
-    flags = tuple(flag for flag in best_fit.flags if not flag.startswith("edge"))
+    flags = tuple(f for f in best_fit.flags if not f.startswith("edge") and f != ONE_TRIED)
     return replace(best_fit, edge="", adequate_edge="", flags=flags)
 
 
@@ -218,8 +229,12 @@ def _best_fit(
     within = {s: _within_one_se(per_size[s], best, shard, spread, paired) for s in sizes}
     adequate = per_size[min(s for s in sizes if within[s])]
     plateau = best.size > adequate.size or any(within[s] for s in sizes if s > best.size)
-    # a size whose trials were stopped or diverged counts as tried: the best is not at an edge then
-    tried = sorted({*sizes, *(m.trial.size for m in members if tried_in_vain(m))})
+    # a size whose trials failed, diverged or were stopped counts as tried: no edge then
+    tried = sorted({*sizes, *(m.trial.size for m in members if tried_in_vain(m, best.score))})
+    if len(tried) == 1 and not shard.held_out:  # it says nothing of larger or smaller ones
+        flags.append(ONE_TRIED)
+    if any(m.status is Status.STOPPED and _ahead(m, best.score - (seed_se or 0)) for m in members):
+        flags.append(STOPPED_AHEAD)
     edge = "" if shard.held_out else _edge(best.size, tried)
     # a possible further fall within the seeds' noise is added to the noise, not flagged
     if seed_se is not None and best.fall * best.score <= seed_se:
@@ -274,16 +289,25 @@ def _within_one_se(
 
 
 def _edge(size: int, sizes: Sequence[int]) -> str:
-    """'high' or 'low' if ``size`` is the largest or smallest of ``sizes``, else ''."""
-    if len(sizes) > 1 and size == sizes[-1]:
-        return "high"
-    return "low" if size == sizes[0] else ""
+    """'high' or 'low' if ``size`` is the largest or smallest of ``sizes``, else ''; '' of a single
+    size, which shows neither end."""
+    if len(sizes) == 1:
+        return ""
+    return "high" if size == sizes[-1] else "low" if size == sizes[0] else ""
 
 
-def tried_in_vain(measurement: Measurement) -> bool:
-    """Whether a trial has no score because it did badly (stopped early or diverged)."""
+def tried_in_vain(measurement: Measurement, best: float) -> bool:
+    """Whether a trial has no score because it did badly: it failed, diverged, or was stopped with
+    an error that was still above the ``best`` score."""
     stopped = measurement.status is Status.STOPPED and measurement.validation_error is not None
-    return stopped or measurement.status is Status.DIVERGED
+    if stopped:
+        return not _ahead(measurement, best)
+    return measurement.status in LOST
+
+
+def _ahead(measurement: Measurement, score: float) -> bool:
+    """Whether a trial's error, at the end or where it was stopped, is already below a score."""
+    return measurement.validation_error is not None and measurement.validation_error < score
 
 
 def _belongs(measurement: Measurement, candidate: Candidate) -> bool:

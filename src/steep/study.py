@@ -22,6 +22,7 @@ from steep.analysis import decisions, from_store
 from steep.analysis.analyse import held_out_trials, unforecast_trials
 from steep.analysis.asked import Goal
 from steep.analysis.costs import scaling_of
+from steep.analysis.held_out_size import Allowed, payable
 from steep.base.metrics import answered_metric, metric_of
 from steep.base.registry import FAMILIES, PLANNERS, TRAINERS
 from steep.base.stop_request import Deadline, StopRequest
@@ -30,6 +31,7 @@ from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.executors.chosen import open_chosen, worker_count
 from steep.executors.failures import FAILED
 from steep.plan import clock
+from steep.plan.budget import Budget
 from steep.plan.checks import absent, misfits
 from steep.plan.dry_run import plan
 from steep.plan.estimate import SCENARIOS
@@ -207,11 +209,11 @@ class Study:
                 run=run,
                 budget=spending,
             )
-            outcome = self._search_and_confront(store, go, watch, stop)
+            outcome = self._search_and_confront(store, go, watch, spending, stop)
             ran = outcome.ran
             while outcome.word == "budget" and ran:
                 # what the budget leaves after the held-out shards goes into the search
-                more = self._search_and_confront(store, go, watch, stop)
+                more = self._search_and_confront(store, go, watch, spending, stop)
                 outcome, ran = replace(outcome.then(more), word=more.word), more.ran
             watch.close()
             if outcome.word == "complete":
@@ -225,7 +227,12 @@ class Study:
         return outcome
 
     def _search_and_confront(
-        self, store: Store, go: Callable[..., Outcome], watch: Watch, stop: StopRequest
+        self,
+        store: Store,
+        go: Callable[..., Outcome],
+        watch: Watch,
+        spending: Budget,
+        stop: StopRequest,
     ) -> Outcome:
         """Search until nothing is requested or a part of the budget is spent; then register the
         forecasts of the held-out shards, and train what confronts them. Raises StudyFailed."""
@@ -239,19 +246,20 @@ class Study:
             goes_on = search(store.measurements(), (), None)
             outcome = replace(outcome, word="budget" if goes_on else "complete")
         if not stop.is_set() and self.search_space.held_out and self._can_forecast(store):
-            rest = _missing(self._held_out(store, finished=outcome.word != "budget"))
+            finished = outcome.word != "budget"
+            rest = _missing(self._held_out(store, finished, payable(self, spending)))
             if rest(store.measurements(), (), None):
                 follow = go(rest, held_out=True, stop=Deadline(stop, watch.all_ends))
                 outcome = outcome.then(follow, cut_short=not stop.is_set())
         return outcome
 
-    def _held_out(self, store: Store, finished: bool) -> list[Trial]:
+    def _held_out(self, store: Store, finished: bool, affordable: Allowed) -> list[Trial]:
         """Register the forecasts of the held-out shards and return the trials that test them; once
         the search has ``finished``, or no forecast can ever be made, also those of shards without
         one; once it has finished, also models that were chosen after an earlier forecast."""
         facts = from_store.facts(store, self.spec, self.cut)
         earlier = {c.samples for c in decisions.registered(store)}
-        models = from_store.register_forecasts(store, facts)
+        models = from_store.register_forecasts(store, facts, affordable)
         if earlier and finished:
             models += from_store.chosen_since(store, facts, earlier)
         trials = held_out_trials(models, facts)

@@ -11,15 +11,14 @@ import pytest
 
 import tiny
 from steep.analysis.analyse import (
-    WHOLE_SURFACE,
     Facts,
     analyse,
     confrontation,
     held_out_trials,
     paired_by,
-    predicted_size,
-    size_laws,
 )
+from steep.analysis.held_out_size import predicted_size
+from steep.analysis.size_laws import WHOLE_SURFACE, size_laws
 from steep.contracts.domain import Scores
 from steep.records import (
     Candidate,
@@ -231,10 +230,46 @@ def test_the_predicted_size_is_nearest_in_log_to_the_size_law() -> None:
     size, why = predicted_size(facts(), 9001.0, best, {"smallest adequate": law(2.0, 0.8)})
     assert size == best[-1].best.size == 8
     assert "no larger" in why
-    blind = facts(sizes={})
-    size, why = predicted_size(blind, 9001.0, best, {"smallest adequate": law(2.0, 0.8)})
+
+
+def test_the_size_at_a_held_out_shard_of_own_code_grows_as_its_trials_count_parameters() -> None:
+    """The trainer counts none before it runs. Its held-out shard was given no size above the
+    largest searched shard's best, and a forecast that held was called missed."""
+    best = [b for b in analyse(facts(), measurements(), nothing).best_fits if not b.held_out]
+    own = facts(sizes={})
+    # 10.8 as above: more than a quarter of the step from 8 to 16, the next size of the ladder
+    size, why = predicted_size(own, 9001.0, best, {"smallest adequate": law(8.0, 0.8)})
+    assert size == 16
+    assert "parameters as the trials report them" in why
+    size, why = predicted_size(own, 9001.0, best, {"smallest adequate": law(2.0, 0.8)})
     assert size == best[-1].best.size
-    assert "cannot say" in why
+    assert "no larger" in why
+    # beyond the ladder by the slope of its last step, as far as the search would extend it
+    large = {"smallest adequate": law(80.0, 0.8)}
+    assert predicted_size(own, 9001.0, best, large)[0] == 32
+    assert predicted_size(own, 9e9, best, large)[0] == 64
+    size, why = predicted_size(own, 9e9, best, large, lambda m, size: size != 32)
+    assert size == 16
+    assert "size 32 failed" in why
+    unmeasured = {"smallest adequate": SizeLaw("not measured", "two points")}
+    size, why = predicted_size(own, best[-1].samples * 16, best, unmeasured)
+    assert size == 32  # 8 * 16**0.35 = 21
+    assert "data**0.7" in why
+
+
+@pytest.mark.parametrize("count", [0, 7])
+def test_where_no_parameters_grow_with_the_size_the_size_itself_takes_their_place(
+    count: int,
+) -> None:
+    runs = [replace(m, parameters=count) for m in measurements()]
+    own = facts(sizes={})
+    found = analyse(own, runs, nothing)
+    best = [b for b in found.best_fits if not b.held_out]
+    laws = dict(found.size_laws)
+    size, why = predicted_size(own, 9001.0, best, laws)
+    assert (best[-1].best.size, size) == (8, 16)
+    assert "the size itself" in why
+    assert predicted_size(own, 4001.0, best, laws)[0] == 8
 
 
 def test_where_the_size_law_says_nothing_models_grow_as_they_commonly_do() -> None:

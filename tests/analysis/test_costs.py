@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from steep import Study
-from steep.analysis.costs import reported_epochs, reported_steps, trial_times
+from steep.analysis.analyse import smallest_adequate
+from steep.analysis.costs import machine_of, reported_epochs, reported_steps, trial_times
 from steep.cli.app import app
 from steep.cost.projection import trial_seconds
 from steep.records import Measurement, Status, Trial
@@ -110,3 +112,34 @@ def test_own_code_is_priced_on_no_machine_and_by_no_guess(tmp_path: Path) -> Non
     first = told(f"cost {folder} --target 5% --machine h100 --epochs 4 --flops-per-parameter 3")[0]
     assert "pass" not in first
     assert "dense" not in first
+
+
+def test_the_rate_of_the_machine_is_that_of_models_of_about_todays_size() -> None:
+    """A model of 3,000 parameters took 103 s; it was said to take 10 s, by the rate of the largest
+    one, which was trained on little data."""
+    found = trials(flops=lambda m, p: float(m * p**2))
+    most = [m for m in found if m.trial.size == 4]
+
+    def rate(which: list[Measurement]) -> float:
+        return float(np.median([(m.flops or 0.0) / m.seconds for m in which]))
+
+    machine = machine_of(found, 1500.0)
+    assert machine is not None
+    assert (machine.flops, machine.source) == (rate(most), "the median of 5 trials of size 4")
+    few = [m for m in found if m.trial.size < 8 or m.trial.samples < 1600]
+    machine = machine_of(few)
+    assert machine is not None
+    assert machine.source.endswith("of size 4")  # the largest on the most data
+
+
+def test_todays_model_is_no_smaller_than_what_the_held_out_shard_was_trained_with(
+    made_study: Any,
+) -> None:
+    last = [b for b in made_study.analysis.best_fits if not b.held_out][-1]
+    large = replace(last.adequate, parameters=10 * last.adequate.parameters)
+    held = replace(last, samples=2 * last.samples, held_out=True, adequate=large)
+    assert smallest_adequate([last]) == last.adequate.parameters
+    assert smallest_adequate([last, held]) == large.parameters
+    assert smallest_adequate([last, replace(held, adequate=last.adequate)]) == (
+        last.adequate.parameters
+    )

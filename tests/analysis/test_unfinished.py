@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steep.analysis.analyse import of_other_metric, size_laws
+from steep.analysis.analyse import of_other_metric
+from steep.analysis.size_laws import size_laws
 from steep.contracts.planner import SearchSpace
 from steep.fit import fit, points_of
 from steep.forecast import forecast
@@ -23,6 +24,7 @@ from steep.present.sizes import error_by_size
 from steep.questions.diagnose import diagnose
 from steep.questions.search_summary import examine
 from steep.records import (
+    AHEAD,
     ONE_SEED,
     BestFit,
     Fit,
@@ -132,6 +134,22 @@ def test_a_shard_of_which_too_little_is_known_is_withheld() -> None:
     assert said[0].where == "800 images"
 
 
+def test_a_held_out_point_is_withheld_while_the_largest_searched_shard_is() -> None:
+    """With small budgets its model was predicted from a shard where hardly anything was tried, was
+    far too small, and forecasts excluded the truth."""
+    held = Shard(0, 1600, 1600.0, "images", held_out=True)
+
+    def last(found: list[Measurement]) -> BestFit:
+        found = [*found, run(1600, 2, 0, error_of(1600, 2)), run(1600, 2, 1, error_of(1600, 2))]
+        return with_size_curves(select(found, [*SHARDS, held], seeds=2), found)[-1]
+
+    open_ = last([*unfinished(), run(800, 2, 0, error_of(800, 2))])
+    assert (open_.held_out, open_.withheld) == (True, "its search is not finished")
+    assert not points_of([open_])[0].used
+    enough = [run(800, size, k, error_of(800, size)) for size in (8, 16) for k in (0, 1)]
+    assert not last([*unfinished(), *enough]).withheld
+
+
 def test_where_too_few_would_be_left_a_rough_point_is_better_than_none() -> None:
     """Kept out beside three others, taken beside two, with what its model may lose in its error;
     one of which hardly anything is known is kept out even then."""
@@ -158,6 +176,27 @@ def test_where_too_few_would_be_left_a_rough_point_is_better_than_none() -> None
     assert all(p.se_log is None for p in of_other_metric(points_of(whole), whole, "error"))
     bad = [*(m for m in unfinished() if m.trial.samples != 200), run(800, 2, 0, error_of(800, 2))]
     assert best(bad)[-1].withheld
+
+
+def test_a_shard_whose_best_model_is_behind_a_stopped_trial_is_withheld() -> None:
+    """480 images: 1.28 with size 2 was a point of the fit although size 8, stopped early, had 1.19
+    already."""
+    whole = [run(m, 8, k, error_of(m, 8)) for m in (100, 200, 400, 800) for k in (0, 1)]
+    small = [run(m, 4, k, error_of(m, 4)) for m in (100, 200, 400, 800) for k in (0, 1)]
+    ahead = run(800, 16, 0, error_of(800, 12), status="stopped")
+    found = [*whole, *small, ahead]
+    last = best(found)[-1]
+    assert last.withheld == AHEAD
+    (said,) = [f for f in diagnose(best_fits=best(found), measurements=found)
+               if f.kind == "unfinished"]  # fmt: skip
+    assert said.where == "800 images"
+    assert said.evidence.startswith("A trial that was stopped had a lower error already")
+    # of two others it is a point, as far off as it may be
+    few = [m for m in found if m.trial.samples > 200]
+    rough = best(few)[-1]
+    assert rough.size_curve is not None
+    assert (rough.withheld, "rough" in rough.flags) == ("", True)
+    assert rough.size_curve.score_se > math.log(error_of(800, 8) / error_of(800, 12))
 
 
 def test_where_one_seed_is_all_that_is_wanted_it_is_the_seed_that_does_not_say() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import worlds
-from steep.analysis.analyse import size_laws
+from steep.analysis.size_laws import size_laws
 from steep.fit import points_of
 from steep.planners import grid
 from steep.records import BestFit, Candidate, Measurement, SizeCurve, decode, encode

@@ -14,13 +14,15 @@ from math import prod
 import numpy as np
 
 from steep.analysis.asked import Goal, errors_asked
+from steep.analysis.held_out_size import Allowed, predicted_size
+from steep.analysis.held_out_size import commonly_grown as commonly_grown
+from steep.analysis.size_laws import size_laws
 from steep.base.metrics import answered_metric
 from steep.contracts.domain import Scores
-from steep.fit import fit, fit_size_law, points_of
+from steep.fit import fit, points_of
 from steep.forecast import forecast, without_compute
 from steep.present import numbers
 from steep.records import (
-    ONE_SIZE,
     Analysis,
     BestFit,
     Candidate,
@@ -39,28 +41,16 @@ from steep.records import (
     Trial,
     settings,
 )
-from steep.select import Paired, candidates, median_variance, select
+from steep.select import Paired, candidates, select
 from steep.spec.sections import Spec
-from steep.stats.response import NOISE
 from steep.stats.searched import with_size_curves
-from steep.stats.size_surface import Place, size_law_of_surface
 from steep.stats.tuning import certificate
 
-WHOLE_SURFACE = "whole surface"
-"""The size law from the errors of all sizes; the others use one optimum per shard."""
-CAPPED = 0.02
-"""By how much (in log error) a run that still improved at its cap may be too high."""
-UNCOUNTED = "the trainer does not say how many parameters there are"
 FACTORS = (2.0, 4.0, 10.0)
 """Multiples of the data at hand at which a study forecasts by default."""
-GROWTH = (0.7, 0.3)
-"""How the best model's parameters commonly grow, as data**(0.7 +- 0.3): the exponents of Hestness
-et al. 2017 lie between 0.57 (images) and 0.92 (language)."""
 NEAR = 0.05
 """A default size this near (relatively) to a held-out shard that waits is left out, since the
 shard itself is forecast."""
-AT_END = 0.01
-"""A minimum this near (in log) to an end of the ladder lies at that end."""
 
 Items = Callable[[str], Mapping[str, np.ndarray] | None]
 """Trial id -> the per-item validation sums and counts of its best step."""
@@ -189,117 +179,6 @@ def paired_by(facts: Facts, items: Items) -> Paired:
 # ---------------------------------------------------------------- curves
 
 
-def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[str, SizeLaw], ...]:
-    """The size law by each definition of the best-fit size.
-
-    Held-out shards are not used: only one size was trained there, chosen by this law or by the
-    largest searched shard, and a single size shows no optimum. A plateau shows none either: there
-    noise decides which size has the lowest score, so its edge is 'high' (the optimum could be any
-    larger size) in the law of lowest scores."""
-    fitted = [b for b in best_fits if b.searched]
-    few = any("incomplete" in b.flags for b in fitted)
-    one_size = len({c.size for b in best_fits for c in b.candidates}) == 1 and not few
-
-    def law(which: str, count: str) -> SizeLaw:
-        if one_size:
-            return _fixed_size(fitted, count, level)
-        chosen = [b.adequate if which == "adequate" else b.best for b in fitted]
-        edges = [b.adequate_edge if which == "adequate" else b.edge for b in fitted]
-        parameters = [float(getattr(c, count)) for c in chosen]
-        if not parameters:
-            return SizeLaw("not measured", "no trial has ended yet")
-        if min(parameters) <= 0:
-            return SizeLaw("not measured", UNCOUNTED)
-        steps = [_step(b, size, count) for b, size in zip(fitted, parameters, strict=True)]
-        size_law = fit_size_law([b.samples for b in fitted], parameters, edges, level, steps)
-        if few and size_law.outcome != "ok":  # more trials may still change the outcome
-            return replace(size_law, reason="the search is unfinished")
-        if size_law.beta_p is not None and (size_law.beta_p.upper or 0.0) <= 0:
-            reason = "best-fit sizes shrink as data grows: plateaus or noise decide them here"
-            return replace(size_law, outcome="not measured", reason=reason, beta_p=None, sigma=None)
-        return size_law
-
-    return (
-        ("smallest adequate", law("adequate", "parameters")),
-        ("lowest score", law("best", "parameters")),
-        ("fitted minimum", law("", "parameters") if one_size else _law_of_minima(fitted, level)),
-        ("smallest adequate, without embeddings", law("adequate", "parameters_without_embeddings")),
-        (WHOLE_SURFACE, _law_of_surface(fitted, level)),
-    )
-
-
-def _fixed_size(fitted: Sequence[BestFit], count: str, level: float) -> SizeLaw:
-    """The size law of a study with one fixed model: the same size for any amount of data."""
-    parameters = {float(getattr(b.best, count)) for b in fitted} - {0.0}
-    if len(parameters) != 1:
-        return SizeLaw("not measured", ONE_SIZE, level=level)
-    center = (float(np.log(fitted[-1].samples)), float(np.log(parameters.pop())))
-    return SizeLaw("ok", ONE_SIZE, center=center, draws=((center[1], 0.0),), level=level)
-
-
-def _places(fitted: Sequence[BestFit]) -> list[Place]:
-    """The lowest error of every size on every searched shard, with its variance in log."""
-    places = []
-    for b in fitted:
-        spread = NOISE
-        if b.seed_se is not None:
-            spread = b.seed_se / b.best.score / median_variance(len(b.best.errors)) ** 0.5
-        for size in {c.size for c in b.candidates}:
-            c = min((c for c in b.candidates if c.size == size), key=lambda c: c.expected)
-            if c.expected > 0:
-                variance = spread**2 * median_variance(len(c.errors))
-                variance += CAPPED**2 if c.capped else 0.0
-                places.append(Place(b.samples, float(c.parameters), np.log(c.expected), variance))
-    return sorted(places, key=lambda p: (p.samples, p.parameters))
-
-
-def _law_of_surface(fitted: Sequence[BestFit], level: float) -> SizeLaw:
-    """The size law of a surface fitted to the errors of all sizes."""
-    places = _places(fitted)
-    if places and min(p.parameters for p in places) <= 0:
-        return SizeLaw("not measured", UNCOUNTED)
-    return size_law_of_surface(places, level)
-
-
-def _law_of_minima(fitted: Sequence[BestFit], level: float) -> SizeLaw:
-    """The size law through each shard's fitted minimum, or its smallest adequate size on a plateau.
-
-    The minimum's interval takes the place of a step of the ladder; a minimum at an end of the
-    ladder is only a one-sided bound."""
-    sizes, edges, steps = [], [], []
-    for b in fitted:
-        curve = b.size_curve
-        if min(c.parameters for c in b.candidates) <= 0:
-            return SizeLaw("not measured", UNCOUNTED)
-        if curve is None:
-            return SizeLaw("not measured", "too few trials ended to draw error against size")
-        if b.plateau:
-            sizes.append(float(b.adequate.parameters))
-            edges.append(b.adequate_edge)
-            steps.append(_step(b, sizes[-1], "parameters"))
-            continue
-        middle, low, high = curve.minimum
-        ends = {curve.sizes[-1]: "high", curve.sizes[0]: "low"}
-        sizes.append(middle)
-        near_ends = [
-            edge for s, edge in ends.items() if abs(np.log(curve.minimum_size[0] / s)) < AT_END
-        ]
-        edges.append(near_ends[0] if near_ends else "")
-        steps.append(max(high / low, low / high))
-    if not sizes:
-        return SizeLaw("not measured", "there are no best fits")
-    return fit_size_law([b.samples for b in fitted], sizes, edges, level, steps)
-
-
-def _step(best_fit: BestFit, size: float, count: str) -> float:
-    """The ladder's step at ``size``: the geometric mean of the ratios to its two neighbours."""
-    sizes = sorted({float(getattr(c, count)) for c in best_fit.candidates} | {size})
-    at = sizes.index(size)
-    above, below = sizes[min(at + 1, len(sizes) - 1)], sizes[max(at - 1, 0)]
-    neighbours = (at + 1 < len(sizes)) + (at > 0)
-    return (above / below) ** (1 / neighbours) if neighbours and below > 0 else 1.0
-
-
 def _curves(
     facts: Facts,
     best_fits: Sequence[BestFit],
@@ -416,13 +295,15 @@ def _forecast(
 
 
 def smallest_adequate(fitted: Sequence[BestFit]) -> float:
-    """Parameters of the smallest adequate model on the largest searched shard; 0 if unknown.
-
-    Held-out shards do not count: the only size trained there may be far from the smallest."""
+    """Parameters of the smallest adequate model on the data at hand; 0 if unknown: that of the
+    largest searched shard, or the one trained on a larger held-out shard, which was predicted to
+    need no more."""
     searched = [b for b in fitted if b.searched]
     if not searched:
         return 0.0
-    return float(max(searched, key=lambda b: b.samples).adequate.parameters)
+    last = max(searched, key=lambda b: b.samples)
+    held_out = [b for b in fitted if b.held_out and b.samples > last.samples]
+    return float(max(b.adequate.parameters for b in (last, *held_out)))
 
 
 def compute_of(
@@ -455,82 +336,27 @@ def _validation_noise(fitted: Sequence[BestFit]) -> float | None:
 
 
 def confrontation(
-    facts: Facts, shard: Shard, analysis: Analysis, level: float, now: str
+    facts: Facts,
+    shard: Shard,
+    analysis: Analysis,
+    level: float,
+    now: str,
+    allowed: Allowed = lambda samples, size: True,
 ) -> HeldOutForecast | None:
-    """The forecast for a held-out shard, and the model that will be trained to test it.
+    """The forecast for a held-out shard, and the model that will be trained to test it, of an
+    ``allowed`` size.
 
     None while there is nothing to forecast from (the fit's outcome has the reason)."""
     at = [a for a in analysis.curves[0].forecast.at if a.samples == shard.samples]
     fitted = [b for b in analysis.best_fits if b.searched]
     if not at or not fitted:
         return None
-    size, reason = predicted_size(facts, shard.samples, fitted, dict(analysis.size_laws))
+    size, reason = predicted_size(facts, shard.samples, fitted, dict(analysis.size_laws), allowed)
     values = max(fitted, key=lambda b: b.samples).best.hyperparameters
     first = analysis.headline
     others = () if first is analysis.curves[0] else first.forecast.at
     shown = next((a for a in others if a.samples == shard.samples), None)
     return HeldOutForecast(shard.samples, at[0], level, size, reason, values, now, told=shown)
-
-
-def predicted_size(
-    facts: Facts, samples: float, fitted: Sequence[BestFit], laws: Mapping[str, SizeLaw]
-) -> tuple[int, str]:
-    """The size to train at ``samples``, and the reason.
-
-    It follows the size law, with ``GROWTH`` as a prior of its exponent, but is never smaller than
-    the best fit of the largest fitted shard: a model that is somewhat too large costs nothing on a
-    plateau, one that is too small costs error. If the trainer does not report the parameters of a
-    size, it is that best fit."""
-    law = laws["smallest adequate"]
-    largest = max(fitted, key=lambda b: b.samples)
-    best_size = largest.best.size
-    fallback = "the best size of the largest searched shard"
-    if law.reason == ONE_SIZE:
-        return best_size, ONE_SIZE
-    if not facts.sizes:
-        return best_size, f"{fallback}: the trainer cannot say how many parameters a size has"
-    parameters = {size: float(counted) for size, (counted, _) in facts.sizes.items()}
-    if law.outcome == "ok" and law.center is not None:
-        size = _nearest(parameters, _grown(law.center, law.draws, samples))
-        larger, same = "the size nearest to the size law", "asks for no larger one"
-    else:
-        size = commonly_grown(parameters, largest, samples)
-        larger = (
-            f"the smallest adequate size of the largest searched shard, and larger as "
-            f"data**{GROWTH[0]:g}: the size law is not measured"
-        )
-        same = f"is not measured ({law.reason})"
-    return (size, larger) if size > best_size else (best_size, f"{fallback}: the size law {same}")
-
-
-def commonly_grown(parameters: Mapping[int, float], last: BestFit, samples: float) -> int:
-    """The size at ``samples`` if models grow as they commonly do (``GROWTH``).
-
-    It starts from the smallest adequate size of the ``last`` shard and is no smaller than the best
-    one there. ``parameters`` are those of each size."""
-    adequate, best = last.adequate.size, last.best.size
-    if adequate not in parameters or samples <= last.samples:
-        return best
-    grown = np.log(parameters[adequate]) + GROWTH[0] * np.log(samples / last.samples)
-    return max(best, _nearest(parameters, grown))
-
-
-def _nearest(parameters: Mapping[int, float], log_parameters: float) -> int:
-    """The size whose parameters are nearest in log."""
-    return min(parameters, key=lambda size: abs(np.log(parameters[size]) - log_parameters))
-
-
-def _grown(
-    center: tuple[float, float], draws: Sequence[tuple[float, float]], samples: float
-) -> float:
-    """Log parameters at ``samples``: the mean over a size law's draws (log parameters at the
-    center, beta_p), weighted by the prior ``GROWTH``, since a few noisy optima leave the exponent
-    wide open."""
-    at_center, beta_p = np.array(draws).T
-    common, spread = GROWTH
-    log_weights = -0.5 * ((beta_p - common) / spread) ** 2
-    weights = np.exp(log_weights - log_weights.max())
-    return float(np.average(at_center + beta_p * (np.log(samples) - center[0]), weights=weights))
 
 
 def unforecast_trials(
@@ -591,7 +417,9 @@ def _confront(
         (c.capped for c in same if (c.size, c.hyperparameters) == key[2:]), candidate.capped
     )
     inside: bool | None = at.lower <= error <= at.upper
-    if so_far or (capped and error >= at.lower):  # more seeds or steps may change it: not decided
+    withheld = next((b.withheld for b in best_fits if (b.permutation, b.samples) == key[:2]), "")
+    # more seeds, steps or search may change it: not decided
+    if so_far or ((capped or withheld) and error >= at.lower):
         inside = None
     return replace(
         registered,
@@ -599,7 +427,9 @@ def _confront(
         parameters=candidate.parameters or None,
         test_error=float(np.median(tests)) if tests else None,
         inside=inside,
-        remark=", ".join(filter(None, ["capped: an upper bound" if capped else "", so_far])),
+        remark=", ".join(
+            filter(None, ["capped: an upper bound" if capped else "", so_far, withheld])
+        ),
         told_error=float(np.median(metrics)) if registered.told and metrics else None,
     )
 
@@ -631,6 +461,7 @@ def _held_out_notes(
             f"that {now}."
         )
     remarks = {c.samples: c.remark for c in confronted}
+    remarks |= {p.samples: p.reason for p in curves[0].fit.points if p.held_out and p.reason}
     for m in held_out:
         if m not in used:
             shard = f"The held-out {numbers.exact(m)} {facts.unit}"

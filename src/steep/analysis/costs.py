@@ -158,24 +158,35 @@ def with_cost(
         scale = scaling_of(analysis, facts, measurements, counted)
     except NoAnswer:
         return analysis
-    return replace(analysis, cost=cost_report(scale, machine_of(measurements), bool(counted)))
+    return replace(
+        analysis, cost=cost_report(scale, machine_of(measurements, scale.smallest), bool(counted))
+    )
 
 
-def machine_of(measurements: Sequence[Measurement]) -> Machine | None:
-    """One worker of the study's machine, with the FLOP rate at which it trained the largest models;
-    None if no FLOPs were counted. The rate includes the time of evaluations."""
+def machine_of(measurements: Sequence[Measurement], parameters: float = 0.0) -> Machine | None:
+    """One worker of the study's machine, with the FLOP rate at which it trained models of about so
+    many ``parameters``, or by default those on the most data; None if no FLOPs were counted. Small
+    models take most of their time between operations, so the rate differs by size. It includes the
+    time of evaluations."""
     finished = [m for m in measurements if m.flops and m.seconds > 0]
     if not finished:
         return None
-    largest = max(m.trial.size for m in finished)
-    rates = [m.flops / m.seconds for m in finished if m.trial.size == largest and m.flops]
+    counts = {m.trial.size: float(m.parameters) for m in finished if m.parameters}
+    if not parameters:
+        most = max(m.trial.samples for m in finished)
+        largest = max(m.trial.size for m in finished if m.trial.samples == most)
+        parameters = counts.get(largest, 0.0)
+    size = max(m.trial.size for m in finished)
+    if parameters and counts:
+        size = min(counts, key=lambda s: (abs(np.log(counts[s] / parameters)), s))
+    rates = [m.flops / m.seconds for m in finished if m.trial.size == size and m.flops]
     runs = "one trial" if len(rates) == 1 else f"the median of {len(rates)} trials"
     return Machine(
         name="here",
         title="one worker of this study's machine",
         precision="fp32",
         flops=statistics.median(rates),
-        source=f"{runs} of size {largest}",
+        source=f"{runs} of size {size}",
     )
 
 

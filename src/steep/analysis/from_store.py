@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from steep.analysis.analyse import Facts, analyse, confrontation, with_findings
 from steep.analysis.costs import with_cost
 from steep.analysis.decisions import payload, prediction_and_took, registered, steps
+from steep.analysis.held_out_size import Allowed, failed_sizes
 from steep.analysis.result_tables import result_files
 from steep.records import (
     Analysis,
@@ -77,14 +78,16 @@ def items_of(recorded: Mapping[str, Any]) -> tuple[int, int]:
 # ---------------------------------------------------------------- forecasts
 
 
-def register_forecasts(store: Store, facts: Facts) -> list[HeldOutForecast]:
+def register_forecasts(
+    store: Store, facts: Facts, affordable: Allowed = lambda samples, size: True
+) -> list[HeldOutForecast]:
     """Register each held-out shard's forecast once, before that shard is trained.
 
     It uses the searched shards alone, even if another held-out shard has been measured: all
     registered forecasts of a study rest on the same data."""
     forecast_samples = {c.samples for c in registered(store)}
     tried_samples = {trial.samples for trial in store.tried()}
-    for forecast in _forecasts_now(store, facts, forecast_samples):
+    for forecast in _forecasts_now(store, facts, forecast_samples, affordable):
         late = forecast.samples in tried_samples
         store.decide("forecast", {"confrontation": encode(forecast), "afterwards": late})
     return registered(store)
@@ -107,7 +110,10 @@ def chosen_since(store: Store, facts: Facts, sizes: Collection[float]) -> list[H
 
 
 def _forecasts_now(
-    store: Store, facts: Facts, excluded: Collection[float]
+    store: Store,
+    facts: Facts,
+    excluded: Collection[float],
+    affordable: Allowed = lambda samples, size: True,
 ) -> list[HeldOutForecast]:
     """Forecasts of the held-out shards, except ``excluded`` sizes, from the searched shards."""
     shards = [s for s in facts.shards if s.held_out and s.permutation == 0]
@@ -120,7 +126,12 @@ def _forecasts_now(
     ]
     searched_only = analyse(facts, counted(finished, *items_of(payload(store))), store.items)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    forecasts = [confrontation(facts, shard, searched_only, LEVEL, now) for shard in shards]
+    failed = failed_sizes(finished)
+
+    def allowed(samples: float, size: int) -> bool:
+        return size not in failed and affordable(samples, size)
+
+    forecasts = [confrontation(facts, s, searched_only, LEVEL, now, allowed) for s in shards]
     return [c for c in forecasts if c is not None]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from steep.present import numbers
 from steep.present.numbers import relative
 from steep.questions.search_summary import SearchSummary
-from steep.records import ONE_SEED, BestFit, Finding
+from steep.records import AHEAD, ONE_SEED, BestFit, Finding
 from steep.stats.searched import UNSURE
 
 UNEVEN = 0.05
@@ -48,7 +48,18 @@ def _unfinished(search: SearchSummary) -> list[Finding]:
         )
         evidence = f"Each model was trained once: {unsure}"
         findings.append(Finding("one seed", SERIOUS, _shards(once), evidence, step))
-    open_ = [b for b in search.withheld if b.withheld != ONE_SEED]
+    behind = [b for b in search.withheld if b.withheld == AHEAD]
+    if behind:
+        step = (
+            "Run the study on: the same command resumes where it stopped. Where the search has "
+            "ended, more seeds (search.seeds, with --extend) train more models to their end."
+        )
+        evidence = (
+            "A trial that was stopped had a lower error already than the best of those that were "
+            "trained to their end, so the shard is not in the fit."
+        )
+        findings.append(Finding("unfinished", SERIOUS, _shards(behind), evidence, step))
+    open_ = [b for b in search.withheld if b.withheld not in (ONE_SEED, AHEAD)]
     if open_:
         step = "Run the study on: the same command resumes where it stopped."
         evidence = f"Its search is not finished: {unsure}"

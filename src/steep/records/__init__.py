@@ -67,9 +67,13 @@ from steep.records.joint import (
 from steep.records.plans import Bounds, Plan, Prediction, TimeSpent
 from steep.records.questions import Backtest, Comparison, Crossing, Finding, Pair, Score
 from steep.records.trials import (
+    AHEAD,
     ENDED,
+    LOST,
     ONE_SEED,
+    ONE_TRIED,
     SCORED,
+    STOPPED_AHEAD,
     UNFINISHED,
     BestFit,
     Candidate,
@@ -86,19 +90,23 @@ from steep.records.trials import (
 )
 
 __all__ = [
+    "AHEAD",
     "ALREADY_MET",
     "ALREADY_REACHED",
     "BEYOND_REACH",
     "CAPPED",
     "ENDED",
     "FEWEST_POINTS",
+    "LOST",
     "MISFIT",
     "NOT_IDENTIFIABLE",
     "NOT_REACHABLE",
     "ONE_SEED",
     "ONE_SIZE",
+    "ONE_TRIED",
     "PERHAPS_NOT",
     "SCORED",
+    "STOPPED_AHEAD",
     "UNFINISHED",
     "Allocation",
     "Analysis",

@@ -92,6 +92,7 @@ ENDED = (
     Status.TIMEOUT,
 )
 SCORED = (Status.COMPLETE, Status.CAPPED)
+LOST = (Status.DIVERGED, Status.FAILED, Status.TIMEOUT)
 """Of trials that were trained to their end, and have a score."""
 
 
@@ -217,7 +218,12 @@ class SizeCurve:
 
 UNFINISHED = "its search is not finished"
 ONE_SEED = "one seed does not say which model is best"
+AHEAD = "a stopped trial is ahead of its best model"
 """Why a shard is withheld."""
+ONE_TRIED = "one size tried"
+STOPPED_AHEAD = "stopped trial ahead"
+"""Flags of a best fit: no other size was tried on its shard, so that it is at neither end of the
+sizes; a trial that was stopped had a lower error already, by more than noise."""
 
 
 @dataclass(frozen=True)

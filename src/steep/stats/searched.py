@@ -36,9 +36,12 @@ import numpy as np
 
 from steep.laws.law import Array
 from steep.records import (
+    AHEAD,
     FEWEST_POINTS,
+    LOST,
     ONE_SEED,
     SCORED,
+    STOPPED_AHEAD,
     UNFINISHED,
     BestFit,
     Measurement,
@@ -51,7 +54,6 @@ from steep.stats.response import BEND, Surface, fit_surface, squash, unsquash
 from steep.stats.seeds import WORSE, seed_noise
 from steep.stats.tuning import following
 
-LOST = (Status.DIVERGED, Status.FAILED, Status.TIMEOUT)
 SIZE_EXPONENT = 0.3
 """Of the model size in m, as first expected: parameters as m**0.6 (the paper: 0.5 to 1), for a size
 whose square they follow."""
@@ -181,9 +183,10 @@ def with_size_curves(
 ) -> tuple[BestFit, ...]:
     """The best fits with the size curve of their shards, where two sizes and shards were tried.
 
-    A shard whose best model is not known to within ``UNSURE`` is withheld, or taken roughly where
-    too few would be left; without a size curve, one where a single candidate has finished of the
-    ``configs`` that the search chooses from (by default those that were tried on any shard)."""
+    A shard whose best model is not known to within ``UNSURE``, or behind a trial that was stopped,
+    is withheld, or taken roughly where too few would be left; without a size curve, one where a
+    single candidate has finished of the ``configs`` that the search chooses from (by default those
+    that were tried on any shard)."""
     found = {}
     for permutation in sorted({b.permutation for b in best_fits}):
         fitted = [b for b in best_fits if b.permutation == permutation]
@@ -194,17 +197,46 @@ def with_size_curves(
         configs = len({(c.size, c.hyperparameters) for b in best_fits for c in b.candidates})
     drawn = [replace(b, size_curve=found.get((b.permutation, b.samples))) for b in best_fits]
     known = {b.samples for b in drawn if not b.held_out and not _withheld(b, configs)}
-    return tuple(
-        _unsure(b, rough=len(known) < FEWEST_POINTS) if _withheld(b, configs) else b for b in drawn
+    rough = len(known) < FEWEST_POINTS
+    return _with_held_out(
+        _unsure(b, rough, _behind(b, measurements)) if _withheld(b, configs) else b for b in drawn
     )
 
 
-def _unsure(b: BestFit, rough: bool) -> BestFit:
+def _with_held_out(best_fits: Iterable[BestFit]) -> tuple[BestFit, ...]:
+    """The best fits, with the held-out shards withheld as well where the largest searched shard is:
+    their model was predicted while nothing said which is best there, and may be far too small."""
+    found = tuple(best_fits)
+    searched = [b for b in found if not b.held_out]
+    last = max(searched, key=lambda b: b.samples, default=None)
+    if last is None or not last.withheld:
+        return found
+    flags = ("withheld",)
+    return tuple(
+        replace(b, withheld=last.withheld, flags=b.flags + flags) if b.held_out else b
+        for b in found
+    )
+
+
+def _behind(b: BestFit, measurements: Sequence[Measurement]) -> float:
+    """By how much, in log error, a best fit is behind a trial of its shard that was stopped."""
+    if STOPPED_AHEAD not in b.flags:
+        return 0.0
+    place = (b.permutation, b.samples)
+    errors = [
+        m.validation_error
+        for m in measurements
+        if m.status is Status.STOPPED and (m.trial.permutation, m.trial.samples) == place
+    ]
+    return log(b.best.score / min(e for e in errors if e is not None and e > 0))
+
+
+def _unsure(b: BestFit, rough: bool, behind: float) -> BestFit:
     """A shard that is withheld; or, if it is not too unsure to be a ``rough`` point, one with what
-    its model may lose to others in its standard error."""
+    its model may lose to others, or is ``behind`` one of them, in its standard error."""
     curve = b.size_curve
-    if rough and curve is not None and curve.leftover <= ROUGH:
-        curve = replace(curve, score_se=hypot(curve.score_se, curve.leftover))
+    if rough and curve is not None and max(curve.leftover, behind) <= ROUGH:
+        curve = replace(curve, score_se=hypot(curve.score_se, curve.leftover, behind))
         return replace(b, size_curve=curve, flags=(*b.flags, "rough"))
     return replace(b, withheld=_why(b), flags=(*b.flags, "withheld"))
 
@@ -216,10 +248,14 @@ def _unfinished(b: BestFit) -> bool:
 
 
 def _why(b: BestFit) -> str:
+    if STOPPED_AHEAD in b.flags:
+        return AHEAD
     return UNFINISHED if "incomplete" in b.flags else ONE_SEED
 
 
 def _withheld(b: BestFit, configs: int) -> bool:
+    if STOPPED_AHEAD in b.flags:
+        return not b.held_out
     if b.held_out or not _unfinished(b):
         return False
     if b.size_curve is not None:
