@@ -60,7 +60,7 @@ def size_law(best_fits: Sequence[BestFit], which: str, count: str, level: float 
     edges = [b.adequate_edge if which == "adequate" else b.edge for b in fitted]
     sizes = [float(getattr(c, count)) for c in chosen]
     if not sizes:
-        return SizeLaw("not measured", "no trial has ended yet")
+        return SizeLaw("not measured", "no trial has a result")
     if min(sizes) <= 0:
         return SizeLaw("not measured", UNCOUNTED)
     steps = [_step(b, size, count) for b, size in zip(fitted, sizes, strict=True)]

@@ -188,7 +188,9 @@ def _of_source(
         study = source.study()
         result = study.scaling(level, goals)
         # a rate of FLOPs is not needed if the trials show how long runs take
-        return [(result, None if result.times else machine_of(study.measurements()))]
+        return [
+            (result, None if result.times else machine_of(study.measurements(), result.smallest))
+        ]
     scalings: list[Scaling] = []
     unanswered: list[str] = []
     for curve in fits_of(source, level):
