@@ -236,7 +236,7 @@ class Study:
     ) -> Outcome:
         """Search until nothing is requested or a part of the budget is spent; then register the
         forecasts of the held-out shards, and train what confronts them. Raises StudyFailed."""
-        search = partial(self.search, timed=watch.timed)
+        search = partial(self.search, timed=spending.timed)
         outcome = go(search, stop=Deadline(stop, watch.search_ends))
         if outcome.word == "failed":
             raise StudyFailed(outcome.error)
@@ -247,7 +247,7 @@ class Study:
             outcome = replace(outcome, word="budget" if goes_on else "complete")
         if not stop.is_set() and self.search_space.held_out and self._can_forecast(store):
             finished = outcome.word != "budget"
-            rest = _missing(self._held_out(store, finished, payable(self, spending)))
+            rest = clock.missing(self._held_out(store, finished, payable(self, spending)))
             if rest(store.measurements(), (), None):
                 follow = go(rest, held_out=True, stop=Deadline(stop, watch.all_ends))
                 outcome = outcome.then(follow, cut_short=not stop.is_set())
@@ -638,15 +638,3 @@ class Study:
 
 def _manifest(files: Mapping[str, bytes]) -> str:
     return hashlib.sha256(files[f"{shards_.FOLDER}/manifest.json"]).hexdigest()
-
-
-def _missing(trials: Sequence[Trial]) -> Callable[..., list[TrialRequest]]:
-    """A plan that requests those of a fixed list of trials that have not finished."""
-
-    def plan_(
-        finished: Sequence[Measurement], running: Sequence[Trial], left: float | None
-    ) -> list[TrialRequest]:
-        done = {m.trial for m in finished}
-        return [TrialRequest(t, why="confronts a forecast") for t in trials if t not in done]
-
-    return plan_

@@ -333,3 +333,15 @@ def held_out(study: Study, done: Sequence[Measurement]) -> list[Trial]:
         ]
     there = {(m.trial.samples, m.trial.seed) for m in done}
     return [t for t in trials if (t.samples, t.seed) not in there]
+
+
+def missing(trials: Sequence[Trial]) -> Callable[..., list[TrialRequest]]:
+    """A plan that requests those of a fixed list of held-out trials that have not finished."""
+
+    def plan(
+        finished: Sequence[Measurement], running: Sequence[Trial], left: float | None
+    ) -> list[TrialRequest]:
+        done = {m.trial for m in finished}
+        return [TrialRequest(t, why="confronts a forecast") for t in trials if t not in done]
+
+    return plan

@@ -80,11 +80,6 @@ class Watch:
 
     # ------------------------------------------------------------ when it must end
 
-    @property
-    def timed(self) -> bool:
-        """Whether the search counts in seconds."""
-        return self._budget.timed
-
     def search_ends(self) -> float | None:
         """On the monotonic clock; the search's last trials may run over by a little."""
         if self._budget.seconds is None:
