@@ -208,7 +208,7 @@ def test_a_path_is_not_read_but_said(given: object) -> None:
 
 def test_several_curves_are_not_one() -> None:
     frame = pd.DataFrame({"curve": list("aabb"), "samples": [1, 2] * 2, "error": [0.5, 0.4] * 2})
-    with pytest.raises(ValueError, match="one curve is wanted, not 'a', 'b'"):
+    with pytest.raises(ValueError, match="this needs one curve, not 'a', 'b'"):
         fit(frame)
     with pytest.raises(ValueError, match="int is no table"):
         fit(5)  # type: ignore[arg-type]

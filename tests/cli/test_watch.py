@@ -618,7 +618,7 @@ BEYOND = access_policy("0.0.0.0", 8484, "secret")
 
 
 def test_beyond_this_machine_a_token_is_needed(ask: Ask) -> None:
-    far = {"door": BEYOND, "host": "192.168.1.9:8484"}
+    far = {"access": BEYOND, "host": "192.168.1.9:8484"}
     assert ask(**far)[0] == 401
     assert ask(query="token=wrong", **far)[0] == 401
     assert ask(query="token=", **far)[0] == 401
@@ -637,7 +637,7 @@ def test_beyond_this_machine_a_token_is_needed(ask: Ask) -> None:
 
 
 def test_a_token_s_address_leads_nowhere_else(ask: Ask) -> None:
-    far = {"door": BEYOND, "host": "192.168.1.9:8484", "query": "token=secret"}
+    far = {"access": BEYOND, "host": "192.168.1.9:8484", "query": "token=secret"}
     for path in ("//evil.example/x", "/\\evil.example", "///evil.example"):
         place = ask(path, **far)[2]["Location"]
         assert place.startswith("/")

@@ -148,7 +148,7 @@ def test_what_scikit_learn_measured_is_taken() -> None:
     assert curve.beta_g.value == pytest.approx(-0.5, abs=0.005)
     display = LearningCurveDisplay(train_sizes=sizes, train_scores=test, test_scores=test)
     assert steep.learning_curve(display, scoring="accuracy").beta_g == curve.beta_g
-    with pytest.raises(ValueError, match="say what the scores are"):
+    with pytest.raises(ValueError, match="name the scores"):
         steep.learning_curve((sizes, test, test))
     X, y = load_digits(return_X_y=True)
     real = theirs(DecisionTreeClassifier(random_state=0), X, y, train_sizes=[100, 400, 1000], cv=3)

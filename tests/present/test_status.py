@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from conftest import MadeStudy
 from steep.present.lines import largest_line, status_lines
 from steep.records import (
     ONE_SEED,
@@ -32,7 +32,7 @@ def rows(status: Status) -> tuple[TrialStanding, ...]:
 
 
 def test_what_is_the_largest_shard_with_a_best_fit_is_said_with_its_metric(
-    made_study: MadeStudy,
+    made_study: Any,
 ) -> None:
     analysis = made_study.analysis
     line = largest_line(analysis)
@@ -48,7 +48,7 @@ def test_what_is_the_largest_shard_with_a_best_fit_is_said_with_its_metric(
 
 
 def test_where_there_is_no_forecast_yet_no_place_is_named_from_which_it_goes(
-    made_study: MadeStudy,
+    made_study: Any,
 ) -> None:
     analysis = made_study.analysis
     one = Fit("too few points", (Point(1e3, 0.2, used=False, reason="one seed"),))

@@ -59,7 +59,7 @@ def test_a_sudden_wall_is_missed_and_said() -> None:
     found = backtest(curve(1, 0.003, law), fit=fit)
     assert found.coverage is not None
     assert found.coverage < 0.7
-    assert "more often than they say" in found.sentence
+    assert "the intervals are too narrow" in found.sentence
 
 
 def test_the_interval_score_is_width_and_fines() -> None:
