@@ -15,7 +15,6 @@ import numpy as np
 
 from steep.analysis.asked import Goal, errors_asked
 from steep.analysis.held_out_size import Allowed, predicted_size
-from steep.analysis.held_out_size import commonly_grown as commonly_grown
 from steep.analysis.size_laws import size_laws
 from steep.base.metrics import answered_metric
 from steep.contracts.domain import Scores

@@ -14,7 +14,7 @@ import numpy as np
 
 from steep import shards
 from steep.analysis import decisions
-from steep.analysis.analyse import commonly_grown
+from steep.analysis.held_out_size import commonly_grown
 from steep.contracts.planner import TrialRequest
 from steep.engine.schedule import LEARNT
 from steep.plan.budget import OVERRUN, Budget
