@@ -30,9 +30,9 @@ from steep.cli.watch.server import AccessPolicy, access_policy, respond
 from steep.cli.watch.site import Site, exported, site_of
 from steep.contracts.executor import Event, Kind
 from steep.present import numbers
-from steep.records import Evaluation, Measurement, Status, Trial
+from steep.records import Evaluation, Measurement, Sample, Status, Trial
 from steep.spec.load import QuestionError
-from steep.store.folder import StoreError
+from steep.store.folder import StoreError, read_samples, write_samples
 from steep.store.store import Store
 from steep.study import Study
 
@@ -330,6 +330,19 @@ def test_a_failed_attempt_s_message_is_on_the_trial_s_page(study: Path, running:
     log = text_of(part(site(study), "log", f"trial/{running.trial.id}"))
     assert "it broke" in log
     assert "the whole message" in log
+
+
+def test_what_the_model_wrote_is_on_the_trial_s_page(finished: Path, study: Path) -> None:
+    trial = Study.open(finished).standing().rows[0].trial.id
+    path = f"trial/{trial}"
+    assert "samples" not in names(site(study), path)  # its trainer has no model
+    write_samples(study, trial, [Sample("Ein Hund", "a dog", HOSTILE), Sample("", "", "\ud800")])
+    assert read_samples(study, trial)[0] == Sample("Ein Hund", "a dog", HOSTILE)
+    shown = text_of(part(site(study), "samples", path))
+    assert re.search(r"Ein Hund\s+a dog\s+<script>", shown), shown
+    assert "<script>alert" not in part(site(study), "samples", path)
+    (study / "samples" / f"{trial}.json").write_text('[{"given": 1}]')
+    assert read_samples(study, trial) == ()
 
 
 def test_every_trial_is_listed_and_linked(finished: Path) -> None:

@@ -54,6 +54,38 @@ def test_contract(domain: Stream, family, options) -> None:
     testing.check_domain(domain, family.FAMILY, family.Options(**options), 4, RECIPE)
 
 
+class Cycle(torch.nn.Module):
+    """A model that is sure of the next symbol: the one after the last in a cycle."""
+
+    def __init__(self, cycle: list[int], vocabulary: int, state: bool) -> None:
+        super().__init__()
+        self.following = {symbol: cycle[(n + 1) % len(cycle)] for n, symbol in enumerate(cycle)}
+        self.vocabulary, self.state, self.decoder = vocabulary, state, torch.nn.Identity()
+        self.asked: list[int] = []
+
+    def hidden(self, x_BxT: torch.Tensor, state: object) -> tuple[torch.Tensor, object]:
+        self.asked.append(x_BxT.shape[1])
+        logits = torch.full((*x_BxT.shape, self.vocabulary), -1e9)
+        for place in np.ndindex(*x_BxT.shape):
+            logits[(*place, self.following[int(x_BxT[place])])] = 0.0
+        return logits, (state or 0) + 1 if self.state else None
+
+
+@pytest.mark.parametrize("state", [True, False])
+def test_samples_go_on_where_the_paragraph_begins(tmp_path: Path, state: bool) -> None:
+    (tmp_path / "a.txt").write_text("data error falls as\n\nlaw of\n\nerror falls")
+    domain = opened(tmp_path, train="a.txt")
+    symbol = {word: n for n, word in enumerate(domain._spelling)}
+    words_ = ["data", "error", "falls", "as", "law", "of"]
+    model = Cycle([END, *(symbol[word] for word in words_)], domain.shape["vocabulary"], state)
+    first, second, third = domain.samples(model, np.arange(3))
+    assert (first.given, first.expected) == ("data error", "falls as")
+    assert first.written == "falls as law of"  # up to the end of the paragraph
+    assert (second.given, second.expected, second.written) == ("law", "of", "of")
+    assert (third.given, third.expected, third.written) == ("error", "falls", "falls as law of")
+    assert (set(model.asked) == {1, 2, 3}) is state  # with a state only what is new
+
+
 @pytest.mark.parametrize(
     ("text", "tokens"),
     [

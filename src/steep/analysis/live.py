@@ -9,6 +9,7 @@ import numpy as np
 from steep.base.memory import memory_of
 from steep.records import Evaluation, Standing, Status
 from steep.records.live import Attempt, ItemErrors, LiveState, RunningTrial, TrialRecord
+from steep.store.folder import read_samples
 from steep.store.store import Store
 
 WORST = 10
@@ -73,6 +74,7 @@ def trial_record(store: Store, standing: Standing, trial: str, metric: str) -> T
         attempts,
         tuple((_moment(at), text) for at, text in store.log_of(trial)),
         item_errors(store, trial, metric),
+        read_samples(store.folder, trial),
     )
 
 

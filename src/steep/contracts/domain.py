@@ -88,14 +88,18 @@ class Domain(Protocol):
     from its beginning on, so that data added later changes no symbol; its report says that every
     shard, however small, knows them.
 
-    It may have two methods more:
+    It may have three methods more:
 
     ``units(batch) -> float``: units of m in a batch, where ``loss`` counts others: hours of audio,
     whose loss is taken over characters.
 
     ``decoded(model, items) -> Mapping[str, float]``: scores of what the model writes by itself
     (BLEU, word error rate). It is called once a trial, at its end, of the best step's model and at
-    most 200 items of V, and stands among the trial's metrics; no model is chosen by it."""
+    most 200 items of V, and stands among the trial's metrics; no model is chosen by it.
+
+    ``samples(model, items) -> list[Sample]``: what the model makes of these few items of V, for a
+    reader. It is called once a trial, at its end, of the best step's model. It draws nothing at
+    random but from a seed of its own."""
 
     unit: str
     """Primary unit of m: 'images', 'characters', 'words', 'word pieces', 'hours'."""

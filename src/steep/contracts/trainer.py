@@ -41,7 +41,7 @@ from typing import Protocol
 
 import numpy as np
 
-from steep.records import Evaluation, Measurement, Trial
+from steep.records import Evaluation, Measurement, Sample, Trial
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,10 @@ class Handle(Protocol):
 
     def items(self, errors: dict[str, np.ndarray]) -> None:
         """Keep the per-item validation sums and counts of the best step, for paired tests."""
+        ...
+
+    def samples(self, samples: Sequence[Sample]) -> None:
+        """Keep what the best step's model makes of a few validation items, for a reader."""
         ...
 
 

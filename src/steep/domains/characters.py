@@ -57,7 +57,8 @@ def open_domain(options: Options, base: Path) -> Stream:
         length,
         unit="characters",
         metrics=("cross_entropy", "bits_per_character", "error"),
-        vocabulary=len(set(alphabet)) + 2,
+        spelling=["", "\N{REPLACEMENT CHARACTER}", *sorted(set(alphabet))],
+        between="",
         learnt={"alphabet": alphabet},
     )
 

@@ -28,6 +28,7 @@ from steep.contracts.domain import (
     epochs,
 )
 from steep.domains.files import RATIO, UNPACKED, by_part, content, digest_of, unzipped
+from steep.records import Sample
 from steep.spec.sections import Count, Strict
 
 if TYPE_CHECKING:
@@ -200,6 +201,18 @@ class Images:
             np.ones(len(items)),
             {name: torch.cat(parts).double().cpu().numpy() for name, parts in sums.items()},
         )
+
+    def samples(self, model: Any, items: np.ndarray) -> list[Sample]:
+        """The class of each image and the model's."""
+        import torch
+
+        x_BxCxHxW, _ = self._take(torch.from_numpy(items).to(self._device))
+        best_B = model(x_BxCxHxW).argmax(1).tolist()
+        names = [str(name) for name in self.names]
+        return [
+            Sample(f"image {item}", names[self._labels[item]], names[best])
+            for item, best in zip(items, best_B, strict=True)
+        ]
 
     def to(self, device: str) -> None:
         self._device, self._resident = device, None

@@ -37,6 +37,7 @@ from steep.contracts.domain import (
 from steep.domains import audio
 from steep.domains.files import by_part, content, digest_of
 from steep.engine.compiled import cache_folder
+from steep.records import Sample
 from steep.spec.sections import Count, Positive, Strict
 
 if TYPE_CHECKING:
@@ -250,6 +251,13 @@ class Speech:
             for row, text in zip(rows, texts, strict=True):
                 found[row] = text
         return found
+
+    def samples(self, model: Any, items: np.ndarray) -> list[Sample]:
+        """Each clip, its transcript and the model's."""
+        return [
+            Sample(f"clip {item}", self._texts[item], text)
+            for item, text in zip(items, self.transcripts(model, items), strict=True)
+        ]
 
     def to(self, device: str) -> None:
         self._device = device

@@ -9,7 +9,7 @@ paragraphs have no context to lose.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from steep.contracts.domain import (
     unigram_guess,
 )
 from steep.domains.text import Texts
+from steep.records import Sample
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +33,9 @@ END, UNKNOWN = 0, 1
 
 EVALUATION_TOKENS = 32_768
 """Tokens, padding included, in one batch of an evaluation."""
+
+SHOWN = {"characters": 80, "words": 16}
+"""Symbols of a sample's beginning, and of what follows, at most."""
 
 
 class Stream:
@@ -47,13 +51,16 @@ class Stream:
         *,
         unit: str,
         metrics: tuple[str, ...],
-        vocabulary: int,
+        spelling: Sequence[str],
+        between: str,
         learnt: Mapping[str, str],
     ) -> None:
         """``symbols`` int32: all paragraphs one after the other, an END behind each; ``length``
-        int64 [N]: symbols of each paragraph, its END included; ``vocabulary``: symbols in all."""
+        int64 [N]: symbols of each paragraph, its END included; ``spelling``: how each symbol is
+        written, with ``between`` between them."""
         self.unit, self.metrics, self.learnt = unit, metrics, learnt
-        self.shape = {"vocabulary": vocabulary}
+        self.shape = {"vocabulary": len(spelling)}
+        self._spelling, self._between = spelling, between
         self._part, self._source, self._files = texts.part, texts.source, texts.files
         self._digest = texts.digest
         self._tokens, self._length = symbols, length
@@ -149,6 +156,43 @@ class Stream:
             for totals, values_N in zip((nats, wrong), found, strict=True):
                 totals += np.bincount(place_N, values_N.double().cpu().numpy(), len(items))
         return Scores(length.astype(float), self._metrics(nats, wrong))
+
+    def samples(self, model: Any, items: np.ndarray) -> list[Sample]:
+        """How each paragraph begins, how it goes on, and how the model goes on: each next symbol
+        drawn by the model's probabilities."""
+        found: dict[int, Sample] = {}
+        known = np.minimum(SHOWN[self.unit], self._length[items] // 2)
+        for count in np.unique(known):
+            rows = np.flatnonzero(known == count)
+            begun = np.stack([self._tokens[self._start[items[row]] :][:count] for row in rows])
+            drawn = self._drawn(model, begun, SHOWN[self.unit])
+            for row, first, following in zip(rows, begun, drawn, strict=True):
+                start = self._start[items[row]] + count
+                rest = self._tokens[start : start + min(SHOWN[self.unit], self._length[items[row]])]
+                found[row] = Sample(*(self._spelt(one) for one in (first, rest, following)))
+        return [found[row] for row in range(len(items))]
+
+    def _drawn(self, model: Any, begun_BxT: np.ndarray, count: int) -> np.ndarray:
+        """So many symbols that follow, [B, count]."""
+        import torch
+        import torch.nn.functional as F
+
+        generator = torch.Generator().manual_seed(0)
+        seen_BxT = F.pad(torch.from_numpy(begun_BxT.astype(np.int64)), (1, 0), value=END)
+        new_BxT, state = seen_BxT, None
+        for _ in range(count):
+            h_BxTxH, state = model.hidden(new_BxT.to(self._device), state)
+            probability_BxV = model.decoder(h_BxTxH[:, -1]).double().softmax(1).cpu()
+            next_Bx1 = torch.multinomial(probability_BxV, 1, generator=generator)
+            seen_BxT = torch.cat([seen_BxT, next_Bx1], 1)
+            new_BxT = seen_BxT if state is None else next_Bx1  # no state: it looks at all again
+        return seen_BxT[:, -count:].numpy()
+
+    def _spelt(self, symbols: np.ndarray) -> str:
+        """The symbols up to the paragraph's end."""
+        ends = np.flatnonzero(symbols == END)
+        kept = symbols[: ends[0]] if len(ends) else symbols
+        return self._between.join(self._spelling[symbol] for symbol in kept)
 
     def _metrics(self, nats: Any, wrong: Any) -> dict[str, Any]:
         known = {"cross_entropy": nats, "bits_per_character": nats / np.log(2), "error": wrong}

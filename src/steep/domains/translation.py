@@ -34,6 +34,7 @@ from steep.contracts.domain import (
 )
 from steep.domains.files import by_part, digest_of
 from steep.domains.pairs import END, Pair, WordPieces, learn_pieces, read_pairs
+from steep.records import Sample
 from steep.spec.sections import Count, Strict
 
 if TYPE_CHECKING:
@@ -254,6 +255,15 @@ class Translation:
             for row, text in zip(rows, self.pieces.decode(written), strict=True):
                 found[row] = text
         return found
+
+    def samples(self, model: Any, items: np.ndarray) -> list[Sample]:
+        """Each sentence, its translation in the data and the model's."""
+        written = self.translate(model, items)
+        pairs = [self._pairs[item] for item in items]
+        return [
+            Sample(pair.source, pair.target, text)
+            for pair, text in zip(pairs, written, strict=True)
+        ]
 
     def to(self, device: str) -> None:
         self._device = device

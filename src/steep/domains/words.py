@@ -67,7 +67,8 @@ def open_domain(options: Options, base: Path) -> Stream:
         length,
         unit="words",
         metrics=("cross_entropy", "error"),
-        vocabulary=len(known) + 2,
+        spelling=["", "<unknown>", *sorted(known)],
+        between=" ",
         learnt={"words": words},
     )
 

@@ -33,6 +33,7 @@ from steep.records import Evaluation, Measurement, Settings, Status, Trial, sett
 from steep.spec.sections import Stop
 
 DECODED_ITEMS = 200
+SAMPLES = 8
 """Items of V that ``Domain.decoded`` is called for: a report, and slow."""
 
 
@@ -414,6 +415,11 @@ def _errors(
         return errors
     run.model.load_state_dict(best.weights)
     errors["metrics"] += _decoded(setup, run, shard.validation)
+    if hasattr(setup.domain, "samples"):
+        run.model.eval()
+        with torch.inference_mode():
+            handle.samples(setup.domain.samples(run.model, _spread(shard.validation, SAMPLES)))
+        run.model.train()
     train = _scores(setup, run, shard.train[: setup.train_items])
     errors["train_error"] = train.mean(setup.metric)
     if len(shard.test):
@@ -427,9 +433,13 @@ def _decoded(setup: Setup, run: Run, items: np.ndarray) -> Settings:
     over V."""
     if not hasattr(setup.domain, "decoded"):
         return ()
-    some = items[np.linspace(0, len(items) - 1, min(len(items), DECODED_ITEMS)).astype(int)]
     run.model.eval()
     with torch.inference_mode():
-        found: Settings = settings(setup.domain.decoded(run.model, some))
+        found: Settings = settings(setup.domain.decoded(run.model, _spread(items, DECODED_ITEMS)))
     run.model.train()
     return found
+
+
+def _spread(items: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the items, from all over them."""
+    return items[np.linspace(0, len(items) - 1, min(len(items), most)).astype(int)]

@@ -26,7 +26,7 @@ from steep.base.registry import TRAINERS
 from steep.contracts.domain import DataError, Domain
 from steep.contracts.executor import Event, Job, Kind
 from steep.contracts.trainer import Diverged, Ended, Interrupted, PackedTrainer, Trainer
-from steep.records import Evaluation, Measurement, Status
+from steep.records import Evaluation, Measurement, Sample, Status
 from steep.shards import items_of
 from steep.spec.load import Loaded, member, open_domain
 from steep.store.folder import (
@@ -39,6 +39,7 @@ from steep.store.folder import (
     read_frozen,
     save_checkpoint,
     trial_folder,
+    write_samples,
     write_shard_file,
 )
 from steep.store.spec_changes import changed_files
@@ -299,6 +300,10 @@ class Line:
 
     def items(self, errors: dict[str, np.ndarray]) -> None:
         self.kept = dict(errors)
+
+    def samples(self, samples: Sequence[Sample]) -> None:
+        with _stops_the_run():
+            write_samples(self._job.folder, self._job.trial.id, samples)
 
     def diverged(self, reason: str) -> Measurement:
         """The measurement of a trial whose loss left the numbers."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from steep.contracts.trainer import Interrupted, ShardItems, Trainer
-from steep.records import Evaluation, Measurement, Status, Trial
+from steep.records import Evaluation, Measurement, Sample, Status, Trial
 
 WARM_UP = 2
 STEPS = 12
@@ -96,6 +96,8 @@ class StepTimer:
 
     def items(self, errors: dict[str, np.ndarray]) -> None: ...
 
+    def samples(self, samples: Sequence[Sample]) -> None: ...
+
 
 def timed(
     trainer: Trainer,
@@ -150,6 +152,8 @@ class Stopwatch:
         return False
 
     def items(self, errors: dict[str, np.ndarray]) -> None: ...
+
+    def samples(self, samples: Sequence[Sample]) -> None: ...
 
 
 def whole(trainer: Trainer, trial: Trial, items: ShardItems, seconds: float) -> Measurement | None:

@@ -18,6 +18,7 @@ from steep.records import (
     ENDED,
     Evaluation,
     Measurement,
+    Sample,
     Status,
     Trial,
     TrialStanding,
@@ -352,6 +353,14 @@ def items_table(found: ItemErrors) -> Table:
     note = f"{items} validation items, {none} of them without an error; numbered from 0."
     columns = ("validation item", how.label, "units in it")
     return Table("Items with the largest errors", columns, rows, note=note)
+
+
+def samples_table(samples: Sequence[Sample]) -> Table:
+    """What the trial's model made of a few validation items."""
+    rows = tuple((one.given, one.expected, one.written) for one in samples)
+    columns = ("given", "in the data", "by the model")
+    note = "Spread over all validation items, not chosen by how well the model did."
+    return Table("Samples", columns, rows, (LEFT, LEFT, LEFT), note=note)
 
 
 def log_text(record: TrialRecord) -> str:

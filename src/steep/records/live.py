@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from steep.records.analysis import Standing, TrialStanding
-from steep.records.trials import Evaluation, Measurement, Trial
+from steep.records.trials import Evaluation, Measurement, Sample, Trial
 
 
 @dataclass(frozen=True)
@@ -79,3 +79,4 @@ class TrialRecord:
     log: tuple[tuple[str, str], ...] = ()
     """Notes: when (ISO time), and what."""
     items: ItemErrors | None = None
+    samples: tuple[Sample, ...] = ()

@@ -110,6 +110,18 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """What a trained model makes of one validation item, in words."""
+
+    given: str
+    """What it was given: the beginning of a text, a sentence to translate, the name of a clip."""
+    expected: str
+    """What the data have there."""
+    written: str
+    """What the model has there."""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What one trial measured. Losses are means per unit; errors are in the study's metric."""
 

@@ -13,9 +13,9 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 import yaml
 
 from steep.base.plainfile import read_file
+from steep.records import Sample
 from steep.spec import load, yaml_reader
 
 SPEC = "study.yaml"
@@ -30,6 +31,7 @@ PUBLISHED = "study.json"
 """The file of a folder of published tables that takes the place of ``SPEC``."""
 CHECKPOINTS = "checkpoints"
 ITEMS = "items"
+SAMPLES = "samples"
 FAILURES = "failures"
 IN_USE = ".in_use"
 KEPT = 2
@@ -444,6 +446,24 @@ def read_items(folder: Path, trial: str) -> dict[str, np.ndarray] | None:
             f"{path} is damaged ({error}): restore it from a copy, or remove it and do without "
             "this trial in paired comparisons"
         ) from None
+
+
+def write_samples(folder: Path, trial: str, samples: Sequence[Sample]) -> None:
+    """Write what a trial's model made of a few validation items. Raises StoreError."""
+    text = json.dumps([asdict(sample) for sample in samples], ensure_ascii=False, indent=1)
+    write_atomic(folder, f"{SAMPLES}/{trial}.json", text.encode(errors="replace"))
+
+
+def read_samples(folder: Path, trial: str) -> tuple[Sample, ...]:
+    """What ``write_samples`` wrote; nothing where the file is gone or says something else, as it
+    is for reading alone. Raises StoreError for a link."""
+    path = folder / SAMPLES / f"{trial}.json"
+    refuse_links(folder, path)
+    try:
+        rows = json.loads(read_file(path))
+        return tuple(Sample(*(str(row[field.name]) for field in fields(Sample))) for row in rows)
+    except (OSError, ValueError, TypeError, KeyError):
+        return ()
 
 
 def write_failure(folder: Path, trial: str, attempt: int, text: str) -> None:

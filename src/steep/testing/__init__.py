@@ -27,7 +27,7 @@ from steep.contracts.planner import Planner, SearchSpace
 from steep.contracts.trainer import Interrupted, ShardItems, Trainer
 from steep.laws.law import Law
 from steep.planners.history import seen
-from steep.records import ENDED, Evaluation, Measurement, Status, Trial
+from steep.records import ENDED, Evaluation, Measurement, Sample, Status, Trial
 from steep.testing.kinds import CHECK_MODEL
 
 
@@ -90,6 +90,9 @@ class MemoryHandle:
     def items(self, errors: dict[str, np.ndarray]) -> None:
         self.errors = errors
 
+    def samples(self, samples: Sequence[Sample]) -> None:
+        self.written = tuple(samples)
+
 
 # ---------------------------------------------------------------- domains
 
@@ -143,6 +146,12 @@ def check_domain(
         for name, value in domain.decoded(model.eval().requires_grad_(False), validation).items():
             assert name not in domain.metrics, f"decoded: {name} is a metric already"
             assert np.isfinite(value), f"decoded: {name} is {value}"
+    if hasattr(domain, "samples"):
+        model = model.eval().requires_grad_(False)
+        once, twice = (domain.samples(model, validation) for _ in range(2))
+        assert len(once) == len(validation), "samples: one of each item"
+        assert all(isinstance(one, Sample) for one in once), "samples: not records of Sample"
+        assert once == twice, "samples: a second call says something else"
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -269,6 +269,13 @@ def trial_view(study: str, record: TrialRecord, state: LiveState, trail: Links) 
         if record.items is not None
         else None,
         Section(
+            "samples",
+            "What its model makes of some of them",
+            tables=(live.samples_table(record.samples),),
+        )
+        if record.samples
+        else None,
+        Section(
             "log",
             "Log",
             tables=(live.attempts_table(record),) if record.attempts else (),
