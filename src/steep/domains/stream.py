@@ -169,7 +169,7 @@ class Stream:
             for row, first, following in zip(rows, begun, drawn, strict=True):
                 start = self._start[items[row]] + count
                 rest = self._tokens[start : start + min(SHOWN[self.unit], self._length[items[row]])]
-                found[row] = Sample(*(self._spelt(one) for one in (first, rest, following)))
+                found[int(row)] = Sample(*(self._spelt(one) for one in (first, rest, following)))
         return [found[row] for row in range(len(items))]
 
     def _drawn(self, model: Any, begun_BxT: np.ndarray, count: int) -> np.ndarray:
