@@ -218,6 +218,32 @@ def test_noise_larger_than_the_trend() -> None:
     assert np.mean(kinds) >= 0.75
 
 
+def test_no_fall_is_found_where_the_fit_shows_none() -> None:
+    """A straight line alone, through four points known to 5 %, has a slope of -0.09 [-0.20, 0.01];
+    the fit, which knows that they scatter less, has -0.17 to -0.02."""
+    errors = np.array([3.08, 2.89, 2.70, 2.53])
+    frame = pd.DataFrame({"samples": 16e3 * 2 ** np.arange(4), "error": errors})
+    for spread in (0.05, 0.08, 0.15, 0.3):
+        fitted = fit(frame.assign(se=spread * errors), metric="cross_entropy")
+        serious = [f.evidence for f in diagnose(fitted) if f.severity == "serious"]
+        falls = fitted.beta_g is not None and (fitted.beta_g.upper or 0) < 0
+        assert any("do not show" in evidence for evidence in serious) is not falls, spread
+        assert falls is (spread == 0.05)
+
+
+def test_a_shard_in_the_fit_with_a_wide_error_is_not_one_that_lacks_seeds() -> None:
+    best_fits, _ = measure(0)
+    flags = [("incomplete", "rough"), ("incomplete",), (), (), ()]
+    some = [replace(b, flags=f) for b, f in zip(best_fits, flags, strict=False)]
+    found = diagnose(best_fits=some)
+    unfinished = [(f.severity, f.where, f.evidence[:15]) for f in found if f.kind == "unfinished"]
+    first, second = (f"{int(b.samples):,} images" for b in some[:2])
+    assert unfinished == [
+        ("serious", first, "Too few trials "),
+        ("warning", second, "The best model "),
+    ]
+
+
 def shape(*errors: float, se: float = 0.0, rows: int = 1, noise: float = 0.0) -> pd.DataFrame:
     """A table of these errors at sizes in steps of two."""
     sizes = 100.0 * 2.0 ** np.arange(len(errors))

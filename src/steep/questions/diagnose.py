@@ -82,7 +82,7 @@ def diagnose(
     off = [f for f in _off_trend(data) if f.where not in {m.where for m in missed}]
     findings = [*_outcome(data), *missed, *off, *mixed, *rises]
     if not rises:  # a curve that turns would look like noise, a floor or the small-data region
-        findings += [*_noise(data), *_bend(data, search)]
+        findings += [*_noise(data, search), *_bend(data, search)]
     findings += [*_validation(data, search, validation_items), *_replication(data, search)]
     findings += faults(search)
     return tuple(sorted(findings, key=lambda f: _ORDER.index(f.severity)))
@@ -336,7 +336,7 @@ def _ends(line: Line) -> tuple[float, float]:
     return line.slope - half, line.slope + half
 
 
-def _noise(data: _CurveData) -> list[Finding]:
+def _noise(data: _CurveData, search: SearchSummary) -> list[Finding]:
     if len(data.points) < 4:
         return []
     if float(np.ptp(data.y)) < ROUNDING:
@@ -347,7 +347,8 @@ def _noise(data: _CurveData) -> list[Finding]:
     unexplained = scatter > 2 * known_noise
     noise = scatter if unexplained else known_noise
     steepest, shallowest = _ends(line)
-    if shallowest >= 0 and not 0 < 3 * known_noise < (data.y[0] - data.y[-1]) / 2**0.5:
+    shown = _fit_falls(data) or 0 < 3 * known_noise < (data.y[0] - data.y[-1]) / 2**0.5
+    if shallowest >= 0 and not shown:
         return [_no_fall(data, line.slope, steepest, shallowest)]
     fall = -line.slope * float(np.median(np.diff(data.x)))
     if noise < fall or fall <= 0:
@@ -356,11 +357,19 @@ def _noise(data: _CurveData) -> list[Finding]:
     step = "Neighbouring sizes are indistinguishable: replicate them, or space them wider."
     if not unexplained:
         what = f"One point is known to within {relative(known_noise)} (one standard error)"
+        if search.incomplete:  # their error bars hold what a better model may still take off
+            step = "Run the study on: most of it is what the unfinished search may have missed."
     elif known_noise > 0:
         what += f", more than their own noise of {relative(known_noise)}"
         step = "Search every size again (learning rates, model sizes): more seeds will not help."
     evidence = f"{what}; the error falls by {relative(-fall)} from one size to the next."
     return [Finding("noise", WARNING, "the whole curve", evidence, step)]
+
+
+def _fit_falls(data: _CurveData) -> bool:
+    """Whether the fit, which weighs all laws and structures of the noise, has a falling curve."""
+    beta_g = None if data.fit is None else data.fit.beta_g
+    return beta_g is not None and beta_g.upper is not None and beta_g.upper < 0
 
 
 def _no_fall(data: _CurveData, slope: float, steepest: float, shallowest: float) -> Finding:

@@ -64,7 +64,15 @@ def _unfinished(search: SearchSummary) -> list[Finding]:
         step = "Run the study on: the same command resumes where it stopped."
         evidence = f"Its search is not finished: {unsure}"
         findings.append(Finding("unfinished", SERIOUS, _shards(open_), evidence, step))
-    few = [b for b in search.incomplete if not b.withheld]
+    rough = [b for b in search.incomplete if "rough" in b.flags]
+    if rough:
+        step = "Run the study on: the same command resumes where it stopped."
+        evidence = (
+            "Too few trials ended to choose the best model; it is in the fit with a wide error, "
+            "since too few shards remain without it."
+        )
+        findings.append(Finding("unfinished", SERIOUS, _shards(rough), evidence, step))
+    few = [b for b in search.incomplete if not b.withheld and b not in rough]
     if few:
         evidence = (
             "The best model so far has fewer seeds than requested: its score is less certain."
