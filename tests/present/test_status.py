@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from steep.cli.answers import Source, forecasts_of
 from steep.present.lines import largest_line, status_lines
+from steep.present.sentences import serious_sentence
 from steep.records import (
     ONE_SEED,
     Curve,
+    Finding,
     Fit,
     Forecast,
     Interval,
@@ -57,6 +61,32 @@ def test_where_there_is_no_forecast_yet_no_place_is_named_from_which_it_goes(
     lines = status_lines(standing)
     assert "no forecast so far: too few training-set sizes to fit a law." in lines
     assert not any("forecast so far, from" in line for line in lines)
+
+
+def test_serious_findings_stand_beside_the_forecast_that_they_put_in_doubt(
+    made_study: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = tuple(
+        Finding(kind, severity, where, "evidence", "step")
+        for kind, severity, where in [
+            ("missed forecast", "serious", "800 images"), ("edge", "serious", "400 images"),
+            ("edge", "serious", "200 images"), ("unfinished", "serious", "100 images"),
+            ("noise", "warning", "the whole curve"),
+        ]
+    )  # fmt: skip
+    doubt = (
+        "In doubt: missed forecast (800 images); the best size is the largest tried (400 images, "
+        "200 images). 'steep diagnose' says why, and what to do."
+    )
+    analysis = replace(made_study.analysis, findings=found)
+    lines = status_lines(Standing(rows(Status.COMPLETE), analysis, LEFT, False))
+    assert lines.index(doubt) > next(n for n, x in enumerate(lines) if x.startswith("forecast so"))
+    assert serious_sentence(found[-1:]) == serious_sentence(()) == ""
+    monkeypatch.setattr(Source, "is_study", True)
+    asked_study = SimpleNamespace(analyse=lambda **_: analysis)
+    monkeypatch.setattr(Source, "study", lambda _: asked_study)
+    (asked,) = forecasts_of(Source("a study"), ["10x"], [])
+    assert doubt in asked.forecast.notes
 
 
 def test_a_budget_that_is_used_up_names_the_command_that_goes_on() -> None:

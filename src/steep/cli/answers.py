@@ -304,6 +304,8 @@ def _of_study(
         return []
     unfinished = sentences.unfinished_sentence(analysis)
     notes: tuple[str, ...] = (unfinished,) if unfinished else ()
+    doubt = sentences.serious_sentence(analysis.findings)
+    notes += (doubt,) if doubt else ()
     notes += _about_sizes(dict(analysis.size_laws)["smallest adequate"])
     c = asked_about(analysis, goals)
     if c.metric != analysis.metric:

@@ -24,7 +24,7 @@ from steep.present.numbers import (
     share,
 )
 from steep.present.progress import coarse, time_left
-from steep.present.sentences import answer, sentence, switch_sentence
+from steep.present.sentences import answer, sentence, serious_sentence, switch_sentence
 from steep.records import (
     FEWEST_POINTS,
     ONE_SEED,
@@ -200,6 +200,8 @@ def status_lines(standing: Standing, folder: Path | None = None) -> list[str]:
         lines += [largest_line(analysis), _forecast_line(analysis)]
         if analysis.headline is not analysis.curves[0]:
             lines.append(switch_sentence(analysis.metric, analysis.headline.metric))
+        if doubt := serious_sentence(analysis.findings):
+            lines.append(doubt)
     lines += time_lines(standing)
     if folder is not None and standing.budget is not None and standing.used_up:
         seconds = parse_duration(standing.budget)

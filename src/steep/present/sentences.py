@@ -18,6 +18,7 @@ from steep.records import (
     ONE_SEED,
     PERHAPS_NOT,
     Analysis,
+    Finding,
     Fit,
     Forecast,
     ForecastPoint,
@@ -519,6 +520,18 @@ def switch_sentence(chosen: str, shown: str) -> str:
     """That an answer is about another metric than the one by which models were chosen."""
     by, about = numbers.scale(chosen).label, numbers.scale(shown).label
     return f"Models are chosen by {by}; the answer is about their {about}."
+
+
+def serious_sentence(findings: Sequence[Finding]) -> str:
+    """The serious findings by kind and place, beside an answer that they put in doubt; '' where
+    there are none. Shards of unfinished searches have a sentence of their own."""
+    places: dict[str, list[str]] = {}
+    for found in findings:
+        if found.severity == "serious" and found.kind != "unfinished":
+            places.setdefault(found.kind, []).append(found.where)
+    told = {"edge": "the best size is the largest tried"}
+    named = "; ".join(f"{told.get(k, k)} ({', '.join(where)})" for k, where in places.items())
+    return f"In doubt: {named}. 'steep diagnose' says why, and what to do." if named else ""
 
 
 def findings_sentence(chosen: str) -> str:
