@@ -25,7 +25,7 @@ from steep.base.metrics import SHARES
 from steep.laws.law import Array
 from steep.present import comparing
 from steep.records import Comparison, Crossing, Fit, Interval, Pair, Point
-from steep.stats.curve import curve_from_columns, curve_from_points
+from steep.stats.curve import curve_from_points, curve_of_table
 from steep.stats.line import Series, TwoLines, paired_lines, ratio_set, separate_lines
 from steep.stats.predictive import crossings
 from steep.stats.trend import bend
@@ -186,7 +186,7 @@ def _side(name: str, curve: Any) -> _Side:
     if isinstance(curve, Fit):
         used, validation, notes = curve.used, curve.noise.validation, curve.notes
     elif isinstance(curve, TableCurve):
-        used = curve_from_columns(curve.columns).used
+        used, validation = curve_of_table(curve).used, curve.validation_se
         notes = (*curve.warnings, *curve.notes)
     else:
         curve = tuple(curve)
