@@ -28,7 +28,7 @@ from steep.records import (
     Point,
     Region,
 )
-from steep.stats.curve import Curve, curve_from_columns, curve_from_points, run_noise
+from steep.stats.curve import Curve, curve_from_points, curve_of_table, run_noise
 from steep.stats.draws import joined, regions
 from steep.stats.mixture import systematic
 from steep.stats.noise import Noise, noise_model
@@ -91,10 +91,11 @@ def fit(
 
     ``se`` is the standard error of each error, in its unit. ``best_guess`` is the error of a
     constant guess. ``validation_se`` is the relative standard error that all points share because
-    they use the same validation set; for an error rate without ``se``, it is computed from the
-    number of ``validation_items``. ``higher_is_better``: the values are accuracies, and 1 - value
-    is fitted. ``robust`` gives points far off the trend less weight, with a note.
-    ``intervals=False`` leaves out the best fits of single laws, which take longer than the
+    they use the same validation set; for an error rate it is computed from the number of
+    ``validation_items``, unless there is a ``se``, which then holds it. Standard errors of
+    ``points`` are of seeds and replicates alone, and never do. ``higher_is_better``: the values are
+    accuracies, and 1 - value is fitted. ``robust`` gives points far off the trend less weight, with
+    a note. ``intervals=False`` leaves out the best fits of single laws, which take longer than the
     forecast. ``unit`` and ``metric`` are taken from the table by default.
 
     Laws with more parameters than there are sizes are not fitted. A curve without a significant
@@ -114,12 +115,28 @@ def fit(
         unit=unit or table.unit,
         metric=metric or table.metric,
         level=level,
-        best_guess=best_guess,
+        best_guess=table.best_guess if best_guess is None else best_guess,
         notes=(*table.warnings, *table.notes),
         warnings=table.warnings,
     )
     names = None if laws is None else tuple(laws)
-    return _fitted(curve, empty, names, validation_se, validation_items, robust, intervals)
+    if validation_se is None and validation_items is None:  # a study's own table says it
+        validation_se, validation_items = table.validation_se, table.validation_items
+    beside = points is not None or bool(table.points)
+    common = Common(validation_se, validation_items, beside)
+    return _fitted(curve, empty, names, common, robust, intervals)
+
+
+@dataclass(frozen=True)
+class Common:
+    """What is known of the error that all points share because they use one validation set."""
+
+    se: float | None
+    """Relative standard error."""
+    items: float | None
+    """The number of its items, for an error rate."""
+    beside: bool
+    """The points' own standard errors do not hold it."""
 
 
 @lru_cache(maxsize=64)  # a run fits the same curves of a study at several stages
@@ -127,8 +144,7 @@ def _fitted(
     curve: Curve,
     empty: Fit,
     laws: tuple[str, ...] | None,
-    validation_se: float | None,
-    validation_items: float | None,
+    common: Common,
     robust: bool,
     intervals: bool,
 ) -> Fit:
@@ -137,7 +153,7 @@ def _fitted(
     curve = _without_best_guess(curve, empty.best_guess)
     empty = replace(empty, points=curve.points, supports=few_sizes(len(curve.used)))
     used = curve.used
-    shares = _validation_shares(used, empty.metric, validation_items)
+    shares = _validation_shares(used, empty.metric, common)
     if len(used) < FEWEST_POINTS:
         return empty
     candidates = [c for c in candidates if laws is not None or len(c.names) <= len(used)]
@@ -156,7 +172,7 @@ def _fitted(
     scale, line = joined(draws, "scale"), slope(np.log(m), log_error, noise)
     fitted = replace(
         empty,
-        noise=_noise_parts(curve, scale, (validation_se, *shares[-1:])[-1]),
+        noise=_noise_parts(curve, scale, common, shares),
         reference=float(m[-1]),
         df=df,
         draws=draws,
@@ -243,7 +259,7 @@ def _curve(
             raise ValueError("se and parameters as arrays belong beside a DataFrame or arrays")
         frame = frame.assign(**{name: list(v) for name, v in arrays.items()})
     table = curve_of(frame, x=x, y=y, higher_is_better=higher_is_better, **names)
-    return curve_from_columns(table.columns), table
+    return curve_of_table(table), table
 
 
 def _candidates(laws: Sequence[str] | None) -> list[Law]:
@@ -463,7 +479,7 @@ def _with_best_guess(parts: tuple[Region, ...], curve: Curve) -> tuple[Region, .
     return (small, *parts[1:])
 
 
-def _noise_parts(curve: Curve, scale: Array, validation_se: float | None) -> NoiseParts:
+def _noise_parts(curve: Curve, scale: Array, common: Common, shares: Sequence[float]) -> NoiseParts:
     runs = curve.run_noise
     return NoiseParts(
         scatter=float(np.median(scale)),
@@ -471,7 +487,8 @@ def _noise_parts(curve: Curve, scale: Array, validation_se: float | None) -> Noi
         replicate_df=0 if runs is None else runs.df,
         replicate_growth=0.0 if runs is None else runs.growth,
         given=all(p.se_log is not None for p in curve.used),
-        validation=validation_se,
+        validation=shares[-1] if shares else common.se,
+        validation_items=common.items if shares else None,
     )
 
 
@@ -490,18 +507,17 @@ def _about_no_fall(cause: str, metric: str) -> tuple[str, str]:
     return cause, f"{step} a decrease."
 
 
-def _validation_shares(
-    used: Sequence[Point], metric: str, items: float | None
-) -> tuple[float, ...]:
-    """The relative standard error of each point due to the ``items`` of one validation set.
+def _validation_shares(used: Sequence[Point], metric: str, common: Common) -> tuple[float, ...]:
+    """The relative standard error of each point due to the items of one validation set.
 
     It is that of a binomial share, the largest that errors of items between 0 and 1 can have. ()
-    if the number is unknown or the points have standard errors of their own. Raises ValueError if
+    if the number is unknown or the points' own standard errors hold it. Raises ValueError if
     the metric is not an error rate."""
+    items = common.items
     if items is None:
         return ()
     check_items(items, metric, max((p.error for p in used), default=0.0))
-    if all(p.se_log is not None for p in used):
+    if not common.beside and all(p.se_log is not None for p in used):
         return ()
     return tuple(max(0.0, (1 - p.error) / (p.error * items)) ** 0.5 for p in used)
 

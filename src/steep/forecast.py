@@ -24,7 +24,7 @@ from steep.records import (
 from steep.stats.draws import joined, quantile_interval
 from steep.stats.inverse import best_fit_sizes, reachable, target_crossing
 from steep.stats.mixture import quantiles
-from steep.stats.predictive import crossings, expected, noise_of
+from steep.stats.predictive import crossings, expected, noise_of, with_same_items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,6 +94,13 @@ def forecast(
         metric=fit.metric,
         runs=1 if single_run else fit.runs,
     )
+
+
+def on_the_same_items(fit: Fit, answer: ForecastPoint, level: float) -> ForecastPoint:
+    """A forecast of what will be measured on the validation set of the fit's own points."""
+    same = with_same_items(fit, answer.error)
+    lower, middle, upper = _errors(same, np.array([answer.samples]), level)[0].tolist()
+    return replace(answer, error=middle, lower=lower, upper=upper)
 
 
 def without_compute(answer: Forecast) -> Forecast:

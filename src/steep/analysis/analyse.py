@@ -16,10 +16,10 @@ import numpy as np
 from steep.analysis.asked import Goal, errors_asked
 from steep.analysis.held_out_size import Allowed, predicted_size
 from steep.analysis.size_laws import size_laws
-from steep.base.metrics import answered_metric
+from steep.base.metrics import answered_metric, counts_items
 from steep.contracts.domain import Scores
 from steep.fit import fit, points_of
-from steep.forecast import forecast, without_compute
+from steep.forecast import forecast, on_the_same_items, without_compute
 from steep.present import numbers
 from steep.records import (
     Analysis,
@@ -29,6 +29,7 @@ from steep.records import (
     Finding,
     Fit,
     Forecast,
+    ForecastPoint,
     HeldOutForecast,
     Interval,
     Measurement,
@@ -47,6 +48,9 @@ from steep.stats.tuning import certificate
 
 FACTORS = (2.0, 4.0, 10.0)
 """Multiples of the data at hand at which a study forecasts by default."""
+ALL = 0.9
+"""Validation items that are worth this share of their number of independent ones are independent:
+the rest is that seeds differ."""
 NEAR = 0.05
 """A default size this near (relatively) to a held-out shard that waits is left out, since the
 shard itself is forecast."""
@@ -68,6 +72,8 @@ class Facts:
     validation_group: np.ndarray
     sizes: Mapping[int, tuple[int, float]]
     """Model size -> (parameters, training FLOPs per unit of m), if they are known."""
+    items: int = 0
+    """Items of V; 0 where the training code has its own and does not say."""
 
 
 def analyse(
@@ -202,12 +208,13 @@ def _curves(
     def curve(
         metric: str, part: str, points: Sequence[Point], targets: Sequence[Goal | float]
     ) -> Curve:
-        noise = _validation_noise(fitted) if part == "validation" else None
+        se, items = validation_noise(facts, fitted, metric, part)
         law = fit(
             points=points,
             level=level,
             best_guess=facts.best_guess.get(metric),
-            validation_se=noise if metric == facts.metric else None,
+            validation_se=se,
+            validation_items=items,
             unit=facts.unit,
             metric=metric,
         )
@@ -215,7 +222,7 @@ def _curves(
         forecast_errors = _forecast(law, places, goals, laws, compute, smallest_adequate(fitted))
         return Curve(metric, part, law, forecast_errors)
 
-    points = _single_draws_widened(points_of(best_fits))
+    points = study_points(best_fits)
     curves = [curve(facts.metric, "validation", points, targets)]
     test_points = [
         replace(p, error=b.test_error)
@@ -229,6 +236,11 @@ def _curves(
             others = of_other_metric(points, best_fits, metric)
             curves.append(curve(metric, "validation", others, targets))
     return tuple(curves)
+
+
+def study_points(best_fits: Sequence[BestFit]) -> tuple[Point, ...]:
+    """The points of the selection metric's curve: one for each draw and size."""
+    return _single_draws_widened(points_of(best_fits))
 
 
 def of_other_metric(
@@ -325,10 +337,27 @@ def compute_of(
     return size[1] / size[0], float(np.median(passes))
 
 
-def _validation_noise(fitted: Sequence[BestFit]) -> float | None:
-    """The relative standard error that all points share because they use the same V."""
-    relative = [b.validation_se / b.best.score for b in fitted if b.validation_se is not None]
-    return float(np.median(relative)) if relative else None
+def validation_noise(
+    facts: Facts, fitted: Sequence[BestFit], metric: str, part: str = "validation"
+) -> tuple[float | None, float | None]:
+    """What all points of a curve share because they use the same V: the relative standard error,
+    or for the share of items that are wrong their number. (None, None) where neither is known."""
+    if part != "validation":
+        return None, None
+    measured = [b for b in fitted if b.validation_se and metric == facts.metric]
+    # an item may hold many units (a paragraph's characters): their errors are no 0 or 1 of it
+    each = facts.items if all(s.items == s.samples for s in facts.shards) else 0
+    scores = [(b.best.score, b.validation_se or 0.0) for b in measured]
+    relative = float(np.median([se / e for e, se in scores])) if scores else None
+    # as many independent items as give the measured error: fewer than there are, where they come
+    # in groups (a speaker's clips)
+    shares = [1 + e * (1 - e) / se**2 for e, se in scores if e < 1]
+    worth = float(np.median(shares)) if shares else float(each)
+    errors = [b.best.score if metric == facts.metric else dict(b.metrics)[metric] for b in fitted]
+    shares_of_items = counts_items(metric) and all(float(e) <= 1 for e in errors)
+    if not each or not shares_of_items or worth > each / ALL:  # more: no item is 0 or 1
+        return relative, None
+    return None, each if worth > ALL * each else round(worth, 1)
 
 
 # ---------------------------------------------------------------- held out
@@ -346,16 +375,21 @@ def confrontation(
     ``allowed`` size.
 
     None while there is nothing to forecast from (the fit's outcome has the reason)."""
-    at = [a for a in analysis.curves[0].forecast.at if a.samples == shard.samples]
+
+    def forecast_of(curve: Curve) -> ForecastPoint | None:
+        """Of what will be measured on the validation set that all points share."""
+        at = next((a for a in curve.forecast.at if a.samples == shard.samples), None)
+        return None if at is None else on_the_same_items(curve.fit, at, level)
+
+    at = forecast_of(analysis.curves[0])
     fitted = [b for b in analysis.best_fits if b.searched]
-    if not at or not fitted:
+    if at is None or not fitted:
         return None
     size, reason = predicted_size(facts, shard.samples, fitted, dict(analysis.size_laws), allowed)
     values = max(fitted, key=lambda b: b.samples).best.hyperparameters
     first = analysis.headline
-    others = () if first is analysis.curves[0] else first.forecast.at
-    shown = next((a for a in others if a.samples == shard.samples), None)
-    return HeldOutForecast(shard.samples, at[0], level, size, reason, values, now, told=shown)
+    shown = None if first is analysis.curves[0] else forecast_of(first)
+    return HeldOutForecast(shard.samples, at, level, size, reason, values, now, told=shown)
 
 
 def unforecast_trials(

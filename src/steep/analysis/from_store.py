@@ -51,7 +51,8 @@ def facts(store: Store, spec: Spec, cut: DataSplit) -> Facts:
 def facts_of(
     recorded: Mapping[str, Any], spec: Spec, shards: tuple[Shard, ...], group: np.ndarray
 ) -> Facts:
-    """The facts that ``decisions.payload`` returned, as a record."""
+    """The facts that ``decisions.payload`` returned, as a record. Earlier versions did not record
+    the number of items of V, which has one ``group`` each."""
     return Facts(
         spec,
         shards,
@@ -61,6 +62,7 @@ def facts_of(
         recorded["best_guess"],
         group,
         {int(s): (int(p), float(f)) for s, (p, f) in recorded["sizes"].items()},
+        items_of(recorded)[0] or len(group),
     )
 
 
@@ -174,11 +176,15 @@ def concluded(
         provenance=_provenance(recorded, facts.spec, files, measurements),
         **options,
     )
+    answers = None
+    if analysis.curves and analysis.headline.metric != analysis.metric:
+        answers = analysis.headline.fit
     findings = diagnose(
         fit=analysis.curves[0].fit if analysis.curves else None,
         best_fits=analysis.best_fits,
         measurements=measurements,
         confrontations=analysis.confrontations,
+        answers=answers,
     )
     analysis = with_findings(analysis, findings)
     if simple := recorded.get("baseline"):

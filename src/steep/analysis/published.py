@@ -230,9 +230,11 @@ class Published:
     def _counted(self) -> list[Measurement]:
         return counted(self.measurements(), *from_store.items_of(self.about["facts"]))
 
-    @property
+    @cached_property
     def _facts(self) -> Facts:
-        return from_store.facts_of(self.about["facts"], self.spec, self.shards, np.empty(0))
+        recorded = self.about["facts"]
+        group = np.empty(0) if "validation_items" in recorded else self.best_items()[1]
+        return from_store.facts_of(recorded, self.spec, self.shards, group)
 
     @property
     def _steps(self) -> tuple[StepCost, ...]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from math import floor, isfinite, log10
 from typing import Any
 
 import pandas as pd
 
-from steep.records import Analysis, BestFit, HeldOutForecast, Interval
+from steep.analysis.analyse import of_other_metric, study_points
+from steep.records import Analysis, BestFit, HeldOutForecast, Interval, Point
 from steep.select import beside
 
 
@@ -36,11 +38,18 @@ def _rounded(value: Any) -> Any:
 def best_fit_table(analysis: Analysis) -> pd.DataFrame:
     """One row per shard: its best-fit model. ``error`` is the selection metric on V, so this file
     is itself a learning curve for ``steep fit``; the rows marked ``used`` are the points of the
-    study's own fit."""
-    return pd.DataFrame([_best_fit_row(analysis, b) for b in analysis.best_fits])
+    study's own fit. ``tables.own_results`` makes of it what the study fits."""
+    points = study_points(analysis.best_fits)
+    others: Sequence[Point | None] = [None] * len(points)
+    if analysis.curves and analysis.headline.metric != analysis.metric:  # what answers are about
+        others = of_other_metric(points, analysis.best_fits, analysis.headline.metric)
+    rows = zip(analysis.best_fits, points, others, strict=True)
+    return pd.DataFrame([_best_fit_row(analysis, *row) for row in rows])
 
 
-def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
+def _best_fit_row(
+    analysis: Analysis, b: BestFit, point: Point, other: Point | None
+) -> dict[str, Any]:
     curve = b.size_curve
     # a held-out shard trained one size: its size curve comes from other shards, not from itself
     has_minimum = curve is not None and min(curve.parameters) > 0 and not b.held_out
@@ -58,7 +67,13 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "metric": analysis.metric,
         "error": b.best.score,
         "error_se": b.seed_se,
+        "se_log": _rounded(point.se_log),
         "validation_se": b.validation_se,
+        "validation_items": analysis.headline.fit.noise.validation_items
+        if analysis.curves
+        else None,
+        "best_guess": dict(analysis.best_guess).get(analysis.metric),
+        "reason": point.reason,
         "test_error": b.test_error,
         "size": b.best.size,
         "parameters": b.best.parameters or None,
@@ -78,8 +93,12 @@ def _best_fit_row(analysis: Analysis, b: BestFit) -> dict[str, Any]:
         "flags": "; ".join(b.flags),
     }
     row |= {name: dict(b.metrics).get(name) for name in analysis.measures if name not in row}
-    if analysis.curves and analysis.headline.metric != analysis.metric:  # what answers are about
-        row |= {"error_rate": dict(b.metrics).get(analysis.headline.metric)}
+    if other is not None:
+        row |= {
+            "error_rate": other.error,
+            "error_rate_se_log": _rounded(other.se_log),
+            "error_rate_best_guess": dict(analysis.best_guess).get(analysis.headline.metric),
+        }
     return row | beside(b.best.hyperparameters, row)
 
 

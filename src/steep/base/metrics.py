@@ -123,6 +123,15 @@ def is_share(metric: str) -> bool:
     return metric in SHARES or (made_of is not None and made_of.name not in UNBOUNDED)
 
 
+def counts_items(metric: str) -> bool:
+    """Whether an error of this metric is the share of the items that are wrong, so that the number
+    of items gives its sampling error."""
+    made_of = higher(metric)
+    if made_of is not None:
+        return made_of.name in ("accuracy", "top1_accuracy", "top5_accuracy")
+    return metric in SHARES and metric != "token_error"
+
+
 def check_items(items: float, metric: str, largest: float) -> None:
     """Raises ValueError where a number of validation ``items`` does not give the noise of errors of
     ``metric`` up to ``largest``."""

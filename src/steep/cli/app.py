@@ -294,6 +294,7 @@ def run(
 def status(study: Path, as_json: Json = False) -> None:
     """How far a study is: best error and forecast so far, time left, what runs, what failed."""
     from steep.analysis.published import Published, is_published
+    from steep.present.lines import seconds_of, status_lines, trial_states
     from steep.study import Study
 
     standing = (Published if is_published(study) else Study).open(study).standing()
@@ -308,11 +309,10 @@ def status(study: Path, as_json: Json = False) -> None:
         seconds_left = None if standing.left is None else asdict(standing.left)
         budget = {"budget": standing.budget, "budget_left": standing.budget_left}
         state = {"complete": standing.complete, "seconds_left": seconds_left} | budget
+        state |= {"trial_states": trial_states(rows), "seconds": seconds_of(rows)}
         found = so_far_json(standing.analysis)
         print_json({"study": str(study)} | state | found | {"trials": trials})
         return
-    from steep.present.lines import status_lines
-
     for line in status_lines(standing, study):
         typer.echo(line)
 

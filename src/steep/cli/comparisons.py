@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from steep.analysis.asked import Goal, goal_of
+from steep.base.metrics import answered_metric
 from steep.cli.answers import Source, fits_of
 from steep.records import Comparison, ComputeMultiplier, Fit
 from steep.spec.load import QuestionError
@@ -50,7 +51,7 @@ def compared(
             from steep.analysis.paired_items import items_se
 
             items = {n: _best_items(s) for n, s in zip(curves, sources, strict=True)}
-            shared["items_se"] = items_se(items)
+            shared["items_se"] = items_se({n: found for n, found in items.items() if found})
         else:
             shared |= {"paired": False, "shared_validation": False}
     try:
@@ -110,13 +111,18 @@ def _unused(name: str, curves: Mapping[str, Any], source: Source) -> str:
 
 
 def _best_items(source: Source) -> Any:
+    """The items of a study's best fits; None where their errors are of the metric that selects and
+    answers are about another one."""
     from steep.analysis.paired_items import best_items
     from steep.analysis.published import Published
 
     study = source.study()
     if isinstance(study, Published):
-        return study.best_items()
-    return best_items(study, study.analyse())
+        facts = study.about["facts"]
+        answered = answered_metric(study.spec.domain.name, facts["metric"], facts["metrics"])
+        return study.best_items() if answered == facts["metric"] else None
+    analysis = study.analyse()
+    return best_items(study, analysis) if analysis.headline.metric == analysis.metric else None
 
 
 def _share_data(sources: Sequence[Source]) -> bool:

@@ -152,7 +152,8 @@ def forecast(
     places = at or ["4x", "10x"]
     curves = forecasts_of(Source(source, **columns), places, target or [], level, single_run)
     if as_json:
-        print_json([{"curve": c.name} | asdict(c.forecast) | _sizes(c.size_laws) for c in curves])
+        plain = [{"curve": c.name, "largest": c.fit.at_hand} | asdict(c.forecast) for c in curves]
+        print_json([p | _sizes(c.size_laws) for p, c in zip(plain, curves, strict=True)])
     else:
         from steep.present.sentences import answer, caveat, size_sentence
         from steep.present.tables import forecast_text

@@ -188,6 +188,7 @@ def so_far_json(analysis: Analysis | None) -> dict[str, Any]:
         "metric": curve.metric,
         "unit": analysis.unit,
         "largest_shard": largest,
+        "largest": curve.fit.at_hand,
         "forecast": asdict(curve.forecast),
     }
 

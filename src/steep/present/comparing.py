@@ -21,11 +21,11 @@ _HEADLINE = 2
 """Sentences of a pair that answer the question: the verdict and the multiplier."""
 
 
-def sentences(pair: Pair, unit: str, metric: str, slope: float) -> tuple[str, ...]:
-    """Verdict, data multiplier (or why there is none) and crossing of a pair whose curves have the
-    mean ``slope``; then how it was compared, and what that could have shown."""
+def sentences(pair: Pair, unit: str, metric: str) -> tuple[str, ...]:
+    """Verdict, data multiplier (or why there is none) and crossing of a pair; then how it was
+    compared, and what that could have shown."""
     text = (
-        _say_verdict(pair, abs(slope)),
+        _say_verdict(pair),
         _say_multiplier(pair, metric),
         _say_crossing(pair, unit),
         _say_how(pair, unit),
@@ -65,10 +65,10 @@ def headline(pairs: Sequence[Pair]) -> str:
     return "; ".join(lines) + "."
 
 
-def _say_verdict(pair: Pair, typical: float) -> str:
-    percent = numbers.Scale("", 100.0 / typical, "%")
+def _say_verdict(pair: Pair) -> str:
+    percent = numbers.Scale("", 100.0, "%")
     margin = numbers.share(pair.margin)
-    difference = numbers.interval(_rounded(pair.difference), percent)
+    difference = numbers.interval(pair.relative_difference, percent)
     if pair.verdict == "same exponent":
         return (
             f"{pair.first} and {pair.second} have the same exponent: their slopes differ by "
@@ -100,19 +100,10 @@ def _say_multiplier(pair: Pair, metric: str) -> str:
     how = numbers.scale(metric, max((high for _, high in pair.errors), default=None))
     if pair.no_multiplier:
         return _say_no_multiplier(pair, how)
-    k = pair.multiplier
-    if k is None or k.value is None:
+    if pair.times is None:
         return ""
-    needs, of = pair.first, pair.second
-    if k.value < 1:
-        needs, of = of, needs
-        k = Interval(
-            1 / k.value,
-            1 / k.upper if k.upper else None,
-            1 / k.lower if k.lower else None,
-            k.level,
-        )
-    times = numbers.times(k)
+    needs, times = pair.needs_more, numbers.times(pair.times)
+    of = pair.second if needs == pair.first else pair.first
     if pair.multiplier_at is None:
         return f"{needs} needs {times} the data of {of} at any error of the common range."
     at = numbers.standing(pair.multiplier_at, how)

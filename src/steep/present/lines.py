@@ -250,13 +250,22 @@ def _forecast_line(analysis: Analysis) -> str:
 
 def count_line(rows: Sequence[TrialStanding]) -> str:
     """How many trials there are in which state, and what they took."""
-    states = Counter(row.status for row in rows)
-    if queued := sum(row.place == QUEUED for row in rows):
-        states[Status.RUNNING] -= queued
-    text = ", ".join(f"{states[s]} {s.value}" for s in Status if states[s])
-    text = ", ".join(part for part in (text, f"{queued} queued" if queued else "") if part)
-    took = sum(row.seconds or 0.0 for row in rows)
-    return f"{several(len(rows), 'trial')}: {text or 'none yet'}; {duration(took)} of training"
+    text = ", ".join(f"{count} {state}" for state, count in trial_states(rows).items())
+    took = duration(seconds_of(rows))
+    return f"{several(len(rows), 'trial')}: {text or 'none yet'}; {took} of training"
+
+
+def trial_states(rows: Sequence[TrialStanding]) -> dict[str, int]:
+    """How many trials are in each state that any is in."""
+    states = Counter(row.status.value for row in rows if row.place != QUEUED)
+    in_order = {s.value: states[s.value] for s in Status if states[s.value]}
+    queued = sum(row.place == QUEUED for row in rows)
+    return in_order | ({QUEUED: queued} if queued else {})
+
+
+def seconds_of(rows: Sequence[TrialStanding]) -> float:
+    """What all the trials took."""
+    return sum(row.seconds or 0.0 for row in rows)
 
 
 def time_lines(standing: Standing) -> list[str]:

@@ -402,6 +402,10 @@ def size_sentence(name: str, law: SizeLaw) -> str:
     return f"beta_p ({name}) = {numbers.interval(law.beta_p)}, from {points}."
 
 
+SAME_ITEMS = (
+    "A held-out forecast is of an error on the same validation set: its interval lacks that set's "
+    "own error, which those of all other answers have."
+)
 VERDICTS = {True: "inside the interval", False: "outside the interval"}
 
 
@@ -430,6 +434,9 @@ def held_out_sentences(analysis: Analysis) -> list[str]:
         if metric != analysis.headline.metric:
             text = f"Of {scales[metric].label}: {text}"
         shown.append(text + _better_model(analysis, metric, found, scales[metric]))
+    waiting = any(c.error is None for c in analysis.confrontations)
+    if waiting and analysis.headline.fit.noise.validation:
+        shown.append(SAME_ITEMS)
     met = {c.samples for c in analysis.confrontations}
     missing = [b.samples for b in analysis.best_fits if b.held_out and b.samples not in met]
     if missing:

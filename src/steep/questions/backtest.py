@@ -15,7 +15,8 @@ import numpy as np
 
 from steep.present import backtesting
 from steep.records import Backtest, Fit, HeldOutForecast, JointFit, Point, Score
-from steep.stats.curve import curve_from_columns, curve_from_points
+from steep.stats.curve import curve_from_points, curve_of_table
+from steep.stats.predictive import with_same_items
 from steep.tables.read import curve_of
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _points(curve: Any, x: str, y: str) -> tuple[tuple[Point, ...], dict[str, An
         return curve_from_points(tuple(curve)).used, {}
     table = curve_of(curve, x=x, y=y)
     options = {"unit": table.unit, "metric": table.metric}
-    return curve_from_columns(table.columns).used, options
+    return curve_of_table(table).used, options
 
 
 def _scores(
@@ -107,11 +108,19 @@ def _scores(
     registered: Sequence[HeldOutForecast],
 ) -> list[Score]:
     frame = fit.predict([p.samples for p in hidden], level, as_error=True)
+    if fit.noise.validation:  # what is hidden was measured on the same items as what is seen
+        fits = [with_same_items(fit, error) for error in frame["error"]]
+        rows = [
+            f.predict(p.samples, level, as_error=True) for f, p in zip(fits, hidden, strict=True)
+        ]
+        forecasts = [next(row.itertuples()) for row in rows]
+    else:
+        forecasts = list(frame.itertuples())
     last = seen[-1]
     registrable = all(p.held_out for p in hidden) and not any(p.held_out for p in seen)
     registered_at = {c.samples: c.forecast for c in registered if registrable and c.level == level}
     scores = []
-    for point, row in zip(hidden, frame.itertuples(), strict=True):
+    for point, row in zip(hidden, forecasts, strict=True):
         at = registered_at.get(point.samples, row)
         truth, middle = np.log(point.error), np.log(at.error)
         lower, upper = np.log(at.lower), np.log(at.upper)

@@ -25,7 +25,7 @@ from steep.base.metrics import SHARES
 from steep.laws.law import Array
 from steep.present import comparing
 from steep.records import Comparison, Crossing, Fit, Interval, Pair, Point
-from steep.stats.curve import curve_from_columns, curve_from_points
+from steep.stats.curve import curve_from_points, curve_of_table
 from steep.stats.line import Series, TwoLines, paired_lines, ratio_set, separate_lines
 from steep.stats.predictive import crossings
 from steep.stats.trend import bend
@@ -186,7 +186,7 @@ def _side(name: str, curve: Any) -> _Side:
     if isinstance(curve, Fit):
         used, validation, notes = curve.used, curve.noise.validation, curve.notes
     elif isinstance(curve, TableCurve):
-        used = curve_from_columns(curve.columns).used
+        used, validation = curve_of_table(curve).used, curve.validation_se
         notes = (*curve.warnings, *curve.notes)
     else:
         curve = tuple(curve)
@@ -233,13 +233,32 @@ def _pair(a: _Side, b: _Side, options: _Options) -> Pair:
     errors = tuple((float(np.exp(s.y.min())), float(np.exp(s.y.max()))) for s in (one, two))
     pair = Pair(a.name, b.name, "ok", start, end, n, errors, paired)
     judged = _judged(pair, options, lines, (a, one), (b, two))
-    sentences = comparing.sentences(judged, options.unit, options.metric, _common_slope(lines)[0])
+    judged = _as_printed(judged, abs(_common_slope(lines)[0]))
+    sentences = comparing.sentences(judged, options.unit, options.metric)
     bends = tuple(
         f"{side.name} bends within the common range: its slope is the mean over it."
         for side, curve in ((a, one), (b, two))
         if _bent(curve)
     )
     return replace(judged, sentences=(*sentences, *caveats, *bends))
+
+
+def _as_printed(pair: Pair, slope: float) -> Pair:
+    """The pair with its difference as a share of the mean ``slope``, and its multiplier as what the
+    curve that needs more data needs."""
+    if (d := pair.difference) is not None and None not in (d.value, d.lower, d.upper):
+        # slopes of curves that are copies of each other differ by rounding errors only
+        value, lower, upper = (round(v or 0.0, 6) / slope for v in (d.value, d.lower, d.upper))
+        share = Interval(value + 0.0, lower + 0.0, upper + 0.0, d.level)
+        pair = replace(pair, relative_difference=share)
+    k = pair.multiplier
+    if k is None or k.value is None:
+        return pair
+    if k.value >= 1:
+        return replace(pair, needs_more=pair.first, times=k)
+    least, most = (1 / end if end else None for end in (k.upper, k.lower))
+    times = Interval(1 / k.value, least, most, k.level)
+    return replace(pair, needs_more=pair.second, times=times)
 
 
 def _bent(curve: Series) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from steep.base.metrics import check_items
+from steep.base.metrics import check_items, counts_items
 from steep.laws import LAWS
 from steep.laws.law import Array
 from steep.present import numbers
@@ -25,7 +25,7 @@ from steep.questions.search_findings import NOTE, SERIOUS, WARNING, faults
 from steep.questions.search_summary import SearchSummary, examine
 from steep.records import BestFit, Finding, Fit, HeldOutForecast, Measurement, Point
 from steep.stats import trend
-from steep.stats.curve import curve_from_columns, curve_from_points
+from steep.stats.curve import curve_from_points, curve_of_table
 from steep.stats.line import Line, fit_line
 from steep.stats.noise import GIVEN_DF
 from steep.stats.predictive import runs_of
@@ -56,6 +56,7 @@ def diagnose(
     x: str = "samples",
     y: str = "error",
     validation_items: int | None = None,
+    answers: Fit | None = None,
 ) -> tuple[Finding, ...]:
     """Findings about a curve and the search behind it, the most serious first.
 
@@ -63,7 +64,9 @@ def diagnose(
     alone, their scores are the curve. A study's best-fit models and measurements are needed for
     findings about its search, its ``confrontations`` for forecasts of held-out shards that missed.
     ``validation_items`` is the number of items behind each error rate, used if nothing better is
-    known about the noise of the validation set. The result is deterministic.
+    known about the noise of the validation set. ``answers`` is the fit that a study's answers are
+    about, where its models are selected by another metric: the validation set must suffice for it.
+    The result is deterministic.
 
     Raises ValueError for ``validation_items`` below 1, or if the errors are not rates.
     """
@@ -84,6 +87,10 @@ def diagnose(
     if not rises:  # a curve that turns would look like noise, a floor or the small-data region
         findings += [*_noise(data, search), *_bend(data, search)]
     findings += [*_validation(data, search, validation_items), *_replication(data, search)]
+    if search.points or best_fits:
+        findings += _unknown_validation(fit if answers is None else answers)
+    if answers is not None:
+        findings += _validation(_curve(answers, search, x, y), SearchSummary(), None)
     findings += faults(search)
     return tuple(sorted(findings, key=lambda f: _ORDER.index(f.severity)))
 
@@ -139,7 +146,7 @@ def _curve(source: Any, search: SearchSummary, x: str, y: str) -> _CurveData:
             curve = curve_from_points(search.points if source is None else tuple(source))
         else:
             table = curve_of(source, x=x, y=y)
-            unit, metric, curve = table.unit, table.metric, curve_from_columns(table.columns)
+            unit, metric, curve = table.unit, table.metric, curve_of_table(table)
         points, runs = curve.used, curve.run_noise
     logs = np.log([[p.samples, p.error] for p in points]).reshape(-1, 2)
     data = _CurveData(points, logs[:, 0], logs[:, 1], None, 0.0, fit, unit, metric)
@@ -428,6 +435,18 @@ def _validation(data: _CurveData, search: SearchSummary, items: int | None) -> l
         "the level, which every point shares."
     )
     return [Finding("validation set", severity, "the validation set", evidence, step)]
+
+
+def _unknown_validation(fit: Fit | None) -> list[Finding]:
+    """Of a study whose own code does not say on how many items an error rate was measured."""
+    if fit is None or fit.noise.validation is not None or not counts_items(fit.metric):
+        return []
+    evidence = (
+        "On how many items an error was measured is not known: no interval has the validation "
+        "set's own error."
+    )
+    step = "Let the code report validation_error_se, or let steep cut the set (split: validation)."
+    return [Finding("validation set", NOTE, "the validation set", evidence, step)]
 
 
 def _bend(data: _CurveData, search: SearchSummary) -> list[Finding]:

@@ -80,6 +80,8 @@ class NoiseParts:
     """Standard errors came with the points."""
     validation: float | None = None
     """The common effect of one validation set on all points; moves the level, not the slope."""
+    validation_items: float | None = None
+    """The number of items that it was computed from; None where it was measured or given."""
 
 
 @dataclass(frozen=True)

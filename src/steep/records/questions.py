@@ -40,6 +40,8 @@ class Pair:
     """Mean local slope of each curve over the common range."""
     difference: Interval | None = None
     """Slope of the first minus slope of the second."""
+    relative_difference: Interval | None = None
+    """The difference as a share of the mean slope, as it is printed."""
     verdict: str = "cannot tell"
     """'same exponent' (to within the margin), 'different exponents' or 'cannot tell'."""
     margin: float = 0.0
@@ -52,6 +54,10 @@ class Pair:
     """Share of the slope at which ``power_same`` would be 80 %."""
     multiplier: Interval | None = None
     """Data that the first needs over data that the second needs for the same error."""
+    needs_more: str = ""
+    """The curve that needs more data for the same error,"""
+    times: Interval | None = None
+    """and how many times the data of the other: the multiplier or its inverse, as it is printed."""
     multiplier_at: float | None = None
     """The error for which the multiplier holds."""
     any_error: bool = False

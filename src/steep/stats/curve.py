@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,20 @@ def curve_from_columns(columns: Mapping[str, Sequence[float]]) -> Curve:
             )
         )
     return Curve(tuple(points), tuple(within))
+
+
+class ReadCurve(Protocol):
+    """A curve that was read from a table."""
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[float]]: ...
+    @property
+    def points(self) -> tuple[Point, ...]: ...
+
+
+def curve_of_table(table: ReadCurve) -> Curve:
+    """The points of a study's own table as they are, else the rows of any other."""
+    return curve_from_points(table.points) if table.points else curve_from_columns(table.columns)
 
 
 def curve_from_points(points: tuple[Point, ...]) -> Curve:

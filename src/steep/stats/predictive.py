@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.special import log_ndtr, ndtri
 
+from steep.base.metrics import may_be_percent
 from steep.laws.law import Array
 from steep.records import Fit, Interval
 from steep.stats.curve import RunNoise
@@ -35,6 +38,23 @@ def curve_draws(fit: Fit, log_samples: Array, validation: float | None = None) -
     # a fixed shuffle of normal quantiles: it shifts no median and draws no chance
     order = np.random.default_rng(20171201).permutation(len(curves))
     return curves + share * ndtri((order + 0.5) / len(curves))[:, None]
+
+
+def with_same_items(fit: Fit, error: float) -> Fit:
+    """The fit for a forecast, about ``error``, of what will be measured on the validation set of
+    its own points.
+
+    Their common error moves forecast and measurement alike, so that it makes no difference between
+    them uncertain. Of an error rate a part remains: items that are wrong at a larger size are
+    mostly wrong at the smaller ones too, and the fewer there are, the more they vary. It is the
+    difference of the binomial variances."""
+    share, last = fit.noise.validation, fit.used[-1].error if fit.used else 1.0
+    if not share:
+        return fit
+    grown = 0.0
+    if last < 1 and may_be_percent(fit.metric, last):
+        grown = share * float(np.sqrt(max(last / error - 1.0, 0.0) / (1.0 - last)))
+    return replace(fit, noise=replace(fit.noise, validation=grown))
 
 
 def noise_of(fit: Fit) -> Noise:

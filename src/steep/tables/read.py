@@ -28,10 +28,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steep.records import Point
 from steep.tables import columns, words
 from steep.tables.columns import ColumnNames, RequestedColumns, choose, in_cells
 from steep.tables.files import load
 from steep.tables.layouts import exploded, long, with_spreads_apart
+from steep.tables.own_results import points_of_study, refuse_others
 from steep.tables.raw import Array, Issues, RawTable, TableError, codes, word
 from steep.tables.replicates import CurveRows, best_fits, factors, history
 from steep.tables.values import How, ParsedColumns, group_codes, values_of
@@ -74,6 +76,14 @@ class TableCurve:
     """With ``every_size``: the cells of all other columns."""
     lines: tuple[int, ...] = ()
     """With ``every_size``: the number of each row in the table, from 1."""
+    points: tuple[Point, ...] = ()
+    """Of a study's own table: the points of its fit, used or not; ``columns`` has those used."""
+    validation_se: float | None = None
+    """Of a study's own table: the relative standard error of its validation set,"""
+    validation_items: float | None = None
+    """or the number of its items,"""
+    best_guess: float | None = None
+    """and the error of a constant guess."""
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -140,7 +150,16 @@ def read(
     for option, scale in (("--x-scale", x_scale), ("--y-scale", y_scale)):
         if scale is not None and scale not in SCALES:
             raise TableError([f"{option} {scale!r}: one of {', '.join(SCALES)}"])
-    table = _laid_out(load(source, format), request)
+    raw = load(source, format)
+    plain = RequestedColumns(x="samples" if x == "samples" else None, y=request.y)
+    options = (x_scale, y_scale, higher_is_better, all_rows, every_size, compute)
+    if request == plain and not any(options) and len(request.y) < 2:
+        if own := points_of_study(raw, next(iter(request.y), None)):
+            curve = TableCurve(raw.source, **own)
+            return Table(raw.source, (curve,), curve.notes, (("samples", "training-set sizes"),))
+        if not request.y:
+            refuse_others(raw)
+    table = _laid_out(raw, request)
     issues = Issues(table)
     issues.notes += table.notes
     if flops_per_parameter_sample is not None and (x is None or x not in table.columns):
