@@ -352,14 +352,23 @@ def yaml_text(path: str) -> str:
     return path if plain else json.dumps(path, ensure_ascii=False)
 
 
-def run_section(budget: float | None, workers: int | None) -> str:
-    """How it runs, as far as it was specified."""
+def run_section(
+    budget: float | None, workers: int | None, timed: Sequence[Measurement] = ()
+) -> str:
+    """How it runs, as far as it was specified, and what is known of how long trials take."""
     lines = []
     if budget is not None:
         time = f"{written_duration(budget):<15}"
         lines.append(f"  budget: {time}    # of all runs together; delete it to run to the end\n")
     if workers is not None:
         lines.append(f"  workers: {workers}\n")
+    if timed:
+        lines.append(
+            "  timed:                     # trials that init ran: plan predicts from them\n"
+        )
+    for m in timed:
+        at = f"samples: {m.trial.samples:.6g}, size: {m.trial.size}"
+        lines.append(f"    - {{{at}, seconds: {m.seconds:.3g}}}\n")
     return f"\nrun:\n{''.join(lines)}" if lines else ""
 
 
