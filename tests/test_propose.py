@@ -16,6 +16,7 @@ from steep import propose as proposing
 from steep.contracts.domain import DataError
 from steep.plan import clock
 from steep.plan.calibrate import StepTimes, Timed
+from steep.present.numbers import count
 from steep.propose import Draft, Proposal, guess_domain, place, propose, study_name
 from steep.spec.load import QuestionError, parse
 from steep.spec.sections import parse_duration
@@ -163,6 +164,9 @@ def test_a_tight_budget_gets_a_curve_of_smaller_shards_and_fewer_sizes(
     assert study.spec.shards.smallest == smallest
     assert (len(study.shards), found.fitted) == (shards, held)
     assert len(study.spec.family.sizes) == sizes
+    if held >= 4:  # of the largest shard, held out or not, as steep forecast counts
+        answered = f"what {count(4 * study.shards[-1].samples)} characters would bring"
+        assert any(answered in note for note in found.notes)
 
 
 def test_the_smallest_shard_does_not_hang_on_data_that_no_budget_reaches(
