@@ -86,13 +86,16 @@ def learnt(measured: Sequence[Measurement]) -> list[Measurement]:
 class TableLengths:
     """Lengths of trials as those of the table's nearest configurations; a second is a FLOP."""
 
-    family, trials, own = "replayed", 0, 4
+    family, trials, own, by_steps = "replayed", 0, 4, True
 
     def __init__(self, table: Table) -> None:
         first = learnt([ms[0] for ms in table.trials.values()])
         self._cells = {place(m.trial): m for m in first}
         self._places = sorted(self._cells)
         self._logs = np.log(self._places)
+
+    def expected(self, trial: Trial) -> float:
+        return self._length(trial).seconds
 
     def draw(self, random: np.random.Generator) -> Callable[[Trial, float], Length]:
         return lambda trial, normal: self._length(trial)
@@ -117,7 +120,7 @@ class Law:
     """Lengths of trials by a law in data, size and rate through all of a study, with the steps of
     the nearest one; in seconds."""
 
-    family, trials, own = "replayed", 0, 4
+    family, trials, own, by_steps = "replayed", 0, 4, True
 
     def __init__(self, measured: Sequence[Measurement]) -> None:
         self._known = learnt(measured)

@@ -171,6 +171,11 @@ def test_init_writes_a_spec_and_runs_the_command_once(rows: Path) -> None:
     assert "1 line of progress" in done.output
     text = (rows / "study.yaml").read_text()
     assert "metric: accuracy" in text
+    timed = Study("study.yaml").spec.run.timed
+    assert [(round(one.samples), one.size) for one in timed][:2] == [(13, 1), (13, 2)]
+    assert max(one.samples for one in timed) > 100
+    assert f"{len(timed) - 1} more, of more data or of the largest model" in done.output
+    assert "time: about" in steep("plan", "study.yaml").output
     ran = steep("run", "study.yaml", "--out", "own", "--workers", "2", "--quiet")
     assert ran.exit_code == 0, ran.output
     analysis = Study.open(rows / "own").analyse()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from steep import propose as proposing
 from steep.contracts.domain import DataError
 from steep.plan import clock
 from steep.plan.calibrate import StepTimes, Timed
+from steep.present.numbers import count
 from steep.propose import Draft, Proposal, guess_domain, place, propose, study_name
 from steep.spec.load import QuestionError, parse
 from steep.spec.sections import parse_duration
@@ -47,7 +49,7 @@ def images(path: Path, count: int, side: int = 4) -> Path:
 @pytest.fixture(autouse=True)
 def speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose speed is known: nothing is trained."""
-    monkeypatch.setattr(clock, "pace", lambda study, pilot: PACE)
+    monkeypatch.setattr(clock, "pace", lambda *args: PACE)
     monkeypatch.setattr(proposing, "SCENARIOS", 1)
 
 
@@ -123,8 +125,59 @@ def test_a_small_budget_gives_a_smaller_study_and_says_so(tmp_path: Path) -> Non
     assert any(said in note for note in small.notes)
     nothing = proposal(tmp_path, path, seconds=1e-9)
     (longer,) = (note for note in nothing.notes if "more than the" in note)
-    assert longer.endswith("Fewer sizes or a larger budget would let it end.")
+    assert longer.endswith("the run ends with its budget, after perhaps too few shards.")
     assert any("an exponent would not be reliable" in note for note in nothing.notes)
+    assert any(re.search("A budget of .*[ms] would hold 5 shards", note) for note in nothing.notes)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "smallest", "shards", "sizes", "held"),
+    [
+        (9.0, 8000, 7, 4, 6),
+        (4.1, 8000, 6, 4, 5),  # 8,000 to 128,000, and 256,000 held out, of four sizes
+        (2.1, 4000, 6, 4, 5),
+        (0.8, 2000, 6, 3, 5),
+        (0.6, 2000, 6, 3, 5),  # takes 0.77: a budget cuts trials, and no shards
+        (0.3, 2000, 5, 3, 4),
+        (0.01, 2000, 3, 3, 0),
+    ],
+)
+def test_a_tight_budget_gets_a_curve_of_smaller_shards_and_fewer_sizes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    smallest: float,
+    shards: int,
+    sizes: int,
+    held: int,
+) -> None:
+    """Where a study takes a second for each 250,000 characters and size, whatever its first shard
+    is. It had two or three shards to fit, which bear no forecast."""
+
+    def taken(draft: Draft, *extent: Any, scenarios: int = 1) -> float:
+        return float((extent[1] or draft.total) * len(extent[2]) * extent[3] / 2 / 250_000)
+
+    monkeypatch.setattr(Draft, "seconds", taken)
+    path = text(tmp_path / "corpus.txt", 50_000)
+    found = proposal(tmp_path, path, seconds=seconds)
+    study = Study(parse(found.text, tmp_path))
+    assert study.spec.shards.smallest == smallest
+    assert (len(study.shards), found.fitted) == (shards, held)
+    assert len(study.spec.family.sizes) == sizes
+    if held >= 4:  # of the largest shard, held out or not, as steep forecast counts
+        answered = f"what {count(4 * study.shards[-1].samples)} characters would bring"
+        assert any(answered in note for note in found.notes)
+
+
+def test_the_smallest_shard_does_not_hang_on_data_that_no_budget_reaches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 233 million characters it was 190,000: two shards within the budget."""
+    path = text(tmp_path / "corpus.txt", 2000)
+    monkeypatch.setattr(Draft, "total", 2e8)
+    draft = Draft("x", "characters", "rhn", {"train": str(path)}, tmp_path, 1)
+    assert draft.extent(5, 4)[:2] == (8000, 256_000)
+    assert draft.extent(14, 4)[:2] == (200_000, None)
 
 
 def test_what_lies_in_a_folder_and_is_not_read_is_said(tmp_path: Path, by_count: None) -> None:
@@ -205,7 +258,7 @@ def test_speech_by_its_manifest(tmp_path: Path, by_count: None) -> None:
     assert loaded.spec.domain.options == {"train": "manifest.jsonl"}
     study = Study(loaded, tmp_path / "study")
     study.check()
-    assert study.cut.shards[0].samples == pytest.approx(0.05, abs=0.01)
+    assert study.cut.shards[0].samples == pytest.approx(0.025, abs=0.01)  # little data
     assert "hours to train on" in found.notes[1]
 
 

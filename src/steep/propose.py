@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from steep.plan import clock
 from steep.plan.calibrate import StepTimes
 from steep.plan.estimate import SCENARIOS
 from steep.present.numbers import count, duration, exact
+from steep.records import FEWEST_POINTS, Measurement
 from steep.select import next_size
 from steep.spec.load import QuestionError, parse
 from steep.spec.sections import written_duration
@@ -83,10 +84,20 @@ VALIDATED = {
     "translation": 20_000.0,
     "speech": 0.25,
 }
-SHARE = 0.1
-"""V and the test part are each half as much as the largest shard, at least so many units and at
-most this share of the data: all of V is looked at ten to twenty times in every trial, and a tenth
-of a large text took two fifths of the time of models trained on little of it."""
+OF_LARGEST = {"images": 0.5, "speech": 0.25}
+SHARE, OF_TEXT = 0.1, 0.125
+"""V and the test part are each such a share of the largest shard (``OF_LARGEST``, and of texts
+``OF_TEXT``), at least so many units and at most ``SHARE`` of the data: all of V is looked at ten to
+twenty times in every trial. Half as much as the largest shard took two thirds of the time of models
+of words; an eighth, 32,000 words, measures an error to 0.3 %."""
+LEAST = {
+    "images": 100.0,
+    "characters": 2000.0,
+    "words": 4000.0,
+    "translation": 4000.0,
+    "speech": 0.025,
+}
+"""A first shard may be so small where a budget or the data bear no curve otherwise."""
 A_CLASS = 25
 """Images of each class in the first shard, where there are enough: of ten digits a hundred images
 teach a network less than their nearest neighbours do."""
@@ -98,6 +109,9 @@ on for twenty times the steps. On the published studies it takes 0.5 to 0.9 of t
 costs their best fits 0.1 % of their error (LOG.md)."""
 SEEDS = (2, 3, 5)
 """More of them, where the budget allows."""
+PILOT = 15.0
+"""Seconds of the processor for trials that show when trials stop, at most: ``plan`` and ``run``
+take longer ones, and predict anew."""
 PREFER = 1
 """Scenarios in which a candidate is simulated; the proposal itself is estimated in more."""
 VOCABULARIES = {"words": (10_000, 4_000, 2_000, 1_000)}
@@ -105,7 +119,27 @@ VOCABULARIES = {"words": (10_000, 4_000, 2_000, 1_000)}
 of what a small model of words costs is its last layer, which has a row for each."""
 ORDERS = 1000.0
 """Largest over smallest shard, at most: three orders of magnitude."""
-FEWEST_FITTED, FEWEST_SIZES, MORE_SIZES = 4, 4, 2
+FEWEST_FITTED, WANTED_FITTED = 4, 5
+"""Shards to fit: below the first an exponent is not reliable, and a study with fewer than the
+second is proposed only where all that makes trials cheaper does not bring it into the budget."""
+FEWEST_SIZES, MORE_SIZES = 4, 2
+CONCESSIONS = ((1, FEWEST_SIZES), (2, FEWEST_SIZES), (4, FEWEST_SIZES), (4, 3))
+"""(smallest shard divided by, sizes of the ladder), in the order in which they are made until
+``WANTED_FITTED`` shards fit the budget."""
+OVER = 1.5
+"""How many times the budget the search of a study may be expected to take that is the cheapest with
+enough shards: the search covers all shards first, and a budget cuts what would settle its optima.
+Fewer shards would bear no forecast at all."""
+
+
+Tell = Callable[[str, float], None]
+Extent = tuple[float, float | None, tuple[int, ...], int, float]
+"""(smallest shard, largest, sizes, seeds, share of the data that is V)."""
+Chosen = tuple[int, int, int, int]
+"""(doublings of the smallest shard, sizes, seeds, what the smallest shard is divided by)."""
+
+
+def _silent(what: str, done: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -114,8 +148,10 @@ class Proposal:
     """The spec, commented YAML."""
     notes: tuple[str, ...]
     """What it can answer within the budget, and what it cannot."""
-    has_curve: bool
-    """Whether enough shards for an exponent fit the budget, or as many as the data have."""
+    fitted: int
+    """Shards to fit that its budget holds; 0 if it holds not even the fewest."""
+    wanted: float
+    """Seconds on the clock of the smallest study with as many shards as are wanted, or its own."""
 
 
 def propose(
@@ -126,8 +162,10 @@ def propose(
     seconds: float,
     workers: int | None,
     base: Path,
+    tell: Tell = _silent,
 ) -> Proposal:
-    """The largest study of ``data`` whose expected time is within ``seconds``.
+    """The largest study of ``data`` whose expected time is within ``seconds``. ``tell`` is called
+    with what is being done, and the share of it that is done.
 
     Raises QuestionError for files that no domain reads, DataError for unreadable ones."""
     missing = [str(path) for path in data if not path.exists()]
@@ -150,11 +188,21 @@ def propose(
     name = study_name(given, base, guess)
     model = family or families[0]
     parts, vocabularies = place(data, base), VOCABULARIES.get(guess, (None,))
+    drafts: list[tuple[Proposal, Draft]] = []
     for vocabulary in vocabularies:
-        draft = Draft(name, guess, model, parts, base, workers, seconds, vocabulary)
-        proposal = draft.fit_to(seconds)
-        if proposal.has_curve:
+        # A step takes at most in proportion to the words: one of too many is not tried.
+        last = drafts[-1] if drafts else None
+        too_many = last and seconds / last[0].wanted < (vocabulary or 1) / (last[1].vocabulary or 1)
+        if too_many and vocabulary != vocabularies[-1]:
+            continue
+        draft = Draft(name, guess, model, parts, base, workers, seconds, vocabulary, tell)
+        if last is not None:
+            timing = last[1].timing
+            draft.pilot = None if timing is None else timing.pilot
+        drafts.append((draft.fit_to(seconds), draft))
+        if drafts[-1][0].fitted >= WANTED_FITTED:
             break
+    proposal, draft = max(drafts, key=lambda one: one[0].fitted)
     other = "words is the other one for text" if guess == "characters" else "names another"
     chosen = "as you say" if domain else f"guessed{why}; --domain {other}"
     usual = "as you say" if family else "the usual one; --family names another"
@@ -163,10 +211,10 @@ def propose(
         f"({usual}). Models are chosen by {draft.opened.metric.replace('_', '-')}."
     )
     notes = (read, *left_aside(data, guess), *proposal.notes)
-    if vocabulary != vocabularies[0]:
+    if draft.vocabulary is not None and draft.vocabulary != vocabularies[0]:
         notes += (
-            f"A vocabulary of {count(vocabulary)} words, where {count(vocabularies[0])} are usual, "
-            "takes less time: all others count as one unknown word, and errors are lower for it; "
+            f"A vocabulary of {count(draft.vocabulary)} words, where {count(vocabularies[0])} are "
+            "usual, takes less time: all others count as one unknown word, and errors are lower; "
             "compare them with no study of another vocabulary.",
         )
     return replace(proposal, notes=notes)
@@ -304,14 +352,23 @@ def yaml_text(path: str) -> str:
     return path if plain else json.dumps(path, ensure_ascii=False)
 
 
-def run_section(budget: float | None, workers: int | None) -> str:
-    """How it runs, as far as it was specified."""
+def run_section(
+    budget: float | None, workers: int | None, timed: Sequence[Measurement] = ()
+) -> str:
+    """How it runs, as far as it was specified, and what is known of how long trials take."""
     lines = []
     if budget is not None:
         time = f"{written_duration(budget):<15}"
         lines.append(f"  budget: {time}    # of all runs together; delete it to run to the end\n")
     if workers is not None:
         lines.append(f"  workers: {workers}\n")
+    if timed:
+        lines.append(
+            "  timed:                     # trials that init ran: plan predicts from them\n"
+        )
+    for m in timed:
+        at = f"samples: {m.trial.samples:.6g}, size: {m.trial.size}"
+        lines.append(f"    - {{{at}, seconds: {m.seconds:.3g}}}\n")
     return f"\nrun:\n{''.join(lines)}" if lines else ""
 
 
@@ -328,7 +385,12 @@ class Draft:
         workers: int | None,
         budget: float | None = None,
         vocabulary: int | None = None,
+        tell: Tell = _silent,
     ) -> None:
+        self.tell = tell
+        self.pilot: tuple[Measurement, ...] | None = None
+        """Of a draft of the same data, where one was made: when trials stop does not hang on the
+        vocabulary."""
         self.name, self.budget, self.vocabulary = name, budget, vocabulary
         self._costs: dict[int, Cost | None] = {}
         self.domain, self.family, self.parts = domain, family, parts
@@ -403,18 +465,32 @@ stop:
 
     def share(self, largest: float | None) -> float:
         """Of the data, for V and as much for the test part, where that is the largest shard."""
-        units = max(VALIDATED[self.domain], (largest or self.total) / 2)
+        of_largest = OF_LARGEST.get(self.domain, OF_TEXT) * (largest or self.total)
+        units = max(VALIDATED[self.domain], of_largest)
         return min(SHARE, float(f"{units / float(self.opened.items.size.sum()):.2g}"))
 
-    @property
-    def smallest(self) -> float:
-        """Of the shards: where a law can be seen, and no more than three orders of magnitude below
-        the largest."""
+    def smallest(self, divisor: int = 1) -> float:
+        """Of the shards: where a law can be seen, or so many times smaller to bear a curve at all.
+        Its largest shard is at most three orders of magnitude larger: see ``extent``."""
         least = SMALLEST[self.domain]
         classes = self.opened.domain.shape.get("classes") if self.domain == "images" else None
         if classes:
             least = max(least, min(A_CLASS * classes, self.total / 2**4))
-        return float(f"{max(least, self.total / ORDERS):.2g}")
+        return float(f"{max(least / divisor, LEAST[self.domain]):.2g}")
+
+    def rungs(self, divisor: int = 1) -> int:
+        """How many times the smallest shard can be doubled."""
+        return max(math.floor(math.log2(self.total / self.smallest(divisor))), 0)
+
+    def extent(self, top: int, sizes: int, seeds: int = SEEDS[0], divisor: int = 1) -> Extent:
+        """What ``spec`` takes, of shards that reach up to ``top`` doublings, and the first
+        ``sizes`` of the ladder."""
+        smallest, ladder = self.smallest(divisor), [*LADDER[self.family]]
+        largest = None if top >= self.rungs(divisor) else smallest * 2**top
+        smallest = max(smallest, float(f"{(largest or self.total) / ORDERS:.2g}"))
+        while len(ladder) < sizes:
+            ladder.append(next_size(ladder, "high") or 2 * ladder[-1])
+        return smallest, largest, tuple(ladder[:sizes]), seeds, self.share(largest)
 
     def seconds(self, *extent: Any, scenarios: int = PREFER) -> float:
         """The expected time of a study of that extent, by the estimator of plan, run and status."""
@@ -428,65 +504,78 @@ stop:
     @cached_property
     def timing(self) -> StepTimes | None:
         """This machine's, timed once: the ends of the whole ladder and two sizes between."""
-        share = self.share(self.largest(FEWEST_FITTED))
-        study = self.study(self.smallest, None, LADDER[self.family], SEEDS[0], share)
-        return clock.pace(study, clock.pilot_seconds(self.budget))
+        top = self.extent(WANTED_FITTED, len(LADDER[self.family]))
+        study = self.study(self.smallest(), None, *top[2:])
+        if self.pilot is None:
+            pilot = min(PILOT, clock.pilot_seconds(self.budget) / 2)
+            return clock.pace(study, pilot, self.tell)
+        found = clock.pace(study, 0.0, self.tell)
+        return None if found is None else replace(found, pilot=self.pilot)
 
     def fit_to(self, seconds: float) -> Proposal:
-        """The largest study whose expected time is within ``seconds``: first as many shards as fit
-        with the fewest sizes, then more sizes, then more seeds, then still larger models."""
-        rungs = self.rungs
-        if rungs < 2:
+        """The largest study whose expected time is within ``seconds``: a curve first, with what
+        concessions it takes; then more shards, more sizes, more seeds, and still larger models."""
+        if self.rungs(CONCESSIONS[-1][0]) < 2:
             have = f"{exact(self.total)} {self.opened.domain.unit}"
             raise QuestionError(
                 f"{have} to train on are too few: a curve needs about ten times more"
             )
-        whole = LADDER[self.family]
-        sizes, seeds = whole[:FEWEST_SIZES], SEEDS[0]
+        shards = self._by_shards()
+        fewest = next(k for k, one in enumerate(shards) if one[0] == self._most_wanted)
+        """The place of the cheapest with as many shards as are wanted."""
 
-        def fits(top: int, sizes: Sequence[int], seeds: int) -> bool:
-            return self.seconds(*self.extent(top, sizes, seeds)) <= seconds
+        def holds(studies: Sequence[Chosen]) -> int:
+            """How many of them, each longer than the one before, the budget holds."""
+            low, high = 0, len(studies)
+            while low < high:
+                middle = (low + high + 1) // 2
+                self.tell("Simulating searches", 0.0)
+                fits = self.seconds(*self.extent(*studies[middle - 1])) <= seconds
+                low, high = (middle, high) if fits else (low, middle - 1)
+            return low
 
-        low, high = 2, rungs  # bisection: a larger top takes longer
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if fits(middle, sizes, seeds) else (low, middle - 1)
-        top = low
-        larger = [*whole]
-        while len(larger) < len(whole) + MORE_SIZES:
-            larger.append(next_size(larger, "high") or 2 * larger[-1])
-        more = [(whole[:n], SEEDS[0]) for n in range(FEWEST_SIZES + 1, len(whole) + 1)]
-        more += [(whole, s) for s in SEEDS[1:]]
-        more += [(tuple(larger[:n]), SEEDS[-1]) for n in range(len(whole) + 1, len(larger) + 1)]
-        low, high = 0, len(more)  # each takes longer than the one before
-        while low < high:
-            middle = (low + high + 1) // 2
-            fit_in = fits(top, *more[middle - 1])
-            low, high = (middle, high) if fit_in else (low, middle - 1)
-        order = [(t, sizes, seeds) for t in range(2, top + 1)] + [(top, *m) for m in more[:low]]
+        held = holds(shards)
+        order = [*shards[: max(held, fewest + 1)]]
+        if held == len(shards) or (held and shards[held - 1][1] == FEWEST_SIZES < held):
+            more = self._by_models(order[-1])
+            order += more[: holds(more)]
+        wanted = math.nan
         while True:  # in more scenarios than one it may take longer than it seemed to
-            top, sizes, seeds = order.pop()
-            extent = self.extent(top, sizes, seeds)
-            took = self.seconds(*extent, scenarios=SCENARIOS)
-            if took <= seconds or not order:
-                return self._proposal(extent, took, seconds)
+            chosen = order.pop()
+            took = self.seconds(*self.extent(*chosen), scenarios=SCENARIOS)
+            if len(order) == fewest:
+                wanted = took
+            # Of a search that takes longer a budget cuts trials, and no shards.
+            stretched = len(order) <= fewest and chosen[0] >= FEWEST_POINTS
+            if took <= (OVER if stretched else 1.0) * seconds or not order:
+                return self._proposal(self.extent(*chosen), took, seconds, wanted)
 
-    @cached_property
-    def rungs(self) -> int:
-        """How many times the smallest shard can be doubled."""
-        return max(math.floor(math.log2(self.total / self.smallest)), 0)
+    @property
+    def _most_wanted(self) -> int:
+        """Shards to fit, where the data have so many."""
+        return min(WANTED_FITTED, self.rungs(CONCESSIONS[-1][0]))
 
-    def extent(self, top: int, sizes: Sequence[int], seeds: int) -> tuple[Any, ...]:
-        """What ``spec`` takes, of shards that reach up to ``top`` doublings."""
-        largest = self.largest(top)
-        return self.smallest, largest, sizes, seeds, self.share(largest)
+    def _by_shards(self) -> list[Chosen]:
+        """From the cheapest study on: shards by the cheapest models, then better models and
+        larger shards."""
+        best, (divisor, sizes) = self._most_wanted, CONCESSIONS[-1]
+        few = [(top, sizes, SEEDS[0], divisor) for top in range(2, best)]
+        enough = [(best, n, SEEDS[0], d) for d, n in CONCESSIONS[::-1] if self.rungs(d) >= best]
+        larger = [(top, FEWEST_SIZES, SEEDS[0], 1) for top in range(best + 1, self.rungs() + 1)]
+        return [*few, *enough, *larger]
 
-    def largest(self, top: int) -> float | None:
-        """None for all the data."""
-        return None if top >= self.rungs else self.smallest * 2**top
+    def _by_models(self, chosen: Chosen) -> list[Chosen]:
+        """The same shards with more sizes, then more seeds, then still larger models."""
+        top, sizes, seeds, divisor = chosen
+        whole = len(LADDER[self.family])
+        return [
+            *((top, n, seeds, divisor) for n in range(sizes + 1, whole + 1)),
+            *((top, whole, more, divisor) for more in SEEDS[1:]),
+            *((top, n, SEEDS[-1], divisor) for n in range(whole + 1, whole + MORE_SIZES + 1)),
+        ]
 
-    def _proposal(self, extent: tuple[Any, ...], took: float, given: float) -> Proposal:
-        _, largest, _, seeds, _ = extent
+    def _proposal(self, extent: Extent, took: float, given: float, wanted: float) -> Proposal:
+        smallest, largest, _, seeds, _ = extent
         study = self.study(*extent)
         fitted = [s for s in study.cut.shards if not s.held_out]
         unit = study.domain.unit
@@ -504,13 +593,16 @@ stop:
             notes.append(
                 f"{seeds} seeds of each best fit, and {len(study.spec.family.sizes)} sizes."
             )
+        few = len(fitted) < self._most_wanted and not math.isnan(wanted)
         if took > given:
-            forecast = " that bears a forecast" if len(fitted) >= FEWEST_FITTED else ""
+            cut = "fewer trials than it wants" if took <= OVER * given else "perhaps too few shards"
             notes.append(
                 f"That is more than the {duration(given)} you gave, and the smallest study of this"
-                f" data{forecast}: a run ends with its budget, and may have too few shards by"
-                " then. Fewer sizes or a larger budget would let it end."
+                f" data with so many shards: the run ends with its budget, after {cut}."
             )
+        if few:
+            enough = written_duration(60 * math.ceil(wanted / 60))
+            notes.append(f"A budget of {enough} would hold {self._most_wanted} shards to fit.")
         if len(fitted) < FEWEST_FITTED:
             notes.append(
                 f"With {len(fitted)} points an exponent would not be reliable: this budget can "
@@ -518,8 +610,14 @@ stop:
             )
         else:
             notes.append(
-                f"It can answer what {count(4 * fitted[-1].samples)} {unit} would bring (4x the"
-                " largest fitted shard); 10x is a guess with a wide interval."
+                f"It can answer what {count(4 * study.cut.shards[-1].samples)} {unit} would bring"
+                " (4x the largest shard); 10x is a guess with a wide interval."
+            )
+        if smallest < self.smallest() and took <= given:
+            notes.append(
+                f"The smallest shard is smaller than the usual {count(self.smallest())} {unit}, so"
+                f" that there are {len(fitted)} to fit: a model may learn little on it, and it"
+                " counts then for less."
             )
         sizes, ladder = study.spec.family.sizes, LADDER[self.family]
         if len(sizes) < len(ladder):
@@ -529,6 +627,5 @@ stop:
             )
         if largest is not None:
             notes.append(f"The whole data ({count(total)} {unit}) would need a larger budget.")
-        fits = took <= given and len(fitted) >= FEWEST_FITTED
-        enough = fits or self.rungs < FEWEST_FITTED  # more time would not help
-        return Proposal(self.spec(*extent), tuple(notes), enough)
+        held = len(fitted) if took <= OVER * given else 0
+        return Proposal(self.spec(*extent), tuple(notes), held, wanted if few else took)

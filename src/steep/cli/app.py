@@ -145,6 +145,7 @@ def init(
 
     Nothing is trained but a short pilot, to know how long trials take. With --command it is a study
     of your own training command, which is run once on the smallest shard."""
+    from steep.present.work import Work
     from steep.propose import propose
 
     paths = [*(files or ()), *(data or ())]
@@ -161,14 +162,16 @@ def init(
         fail("--values, --items, --label, --metric and --pattern are about a --command")
     if not paths:
         fail("name your files: steep init FILES")
-    proposal = propose(
-        paths,
-        domain=domain,
-        family=family,
-        seconds=duration(budget or "1h"),
-        workers=workers,
-        base=out.resolve().parent,
-    )
+    with Work(quiet=as_json) as work:
+        proposal = propose(
+            paths,
+            domain=domain,
+            family=family,
+            seconds=duration(budget or "1h"),
+            workers=workers,
+            base=out.resolve().parent,
+            tell=work.tell,
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(proposal.text, encoding="utf-8")
     if as_json:

@@ -19,9 +19,11 @@ from steep.base.metrics import higher
 from steep.contracts.executor import Event, Job, Kind
 from steep.domains.external import Options as External
 from steep.executors.worker import work
+from steep.plan import clock
+from steep.plan.lengths import LearnedLengths
 from steep.present.numbers import duration, exact, measured, scale
 from steep.propose import place, run_section, study_name, yaml_text
-from steep.records import Measurement, Status, Trial
+from steep.records import SCORED, Measurement, Status, Trial
 from steep.spec.load import QuestionError, parse
 from steep.spec.yaml_reader import scalar
 from steep.study import Study
@@ -31,6 +33,8 @@ STEPS, FEWEST = 6, 10
 """The shards double ``STEPS`` times up to all of the data, if the smallest then has at least
 ``FEWEST`` items."""
 VALIDATION = 0.1
+LATER = 2
+"""Between the shards on which a trial is timed: four times the data each."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ def propose(
         study.check()
         study.begin()
         outcome = _tried(study)
+        timed = _timed(study, outcome, clock.pilot_seconds(budget))
+    draft.run = run_section(budget, workers, timed)
     shard = study.cut.shards[0]
     setting = f"on the smallest shard ({exact(shard.samples)} of {exact(draft.total)} {shard.unit})"
     if isinstance(outcome, str):
@@ -101,6 +107,12 @@ def propose(
     if not outcome.curve:
         notes.append(
             'Lines such as {"step": 100, "validation_error": 0.31} would show its progress.'
+        )
+    if len(timed) > 1:
+        notes.append(
+            f"{len(timed) - 1} more, of more data or of the largest model, took "
+            f"{duration(sum(one.seconds for one in timed[1:]))}: steep plan predicts from them, by "
+            "run.timed in the spec."
         )
     return FirstRun(draft.spec(reported_metric), tuple(notes), None)
 
@@ -191,10 +203,34 @@ shards:                      # nested training sets, each twice the one before
 {search}{self.run}"""
 
 
-def _tried(study: Study) -> Measurement | str:
-    """The measurement of a trial on the smallest shard, or the reason for its failure."""
+def _timed(study: Study, first: Measurement | str, seconds: float) -> list[Measurement]:
+    """The trials that show how time grows with data and with the model, as many as are expected to
+    end in so many seconds: a law through one trial alone would be a guess."""
+    if isinstance(first, str) or first.seconds <= 0 or first.status not in SCORED:
+        return []
+    timed = [first]
+    shards = [s for s in study.search_space.shards if not s.permutation]
+    sizes = sorted(study.spec.family.sizes)
+    places = [(shards[0], sizes[-1]), *((shard, sizes[0]) for shard in shards[LATER::LATER])]
+    for shard, size in places:
+        trial = Trial(0, shard.items, shard.samples, size, study.middle_choice(), 0)
+        seconds -= timed[-1].seconds
+        if any(trial == one.trial for one in timed):
+            continue
+        if LearnedLengths(study.spec, timed).expected(trial) > seconds:
+            break
+        outcome = _tried(study, trial)
+        if isinstance(outcome, str) or outcome.seconds <= 0 or outcome.status not in SCORED:
+            break  # what is wrong with it is reported when the study runs
+        timed.append(outcome)
+    return timed
+
+
+def _tried(study: Study, trial: Trial | None = None) -> Measurement | str:
+    """The measurement of a trial, or the reason for its failure: of the smallest model on the
+    smallest shard unless another is given."""
     shard = study.cut.shards[0]
-    trial = Trial(
+    trial = trial or Trial(
         0, shard.items, shard.samples, min(study.spec.family.sizes), study.middle_choice(), 0
     )
     events: list[Event] = []

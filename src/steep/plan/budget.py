@@ -74,15 +74,17 @@ class Budget:
         self.now = now
         self.began = now()
         self._length: Callable[[Trial], float] | None = None
+        self._by_steps = True
         self._middle = float(np.log(search_space.spec.family.sizes).mean())
         """Of the ladder."""
         self._varied = _varied(search_space)
         self._all = before
         self.update(before)
 
-    def timed_by(self, length: Callable[[Trial], float]) -> None:
-        """Take the expected seconds of trials from ``length``: the machine's pace is known."""
-        self._length = length
+    def timed_by(self, length: Callable[[Trial], float], by_steps: bool = True) -> None:
+        """Take the expected seconds of trials from ``length``: the machine's pace is known,
+        ``by_steps`` that were timed or else by a few trials, from which large ones are far."""
+        self._length, self._by_steps = length, by_steps
         self.update(self._all)
 
     @property
@@ -123,7 +125,8 @@ class Budget:
         varied = [VARIED] * len(self._varied)
         spread = (0.5, 0.2, 0.4) if self._counted else (30.0, 0.2, 0.4)
         self._costs = _prior([*spread, *varied]).given_sums(seen.costs)
-        spread = (30.0, 0.5, 0.7) if self._length is None else (0.7, 0.1, 0.15)
+        spread = (0.7, 0.1, 0.15) if self._by_steps else (0.7, 0.3, 0.5)
+        spread = (30.0, 0.5, 0.7) if self._length is None else spread
         self._times = _prior([*spread, *varied]).given_sums(seen.times)
         self._known = bool(seen.costs.count) or self._counted
         self._timed = bool(seen.times.count) or self._length is not None

@@ -20,7 +20,7 @@ from steep.engine.schedule import LEARNT
 from steep.plan.budget import OVERRUN, Budget
 from steep.plan.calibrate import StepTimes, Timed, timed, whole
 from steep.plan.estimate import SCENARIOS, predict
-from steep.plan.lengths import LearnedLengths, Lengths, timeable
+from steep.plan.lengths import LearnedLengths, Lengths, timeable, timed_before
 from steep.plan.lengths import Timed as TimedLengths
 from steep.plan.stops import Kind, ended, expected, finished_studies, learnt
 from steep.records import Measurement, Prediction, Trial
@@ -167,8 +167,10 @@ def lengths(
     study: Study, timing: StepTimes | None, finished: Sequence[Measurement] = ()
 ) -> Lengths | None:
     """How long the study's trials take; None where nobody can know yet."""
-    own = timeable(finished)
     if timing is None:
+        own = timeable(finished)
+        # What init timed says something of large trials as long as only small ones have finished.
+        own = [*own, *timed_before(study.spec)]
         return LearnedLengths(study.spec, own) if own else None
     kind = Kind(
         study.spec.domain.name,
@@ -291,8 +293,8 @@ def spending(
         learnt_below=LEARNT * _best_guess(study),
         now=now,
     )
-    if isinstance(known, TimedLengths):
-        found.timed_by(known.expected)
+    if known is not None:
+        found.timed_by(known.expected, by_steps=known.by_steps)
     return found
 
 

@@ -2,7 +2,8 @@
 machine's pace, both corrected by the study's own finished trials.
 
 A trainer whose steps cannot be seen beforehand (a function, a command) is known from its finished
-trials alone, as a power of data and model size; before the first of them nobody can know.
+trials alone, as a start-up time and a power of data and model size; ``init`` runs the first of them
+(``run.timed``). Before the first of them nobody can know.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from steep.contracts.trainer import Cost
 from steep.laws.law import Array
 from steep.plan.calibrate import StepTimes
 from steep.plan.stops import Stopping, last_evaluation, place, rate_of
-from steep.records import SCORED, Measurement, Trial
+from steep.records import SCORED, Measurement, Status, Trial
 from steep.spec.sections import Spec
 from steep.stats.regression import Linear
 
@@ -54,6 +55,12 @@ class Lengths(Protocol):
     family: str
     trials: int
     own: int
+    by_steps: bool
+    """Whether from steps that were timed; else from whole trials."""
+
+    def expected(self, trial: Trial) -> float:
+        """Seconds, about."""
+        ...
 
     def draw(self, random: np.random.Generator) -> Callable[[Trial, float], Length]:
         """Lengths as they may be: of a trial, and a standard normal number of its own."""
@@ -69,6 +76,8 @@ def _features(trials: Sequence[Trial], spec: Spec) -> Array:
 
 class Timed:
     """Of a trainer with a schedule of evaluations, timed on this machine."""
+
+    by_steps = True
 
     def __init__(
         self,
@@ -155,6 +164,18 @@ class Timed:
         return self._training(m.trial, m.steps, per_epoch) + self._looks(m.trial, len(m.curve))
 
 
+def timed_before(spec: Spec) -> list[Measurement]:
+    """Trials of which the spec says how long they took: nothing else is known of them."""
+    return [
+        Measurement(
+            Trial(0, max(round(one.samples), 1), one.samples, one.size, (), 0),
+            Status.COMPLETE,
+            seconds=one.seconds,
+        )
+        for one in spec.run.timed
+    ]
+
+
 def timeable(measurements: Sequence[Measurement]) -> list[Measurement]:
     """Finished trials whose seconds predict others'."""
     return [m for m in measurements if m.status in SCORED and m.seconds > 0]
@@ -164,9 +185,21 @@ def _logs(finished: Sequence[Measurement]) -> Array:
     return np.log([m.trial.samples for m in finished])
 
 
+START_UP = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)
+"""Shares of the fastest trial that may be what every trial takes, whatever its data and model:
+imports, reading files, a validation part that is always the same. Which of them is weighed; that
+there is none is as likely as that there is one."""
+OWN_SECONDS = (0.0, 0.8, 1.0), (20.0, 0.25, 0.6)
+"""Prior of the rest: mean and standard deviation of level, exponent of data and that of size. Few
+trainings take longer than in proportion to their data."""
+OWN_NOISE = 0.2
+
+
 class LearnedLengths:
-    """Of any trainer, from its own finished trials: seconds as m**0.8 * size, unless they show
-    otherwise."""
+    """Of any trainer, from its own finished trials: seconds as a start-up time and m**0.8 * size,
+    unless they show otherwise."""
+
+    by_steps = False
 
     def __init__(self, spec: Spec, finished: Sequence[Measurement]) -> None:
         """Raises ValueError without a finished trial."""
@@ -176,20 +209,27 @@ class LearnedLengths:
         self._spec, self._finished = spec, tuple(finished)
         self._middle = np.array([0.0, float(np.mean(_logs(finished))), 0.0])
         x = self._places([m.trial for m in finished])
-        prior = Linear(np.array([0.0, 0.8, 1.0]), np.diag([20.0, 0.4, 0.7]) ** 2, 0.3)
-        self._seconds = prior.given(x, np.log([m.seconds for m in finished]))
+        self._seconds = _with_start(x, np.array([m.seconds for m in finished]))
+        """(weight, seconds of start-up, the logarithm of the others)."""
         counted = [m for m in finished if m.flops]
         self._flops = None
         if counted:
             at = self._places([m.trial for m in counted])
-            prior = Linear(np.array([0.0, 0.8, 2.0]), np.diag([40.0, 0.4, 0.7]) ** 2, 0.3)
+            prior = Linear(np.array([0.0, 0.8, 2.0]), np.diag([40.0, 0.4, 0.7]) ** 2, OWN_NOISE)
             self._flops = prior.given(at, np.log([m.flops or 1.0 for m in counted]))
 
     def _places(self, trials: Sequence[Trial]) -> Array:
         return _features(trials, self._spec) - self._middle
 
+    def expected(self, trial: Trial) -> float:
+        """Seconds, about."""
+        at = self._places([trial])[0]
+        return sum(w * (start + math.exp(float(at @ law.mean))) for w, start, law in self._seconds)
+
     def draw(self, random: np.random.Generator) -> Callable[[Trial, float], Length]:
-        seconds = self._seconds.draw(random)
+        weights = [weight for weight, _, _ in self._seconds]
+        _, start, law = self._seconds[int(random.choice(len(weights), p=weights))]
+        seconds = law.draw(random)
         flops = None if self._flops is None else self._flops.draw(random)
 
         def length(trial: Trial, normal: float) -> Length:
@@ -202,7 +242,7 @@ class LearnedLengths:
                 ),
             )
             return Length(
-                seconds=math.exp(float(at @ seconds) + self._seconds.noise * normal),
+                seconds=start + math.exp(float(at @ seconds) + law.noise * normal),
                 looking=0.0,
                 steps=tuple(point.step for point in like.curve),
                 best=like.best_step,
@@ -212,3 +252,26 @@ class LearnedLengths:
             )
 
         return length
+
+
+def _with_start(x: Array, seconds: Array) -> list[tuple[float, float, Linear]]:
+    """(weight, start-up, law of what exceeds it) by the evidence of each: of trials at ``x`` (n, 3)
+    that took so many ``seconds`` (n,)."""
+    mean, spread = (np.array(values) for values in OWN_SECONDS)
+    found, logs = [], []
+    for share in START_UP:
+        start = share * float(seconds.min())
+        prior = Linear(mean, np.diag(spread) ** 2, OWN_NOISE)
+        beyond = np.log(seconds - start)
+        between = x @ prior.covariance @ x.T + OWN_NOISE**2 * np.eye(len(beyond))
+        off = beyond - x @ mean
+        determinant = float(np.linalg.slogdet(between)[1])
+        jacobian = float(np.log(seconds / (seconds - start)).sum())
+        likely = math.log(1.0 if not share else 1 / (len(START_UP) - 1))
+        logs.append(
+            likely + jacobian - (determinant + float(off @ np.linalg.solve(between, off))) / 2
+        )
+        found.append((start, prior.given(x, beyond)))
+    weights = np.exp(np.array(logs) - max(logs))
+    weights /= weights.sum()
+    return [(float(w), start, law) for w, (start, law) in zip(weights, found, strict=True)]

@@ -31,8 +31,10 @@ from steep.stats.searched import Configuration, Tried, scored, surface_of
 FEWEST = 12
 """Finished trials, of two sizes or more, from which a surface is drawn: of fewer, a draw may have
 its best model anywhere."""
-CANDIDATES = 6000
-"""Scenarios that are weighed by the trials of the pilot,"""
+CANDIDATES = 1500
+"""Scenarios that are weighed by the trials of the pilot, for each that is taken,"""
+MOST_WEIGHED = 4
+"""up to so many times: to weigh 6,000 takes a second;"""
 LIKELY = 60
 """of which so many are taken by weight, and of these those at even steps through what their best
 models take;"""
@@ -118,9 +120,10 @@ def _from_candidates(
     random: np.random.Generator,
 ) -> list[Scenario]:
     """Scenarios at even steps through what their best models take, by weight."""
-    many = sorted((_one(search_space, random) for _ in range(CANDIDATES)), key=lambda one: one.best)
+    weighed = CANDIDATES * min(count, MOST_WEIGHED)
+    many = sorted((_one(search_space, random) for _ in range(weighed)), key=lambda one: one.best)
     if not finished:
-        levels, weights = np.zeros(CANDIDATES), np.ones(CANDIDATES)
+        levels, weights = np.zeros(weighed), np.ones(weighed)
     else:
         logs = np.log([max(m.validation_error or 0.0, 1e-9) for m in finished])
         off = logs - np.array([[one.shape(m.trial) for m in finished] for one in many])

@@ -16,7 +16,6 @@ from steep.plan import clock
 from steep.plan.budget import OVERRUN, Budget
 from steep.plan.calibrate import StepTimes, Timed
 from steep.plan.estimate import SCENARIOS, STARTING, bounded, shortened
-from steep.plan.lengths import Timed as TimedLengths
 from steep.records import Interval, Measurement, Prediction, Trial, decode, encode
 
 if TYPE_CHECKING:
@@ -57,9 +56,9 @@ class Watch:
         self._cost = 0.0
         self._first = not store.decisions("time") and not store.measurements()
         self._timing = _registered_pace(store) or self._measure()
-        usual = None if self._timing is None else clock.lengths(study, self._timing)
-        if isinstance(usual, TimedLengths):
-            budget.timed_by(usual.expected)
+        usual = clock.lengths(study, self._timing)
+        if usual is not None:
+            budget.timed_by(usual.expected, by_steps=usual.by_steps)
         self._estimate(SCENARIOS)
 
     def _measure(self) -> StepTimes | None:
@@ -98,7 +97,7 @@ class Watch:
         if self._budget.seconds is None:
             return None
         finished = self._store.measurements()
-        known = None if self._timing is None else clock.lengths(self._study, self._timing)
+        known = clock.lengths(self._study, self._timing)
         budget = clock.spending(
             self._study, finished, self._workers, seconds=1.0, known=known, now=lambda: 0.0
         )
@@ -167,7 +166,7 @@ class Watch:
         if self._thread is not None and self._thread.is_alive():
             return
         finished = self._store.measurements()
-        if self._timing is None and not finished:
+        if clock.lengths(self._study, self._timing, finished) is None:
             return
         now = time.monotonic()
         trials = {row.trial.id: row.trial for row in self._store.rows()} if self._begun else {}

@@ -136,10 +136,15 @@ def prediction_lines(found: Prediction, bounds: str, adaptive: bool) -> list[str
     if found.own_trials and not found.evaluations:
         seen, own = f"{finished} of this study", ""
     workers = "1 worker, which has" if found.workers == 1 else f"{found.workers} workers, each with"
+    rests = (
+        f"{share(found.evaluations)} of it on evaluations; from steps timed here and from when "
+        f"{seen} stopped{own}"
+    )
+    if found.own_trials and not found.evaluations:
+        rests = f"from what {seen} took"
     lines = [
         f"time: {_expected(found.clock)} with {workers} a core of this machine to itself",
-        f"  {duration(found.training.value)} of training, {share(found.evaluations)} of it on "
-        f"evaluations; from steps timed here and from when {seen} stopped{own}",
+        f"  {duration(found.training.value)} of training, {rests}",
     ]
     if not adaptive:
         lines.append(

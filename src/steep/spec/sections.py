@@ -200,6 +200,17 @@ class Executor(Member):
         return {"name": self.name, **self.options} if self.options else self.name
 
 
+class TimedTrial(Strict):
+    """How long one trial of the user's own code took."""
+
+    samples: Positive
+    """The size of its shard, in the domain's unit."""
+    size: Count
+    """Of its model."""
+    seconds: Positive
+    """It took, on the machine where the study is to run."""
+
+
 class Run(Strict):
     """Where and how trials run; nothing here changes a result."""
 
@@ -219,6 +230,9 @@ class Run(Strict):
     """Seconds between checkpoints of a trial."""
     max_attempts: Few = 3
     """How often a trial is tried before it counts as failed."""
+    timed: Annotated[tuple[TimedTrial, ...], Field(strict=False)] = ()
+    """Trials of the user's own code that `steep init` ran, or that you know of: the time of a study
+    is predicted from them, until it has trials of its own."""
     pack: Few = 1
     """Trials alike but for seed and learning rate that a worker trains at once: for GPUs."""
     timeout: Positive | None = None
