@@ -1,55 +1,87 @@
 """Default studies of functions whose best errors are known: best fits, held-out shard, forecast.
 
-    python benchmarks/known_truth.py [--repeats 8] [WORLD ...]
+    python benchmarks/known_truth.py [--repeats 8] [--budgets 1e8 3e8 1e9 none] [WORLD ...]
 
-A function of (shard, size, seed, hyperparameter) stands in for training: a power law of the data,
-a best size that grows with it, 2 % noise between seeds, and a hyperparameter whose best value
-stays (``steady``), falls with data (``rate``) or changes at 1,500 items (``optimizer``); in
-``sizes`` the best size grows as data**0.75. Each is searched as users' own code is, without a
-budget, from 125 to 4,000 items, and 8,000 are held out. True is the lowest error without noise over
-what a study may try. In a table: log error of the best fits (root mean square over shards), of the
-measurement at the held-out size and of the forecast at ten times all data (median of both), how
-often the 90 % intervals hold the truth, and trials. Minutes a world.
+A function of (shard, size, seed, hyperparameter) stands in for training: a power law of the data
+above a floor, a best size that grows with the data, noise between seeds, and a hyperparameter whose
+best value stays (``steady``), falls with data (``rate``) or changes at 1,500 items (``optimizer``);
+in ``sizes`` the best size grows as data**0.75; in ``grows0.2`` to ``grows1.3`` the parameters of
+the best model grow with that power of the data; ``mixed`` draws floor, exponents, noise and the
+cost of a wrong size anew for each study. Each is searched as users' own code is, from 125 to 4,000
+items, and 8,000 are held out; with a budget of FLOPs (6 per parameter and item; without one about
+3e9 are spent), or of a time (``30s``, of 1e7 FLOPs per second with noise; the clock is put forward
+by it, nobody waits). True is the lowest error without noise over what a study may try.
+
+In the table, by world and budget, over studies (n):
+fit      root mean square of the log error of best fits that are points of the curve,
+holds    of how many of those points the 90 % interval (1.645 standard errors) holds the true best,
+left out shards that are withheld or have no result,
+held out, inside: the held-out shard's measurement against the true best, and whether it lay inside
+         the registered forecast (of those measured),
+10x, below, holds, width: the forecast at ten times all data against the truth (median), how often
+         the truth lies below the median forecast, how often the 90 % interval holds the truth, its
+         median width in log,
+none     studies that give no such forecast,
+size     the held-out shard's size over the best one in log of parameters, and beta_p: how often the
+         90 % interval of the size law (smallest adequate) holds the truth, of how many,
+trials   median number.
+With ``--keep DIR`` studies stay there and are analysed again instead of searched again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
+import sys
 import tempfile
+import time
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from steep import Study
+_monotonic, _ahead = time.monotonic, 0.0
+time.monotonic = lambda: _monotonic() + _ahead  # before steep takes it as a default
+
+from steep import Study  # noqa: E402
+from steep.records import Measurement, Status, Trial, settings  # noqa: E402
 
 SIZES = (1, 2, 4, 8, 16, 32)
-BEYOND = (*SIZES, 64, 128)
-"""With the sizes by which a ladder extends itself."""
-HELD_OUT, NOISE = 8000, 0.02
+BEYOND = tuple(2**k for k in range(12))
+"""With the sizes by which a ladder extends itself, and those that ten times the data would take."""
+HELD_OUT, Z = 8000, 1.645
+PER_SECOND = 1e7
+"""FLOPs."""
 
 
 @dataclass(frozen=True)
 class World:
     choices: Mapping[str, tuple[Any, ...]]
     power: float = 0.4
-    """Of the data, by which the best size grows."""
+    """Of the data, by which the best size grows; its parameters by twice that."""
     falls: float = 0.0
     """Power of the data by which the best learning rate falls."""
+    floor: float = 0.0
+    slope: float = 0.3
+    mismatch: float = 0.08
+    """Log error that a size e times the best one loses."""
+    noise: float = 0.02
+    """Between seeds, of log error."""
+    best_at_1000: float = 6.0
 
     def error(
         self, samples: float, size: int, rate: float = 0.03, optimizer: str = "adam"
     ) -> float:
         """Without noise."""
-        best = 6.0 * (samples / 1000) ** self.power
+        best = self.best_at_1000 * (samples / 1000) ** self.power
         best_rate = 0.03 * (samples / 100) ** -self.falls
-        off = 0.08 * math.log(size / best) ** 2 + 0.1 * math.log(rate / best_rate) ** 2
+        off = self.mismatch * math.log(size / best) ** 2 + 0.1 * math.log(rate / best_rate) ** 2
         late = 0.08 * math.log(samples / 1500) if optimizer == "adam" else 0.0
-        return 3.0 * samples**-0.3 * math.exp(off + late)
+        return self.floor + 3.0 * samples**-self.slope * math.exp(off + late)
 
     def truth(self, samples: float) -> float:
         """The lowest error over sizes and values, those beyond a ladder and a list included."""
@@ -59,24 +91,63 @@ class World:
 
 
 RATES = (0.003, 0.01, 0.03, 0.1)
+STEADY = World({"rate": RATES})
 WORLDS = {
-    "steady": World({"rate": RATES}),
-    "rate": World({"rate": RATES}, falls=0.5),
+    "steady": STEADY,
+    "rate": replace(STEADY, falls=0.5),
     "optimizer": World({"optimizer": ("adam", "sgd")}),
-    "sizes": World({"rate": RATES}, power=0.75),
+    "sizes": replace(STEADY, power=0.75),
+    **{
+        f"grows{beta_p:g}": replace(STEADY, power=beta_p / 2, mismatch=0.15, noise=0.01)
+        for beta_p in (0.2, 0.5, 0.7, 1.0, 1.3)
+    },
+    "mixed": STEADY,
 }
 
 
-def study(name: str, repeat: int, folder: Path) -> dict[str, float]:
-    """One study of a world, against the truth."""
+def world_of(name: str, repeat: int) -> World:
     world = WORLDS[name]
+    if name.startswith("grows"):  # the size between the ladder's steps differs
+        random = np.random.default_rng(repeat)
+        return replace(world, best_at_1000=float(6.0 * 2 ** random.uniform(-0.5, 0.5)))
+    if name != "mixed":
+        return world
+    random = np.random.default_rng(1000 + repeat)
+    floor = float(random.choice([0.0, 0.05, 0.15]))
+    return World(
+        {"rate": RATES} if repeat % 2 else {"optimizer": ("adam",)},
+        power=float(random.uniform(0.15, 0.6)),
+        falls=float(random.choice([0.0, 0.2])),
+        floor=floor,
+        slope=float(random.uniform(0.15, 0.5)),
+        mismatch=float(random.uniform(0.03, 0.25)),
+        noise=float(np.exp(random.uniform(np.log(0.003), np.log(0.04)))),
+        best_at_1000=float(np.exp(random.uniform(np.log(3), np.log(16)))),
+    )
 
-    def train(shard: Any, size: int, seed: int, **values: Any) -> dict[str, float]:
+
+def study(name: str, budget: str, repeat: int, folder: Path) -> dict[str, Any]:
+    """One study of a world, against the truth."""
+    world, timed = world_of(name, repeat), budget.endswith("s")
+
+    def train(shard: Any, size: int, seed: int, **values: Any) -> Measurement:
+        global _ahead
         samples = len(shard.train)
         key = f"{name} {repeat} {samples} {size} {seed} {values}".encode()
-        normal = np.random.default_rng(zlib.crc32(key)).normal()
-        error = world.error(samples, size, **values) * math.exp(NOISE * normal)
-        return {"loss": error, "parameters": 100 * size**2}
+        random = np.random.default_rng(zlib.crc32(key))
+        error = world.error(samples, size, **values)
+        error *= math.exp(world.noise * random.normal())
+        flops = 6.0 * 100 * size**2 * samples
+        seconds = flops / PER_SECOND * math.exp(0.2 * random.normal()) if timed else 0.001
+        _ahead += seconds if timed else 0.0
+        return Measurement(
+            Trial(0, samples, float(samples), size, settings(values), seed),
+            Status.COMPLETE,
+            validation_error=error,
+            parameters=100 * size**2,
+            flops=None if timed else flops,
+            seconds=seconds,
+        )
 
     spec = {
         "study": name,
@@ -85,26 +156,77 @@ def study(name: str, repeat: int, folder: Path) -> dict[str, float]:
         "shards": {"smallest": 125, "held_out": 1},
         "search": {"hyperparameters": {n: list(v) for n, v in world.choices.items()}},
         "trainer": {"name": "function", "function": "known_truth:train"},
+        "run": {"executor": "inline"},
     }
-    made = Study(spec, folder / f"{name}-{repeat}", trainer=train)
-    made.run(progress=False)
-    found = made.analyse(times=[10.0])
-    far = max(found.curves[0].forecast.at, key=lambda point: point.samples)
-    met = found.confrontations[0]
-    off = [
-        math.log(b.best.score / world.truth(b.samples))
-        for b in found.best_fits
-        if b.samples < HELD_OUT
-    ]
-    return {
-        "best fits": float(np.sqrt(np.mean(np.square(off)))),
-        "held out": math.log((met.error or math.nan) / world.truth(HELD_OUT)),
-        "forecast holds": met.forecast.lower <= world.truth(HELD_OUT) <= met.forecast.upper,
-        "measured inside": bool(met.inside),
-        "at 10x": math.log(far.error / world.truth(far.samples)),
-        "10x holds": far.lower <= world.truth(far.samples) <= far.upper,
+    made = Study(spec, folder / f"{name}-{budget}-{repeat}", trainer=train)
+    if not made.begun:
+        limit = None if budget == "none" else float(budget.removesuffix("s"))
+        made.run(progress=False, seconds=limit if timed else None, budget=None if timed else limit)
+    return against_truth(made, world)
+
+
+def against_truth(made: Study, world: World) -> dict[str, Any]:
+    found = made.analyse(times=[10.0 * HELD_OUT / 8000])
+    fit = found.curves[0].fit
+    points = [p for p in fit.points if p.used]
+    searched = [p for p in points if not p.held_out]
+    row: dict[str, Any] = {
+        "off": [p.log_best - math.log(world.truth(p.samples)) for p in searched],
+        "se": [p.se_log for p in searched],
+        "left out": 6 - len(searched),
         "trials": len(made.measurements()),
+        "flops": sum(m.flops or 0.0 for m in made.measurements()),
     }
+    held_out = [p for p in points if p.held_out]
+    if held_out:
+        row["held out"] = held_out[0].log_best - math.log(world.truth(HELD_OUT))
+        row["held out se"] = held_out[0].se_log
+    far = list(found.curves[0].forecast.at)
+    if far:
+        p = max(far, key=lambda p: p.samples)
+        truth = world.truth(p.samples)
+        row |= {"far": math.log(p.error / truth), "holds": p.lower <= truth <= p.upper}
+        row |= {"width": math.log(p.upper / p.lower) if p.lower > 0 else 9.0}
+        row |= {"times": p.samples / max(q.samples for q in points)}
+    for c in found.confrontations[:1]:
+        best = math.log(world.best_at_1000 * (HELD_OUT / 1000) ** world.power)
+        row["size"] = 2 * (math.log(c.size) - best)
+        if c.inside is not None:
+            row["inside"] = bool(c.inside)
+        row["predicted"] = c.forecast.lower <= world.truth(HELD_OUT) <= c.forecast.upper
+    law = dict(found.size_laws)["smallest adequate"]
+    if law.beta_p is not None:
+        low, high = law.beta_p.lower, law.beta_p.upper
+        truth = 2 * world.power
+        row["beta_p"] = (low is None or low <= truth) and (high is None or truth <= high)
+        row["beta_p at"] = law.beta_p.value, low, high
+    return row
+
+
+def line(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A row of the table."""
+
+    def each(key: str) -> list[Any]:
+        return [row[key] for row in rows if row.get(key) is not None]
+
+    def middle(key: str) -> float:
+        return float(np.median(each(key))) if each(key) else math.nan
+
+    def share(values: Sequence[bool]) -> str:
+        return f"{100 * np.mean(values):3.0f}%" if len(values) else "   -"
+
+    off = np.array([o for row in rows for o in row["off"]])
+    se = np.array([s or math.nan for row in rows for s in row["se"]])
+    inside = np.abs(off) <= Z * se
+    rms = math.sqrt(float(np.mean(off**2))) if len(off) else math.nan
+    held = [abs(r["held out"]) <= Z * (r["held out se"] or 0) for r in rows if "held out" in r]
+    return (
+        f"{len(rows):4} {rms:6.3f} {share(inside[np.isfinite(se)])} {middle('left out'):4.0f}  "
+        f"{middle('held out'):+7.3f} {share(held)} {share(each('inside'))}  "
+        f"{middle('far'):+6.3f} {share([f > 0 for f in each('far')])} {share(each('holds'))} "
+        f"{middle('width'):5.2f} {len(rows) - len(each('far')):4}  {middle('size'):+5.2f} "
+        f"{share(each('beta_p'))} of {len(each('beta_p')):3} {middle('trials'):5.0f}"
+    )
 
 
 def main() -> None:
@@ -113,20 +235,32 @@ def main() -> None:
     )
     parser.add_argument("worlds", nargs="*", metavar="WORLD", help=", ".join(WORLDS))
     parser.add_argument("--repeats", type=int, default=8)
+    parser.add_argument("--begin", type=int, default=0, help="the first repeat")
+    parser.add_argument("--budgets", nargs="+", default=["none"], help="FLOPs, 30s, none")
+    parser.add_argument("--keep", type=Path, help="a folder for the studies")
     options = parser.parse_args()
-    print("world       best fits  held out  forecast holds  inside   at 10x  10x holds  trials")
+    print(
+        "world     budget    n    fit holds out  held out holds inside   10x below holds width "
+        "none   size beta_p     trials"
+    )
+    everything = []
     for name in options.worlds or WORLDS:
-        with tempfile.TemporaryDirectory() as folder:
-            rows = [study(name, repeat, Path(folder)) for repeat in range(options.repeats)]
-        median = {key: float(np.median([row[key] for row in rows])) for key in rows[0]}
-        count = {key: sum(bool(row[key]) for row in rows) for key in rows[0]}
-        n = len(rows)
-        print(
-            f"{name:11} {median['best fits']:9.3f} {median['held out']:+9.3f}"
-            f" {count['forecast holds']:9} of {n} {count['measured inside']:2} of {n}"
-            f" {median['at 10x']:+8.3f} {count['10x holds']:5} of {n} {median['trials']:7.0f}",
-            flush=True,
-        )
+        for budget in options.budgets:
+            rows = []
+            with tempfile.TemporaryDirectory() as folder:
+                for repeat in range(options.begin, options.begin + options.repeats):
+                    try:
+                        row = study(name, budget, repeat, options.keep or Path(folder))
+                    except Exception as error:  # one study is not the benchmark
+                        print(f"{name} {budget} {repeat}: {error!r}", file=sys.stderr)
+                        continue
+                    rows.append(row | {"world": name, "budget": budget, "repeat": repeat})
+            everything += rows
+            print(f"{name:9} {budget:6} {line(rows)}", flush=True)
+    print(f"{'all':9} {'':6} {line(everything)}")
+    if options.keep is not None:
+        with (options.keep / "rows.jsonl").open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in everything)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 from scipy.special import ndtri
 
 from steep.fit import _widened, fit, fit_size_law, points_of
+from steep.forecast import forecast
 from steep.present import numbers
 from steep.records import BestFit, Candidate, Fit, Interval, Point, SizeLaw, decode, encode
 from steep.tables.read import read
@@ -29,6 +30,24 @@ def test_a_pure_power_law_comes_back() -> None:
     assert found.beta_g is not None
     assert found.beta_g.lower < -0.3 < found.beta_g.upper
     assert found.beta_g.upper - found.beta_g.lower < 0.05
+
+
+def test_a_law_is_fitted_to_the_best_error_that_is_expected_below_a_point() -> None:
+    """Where the model measured is expected 0.2 above the best, the fit and its forecasts are those
+    of an error lower by as much, and the point keeps what was measured."""
+    error = noisy(5 * SIZES**-0.3, 1)
+    better = error * np.exp(np.where(SIZES > 9000, -0.2, 0.0))
+
+    def points(errors: np.ndarray, regret: float) -> list[Point]:
+        pairs = zip(SIZES, errors, strict=True)
+        last = SIZES[-1]
+        return [Point(m, e, 0.02, regret=regret if m == last else 0.0) for m, e in pairs]
+
+    found, expected = fit(points=points(error, 0.2)), fit(points=points(better, 0.0))
+    assert found.used[-1].error == pytest.approx(error[-1])
+    forecasts = [forecast(one, at=[40_000]).at[0] for one in (found, expected)]
+    assert forecasts[0].error == pytest.approx(forecasts[1].error, rel=1e-6)
+    assert forecasts[0].upper == pytest.approx(forecasts[1].upper, rel=1e-6)
 
 
 def test_a_visible_floor_wins_the_evidence() -> None:

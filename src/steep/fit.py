@@ -204,11 +204,14 @@ def points_of(best_fits: Iterable[BestFit]) -> tuple[Point, ...]:
     The standard error of a score comes from the surface of errors over sizes
     (``stats/searched.py``) if the trials suffice for one, else from its seeds."""
     points = []
+    best_fits = tuple(best_fits)
+    unfinished = any({"incomplete", "rough"} & {*b.flags} for b in best_fits if not b.held_out)
     for best in best_fits:
         reason = CAPPED if best.best.capped else best.withheld
         se = None if best.seed_se is None else best.seed_se / best.best.score
-        if best.size_curve is not None and (se is not None or "rough" in best.flags):
-            se = best.size_curve.score_se
+        regret = 0.0
+        if best.size_curve is not None and (se is not None or unfinished):
+            se, regret = best.size_curve.score_se, best.size_curve.regret
         points.append(
             Point(
                 samples=best.samples,
@@ -218,6 +221,7 @@ def points_of(best_fits: Iterable[BestFit]) -> tuple[Point, ...]:
                 used=not reason,
                 reason=reason,
                 held_out=best.held_out,
+                regret=regret,
             )
         )
     return tuple(points)
@@ -298,7 +302,7 @@ def _without_best_guess(curve: Curve, best_guess: float | None) -> Curve:
 
 
 def _logs(used: Sequence[Point]) -> tuple[Array, Array]:
-    return np.array([p.samples for p in used]), np.log([p.error for p in used])
+    return np.array([p.samples for p in used]), np.array([p.log_best for p in used])
 
 
 # ---------------------------------------------------------------- the mixture

@@ -26,6 +26,7 @@ from steep.questions.search_summary import examine
 from steep.records import (
     AHEAD,
     ONE_SEED,
+    UNFINISHED,
     BestFit,
     Fit,
     ForecastPoint,
@@ -209,6 +210,47 @@ def test_where_one_seed_is_all_that_is_wanted_it_is_the_seed_that_does_not_say()
     assert said.evidence.startswith("Each model was trained once: a better model may yet take more")
     assert said.next_step.startswith("search.seeds: 2 or more")
     assert not any(f.kind == "unfinished" for f in diagnose(best_fits=requests, measurements=found))
+
+
+LADDER = (2, 4, 8, 16)
+
+
+def searched(found: Sequence[Measurement], seeds: int = 2) -> tuple[BestFit, ...]:
+    return with_size_curves(select(found, SHARDS, seeds=seeds), found, ladder=LADDER)
+
+
+def test_a_shard_whose_only_size_has_all_its_seeds_is_withheld_while_larger_ones_are_untried() -> (
+    None
+):
+    """Smaller shards show what a larger model gains: two seeds are not the end of its search."""
+    found = [run(m, size, k, (0.99, 1.01)[k] * error_of(m, size))
+             for m in (100, 200, 400) for size in LADDER for k in (0, 1)]  # fmt: skip
+    found += [run(800, 2, k, error_of(800, 2)) for k in (0, 1)]
+    *others, last = searched(found)
+    assert not any(b.withheld for b in others)
+    assert last.withheld == UNFINISHED
+    (said,) = [f for f in diagnose(best_fits=searched(found), measurements=found)
+               if f.kind == "unfinished"]  # fmt: skip
+    assert said.where == "800 images"
+    finished = [*found, *(run(800, z, k, error_of(800, z)) for z in (4, 8, 16) for k in (0, 1))]
+    assert not any(b.withheld for b in searched(finished))
+
+
+def test_what_larger_models_may_gain_that_no_shard_has_tried_is_in_the_points_error() -> None:
+    """Of a ladder to 16 nothing above 4 was trained: models of 8 are a quarter better."""
+    found = [run(m, size, 0, error_of(m, size)) for m in (100, 200, 400, 800) for size in (2, 4)]
+    for point in points_of(searched(found)):
+        m = int(point.samples)
+        off = point.log_best - math.log(error_of(m, 8))
+        assert point.regret > 0.05
+        assert point.se_log is not None, "without repeated seeds too"
+        assert 0 < off < 1.645 * point.se_log
+
+
+def test_where_no_shard_compares_sizes_all_are_withheld() -> None:
+    """One size on each, not the same: nothing says what other sizes would do."""
+    found = [run(m, size, 0, error_of(m, size)) for m, size in ((100, 2), (200, 2), (400, 4))]
+    assert [b.withheld for b in searched(found)] == [UNFINISHED] * 3
 
 
 def test_one_fixed_model_has_nothing_to_search_and_is_never_withheld() -> None:

@@ -20,7 +20,7 @@ from steep.stats.searched import (
     Configuration,
     _coordinate,
     _draws,
-    _score_se,
+    _regret_and_se,
     _Shard,
     _size_curve,
     with_size_curves,
@@ -163,8 +163,10 @@ def drawn(low: list[np.ndarray], chosen: np.ndarray, lowest: np.ndarray) -> Size
     """The size curve of a shard with models of 4, 16 and 64, of the square of so many parameters,
     from the log error of each size."""
     configs = tuple(Configuration(size, ()) for size in (4, 16, 64))
-    shard = _Shard(configs, np.stack(low, axis=1), chosen, lowest)
-    return _size_curve(shard, {4: 16.0, 16: 256.0, 64: 4096.0}, 0.0, np.random.default_rng(0))
+    draws = np.stack(low, axis=1)
+    shard = _Shard(configs, draws, chosen, lowest, draws.min(axis=1))
+    parameters = {4: 16.0, 16: 256.0, 64: 4096.0}
+    return _size_curve(shard, parameters, 0.0, 0.0, np.random.default_rng(0))
 
 
 EVEN = np.linspace(0.0, 1.0, 20_001)
@@ -204,17 +206,20 @@ def test_what_the_search_left_over_is_the_root_mean_square_of_what_its_choice_lo
 
 
 def test_the_error_of_a_score_is_apart_from_what_all_searched_scores_have_in_common() -> None:
-    """Scores of 1, drawn best 0.1 and 0.3 below: 0.2 is common, and each is off by 0.1. A held-out
-    model 0.5 above the best is off by 0.3, with 0.4 of seeds by 0.5."""
+    """Scores of 1, drawn best 0.1 and 0.3 below: 0.2 is common, and each is off by 0.1. Of a
+    held-out model 0.5 above the best a better one is expected 0.3 below, give or take 0.4 of seeds.
+    An unfinished search is no luck of the others: its whole distance is regret."""
     best = Candidate(4, (), (0, 1), (1.0, 1.0), 1.0, 16, 16)
     base = BestFit(
         permutation=0, samples=100.0, unit="items", held_out=False, best=best, adequate=best,
         plateau=False, edge="", adequate_edge="", seed_se=0.4, validation_se=None,
         test_error=None, metrics=(), candidates=(best,),
     )  # fmt: skip
-    shards = [_Shard((), np.zeros((2, 0)), np.zeros(2), np.full(2, -by)) for by in (0.1, 0.3, 0.5)]
-    fits = [base, base, replace(base, held_out=True)]
-    assert _score_se(fits, shards) == pytest.approx([0.1, 0.1, 0.5])
+    none = np.zeros(2)
+    shards = [_Shard((), np.zeros((2, 0)), none, none - by, none) for by in (0.1, 0.3, 0.5, 0.6)]
+    fits = [base, base, replace(base, held_out=True), base]
+    found = _regret_and_se(fits, shards, [False, False, True, True])
+    assert np.array(found) == pytest.approx(np.array([(0, 0.1), (0, 0.1), (0.3, 0.4), (0.4, 0)]))
 
 
 def test_draws_have_the_mean_and_covariance_of_the_surface() -> None:

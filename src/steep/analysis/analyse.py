@@ -22,6 +22,7 @@ from steep.fit import fit, points_of
 from steep.forecast import forecast, on_the_same_items, without_compute
 from steep.present import numbers
 from steep.records import (
+    FEWEST_POINTS,
     Analysis,
     BestFit,
     Candidate,
@@ -51,6 +52,8 @@ FACTORS = (2.0, 4.0, 10.0)
 ALL = 0.9
 """Validation items that are worth this share of their number of independent ones are independent:
 the rest is that seeds differ."""
+SHOWN = 0.005
+"""Regret of a held-out model, in log error, from which on a note says so."""
 NEAR = 0.05
 """A default size this near (relatively) to a held-out shard that waits is left out, since the
 shard itself is forecast."""
@@ -98,7 +101,9 @@ def analyse(
     ``items``."""
     paired = paired or paired_by(facts, items)
     best_fits = select(measurements, facts.shards, seeds=facts.spec.search.seeds, paired=paired)
-    best_fits = with_size_curves(best_fits, measurements, _cells(facts.spec))
+    best_fits = with_size_curves(
+        best_fits, measurements, _cells(facts.spec), facts.spec.family.sizes
+    )
     laws = size_laws(best_fits, level)
     curves = _curves(facts, best_fits, measurements, laws, at, times, targets, level)
     answer_metric = answered_metric(facts.spec.domain.name, facts.metric, facts.metrics)
@@ -249,12 +254,23 @@ def of_other_metric(
     """The points of the same models with their errors in another ``metric``.
 
     Its seed noise differs and is not known here. In a search so unfinished that points are rough,
-    the selection metric's standard errors are used for it as well."""
+    the selection metric's standard errors are used for it as well. A better model is better in it
+    by as much more or less as it changes more or less with the data."""
     rough = any("rough" in b.flags for b in best_fits)
+    errors = [float(dict(b.metrics)[metric]) for b in best_fits]
+    ratio = _relative_change([p.error for p in points], errors)
     return [
-        replace(p, error=float(dict(b.metrics)[metric]), se_log=p.se_log if rough else None)
-        for p, b in zip(points, best_fits, strict=True)
+        replace(p, error=error, se_log=p.se_log if rough else None, regret=ratio * p.regret)
+        for p, error in zip(points, errors, strict=True)
     ]
+
+
+def _relative_change(selected: Sequence[float], errors: Sequence[float]) -> float:
+    """Of a metric's log error, relative to that of the metric that selects; 0 where it falls
+    while the other rises, or does not change."""
+    if len(set(selected)) < FEWEST_POINTS or min(*selected, *errors) <= 0:
+        return 0.0
+    return max(float(np.polyfit(np.log(selected), np.log(errors), 1)[0]), 0.0)
 
 
 def _single_draws_widened(points: Sequence[Point]) -> tuple[Point, ...]:
@@ -493,6 +509,13 @@ def _held_out_notes(
             f"Fitted to {ends} {facts.unit}, the held-out {' and '.join(within)} included, now "
             f"that {now}."
         )
+    for p in curves[0].fit.used:
+        if p.held_out and p.regret >= SHOWN:
+            notes.append(
+                f"At the held-out {numbers.exact(p.samples)} one model was trained, of a predicted "
+                f"size: the best one is expected {numbers.relative(-p.regret)} lower, "
+                "and the fit uses that."
+            )
     remarks = {c.samples: c.remark for c in confronted}
     remarks |= {p.samples: p.reason for p in curves[0].fit.points if p.held_out and p.reason}
     for m in held_out:

@@ -253,8 +253,14 @@ def _marks(
         y=tuple(p.error * how.factor for p in points),
         colour=colour,
         hollow=hollow,
-        lower=tuple(p.error * how.factor * math.exp(-(p.se_log or 0)) for p in points if bars),
-        upper=tuple(p.error * how.factor * math.exp(p.se_log or 0) for p in points if bars),
+        lower=tuple(
+            p.error * how.factor * math.exp(-p.regret - (p.se_log or 0)) for p in points if bars
+        ),
+        upper=tuple(
+            p.error * how.factor * math.exp(max((p.se_log or 0) - p.regret, 0.0))
+            for p in points
+            if bars
+        ),
         legend=legend,
         hover=tuple(_point_text(p, fit, how) for p in points),
     )

@@ -197,7 +197,7 @@ def _side(name: str, curve: Any) -> _Side:
         curve,
         np.array([p.samples for p in used]),
         np.log([p.samples for p in used]),
-        np.log([p.error for p in used]),
+        np.array([p.log_best for p in used]),
         None if any(not k for k in se_log) else np.square(np.array(se_log, float)),
         validation,
         notes,

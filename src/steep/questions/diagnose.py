@@ -148,7 +148,7 @@ def _curve(source: Any, search: SearchSummary, x: str, y: str) -> _CurveData:
             table = curve_of(source, x=x, y=y)
             unit, metric, curve = table.unit, table.metric, curve_of_table(table)
         points, runs = curve.used, curve.run_noise
-    logs = np.log([[p.samples, p.error] for p in points]).reshape(-1, 2)
+    logs = np.array([[np.log(p.samples), p.log_best] for p in points]).reshape(-1, 2)
     data = _CurveData(points, logs[:, 0], logs[:, 1], None, 0.0, fit, unit, metric)
     if data.given:
         se = np.array([p.se_log for p in points], float)

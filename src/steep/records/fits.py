@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf, log
 from typing import Any
 
 
@@ -39,6 +40,14 @@ class Point:
     """Why the point is not used: 'small-data', 'capped'."""
     held_out: bool = False
     """Its error was forecast before it was measured."""
+    regret: float = 0.0
+    """By how much, in log error, a better model than the one measured is expected to lie below:
+    where one model was trained at a predicted size, or a search is unfinished."""
+
+    @property
+    def log_best(self) -> float:
+        """Log error of the best model, as expected: what a law is fitted to."""
+        return (log(self.error) if self.error > 0 else -inf) - self.regret
 
 
 @dataclass(frozen=True)

@@ -226,6 +226,10 @@ class SizeCurve:
     where the best value of a hyperparameter is at an end of those tried, of one step beyond;"""
     excess_sd: float = 0.0
     """and its standard deviation."""
+    regret: float = 0.0
+    """By how much, in log error, the best model is expected to lie below the score: of a held-out
+    shard, where one size was trained, and of a shard whose search is unfinished. ``score_se`` is
+    then that of the score less this."""
 
 
 UNFINISHED = "its search is not finished"

@@ -113,14 +113,16 @@ def curve_from_points(points: tuple[Point, ...]) -> Curve:
     within: list[ReplicateSpread] = []
     for size in sorted({p.samples for p in points if p.used}):
         same = [p for p in points if p.used and p.samples == size]
-        logs = np.log([p.error for p in same])
+        logs = np.array([p.log_best for p in same])
         within += _within(size, logs)
+        regret = float(np.mean([p.regret for p in same]))
         known = [p.se_log for p in same if p.se_log is not None]
         se_log = float(np.sqrt(np.sum(np.square(known)))) / len(same) if known else None
         merged.append(
             replace(
                 same[0],
-                error=float(np.exp(logs.mean())) if len(same) > 1 else same[0].error,
+                error=float(np.exp(logs.mean() + regret)) if len(same) > 1 else same[0].error,
+                regret=regret,
                 se_log=se_log if len(known) == len(same) else None,
                 replicates=sum(p.replicates for p in same),
             )

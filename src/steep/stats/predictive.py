@@ -110,7 +110,7 @@ def _unbounded(fit: Fit, log_ratio: Array, level: float = 1.0) -> tuple[Array, A
     change since the largest size: the discrepancy is zero there, and the level common to both."""
     used, noise = fit.used, noise_of(fit)
     at = np.log([p.samples / used[-1].samples for p in used])
-    residual = np.log([p.error for p in used])[:, None] - log_curves(fit.draws, at)
+    residual = np.array([p.log_best for p in used])[:, None] - log_curves(fit.draws, at)
     structure = joined(fit.draws, "structure").astype(int)
     sigma2 = joined(fit.draws, "scale") ** 2 / noise.fresh[structure]
     to_places = discrepancy_covariance(noise, at[:, None], log_ratio)

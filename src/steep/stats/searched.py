@@ -9,26 +9,30 @@ All trials of one draw of the data make one surface (``response.py``); of each s
   sizes and hyperparameters that were compared in the study, on this shard or on another. It is the
   expected opportunity cost of Chick & Inoue 2001 (Operations Research 49:732) with squared loss. It
   shrinks as candidates are tried and repeated;
+- of a shard whose search is unfinished the *regret*: by how much the best model is expected to lie
+  below the score, sizes of the ladder included that no shard has tried yet;
 - the standard error of the shard's score: the root mean square, over draws, of log score - min f,
-  less its mean over shards. Where the lowest configuration of a draw has a hyperparameter at the
-  end of its list, the one a step beyond counts as well, for it might be better still: nobody tried
-  (``tuning.py``). The choice is off by what the search missed, and its score by the noise of its
-  seeds; but of many candidates as good as each other the luckiest has a score that is low on every
-  shard, and varies less than one candidate's. So it is less than the sum of the two, and it is what
-  a point of the learning curve weighs by.
+  less its mean over the finished shards, and less the regret. Where the lowest configuration of a
+  draw has a hyperparameter at the end of its list, the one a step beyond counts as well, for it
+  might be better still: nobody tried (``tuning.py``). The choice is off by what the search missed,
+  and its score by the noise of its seeds; but of many candidates as good as each other the luckiest
+  has a score that is low on every shard, and varies less than one candidate's. So it is less than
+  the sum of the two, and it is what a point of the learning curve weighs by.
 
 A held-out shard is measured with one model, whose size and hyperparameters were predicted from the
 other shards: it has no optimum of its own, and no search to be lucky in. The surface extends to it
 and gives by how much that model may be worse than the best of all that the study tried anywhere.
-The standard error of its score is this regret, less what the other shards' scores lie above their
-best, and the noise of its seeds. That the score disagrees with the other shards is not held against
-it otherwise: one that is better than expected weighs as much as any, one that is worse leaves open
-that a better model was missed.
+What is expected of this, less what the other shards' scores lie above their best, is its regret: a
+model trained at one predicted size is never better than the best one, so that its score alone
+would pull a curve upward. The standard error is what the draws vary about it, and the noise of its
+seeds. That the score disagrees with the other shards is not held against it otherwise: one that is
+better than expected weighs as much as any, one that is worse leaves open that a better model was
+missed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import floor, hypot, log, log10
 
@@ -40,6 +44,7 @@ from steep.records import (
     FEWEST_POINTS,
     LOST,
     ONE_SEED,
+    ONE_TRIED,
     SCORED,
     STOPPED_AHEAD,
     UNFINISHED,
@@ -179,27 +184,39 @@ def _logs(measured: Sequence[Measurement]) -> list[float]:
 
 
 def with_size_curves(
-    best_fits: Sequence[BestFit], measurements: Sequence[Measurement], configs: int | None = None
+    best_fits: Sequence[BestFit],
+    measurements: Sequence[Measurement],
+    configs: int | None = None,
+    ladder: Sequence[int] = (),
 ) -> tuple[BestFit, ...]:
     """The best fits with the size curve of their shards, where two sizes and shards were tried.
 
-    A shard whose best model is not known to within ``UNSURE``, or behind a trial that was stopped,
-    is withheld, or taken roughly where too few would be left; without a size curve, one where a
-    single candidate has finished of the ``configs`` that the search chooses from (by default those
-    that were tried on any shard)."""
+    Where a search is unfinished it may yet choose sizes of the ``ladder`` that it has tried on no
+    shard. A shard whose best model is not known to within ``UNSURE``, or behind a trial that was
+    stopped, is withheld, or taken roughly where too few would be left; without a size curve, one
+    where a single candidate has finished of the ``configs`` that the search chooses from (by
+    default those that were tried on any shard). Where every shard has tried a single size nothing
+    is known of the others: all are withheld."""
     found = {}
     for permutation in sorted({b.permutation for b in best_fits}):
         fitted = [b for b in best_fits if b.permutation == permutation]
         fitted = [b for b in fitted if b.best.score > 0]
-        for b, curve in zip(fitted, _size_curves(fitted, measurements), strict=False):
+        for b, curve in zip(fitted, _size_curves(fitted, measurements, ladder), strict=False):
             found[permutation, b.samples] = curve
     if configs is None:
         configs = len({(c.size, c.hyperparameters) for b in best_fits for c in b.candidates})
     drawn = [replace(b, size_curve=found.get((b.permutation, b.samples))) for b in best_fits]
-    known = {b.samples for b in drawn if not b.held_out and not _withheld(b, configs)}
-    rough = len(known) < FEWEST_POINTS
+    # where no shard shows how error changes with size, nothing is known of the sizes not tried
+    alone = all(ONE_TRIED in b.flags for b in drawn if not b.held_out)
+    unsure = [
+        _withheld(b, configs, ladder) or (alone and not b.held_out and _untried_beside(b, ladder))
+        for b in drawn
+    ]
+    known = {b.samples for b, out in zip(drawn, unsure, strict=True) if not b.held_out and not out}
+    rough = len(known) < FEWEST_POINTS and not alone
     return _with_held_out(
-        _unsure(b, rough, _behind(b, measurements)) if _withheld(b, configs) else b for b in drawn
+        _unsure(b, rough, _behind(b, measurements), ladder) if out else b
+        for b, out in zip(drawn, unsure, strict=True)
     )
 
 
@@ -231,39 +248,50 @@ def _behind(b: BestFit, measurements: Sequence[Measurement]) -> float:
     return log(b.best.score / min(e for e in errors if e is not None and e > 0))
 
 
-def _unsure(b: BestFit, rough: bool, behind: float) -> BestFit:
+def _unsure(b: BestFit, rough: bool, behind: float, ladder: Sequence[int]) -> BestFit:
     """A shard that is withheld; or, if it is not too unsure to be a ``rough`` point, one with what
     its model may lose to others, or is ``behind`` one of them, in its standard error."""
     curve = b.size_curve
     if rough and curve is not None and max(curve.leftover, behind) <= ROUGH:
         curve = replace(curve, score_se=hypot(curve.score_se, curve.leftover, behind))
         return replace(b, size_curve=curve, flags=(*b.flags, "rough"))
-    return replace(b, withheld=_why(b), flags=(*b.flags, "withheld"))
+    return replace(b, withheld=_why(b, ladder), flags=(*b.flags, "withheld"))
 
 
-def _unfinished(b: BestFit) -> bool:
+def _unfinished(b: BestFit, ladder: Sequence[int]) -> bool:
     """Whether its choice may not be the last word: where one seed is all that is wanted, nothing
-    shows that a search has come back to its choice to confirm it."""
-    return "incomplete" in b.flags or len(b.best.seeds) == 1
+    shows that a search has come back to its choice to confirm it; and a search tries the sizes
+    beside its choice before it ends."""
+    return "incomplete" in b.flags or len(b.best.seeds) == 1 or _untried_beside(b, ladder)
 
 
-def _why(b: BestFit) -> str:
+def _untried_beside(b: BestFit, ladder: Sequence[int]) -> bool:
+    """Whether no larger size, or no smaller one, than the best was tried where there are some."""
+    larger, smaller = (any(sign * s > sign * b.best.size for s in ladder) for sign in (1, -1))
+    if ONE_TRIED in b.flags:
+        return larger or smaller
+    return (b.edge == "high" and larger) or (b.edge == "low" and smaller)
+
+
+def _why(b: BestFit, ladder: Sequence[int]) -> str:
     if STOPPED_AHEAD in b.flags:
         return AHEAD
-    return UNFINISHED if "incomplete" in b.flags else ONE_SEED
+    return UNFINISHED if "incomplete" in b.flags or _untried_beside(b, ladder) else ONE_SEED
 
 
-def _withheld(b: BestFit, configs: int) -> bool:
+def _withheld(b: BestFit, configs: int, ladder: Sequence[int]) -> bool:
     if STOPPED_AHEAD in b.flags:
         return not b.held_out
-    if b.held_out or not _unfinished(b):
+    if b.held_out or not _unfinished(b, ladder):
         return False
     if b.size_curve is not None:
         return b.size_curve.leftover > UNSURE
     return len(b.candidates) == 1 < configs
 
 
-def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement]) -> list[SizeCurve]:
+def _size_curves(
+    fitted: Sequence[BestFit], measurements: Sequence[Measurement], ladder: Sequence[int]
+) -> list[SizeCurve]:
     samples = [b.samples for b in fitted]
     tried = [by_config(measurements, b.permutation, b.samples) for b in fitted]
     sizes = {config.size for here in tried for config in here}
@@ -271,19 +299,17 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
         return []
     every = {config.hyperparameters for here in tried for config in here}
     coordinates = Coordinates(samples[0], min(sizes), _compared(tried))
-    configs, listed = [], []
-    for i, (b, here) in enumerate(zip(fitted, tried, strict=True)):
-        # an unfinished search may yet choose what it has tried on other shards alone
-        values = every if b.held_out or _unfinished(b) else {c.hyperparameters for c in here}
+    open_ = [b.held_out or _unfinished(b, ladder) for b in fitted]
+    parts = []
+    for here, unfinished in zip(tried, open_, strict=True):
+        # an unfinished search may yet choose what it has tried on other shards alone, and sizes
+        # beyond those
+        values = every if unfinished else {c.hyperparameters for c in here}
         more = {new for v in values for new, _ in _beyond(v, coordinates.choices)} - values
-        for known_values in (values, more):
-            mine = [
-                (i, Configuration(z, v))
-                for z in sorted(sizes)
-                for v in sorted(known_values, key=str)
-            ]
-            configs += mine
-            listed += [known_values is values] * len(mine)
+        outside = {z for z in ladder if unfinished and not min(sizes) <= z <= max(sizes)}
+        pairs = ((sizes, values), (sizes, more), (outside, values))
+        parts.append([_configurations(*pair) for pair in pairs])
+    configs = [(i, c) for i, part in enumerate(parts) for group in part for c in group]
     surface = surface_of(samples, tried, coordinates, configs, worse=WORSE)
     if surface.noise > BEND:  # what is squashed has less noise than its seeds
         return []
@@ -293,19 +319,49 @@ def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement])
     for i, b in enumerate(fitted):
         draws = _of_shard(surface, configs, i, tried[i], random)
         own = [config for shard, config in configs if shard == i]
-        count = sum(
-            shard == i and inside for (shard, _), inside in zip(configs, listed, strict=True)
-        )
-        lowest = _lowest(own, draws, count, coordinates.choices)
+        listed, inside = parts[i][0], np.asarray(draws[:, : len(parts[i][0])])
+        lowest = _lowest(own, draws, len(listed), coordinates.choices)
+        untried = _lowest_untried(own, draws, sizes)
         chosen = np.asarray(draws[:, own.index(Configuration(b.best.size, b.best.hyperparameters))])
-        shards.append(_Shard(tuple(own[:count]), np.asarray(draws[:, :count]), chosen, lowest))
-    score_se = _score_se(fitted, shards)
-    for i, b in enumerate(fitted):
+        best = np.minimum(inside.min(axis=1), untried)
+        shards.append(_Shard(listed, inside, chosen, np.minimum(lowest, untried), best))
+    scores = _regret_and_se(fitted, shards, open_)
+    for i, (b, (regret, se)) in enumerate(zip(fitted, scores, strict=True)):
         near = tried[max(i - REACH, 0) : i + REACH + 1]
         compared = any(_compared_at(b.best.size, here) for here in near)
-        if _unfinished(b) and not b.held_out and len(every) > 1 and not compared:
-            score_se[i] = hypot(score_se[i], UNCOMPARED)
-    return [_size_curve(shard, known, score_se[i], random) for i, shard in enumerate(shards)]
+        if open_[i] and not b.held_out and len(every) > 1 and not compared:
+            scores[i] = regret, hypot(se, UNCOMPARED)
+    return [_size_curve(shard, known, *scores[i], random) for i, shard in enumerate(shards)]
+
+
+def _configurations(sizes: Iterable[int], values: Iterable[Settings]) -> tuple[Configuration, ...]:
+    ordered = sorted(values, key=str)
+    return tuple(Configuration(z, v) for z in sorted(sizes) for v in ordered)
+
+
+def _lowest_untried(
+    configs: Sequence[Configuration], draws: Array, tried: Collection[int]
+) -> Array:
+    """Of each draw (draws, configs) the lowest log error of the sizes beyond those that were
+    ``tried`` on any shard; inf where none are among ``configs``.
+
+    Error is taken to be convex in log size: a step beyond the last size gains no more than the step
+    to it did."""
+    index = {config: k for k, config in enumerate(configs)}
+    found = np.full(len(draws), np.inf)
+    inside = sorted(tried)
+    ends = ((inside[-2:], lambda z: z > inside[-1]), (inside[1::-1], lambda z: z < inside[0]))
+    for values in {c.hyperparameters for c in configs}:
+        for (before, last), outside in ends:
+            sizes = {c.size for c in configs if outside(c.size) and c.hyperparameters == values}
+            one, other = (draws[:, index[Configuration(z, values)]] for z in (before, last))
+            slope = (other - one) / abs(log(last / before))
+            for z in sorted(sizes, reverse=last < before):
+                step = abs(log(z / last))
+                at = np.maximum(draws[:, index[Configuration(z, values)]], other + slope * step)
+                found = np.minimum(found, at)
+                slope, other, last = (at - other) / step, at, z
+    return found
 
 
 @dataclass(frozen=True)
@@ -318,7 +374,10 @@ class _Shard:
     chosen: Array
     """(draws,) of the configuration that was chosen,"""
     lowest: Array
-    """and of the best one, a step beyond the lists included."""
+    """of the best one, a step beyond the lists and the untried sizes of an unfinished search
+    included,"""
+    best: Array
+    """and of the best of the lists and those sizes."""
 
 
 def _beyond(
@@ -384,18 +443,28 @@ def _of_shard(
     return lowest + np.clip(drawn, -FAR, FAR)
 
 
-def _score_se(fitted: Sequence[BestFit], shards: Sequence[_Shard]) -> list[float]:
-    """Of each shard's log score."""
+def _regret_and_se(
+    fitted: Sequence[BestFit], shards: Sequence[_Shard], open_: Sequence[bool]
+) -> list[tuple[float, float]]:
+    """Of each shard's log score: by how much the best model is expected to lie below it, where its
+    search is unfinished or it is held out, and the standard error of what is left of it.
+
+    What all scores are off by is the luck of the lowest of many; what
+    an unfinished search has missed is none of it."""
     off = [log(b.best.score) - here.lowest for b, here in zip(fitted, shards, strict=True)]
-    searched = [gap.mean() for b, gap in zip(fitted, off, strict=True) if not b.held_out]
-    common = float(np.mean(searched))
+    mean = {i: float(off[i].mean()) for i, b in enumerate(fitted) if not b.held_out}
+    sure = [i for i in mean if np.mean((shards[i].chosen - shards[i].best) ** 2) <= UNSURE**2]
+    finished = [mean[i] for i in sure if not open_[i]]
+    common = float(np.mean(finished or [min(0.0, gap) for gap in mean.values()]))
     found = []
-    for b, here, gap in zip(fitted, shards, off, strict=True):
+    for b, here, gap, unfinished in zip(fitted, shards, off, open_, strict=True):
         seeds = 0.0
         if b.held_out:
             gap = here.chosen - here.lowest
             seeds = (b.seed_se or 0.0) / b.best.score
-        found.append(_rounded(float(np.sqrt(((gap - common) ** 2).mean() + seeds**2))))
+        regret = max(float(gap.mean()) - common, 0.0) if unfinished else 0.0
+        se = float(np.sqrt(((gap - common - regret) ** 2).mean() + seeds**2))
+        found.append((_rounded(regret), _rounded(se)))
     return found
 
 
@@ -426,12 +495,16 @@ def _draws(surface: Surface, here: Array, random: np.random.Generator) -> Array:
 
 
 def _size_curve(
-    shard: _Shard, known: Mapping[int, float], score_se: float, random: np.random.Generator
+    shard: _Shard,
+    known: Mapping[int, float],
+    missed: float,
+    score_se: float,
+    random: np.random.Generator,
 ) -> SizeCurve:
     """Error against model size on one shard, from draws of its surface. ``known`` maps sizes to
     parameters."""
     configs, draws = shard.configs, shard.draws
-    regret, excess = shard.chosen - draws.min(axis=1), shard.chosen - shard.lowest
+    regret, excess = shard.chosen - shard.best, shard.chosen - shard.lowest
     sizes = sorted({config.size for config in configs})
     of_size = np.array([config.size for config in configs])
     lowest = np.stack([draws[:, of_size == size].min(axis=1) for size in sizes], axis=1)
@@ -458,6 +531,7 @@ def _size_curve(
         score_se=score_se,
         excess=_rounded(float(excess.mean())),
         excess_sd=_rounded(float(excess.std())),
+        regret=missed,
     )
 
 
