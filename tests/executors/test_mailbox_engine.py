@@ -217,6 +217,20 @@ def test_workers_that_were_cancelled_before_they_began_end_nothing(stage: _Stage
     stage.passes(60)
 
 
+def test_a_batch_whose_driver_died_in_submitting_it_is_submitted_anew(
+    box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine was slow to answer, so it may have none of its workers, or start them yet."""
+    box.write("submitted/w1", {"count": 1, "id": None})
+    stage = _Stage(box, monkeypatch)
+    stage.engine.said["w1-0"] = State("ended", "died")
+    stage.post(1)
+    stage.passes(60)
+    assert stage.engine.asked[:1] == ["w2"]
+    stage.begins("w2-0")
+    stage.passes(10)
+
+
 def test_workers_that_do_not_begin_end_nothing_while_another_works(two: _Stage) -> None:
     two.post(1, 2)
     two.passes(3)

@@ -340,10 +340,11 @@ class Session:
             return
         self._counted.add(place)
         self._wait_to_submit()
-        if not state.blame and state != GONE:
+        batch = place.rpartition("-")[0]
+        # its driver died before the engine had answered: it may never have been started
+        if self._batches[batch]["id"] is None or (not state.blame and state != GONE):
             return
         self._unheard += 1
-        batch = place.rpartition("-")[0]
         most = _UNHEARD if self._heard else min(_UNHEARD, self._batches[batch]["count"])
         if self._unheard < most or self._works():
             return
