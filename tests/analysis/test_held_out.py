@@ -386,10 +386,12 @@ def test_two_held_out_shards_join_one_by_one() -> None:
     )
     assert [a.samples for a in one.curves[0].forecast.at] == [16_000, 32_000, 80_000]
     both = analyse(known, [*done, *map(measured, trials)], nothing, told)
-    assert both.curves[0].fit.notes == (
+    now, *regrets = both.curves[0].fit.notes
+    assert now == (
         "Fitted to 125 to 16,000 items, the held-out 8,000 and 16,000 included, now that they "
-        "are measured.",
+        "are measured."
     )
+    assert all("one model was trained, of a predicted size" in note for note in regrets)
     assert [c.forecast for c in both.confrontations] == [c.forecast for c in told]
 
 
