@@ -112,8 +112,6 @@ SEEDS = (2, 3, 5)
 PILOT = 15.0
 """Seconds of the processor for trials that show when trials stop, at most: ``plan`` and ``run``
 take longer ones, and predict anew."""
-PREFER = 1
-"""Scenarios in which a candidate is simulated; the proposal itself is estimated in more."""
 VOCABULARIES = {"words": (10_000, 4_000, 2_000, 1_000)}
 """Words of a model, where the domain has them: the first with which a curve fits the budget. Most
 of what a small model of words costs is its last layer, which has a row for each."""
@@ -393,6 +391,7 @@ class Draft:
         vocabulary."""
         self.name, self.budget, self.vocabulary = name, budget, vocabulary
         self._costs: dict[int, Cost | None] = {}
+        self._seconds: dict[Extent, float] = {}
         self.domain, self.family, self.parts = domain, family, parts
         self.base, self.workers = base, workers
 
@@ -476,11 +475,14 @@ stop:
         classes = self.opened.domain.shape.get("classes") if self.domain == "images" else None
         if classes:
             least = max(least, min(A_CLASS * classes, self.total / 2**4))
-        return float(f"{max(least / divisor, LEAST[self.domain]):.2g}")
+        return float(f"{max(least / divisor, LEAST[self.domain]):.3g}")
 
     def rungs(self, divisor: int = 1) -> int:
-        """How many times the smallest shard can be doubled."""
-        return max(math.floor(math.log2(self.total / self.smallest(divisor))), 0)
+        """Shards to fit below one of all the data: how many times the smallest can be doubled, and
+        one more where the rest is at least half a step, as ``shards.cut`` has it."""
+        ratio = self.total / self.smallest(divisor)
+        doublings = max(math.floor(math.log2(ratio)), 0)
+        return doublings + int(ratio / 2**doublings > 2**0.5)
 
     def extent(self, top: int, sizes: int, seeds: int = SEEDS[0], divisor: int = 1) -> Extent:
         """What ``spec`` takes, of shards that reach up to ``top`` doublings, and the first
@@ -492,14 +494,18 @@ stop:
             ladder.append(next_size(ladder, "high") or 2 * ladder[-1])
         return smallest, largest, tuple(ladder[:sizes]), seeds, self.share(largest)
 
-    def seconds(self, *extent: Any, scenarios: int = PREFER) -> float:
+    def seconds(self, *extent: Any) -> float:
         """The expected time of a study of that extent, by the estimator of plan, run and status."""
+        if extent in self._seconds:
+            return self._seconds[extent]
         study = self.study(*extent)
         largest = max(study.spec.family.sizes)
         if self.timing is not None and largest > self.timing.rows[-1].size:
             self.timing = clock.with_size(study, self.timing, largest)
-        found = study.prediction(self.timing, self.workers, scenarios)
-        return math.nan if found is None else found.clock.value or 0.0
+        found = study.prediction(self.timing, self.workers, SCENARIOS)
+        took = math.nan if found is None else found.clock.value or 0.0
+        self._seconds[extent] = took
+        return took
 
     @cached_property
     def timing(self) -> StepTimes | None:
@@ -540,9 +546,9 @@ stop:
             more = self._by_models(order[-1])
             order += more[: holds(more)]
         wanted = math.nan
-        while True:  # in more scenarios than one it may take longer than it seemed to
+        while True:  # not every study takes longer than the one before it in the order
             chosen = order.pop()
-            took = self.seconds(*self.extent(*chosen), scenarios=SCENARIOS)
+            took = self.seconds(*self.extent(*chosen))
             if len(order) == fewest:
                 wanted = took
             # Of a search that takes longer a budget cuts trials, and no shards.

@@ -512,9 +512,9 @@ def _held_out_notes(
     for p in curves[0].fit.used:
         if p.held_out and p.regret >= SHOWN:
             notes.append(
-                f"At the held-out {numbers.exact(p.samples)} one model was trained, of a predicted "
-                f"size: the best one is expected {numbers.relative(-p.regret)} lower, "
-                "and the fit uses that."
+                f"At the held-out {numbers.exact(p.samples)} {facts.unit} one model was trained, "
+                f"of a predicted size: the best one is expected {numbers.relative(-p.regret)} "
+                "lower, and the fit uses that."
             )
     remarks = {c.samples: c.remark for c in confronted}
     remarks |= {p.samples: p.reason for p in curves[0].fit.points if p.held_out and p.reason}

@@ -62,8 +62,9 @@ def predicted_size(
 
     It follows the size law, with ``GROWTH`` as a prior of its exponent, but is never smaller than
     the best fit of the largest fitted shard: a model that is somewhat too large costs nothing on a
-    plateau, one that is too small costs error. Sizes from the first one that is not ``allowed`` on
-    are left out."""
+    plateau, one that is too small costs error. Where best sizes are the largest tried, which leaves
+    the law open upwards, models grow at most in proportion to the data. Sizes from the first one
+    that is not ``allowed`` on are left out."""
     law = laws["smallest adequate"]
     largest = max(fitted, key=lambda b: b.samples)
     best_size = largest.best.size
@@ -72,7 +73,11 @@ def predicted_size(
     parameters, law, counted = _counted(facts, fitted, law)
     nearest = _of_ladder if counted else _nearest
     if law.outcome == "ok" and law.center is not None:
-        size = nearest(parameters, _grown(law.center, law.draws, samples))
+        grown = _grown(law.center, law.draws, samples)
+        if law.censored:  # best sizes at an edge leave the law open on that side
+            most = parameters.get(largest.adequate.size, np.inf) * samples / largest.samples
+            grown = min(grown, float(np.log(most)))
+        size = nearest(parameters, grown)
         reason, same = "the size nearest to the size law", "asks for no larger one"
         if counted:
             reason = "the size of the ladder that the size law asks for"
@@ -162,14 +167,17 @@ def _grown_as_common(
 def _grown(
     center: tuple[float, float], draws: Sequence[tuple[float, float]], samples: float
 ) -> float:
-    """Log parameters at ``samples``: the mean over a size law's draws (log parameters at the
+    """Log parameters at ``samples``: the median of a size law's draws (log parameters at the
     center, beta_p), weighted by the prior ``GROWTH``, since a few noisy optima leave the exponent
-    wide open."""
+    wide open, upwards above all where best sizes are the largest tried."""
     at_center, beta_p = np.array(draws).T
     common, spread = GROWTH
     log_weights = -0.5 * ((beta_p - common) / spread) ** 2
     weights = np.exp(log_weights - log_weights.max())
-    return float(np.average(at_center + beta_p * (np.log(samples) - center[0]), weights=weights))
+    grown = at_center + beta_p * (np.log(samples) - center[0])
+    order = np.argsort(grown)
+    below = np.cumsum(weights[order]) - weights[order] / 2
+    return float(np.interp(weights.sum() / 2, below, grown[order]))
 
 
 def failed_sizes(measurements: Sequence[Measurement]) -> set[int]:

@@ -68,6 +68,7 @@ def _best_fit_row(
         "error": b.best.score,
         "error_se": b.seed_se,
         "se_log": _rounded(point.se_log),
+        "regret": _rounded(point.regret),
         "validation_se": b.validation_se,
         "validation_items": analysis.headline.fit.noise.validation_items
         if analysis.curves
@@ -97,6 +98,7 @@ def _best_fit_row(
         row |= {
             "error_rate": other.error,
             "error_rate_se_log": _rounded(other.se_log),
+            "error_rate_regret": _rounded(other.regret),
             "error_rate_best_guess": dict(analysis.best_guess).get(analysis.headline.metric),
         }
     return row | beside(b.best.hyperparameters, row)

@@ -55,20 +55,19 @@ def points_of_study(table: RawTable, y: str | None) -> dict[str, Any] | None:
     if y not in (None, "error", selects):
         return None
     rate = RATE in table.columns and (y != selects or selects == "error")
-    column, se, guess = ("error", "se_log", "best_guess")
-    if rate:
-        column, se, guess = RATE, f"{RATE}_se_log", f"{RATE}_best_guess"
+    column, prefix = (RATE, f"{RATE}_") if rate else ("error", "")
     rows = range(len(table.lines))
     texts = {c: [word(v) for v in table.cells[c]] for c in ("held_out", "reason")}
     points = tuple(
         Point(
             samples=_needed(table, "samples", row),
             error=_needed(table, column, row),
-            se_log=_number(table, se, row),
+            se_log=_number(table, f"{prefix}se_log", row),
             parameters=_number(table, "parameters", row),
             used=not texts["reason"][row],
             reason=texts["reason"][row],
             held_out=texts["held_out"][row] in ("true", "1"),
+            regret=_number(table, f"{prefix}regret", row) or 0.0,
         )
         for row in rows
     )
@@ -83,7 +82,7 @@ def points_of_study(table: RawTable, y: str | None) -> dict[str, Any] | None:
         "points": points,
         "validation_se": shared,
         "validation_items": items,
-        "best_guess": _number(table, guess, 0),
+        "best_guess": _number(table, f"{prefix}best_guess", 0),
         "notes": ("Read as the study itself fits it: a table of its best fits.",),
     }
 
