@@ -183,7 +183,7 @@ class Fit:
         """A DataFrame ``samples, error, lower, upper``: intervals of a new measurement like the
         points, or of a ``single_run`` where these are means of several; see forecast.py.
 
-        Of a metric of which higher is better the second column is that metric, by its name
+        Of an accuracy, another score or a perplexity the second column is that metric, by its name
         ('accuracy'), unless ``as_error``. ``samples`` is one size or several: a number, or '10x'
         (of the data), '1e6' or '2M' as on the command line. Raises ValueError for anything
         else."""
