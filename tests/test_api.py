@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import wave
@@ -44,6 +45,25 @@ def test_accuracies_are_fitted_as_their_errors(fit: Fit) -> None:
         steep.fit(points=fit.points, higher_is_better=True)
 
 
+def test_what_a_target_takes_is_answered_in_its_metric() -> None:
+    """In the metric of the question, an open end as inf, and in a sentence."""
+    told = steep.fit({"samples": SIZES, "accuracy": [1 - e for e in ERRORS]}, y="accuracy")
+    found = told.samples_for("99%")
+    assert (found.metric, found.target, found.outcome) == ("accuracy", 0.99, "ok")
+    assert repr(found).startswith("<Accuracy 99 % needs ")
+    assert repr(found).endswith(" the data)>")
+    reached = told.samples_for(0.8)
+    assert reached.outcome == "already reached"
+    assert "accuracy 80 % is reached at" in repr(reached).lower()
+    floor = [0.2 + 5 * m**-0.5 for m in SIZES]
+    never = steep.fit(samples=SIZES, error=floor).samples_for(0.1)
+    assert (never.target, never.samples, never.upper) == (0.1, math.inf, math.inf)
+    assert "10 % is not reachable" in repr(never)
+    partly = steep.fit(samples=SIZES[:4], error=[0.5, 0.4, 0.33, 0.29]).samples_for(0.25)
+    assert partly.upper == math.inf
+    assert "no limit]" in repr(partly)
+
+
 def test_an_accuracy_is_asked_for_and_answered_as_one(fit: Fit) -> None:
     told = steep.fit({"samples": SIZES, "accuracy": [1 - e for e in ERRORS]}, y="accuracy")
     errors = told.predict(["2x", 320_000], as_error=True)
@@ -54,8 +74,10 @@ def test_an_accuracy_is_asked_for_and_answered_as_one(fit: Fit) -> None:
     assert (frame.lower <= frame.accuracy).all()
     assert list(fit.predict("2x").columns) == ["samples", "error", "lower", "upper"]
     (goal,) = steep.forecast(told, target=0.97).targets
-    assert goal == told.samples_for(0.97) == steep.forecast(told, target=["97%"]).targets[0]
+    assert goal == steep.forecast(told, target=["97%"]).targets[0]
     assert goal.target == pytest.approx(0.03)
+    assert told.samples_for(0.97) == told.samples_for("97%")
+    assert told.samples_for(0.97).samples == goal.samples
     assert goal.samples == pytest.approx((0.03 / 3) ** (1 / -0.3), rel=0.1)
     with pytest.raises(ValueError, match="at most 100 %"):
         steep.forecast(told, target="103%")

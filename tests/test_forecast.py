@@ -101,7 +101,7 @@ def test_a_floor_that_is_likely_but_not_sure_is_perhaps_one() -> None:
     """Four points: a target below them is out of reach for most draws, not for 90 % of them."""
     fitted = fit(samples=[100, 200, 400, 800], error=[0.5, 0.4, 0.33, 0.29])
     found = fitted.samples_for(0.1)
-    assert (found.outcome, found.samples) == (PERHAPS_NOT, None)
+    assert (found.outcome, found.samples) == (PERHAPS_NOT, np.inf)
     assert 0.5 < found.unreachable < 0.9
     assert found.lower > 800
     assert fitted.samples_for(0.1, level=0.5).outcome == NOT_REACHABLE

@@ -177,7 +177,7 @@ def test_the_smallest_shard_does_not_hang_on_data_that_no_budget_reaches(
     monkeypatch.setattr(Draft, "total", 2e8)
     draft = Draft("x", "characters", "rhn", {"train": str(path)}, tmp_path, 1)
     assert draft.extent(5, 4)[:2] == (8000, 256_000)
-    assert draft.extent(14, 4)[:2] == (200_000, None)
+    assert draft.extent(15, 4)[:2] == (200_000, None)
 
 
 def test_what_lies_in_a_folder_and_is_not_read_is_said(tmp_path: Path, by_count: None) -> None:

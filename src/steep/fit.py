@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtri
 
-from steep.base.metrics import check_items
+from steep.base.metrics import as_error, check_items, is_perplexity
 from steep.base.spelling import no_such
 from steep.laws import LAWS, Law
 from steep.laws.law import Array
@@ -37,7 +37,7 @@ from steep.stats.predictive import bounds_likelihood, doubling
 from steep.stats.single import law_fits
 from steep.stats.size_law import fit_size_law
 from steep.stats.slope import RISES, Slope, no_fall, slope
-from steep.tables.read import Table, TableCurve, curve_of
+from steep.tables.read import Table, TableCurve, curve_of, in_logarithms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +96,8 @@ def fit(
     ``points`` are of seeds and replicates alone, and never do. ``higher_is_better``: the values are
     accuracies, and 1 - value is fitted. ``robust`` gives points far off the trend less weight, with
     a note. ``intervals=False`` leaves out the best fits of single laws, which take longer than the
-    forecast. ``unit`` and ``metric`` are taken from the table by default.
+    forecast. ``unit`` and ``metric`` are taken from the table by default. Of a ``metric`` that
+    is a perplexity the values are perplexities, and their logarithms are fitted.
 
     Laws with more parameters than there are sizes are not fitted. A curve without a significant
     decrease has the outcome 'not a power law': no exponent, laws or regions, and a forecast that
@@ -106,7 +107,10 @@ def fit(
     names its cells). A curve that cannot be fitted gives a ``Fit`` whose ``outcome`` has the
     reason.
     """
-    curve, table = _curve(frame, samples, error, points, x, y, se, parameters, higher_is_better)
+    curve, table = _curve(
+        frame, samples, error, points, x, y, se, parameters, higher_is_better, metric
+    )
+    metric = as_error(metric) if metric and is_perplexity(metric) else metric
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, not {level}")
     empty = Fit(
@@ -240,6 +244,7 @@ def _curve(
     se: Any,
     parameters: Any,
     higher_is_better: bool,
+    metric: str | None,
 ) -> tuple[Curve, TableCurve]:
     """The points, and the table that they were read from."""
     if higher_is_better and (points is not None or isinstance(frame, Table | TableCurve)):
@@ -247,6 +252,11 @@ def _curve(
             "higher_is_better is for tables: steep.read takes it too; points are errors"
         )
     if points is not None:
+        if metric and is_perplexity(metric):
+            raise ValueError(
+                f"points are errors: give the perplexities as samples and error, or points of "
+                f"{as_error(metric)!r}"
+            )
         return curve_from_points(tuple(points)), TableCurve("", {})
     columns = {name: v for name, v in (("se", se), ("parameters", parameters)) if v is not None}
     names = {name: v if isinstance(v, str) else name for name, v in columns.items()}
@@ -257,12 +267,18 @@ def _curve(
         for value in (samples, error, *columns.values()):
             if isinstance(value, str):
                 raise ValueError(f"{value!r} names a column, but no frame was given")
-        frame, x, y = {"samples": samples, "error": error, **arrays}, "samples", "error"
+        y = metric if metric and is_perplexity(metric) else "error"
+        frame, x = {"samples": samples, y: error, **arrays}, "samples"
     elif arrays:
         if not hasattr(frame, "assign"):
             raise ValueError("se and parameters as arrays belong beside a DataFrame or arrays")
         frame = frame.assign(**{name: list(v) for name, v in arrays.items()})
+    if metric and is_perplexity(metric) and hasattr(frame, "assign"):
+        names_in = [metric if column == y else column for column in frame.columns]
+        frame, y = frame.set_axis(names_in, axis=1), metric
     table = curve_of(frame, x=x, y=y, higher_is_better=higher_is_better, **names)
+    if metric and is_perplexity(metric):
+        table = in_logarithms(table, metric)
     return curve_of_table(table), table
 
 
@@ -506,6 +522,8 @@ def _about_no_fall(cause: str, metric: str) -> tuple[str, str]:
     if cause == RISES:
         return cause, f"No law here rises: check whether the column is an accuracy, {data}."
     step = "A wider range of sizes, or more seeds at each, may show"
+    if scale.exponential:
+        cause = cause.replace("error", scale.label)
     if scale.higher:
         return f"the points show no significant increase of {scale.label}", f"{step} an increase."
     return cause, f"{step} a decrease."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steep.base.metrics import higher, is_share
+from steep.base.metrics import higher, is_share, original
 from steep.laws.law import Array
 from steep.records import (
     BEYOND_REACH,
@@ -128,11 +128,12 @@ def predict_frame(
 
 def as_measured(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The frame with errors converted back to the metric that they came from, such as accuracy."""
-    score = higher(metric)
-    if score is None:
+    made_of = original(metric)
+    if made_of is None:
         return frame
-    columns = {"samples": frame["samples"], score.name: score.value(frame["error"])}
-    ends = {"lower": score.value(frame["upper"]), "upper": score.value(frame["lower"])}
+    low, high = ("upper", "lower") if higher(metric) else ("lower", "upper")
+    columns = {"samples": frame["samples"], made_of.name: made_of.value(frame["error"])}
+    ends = {"lower": made_of.value(frame[low]), "upper": made_of.value(frame[high])}
     return type(frame)(columns | ends)
 
 

@@ -8,7 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from steep.base.metrics import ACCURACIES, LOSSES, HigherIsBetter, higher, is_share, may_be_percent
+from steep.base.metrics import (
+    ACCURACIES,
+    LOSSES,
+    HigherIsBetter,
+    Perplexity,
+    is_share,
+    may_be_percent,
+    original,
+)
 from steep.records import Analysis, Curve, Fit, Forecast, JointFit
 from steep.spec.load import QuestionError
 from steep.tables.amounts import Writing, number
@@ -67,9 +75,11 @@ class Goal:
         """The value as an error of a curve of ``metric`` with errors up to ``largest``.
 
         Raises QuestionError if that metric cannot have the value."""
-        score = higher(metric)
-        if score is not None:
-            return self._of_higher(score)
+        made_of = original(metric)
+        if isinstance(made_of, HigherIsBetter):
+            return self._of_higher(made_of)
+        if made_of is not None:
+            return self._of_perplexity(made_of)
         is_rate = may_be_percent(metric, largest)
         if self.percent and not is_rate:
             if metric in LOSSES:
@@ -99,6 +109,18 @@ class Goal:
         if score == 1.0:
             raise self._wrong(f"no amount of data makes {name} perfect: choose a lower target")
         return 1.0 - score
+
+    def _of_perplexity(self, metric: Perplexity) -> float:
+        """The logarithm of a perplexity."""
+        if self.percent or self.of_a_loss:
+            what = "a percentage" if self.percent else "a loss"
+            raise self._wrong(f"the curve is of {metric.name}, not {what}: write a number above 1")
+        if self.value <= 1.0:
+            raise self._wrong(
+                f"a {metric.name} of 1 is a perfect prediction, which no amount of data brings: "
+                "choose a target above 1"
+            )
+        return metric.error(self.value)
 
     def _wrong(self, reason: str) -> QuestionError:
         return QuestionError(f"{self.option} {self.text!r}: {reason}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from steep.base.metrics import is_perplexity
 from steep.records import HeldOutForecast, Prediction, StepCost, TimeSpent, decode, encode
 from steep.store import lease
 from steep.store.database import Decision
@@ -33,6 +34,8 @@ def register_facts(store: Store, facts: Mapping[str, Any]) -> None:
     machine = f"{platform.system()} {platform.machine()}" + (f", {processor}" if processor else "")
     full = {**facts, "python": platform.python_version(), "machine": machine}
     earlier = store.decisions("facts")
+    if earlier:
+        _refuse_plain_perplexity(store, earlier[-1].payload)
     if not earlier or earlier[-1].payload != full:
         store.decide("facts", full)
 
@@ -42,7 +45,19 @@ def payload(store: Store) -> dict[str, Any]:
     facts = store.decisions("facts")
     if not facts:
         raise StoreError(f"{store.folder} has trained nothing yet: run it first")
+    _refuse_plain_perplexity(store, facts[-1].payload)
     return facts[-1].payload
+
+
+def _refuse_plain_perplexity(store: Store, facts: Mapping[str, Any]) -> None:
+    """Raise StoreError for a study whose trials were recorded as perplexities, before these were
+    kept as logarithms: no answer may mix the two."""
+    if is_perplexity(str(facts.get("metric"))):
+        raise StoreError(
+            f"{store.folder} was begun by a version of steep that fitted perplexities themselves: "
+            "begin a new folder, or ask the table of what it measured, "
+            f"{store.folder}/results/best_fit.csv"
+        )
 
 
 def baseline(store: Store, domain: Domain, cut: DataSplit) -> dict[str, Any]:

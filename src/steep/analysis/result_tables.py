@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 
 from steep.analysis.analyse import of_other_metric, study_points
+from steep.base.metrics import perplexity
+from steep.base.own_metric import with_own_metric
 from steep.records import Analysis, BestFit, HeldOutForecast, Interval, Point
 from steep.select import beside
 
@@ -19,9 +21,16 @@ def result_files(analysis: Analysis) -> dict[str, str]:
     """Name -> text of ``best_fit.csv``, ``fits.json`` and ``forecasts.csv``."""
     return {
         "best_fit.csv": best_fit_table(analysis).to_csv(index=False),
-        "fits.json": json.dumps(_rounded(fits(analysis)), indent=1, allow_nan=False),
+        "fits.json": json.dumps(_rounded(_told(fits(analysis))), indent=1, allow_nan=False),
         "forecasts.csv": forecast_table(analysis).map(_rounded).to_csv(index=False),
     }
+
+
+def _told(found: dict[str, Any]) -> dict[str, Any]:
+    """With perplexities beside their logarithms, which nobody can read as such."""
+    metrics = [found["metric"], *(curve["metric"] for curve in found["curves"])]
+    told: dict[str, Any] = with_own_metric(found) if any(map(perplexity, metrics)) else found
+    return told
 
 
 def _rounded(value: Any) -> Any:
@@ -123,6 +132,13 @@ def forecast_table(analysis: Analysis) -> pd.DataFrame:
                 | {"lower": goal.lower, "upper": goal.upper, "factor": goal.factor}
                 | {"outcome": goal.outcome}
             )
+    for row in rows:
+        log = perplexity(row["metric"])
+        if log is not None:
+            names = (
+                ("error", "lower", "upper") if row["question"] == "error at samples" else ("error",)
+            )
+            row |= {log.name + ("" if n == "error" else f"_{n}"): log.value(row[n]) for n in names}
     return pd.DataFrame(rows)
 
 

@@ -1,13 +1,17 @@
-"""What metrics are, by their names: losses, error rates, and those of which higher is better.
+"""What metrics are, by their names: losses, error rates, scores and perplexities.
 
 Everything inside steep is an error: a number above 0 that falls as data grows. A metric of which
 higher is better (accuracy, F1, R2, BLEU) becomes one by 1 - value, and its name says so:
 '1 - accuracy', or '1 - bleu / 100' where the values run to 100. ``present.numbers`` shows such an
-error as the metric that it was made of, and ``requested`` reads targets in that metric.
+error as the metric that it was made of, and ``analysis.asked`` reads targets in that metric.
+
+A perplexity is the exponential of a loss in nats, and no less than 1: its logarithm is fitted,
+under the name 'log of perplexity', because a loss falls towards a floor as the laws describe.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +53,7 @@ MOST_INSERTIONS = 10.0
 ALIASES = {
     "acc": "accuracy", "top1_acc": "top1_accuracy", "top5_acc": "top5_accuracy", "f1_score": "f1",
     "roc_auc": "auc", "auroc": "auc", "r2_score": "r2", "sacrebleu": "bleu",
+    "ppl": "perplexity",
 }  # fmt: skip
 
 
@@ -72,6 +77,52 @@ class HigherIsBetter:
         return (1.0 - error) * self.divisor
 
 
+_LOG_OF = "log of "
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """A perplexity, as an error: its natural logarithm."""
+
+    name: str
+
+    @property
+    def metric(self) -> str:
+        """The name of the error: 'log of perplexity'."""
+        return f"{_LOG_OF}{self.name}"
+
+    def error(self, value: float) -> float:
+        """NaN of what is not above 0."""
+        return math.log(value) if value > 0 else math.nan
+
+    def value(self, error: Any) -> Any:
+        """The perplexity, of an error or of many."""
+        if isinstance(error, (int, float)):
+            return math.exp(error) if error < 700 else math.inf
+        return math.e**error
+
+
+Original = HigherIsBetter | Perplexity
+"""What an error was computed from."""
+
+
+def perplexity(metric: str) -> Perplexity | None:
+    """The perplexity that an error such as 'log of perplexity' is the logarithm of."""
+    return Perplexity(metric.removeprefix(_LOG_OF)) if metric.startswith(_LOG_OF) else None
+
+
+def original(metric: str) -> Original | None:
+    """The user's own metric that an error was computed from; None if it is that error itself."""
+    return higher(metric) or perplexity(metric)
+
+
+def is_perplexity(name: str) -> bool:
+    """Whether a user's metric of this name is a perplexity: 'perplexity', 'val_ppl'; no logarithm
+    of one."""
+    words = plain_name(name).split("_")
+    return bool({"perplexity", "ppl"} & {*words}) and not {"log", "ln", "log2"} & {*words}
+
+
 def higher(metric: str) -> HigherIsBetter | None:
     """What an error such as '1 - accuracy' was made of; None for other metrics."""
     found = re.fullmatch(r"1 - (.+?)(?: / (\d+))?", metric)
@@ -85,6 +136,9 @@ def is_higher(name: str) -> bool:
 
 def as_error(name: str) -> str:
     """The error that a user's metric of this name becomes: '1 - accuracy'; a loss is one."""
+    if is_perplexity(name):
+        known = ALIASES.get(plain_name(name), name)
+        return Perplexity(known).metric
     if not is_higher(name):
         return name
     return higher_metric(name, 100.0 if plain_name(name) in OF_100 else 1.0).metric
@@ -137,8 +191,10 @@ def check_items(items: float, metric: str, largest: float) -> None:
     ``metric`` up to ``largest``."""
     if not items >= 1:
         raise ValueError(f"there must be at least 1 validation item, not {items:g}")
+    told = perplexity(metric)
     if metric in LOSSES or not may_be_percent(metric, largest) or largest > 1:
         what = metric if metric in LOSSES else f"an error of {largest:g}"
+        what = f"a {told.name}" if told is not None else what
         raise ValueError(
             f"a number of items gives the noise of error rates, from 0 to 1; {what} is not one"
         )
@@ -148,7 +204,7 @@ def may_be_percent(metric: str, largest: float) -> bool:
     """Whether a metric whose largest error is ``largest`` can be '5 %': whether it is a rate."""
     if higher(metric) is not None or metric in RATES:
         return True
-    return metric not in LOSSES and largest <= 1.0
+    return metric not in LOSSES and perplexity(metric) is None and largest <= 1.0
 
 
 def outside(metric: str, error: float, returned: str) -> str | None:
@@ -168,6 +224,8 @@ def outside(metric: str, error: float, returned: str) -> str | None:
                 "that it is one (trainer: percent: true)"
             )
         return f"{returned}, but {made_of.name} lies between 0 and {top:g}"
+    if perplexity(metric) is not None:
+        return None if error >= 0.0 else f"{returned}, and a perplexity is at least 1"
     if error < 0.0:
         return (
             f"{returned}, and an error cannot be negative: a score of which higher is better is "

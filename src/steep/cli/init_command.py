@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steep.base.metrics import higher
+from steep.base.metrics import original
 from steep.contracts.executor import Event, Job, Kind
 from steep.domains.external import Options as External
 from steep.executors.worker import work
@@ -92,8 +92,8 @@ def propose(
     if outcome.status == Status.DIVERGED:
         return FirstRun(draft.spec(metric), (), f"{outcome.reason}\nThat was {setting}.")
     ((name, error), *_) = [p for p in outcome.metrics if p[1] == outcome.validation_error]
-    score = higher(name)
-    reported_metric = name if score is None else score.name
+    made_of = original(name)
+    reported_metric = name if made_of is None else made_of.name
     number_format = scale(name)
     notes = [
         f"Ran it once {setting}: {number_format.label} {measured(float(error), number_format)} in "

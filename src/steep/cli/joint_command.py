@@ -61,7 +61,12 @@ def answer(
     is known."""
     from steep.questions.allocation import allocations, disagreement
     from steep.questions.joint import backtest_joint
-    from steep.questions.surface import best_for_use, frontier_exponents, split_refused
+    from steep.questions.surface import (
+        best_for_use,
+        frontier_exponents,
+        samples_for,
+        split_refused,
+    )
 
     result = JointAnswer(name, fit, refused=no_split or split_refused(fit))
     errors = [r.error for r in fit.rows]
@@ -88,7 +93,7 @@ def answer(
         allocations=ways if any(a.outcome == "ok" for a in ways[1:]) else (),
         disagreement=disagreement(ways),
         use=best_for_use(fit, target, serve) if target and serve is not None else None,
-        needed=() if target is None else tuple((n, fit.samples_for(target, n)) for n in sizes),
+        needed=() if target is None else tuple((n, samples_for(fit, target, n)) for n in sizes),
     )
 
 

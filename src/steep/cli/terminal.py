@@ -226,7 +226,10 @@ _NAMED = {"hyperparameters", "metrics", "best_guess", "provenance", "versions", 
 
 
 def print_json(value: Any) -> None:
-    typer.echo(json.dumps(_by_name(value), indent=1, allow_nan=False, default=str))
+    from steep.base.own_metric import with_own_metric
+
+    value = with_own_metric(_by_name(value))
+    typer.echo(json.dumps(value, indent=1, allow_nan=False, default=str))
 
 
 def _by_name(value: Any) -> Any:

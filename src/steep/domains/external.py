@@ -29,8 +29,9 @@ class Options(Strict):
     metric: str | None = None
     """What your code answers. ``error`` and other error rates are shares from 0 to 1, checked;
     ``loss`` and any other name may be any positive number; ``accuracy``, ``f1``, ``r2``, ``bleu``
-    and the like are higher for better models, and are given in answers and targets as such. None:
-    an error rate, or the well-known metric that the answers name."""
+    and the like are higher for better models, and are given in answers and targets as such; of
+    ``perplexity`` the logarithm is fitted, and answers and targets are perplexities. None: an error
+    rate, or the well-known metric that the answers name."""
     labels: str | None = None
     """A .npy file of integer classes, one per item: shards are then stratified."""
 

@@ -27,7 +27,7 @@ from sklearn.utils import indexable
 
 from steep.base.metrics import higher_metric, is_share
 from steep.fit import fit, fit_size_law
-from steep.records import Fit, Interval, RequiredSamples, SizeLaw
+from steep.records import Fit, Interval, SizeLaw, TargetAnswer
 from steep.shards import nested_order
 
 FOLDS, SIZES, FEWEST = 5, 7, 8
@@ -60,7 +60,7 @@ class LearningCurve:
         found: pd.DataFrame = self.fit.predict(samples, level)
         return found
 
-    def samples_for(self, error: float | str, level: float | None = None) -> RequiredSamples:
+    def samples_for(self, error: float | str, level: float | None = None) -> TargetAnswer:
         """Samples that a target takes ('95%' of an accuracy), see ``Fit.samples_for``."""
         return self.fit.samples_for(error, level)
 

@@ -113,7 +113,7 @@ def _say_multiplier(pair: Pair, metric: str) -> str:
         f"{numbers.measured(high, how)} to {numbers.measured(low, how)}"
         for low, high in pair.errors
     )
-    what = how.label if how.higher else "errors"
+    what = how.label if how.own else "errors"
     return (
         f"Extrapolated to {at}, {needs} would need {times} the data of {of}: {pair.first} had "
         f"{what} from {one}, {pair.second} from {two}."
@@ -124,11 +124,11 @@ def _say_no_multiplier(pair: Pair, how: numbers.Scale) -> str:
     if pair.no_multiplier == "an error does not fall":
         return "No data multiplier: at least one error does not decrease with data."
     if pair.no_multiplier == "out of reach":
-        at = numbers.measured(pair.multiplier_at, how)
+        at = numbers.standing(pair.multiplier_at or 0.0, how)
         who = f"the forecast of {pair.unreached[0]} does not reach it"
         if len(pair.unreached) > 1:
             who = "neither forecast reaches it"
-        return f"No data multiplier at an error of {at}: {who}."
+        return f"No data multiplier at {at}: {who}."
     if pair.no_multiplier == "too far apart":
         return "No data multiplier: it would be more than a trillion."
     one, two = (

@@ -102,13 +102,13 @@ def _errors(
     path: Sequence[Purchase], how: Scale
 ) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
     """Lower ends, values and upper ends, in the unit shown; an interval without ends has none."""
-    middle = tuple((p.error.value or 0.0) * how.factor for p in path)
+    middle = tuple(how.drawn(p.error.value or 0.0) for p in path)
     low = tuple(
-        m if p.error.lower is None else p.error.lower * how.factor
+        m if p.error.lower is None else how.drawn(p.error.lower)
         for p, m in zip(path, middle, strict=True)
     )
     high = tuple(
-        m if p.error.upper is None else p.error.upper * how.factor
+        m if p.error.upper is None else how.drawn(p.error.upper)
         for p, m in zip(path, middle, strict=True)
     )
     return low, middle, high

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from steep.present import numbers
+from steep.present.notebook import in_metric
 from steep.present.numbers import Scale
 from steep.present.table import Table, named_table
 from steep.records import (
@@ -22,6 +23,7 @@ from steep.records import (
     JointFit,
     Misfit,
     RequiredSamples,
+    TargetAnswer,
 )
 
 SHOWN = 8
@@ -268,6 +270,11 @@ def needed_line(fit: JointFit, found: RequiredSamples, parameters: float) -> str
         return f"{_capital(goal)}: {found.outcome}."
     span = Interval(found.samples, found.lower, found.upper, found.level)
     return f"{_capital(goal)} takes {numbers.counts(span, found.smallest)} {fit.unit}."
+
+
+def joint_target_answer(fit: JointFit, found: RequiredSamples, parameters: float) -> TargetAnswer:
+    """The answer to ``JointFit.samples_for``."""
+    return in_metric(found, fit.metric, needed_line(fit, found, parameters).removesuffix("."))
 
 
 def _capital(text: str) -> str:

@@ -160,7 +160,7 @@ def _law(fit: Fit, how: Scale, reach: Sequence[float]) -> list[Layer]:
         f"fit at {numbers.count(m)} {fit.unit}<br>{numbers.estimate(e, lo, up, how)}"
         for m, e, lo, up in zip(x, *errors, strict=True)
     )
-    middle, lower, upper = (tuple(v * how.factor for v in row) for row in errors)
+    middle, lower, upper = (tuple(how.drawn(v) for v in row) for row in errors)
     n = len(inside)
     return [
         Band(x, lower, upper, "main", legend=_band_name(fit)),
@@ -189,7 +189,7 @@ def _single_models(best_fits: Sequence[BestFit], how: Scale, unit: str) -> list[
         layers.append(
             Line(
                 x=tuple(found),
-                y=tuple(e * how.factor for e in found.values()),
+                y=tuple(how.drawn(e) for e in found.values()),
                 colour=colours[size],
                 width=1.1,
                 markers=len(found) == 1,
@@ -250,14 +250,14 @@ def _marks(
     bars = all(p.se_log is not None for p in points)
     return Points(
         x=tuple(p.samples for p in points),
-        y=tuple(p.error * how.factor for p in points),
+        y=tuple(how.drawn(p.error) for p in points),
         colour=colour,
         hollow=hollow,
         lower=tuple(
-            p.error * how.factor * math.exp(-p.regret - (p.se_log or 0)) for p in points if bars
+            how.drawn(p.error * math.exp(-p.regret - (p.se_log or 0))) for p in points if bars
         ),
         upper=tuple(
-            p.error * how.factor * math.exp(max((p.se_log or 0) - p.regret, 0.0))
+            how.drawn(p.error * math.exp(max((p.se_log or 0) - p.regret, 0.0)))
             for p in points
             if bars
         ),
@@ -285,12 +285,12 @@ def _held_out_points(found: Sequence[HeldOutForecast], how: Scale, unit: str) ->
         return []
     bars = Points(
         x=tuple(c.samples for c in found),
-        y=tuple(c.forecast.error * how.factor for c in found),
+        y=tuple(how.drawn(c.forecast.error) for c in found),
         colour="second",
         marker="dash",
         size=13,
-        lower=tuple(c.forecast.lower * how.factor for c in found),
-        upper=tuple(c.forecast.upper * how.factor for c in found),
+        lower=tuple(how.drawn(c.forecast.lower) for c in found),
+        upper=tuple(how.drawn(c.forecast.upper) for c in found),
         legend=FORECAST,
         hover=tuple(
             f"forecast for {numbers.exact(c.samples)} {unit}<br>"
@@ -303,7 +303,7 @@ def _held_out_points(found: Sequence[HeldOutForecast], how: Scale, unit: str) ->
         return [bars]
     truth = Points(
         x=tuple(c.samples for c, _ in known),
-        y=tuple(error * how.factor for _, error in known),
+        y=tuple(how.drawn(error) for _, error in known),
         colour="truth",
         hollow=True,
         size=11,
@@ -355,7 +355,7 @@ def _heights(layers: Sequence[Layer]) -> list[float]:
 def _guess(fit: Fit, how: Scale) -> str:
     """The best guess as the axis has it, which is of errors; with the accuracy that it is where
     that is what the user knows."""
-    on_axis = numbers.measured(fit.best_guess, how.spread)
+    on_axis = numbers.measured(fit.best_guess, how.spread if how.higher else how)
     return (
         f"{on_axis} ({numbers.named(how)}{numbers.measured(fit.best_guess, how)})"
         if how.higher
@@ -366,7 +366,7 @@ def _guess(fit: Fit, how: Scale) -> str:
 def _near_guess(fit: Fit, how: Scale) -> list[float]:
     largest = max((p.error for p in fit.points), default=0.0)
     near = fit.best_guess is not None and 0 < fit.best_guess <= FARTHEST_GUESS * largest
-    return [fit.best_guess * how.factor] if near and fit.best_guess else []
+    return [how.drawn(fit.best_guess)] if near and fit.best_guess else []
 
 
 def _caption(fit: Fit, how: Scale, best_fits: Sequence[BestFit]) -> str:

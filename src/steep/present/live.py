@@ -152,7 +152,7 @@ def trial_curve(curve: Sequence[Evaluation], how: Scale) -> Drawing | None:
     if not layers:
         return None
     lowest = min(curve, key=_error)
-    place = (float(lowest.step),), (_error(lowest) * how.factor,)
+    place = (float(lowest.step),), (how.drawn(_error(lowest)),)
     text = f"lowest, at step {numbers.exact(lowest.step)}: {numbers.measured(_error(lowest), how)}"
     layers.append(Points(*place, "truth", marker="diamond", hover=(text,), legend="lowest"))
     return _steps(
@@ -189,7 +189,7 @@ def _curve(curve: Sequence[Evaluation], name: str, colour: str, how: Scale) -> l
     if not points:
         return []
     x = tuple(float(e.step) for e in points)
-    y = tuple(_error(e) * how.factor for e in points)
+    y = tuple(how.drawn(_error(e)) for e in points)
     texts = tuple(
         f"{name}<br>step {numbers.exact(e.step)}: {numbers.measured(_error(e), how)}"
         for e in points
@@ -304,10 +304,10 @@ def settings_pairs(record: TrialRecord, unit: str) -> list[tuple[str, str]]:
 
 def result_pairs(found: Measurement, how: Scale) -> list[tuple[str, str]]:
     """What the trial brought back."""
-    error, spread = f"validation {how.label}", how.spread
+    error, se = f"validation {how.label}", found.validation_error_se
     pairs = [
         (error, numbers.measured(found.validation_error, how)),
-        ("its sampling error", numbers.measured(found.validation_error_se, spread, 2)),
+        ("its sampling error", numbers.standard_error(se, found.validation_error or 0.0, how)),
         (f"test {how.label}", numbers.measured(found.test_error, how)),
         (f"training {how.label}", numbers.measured(found.train_error, how)),
         ("validation loss", numbers.number(found.validation_loss)),

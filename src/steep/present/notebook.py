@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import html
+import math
+from typing import Any
 
+from steep.base.metrics import original
 from steep.present import numbers
-from steep.present.sentences import answer, caveat, fit_lines
+from steep.present.sentences import answer, caveat, fit_lines, target_phrase
 from steep.present.table import Table
 from steep.present.tables import forecast_table, pair_table
-from steep.records import Comparison, Fit, Forecast
+from steep.records import (
+    NOT_REACHABLE,
+    PERHAPS_NOT,
+    Comparison,
+    Fit,
+    Forecast,
+    RequiredSamples,
+    TargetAnswer,
+)
 
 
 def fit_line(fit: Fit) -> str:
@@ -27,6 +38,37 @@ def fit_line(fit: Fit) -> str:
 def forecast_line(forecast: Forecast) -> str:
     """The same of a forecast: its answer."""
     return f"<Forecast: {answer(forecast)}>"
+
+
+def target_answer(found: RequiredSamples, fit: Fit) -> TargetAnswer:
+    """The answer to ``Fit.samples_for``."""
+    phrase = target_phrase(found, numbers.fit_scale(fit), fit.unit, fit)
+    return in_metric(found, fit.metric, phrase[:1].upper() + phrase[1:])
+
+
+def in_metric(found: RequiredSamples, metric: str, sentence: str) -> TargetAnswer:
+    """A target's answer in the metric that its user knows, with ends that can be compared."""
+    made_of = original(metric)
+    never = found.outcome in (NOT_REACHABLE, PERHAPS_NOT)
+    answered = never or found.samples is not None or found.lower is not None
+    return TargetAnswer(
+        sentence,
+        metric if made_of is None else made_of.name,
+        _readable(found.target) if made_of is None else _readable(made_of.value(found.target)),
+        found.outcome,
+        math.inf if never else found.samples,
+        found.lower,
+        math.inf if found.upper is None and answered else found.upper,
+        found.level,
+        found.factor,
+        found.unreachable,
+        found.smallest,
+    )
+
+
+def _readable(value: Any) -> float:
+    """Without what a conversion there and back leaves: 0.9 and not 0.9000000000000001."""
+    return float(f"{value:.12g}")
 
 
 def comparison_line(found: Comparison) -> str:

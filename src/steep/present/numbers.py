@@ -18,6 +18,8 @@ OPEN = "no limit"
 """The end of an interval that has none."""
 UNCOUNTABLE = 1e15
 """Sizes from here on are rounded."""
+LARGEST_EXPONENT = 700.0
+"""The exponential of more is no number."""
 UNKNOWN = "–"
 """A number that does not exist."""
 
@@ -31,10 +33,23 @@ class Scale:
     unit: str = ""
     higher: bool = False
     """Of which higher is better: what is measured is an error, and 1 - error is shown."""
+    exponential: bool = False
+    """A perplexity: what is measured is its logarithm."""
 
     def shown(self, error: float) -> float:
         """The number that stands for an error: 96.1 of 0.039, where accuracies are shown."""
+        if self.exponential:
+            return math.exp(error) if error < LARGEST_EXPONENT else math.inf
         return self.factor * (1.0 - error if self.higher else error)
+
+    def drawn(self, error: float) -> float:
+        """Where an error lies on an axis, which is of errors, but of perplexities for those."""
+        return self.shown(error) if self.exponential else self.factor * error
+
+    @property
+    def own(self) -> bool:
+        """Whether what is shown is another number than the error that was fitted."""
+        return self.higher or self.exponential
 
     @property
     def title(self) -> str:
@@ -44,13 +59,22 @@ class Scale:
 
     @property
     def complement(self) -> str:
-        """The error of which ``label`` is the other part: 1 - accuracy, 100 - BLEU."""
+        """The error that is fitted where ``label`` is shown: 1 - accuracy, 100 - BLEU, the log of
+        a perplexity."""
+        if self.exponential:
+            return f"log of {self.label}"
         return f"{1.0 if self.unit else self.factor:g} - {self.label}"
 
     @property
+    def fitted(self) -> str:
+        """What relative changes are those of: the error, or the log of a perplexity."""
+        return self.complement if self.exponential else "error"
+
+    @property
     def spread(self) -> Scale:
-        """How differences of the metric are shown, such as a standard error."""
-        return replace(self, higher=False)
+        """How differences of the metric are shown, such as a standard error; of a perplexity, see
+        ``standard_error``."""
+        return replace(self, higher=False, exponential=False)
 
     @property
     def suffix(self) -> str:
@@ -90,6 +114,9 @@ def scale(metric: str, largest: float | None = None) -> Scale:
     a rate and gets no percent sign. Word error rates may exceed 100 %."""
     if metric in _OTHERS:
         return _OTHERS[metric]
+    log = metrics.perplexity(metric)
+    if log is not None:
+        return Scale(log.name.replace("_", " "), exponential=True)
     made_of = metrics.higher(metric)
     if made_of is not None:
         label = _NAMES.get(made_of.name, made_of.name.replace("_", " "))
@@ -242,29 +269,31 @@ def measured(value: float | None, how: Scale, digits: int = 3) -> str:
     return f"{_decimals(shown, places)}{how.suffix}"
 
 
+def standard_error(spread: float | None, value: float, how: Scale, digits: int = 2) -> str:
+    """The standard error of one ``value``, in the unit in which that is shown."""
+    slope = how.shown(value) if how.exponential else 1.0
+    return measured(None if spread is None else spread * slope, how.spread, digits)
+
+
 def _magnitude(value: float) -> int:
     return math.floor(math.log10(abs(value))) if value else 0
 
 
 def named(how: Scale) -> str:
     """What goes before a number that would be read as an error: 'accuracy '."""
-    return f"{how.label} " if how.higher else ""
+    return f"{how.label} " if how.own else ""
 
 
 def standing(value: float, how: Scale) -> str:
     """A value of a metric within a sentence: an error of 5 %, an accuracy of 95 %."""
     return (
-        f"{named(how)}{measured(value, how)}"
-        if how.higher
-        else f"an error of {measured(value, how)}"
+        f"{named(how)}{measured(value, how)}" if how.own else f"an error of {measured(value, how)}"
     )
 
 
 def target(value: float, how: Scale, name: bool = True) -> str:
     """A value that somebody typed: 5 % and not 5.00 %; accuracy 95 %."""
-    return (
-        f"{named(how) if name else ''}{short(how.shown(value), 6 if how.higher else 3)}{how.suffix}"
-    )
+    return f"{named(how) if name else ''}{short(how.shown(value), 6 if how.own else 3)}{how.suffix}"
 
 
 def span(lower: float | None, upper: float | None, how: Scale | None = None) -> str:
@@ -289,6 +318,9 @@ def _shown(
     value: float | None, lower: float | None, upper: float | None, how: Scale
 ) -> tuple[str, str, str]:
     """The three numbers as texts, in the order in which they ascend."""
+    if how.exponential:
+        ends = [None if v is None else how.shown(v) for v in (value, lower, upper)]
+        return _aligned(ends[0], ends[1], ends[2], 1.0)
     if not how.higher:
         return _aligned(value, lower, upper, how.factor)
     ends = [None if v is None else 1.0 - v for v in (value, upper, lower)]

@@ -260,7 +260,9 @@ def _doubling(fit: Fit) -> str:
         return ""
     found = numbers.estimate(gain.value, gain.lower, gain.upper, PERCENT)
     size = f"{numbers.count(fit.reference)} {fit.unit}"
-    return f"; from {size} on, twice the data takes {found} off the error"
+    return (
+        f"; from {size} on, twice the data takes {found} off the {numbers.scale(fit.metric).fitted}"
+    )
 
 
 def fit_lines(fit: Fit) -> list[str]:
@@ -384,7 +386,8 @@ def noise_sentences(fit: Fit) -> list[str]:
     if noise.validation is not None:
         common = numbers.measured(noise.validation, PERCENT, 2)
         parts.append(f"{common} shared by all points through the one validation set")
-    return [f"Noise, as a share of the error: {', '.join(parts)}"] if parts else []
+    of = numbers.scale(fit.metric).fitted
+    return [f"Noise, as a share of the {of}: {', '.join(parts)}"] if parts else []
 
 
 # ---------------------------------------------------------------- a study

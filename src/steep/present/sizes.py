@@ -160,7 +160,7 @@ def error_by_size(best_fits: Sequence[BestFit], how: Scale) -> Drawing | None:
         layers.append(
             Points(
                 x=tuple(float(c.parameters) for c in chosen),
-                y=tuple(c.score * how.factor for c in chosen),
+                y=tuple(how.drawn(c.score) for c in chosen),
                 colour="text",
                 marker=marker,
                 hollow=hollow,
@@ -191,7 +191,7 @@ def _by_size(best: BestFit, colour: str, how: Scale) -> Line:
     lowest = [min((c for c in best.candidates if c.size == s), key=_order) for s in sizes]
     return Line(
         x=tuple(float(c.parameters) for c in lowest),
-        y=tuple(c.score * how.factor for c in lowest),
+        y=tuple(how.drawn(c.score) for c in lowest),
         colour=colour,
         width=1.8,
         markers=True,
@@ -208,7 +208,7 @@ def _minimum(best: BestFit, colour: str, how: Scale) -> list[Layer]:
     curve = best.size_curve
     if curve is None or min(curve.parameters) <= 0:
         return []
-    error = tuple(e * how.factor for e in curve.error)
+    error = tuple(how.drawn(e) for e in curve.error)
     layers: list[Layer] = [
         Line(curve.parameters, error, colour, width=1.0, dash=True, legend=SMOOTH)
     ]

@@ -36,14 +36,14 @@ def surface_drawing(fit: JointFit, frontier: Sequence[Frontier] = ()) -> Drawing
     groups = _groups(fit)
     layers: list[Layer] = []
     if frontier:
-        layers += _frontier(frontier, how.factor)
+        layers += _frontier(frontier, how)
     for (size, rows), colour in zip(groups, sequence(len(groups)), strict=True):
         own = [fit.rows[i] for i in rows]
         name = f"{numbers.count(size)} parameters"
         layers.append(
             Points(
                 x=tuple(k * r.parameters * r.samples for r in own),
-                y=tuple(r.error * how.factor for r in own),
+                y=tuple(how.drawn(r.error) for r in own),
                 colour=colour,
                 hollow=False,
                 size=6.0,
@@ -57,8 +57,8 @@ def surface_drawing(fit: JointFit, frontier: Sequence[Frontier] = ()) -> Drawing
         )
         if fit.draws and not fit.line:
             d = np.geomspace(min(r.samples for r in own), max(r.samples for r in own) * 4, 24)
-            error = fit.predict(size, d)["error"].to_numpy() * how.factor
-            layers.append(Line(tuple((k * size * d).tolist()), tuple(error.tolist()), colour))
+            error = [how.drawn(float(e)) for e in fit.predict(size, d)["error"]]
+            layers.append(Line(tuple((k * size * d).tolist()), tuple(error), colour))
     xs = [v for layer in layers for v in layer.x]
     ys = [v for layer in layers if not isinstance(layer, Band) for v in layer.y]
     return Drawing(
@@ -72,10 +72,10 @@ def surface_drawing(fit: JointFit, frontier: Sequence[Frontier] = ()) -> Drawing
     )
 
 
-def _frontier(found: Sequence[Frontier], factor: float) -> list[Layer]:
+def _frontier(found: Sequence[Frontier], how: numbers.Scale) -> list[Layer]:
     x = tuple(f.flops for f in found)
     low, mid, high = (
-        tuple((getattr(f.error, end) or 0.0) * factor for f in found)
+        tuple(how.drawn(getattr(f.error, end) or 0.0) for f in found)
         for end in ("lower", "value", "upper")
     )
     return [

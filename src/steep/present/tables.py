@@ -73,7 +73,10 @@ def best_fit_table(
         found = {name: float(value) for name, value in b.metrics if value is not None}
         row = [numbers.exact(b.samples), *([str(b.permutation)] if draws else [])]
         row += [numbers.measured(found.get(name), scale) for name, scale in scales.items()]
-        row += [numbers.measured(b.best.score, how), numbers.measured(b.seed_se, how.spread, 2)]
+        row += [
+            numbers.measured(b.best.score, how),
+            numbers.standard_error(b.seed_se, b.best.score, how),
+        ]
         row += [numbers.measured(b.test_error, how)]
         row += [numbers.measured(found.get(name), scale) for name, scale in others.items()]
         row += [str(b.best.size)]
@@ -313,7 +316,10 @@ def backtest_table(found: Backtest) -> Table:
             " Registered: as written down before that size was trained; the others are made now, "
             "when more is known of the noise."
         )
-    note += f" Off by: as a share of the error, {found.metric}." if how.higher else ""
+    if how.exponential:
+        note += f" Off by: as a share of the {how.fitted}."
+    elif how.higher or how.unit == "%":
+        note += " Off by: as a share of the error" + (f", {found.metric}." if how.higher else ".")
     return Table("Hidden sizes, forecast and measured", columns, rows, align, note)
 
 

@@ -42,7 +42,7 @@ def training_curves(
             layers += _run(run, panel, colours[run.trial.size], is_best, how)
     # a diverged run climbs without end: it may leave the figure, not squeeze the others
     steady = [m for m in runs if m.status is not Status.DIVERGED] or runs
-    heights = [e.validation_error * how.factor for m in steady for e in m.curve]
+    heights = [how.drawn(e.validation_error) for m in steady for e in m.curve]
     return Drawing(
         name="training_curves",
         title="Training curves: validation error against steps",
@@ -84,7 +84,7 @@ def _run(run: Measurement, panel: str, colour: str, best: bool, how: Scale) -> l
     layers: list[Layer] = [
         Line(
             x=tuple(float(e.step) for e in curve),
-            y=tuple(e.validation_error * how.factor for e in curve),
+            y=tuple(how.drawn(e.validation_error) for e in curve),
             colour=colour,
             width=2.6 if best else 1.1,
             legend=label,
@@ -94,11 +94,11 @@ def _run(run: Measurement, panel: str, colour: str, best: bool, how: Scale) -> l
     ]
     if best and curve:
         lowest = min(curve, key=lambda e: e.validation_error)
-        minimum = (float(lowest.step),), (lowest.validation_error * how.factor,)
+        minimum = (float(lowest.step),), (how.drawn(lowest.validation_error),)
         text = (f"minimum of {about}",)
         layers.append(Points(*minimum, colour, hover=text, legend=MINIMUM, panel=panel))
     if run.status is not Status.COMPLETE and curve:
-        end = (float(curve[-1].step),), (curve[-1].validation_error * how.factor,)
+        end = (float(curve[-1].step),), (how.drawn(curve[-1].validation_error),)
         text = (f"{about}<br>{run.status.value}: {run.reason or 'no reason given'}",)
         layers.append(
             Points(*end, "truth", marker="cross", hover=text, legend=CUT_SHORT, panel=panel)

@@ -122,7 +122,7 @@ class _CurveData:
     def name(self) -> str:
         """What ``error`` shows: 'error', or the name of a metric of which higher is better."""
         how = numbers.scale(self.metric)
-        return how.label if how.higher else "error"
+        return how.label if how.own else "error"
 
     @property
     def worsens(self) -> str:

@@ -49,6 +49,7 @@ from steep.records.fits import (
     Region,
     RequiredSamples,
     SizeLaw,
+    TargetAnswer,
 )
 from steep.records.joint import (
     MISFIT,
@@ -164,6 +165,7 @@ __all__ = [
     "Standing",
     "Status",
     "StepCost",
+    "TargetAnswer",
     "TimeSpent",
     "Trial",
     "TrialStanding",

@@ -194,7 +194,7 @@ class Fit:
         """A DataFrame ``samples, error, lower, upper``: intervals of a new measurement like the
         points, or of a ``single_run`` where these are means of several; see forecast.py.
 
-        Of a metric of which higher is better the second column is that metric, by its name
+        Of an accuracy, another score or a perplexity the second column is that metric, by its name
         ('accuracy'), unless ``as_error``. ``samples`` is one size or several: a number, or '10x'
         (of the data), '1e6' or '2M' as on the command line. Raises ValueError for anything
         else."""
@@ -204,14 +204,16 @@ class Fit:
         found = predict_frame(self, sizes_asked(samples, self), level, single_run)
         return found if as_error else as_measured(found, self.metric)
 
-    def samples_for(self, error: float | str, level: float | None = None) -> RequiredSamples:
-        """Samples needed for ``error``, with its interval, or why there are none. ``error`` is a
-        number in the metric of the fit, or '5%' as on the command line. Raises ValueError for
-        anything else."""
+    def samples_for(self, error: float | str, level: float | None = None) -> TargetAnswer:
+        """Samples needed for a target, with their interval, or why there are none. The target is
+        a number in the metric of the fit (an accuracy of 0.9, a perplexity of 20), or '5%' as on
+        the command line, and the answer is in that metric, too. Raises ValueError for anything
+        else."""
         from steep.analysis.asked import error_asked
         from steep.forecast import samples_for
+        from steep.present.notebook import target_answer
 
-        return samples_for(self, error_asked(error, self), level)
+        return target_answer(samples_for(self, error_asked(error, self), level), self)
 
     def local_slope(self, samples: float, level: float | None = None) -> Interval:
         """d log error / d log samples at ``samples``, over laws and parameters."""
@@ -315,6 +317,36 @@ class RequiredSamples:
     level: float = 0.9
     smallest: float | None = None
     """The smallest size measured, where ``lower`` lies below it: nobody knows how far."""
+
+
+@dataclass(frozen=True, repr=False)
+class TargetAnswer:
+    """What a target takes, as ``samples_for`` answers it: in the metric of its user."""
+
+    sentence: str
+    """The answer in words, which is also its ``repr``."""
+    metric: str
+    """'error', 'accuracy', 'perplexity'."""
+    target: float
+    """A value of ``metric``: an accuracy of 0.9."""
+    outcome: str
+    """'ok', 'already reached' or another one of ``RequiredSamples``."""
+    samples: float | None
+    """inf where the target is not reachable, surely or probably; None without an answer."""
+    lower: float | None
+    """None where the end lies below ``smallest``, or without an answer."""
+    upper: float | None
+    """inf where the interval has no upper limit; None without an answer."""
+    level: float
+    factor: float | None = None
+    """Times the data at hand; at most 1 of a target that is already reached."""
+    unreachable: float = 0.0
+    """Probability that no amount of data reaches the target with this family."""
+    smallest: float | None = None
+    """The smallest size measured, where ``lower`` lies below it: nobody knows how far."""
+
+    def __repr__(self) -> str:
+        return f"<{self.sentence}>"
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from steep.records.fits import Interval, RequiredSamples
+from steep.records.fits import Interval, TargetAnswer
 
 MISFIT, NOT_IDENTIFIABLE = "misfit", "not identifiable"
 
@@ -217,13 +217,15 @@ class JointFit:
 
     def samples_for(
         self, error: float | str, parameters: float, level: float | None = None
-    ) -> RequiredSamples:
+    ) -> TargetAnswer:
         """Samples that a model of ``parameters`` needs for ``error``, with their interval. An
-        ``error`` is a number in the metric of the fit, or '5%'."""
+        ``error`` is a number in the metric of the fit, or '5%'; so is the answer's target."""
         from steep.analysis.asked import joint_error_asked
+        from steep.present.joint import joint_target_answer
         from steep.questions.surface import samples_for
 
-        return samples_for(self, joint_error_asked(error, self), parameters, level)
+        found = samples_for(self, joint_error_asked(error, self), parameters, level)
+        return joint_target_answer(self, found, parameters)
 
     def residuals(self) -> Any:
         """A DataFrame of the rows with what the law and its discrepancy expect of each."""

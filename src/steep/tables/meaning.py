@@ -23,7 +23,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steep.base.metrics import ACCURACIES, OF_100, PLAIN, RATES, UNBOUNDED, higher_metric
+from steep.base.metrics import (
+    ACCURACIES,
+    OF_100,
+    PLAIN,
+    RATES,
+    UNBOUNDED,
+    as_error,
+    higher_metric,
+    is_perplexity,
+)
 from steep.tables import words
 from steep.tables.raw import Array
 from steep.tables.words import SCALES, Scale
@@ -141,6 +150,8 @@ class Meaning:
     def metric(self) -> str:
         if self.accuracy:
             return higher_metric(self.name, self.divisor).metric
+        if self.turned == "perplexity":
+            return as_error(self.name)
         return "error" if self.name in PLAIN else self.name
 
     def errors(self, values: Array) -> Array:
@@ -178,7 +189,7 @@ class Meaning:
             noun = "an accuracy" if higher.name in ACCURACIES else "a score"
             return f"Column {self.column!r} is {noun} {scale}: the error, {self.metric}, is fitted."
         if self.turned == "perplexity":
-            return f"Column {self.column!r} is a perplexity: its logarithm, the loss, is fitted."
+            return f"Column {self.column!r} is a perplexity: its logarithm is fitted."
         if self.turned == "negated":
             return f"Column {self.column!r} holds negated errors: their sign is turned."
         if self.turned:
@@ -248,7 +259,9 @@ def _turned(
     if option == "plain":
         return None
     if {"perplexity", "ppl"} & {*name_words} and kind != "negated" and scale.kind == "plain":
-        return Meaning(column, "loss", turned="perplexity")
+        name = words.metric_label(column)
+        name = name if is_perplexity(name) else "perplexity"
+        return Meaning(column, name, turned="perplexity")
     if kind == "negated" and values.max() <= 0:
         plain = "_".join(t for t in name_words if t not in ("neg", "negative"))
         return Meaning(column, words.metric_label(plain) or "error", turned="negated")

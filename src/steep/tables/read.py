@@ -22,12 +22,13 @@ Bad values raise TableError, with up to twenty problems by line and column, or a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steep.base.metrics import as_error, is_perplexity, perplexity
 from steep.records import Point
 from steep.tables import columns, words
 from steep.tables.columns import ColumnNames, RequestedColumns, choose, in_cells
@@ -313,6 +314,22 @@ def _left_in(issues: Issues, names: ColumnNames) -> Array:
     return np.flatnonzero(~(held | unused | ended))
 
 
+def in_logarithms(curve: TableCurve, metric: str) -> TableCurve:
+    """A curve of plain numbers that are perplexities by their ``metric``, as their logarithms. One
+    of a column of perplexities is returned as it is. Raises ValueError for values below 1."""
+    made_of = perplexity(as_error(metric))
+    if made_of is None or perplexity(curve.metric) is not None:
+        return curve
+    values = np.array(curve.columns["error"], float)
+    if (values <= 1.0).any():
+        raise ValueError(f"a {made_of.name} lies above 1, and {values.min():g} is among the values")
+    plain = curve.columns | {"error": np.log(values).tolist()}
+    if "se" in plain:
+        plain["se"] = (np.array(curve.columns["se"], float) / values).tolist()
+    note = f"The values are a {made_of.name}: its logarithm is fitted."
+    return replace(curve, columns=plain, metric=made_of.metric, notes=(*curve.notes, note))
+
+
 def _check_one_metric(issues: Issues, names: ColumnNames, included: Array) -> None:
     """Report a problem if the rows of the only curve have different units or metrics."""
     for column in ("unit", "units", "metric"):
@@ -509,7 +526,7 @@ def _curve(
     meaning_note = values.meaning.note(largest)
     notes += (*issues.notes, *([meaning_note] if meaning_note else []))
     others = [c for c in issues.table.cells if c not in names.read] if every_size else []
-    return TableCurve(
+    curve = TableCurve(
         name,
         {role: column.tolist() for role, column in numbers.items()},
         unit,
@@ -520,6 +537,8 @@ def _curve(
         {c: issues.table.cells[c][rows].tolist() for c in others},
         tuple((rows + 1).tolist()) if every_size else (),
     )
+    named_beside = values.meaning.metric == "error" and is_perplexity(metric)
+    return in_logarithms(curve, metric) if named_beside else curve
 
 
 def _binned(columns: Mapping[str, Array]) -> dict[str, Array]:

@@ -20,11 +20,16 @@ from steep.base.metrics import (
     LOSSES,
     RATES,
     SHARES,
+    HigherIsBetter,
+    Perplexity,
     as_error,
     higher,
     is_higher,
+    is_perplexity,
     metric_of,
+    original,
     outside,
+    perplexity,
     plain_name,
 )
 from steep.contracts.domain import Domain
@@ -62,8 +67,15 @@ class StudyMetric:
     @property
     def own(self) -> str:
         """As the user calls it: 'error', 'accuracy'."""
-        made_of = higher(self.name)
+        made_of = original(self.name)
         return self.name if made_of is None else made_of.name
+
+    def reported(self, error: float) -> tuple[str, float]:
+        """The key and the value under which own code would report this ``error`` on V."""
+        made_of = original(self.name)
+        if made_of is None or (self.declared and higher(self.name) is not None):
+            return "validation_error", error
+        return f"validation_{made_of.name}", made_of.value(error)
 
 
 PARTS = ("validation", "test", "train")
@@ -101,7 +113,7 @@ def answered(measurements: Sequence[Measurement], default: str) -> str:
 def known_metric(name: str) -> str | None:
     """The error that a metric of a well-known name becomes; None for other names."""
     known = plain_name(name) in {*LOSSES, *RATES, *SHARES}
-    return as_error(name) if known or is_higher(name) else None
+    return as_error(name) if known or is_higher(name) or is_perplexity(name) else None
 
 
 def measurement(
@@ -146,7 +158,7 @@ def measurement(
         metrics=settings({**others, metric.name: errors["validation"]}),
         test_error=errors.get("test"),
         train_error=errors.get("train"),
-        **_amounts(answer, trial, who),
+        **_amounts(answer, trial, who, metric, errors["validation"]),
     )
 
 
@@ -192,13 +204,22 @@ def own_keys(answer: Mapping[str, Any], metric: StudyMetric) -> dict[str, str]:
     return found
 
 
+def _converted(key: str, metric: StudyMetric) -> HigherIsBetter | Perplexity | None:
+    """What the numbers under ``key`` are, where that is not the error itself. An error beside an
+    accuracy is one; where the study is of a perplexity there is no other number than that."""
+    if part_and_name(key)[1] == "error" and higher(metric.name) is not None:
+        return None
+    return original(metric.name)
+
+
 def error_under(answer: Mapping[str, Any], key: str, metric: StudyMetric, who: str) -> float:
     """What stands under ``key`` as an error, checked; it may be NaN or infinite."""
     value = number_under(answer, key, float)
-    made_of = higher(metric.name)
-    plain_error = part_and_name(key)[1] == "error"
-    error = value if made_of is None or plain_error else made_of.error(value)
-    kind = "error" if plain_error and made_of is not None else metric.name
+    made_of = _converted(key, metric)
+    if isinstance(made_of, Perplexity) and value <= 0:
+        raise OwnCodeError(f"{who} {key} = {value!r}, and a perplexity is at least 1")
+    error = value if made_of is None else made_of.error(value)
+    kind = "error" if made_of is None and higher(metric.name) is not None else metric.name
     if math.isfinite(error) and (problem := outside(kind, error, f"{who} {key} = {value!r}")):
         raise OwnCodeError(problem)
     return error
@@ -242,7 +263,7 @@ def _metrics(reported: Mapping[str, Any], who: str, strict: bool) -> dict[str, f
                 raise
             continue
         metric = as_error(str(name))
-        made_of = higher(metric)
+        made_of = original(metric)
         error = value if made_of is None else made_of.error(value)
         if not math.isfinite(error):
             continue  # no record may carry it, and the trial is judged by its own metric
@@ -254,7 +275,9 @@ def _metrics(reported: Mapping[str, Any], who: str, strict: bool) -> dict[str, f
     return found
 
 
-def _amounts(answer: Mapping[str, Any], trial: Trial, who: str) -> dict[str, Any]:
+def _amounts(
+    answer: Mapping[str, Any], trial: Trial, who: str, metric: StudyMetric, error: float
+) -> dict[str, Any]:
     """Losses and counts that stand beside the errors."""
     values = {n: number_under(answer, n, float) for n in _NUMBERS if n in answer}
     values |= {n: number_under(answer, n, int) for n in _COUNTS if n in answer}
@@ -265,6 +288,9 @@ def _amounts(answer: Mapping[str, Any], trial: Trial, who: str) -> dict[str, Any
     for name, value in values.items():
         if not value >= 0:
             raise OwnCodeError(f"{who} {name} = {value!r}: it cannot be negative")
+    log = perplexity(metric.name)
+    if log is not None and "validation_error_se" in values:
+        values["validation_error_se"] /= log.value(error)  # d log p = dp / p
     return values
 
 
@@ -303,8 +329,11 @@ def _keep_items(
         errors = np.array(math.nan)
     if errors.shape != (validation,) or not np.isfinite(errors).all():
         raise OwnCodeError(f"items: one finite error for each of {validation} items is wanted")
-    made_of = higher(metric.name)
-    as_metric = [k for k, part in keys.items() if part == "validation"][-1]
-    if made_of is not None and part_and_name(as_metric)[1] != "error":
+    made_of = _converted([k for k, part in keys.items() if part == "validation"][-1], metric)
+    if isinstance(made_of, HigherIsBetter):
         errors = 1.0 - errors / made_of.divisor
+    elif made_of is not None:
+        if not (errors > 0).all():
+            raise OwnCodeError("items: the perplexity of an item is above 0")
+        errors = np.log(errors)
     handle.items({"count": np.ones_like(errors), metric.name: errors})

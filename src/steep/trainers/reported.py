@@ -49,6 +49,8 @@ class Reported:
     metric: StudyMetric
     results: list[dict[str, Any]] = field(default_factory=list)
     curve: list[Evaluation] = field(default_factory=list)
+    of: StudyMetric | None = None
+    """What the evaluations of ``curve`` are errors of, where the spec declares no metric."""
 
     def take(self, line: str, samples: float, seconds: float) -> Evaluation | None:
         """Read a JSON line; the evaluation in it, if it is progress."""
@@ -62,9 +64,11 @@ class Reported:
             if values not in self.results:
                 self.results.append(values)
             return None
-        found = _evaluation(values, self.metric, samples, seconds)
+        metric = self.metric if self.metric.declared else named_metric(values, self.metric, WHO)
+        found = _evaluation(values, metric, samples, seconds)
         if found is not None:
             self.curve.append(found)
+            self.of = metric
         return found
 
     def best(self) -> dict[str, Any] | None:
@@ -72,8 +76,9 @@ class Reported:
         if not self.curve:
             return None
         best = min(self.curve, key=lambda e: e.validation_error)
+        key, value = (self.of or self.metric).reported(best.validation_error)
         return {
-            "validation_error": best.validation_error,
+            key: value,
             "validation_loss": best.validation_loss,
             "best_step": best.step,
         }
@@ -100,7 +105,6 @@ def _evaluation(
 ) -> Evaluation | None:
     """A progress line as a point of the training curve; None where it says no error in the study's
     metric. Raises OwnCodeError."""
-    metric = metric if metric.declared else named_metric(values, metric, WHO)
     keys = [key for key, part in own_keys(values, metric).items() if part == "validation"]
     if not keys:
         return None
