@@ -2,14 +2,15 @@
 
     python benchmarks/known_truth.py [--repeats 8] [WORLD ...]
 
-A function of (shard, size, seed, hyperparameter) stands in for training: a power law of the data,
-a best size that grows with it, 2 % noise between seeds, and a hyperparameter whose best value
-stays (``steady``), falls with data (``rate``) or changes at 1,500 items (``optimizer``); in
-``sizes`` the best size grows as data**0.75. Each is searched as users' own code is, without a
-budget, from 125 to 4,000 items, and 8,000 are held out. True is the lowest error without noise over
-what a study may try. In a table: log error of the best fits (root mean square over shards), of the
-measurement at the held-out size and of the forecast at ten times all data (median of both), how
-often the 90 % intervals hold the truth, and trials. Minutes a world.
+A function of (shard, size, seed, hyperparameter) stands in for training: a power law of the data, a
+best size that grows with it, 2 % noise between seeds, and a hyperparameter whose best value stays
+(``steady``), falls with data (``rate``) or changes at 1,500 items (``optimizer``); in ``sizes`` the
+best size grows as data**0.75; in ``widths 0.05`` to ``widths 0.2`` the best learning rate falls as
+1/size, and log error grows by so much with the square of its distance. Each is searched as users'
+own code is, without a budget, from 125 to 4,000 items, and 8,000 are held out. True is the lowest
+error without noise over what a study may try. In a table: log error of the best fits (root mean
+square over shards), of the measurement at the held-out size and of the forecast at ten times all
+data (median of both), how often the 90 % intervals hold the truth, and trials. Minutes a world.
 """
 
 from __future__ import annotations
@@ -39,15 +40,20 @@ class World:
     power: float = 0.4
     """Of the data, by which the best size grows."""
     falls: float = 0.0
-    """Power of the data by which the best learning rate falls."""
+    """Power of the data by which the best learning rate falls,"""
+    by_size: float = 0.0
+    """and of the model size."""
+    curvature: float = 0.1
+    """Of log error in the logarithm of the learning rate."""
 
     def error(
         self, samples: float, size: int, rate: float = 0.03, optimizer: str = "adam"
     ) -> float:
         """Without noise."""
         best = 6.0 * (samples / 1000) ** self.power
-        best_rate = 0.03 * (samples / 100) ** -self.falls
-        off = 0.08 * math.log(size / best) ** 2 + 0.1 * math.log(rate / best_rate) ** 2
+        best_rate = 0.03 * (samples / 100) ** -self.falls * (size / 8) ** -self.by_size
+        off = 0.08 * math.log(size / best) ** 2
+        off += self.curvature * math.log(rate / best_rate) ** 2
         late = 0.08 * math.log(samples / 1500) if optimizer == "adam" else 0.0
         return 3.0 * samples**-0.3 * math.exp(off + late)
 
@@ -64,6 +70,9 @@ WORLDS = {
     "rate": World({"rate": RATES}, falls=0.5),
     "optimizer": World({"optimizer": ("adam", "sgd")}),
     "sizes": World({"rate": RATES}, power=0.75),
+    "widths 0.05": World({"rate": RATES}, by_size=1.0, curvature=0.05),
+    "widths 0.1": World({"rate": RATES}, by_size=1.0, curvature=0.1),
+    "widths 0.2": World({"rate": RATES}, by_size=1.0, curvature=0.2),
 }
 
 
@@ -79,7 +88,7 @@ def study(name: str, repeat: int, folder: Path) -> dict[str, float]:
         return {"loss": error, "parameters": 100 * size**2}
 
     spec = {
-        "study": name,
+        "study": name.replace(" ", "-"),
         "domain": {"name": "external", "items": HELD_OUT, "metric": "loss"},
         "family": {"sizes": list(SIZES)},
         "shards": {"smallest": 125, "held_out": 1},

@@ -11,8 +11,9 @@ known of all shards at once; every decision is read from it:
    their predicted optimum;
 3. when nothing is worth its price, every shard's choice gets all its seeds, and so does the model
    that would be reported; its neighbours on the ladder are tried, so that an optimum is separated
-   from an edge and a plateau from an optimum; and on some shards those in each hyperparameter,
-   where the surface is wrong if it is wrong at all.
+   from an edge and a plateau from an optimum; on some shards those in each hyperparameter,
+   where the surface is wrong if it is wrong at all; and at the smallest, a middle and the largest
+   shard the next larger size at lower learning rates, since the best rate falls with size.
 
 Past a shard's first complete trial, new ones run in rungs of its training curve and are left
 STOPPED while they are hopeless (``stats/rungs.py``). A ladder whose edge is best extends itself,
@@ -52,6 +53,7 @@ from steep.select import select
 from steep.stats import rungs
 from steep.stats.response import knowledge_gradient
 from steep.stats.searched import Configuration, lost, scored
+from steep.stats.tuning import may_fall_with_size
 
 ADAPTIVE = True
 KNOWS_UNTIL = True
@@ -71,6 +73,9 @@ it had diverged."""
 REFINE = 0.2
 """Share of what is left that one trial which refines may take: with a whole curve in hand, a trial
 that may overrun what is expected of it is no longer worth a large part of it."""
+STEEPEST = 1.5
+"""Power of a model's width by which its best learning rate falls at most: in nine of ten published
+studies; the median is 0.3 (docs/decisions/best-size.md)."""
 BEGIN = 0.05
 """Share of what is left that one of the configurations with which a search begins may take."""
 
@@ -134,7 +139,15 @@ def _decide(known: Known, limits: Limits, pending: tuple[Trial, ...]) -> Decided
     precision = limits.precision
     if precision is not None and _precise(state, known.so_far.results, precision):
         return (), False
-    for decide in (_first_of_shard, _worthwhile, _ahead, _confirm, _bracket, _compare):
+    for decide in (
+        _first_of_shard,
+        _worthwhile,
+        _ahead,
+        _confirm,
+        _bracket,
+        _compare,
+        _larger_sizes,
+    ):
         if requests := _affordable(state, decide(state)):
             return requests[:1], False
     for halvings in range(HARDER if precision is not None else 0):
@@ -356,6 +369,71 @@ def _compare(state: State) -> tuple[TrialRequest, ...]:
         if requests:
             return tuple(requests)
     return ()
+
+
+def _larger_sizes(state: State) -> tuple[TrialRequest, ...]:
+    """The size above the choice at lower learning rates, at the smallest, a middle and the largest
+    shard.
+
+    The best rate commonly falls with width (Yang et al. 2022), so a larger model compared at the
+    best rate of a smaller one looks worse than it is, on every shard alike, and a surface made of
+    such trials is sure of it. Lower rates are tried until one is worse than the one above it;
+    none is where a larger model is worse by more than a rate of its own may gain."""
+    last = len(state.space.shards) - 1
+    for i in sorted({0, last // 2, last}):
+        mean = {c: state.surface.mean[k] for k, (j, c) in enumerate(state.places) if j == i}
+        _, config = state.choice(i)
+        larger = min((c.size for c in mean if c.size > config.size), default=None)
+        if larger is None or not any(map(scored, state.at(i, config))):
+            continue
+        for name, listed in state.space.coordinates.choices:
+            above = Configuration(larger, config.hyperparameters)
+            if not may_fall_with_size(name, listed) or above not in mean:
+                continue
+            if mean[above] - mean[config] > _gain_of_own_rate(mean, config, larger, name, listed):
+                continue
+            for value in sorted((v for v in listed if v < _value(above, name)), reverse=True):
+                lower = _with(above, name, value)
+                if lower in mean and not state.at(i, lower):
+                    why = _why(state.space, lower, "a larger size at a lower rate")
+                    return (
+                        TrialRequest(state.space.trial(state.space.shards[i], lower, 0), why=why),
+                    )
+                if mean.get(lower, math.inf) > mean[above]:
+                    break
+                above = lower
+    return ()
+
+
+def _gain_of_own_rate(
+    mean: Mapping[Configuration, float],
+    config: Configuration,
+    larger: int,
+    name: str,
+    listed: Sequence[Value],
+) -> float:
+    """By how much, in log error, a ``larger`` model may be better at its own best rate than at that
+    of ``config``: by the curvature that the rates beside it show there, at the steepest fall of the
+    best rate."""
+    value = _value(config, name)
+    ordered = sorted(v for v in listed if not isinstance(v, str))
+    at = ordered.index(value)
+    curvatures = [
+        (mean[other] - mean[config]) / log(near / value) ** 2
+        for near in ordered[max(at - 1, 0) : at] + ordered[at + 1 : at + 2]
+        if (other := _with(config, name, near)) in mean
+    ]
+    shift = STEEPEST * log(larger / config.size)
+    return max(float(np.mean(curvatures)), 0.0) * shift**2 if curvatures else 0.0
+
+
+def _value(config: Configuration, name: str) -> Value:
+    return dict(config.hyperparameters)[name]
+
+
+def _with(config: Configuration, name: str, value: Value) -> Configuration:
+    values = tuple((n, value if n == name else v) for n, v in config.hyperparameters)
+    return Configuration(config.size, values)
 
 
 def _same(values: Sequence[Mapping[str, Value]], i: int, j: int, names: set[str]) -> bool:

@@ -1,0 +1,58 @@
+"""Frugal where the best learning rate changes with model size, and with data."""
+
+from __future__ import annotations
+
+import math
+
+import worlds
+from steep.planners import frugal
+from steep.select import select
+
+SAMPLES = tuple(250 * 2**k for k in range(6))
+SIZES, RATES = (8, 16, 32, 64), (0.01, 0.03, 0.1)
+
+
+def falls_with_size(samples: float, size: int, rate: float) -> float:
+    """The best size grows as data**0.4, the best rate falls as 1/size."""
+    best = 2 * samples**0.4
+    return 0.1 * math.log(size / best) ** 2 + 0.2 * math.log(rate * size) ** 2
+
+
+def test_a_larger_size_is_compared_at_its_own_rate() -> None:
+    """At one rate for all sizes the next larger one looks worse on every shard alike."""
+    world = worlds.World(falls_with_size, noise=0.01)
+    p = worlds.search_space(sizes=SIZES, rates=RATES, samples=SAMPLES)
+    found = list(worlds.search(p, frugal.plan, world).values())
+    best = select(found, p.shards, seeds=p.spec.search.seeds)
+    for b in (best[0], best[2], best[-1]):
+        larger = min(size for size in (*SIZES, 128, 256) if size > b.best.size)
+        at_larger = {
+            worlds.rate(m.trial)
+            for m in found
+            if (m.trial.samples, m.trial.size) == (b.samples, larger)
+        }
+        assert min(at_larger) < float(dict(b.best.hyperparameters)["learning_rate"])
+    last = best[-1]
+    rate = float(dict(last.best.hyperparameters)["learning_rate"])
+    assert last.best.size >= 64
+    assert rate <= 0.01
+    lowest = min(falls_with_size(8000, s, r) for s in (*SIZES, 128, 256) for r in (*RATES, 0.00333))
+    assert falls_with_size(8000, last.best.size, rate) < lowest + 0.03
+
+
+def test_a_larger_size_far_worse_is_not_compared_at_its_own_rate() -> None:
+    """No lower rate makes up for it: nothing is spent on large models."""
+
+    def excess(samples: float, size: int, rate: float) -> float:
+        return 0.4 * math.log(size / (0.5 * samples**0.4)) ** 2 + 0.05 * math.log(rate / 0.03) ** 2
+
+    world = worlds.World(excess, noise=0.005)
+    p = worlds.search_space(sizes=(2, 4, 8, 16, 32, 64), rates=RATES, samples=SAMPLES)
+    whys = set()
+    found: dict[worlds.Trial, worlds.Measurement] = {}
+    while requests := frugal.plan(p, tuple(found.values()), (), None):
+        whys |= {request.why for request in requests}
+        for request in requests:
+            measured = world.measure(request.trial)
+            found[request.trial] = worlds.seen(measured, request.up_to_steps)
+    assert not any("larger size" in why for why in whys)
