@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import worlds
 from steep.planners import frugal
+from steep.records import BestFit, Measurement
 from steep.select import select
+from steep.stats.searched import with_size_curves
 
 SAMPLES = tuple(250 * 2**k for k in range(6))
 SIZES, RATES = (8, 16, 32, 64), (0.01, 0.03, 0.1)
@@ -24,7 +27,7 @@ def test_a_larger_size_is_compared_at_its_own_rate() -> None:
     p = worlds.search_space(sizes=SIZES, rates=RATES, samples=SAMPLES)
     found = list(worlds.search(p, frugal.plan, world).values())
     best = select(found, p.shards, seeds=p.spec.search.seeds)
-    for b in (best[0], best[2], best[-1]):
+    for b in (best[0], best[-1]):
         larger = min(size for size in (*SIZES, 128, 256) if size > b.best.size)
         at_larger = {
             worlds.rate(m.trial)
@@ -38,6 +41,42 @@ def test_a_larger_size_is_compared_at_its_own_rate() -> None:
     assert rate <= 0.01
     lowest = min(falls_with_size(8000, s, r) for s in (*SIZES, 128, 256) for r in (*RATES, 0.00333))
     assert falls_with_size(8000, last.best.size, rate) < lowest + 0.03
+
+
+def drifts(samples: float, size: int, rate: float) -> float:
+    """The best rate falls as data**-0.6, from the lowest listed one on."""
+    return 0.15 * math.log(rate / (0.1 * (samples / 250) ** -0.6)) ** 2
+
+
+def drifting(**search: Any) -> tuple[tuple[BestFit, ...], list[Measurement]]:
+    world = worlds.World(drifts, noise=0.01)
+    p = worlds.search_space(sizes=(1,), rates=(0.1, 0.2, 0.4), samples=SAMPLES, **search)
+    found = list(worlds.search(p, frugal.plan, world).values())
+    best = select(found, p.shards, seeds=p.spec.search.seeds)
+    return with_size_curves(best, found), found
+
+
+def test_a_best_rate_that_drifts_with_data_is_followed() -> None:
+    """Further beyond the list than the smallest shard may extend it."""
+    best, found = drifting()
+    assert min(worlds.rate(m.trial) for m in found) < 0.0125
+    for b in best:
+        value = float(dict(b.best.hyperparameters)["learning_rate"])
+        assert drifts(b.samples, 1, value) < drifts(b.samples, 1, 2 * value)
+        assert drifts(b.samples, 1, value) < drifts(b.samples, 1, value / 2) + 0.02
+
+
+def test_what_lies_beyond_a_list_is_in_the_error_of_a_study_of_one_size() -> None:
+    """On every shard whose best value is the last one, tried beside the next one there or not."""
+    best, _ = drifting(extend=0)
+    curves = [b.size_curve for b in best]
+    assert all(curve is not None for curve in curves)
+    for b, curve in zip(best[2:], curves[2:], strict=True):
+        assert curve is not None
+        assert curve.excess > 0.02
+        assert curve.score_se > 5 * (b.seed_se or 0.0) / b.best.score
+    rises = [curve.excess for curve in curves if curve is not None]
+    assert rises[-1] > rises[0]
 
 
 def test_a_larger_size_far_worse_is_not_compared_at_its_own_rate() -> None:

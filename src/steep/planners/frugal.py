@@ -33,7 +33,7 @@ time.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log
@@ -377,54 +377,98 @@ def _larger_sizes(state: State) -> tuple[TrialRequest, ...]:
 
     The best rate commonly falls with width (Yang et al. 2022), so a larger model compared at the
     best rate of a smaller one looks worse than it is, on every shard alike, and a surface made of
-    such trials is sure of it. Lower rates are tried until one is worse than the one above it;
-    none is where a larger model is worse by more than a rate of its own may gain."""
+    such trials is sure of it. Lower rates are tried until one is worse than the one above it; none
+    is where a larger model is worse by more than a rate of its own may gain, by ``STEEPEST`` or by
+    what the smaller of the three shards showed, nor where that is less than ``MINIMUM_GAIN``."""
     last = len(state.space.shards) - 1
-    for i in sorted({0, last // 2, last}):
-        mean = {c: state.surface.mean[k] for k, (j, c) in enumerate(state.places) if j == i}
-        _, config = state.choice(i)
-        larger = min((c.size for c in mean if c.size > config.size), default=None)
-        if larger is None or not any(map(scored, state.at(i, config))):
+    for name, listed in state.space.coordinates.choices:
+        if not may_fall_with_size(name, listed):
             continue
-        for name, listed in state.space.coordinates.choices:
-            above = Configuration(larger, config.hyperparameters)
-            if not may_fall_with_size(name, listed) or above not in mean:
+        measured: list[float] = []
+        for i in sorted({0, last // 2, last}):
+            mean = {
+                c: float(state.surface.mean[k]) for k, (j, c) in enumerate(state.places) if j == i
+            }
+            _, config = state.choice(i)
+            larger = min((c.size for c in mean if c.size > config.size), default=None)
+            if larger is None or not any(map(scored, state.at(i, config))):
                 continue
-            if mean[above] - mean[config] > _gain_of_own_rate(mean, config, larger, name, listed):
+            rates = _Rates(mean, config, larger, name, listed)
+            gain = rates.gain(min([STEEPEST, *([max(measured)] if measured else [])]))
+            if gain < MINIMUM_GAIN or rates.behind() > gain:
                 continue
-            for value in sorted((v for v in listed if v < _value(above, name)), reverse=True):
-                lower = _with(above, name, value)
-                if lower in mean and not state.at(i, lower):
+            for lower in rates.lower():
+                if not state.at(i, lower):
+                    trial = state.space.trial(state.space.shards[i], lower, 0)
                     why = _why(state.space, lower, "a larger size at a lower rate")
-                    return (
-                        TrialRequest(state.space.trial(state.space.shards[i], lower, 0), why=why),
-                    )
-                if mean.get(lower, math.inf) > mean[above]:
-                    break
-                above = lower
+                    return (TrialRequest(trial, why=why),)
+            measured.append(rates.fall(state.surface.noise))
     return ()
 
 
-def _gain_of_own_rate(
-    mean: Mapping[Configuration, float],
-    config: Configuration,
-    larger: int,
-    name: str,
-    listed: Sequence[Value],
-) -> float:
-    """By how much, in log error, a ``larger`` model may be better at its own best rate than at that
-    of ``config``: by the curvature that the rates beside it show there, at the steepest fall of the
-    best rate."""
-    value = _value(config, name)
-    ordered = sorted(v for v in listed if not isinstance(v, str))
-    at = ordered.index(value)
-    curvatures = [
-        (mean[other] - mean[config]) / log(near / value) ** 2
-        for near in ordered[max(at - 1, 0) : at] + ordered[at + 1 : at + 2]
-        if (other := _with(config, name, near)) in mean
-    ]
-    shift = STEEPEST * log(larger / config.size)
-    return max(float(np.mean(curvatures)), 0.0) * shift**2 if curvatures else 0.0
+@dataclass(frozen=True)
+class _Rates:
+    """A shard's choice, and the next ``larger`` size, at the values of a learning rate."""
+
+    mean: Mapping[Configuration, float]
+    """Log error of the shard's configurations as the surface has it."""
+    config: Configuration
+    larger: int
+    name: str
+    listed: Sequence[Value]
+
+    def behind(self) -> float:
+        """Log error of the larger size above the choice's, at the same rate."""
+        above = Configuration(self.larger, self.config.hyperparameters)
+        return self.mean.get(above, math.inf) - self.mean[self.config]
+
+    def lower(self) -> Iterator[Configuration]:
+        """The larger size at lower and lower rates, the last one worse than the one before it."""
+        above = Configuration(self.larger, self.config.hyperparameters)
+        for value in self._values()[0]:
+            lower = _with(above, self.name, value)
+            if lower not in self.mean:
+                return
+            yield lower
+            if self.mean[lower] > self.mean[above]:
+                return
+            above = lower
+
+    def gain(self, fall: float) -> float:
+        """By how much, in log error, the larger size may be better at its own best rate than at
+        that of the choice, if best rates fall with this power of size."""
+        return self._curvature() * (fall * log(self.larger / self.config.size)) ** 2
+
+    def fall(self, noise: float) -> float:
+        """The power of size by which the best rate falls, and a standard error more: by how much
+        less the next lower rate costs the larger size than the choice."""
+        value, below = _value(self.config, self.name), self._values()[0]
+        above = Configuration(self.larger, self.config.hyperparameters)
+        step = log(float(value) / float(below[0]))
+        costs = [
+            self.mean[_with(config, self.name, below[0])] - self.mean[config]
+            for config in (self.config, above)
+        ]
+        moved = (costs[0] - costs[1] + 2 * noise) / (2 * self._curvature() * step)
+        return max(moved / log(self.larger / self.config.size), 0.0)
+
+    def _curvature(self) -> float:
+        """Of log error in that of the rate, from the rates beside the choice's."""
+        value = _value(self.config, self.name)
+        below, beyond = self._values()
+        found = [
+            (self.mean[other] - self.mean[self.config]) / log(float(near) / float(value)) ** 2
+            for near in (*below[:1], *beyond[:1])
+            if (other := _with(self.config, self.name, near)) in self.mean
+        ]
+        return max(float(np.mean(found)), 0.0) if found else 0.0
+
+    def _values(self) -> tuple[list[Value], list[Value]]:
+        """Below the choice's, and above it, the nearest first."""
+        value = _value(self.config, self.name)
+        ordered = sorted(self.listed, key=float)
+        at = ordered.index(value)
+        return ordered[:at][::-1], ordered[at + 1 :]
 
 
 def _value(config: Configuration, name: str) -> Value:
