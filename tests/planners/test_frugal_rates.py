@@ -79,6 +79,14 @@ def test_what_lies_beyond_a_list_is_in_the_error_of_a_study_of_one_size() -> Non
     assert rises[-1] > rises[0]
 
 
+def test_no_lower_rate_is_asked_of_where_the_lowest_listed_one_is_best() -> None:
+    world = worlds.World(lambda m, s, r: falls_with_size(m, s, r) + 0.5 * math.log(r / 0.01))
+    p = worlds.search_space(sizes=SIZES, rates=RATES, samples=SAMPLES, extend=0)
+    found = list(worlds.search(p, frugal.plan, world).values())
+    best = select(found, p.shards, seeds=p.spec.search.seeds)
+    assert {dict(b.best.hyperparameters)["learning_rate"] for b in best} == {0.01}
+
+
 def test_a_larger_size_far_worse_is_not_compared_at_its_own_rate() -> None:
     """No lower rate makes up for it: nothing is spent on large models."""
 

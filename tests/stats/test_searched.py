@@ -138,9 +138,8 @@ def lowest(world: worlds.World, samples: float) -> float:
 
 
 def test_one_configuration_or_one_shard_draws_nothing() -> None:
-    one: dict[str, Any] = {"sizes": (4,), "rates": (0.1,)}
-    for asked in (one, {"samples": (125,)}):
-        found, _ = study(worlds.World(worlds.bowl()), **asked)
+    one = study(worlds.World(worlds.bowl()), sizes=(4,), rates=(0.1,))
+    for found, _ in (one, study(worlds.World(worlds.bowl()), samples=(125,))):
         assert all(b.size_curve is None for b in found)
         assert all(p.se_log is None or p.se_log > 0 for p in points_of(found))
 

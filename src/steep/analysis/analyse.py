@@ -22,6 +22,7 @@ from steep.fit import fit, points_of
 from steep.forecast import forecast, without_compute
 from steep.present import numbers
 from steep.records import (
+    LOST,
     Analysis,
     BestFit,
     Candidate,
@@ -400,13 +401,12 @@ def _confront(
     may no longer contain the shard."""
     key = (0, registered.samples, registered.size, registered.hyperparameters)
     trained = [m for m in measurements if m.trial.candidate == key]
-    candidate = next(iter(candidates(trained)), None)
+    candidate = next(iter(candidates(trained, alone=True)), None)
     diverged = sum(m.status is Status.DIVERGED for m in trained)
     ended = diverged + (0 if candidate is None else len(candidate.seeds))
     so_far = f"{ended} of {seeds} seeds so far" if trained and ended < seeds else ""
     if candidate is None:
-        lost = f"{diverged} diverged" if diverged else ""
-        return replace(registered, remark=", ".join(filter(None, [so_far, lost])))
+        return replace(registered, remark=", ".join(filter(None, [so_far, *_lost(trained)])))
     at, error = registered.forecast, candidate.score
     tests = [m.test_error for m in trained if m.test_error is not None]
     metrics = [float(v) for m in trained for name, v in m.metrics if name == answer_metric]
@@ -431,6 +431,18 @@ def _confront(
         ),
         told_error=float(np.median(metrics)) if registered.told and metrics else None,
     )
+
+
+def _lost(trained: Sequence[Measurement]) -> list[str]:
+    """How the trials of a held-out shard's model ended without a score, and what helps."""
+    diverged = sum(m.status is Status.DIVERGED for m in trained)
+    failed = sum(m.status in LOST for m in trained) - diverged
+    lost = []
+    if diverged:
+        lost.append(f"{diverged} diverged; with more data (--extend) the study searches the shard")
+    if failed:
+        lost.append(f"{failed} failed; 'steep status' says why, and --retry-failed tries again")
+    return lost
 
 
 def _with_notes(curve: Curve, notes: Sequence[str]) -> Curve:

@@ -296,8 +296,8 @@ def _confirm(state: State) -> tuple[TrialRequest, ...]:
 
 
 def _missing_seeds(state: State, shard: int, config: Configuration, why: str) -> list[TrialRequest]:
-    ended = [m.trial.seed for m in state.at(shard, config) if m.status is not Status.STOPPED]
-    missing = [seed for seed in range(state.space.seeds) if seed not in ended]
+    """Its seeds without a result, and others in place of those that failed or diverged."""
+    missing = state.missing_seeds(shard, config)
     why = _why(state.space, config, why)
     here = state.space.shards[shard]
     return [TrialRequest(state.space.trial(here, config, seed), why=why) for seed in missing]
@@ -402,7 +402,8 @@ def _larger_sizes(state: State) -> tuple[TrialRequest, ...]:
                     trial = state.space.trial(state.space.shards[i], lower, 0)
                     why = _why(state.space, lower, "a larger size at a lower rate")
                     return (TrialRequest(trial, why=why),)
-            measured.append(rates.fall(state.surface.noise))
+            fall = rates.fall(state.surface.noise)
+            measured += [] if fall is None else [fall]
     return ()
 
 
@@ -439,11 +440,13 @@ class _Rates:
         that of the choice, if best rates fall with this power of size."""
         return self._curvature() * (fall * log(self.larger / self.config.size)) ** 2
 
-    def fall(self, noise: float) -> float:
+    def fall(self, noise: float) -> float | None:
         """The power of size by which the best rate falls, and a standard error more: by how much
-        less the next lower rate costs the larger size than the choice."""
+        less the next lower rate costs the larger size than the choice; None where none is lower."""
         value, below = _value(self.config, self.name), self._values()[0]
         above = Configuration(self.larger, self.config.hyperparameters)
+        if not below or _with(above, self.name, below[0]) not in self.mean:
+            return None
         step = log(float(value) / float(below[0]))
         costs = [
             self.mean[_with(config, self.name, below[0])] - self.mean[config]

@@ -154,6 +154,8 @@ def surface_of(
         lowest = min((float(np.mean(v)) for v in logs.values() if v), default=0.0)
         for config, ms in here.items():
             gone = sum(map(lost, ms))
+            if logs[config]:  # what crashed with one seed alone says nothing of the error
+                gone = sum(m.status is Status.DIVERGED for m in ms)
             if logs[config] or gone:
                 values = squash(np.array([*(v - lowest for v in logs[config]), *[np.inf] * gone]))
                 mean = float(values.mean())
@@ -270,6 +272,13 @@ def _withheld(b: BestFit, configs: int) -> bool:
 def _size_curves(fitted: Sequence[BestFit], measurements: Sequence[Measurement]) -> list[SizeCurve]:
     samples = [b.samples for b in fitted]
     tried = [by_config(measurements, b.permutation, b.samples) for b in fitted]
+    # of a held-out shard's only model the seeds that ended say how good it is
+    tried = [
+        {c: tuple(m for m in ms if not lost(m)) or ms for c, ms in here.items()}
+        if b.held_out
+        else here
+        for b, here in zip(fitted, tried, strict=True)
+    ]
     sizes = {config.size for here in tried for config in here}
     if sum(not b.held_out for b in fitted) < 2 or (len(sizes) < 2 and not _compared(tried)):
         return []
