@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from steep.analysis.asked import Goal, errors_asked
-from steep.analysis.held_out_size import Allowed, predicted_size
+from steep.analysis.held_out_size import Allowed, hyperparameters_at, predicted_size
 from steep.analysis.size_laws import size_laws
 from steep.base.metrics import answered_metric
 from steep.contracts.domain import Scores
@@ -352,7 +352,7 @@ def confrontation(
     if not at or not fitted:
         return None
     size, reason = predicted_size(facts, shard.samples, fitted, dict(analysis.size_laws), allowed)
-    values = max(fitted, key=lambda b: b.samples).best.hyperparameters
+    values = hyperparameters_at(size, max(fitted, key=lambda b: b.samples))
     first = analysis.headline
     others = () if first is analysis.curves[0] else first.forecast.at
     shown = next((a for a in others if a.samples == shard.samples), None)
