@@ -5,6 +5,8 @@
 A function of (shard, size, seed, hyperparameter) stands in for training: a power law of the data
 above a floor, a best size that grows with the data, noise between seeds, and a hyperparameter whose
 best value stays (``steady``), falls with data (``rate``) or changes at 1,500 items (``optimizer``);
+in ``widths0.05`` to ``widths0.2`` the best learning rate falls as 1/size, and log error grows by so
+much with the square of its distance;
 in ``sizes`` the best size grows as data**0.75; in ``grows0.2`` to ``grows1.3`` the parameters of
 the best model grow with that power of the data; ``mixed`` draws floor, exponents, noise and the
 cost of a wrong size anew for each study. Each is searched as users' own code is, from 125 to 4,000
@@ -64,7 +66,11 @@ class World:
     power: float = 0.4
     """Of the data, by which the best size grows; its parameters by twice that."""
     falls: float = 0.0
-    """Power of the data by which the best learning rate falls."""
+    """Power of the data by which the best learning rate falls,"""
+    by_size: float = 0.0
+    """and of the model size."""
+    curvature: float = 0.1
+    """Of log error in the logarithm of the learning rate."""
     floor: float = 0.0
     slope: float = 0.3
     mismatch: float = 0.08
@@ -78,8 +84,9 @@ class World:
     ) -> float:
         """Without noise."""
         best = self.best_at_1000 * (samples / 1000) ** self.power
-        best_rate = 0.03 * (samples / 100) ** -self.falls
-        off = self.mismatch * math.log(size / best) ** 2 + 0.1 * math.log(rate / best_rate) ** 2
+        best_rate = 0.03 * (samples / 100) ** -self.falls * (size / 8) ** -self.by_size
+        off = self.mismatch * math.log(size / best) ** 2
+        off += self.curvature * math.log(rate / best_rate) ** 2
         late = 0.08 * math.log(samples / 1500) if optimizer == "adam" else 0.0
         return self.floor + 3.0 * samples**-self.slope * math.exp(off + late)
 
@@ -100,6 +107,10 @@ WORLDS = {
     **{
         f"grows{beta_p:g}": replace(STEADY, power=beta_p / 2, mismatch=0.15, noise=0.01)
         for beta_p in (0.2, 0.5, 0.7, 1.0, 1.3)
+    },
+    **{
+        f"widths{curvature:g}": replace(STEADY, by_size=1.0, curvature=curvature)
+        for curvature in (0.05, 0.1, 0.2)
     },
     "mixed": STEADY,
 }
@@ -150,7 +161,7 @@ def study(name: str, budget: str, repeat: int, folder: Path) -> dict[str, Any]:
         )
 
     spec = {
-        "study": name,
+        "study": name.replace(" ", "-"),
         "domain": {"name": "external", "items": HELD_OUT, "metric": "loss"},
         "family": {"sizes": list(SIZES)},
         "shards": {"smallest": 125, "held_out": 1},

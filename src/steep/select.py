@@ -67,14 +67,17 @@ def select(
 ) -> tuple[BestFit, ...]:
     """The best-fit model of every shard that has a finished candidate, by (draw, size).
 
-    Only COMPLETE and CAPPED runs have a score; a diverged seed counts as infinitely bad. A best fit
+    Only COMPLETE and CAPPED runs have a score; a diverged seed counts as infinitely bad, but where
+    too few seeds of a held-out shard's only model end. A best fit
     with fewer than ``seeds`` seeds is flagged 'incomplete', and its standard error contains its
     winner's bias."""
     trials = defaultdict(list)
     for measurement in measurements:
         trials[(measurement.trial.permutation, measurement.trial.samples)].append(measurement)
     pools = {
-        (shard.permutation, shard.samples): candidates(trials[(shard.permutation, shard.samples)])
+        (shard.permutation, shard.samples): candidates(
+            trials[(shard.permutation, shard.samples)], shard.held_out
+        )
         for shard in shards
     }
     noise = _noise(tuple(pools.values()))
@@ -96,19 +99,23 @@ def _without_edges(best_fit: BestFit) -> BestFit:
     return replace(best_fit, edge="", adequate_edge="", flags=flags)
 
 
-def candidates(measurements: Iterable[Measurement]) -> tuple[Candidate, ...]:
-    """The candidates of one shard, scored, in order of size then hyperparameters."""
+def candidates(measurements: Iterable[Measurement], alone: bool = False) -> tuple[Candidate, ...]:
+    """The candidates of one shard, scored, in order of size then hyperparameters. ``alone``: there
+    is but one model, as on a held-out shard; its score is of the seeds that did not diverge, where
+    too many did for a median of all."""
     groups: dict[tuple[int, Settings], list[Measurement]] = defaultdict(list)
     for measurement in measurements:
         groups[(measurement.trial.size, measurement.trial.hyperparameters)].append(measurement)
     return tuple(
         candidate
         for (size, values), members in sorted(groups.items(), key=lambda g: (g[0][0], str(g[0][1])))
-        if (candidate := _candidate(size, values, members)) is not None
+        if (candidate := _candidate(size, values, members, alone)) is not None
     )
 
 
-def _candidate(size: int, values: Settings, members: list[Measurement]) -> Candidate | None:
+def _candidate(
+    size: int, values: Settings, members: list[Measurement], alone: bool
+) -> Candidate | None:
     """The scored candidate of these trials, one per seed; None if it has no finite score."""
     members = sorted(members, key=lambda m: m.trial.seed)
     scored = [m for m in members if m.status in SCORED]
@@ -117,10 +124,12 @@ def _candidate(size: int, values: Settings, members: list[Measurement]) -> Candi
     if not scored:
         return None
     errors = [float(m.validation_error or 0.0) for m in scored]
-    score = float(np.median(errors + [np.inf] * diverged))
+    score, counted = float(np.median(errors + [np.inf] * diverged)), diverged
     if not np.isfinite(score):
-        return None
-    drop = _possible_drop(scored, errors, diverged)
+        if not alone:
+            return None
+        score, counted = float(np.median(errors)), 0
+    drop = _possible_drop(scored, errors, counted)
     return Candidate(
         size,
         values,

@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from steep.analysis.asked import Goal, errors_asked
-from steep.analysis.held_out_size import Allowed, predicted_size
+from steep.analysis.held_out_size import Allowed, hyperparameters_at, predicted_size
 from steep.analysis.size_laws import size_laws
 from steep.base.metrics import answered_metric, counts_items
 from steep.contracts.domain import Scores
@@ -23,6 +23,7 @@ from steep.forecast import forecast, on_the_same_items, without_compute
 from steep.present import numbers
 from steep.records import (
     FEWEST_POINTS,
+    LOST,
     Analysis,
     BestFit,
     Candidate,
@@ -402,7 +403,7 @@ def confrontation(
     if at is None or not fitted:
         return None
     size, reason = predicted_size(facts, shard.samples, fitted, dict(analysis.size_laws), allowed)
-    values = max(fitted, key=lambda b: b.samples).best.hyperparameters
+    values = hyperparameters_at(size, max(fitted, key=lambda b: b.samples))
     first = analysis.headline
     shown = None if first is analysis.curves[0] else forecast_of(first)
     return HeldOutForecast(shard.samples, at, level, size, reason, values, now, told=shown)
@@ -450,13 +451,12 @@ def _confront(
     may no longer contain the shard."""
     key = (0, registered.samples, registered.size, registered.hyperparameters)
     trained = [m for m in measurements if m.trial.candidate == key]
-    candidate = next(iter(candidates(trained)), None)
+    candidate = next(iter(candidates(trained, alone=True)), None)
     diverged = sum(m.status is Status.DIVERGED for m in trained)
     ended = diverged + (0 if candidate is None else len(candidate.seeds))
     so_far = f"{ended} of {seeds} seeds so far" if trained and ended < seeds else ""
     if candidate is None:
-        lost = f"{diverged} diverged" if diverged else ""
-        return replace(registered, remark=", ".join(filter(None, [so_far, lost])))
+        return replace(registered, remark=", ".join(filter(None, [so_far, *_lost(trained)])))
     at, error = registered.forecast, candidate.score
     tests = [m.test_error for m in trained if m.test_error is not None]
     metrics = [float(v) for m in trained for name, v in m.metrics if name == answer_metric]
@@ -481,6 +481,18 @@ def _confront(
         ),
         told_error=float(np.median(metrics)) if registered.told and metrics else None,
     )
+
+
+def _lost(trained: Sequence[Measurement]) -> list[str]:
+    """How the trials of a held-out shard's model ended without a score, and what helps."""
+    diverged = sum(m.status is Status.DIVERGED for m in trained)
+    failed = sum(m.status in LOST for m in trained) - diverged
+    lost = []
+    if diverged:
+        lost.append(f"{diverged} diverged; with more data (--extend) the study searches the shard")
+    if failed:
+        lost.append(f"{failed} failed; 'steep status' says why, and --retry-failed tries again")
+    return lost
 
 
 def _with_notes(curve: Curve, notes: Sequence[str]) -> Curve:

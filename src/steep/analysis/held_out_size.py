@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steep.analysis.size_laws import size_law
-from steep.records import ONE_SIZE, SCORED, BestFit, Measurement, SizeLaw, Status, Trial
+from steep.records import (
+    ONE_SIZE,
+    SCORED,
+    BestFit,
+    Measurement,
+    Settings,
+    SizeLaw,
+    Status,
+    Trial,
+)
 from steep.select import next_size
 
 if TYPE_CHECKING:
@@ -96,6 +105,15 @@ def predicted_size(
     if len(possible) < len(asked):
         counted += f"; size {asked[len(possible)]} failed or costs more than the budget left"
     return possible[-1], f"{reason}{counted}"
+
+
+def hyperparameters_at(size: int, last: BestFit) -> Settings:
+    """Those of a held-out model: what is best at its ``size`` on the ``last`` searched shard, where
+    that size was compared there at what the best fit has, else what the best fit has. The best
+    learning rate commonly falls with size."""
+    values = last.best.hyperparameters
+    same = {c.hyperparameters: c.expected for c in last.candidates if c.size == size}
+    return min(same, key=lambda v: (same[v], str(v))) if values in same else values
 
 
 def _counted(

@@ -23,7 +23,7 @@ from steep.plan.estimate import SCENARIOS, predict
 from steep.plan.lengths import LearnedLengths, Lengths, timeable, timed_before
 from steep.plan.lengths import Timed as TimedLengths
 from steep.plan.stops import Kind, ended, expected, finished_studies, learnt
-from steep.records import Measurement, Prediction, Trial
+from steep.records import REPLACED, Measurement, Prediction, Trial
 from steep.select import select
 from steep.spec.sections import parse_duration
 
@@ -338,12 +338,22 @@ def held_out(study: Study, done: Sequence[Measurement]) -> list[Trial]:
 
 
 def missing(trials: Sequence[Trial]) -> Callable[..., list[TrialRequest]]:
-    """A plan that requests those of a fixed list of held-out trials that have not finished."""
+    """A plan that requests those of a fixed list of held-out trials that have not finished, and in
+    place of each that diverged or failed another seed, of a model as many more as it has."""
+    models: dict[tuple[object, ...], list[Trial]] = {}
+    for trial in trials:
+        models.setdefault(trial.candidate, []).append(trial)
 
     def plan(
         finished: Sequence[Measurement], running: Sequence[Trial], left: float | None
     ) -> list[TrialRequest]:
-        done = {m.trial for m in finished}
-        return [TrialRequest(t, why="confronts a forecast") for t in trials if t not in done]
+        ended = {m.trial: m.status for m in finished}
+        requests = []
+        for members in models.values():
+            following = max(t.seed for t in members) + 1
+            others = [replace(members[-1], seed=following + k) for k in range(len(members))]
+            kept = [t for t in (*members, *others) if ended.get(t) not in REPLACED]
+            requests += [t for t in kept[: len(members)] if t not in ended]
+        return [TrialRequest(t, why="confronts a forecast") for t in requests]
 
     return plan

@@ -139,20 +139,28 @@ def extended(space: ConfigurationSpace, tried: Sequence[Tried]) -> Configuration
 
     A value is best where the best configuration of a shard, with all its seeds, has it, and is
     better than configurations with other values there. The next one follows by the ratio of the
-    last two, on all shards, ``space.extend`` times at most to each side."""
+    last two, on all shards, to each side at most ``space.extend`` times beyond the list, or beyond
+    what is best on a smaller shard: a best value that drifts with data is followed as far as it
+    goes."""
     combinations = space.combinations
     for name in space.names if space.extend else ():
         listed = {dict(c)[name] for c in space.combinations}
         found = {dict(c.hyperparameters)[name] for here in tried for c in here}
         values, more = listed | found, found - listed
+        passed = {0}
+        """Steps beyond the list, of the best values of the smaller shards; negative below it."""
         for best, rivals in (_best(here, space.seeds) for here in tried):
             if best is None:
                 continue
             value = dict(best.hyperparameters)[name]
             new = following(name, value, sorted(values, key=str))
             others = {dict(c.hyperparameters)[name] for c in rivals} - {value}
-            if new is not None and others and _beyond(value, listed) < space.extend:
-                more.add(new)
+            steps = _beyond(value, listed)
+            if new is not None and others:
+                out = max(passed) if steps > 0 or (steps == 0 and new > value) else -min(passed)
+                if abs(steps) < space.extend + out:
+                    more.add(new)
+            passed.add(steps)
         combinations += tuple(
             tuple((n, new if n == name else v) for n, v in given)
             for new in sorted(more, key=str)
@@ -165,12 +173,13 @@ def extended(space: ConfigurationSpace, tried: Sequence[Tried]) -> Configuration
 
 
 def _beyond(value: Value, listed: Collection[Value]) -> int:
-    """How many steps of the list's ratio a value lies beyond its end."""
+    """How many steps of the list's ratio a value lies beyond its end; negative below it."""
     numbers = sorted(v for v in listed if not isinstance(v, str))
     if isinstance(value, str) or numbers[0] <= value <= numbers[-1]:
         return 0
     end, inner = (numbers[-1], numbers[-2]) if value > numbers[-1] else numbers[:2]
-    return max(1, round(log(value / end) / log(end / inner)))
+    steps = max(1, round(log(value / end) / log(end / inner)))
+    return steps if value > end else -steps
 
 
 def _best(here: Tried, seeds: int) -> tuple[Configuration | None, list[Configuration]]:

@@ -11,8 +11,9 @@ known of all shards at once; every decision is read from it:
    their predicted optimum;
 3. when nothing is worth its price, every shard's choice gets all its seeds, and so does the model
    that would be reported; its neighbours on the ladder are tried, so that an optimum is separated
-   from an edge and a plateau from an optimum; and on some shards those in each hyperparameter,
-   where the surface is wrong if it is wrong at all.
+   from an edge and a plateau from an optimum; on some shards those in each hyperparameter,
+   where the surface is wrong if it is wrong at all; and at the smallest, a middle and the largest
+   shard the next larger size at lower learning rates, since the best rate falls with size.
 
 Past a shard's first complete trial, new ones run in rungs of its training curve and are left
 STOPPED while they are hopeless (``stats/rungs.py``). A ladder whose edge is best extends itself,
@@ -32,7 +33,7 @@ time.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log
@@ -52,6 +53,7 @@ from steep.select import select
 from steep.stats import rungs
 from steep.stats.response import knowledge_gradient
 from steep.stats.searched import Configuration, lost, scored
+from steep.stats.tuning import may_fall_with_size
 
 ADAPTIVE = True
 KNOWS_UNTIL = True
@@ -71,6 +73,9 @@ it had diverged."""
 REFINE = 0.2
 """Share of what is left that one trial which refines may take: with a whole curve in hand, a trial
 that may overrun what is expected of it is no longer worth a large part of it."""
+STEEPEST = 1.5
+"""Power of a model's width by which its best learning rate falls at most: in nine of ten published
+studies; the median is 0.3 (docs/decisions/best-size.md)."""
 BEGIN = 0.05
 """Share of what is left that one of the configurations with which a search begins may take."""
 
@@ -134,7 +139,15 @@ def _decide(known: Known, limits: Limits, pending: tuple[Trial, ...]) -> Decided
     precision = limits.precision
     if precision is not None and _precise(state, known.so_far.results, precision):
         return (), False
-    for decide in (_first_of_shard, _worthwhile, _ahead, _confirm, _bracket, _compare):
+    for decide in (
+        _first_of_shard,
+        _worthwhile,
+        _ahead,
+        _confirm,
+        _bracket,
+        _compare,
+        _larger_sizes,
+    ):
         if requests := _affordable(state, decide(state)):
             return requests[:1], False
     for halvings in range(HARDER if precision is not None else 0):
@@ -283,8 +296,8 @@ def _confirm(state: State) -> tuple[TrialRequest, ...]:
 
 
 def _missing_seeds(state: State, shard: int, config: Configuration, why: str) -> list[TrialRequest]:
-    ended = [m.trial.seed for m in state.at(shard, config) if m.status is not Status.STOPPED]
-    missing = [seed for seed in range(state.space.seeds) if seed not in ended]
+    """Its seeds without a result, and others in place of those that failed or diverged."""
+    missing = state.missing_seeds(shard, config)
     why = _why(state.space, config, why)
     here = state.space.shards[shard]
     return [TrialRequest(state.space.trial(here, config, seed), why=why) for seed in missing]
@@ -356,6 +369,118 @@ def _compare(state: State) -> tuple[TrialRequest, ...]:
         if requests:
             return tuple(requests)
     return ()
+
+
+def _larger_sizes(state: State) -> tuple[TrialRequest, ...]:
+    """The size above the choice at lower learning rates, at the smallest, a middle and the largest
+    shard.
+
+    The best rate commonly falls with width (Yang et al. 2022), so a larger model compared at the
+    best rate of a smaller one looks worse than it is, on every shard alike, and a surface made of
+    such trials is sure of it. Lower rates are tried until one is worse than the one above it; none
+    is where a larger model is worse by more than a rate of its own may gain, by ``STEEPEST`` or by
+    what the smaller of the three shards showed, nor where that is less than ``MINIMUM_GAIN``."""
+    last = len(state.space.shards) - 1
+    for name, listed in state.space.coordinates.choices:
+        if not may_fall_with_size(name, listed):
+            continue
+        measured: list[float] = []
+        for i in sorted({0, last // 2, last}):
+            mean = {
+                c: float(state.surface.mean[k]) for k, (j, c) in enumerate(state.places) if j == i
+            }
+            _, config = state.choice(i)
+            larger = min((c.size for c in mean if c.size > config.size), default=None)
+            if larger is None or not any(map(scored, state.at(i, config))):
+                continue
+            rates = _Rates(mean, config, larger, name, listed)
+            gain = rates.gain(min([STEEPEST, *([max(measured)] if measured else [])]))
+            if gain < MINIMUM_GAIN or rates.behind() > gain:
+                continue
+            for lower in rates.lower():
+                if not state.at(i, lower):
+                    trial = state.space.trial(state.space.shards[i], lower, 0)
+                    why = _why(state.space, lower, "a larger size at a lower rate")
+                    return (TrialRequest(trial, why=why),)
+            fall = rates.fall(state.surface.noise)
+            measured += [] if fall is None else [fall]
+    return ()
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """A shard's choice, and the next ``larger`` size, at the values of a learning rate."""
+
+    mean: Mapping[Configuration, float]
+    """Log error of the shard's configurations as the surface has it."""
+    config: Configuration
+    larger: int
+    name: str
+    listed: Sequence[Value]
+
+    def behind(self) -> float:
+        """Log error of the larger size above the choice's, at the same rate."""
+        above = Configuration(self.larger, self.config.hyperparameters)
+        return self.mean.get(above, math.inf) - self.mean[self.config]
+
+    def lower(self) -> Iterator[Configuration]:
+        """The larger size at lower and lower rates, the last one worse than the one before it."""
+        above = Configuration(self.larger, self.config.hyperparameters)
+        for value in self._values()[0]:
+            lower = _with(above, self.name, value)
+            if lower not in self.mean:
+                return
+            yield lower
+            if self.mean[lower] > self.mean[above]:
+                return
+            above = lower
+
+    def gain(self, fall: float) -> float:
+        """By how much, in log error, the larger size may be better at its own best rate than at
+        that of the choice, if best rates fall with this power of size."""
+        return self._curvature() * (fall * log(self.larger / self.config.size)) ** 2
+
+    def fall(self, noise: float) -> float | None:
+        """The power of size by which the best rate falls, and a standard error more: by how much
+        less the next lower rate costs the larger size than the choice; None where none is lower."""
+        value, below = _value(self.config, self.name), self._values()[0]
+        above = Configuration(self.larger, self.config.hyperparameters)
+        if not below or _with(above, self.name, below[0]) not in self.mean:
+            return None
+        step = log(float(value) / float(below[0]))
+        costs = [
+            self.mean[_with(config, self.name, below[0])] - self.mean[config]
+            for config in (self.config, above)
+        ]
+        moved = (costs[0] - costs[1] + 2 * noise) / (2 * self._curvature() * step)
+        return max(moved / log(self.larger / self.config.size), 0.0)
+
+    def _curvature(self) -> float:
+        """Of log error in that of the rate, from the rates beside the choice's."""
+        value = _value(self.config, self.name)
+        below, beyond = self._values()
+        found = [
+            (self.mean[other] - self.mean[self.config]) / log(float(near) / float(value)) ** 2
+            for near in (*below[:1], *beyond[:1])
+            if (other := _with(self.config, self.name, near)) in self.mean
+        ]
+        return max(float(np.mean(found)), 0.0) if found else 0.0
+
+    def _values(self) -> tuple[list[Value], list[Value]]:
+        """Below the choice's, and above it, the nearest first."""
+        value = _value(self.config, self.name)
+        ordered = sorted(self.listed, key=float)
+        at = ordered.index(value)
+        return ordered[:at][::-1], ordered[at + 1 :]
+
+
+def _value(config: Configuration, name: str) -> Value:
+    return dict(config.hyperparameters)[name]
+
+
+def _with(config: Configuration, name: str, value: Value) -> Configuration:
+    values = tuple((n, value if n == name else v) for n, v in config.hyperparameters)
+    return Configuration(config.size, values)
 
 
 def _same(values: Sequence[Mapping[str, Value]], i: int, j: int, names: set[str]) -> bool:

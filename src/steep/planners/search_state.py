@@ -17,7 +17,7 @@ from steep.laws.law import Array
 from steep.planners import configurations
 from steep.planners.configurations import ConfigurationSpace
 from steep.planners.so_far import SoFar, place
-from steep.records import Measurement, Shard, Status, Trial
+from steep.records import REPLACED, Measurement, Shard, Status, Trial
 from steep.spec.sections import Until
 from steep.stats import rungs
 from steep.stats.response import Surface
@@ -302,9 +302,16 @@ class State:
 
     def _to_confirm(self, place: int) -> tuple[float, float]:
         """What the missing seeds of a configuration cost, and what one of them does."""
-        ended = [m for m in self.at(*self.places[place]) if m.status is not Status.STOPPED]
         price = float(self.price[place])
-        return price * (self.space.seeds - len(ended)), price
+        return price * len(self.missing_seeds(*self.places[place])), price
+
+    def missing_seeds(self, shard: int, config: Configuration) -> list[int]:
+        """Seeds that a configuration still needs: in place of each that diverged or failed another
+        one, as many more as a study asks for."""
+        ms = [m for m in self.at(shard, config) if m.status is not Status.STOPPED]
+        ended = {m.trial.seed: m.status for m in ms}
+        kept = [s for s in range(2 * self.space.seeds) if ended.get(s) not in REPLACED]
+        return [seed for seed in kept[: self.space.seeds] if seed not in ended]
 
     def at(self, shard: int, config: Configuration) -> tuple[Measurement, ...]:
         return self.tried[shard].get(config, ())

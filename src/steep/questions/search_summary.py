@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import log
+from math import exp, log
 
 import numpy as np
 
-from steep.records import SCORED, BestFit, Candidate, Measurement, Point, Status, Tuning
+from steep.records import SCORED, BestFit, Candidate, Measurement, Point, Status, Tuning, Value
 from steep.select import median_variance
-from steep.stats.tuning import certificate
+from steep.stats.tuning import certificate, may_fall_with_size
 
 FALLBACK_SE = 0.02
 """Standard error of log error if it is not known from seeds: 2 %."""
+AS_GOOD = 0.2
+"""Log error above the best within which a larger size may be better at a rate of its own."""
 NEAR = 4.5
 """Values tried on shards within this ratio of sizes count as tried on a shard."""
 IMPROVING = 0.01
@@ -58,6 +60,9 @@ class SearchSummary:
     too_small: bool = False
     """The largest model tried was the best at the two largest shards, or at most shards."""
     grids: tuple[Grid, ...] = ()
+    one_rate: str = ""
+    """A learning rate of which larger sizes than the best had no lower value than it, though they
+    are nearly as good; '' where they had one on some shard."""
     tuning: Tuning | None = None
     inconsistent: tuple[tuple[str, tuple[float, ...]], ...] = ()
     """(name, best values by shard) of hyperparameters whose best value goes back and forth by more
@@ -89,6 +94,12 @@ class SearchSummary:
                 "Train a larger model at the largest size: if it is no better, it is the floor.",
             )
         largest = max((p.best.samples for p in self.ladder), default=0.0)
+        if any(g.samples >= largest / 2.1 for g in self.grids):
+            return (
+                "tuning",
+                "The largest shards take a hyperparameter at the edge of its grid.",
+                "Search hyperparameters beyond it at the largest shard.",
+            )
         if len({c.size for p in self.ladder for c in p.best.candidates}) == 1:
             return (
                 "floor or capacity",
@@ -104,11 +115,12 @@ class SearchSummary:
                 "The largest shards take the largest model tried.",
                 "Extend the ladder of sizes at the largest shards.",
             )
-        if any(g.samples >= largest / 2.1 for g in self.grids):
+        if self.one_rate:
             return (
                 "tuning",
-                "The largest shards take a hyperparameter at the edge of its grid.",
-                "Search hyperparameters beyond it at the largest shard.",
+                f"Larger models were compared at the {self.one_rate} that is best for smaller ones "
+                f"alone, and the best one commonly falls with size.",
+                f"Try the next larger size at a lower {self.one_rate} at the largest shard.",
             )
         if self.improving or self.capped:
             return (
@@ -160,6 +172,7 @@ def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -
         ladder=places,
         too_small=_too_small(places),
         grids=tuple(g for b in searched for g in _edges(b, ended)),
+        one_rate=_one_rate([p.best for p in places]),
         tuning=certificate([b for b in searched if not b.best.capped]),
         inconsistent=tuple(_inconsistent(searched)),
         capped=tuple(b for b in settled if b.best.capped),
@@ -190,6 +203,26 @@ def _too_small(places: Sequence[Place]) -> bool:
 
 
 # ---------------------------------------------------------------- hyperparameters
+
+
+def _one_rate(searched: Sequence[BestFit]) -> str:
+    """See ``SearchSummary.one_rate``."""
+    listed: dict[str, set[Value]] = {}
+    for c in (c for b in searched for c in b.candidates):
+        for name, value in c.hyperparameters:
+            listed.setdefault(name, set()).add(value)
+    for name, values in sorted(listed.items()):
+        if len(values) < 2 or not may_fall_with_size(name, sorted(values, key=str)):
+            continue
+        larger = [(b, c) for b in searched for c in b.candidates if c.size > b.best.size]
+        rates = [
+            (dict(c.hyperparameters)[name], dict(b.best.hyperparameters)[name], b, c)
+            for b, c in larger
+        ]
+        near = any(0 < c.score < b.best.score * exp(AS_GOOD) for _, _, b, c in rates)
+        if near and all(float(value) >= float(best) for value, best, *_ in rates):
+            return name
+    return ""
 
 
 def _compared(b: BestFit, name: str) -> list[tuple[float, Candidate]]:

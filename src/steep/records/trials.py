@@ -92,8 +92,10 @@ ENDED = (
     Status.TIMEOUT,
 )
 SCORED = (Status.COMPLETE, Status.CAPPED)
-LOST = (Status.DIVERGED, Status.FAILED, Status.TIMEOUT)
 """Of trials that were trained to their end, and have a score."""
+LOST = (Status.DIVERGED, Status.FAILED, Status.TIMEOUT)
+REPLACED = (Status.DIVERGED, Status.FAILED)
+"""In place of such a seed another one is tried: chance may have been the cause."""
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,8 @@ class Search(Strict):
     """Compare hyperparameters at the smallest and largest shard only, or at every shard."""
     extend: Annotated[int, Field(ge=0, le=2)] = 2
     """How often a ladder whose edge is best may extend itself; of the planner frugal also the list
-    of a numeric hyperparameter, by its own ratio. 0: nothing but what is listed is tried."""
+    of a numeric hyperparameter, by its own ratio, and as often again beyond what is best on a
+    smaller shard. 0: nothing but what is listed is tried."""
     draws: Few = 8
     """Candidates a shard of the searches that draw them: paper, optuna."""
     sampler: str = "TPESampler"

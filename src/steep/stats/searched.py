@@ -13,8 +13,8 @@ All trials of one draw of the data make one surface (``response.py``); of each s
   below the score, sizes of the ladder included that no shard has tried yet;
 - the standard error of the shard's score: the root mean square, over draws, of log score - min f,
   less its mean over the finished shards, and less the regret. Where the lowest configuration of a
-  draw has a hyperparameter at the end of its list, the one a step beyond counts as well, for it
-  might be better still: nobody tried (``tuning.py``). The choice is off by what the search missed,
+  draw has a hyperparameter at the end of its list, those up to three steps beyond count as
+  well, for they might be better still: nobody tried (``tuning.py``). The choice is off by what the search missed,
   and its score by the noise of its seeds; but of many candidates as good as each other the luckiest
   has a score that is low on every shard, and varies less than one candidate's. So it is less than
   the sum of the two, and it is what a point of the learning curve weighs by.
@@ -75,6 +75,9 @@ too little to be a point of the learning curve."""
 ROUGH = 0.3
 """Where too few shards for a curve would be left, those up to this are points all the same, as
 unsure as they are: a rough curve says more than none."""
+BEYOND = 3
+"""Steps beyond the end of a list that a best value may lie: as many as data commonly moves it by
+from the smallest to the largest shard (a best rate of data**-0.5, a list in steps of three)."""
 REACH = 2
 """Shards to either side of one on which a comparison of hyperparameters is taken to hold."""
 UNCOMPARED = 0.07
@@ -156,6 +159,8 @@ def surface_of(
         lowest = min((float(np.mean(v)) for v in logs.values() if v), default=0.0)
         for config, ms in here.items():
             gone = sum(map(lost, ms))
+            if logs[config]:  # what crashed with one seed alone says nothing of the error
+                gone = sum(m.status is Status.DIVERGED for m in ms)
             if logs[config] or gone:
                 values = squash(np.array([*(v - lowest for v in logs[config]), *[np.inf] * gone]))
                 mean = float(values.mean())
@@ -189,7 +194,8 @@ def with_size_curves(
     configs: int | None = None,
     ladder: Sequence[int] = (),
 ) -> tuple[BestFit, ...]:
-    """The best fits with the size curve of their shards, where two sizes and shards were tried.
+    """The best fits with the size curve of their shards, where two shards were tried and two sizes
+    or hyperparameters: of one size the curve is a point, with what the search missed.
 
     Where a search is unfinished it may yet choose sizes of the ``ladder`` that it has tried on no
     shard. A shard whose best model is not known to within ``UNSURE``, or behind a trial that was
@@ -294,8 +300,15 @@ def _size_curves(
 ) -> list[SizeCurve]:
     samples = [b.samples for b in fitted]
     tried = [by_config(measurements, b.permutation, b.samples) for b in fitted]
+    # of a held-out shard's only model the seeds that ended say how good it is
+    tried = [
+        {c: tuple(m for m in ms if not lost(m)) or ms for c, ms in here.items()}
+        if b.held_out
+        else here
+        for b, here in zip(fitted, tried, strict=True)
+    ]
     sizes = {config.size for here in tried for config in here}
-    if sum(not b.held_out for b in fitted) < 2 or len(sizes) < 2:
+    if sum(not b.held_out for b in fitted) < 2 or (len(sizes) < 2 and not _compared(tried)):
         return []
     every = {config.hyperparameters for here in tried for config in here}
     coordinates = Coordinates(samples[0], min(sizes), _compared(tried))
@@ -305,7 +318,9 @@ def _size_curves(
         # an unfinished search may yet choose what it has tried on other shards alone, and sizes
         # beyond those
         values = every if unfinished else {c.hyperparameters for c in here}
-        more = {new for v in values for new, _ in _beyond(v, coordinates.choices)} - values
+        # a step beyond a list, and the value before its end, which may not have been tried here
+        more = {w for v in values for pair in _beyond(v, coordinates.choices) for w in pair}
+        more -= values
         outside = {z for z in ladder if unfinished and not min(sizes) <= z <= max(sizes)}
         pairs = ((sizes, values), (sizes, more), (outside, values))
         parts.append([_configurations(*pair) for pair in pairs])
@@ -350,6 +365,8 @@ def _lowest_untried(
     index = {config: k for k, config in enumerate(configs)}
     found = np.full(len(draws), np.inf)
     inside = sorted(tried)
+    if len(inside) < 2:
+        return found
     ends = ((inside[-2:], lambda z: z > inside[-1]), (inside[1::-1], lambda z: z < inside[0]))
     for values in {c.hyperparameters for c in configs}:
         for (before, last), outside in ends:
@@ -407,7 +424,7 @@ def _lowest(
     of those a step beyond that one.
 
     Error is taken to be convex in the logarithm of a hyperparameter: a step beyond the last value
-    gains no more than the step to it did."""
+    gains no more than the step to it did, and each further one less by as much as that one did."""
     best = draws[:, :listed].argmin(axis=1)
     found = draws[np.arange(len(draws)), best]
     index = {config: k for k, config in enumerate(configs)}
@@ -419,6 +436,8 @@ def _lowest(
                 continue
             gained = draws[mine, inner] - draws[mine, k]
             gain = np.minimum(draws[mine, k] - draws[mine, at], gained)
+            steps = np.arange(BEYOND)[:, None]
+            gain = np.maximum(gain - steps * (gained - gain), 0.0).sum(axis=0)
             found[mine] = np.minimum(found[mine], draws[mine, k] - gain)
     return found
 

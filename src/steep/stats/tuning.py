@@ -25,6 +25,13 @@ RATES = {"learning_rate", "lr", "max_lr", "peak_lr", "base_lr", "initial_lr"}
 momentum, shares of anything) may not."""
 
 
+def may_fall_with_size(name: str, listed: Sequence[Value]) -> bool:
+    """Whether these are learning rates, whose best value commonly falls with a model's width (by
+    the power -0.3 in the median of the published studies, -1.5 at most)."""
+    numbers = all(not isinstance(v, (str, bool)) and v > 0 for v in listed)
+    return numbers and (name in RATES or name.endswith(("_lr", "_rate")) or name == "rate")
+
+
 def following(name: str, value: Value, listed: Sequence[Value]) -> Value | None:
     """The value beyond ``value`` at an end of those ``listed``, by their own ratio; None inside
     them, and where there is none: of words, of numbers that are not positive, of a share of 1."""
