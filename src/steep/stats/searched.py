@@ -13,11 +13,11 @@ All trials of one draw of the data make one surface (``response.py``); of each s
   below the score, sizes of the ladder included that no shard has tried yet;
 - the standard error of the shard's score: the root mean square, over draws, of log score - min f,
   less its mean over the finished shards, and less the regret. Where the lowest configuration of a
-  draw has a hyperparameter at the end of its list, those up to three steps beyond count as
-  well, for they might be better still: nobody tried (``tuning.py``). The choice is off by what the search missed,
-  and its score by the noise of its seeds; but of many candidates as good as each other the luckiest
-  has a score that is low on every shard, and varies less than one candidate's. So it is less than
-  the sum of the two, and it is what a point of the learning curve weighs by.
+  draw has a hyperparameter at the end of its list, those up to three steps beyond count as well,
+  for they might be better still: nobody tried (``tuning.py``). The choice is off by what the search
+  missed, and its score by the noise of its seeds; but of many candidates as good as each other the
+  luckiest has a score that is low on every shard, and varies less than one candidate's. So it is
+  less than the sum of the two, and it is what a point of the learning curve weighs by.
 
 A held-out shard is measured with one model, whose size and hyperparameters were predicted from the
 other shards: it has no optimum of its own, and no search to be lucky in. The surface extends to it
