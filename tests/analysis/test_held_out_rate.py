@@ -1,4 +1,4 @@
-"""A held-out model takes the hyperparameters that are best at its own size, where they are known."""
+"""A held-out model takes the hyperparameters that are best at its own size, if they are known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ HIGH, LOW = settings({"lr": 0.03}), settings({"lr": 0.01})
 def last(errors: dict[tuple[int, Settings], float]) -> BestFit:
     shard = Shard(0, 4000, 4000.0, "items")
     found = [
-        Measurement(Trial(0, 4000, 4000.0, size, values, seed), Status.COMPLETE, error)
+        Measurement(
+            Trial(0, 4000, 4000.0, size, values, seed), Status.COMPLETE, validation_error=error
+        )
         for (size, values), error in errors.items()
         for seed in (0, 1)
     ]

@@ -157,7 +157,11 @@ def extended(space: ConfigurationSpace, tried: Sequence[Tried]) -> Configuration
             others = {dict(c.hyperparameters)[name] for c in rivals} - {value}
             steps = _beyond(value, listed)
             if new is not None and others:
-                out = max(passed) if steps > 0 or (steps == 0 and new > value) else -min(passed)
+                out = (
+                    max(passed)
+                    if steps > 0 or (steps == 0 and float(new) > float(value))
+                    else -min(passed)
+                )
                 if abs(steps) < space.extend + out:
                     more.add(new)
             passed.add(steps)

@@ -115,19 +115,8 @@ class SearchSummary:
                 "The largest shards take the largest model tried.",
                 "Extend the ladder of sizes at the largest shards.",
             )
-        if self.one_rate:
-            return (
-                "tuning",
-                f"Larger models were compared at the {self.one_rate} that is best for smaller ones "
-                f"alone, and the best one commonly falls with size.",
-                f"Try the next larger size at a lower {self.one_rate} at the largest shard.",
-            )
-        if self.improving or self.capped:
-            return (
-                "tuning",
-                "Trials ended while they still improved.",
-                "Train longer at the largest shards.",
-            )
+        if (untuned := self._untuned()) is not None:
+            return untuned
         if self.overfit is not None and self.overfit > 0.8:
             return (
                 "capacity or tuning",
@@ -148,6 +137,23 @@ class SearchSummary:
             "the likelier cause.",
             "Look at the validation items that every model gets wrong: labels set the floor.",
         )
+
+    def _untuned(self) -> tuple[str, str, str] | None:
+        """The same where trials inside the ladder and the lists were not tuned."""
+        if self.one_rate:
+            return (
+                "tuning",
+                f"Larger models were compared at the {self.one_rate} that is best for smaller ones "
+                f"alone, and the best one commonly falls with size.",
+                f"Try the next larger size at a lower {self.one_rate} at the largest shard.",
+            )
+        if self.improving or self.capped:
+            return (
+                "tuning",
+                "Trials ended while they still improved.",
+                "Train longer at the largest shards.",
+            )
+        return None
 
 
 def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -> SearchSummary:

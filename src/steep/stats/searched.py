@@ -13,11 +13,11 @@ All trials of one draw of the data make one surface (``response.py``); of each s
   below the score, sizes of the ladder included that no shard has tried yet;
 - the standard error of the shard's score: the root mean square, over draws, of log score - min f,
   less its mean over the finished shards, and less the regret. Where the lowest configuration of a
-  draw has a hyperparameter at the end of its list, those up to three steps beyond count as well,
-  for they might be better still: nobody tried (``tuning.py``). The choice is off by what the search
-  missed, and its score by the noise of its seeds; but of many candidates as good as each other the
-  luckiest has a score that is low on every shard, and varies less than one candidate's. So it is
-  less than the sum of the two, and it is what a point of the learning curve weighs by.
+  draw has a hyperparameter at the end of its list, the one a step beyond counts as well, for it
+  might be better still: nobody tried (``tuning.py``). The choice is off by what the search missed,
+  and its score by the noise of its seeds; but of many candidates as good as each other the luckiest
+  has a score that is low on every shard, and varies less than one candidate's. So it is less than
+  the sum of the two, and it is what a point of the learning curve weighs by.
 
 A held-out shard is measured with one model, whose size and hyperparameters were predicted from the
 other shards: it has no optimum of its own, and no search to be lucky in. The surface extends to it
@@ -75,9 +75,6 @@ too little to be a point of the learning curve."""
 ROUGH = 0.3
 """Where too few shards for a curve would be left, those up to this are points all the same, as
 unsure as they are: a rough curve says more than none."""
-BEYOND = 3
-"""Steps beyond the end of a list that a best value may lie: as many as data commonly moves it by
-from the smallest to the largest shard (a best rate of data**-0.5, a list in steps of three)."""
 REACH = 2
 """Shards to either side of one on which a comparison of hyperparameters is taken to hold."""
 UNCOMPARED = 0.07
@@ -424,7 +421,7 @@ def _lowest(
     of those a step beyond that one.
 
     Error is taken to be convex in the logarithm of a hyperparameter: a step beyond the last value
-    gains no more than the step to it did, and each further one less by as much as that one did."""
+    gains no more than the step to it did."""
     best = draws[:, :listed].argmin(axis=1)
     found = draws[np.arange(len(draws)), best]
     index = {config: k for k, config in enumerate(configs)}
@@ -436,8 +433,6 @@ def _lowest(
                 continue
             gained = draws[mine, inner] - draws[mine, k]
             gain = np.minimum(draws[mine, k] - draws[mine, at], gained)
-            steps = np.arange(BEYOND)[:, None]
-            gain = np.maximum(gain - steps * (gained - gain), 0.0).sum(axis=0)
             found[mine] = np.minimum(found[mine], draws[mine, k] - gain)
     return found
 
