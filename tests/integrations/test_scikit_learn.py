@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import steep
@@ -19,6 +20,8 @@ from sklearn.metrics import make_scorer, mean_squared_error  # noqa: E402
 from sklearn.model_selection import LearningCurveDisplay  # noqa: E402
 from sklearn.model_selection import learning_curve as theirs  # noqa: E402
 from sklearn.tree import DecisionTreeClassifier  # noqa: E402
+
+from steep.integrations.scikit_learn import LearningCurve, _curve  # noqa: E402
 
 
 class Known(ClassifierMixin, BaseEstimator):
@@ -209,3 +212,45 @@ def test_an_error_of_zero_counts_as_half_an_item_and_is_said(data: Any) -> None:
     (note,) = curve.notes
     assert note.startswith("25 of 35 folds of the best models missed none of their items")
     assert note in curve.summary()
+
+
+def chosen(best: list[int], grid: list[int]) -> LearningCurve:
+    """A curve whose best value of the dial at each size is as given."""
+    sizes = [100 * 2**k for k in range(len(best))]
+    rows = [
+        {"samples": m, "fold": fold, "k": value, "score": 1 - error, "error": error,
+         "seconds": 0.0, "failed": ""}
+        for m, chosen in zip(sizes, best, strict=True) for value in grid for fold in range(3)
+        for error in [m**-0.3 * (1 + 0.01 * fold + (0.1 if value != chosen else 0.0))]
+    ]  # fmt: skip
+    return _curve(pd.DataFrame(rows), ["k"], "k", "1 - accuracy", 0.0, 0.9)
+
+
+@pytest.mark.parametrize(("value", "which"), [(1, "smallest"), (9, "largest")])
+def test_a_best_value_at_the_edge_of_its_grid_is_no_measured_optimum(
+    value: int, which: str
+) -> None:
+    curve = chosen([value] * 7, [1, 3, 9])
+    law = curve.size_law
+    assert law is not None
+    assert (law.outcome, law.two_sided, law.censored) == ("not measured", 0, 7)
+    assert law.beta_p is None
+    assert f"The {which} k tried ({value}) is the best at every size" in curve.summary()
+
+
+def test_optima_inside_the_grid_are_a_law_of_the_dial() -> None:
+    curve = chosen([3, 3, 9, 9, 27, 27, 81], [1, 3, 9, 27, 81])
+    law = curve.size_law
+    assert law is not None
+    assert (law.outcome, law.two_sided, law.censored) == ("ok", 6, 1)
+    assert "The largest k tried (81) is the best at 1 of 7 sizes" in curve.summary()
+
+
+def test_what_scikit_learn_would_refuse_is_one_sentence() -> None:
+    X, y = np.zeros((20, 2)), np.arange(20) // 2
+    with pytest.raises(ValueError, match=r"^5 folds need 5 samples of a class, and there are 2:"):
+        steep.learning_curve(DecisionTreeClassifier(), X, y)
+    with pytest.raises(ValueError, match=r"^scikit-learn has no scoring 'nope'; sklearn.metrics"):
+        steep.learning_curve(DecisionTreeClassifier(), X, y, scoring="nope")
+    with pytest.raises(ValueError, match=r"did you mean 'accuracy'\?$"):
+        steep.learning_curve(DecisionTreeClassifier(), X, y, scoring="acuracy")

@@ -20,15 +20,17 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.base import clone, is_classifier
-from sklearn.metrics import check_scoring
+from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 from sklearn.utils import _safe_indexing as rows_of
 from sklearn.utils import indexable
 
 from steep.base.metrics import higher_metric, is_share
+from steep.base.spelling import did_you_mean
 from steep.fit import fit, fit_size_law
 from steep.records import Fit, Interval, SizeLaw, TargetAnswer
 from steep.shards import nested_order
+from steep.stats.size_law import FEWEST_TWO_SIDED
 
 FOLDS, SIZES, FEWEST = 5, 7, 8
 """Of the default: folds, sizes, and samples at the smallest."""
@@ -121,7 +123,8 @@ def learning_curve(
         raise ValueError(f"grid has no values of the dial {dial!r}: grid={{{dial!r}: [...]}}")
     X, y, groups = indexable(X, y, groups)
     classes = is_classifier(estimator)
-    folds = list(_splitter(cv, y, classes, groups).split(X, y, groups))
+    scorer = _scorer(estimator, scoring)
+    folds = _folds(X, y, classes, groups, cv)
     labels = np.unique(y, return_inverse=True)[1].reshape(-1) if classes else None
     orders = [_order(train, labels, groups, random_state, k) for k, (train, _) in enumerate(folds)]
     most = min(len(order) for order in orders)
@@ -129,7 +132,6 @@ def learning_curve(
     counts = _sizes(sizes, most, fewest)
     names = list(grid or {})
     candidates = [dict(zip(names, v, strict=True)) for v in product(*(grid or {}).values())]
-    scorer = check_scoring(estimator, scoring=scoring)
     error_of = _Errors.of(scoring, scorer, metric, classes)
     tasks = list(product(counts, range(len(folds)), candidates))
     done = Parallel(n_jobs=n_jobs)(
@@ -187,11 +189,87 @@ def _curve(
         )  # fmt: skip
     law = None
     if dial is not None and len(best) >= 3 and pd.api.types.is_numeric_dtype(best[dial]):
-        law = fit_size_law(best["samples"], best[dial], level=level)
+        law, about = _size_law(best, trials, dial, level)
+        notes += about
     return LearningCurve(found, best, trials, metric, law, tuple(notes))
 
 
+def _size_law(
+    best: pd.DataFrame, trials: pd.DataFrame, dial: str, level: float
+) -> tuple[SizeLaw, list[str]]:
+    """The law of the best values of ``dial``, and notes. Where the smallest or largest value tried
+    is best, the optimum may lie beyond: it enters as such, as in a study."""
+    tried = {n: np.unique(group.dropna()) for n, group in trials.groupby("samples")[dial]}
+    edges, steps = [], []
+    for count, value in zip(best["samples"], best[dial], strict=True):
+        grid = tried[count]
+        at = int(np.searchsorted(grid, value))
+        low, high = max(at - 1, 0), min(at + 1, len(grid) - 1)
+        single = len(grid) == 1
+        edges.append("" if single else "low" if at == 0 else "high" if at == high else "")
+        usable = not single and grid[low] > 0
+        steps.append(float((grid[high] / grid[low]) ** (1 / (high - low))) if usable else 1.0)
+    notes = [_edge_note(best, edges, dial, side) for side in ("low", "high") if side in edges]
+    reason = ""
+    if all(len(grid) == 1 for grid in tried.values()):
+        reason = f"one value of {dial} was tried"
+    elif not (best[dial] > 0).all():
+        reason = f"a power law is of positive values, and {dial} = {best[dial].min()} is among them"
+    elif edges.count("") < FEWEST_TWO_SIDED:
+        reason = (
+            f"the best {dial} lies inside its grid at {edges.count('')} of {len(best)} sizes, and "
+            f"the exponent needs {FEWEST_TWO_SIDED}"
+        )
+    if reason:
+        found = SizeLaw(
+            "not measured", reason, two_sided=edges.count(""),
+            censored=len(edges) - edges.count(""), level=level,
+        )  # fmt: skip
+        return found, notes
+    return fit_size_law(best["samples"], best[dial], edges, level, steps), notes
+
+
+def _edge_note(best: pd.DataFrame, edges: Sequence[str], dial: str, side: str) -> str:
+    values = [value for value, edge in zip(best[dial], edges, strict=True) if edge == side]
+    which = "smallest" if side == "low" else "largest"
+    value = ", ".join(str(one) for one in sorted(set(values)))
+    where = f"{len(values)} of {len(best)} sizes" if len(values) < len(best) else "every size"
+    return (
+        f"The {which} {dial} tried ({value}) is the best at {where}: the optimum may lie beyond "
+        "it, and better models with it. Extend the grid there, if it can be."
+    )
+
+
 # ---------------------------------------------------------------- the data, divided
+
+
+def _folds(X: Any, y: Any, classes: bool, groups: Any, cv: Any) -> list[tuple[Any, Any]]:
+    """(training items, test items) of each fold. Raises ValueError where there are too few."""
+    count = cv if isinstance(cv, int) else FOLDS
+    if cv is None or isinstance(cv, int):
+        whole, fewest = "samples", len(np.asarray(y))
+        if groups is not None:
+            whole, fewest = "groups", len(np.unique(np.asarray(groups)))
+        elif classes and np.ndim(y) == 1:
+            counts = np.unique(np.asarray(y), return_counts=True)[1]
+            whole, fewest = "samples of a class", int(counts.max())
+        if fewest < count:
+            hint = f"pass fewer folds (cv={fewest}), or" if fewest >= 2 else "give"
+            raise ValueError(f"{count} folds need {count} {whole}, and there are {fewest}: {hint} "
+                             "more data")  # fmt: skip
+    try:
+        return list(_splitter(cv, y, classes, groups).split(X, y, groups))
+    except ValueError as problem:
+        raise ValueError(f"the data cannot be divided into folds: {problem}") from None
+
+
+def _scorer(estimator: Any, scoring: Any) -> Any:
+    """Raises ValueError for a name that scikit-learn does not know."""
+    if isinstance(scoring, str) and scoring not in get_scorer_names():
+        near = did_you_mean(scoring, get_scorer_names())
+        listed = "sklearn.metrics.get_scorer_names() lists them"
+        raise ValueError(f"scikit-learn has no scoring {scoring!r}{near or f'; {listed}'}")
+    return check_scoring(estimator, scoring=scoring)
 
 
 def _splitter(cv: Any, y: Any, classes: bool, groups: Any) -> Any:
