@@ -169,7 +169,12 @@ def _outcome(data: _CurveData) -> list[Finding]:
         return [Finding("fit", SERIOUS, "the fit", f"{data.fit.outcome}: {evidence}", step)]
     if 0 < len(data.points) < 4:
         evidence = few_sizes(len(data.points))
-        return [Finding("few points", SERIOUS, "the curve", evidence, "Measure smaller shards.")]
+        left_out = () if data.fit is None else data.fit.points
+        if any(p.reason == "small-data" for p in left_out):  # smaller ones would be so, too
+            step = "Measure larger shards: the smallest ones show what a constant guess would."
+        else:
+            step = "Measure more sizes, smaller or larger."
+        return [Finding("few points", SERIOUS, "the curve", evidence, step)]
     return []
 
 
