@@ -456,7 +456,9 @@ def _confront(
     ended = diverged + (0 if candidate is None else len(candidate.seeds))
     so_far = f"{ended} of {seeds} seeds so far" if trained and ended < seeds else ""
     if candidate is None:
-        return replace(registered, remark=", ".join(filter(None, [so_far, *_lost(trained)])))
+        return replace(
+            registered, remark=", ".join(filter(None, [so_far, *_lost(trained, not so_far)]))
+        )
     at, error = registered.forecast, candidate.score
     tests = [m.test_error for m in trained if m.test_error is not None]
     metrics = [float(v) for m in trained for name, v in m.metrics if name == answer_metric]
@@ -483,13 +485,15 @@ def _confront(
     )
 
 
-def _lost(trained: Sequence[Measurement]) -> list[str]:
-    """How the trials of a held-out shard's model ended without a score, and what helps."""
+def _lost(trained: Sequence[Measurement], ended: bool) -> list[str]:
+    """How the trials of a held-out shard's model ended without a score, and what helps once all
+    have ``ended``."""
     diverged = sum(m.status is Status.DIVERGED for m in trained)
     failed = sum(m.status in LOST for m in trained) - diverged
     lost = []
     if diverged:
-        lost.append(f"{diverged} diverged; with more data (--extend) the study searches the shard")
+        helps = "; with more data (--extend) the study searches the shard" if ended else ""
+        lost.append(f"{diverged} diverged{helps}")
     if failed:
         lost.append(f"{failed} failed; 'steep status' says why, and --retry-failed tries again")
     return lost
