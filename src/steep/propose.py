@@ -97,9 +97,9 @@ LEAST = {
     "translation": 8000.0,
     "speech": 0.025,
 }
-"""A first shard may be so small where a budget or the data bear no curve otherwise. From fewer words
-a model learns no more than which are frequent: of 4,000 to 16,000 words of a dictionary three
-shards of five were no points of the law."""
+"""A first shard may be so small where a budget or the data bear no curve otherwise. From fewer
+words a model learns no more than which are frequent: of 4,000 to 16,000 words of a dictionary
+three shards of five were no points of the law."""
 A_CLASS = 25
 """Images of each class in the first shard, where there are enough: of ten digits a hundred images
 teach a network less than their nearest neighbours do."""
