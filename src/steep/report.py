@@ -333,7 +333,7 @@ def _sections(
 def _ladder(analysis: Analysis, how: Scale) -> list[Section | None]:
     """The sections about model sizes."""
     fits, laws = analysis.best_fits, analysis.size_laws
-    lines = [sentences.size_sentence(name, law) for name, law in laws]
+    lines = [sentences.size_sentence(name, law) for name, law in tables.counted_laws(laws)]
     drawing = model_size_curve(fits, laws, analysis.confrontations)
     by_size = error_by_size(fits, how)
     return [

@@ -220,9 +220,9 @@ def test_a_miss_is_a_finding_of_its_own(bend: float, side: str) -> None:
     assert met.inside is False
     found = flagged(analysis, done)["missed forecast"]
     end = met.forecast.lower if side == "below" else met.forecast.upper
-    off = abs((met.error or 0.0) / end - 1)
-    more = "less than its lower end" if side == "below" else "more than its upper end"
-    assert f"{side} the interval, {100 * off:.0f} % {more}." in found.evidence
+    off = 100 * abs((met.error or 0.0) - end)
+    which = "lower" if side == "below" else "upper"
+    assert f"{off:.1f} points {side} the {which} end of the interval." in found.evidence
     assert found.where == "8,000 items"
     assert found.severity == "serious", "farther out than the interval is wide on that side"
     assert "off trend" not in flagged(analysis, done)

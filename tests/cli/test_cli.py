@@ -586,7 +586,7 @@ def test_a_bad_row_is_named_by_line_and_column(steep: Steep) -> None:
 
 
 def test_asking_a_study_that_has_trained_nothing(steep: Steep) -> None:
-    steep("run", write_spec(), "--budget", "1", "--quiet")
+    steep("run", write_spec(), "--budget", "1 FLOPs", "--quiet")
     for command in ("fit", "forecast", "diagnose", "backtest", "report"):
         said = steep(command, "tiny")
         assert said.code in (0, 2, 3), said

@@ -417,11 +417,12 @@ def test_an_accuracy_that_falls_is_not_called_an_error_that_rises() -> None:
 @pytest.mark.parametrize(
     ("metric", "error", "side", "text"),
     [
-        ("1 - accuracy", 0.55, "below", " (1 - accuracy is 10 % more than at its lower end)"),
-        ("1 - accuracy", 0.36, "above", " (1 - accuracy is 10 % less than at its upper end)"),
-        ("1 - bleu / 100", 0.55, "below", " (100 - BLEU is 10 % more than at its lower end)"),
-        ("error", 0.55, "above", ", 10 % more than its upper end"),
-        ("error", 0.36, "below", ", 10 % less than its lower end"),
+        ("1 - accuracy", 0.55, "below the lower", "5.0 points"),
+        ("1 - accuracy", 0.36, "above the upper", "4.0 points"),
+        ("1 - bleu / 100", 0.55, "below the lower", "5.0"),
+        ("error", 0.55, "above the upper", "5.0 points"),
+        ("error", 0.36, "below the lower", "4.0 points"),
+        ("cross_entropy", 0.55, "above the upper", "0.050 nats"),
     ],
 )  # fmt: skip
 def test_a_missed_forecast_is_on_the_side_where_its_user_sees_it(
@@ -431,7 +432,7 @@ def test_a_missed_forecast_is_on_the_side_where_its_user_sees_it(
     missed = HeldOutForecast(3200.0, at, 0.9, 1, "", (), "", error=error, inside=False)
     curve = fit(points=[Point(m, m**-0.1) for m in (200, 400, 800, 1600)], metric=metric)
     found = {f.kind: f for f in diagnose(curve, confrontations=[missed])}["missed forecast"]
-    assert f"]: {side} the interval{text}. Forecasts" in found.evidence
+    assert f"]: {text} {side} end of the interval. Forecasts" in found.evidence
 
 
 def test_a_point_off_the_trend_is_on_the_side_where_its_user_sees_it() -> None:
@@ -440,9 +441,8 @@ def test_a_point_off_the_trend_is_on_the_side_where_its_user_sees_it() -> None:
     errors[3] *= 1.3
     frame = pd.DataFrame({"samples": sizes, "accuracy": 1 - errors})
     found = {f.kind: f for f in diagnose(fit(frame, y="accuracy"))}["off trend"]
-    text = "65.9 % lies below what the other points make expected (73."
+    text = "65.9 % lies 7.8 points below what the other points make expected (73."
     assert found.evidence.startswith(text)
-    assert ": 30 % more in 1 - accuracy, " in found.evidence
 
 
 def test_how_much_better_is_a_share_of_the_next() -> None:

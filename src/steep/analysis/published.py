@@ -258,7 +258,8 @@ class Published:
             for m in self._measurements
         )
         took = self._times[1]
-        return Standing(rows, analysis, None, took is not None and took.complete)
+        complete = took is not None and took.complete
+        return Standing(rows, analysis, None, complete, unit=self._facts.unit)
 
     def report(self) -> str:
         """The report's HTML, as a study's."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from steep.fit import fit_size_law
-from steep.records import ONE_SIZE, ONE_TRIED, BestFit, SizeLaw
+from steep.records import NO_EMBEDDINGS, ONE_SIZE, ONE_TRIED, BestFit, SizeLaw
 from steep.select import median_variance
 from steep.stats.response import NOISE
 from steep.stats.size_surface import Place, size_law_of_surface
@@ -50,7 +50,9 @@ def size_law(best_fits: Sequence[BestFit], which: str, count: str, level: float 
     that does not count them, as the dial that it was given ('size')."""
     fitted = [b for b in best_fits if b.searched]
     few = any("incomplete" in b.flags for b in fitted)
-    if len({c.size for b in best_fits for c in b.candidates}) == 1 and not few:
+    if len({c.size for b in best_fits for c in b.candidates}) == 1:
+        if few:  # one size everywhere says nothing of how it grows: others may be tried yet
+            return SizeLaw("not measured", "the search is unfinished", level=level)
         return _fixed_size(fitted, count, level)
     if fitted and all(ONE_TRIED in b.flags for b in fitted):
         return SizeLaw("not measured", "on each shard one size was tried")
@@ -62,7 +64,8 @@ def size_law(best_fits: Sequence[BestFit], which: str, count: str, level: float 
     if not sizes:
         return SizeLaw("not measured", "no trial has a result")
     if min(sizes) <= 0:
-        return SizeLaw("not measured", UNCOUNTED)
+        counted = count != "parameters" and min(c.parameters for c in chosen) > 0
+        return SizeLaw("not measured", NO_EMBEDDINGS if counted else UNCOUNTED)
     steps = [_step(b, size, count) for b, size in zip(fitted, sizes, strict=True)]
     law = fit_size_law([b.samples for b in fitted], sizes, edges, level, steps)
     if few and law.outcome != "ok":  # more trials may still change the outcome
@@ -76,6 +79,8 @@ def size_law(best_fits: Sequence[BestFit], which: str, count: str, level: float 
 def _fixed_size(fitted: Sequence[BestFit], count: str, level: float) -> SizeLaw:
     """The size law of a study with one fixed model: the same size for any amount of data."""
     parameters = {float(getattr(b.best, count)) for b in fitted} - {0.0}
+    if not parameters and count != "parameters" and all(b.best.parameters for b in fitted):
+        return SizeLaw("not measured", NO_EMBEDDINGS, level=level)
     if len(parameters) != 1:
         return SizeLaw("not measured", ONE_SIZE, level=level)
     center = (float(np.log(fitted[-1].samples)), float(np.log(parameters.pop())))

@@ -42,6 +42,8 @@ class FittedCurve:
     fit: Fit
     size_laws: tuple[tuple[str, SizeLaw], ...] = ()
     """The size law by each definition of the best-fit size, if model sizes are known."""
+    seeds: Mapping[float, int] | None = None
+    """Of a study: the seeds of each size's best fit, the fewest where there are several draws."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,12 @@ def fits_of(source: Source, level: float = 0.9) -> list[FittedCurve]:
     """Each curve of a source with its fit."""
     if source.is_study:
         analysis = source.study().analyse(level=level)
-        laws = analysis.size_laws
+        laws, seeds = analysis.size_laws, dict[float, int]()
+        for b in analysis.best_fits:
+            seeds[b.samples] = min(seeds.get(b.samples, len(b.best.seeds)), len(b.best.seeds))
         return [
-            FittedCurve(f"{c.metric} ({c.part})", c.fit, laws) for c in _headline_first(analysis)
+            FittedCurve(f"{c.metric} ({c.part})", c.fit, laws, seeds)
+            for c in _headline_first(analysis)
         ]
     from steep.fit import fit
     from steep.stats.size_law import size_law_of

@@ -266,7 +266,8 @@ def run(
     ] = None,
     executor: Elsewhere = None,
     budget: Annotated[
-        str | None, typer.Option(help="Stop starting trials after this: FLOPs (1e15) or time (2h).")
+        str | None,
+        typer.Option(help="Stop starting trials after this: a time (2h, 10m) or FLOPs (1e15)."),
     ] = None,
     extend: Annotated[
         bool, typer.Option("--extend", help="Allow more seeds, sizes, choices or appended data.")

@@ -84,7 +84,7 @@ def fit(
 
         for curve, following in zip(curves, [*curves[1:], None], strict=True):
             title(curve.name, len(curves))
-            typer.echo(summary(curve.fit))
+            typer.echo(summary(curve.fit, curve.seeds))
             # all metrics of a study have the same best sizes
             if following is None or following.size_laws != curve.size_laws:
                 for line in size_lines(curve.size_laws):

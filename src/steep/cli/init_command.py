@@ -76,6 +76,11 @@ def propose(
             "name the training data, or say how many items there are: --items 50000"
         )
     run = run_section(budget, workers)
+    if pattern and not metric:
+        raise QuestionError(
+            "--pattern needs --metric: what the number is that it matches (error, accuracy, loss, "
+            "perplexity, ...)"
+        )
     draft = _Draft(data, command, grid, items, label, metric, pattern, run, base)
     with tempfile.TemporaryDirectory(prefix="steep-") as home:
         loaded = parse(draft.spec(metric), base, "the proposed spec")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -114,7 +115,7 @@ def _goes_on(study: Any, budget: str | None, outcome: Any) -> str:
     from steep.present.lines import goes_on
     from steep.present.progress import coarse
 
-    budget_text = study.spec.run.budget if budget is None else budget
+    budget_text = study.spec.run.budget if budget is None else re.sub(r"\s", "", budget)
     if outcome.enough is not None and outcome.enough > duration(budget_text):
         from steep.spec.sections import written_duration
 
@@ -123,7 +124,8 @@ def _goes_on(study: Any, budget: str | None, outcome: Any) -> str:
         return f"A larger one goes on: 'steep run {shlex.quote(str(study.folder))} --budget ...'."
     larger = ", or a larger budget" if outcome.enough is None else ""
     seconds = _budget(budget_text)[1]
-    length = f"{budget_text} FLOPs" if seconds is None else coarse(seconds)
+    flops = re.sub(r"(?i)flops?$", "", budget_text)
+    length = f"{flops} FLOPs" if seconds is None else coarse(seconds)
     return f"{goes_on(study.folder, budget_text, length)}{larger}."
 
 
@@ -146,15 +148,19 @@ def _tracker(name: str, study: Any) -> Any:
 
 
 def _budget(text: str | None) -> tuple[float | None, float | None]:
-    """A budget in FLOPs ('1e15') or in seconds ('2h', '30m', '90s')."""
+    """A budget in FLOPs ('1e15', '2e9 FLOPs') or in seconds ('2h', '30m', '90s'). A plain number is
+    refused: nobody knows whether '10' are minutes, trials or FLOPs."""
     if text is None:
         return None, None
+    plain = re.sub(r"\s*flops?$", "", text.strip(), flags=re.IGNORECASE)
     try:
-        flops = float(text)
+        flops = float(plain)
     except ValueError:
         return None, duration(text)
     if not 0 < flops < float("inf"):
         fail(f"--budget {text}: write FLOPs such as 1e15, or a time such as 2h")
+    if plain == text.strip() and "e" not in plain.lower():
+        fail(f"--budget {text}: of what? Write a time ({text}m, {text}h) or FLOPs (1e15)")
     return flops, None
 
 

@@ -291,4 +291,5 @@ def limit(scaling: Scaling, budget: float | None = None) -> Limit:
         budget,
         _interval(now, level),
         _interval(steepest, level),
+        any(slope != 0.0 for _, slope in scaling.size_draws),
     )

@@ -34,8 +34,16 @@ def standing(study: Study, store: Store, analysed: bool = True) -> Standing:
         replace(r, reason=r.reason or reasons.get(r.trial.id, r.reason))
         for r in placed(rows, study.folder)
     )
+    facts = store.decisions("facts")
     found = Standing(
-        standings, analysis, None, complete, study.spec.run.budget, budget, store.driven()
+        standings,
+        analysis,
+        None,
+        complete,
+        study.spec.run.budget,
+        budget,
+        store.driven(),
+        str(facts[-1].payload["unit"]) if facts else "samples",
     )
     if registered is None or found.done or found.used_up:
         return found  # nothing goes on, so there is no time left to speak of

@@ -314,7 +314,7 @@ def limit_sentence(found: Limit, unit: str) -> str:
     if found.word == "compute":
         have = numbers.flops(found.budget)
         return f"Compute-limited: {run}, more than the {have} at hand."
-    more = "more data, with a model to match, lowers the error"
+    more = f"more data{', with a model to match,' if found.grows else ''} lowers the error"
     if found.flops is None:
         return f"Data-limited: at {data} the curve still falls (slope {slope}): {more}."
     text = "" if found.budget is None else f", within the {numbers.flops(found.budget)} at hand"

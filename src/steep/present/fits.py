@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from steep.present import numbers
-from steep.present.sentences import fit_lines, joined, no_break, size_sentence
+from steep.present.sentences import (
+    definition,
+    fit_lines,
+    joined,
+    no_break,
+    size_sentence,
+)
 from steep.present.table import named_table
-from steep.present.tables import parameters_text, weight_text
+from steep.present.tables import counted_laws, parameters_text, weight_text
 from steep.records import Fit, SizeLaw
 
 WIDTH = 100
 """Columns of text that a terminal shows without breaking lines by itself."""
 
 
-def summary(fit: Fit) -> str:
-    """Sentences, the laws and the points of a fit, for a terminal."""
-    blocks = ["\n".join(fit_lines(fit)), law_lines(fit), point_lines(fit)]
+def summary(fit: Fit, seeds: Mapping[float, int] | None = None) -> str:
+    """Sentences, the laws and the points of a fit, for a terminal. ``seeds``: of how many each
+    size's best fit is, in a study."""
+    blocks = ["\n".join(fit_lines(fit)), law_lines(fit), point_lines(fit, seeds)]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -25,10 +32,14 @@ def size_lines(laws: Sequence[tuple[str, SizeLaw]]) -> list[str]:
     """beta_p, or why there is none, by the first definition of the best size, then by others."""
     if not laws:
         return []
-    first, *others = laws
+    first, *others = counted_laws(laws)
     lines = [size_sentence(*first)]
-    measured = [f"{n} {numbers.interval(law.beta_p)}" for n, law in others if law.outcome == "ok"]
-    missing = [name for name, law in others if law.outcome != "ok"]
+    measured = [
+        f"{definition(name)} {numbers.interval(law.beta_p)}"
+        for name, law in others
+        if law.outcome == "ok"
+    ]
+    missing = [definition(name) for name, law in others if law.outcome != "ok"]
     if missing:
         measured.append(f"not measured by {joined(missing)}")
     if others:
@@ -60,14 +71,18 @@ def law_lines(fit: Fit) -> str:
     return "\n".join(lines).replace("\u00a0", " ")
 
 
-def point_lines(fit: Fit) -> str:
-    """The points as a table: size, error, replicates, why one is not used."""
+def point_lines(fit: Fit, seeds: Mapping[float, int] | None = None) -> str:
+    """The points as a table: size, error, replicates or ``seeds``, why one is not used."""
     how = numbers.fit_scale(fit)
     rows = [
         {
             fit.unit: numbers.exact(p.samples),
             how.label: numbers.measured(p.error, how),
-            "replicates": str(p.replicates),
+            **(
+                {"replicates": str(p.replicates)}
+                if seeds is None
+                else {"seeds": str(seeds.get(p.samples, numbers.UNKNOWN))}
+            ),
             "not used": p.reason,
         }
         for p in fit.points

@@ -217,9 +217,9 @@ def status_lines(standing: Standing, folder: Path | None = None) -> list[str]:
             state = QUEUED if row.place == QUEUED else "running"
             length = "" if row.seconds is None else f" for {duration(row.seconds)}"
             where = f" on {row.place}" if row.place and row.place != QUEUED else ""
-            name = trial_name(row.trial, names, row.attempts)
+            name = trial_name(row.trial, names, row.attempts, standing.unit)
             lines.append(f"  {state}{length}{where}: {name}")
-    for head, stopped in trouble(rows):
+    for head, stopped in trouble(rows, standing.unit):
         lines.append(f"  {len(stopped)} {head}" if len(stopped) > 1 else f"  {head}")
         lines += [f"    {text}" for text in stopped[:MOST_NAMED]]
         if len(stopped) > MOST_NAMED:
@@ -294,7 +294,7 @@ def goes_on(folder: Path, budget: str, length: str) -> str:
     return f"'steep run {shlex.quote(str(folder))} --budget {budget}' goes on for {length} more"
 
 
-def trouble(rows: Sequence[TrialStanding]) -> list[tuple[str, list[str]]]:
+def trouble(rows: Sequence[TrialStanding], unit: str = "samples") -> list[tuple[str, list[str]]]:
     """What did not go well: each reason, and the trials that it stopped."""
     names = varied([row.trial for row in rows])
     bad: dict[str, list[str]] = {}
@@ -306,7 +306,7 @@ def trouble(rows: Sequence[TrialStanding]) -> list[tuple[str, list[str]]]:
             head = reason if _interrupted(row) else f"failed, to be tried again: {reason}"
         else:
             continue
-        bad.setdefault(head, []).append(trial_name(row.trial, names, row.attempts))
+        bad.setdefault(head, []).append(trial_name(row.trial, names, row.attempts, unit))
     return list(bad.items())
 
 
@@ -324,10 +324,12 @@ def varied(trials: Sequence[Trial]) -> list[str]:
     return [name for name, given in sorted(values.items()) if len(given) > 1]
 
 
-def trial_name(trial: Trial, names: Sequence[str], attempts: int | None = None) -> str:
+def trial_name(
+    trial: Trial, names: Sequence[str], attempts: int | None = None, unit: str = "samples"
+) -> str:
     """A trial's label, unique in its study, whose trials differ in ``names``."""
     given = dict(trial.hyperparameters)
-    parts = [f"{exact(trial.samples)} samples", f"size {trial.size}"]
+    parts = [f"{exact(trial.samples)} {unit}", f"size {trial.size}"]
     parts += [f"{name} {setting(given[name])}" for name in names if name in given]
     parts.append(f"seed {trial.seed}")
     if trial.permutation:

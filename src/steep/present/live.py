@@ -62,10 +62,10 @@ def facts(state: LiveState) -> list[Fact]:
     return shown
 
 
-def trouble_lines(rows: Sequence[TrialStanding]) -> list[str]:
+def trouble_lines(rows: Sequence[TrialStanding], unit: str) -> list[str]:
     """What did not go well, a line a reason, with the trials that it stopped."""
     lines = []
-    for head, what in trouble(rows):
+    for head, what in trouble(rows, unit):
         count = f"{len(what)} " if len(what) > 1 else ""
         more = f"; and {len(what) - MOST_NAMED} more" if len(what) > MOST_NAMED else ""
         lines.append(f"{count}{head} ({'; '.join(what[:MOST_NAMED])}{more})")
@@ -86,7 +86,9 @@ def _fact(name: str, value: str, about: str = "") -> Fact:
 # ---------------------------------------------------------------- what runs, what waits
 
 
-def running_table(running: Sequence[RunningTrial], how: Scale, links: Mapping[str, str]) -> Table:
+def running_table(
+    running: Sequence[RunningTrial], how: Scale, unit: str, links: Mapping[str, str]
+) -> Table:
     """One row a running trial: how far it is, its error so far, its worker and that one's memory.
 
     ``links`` leads from a trial's id to its page."""
@@ -97,7 +99,7 @@ def running_table(running: Sequence[RunningTrial], how: Scale, links: Mapping[st
         lowest = min((_error(e) for e in one.curve), default=math.inf)
         rows.append(
             (
-                trial_name(one.trial, names, one.attempt),
+                trial_name(one.trial, names, one.attempt, unit),
                 numbers.duration(one.seconds),
                 numbers.UNKNOWN if last is None else numbers.exact(last.step),
                 numbers.UNKNOWN if last is None else numbers.measured(_known(_error(last)), how),
@@ -112,13 +114,13 @@ def running_table(running: Sequence[RunningTrial], how: Scale, links: Mapping[st
     return Table("Trials that run", columns, tuple(rows), align, links=paths)
 
 
-def queue_table(queue: Sequence[tuple[Trial, str]], links: Mapping[str, str]) -> Table:
+def queue_table(queue: Sequence[tuple[Trial, str]], unit: str, links: Mapping[str, str]) -> Table:
     """The trials that are planned and wait for a worker, the first ``QUEUED`` of them."""
     names = varied([trial for trial, _ in queue])
     first = queue[:QUEUED]
     has_reasons = any(why for _, why in first)
     columns = ("trial", "planned because") if has_reasons else ("trial",)
-    rows = tuple((trial_name(trial, names), why)[: len(columns)] for trial, why in first)
+    rows = tuple((trial_name(trial, names, unit=unit), why)[: len(columns)] for trial, why in first)
     rest = len(queue) - len(first)
     note = f"And {rest} more." if rest else ""
     paths = tuple(links.get(trial.id, "") for trial, _ in first)
@@ -128,13 +130,13 @@ def queue_table(queue: Sequence[tuple[Trial, str]], links: Mapping[str, str]) ->
 
 
 def running_curves(
-    running: Sequence[RunningTrial], how: Scale, name: str = "running_curves"
+    running: Sequence[RunningTrial], how: Scale, unit: str, name: str = "running_curves"
 ) -> Drawing | None:
     """Validation error against steps of the trials that run, up to now."""
     names = varied([one.trial for one in running])
     layers: list[Layer] = []
     for one, colour in zip(running, sequence(len(running)), strict=True):
-        layers += _curve(one.curve, trial_name(one.trial, names), colour, how)
+        layers += _curve(one.curve, trial_name(one.trial, names, unit=unit), colour, how)
     if not layers:
         return None
     return _steps(

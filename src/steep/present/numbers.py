@@ -252,6 +252,13 @@ def relative(log_ratio: float) -> str:
     return f"{number(100 * abs(math.expm1(min(log_ratio, 700.0))), 2)} %"
 
 
+def distance(one: float, other: float, how: Scale) -> str:
+    """How far two values of a metric lie apart, in its unit: 0.4 points, 0.12 nats."""
+    far = number(abs(how.shown(one) - how.shown(other)), 2)
+    unit = " points" if how.unit == "%" else how.suffix
+    return f"{far}{unit.removesuffix('s') if far == '1' else unit}"
+
+
 def level(value: float) -> str:
     """The level of an interval: 90 %."""
     return f"{short(100 * value, 3)} %"

@@ -393,10 +393,15 @@ def noise_sentences(fit: Fit) -> list[str]:
 # ---------------------------------------------------------------- a study
 
 
+def definition(name: str) -> str:
+    """A definition of the best size as one item of a list: without a comma in it."""
+    return name.replace(",", "")
+
+
 def size_sentence(name: str, law: SizeLaw) -> str:
     """beta_p by one definition of the best-fit size, or why it is not measured."""
     if law.outcome != "ok":
-        return sentence(f"beta_p ({name}) is not measured: {law.reason}")
+        return sentence(f"beta_p ({definition(name)}) is not measured: {law.reason}")
     points = f"{law.two_sided} shards where that size lies inside the ladder"
     if law.censored:
         points += f" and {law.censored} where it is at an edge"

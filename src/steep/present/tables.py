@@ -11,6 +11,7 @@ from steep.present.numbers import PERCENT, Scale
 from steep.present.table import LEFT, RIGHT, Table, label, trimmed, trimmed_of_unknown
 from steep.records import (
     ALREADY_MET,
+    NO_EMBEDDINGS,
     NOT_REACHABLE,
     Analysis,
     Backtest,
@@ -24,6 +25,7 @@ from steep.records import (
     Interval,
     LawFit,
     RequiredSamples,
+    SizeLaw,
 )
 
 # ---------------------------------------------------------------- best fits
@@ -412,6 +414,12 @@ def _scale(curve: Curve) -> Scale:
     return numbers.forecast_scale(curve.forecast, curve.fit)
 
 
+def counted_laws(laws: Sequence[tuple[str, SizeLaw]]) -> list[tuple[str, SizeLaw]]:
+    """The size laws but those by a count that the trainer has no use for, such as parameters
+    without embeddings where there are no embeddings."""
+    return [(name, law) for name, law in laws if law.reason != NO_EMBEDDINGS]
+
+
 def size_law_table(analysis: Analysis) -> Table:
     """beta_p by each definition of the best-fit size."""
     columns = ("best-fit size", "beta_p", "sigma", "inside the ladder", "at its edge", "remark")
@@ -424,7 +432,7 @@ def size_law_table(analysis: Analysis) -> Table:
             str(law.censored),
             law.reason,
         )
-        for name, law in analysis.size_laws
+        for name, law in counted_laws(analysis.size_laws)
     )
     align = (LEFT, RIGHT, RIGHT, RIGHT, RIGHT, LEFT)
     return trimmed(Table("Size laws", columns, rows, align))

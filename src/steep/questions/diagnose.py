@@ -95,6 +95,10 @@ def diagnose(
     return tuple(sorted(findings, key=lambda f: _ORDER.index(f.severity)))
 
 
+OTHER_DRAWS = "Train other draws of the data (permutations: 2 or more in the spec)"
+"""What may explain points that differ by more than seeds do, where nothing can be searched."""
+
+
 @dataclass(frozen=True)
 class _CurveData:
     """The used points of the curve in logs, with the fit that they came from."""
@@ -109,6 +113,8 @@ class _CurveData:
     fit: Fit | None
     unit: str
     metric: str
+    fixed: bool = False
+    """One model with one setting was trained: there is nothing to search."""
 
     @property
     def given(self) -> bool:
@@ -120,20 +126,31 @@ class _CurveData:
 
     @property
     def name(self) -> str:
-        """What ``error`` shows: 'error', or the name of a metric of which higher is better."""
+        """What ``error`` shows: 'error', or the name of a score or a perplexity."""
         how = numbers.scale(self.metric)
         return how.label if how.own else "error"
 
     @property
     def worsens(self) -> str:
-        return f"The {self.name} {'rises' if self.name == 'error' else 'falls'}"
+        higher = numbers.scale(self.metric).higher
+        return f"The {self.name} {'falls' if higher else 'rises'}"
 
     def error(self, i: int) -> str:
         return self.measured(self.points[i].error)
 
+    @property
+    def _how(self) -> numbers.Scale:
+        return numbers.scale(self.metric, max(p.error for p in self.points))
+
     def measured(self, error: float) -> str:
-        largest = max(p.error for p in self.points)
-        return numbers.measured(error, numbers.scale(self.metric, largest))
+        return numbers.measured(error, self._how)
+
+    def beside(self, i: int, expected: float) -> str:
+        """How far and on which side of an ``expected`` log error a point lies, as its user sees
+        it: 0.6 points above."""
+        how, error, other = self._how, self.points[i].error, float(np.exp(expected))
+        side = "above" if (error > other) != how.higher else "below"
+        return f"{numbers.distance(error, other, how)} {side}"
 
 
 def _curve(source: Any, search: SearchSummary, x: str, y: str) -> _CurveData:
@@ -149,7 +166,7 @@ def _curve(source: Any, search: SearchSummary, x: str, y: str) -> _CurveData:
             unit, metric, curve = table.unit, table.metric, curve_of_table(table)
         points, runs = curve.used, curve.run_noise
     logs = np.array([[np.log(p.samples), p.log_best] for p in points]).reshape(-1, 2)
-    data = _CurveData(points, logs[:, 0], logs[:, 1], None, 0.0, fit, unit, metric)
+    data = _CurveData(points, logs[:, 0], logs[:, 1], None, 0.0, fit, unit, metric, search.fixed)
     if data.given:
         se = np.array([p.se_log for p in points], float)
         return replace(data, known=np.square(se), df=GIVEN_DF)
@@ -192,12 +209,14 @@ def _missed(data: _CurveData, confrontations: Iterable[HeldOutForecast]) -> list
         evidence = (
             f"Measured {numbers.measured(c.error, how)}, forecast before training "
             f"{numbers.estimate(at.error, at.lower, at.upper, how)}: "
-            f"{_miss(abs(beyond - 1), above, how)}. "
+            f"{_miss(c.error, end, above, how)}. "
             "Forecasts made now use the measurement, with wider intervals for the miss."
         )
         step = (
-            "Does the curve bend there, or was one model predicted too small or badly tuned? More "
-            "data, and --extend, searches that shard and answers this."
+            "Does the curve bend there? Larger training sets, or another draw of the data, show it."
+            if above and data.fixed
+            else "Does the curve bend there, or was one model predicted too small or badly tuned? "
+            "More data, and --extend, searches that shard and answers this."
             if above
             else "Are the smaller shards searched well enough, and is V free of items of the "
             "largest shard? If so, the curve falls faster than it did."
@@ -209,16 +228,12 @@ def _missed(data: _CurveData, confrontations: Iterable[HeldOutForecast]) -> list
     return findings
 
 
-def _miss(share: float, above: bool, how: numbers.Scale) -> str:
-    """On which side of an interval a value lies, as its user sees both, and by how much: a
-    ``share`` of the error, which is 1 - accuracy where accuracies are shown."""
-    far = numbers.measured(share, numbers.PERCENT, 2)
-    more = "more" if above else "less"
-    if how.higher:
-        side, end = ("below", "lower") if above else ("above", "upper")
-        return f"{side} the interval ({how.complement} is {far} {more} than at its {end} end)"
-    side, end = ("above", "upper") if above else ("below", "lower")
-    return f"{side} the interval, {far} {more} than its {end} end"
+def _miss(error: float, end: float, above: bool, how: numbers.Scale) -> str:
+    """On which side of an interval with this ``end`` a value lies, as its user sees both, and by
+    how much, in the unit of the metric."""
+    far = numbers.distance(error, end, how)
+    side, which = ("above", "upper") if above != how.higher else ("below", "lower")
+    return f"{far} {side} the {which} end of the interval"
 
 
 def _off_trend(data: _CurveData) -> list[Finding]:
@@ -234,12 +249,14 @@ def _off_trend(data: _CurveData) -> list[Finding]:
             continue
         expected = data.measured(float(np.exp(point.expected)))
         evidence = (
-            f"{data.error(point.index)} lies {_beside(data, point.excess)} what the other points "
-            f"make expected ({expected}){_in_error(data, point.excess)}, "
+            f"{data.error(point.index)} lies {data.beside(point.index, point.expected)} what the "
+            f"other points make expected ({expected}), "
             f"{numbers.number(abs(point.t), 2)} standard errors."
         )
         step = (
-            "Search that shard again (learning rates, sizes, more seeds) before believing it."
+            "Train that shard again (more seeds) before believing it."
+            if point.excess > 0 and data.fixed
+            else "Search that shard again (learning rates, sizes, more seeds) before believing it."
             if point.excess > 0
             else "Look for validation items in that shard, or for a metric computed otherwise."
         )
@@ -253,20 +270,6 @@ def _off_trend(data: _CurveData) -> list[Finding]:
             )
         )
     return findings
-
-
-def _beside(data: _CurveData, excess: float) -> str:
-    """On which side a value lies, as its user sees it: 12 % above, or below alone where the share
-    is one of the error and an accuracy is shown."""
-    if numbers.scale(data.metric).higher:
-        return "below" if excess > 0 else "above"
-    return f"{relative(excess)} {'above' if excess > 0 else 'below'}"
-
-
-def _in_error(data: _CurveData, excess: float) -> str:
-    how = numbers.scale(data.metric)
-    more = "more" if excess > 0 else "less"
-    return f": {relative(excess)} {more} in {how.complement}" if how.higher else ""
 
 
 def _mixed_rows(data: _CurveData) -> list[Finding]:
@@ -327,6 +330,7 @@ def _after_a_rise(data: _CurveData, rise: trend.ErrorIncrease) -> str:
     repeat = "Repeat both sizes with more seeds"
     if data.known is not None:  # more than the noise between seeds: more seeds would not help
         repeat = "Search both sizes again (learning rates, model sizes, length of training)"
+        repeat = OTHER_DRAWS if data.fixed else repeat
     if rise.end == len(data.points) - 1:
         return (
             f"{repeat}, and look at the data that came last (another source, wrong labels, a "
@@ -374,6 +378,7 @@ def _noise(data: _CurveData, search: SearchSummary) -> list[Finding]:
     elif known_noise > 0:
         what += f", more than their own noise of {relative(known_noise)}"
         step = "Search every size again (learning rates, model sizes): more seeds will not help."
+        step = f"{OTHER_DRAWS}: more seeds will not help." if search.fixed else step
     evidence = f"{what}; the error falls by {relative(-fall)} from one size to the next."
     return [Finding("noise", WARNING, "the whole curve", evidence, step)]
 
@@ -390,7 +395,7 @@ def _no_fall(data: _CurveData, slope: float, steepest: float, shallowest: float)
     if steepest > -FLAT and shallowest < FLAT:
         gain = relative(steepest * float(np.log(2)))
         return _flat(f"{slope_text}twice the data takes {gain} off the error at the most.")
-    better = "falls" if data.name == "error" else "rises"
+    better = "rises" if numbers.scale(data.metric).higher else "falls"
     evidence = f"{slope_text}the points do not show that the {data.name} {better} at all."
     step = "More seeds per size, or sizes over a wider range: noise hides the trend."
     return Finding("noise", SERIOUS, "the whole curve", evidence, step)

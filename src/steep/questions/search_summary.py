@@ -80,6 +80,8 @@ class SearchSummary:
     """(property, its values, whether each model size has only one of them)."""
     validation_se: float | None = None
     """The relative standard error of validation at the largest shard."""
+    fixed: bool = False
+    """One model with one setting: there is nothing to search."""
     overfit: float | None = None
     """Training error over validation error of the best fit at the largest shard."""
 
@@ -188,6 +190,7 @@ def examine(best_fits: Sequence[BestFit], measurements: Sequence[Measurement]) -
         lost=tuple(_lost(settled, ended)),
         mixed=tuple(_mixed(ended)),
         validation_se=_validation_se(settled),
+        fixed=len({(c.size, c.hyperparameters) for b in every for c in b.candidates}) == 1,
         overfit=_overfit(runs[-1][1]) if runs else None,
     )
 

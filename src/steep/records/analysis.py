@@ -212,6 +212,8 @@ class Standing:
     """and what of that is left, in seconds on the clock."""
     driven: bool = False
     """Whether a driver has the study open, perhaps between two trials."""
+    unit: str = "samples"
+    """Of the sizes of training sets: 'rows', 'images'."""
 
     @property
     def running(self) -> bool:

@@ -215,6 +215,8 @@ class Limit:
     """d log error / d log m here."""
     steepest: Interval
     """The same where the curve falls fastest, up to here."""
+    grows: bool = True
+    """Whether the best model is known to grow with the data."""
 
 
 @dataclass(frozen=True)

@@ -244,6 +244,8 @@ class Fit:
         return fit_html(self)
 
 
+NO_EMBEDDINGS = "the trainer does not count parameters without embeddings"
+"""Why there is no size law of those, although parameters are counted."""
 ONE_SIZE = "only one model size has been trained"
 """Why a size law has no exponent, whether or not the study has other sizes."""
 

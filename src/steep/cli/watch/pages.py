@@ -175,7 +175,7 @@ def study_view(
         status = f"Complete: {status}"
     parts = [top_part(page), *([] if trouble is None else [trouble_part(trouble)])]
     parts += _now(state) if going else []
-    if lines := live.trouble_lines(rows):
+    if lines := live.trouble_lines(rows, state.unit):
         parts.append(section_part(Section("failures", "Did not go well", lines=tuple(lines))))
     parts += [*sections, section_part(_newest_trials(state))]
     title = f"{page.study}: {live.headline(rows)}"
@@ -194,18 +194,18 @@ def _now(state: LiveState) -> list[Part]:
     html = _macros().progress(live.facts(state), live.shares(state.standing.rows))
     parts = [Part("progress", Markup(html), "Progress", "progress")]
     if state.running:
-        drawing = live.running_curves(state.running, how)
+        drawing = live.running_curves(state.running, how, state.unit)
         drawings = () if drawing is None else (drawing,)
         section = Section(
             "running",
             "Running now",
             figures=tuple(shown_figure(d) for d in drawings),
-            tables=(live.running_table(state.running, how, links),),
+            tables=(live.running_table(state.running, how, state.unit, links),),
             drawings=drawings,
         )
         parts.append(section_part(section))
     if state.queue:
-        table = live.queue_table(state.queue, links)
+        table = live.queue_table(state.queue, state.unit, links)
         parts.append(section_part(Section("queue", "Queue", tables=(table,))))
     return parts
 
