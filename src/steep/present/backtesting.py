@@ -22,10 +22,11 @@ def sentence(found: Backtest) -> str:
         if far > nearest * 1.01
         else (numbers.factor(far))
     )
+    fitted = numbers.scale(found.metric).fitted
     held = sum(s.inside for s in found.scores)
     text = (
         f"Forecasting the largest sizes from the smaller ones, {span} beyond them, missed by "
-        f"{_percent(found.log_error)} on average (assuming no change: "
+        f"{_percent(found.log_error)} of the {fitted} on average (assuming no change: "
         f"{_percent(found.last_value)}); {held} of {len(found.scores)} errors lay inside their "
         f"{numbers.level(found.level)} intervals"
     )
