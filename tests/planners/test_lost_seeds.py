@@ -63,3 +63,20 @@ def test_a_search_replaces_seeds_that_failed() -> None:
     assert len(best) == 5
     assert any(m.status is Status.FAILED for m in found.values())
     assert all(len(b.best.seeds) == 2 for b in best)
+
+
+def test_a_candidate_whose_first_seed_failed_is_tried_again() -> None:
+    """The first seed of the best configuration crashes on every shard, and of no other one."""
+    world = worlds.World(worlds.bowl(sigma=60.0), noise=0.005)
+    p = worlds.search_space(
+        sizes=(4, 8), rates=(0.02, 0.1, 0.5), samples=(125, 500, 2000), extend=0
+    )
+    found: dict[Trial, Measurement] = {}
+    while requests := frugal.plan(p, tuple(found.values()), (), None):
+        for request in requests:
+            trial = request.trial
+            crashed = trial.seed == 0 and worlds.rate(trial) == 0.1
+            whole = world.measure(trial)
+            found[trial] = Measurement(trial, Status.FAILED) if crashed else whole
+    best = select(found.values(), p.shards, seeds=p.spec.search.seeds)
+    assert {dict(b.best.hyperparameters)["learning_rate"] for b in best} == {0.1}

@@ -156,14 +156,17 @@ def surface_of(
         lowest = min((float(np.mean(v)) for v in logs.values() if v), default=0.0)
         for config, ms in here.items():
             gone = sum(map(lost, ms))
-            if logs[config]:  # what crashed with one seed alone says nothing of the error
-                gone = sum(m.status is Status.DIVERGED for m in ms)
+            failed = sum(m.status is Status.FAILED for m in ms)
+            if logs[config] or failed == 1:  # one crash says nothing of the error
+                gone -= failed
             if logs[config] or gone:
                 values = squash(np.array([*(v - lowest for v in logs[config]), *[np.inf] * gone]))
                 mean = float(values.mean())
                 more = (worse * mean) ** 2 / len(values)
                 rows.append((i, config, lowest + mean, len(values), more, mean))
-            elif (predicted := predict_minimum(i, ms[0])) is not None:
+            elif (begun := [m for m in ms if not lost(m)]) and (
+                predicted := predict_minimum(i, begun[0])
+            ) is not None:
                 above = float(squash(np.array(predicted[0] - lowest)))
                 rows.append((i, config, lowest + above, 1, predicted[1] ** 2, above))
     rows = sorted(sorted(rows, key=lambda r: r[5])[:MOST], key=lambda r: (r[0], str(r[1])))
