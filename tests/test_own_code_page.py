@@ -50,7 +50,8 @@ def test_every_recipe_of_a_command_runs(copy: Path) -> None:
     told = shell(re.sub(r"steep run digits\.yaml .*", "", text), copy)
     assert "Ran it once on the smallest shard (26 of 1,617 rows): accuracy" in told
     assert "Ran it once on the smallest shard (11 of 675 lines): loss" in told
-    assert "10x the data: 1.02 %" in told  # words have no noise: the same everywhere
+    # words have no noise, but 75 lines to validate: the same everywhere
+    assert "10x the data: 1.1 % [0.4, 3.1]" in told
     assert (copy / "out" / "words" / "report.html").exists()
 
 

@@ -45,7 +45,12 @@ def test_the_same_study_again(measured: tuple[Study, Path]) -> None:
         [b.best.score for b in before.best_fits]
     )
     assert [b.best.size for b in after.best_fits] == [b.best.size for b in before.best_fits]
-    assert after.curves[0].fit.beta_g == before.curves[0].fit.beta_g
+    found, expected = after.curves[0].fit.beta_g, before.curves[0].fit.beta_g
+    assert found is not None
+    assert expected is not None
+    assert found.value == expected.value
+    # the table has no errors of single items, by which the study knows its validation set's noise
+    assert (found.lower, found.upper) == pytest.approx((expected.lower, expected.upper), abs=0.02)
     spent = [sum(m.flops or 0.0 for m in s.measurements()) for s in (original, study)]
     assert spent[1] == pytest.approx(spent[0])
 
