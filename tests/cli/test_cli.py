@@ -22,6 +22,7 @@ import yaml
 
 import tiny
 from steep.cli import app
+from steep.cli.terminal import clear_errors
 from steep.laws.surface import Reference
 from steep.laws.surfaces import SURFACES
 from steep.stats.surface_posterior import Model
@@ -813,3 +814,17 @@ def test_a_study_whose_trials_all_diverge_gives_no_answer(steep: Steep) -> None:
     said = steep("run", "spec.yaml", "--out", "diverged", "--quiet")
     assert said.code == 3
     assert "All 12 trials diverged" in said.err
+
+
+def test_no_answer_is_json_where_json_was_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command's own option, not by the words of the process that it runs in."""
+    monkeypatch.setattr("sys.argv", ["pytest", "--json"])
+    (tmp_path / "one.csv").write_text("samples,error\n1,0.001\n")
+    for given, is_json in ((["--json"], True), ([], False)):
+        with pytest.raises(SystemExit) as ended, clear_errors():
+            app.app(args=["cost", str(tmp_path / "one.csv"), *given], prog_name="steep")
+        out = capsys.readouterr().out
+        assert ended.value.code == 3
+        assert (json.loads(out)["outcome"] if is_json else out) == ("no answer" if is_json else "")

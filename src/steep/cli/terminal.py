@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, cast
@@ -25,7 +26,16 @@ from steep.base.extras import sentence
 if TYPE_CHECKING:
     from steep.records import Analysis
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+_json_asked: ContextVar[bool] = ContextVar("json_asked", default=False)
+"""Whether the command that runs was asked for JSON, which "no answer" then is, too."""
+
+
+def _ask_json(asked: bool) -> bool:
+    _json_asked.set(asked)
+    return asked
+
+
+Json = Annotated[bool, typer.Option("--json", callback=_ask_json, help="Print JSON for scripts.")]
 PARTIAL, BAD_INPUT, NO_ANSWER, INTERRUPTED = 1, 2, 3, 130
 EXIT_CODES = (
     "Exit codes: 0 answered or done; 1 some trials failed; 2 wrong input, with one sentence why; "
@@ -344,7 +354,7 @@ def clear_errors() -> Iterator[None]:
         _close_stdout()
         if not any(kind.__name__ == "NoAnswer" for kind in type(error).__mro__):
             sys.exit(BAD_INPUT)
-        if "--json" in sys.argv:
+        if _json_asked.get():
             print_json({"outcome": "no answer", "reason": message})
         sys.exit(NO_ANSWER)
 
