@@ -26,6 +26,7 @@ from steep.records import (
     Trial,
 )
 from steep.select import next_size
+from steep.stats.draws import weighted_interval
 
 if TYPE_CHECKING:
     from steep.analysis.analyse import Facts
@@ -193,9 +194,9 @@ def _grown(
     log_weights = -0.5 * ((beta_p - common) / spread) ** 2
     weights = np.exp(log_weights - log_weights.max())
     grown = at_center + beta_p * (np.log(samples) - center[0])
-    order = np.argsort(grown)
-    below = np.cumsum(weights[order]) - weights[order] / 2
-    return float(np.interp(weights.sum() / 2, below, grown[order]))
+    median = weighted_interval(grown, weights / weights.sum(), 0.0).value
+    assert median is not None
+    return median
 
 
 def failed_sizes(measurements: Sequence[Measurement]) -> set[int]:

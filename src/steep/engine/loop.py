@@ -275,12 +275,18 @@ def _loss(domain: Domain) -> str:
     return "cross_entropy" if "cross_entropy" in domain.metrics else domain.metrics[0]
 
 
-def _scores(setup: Setup, run: Run, items: np.ndarray) -> Scores:
+@contextmanager
+def _evaluating(run: Run) -> Iterator[torch.nn.Module]:
+    """The model as it is evaluated, without gradients."""
     run.model.eval()
     with torch.inference_mode():
-        scores = setup.domain.evaluate(run.model, items)
+        yield run.model
     run.model.train()
-    return scores
+
+
+def _scores(setup: Setup, run: Run, items: np.ndarray) -> Scores:
+    with _evaluating(run) as model:
+        return setup.domain.evaluate(model, items)
 
 
 # ---------------------------------------------------------------- checkpoints
@@ -416,10 +422,9 @@ def _errors(
     run.model.load_state_dict(best.weights)
     errors["metrics"] += _decoded(setup, run, shard.validation)
     if hasattr(setup.domain, "samples"):
-        run.model.eval()
-        with torch.inference_mode():
-            handle.samples(setup.domain.samples(run.model, _spread(shard.validation, SAMPLES)))
-        run.model.train()
+        with _evaluating(run) as model:
+            samples = setup.domain.samples(model, _spread(shard.validation, SAMPLES))
+        handle.samples(samples)
     train = _scores(setup, run, shard.train[: setup.train_items])
     errors["train_error"] = train.mean(setup.metric)
     if len(shard.test):
@@ -433,11 +438,8 @@ def _decoded(setup: Setup, run: Run, items: np.ndarray) -> Settings:
     over V."""
     if not hasattr(setup.domain, "decoded"):
         return ()
-    run.model.eval()
-    with torch.inference_mode():
-        found: Settings = settings(setup.domain.decoded(run.model, _spread(items, DECODED_ITEMS)))
-    run.model.train()
-    return found
+    with _evaluating(run) as model:
+        return settings(setup.domain.decoded(model, _spread(items, DECODED_ITEMS)))
 
 
 def _spread(items: np.ndarray, most: int) -> np.ndarray:
