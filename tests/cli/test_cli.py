@@ -291,6 +291,17 @@ def test_a_folder_within_a_study_is_no_table(steep: Steep, study: Path) -> None:
     assert steep("fit", str(study / "results" / "best_fit.csv")).code == 0
 
 
+def test_other_files_of_a_study_point_to_its_best_fits(steep: Steep, study: Path) -> None:
+    for name, what in (("fits.json", "fits"), ("trials.csv", "trials")):
+        said = steep("fit", str(study / "results" / name))
+        assert said.code == 2
+        assert f"these are a study's {what}, not its learning curve" in said.err
+        assert "the best_fit.csv beside this file" in said.err
+    said = steep("read", str(study / "results" / "best_fit.csv"), "--out", "tidy.csv")
+    assert (said.code, Path("tidy.csv").exists()) == (2, False)
+    assert "is read as it is: copy it" in said.err, "a tidy table would lose what it is fitted with"
+
+
 def test_error_against_data_and_model_size_of_a_study(steep: Steep, study: Path) -> None:
     """Every size on every shard at its best hyperparameters, as the trials' table has them."""
     (found,) = steep("joint", str(study), "--json").json

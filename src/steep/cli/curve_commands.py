@@ -49,6 +49,9 @@ def read(
     if results.is_study:
         fail(f"{source} is a study: steep report {source} --publish FOLDER writes its tables")
     table = results.table()
+    if out is not None and any(c.points for c in table.curves):
+        # The tidy table has no place for points that the fit leaves aside nor for what they share.
+        fail(f"{source} is a study's own table and is read as it is: copy it")
     if out is not None:
         from steep.cli.reports import write_file
 

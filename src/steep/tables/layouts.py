@@ -12,6 +12,7 @@ import numpy as np
 
 from steep.tables import words
 from steep.tables.amounts import Z95, with_spread
+from steep.tables.own_results import refuse_fits
 from steep.tables.raw import Array, RawTable, TableError, column_of, table_of, table_of_rows
 
 _DEPTH = 3
@@ -42,6 +43,7 @@ def rows_of_json(value: Any, source: str) -> RawTable:
     task_rows = _lm_eval(value)
     if task_rows is not None:
         return table_of_rows(source, task_rows)
+    refuse_fits(value, source)
     if isinstance(value, dict) and isinstance(value.get("log_history"), list):
         raise TableError(
             [

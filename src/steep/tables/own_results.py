@@ -27,6 +27,8 @@ OTHERS = {
     "errors of validation items": {"permutation", "samples", "group", "errors", "count"},
 }
 """Columns by which the other tables of a study are known."""
+FITS = {"study", "unit", "metric", "curves", "size_laws", "tuning"}
+"""Keys by which a study's ``fits.json`` is known."""
 RATE = "error_rate"
 """The column of the error rate, where models were selected by another metric."""
 
@@ -35,11 +37,21 @@ def refuse_others(table: RawTable) -> None:
     """Raises TableError for a table of a study that holds no learning curve of best fits."""
     for what, columns in OTHERS.items():
         if columns <= set(table.columns):
-            problem = (
-                f"these are a study's {what}, not its learning curve: give the study's folder, or "
-                "the best_fit.csv beside this file. --x and --y read it as any other table"
-            )
+            problem = f"{_not_a_curve(what)}. --x and --y read it as any other table"
             raise TableError([problem], table.source)
+
+
+def refuse_fits(value: Any, source: str) -> None:
+    """Raises TableError for the JSON of a study's fits."""
+    if isinstance(value, dict) and value.keys() >= FITS:
+        raise TableError([_not_a_curve("fits")], source)
+
+
+def _not_a_curve(what: str) -> str:
+    return (
+        f"these are a study's {what}, not its learning curve: give the study's folder, or the "
+        "best_fit.csv beside this file"
+    )
 
 
 def points_of_study(table: RawTable, y: str | None) -> dict[str, Any] | None:
