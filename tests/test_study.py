@@ -173,6 +173,15 @@ def test_the_held_out_shard_confronts_the_forecast(finished: Study) -> None:
     assert (point.used, point.held_out) == (True, True), "measured, and so a point of the fit"
 
 
+def test_the_study_knows_how_much_there_is_to_train_on(finished: Study) -> None:
+    """Of which the largest shard is nearly all here: nothing beyond it is worth a forecast."""
+    there = float(finished.items.size[finished.cut.orders[0]].sum())
+    with finished.store() as store:
+        assert store.decisions("facts")[-1].payload["training_samples"] == there
+    assert there == len(finished.items.size) - len(finished.cut.validation) - len(finished.cut.test)
+    assert there not in [a.samples for a in finished.analyse().curves[0].forecast.at]
+
+
 def test_running_again_does_nothing(finished: Study) -> None:
     before = outcomes(finished)
     outcome = Study(finished.loaded, finished.folder).run()

@@ -619,6 +619,7 @@ class Study:
             "validation_items": len(self.cut.validation),
             "test_items": len(self.cut.test),
             "left_out": self.items.left_out,
+            "training_samples": float(self.items.size[self.cut.orders[0]].sum()),
             "learnt": sorted(getattr(self.domain, "learnt", ())),
         }
         decisions.register_facts(store, facts | decisions.baseline(store, self.domain, self.cut))

@@ -162,6 +162,19 @@ def test_the_forecast_looks_at_the_default_factors_the_held_out_and_what_is_aske
     assert found.curves[1].forecast.targets == (), "a target is one of the selection metric"
 
 
+@pytest.mark.parametrize(("there", "more"), [(0.0, False), (9001.0, False), (60_000.0, True)])
+def test_all_the_data_there_is_is_forecast_where_a_study_uses_a_part(
+    there: float, more: bool
+) -> None:
+    (curve, *_) = analyse(facts(training_samples=there), measurements(), nothing).curves
+    assert (60_000.0 in [a.samples for a in curve.forecast.at]) == more
+    said = [n for n in curve.forecast.notes if "to train on in all" in n]
+    assert said == [
+        "There are 60,000 items to train on in all, of which the largest training set of this "
+        "study has 9,001."
+    ] * more
+
+
 def test_compute_is_of_the_passes_that_were_made() -> None:
     at = analyse(facts(), measurements(), nothing).curves[0].forecast.at[0]
     assert at.parameters is not None

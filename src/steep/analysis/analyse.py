@@ -78,6 +78,9 @@ class Facts:
     """Model size -> (parameters, training FLOPs per unit of m), if they are known."""
     items: int = 0
     """Items of V; 0 where the training code has its own and does not say."""
+    training_samples: float = 0.0
+    """All that there are to train on, of which the shards may use a part; 0 in studies that an
+    earlier version began."""
 
 
 def analyse(
@@ -112,7 +115,7 @@ def analyse(
     confronted = tuple(
         _confront(c, measurements, best_fits, seeds, answer_metric) for c in registered
     )
-    notes = _held_out_notes(facts, curves, confronted)
+    notes = (*_held_out_notes(facts, curves, confronted), *_data_note(facts))
     curves = tuple(_with_notes(c, notes) for c in curves)
     return Analysis(
         facts.spec.study,
@@ -207,6 +210,8 @@ def _curves(
     waiting = {s.samples for s in facts.shards if s.held_out} - {b.samples for b in fitted}
     default_sizes = {at_hand * f for f in FACTORS} if fitted else set()
     default_sizes = {m for m in default_sizes if all(abs(m / held - 1) > NEAR for held in waiting)}
+    if fitted and _more_than_trained_on(facts):
+        default_sizes.add(facts.training_samples)
     requested = {*at, *(at_hand * factor for factor in times if fitted)}
     places = sorted(default_sizes | requested | waiting)
     compute = compute_of(facts, fitted, measurements)
@@ -545,6 +550,21 @@ def _held_out_notes(
             else:
                 notes.append(f"{shard} are not in the fit: {reason}.")
     return tuple(notes)
+
+
+def _more_than_trained_on(facts: Facts) -> bool:
+    """Whether the study leaves much of the data aside, as one that keeps to a time does."""
+    return facts.training_samples > (1 + NEAR) * max((s.samples for s in facts.shards), default=0.0)
+
+
+def _data_note(facts: Facts) -> tuple[str, ...]:
+    if not _more_than_trained_on(facts):
+        return ()
+    largest = max(s.samples for s in facts.shards)
+    return (
+        f"There are {numbers.exact(facts.training_samples)} {facts.unit} to train on in all, of "
+        f"which the largest training set of this study has {numbers.exact(largest)}.",
+    )
 
 
 def beta_g(analysis: Analysis) -> Interval | None:

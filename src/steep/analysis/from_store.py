@@ -63,6 +63,7 @@ def facts_of(
         group,
         {int(s): (int(p), float(f)) for s, (p, f) in recorded["sizes"].items()},
         items_of(recorded)[0] or len(group),
+        float(recorded.get("training_samples", 0)),
     )
 
 

@@ -114,7 +114,7 @@ def projection_sentence(found: Projection, answer: CostAnswer, how: Scale) -> st
         return f"{text}."
     needed = f"{numbers.counts(found.samples, found.smallest)} {answer.unit}"
     if found.factor is not None:
-        needed += f" ({numbers.factor(found.factor)} what is at hand)"
+        needed += f" ({numbers.factor(found.factor)} the data)"
     if found.parameters is not None:
         needed += f", a model of {numbers.counts(found.parameters)} parameters"
     if found.flops is not None:
@@ -304,7 +304,7 @@ def trade_sentence(found: Purchase, loss: float) -> str:
 def limit_sentence(found: Limit, unit: str) -> str:
     """Whether data, compute or a floor holds the error."""
     data = f"{numbers.count(found.samples)} {unit}"
-    run = f"one best-fit run on all {data} takes {numbers.operations(found.flops)}"
+    run = f"one best-fit run on {data} takes {numbers.operations(found.flops)}"
     slope, steep = numbers.interval(found.slope), numbers.interval(found.steepest)
     if found.word == "floor":
         return (
