@@ -169,10 +169,14 @@ def test_all_the_data_there_is_is_forecast_where_a_study_uses_a_part(
     (curve, *_) = analyse(facts(training_samples=there), measurements(), nothing).curves
     assert (60_000.0 in [a.samples for a in curve.forecast.at]) == more
     said = [n for n in curve.forecast.notes if "to train on in all" in n]
-    assert said == [
-        "There are 60,000 items to train on in all, of which the largest training set of this "
-        "study has 9,001."
-    ] * more
+    assert (
+        said
+        == [
+            "There are 60,000 items to train on in all, of which the largest training set of this "
+            "study has 9,001."
+        ]
+        * more
+    )
 
 
 def test_compute_is_of_the_passes_that_were_made() -> None:

@@ -48,9 +48,7 @@ def refused(command: str) -> str:
 
 def test_a_law_by_hand_in_words() -> None:
     told = said(f"cost {LAW} --target 0.1 --unit clips --machine h100 --price 3")
-    assert (
-        "To reach 10 % you need 100M clips (100x the data), a model of 1M parameters" in told
-    )
+    assert "To reach 10 % you need 100M clips (100x the data), a model of 1M parameters" in told
     assert "Data-limited" in told
     assert "price" in told
     short = said(f"cost {LAW} --flops 1e11")
