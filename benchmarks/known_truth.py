@@ -177,7 +177,7 @@ def study(name: str, budget: str, repeat: int, folder: Path) -> dict[str, Any]:
 
 
 def against_truth(made: Study, world: World) -> dict[str, Any]:
-    found = made.analyse(times=[10.0 * HELD_OUT / 8000])
+    found = made.analyse(at=[10.0 * HELD_OUT])
     fit = found.curves[0].fit
     points = [p for p in fit.points if p.used]
     searched = [p for p in points if not p.held_out]
@@ -192,9 +192,9 @@ def against_truth(made: Study, world: World) -> dict[str, Any]:
     if held_out:
         row["held out"] = held_out[0].log_best - math.log(world.truth(HELD_OUT))
         row["held out se"] = held_out[0].se_log
-    far = list(found.curves[0].forecast.at)
+    far = [p for p in found.curves[0].forecast.at if p.samples == 10.0 * HELD_OUT]
     if far:
-        p = max(far, key=lambda p: p.samples)
+        (p,) = far
         truth = world.truth(p.samples)
         row |= {"far": math.log(p.error / truth), "holds": p.lower <= truth <= p.upper}
         row |= {"width": math.log(p.upper / p.lower) if p.lower > 0 else 9.0}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy.special import stdtrit
@@ -14,6 +16,7 @@ from steep.records import (
     CAPPED,
     NOT_REACHABLE,
     PERHAPS_NOT,
+    UNFINISHED,
     Draws,
     Fit,
     Forecast,
@@ -387,6 +390,34 @@ def test_an_upper_bound_far_above_the_curve_says_little(above: float) -> None:
     for m in (8000.0, 80_000.0):
         (one,), (other,) = forecast(free, [m]).at, forecast(high, [m]).at
         assert other.error == pytest.approx(one.error, rel=0.02)
+        assert other.upper == pytest.approx(one.upper, rel=0.2)
+
+
+def unfinished_at(error: float, se: float | None = 0.05) -> Fit:
+    """The same points, and the best model so far of a larger shard that is still searched."""
+    best = Point(8000.0, error, se, used=False, reason=UNFINISHED, regret=0.07)
+    return fit(points=[*capped_at(1.0).used, best])
+
+
+def test_the_best_model_of_an_unfinished_search_bounds_the_forecast_with_its_luck() -> None:
+    """A user who has measured 0.186 at the largest size is not told 0.22 there."""
+    truth = 3 * 8000**-0.3
+    free, low = fit(points=capped_at(1.0).used), unfinished_at(0.92 * truth)
+    assert low.at_hand == 8000
+    assert low.used == free.used, "it is no point"
+    (at,), (bounded,) = (forecast(f, [8000.0]).at for f in (free, low))
+    assert bounded.error < at.error
+    assert bounded.upper <= 0.92 * truth * math.exp(2 * 0.05) * (1 + 1e-9)
+    assert bounded.upper > 0.92 * truth, "one lucky seed is not the best that there is"
+    (unsure,) = forecast(unfinished_at(0.92 * truth, None), [8000.0]).at
+    assert unsure.upper > bounded.upper, "where nothing shows its luck it counts for less"
+
+
+def test_the_best_model_so_far_far_above_the_curve_says_little() -> None:
+    free, high = fit(points=capped_at(1.0).used), unfinished_at(2 * 3 * 8000**-0.3)
+    for m in (8000.0, 80_000.0):
+        (one,), (other,) = (forecast(f, [m]).at for f in (free, high))
+        assert other.error == pytest.approx(one.error, rel=0.03)
         assert other.upper == pytest.approx(one.upper, rel=0.2)
 
 

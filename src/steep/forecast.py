@@ -24,7 +24,7 @@ from steep.records import (
 from steep.stats.draws import joined, quantile_interval
 from steep.stats.inverse import best_fit_sizes, reachable, target_crossing
 from steep.stats.mixture import quantiles
-from steep.stats.predictive import crossings, expected, noise_of, with_same_items
+from steep.stats.predictive import crossings, expected, highest, noise_of, with_same_items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -213,10 +213,10 @@ def _errors(fit: Fit, m: Array, level: float, single_run: bool = False) -> Array
         variance = variance + _beside_the_mean(fit)
     ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
     errors = np.exp(quantiles(centre.T, np.sqrt(variance).T, fit.df, ends))
-    # a capped model's error is an upper bound there and at larger sizes: longer training lowers it
+    # an upper bound holds at larger sizes, too: longer training, or more of a search, lowers it
     for bound in fit.bounds:
         beyond = m >= bound.samples * (1 - 1e-9)
-        errors[beyond] = np.minimum(errors[beyond], bound.error)
+        errors[beyond] = np.minimum(errors[beyond], highest(bound))
     share = is_share(fit.metric) and all(p.error <= 1 for p in fit.points)
     return np.minimum(errors, 1.0) if share else errors
 

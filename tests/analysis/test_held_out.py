@@ -346,7 +346,7 @@ def test_a_capped_one_is_an_upper_bound() -> None:
     assert (met.inside, met.remark) == (None, "capped: an upper bound")
     assert fit.reference == 4000
     assert fit.at_hand == 8000, "the data are there"
-    note = "The held-out 8,000 items were capped: an upper bound of the error, no point of the fit."
+    note = "The held-out 8,000 items are in the fit as an upper bound: capped."
     assert note in fit.notes
     (at,) = [a for a in found.curves[0].forecast.at if a.factor == 2.0]
     assert at.upper <= met.error, "more data is no worse"

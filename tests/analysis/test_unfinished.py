@@ -269,15 +269,15 @@ def test_the_headline_says_that_the_search_is_unfinished(made_study: object) -> 
     said = sentences.unfinished_sentence(replace(analysis, best_fits=(few, open_, *rest)))
     assert said == (
         "The search is unfinished: 1 of 6 shards has fewer seeds than requested; at 250 images too "
-        "few trials ended to choose the best model: not in the fit; no model has finished training "
-        "on 500 images."
+        "few trials ended to choose the best model: in the fit as an upper bound; no model has "
+        "finished training on 500 images."
     )
     lines = sentences.study_lines(replace(analysis, best_fits=(few, open_, *rest)))
     assert lines[1] == said
     once = replace(second, flags=("withheld",), withheld=ONE_SEED)
     made = replace(analysis, best_fits=(first, once, *analysis.best_fits[2:]))
     assert sentences.unfinished_sentence(made) == (
-        "At 250 images one seed is too few to choose the best model: not in the fit."
+        "At 250 images one seed is too few to choose the best model: in the fit as an upper bound."
     )
 
 

@@ -80,8 +80,8 @@ def test_remarks_say_where_a_ladder_ends_and_why_a_row_is_no_point_of_the_fit(ma
         "best at the largest size tried",
         "plateau",  # its smallest adequate size lies inside
         "fewer seeds than requested",  # larger sizes may be tried yet
-        "fewer seeds than requested, not in the fit: its search is not finished",
-        "not in the fit: capped, an upper bound",
+        "fewer seeds than requested, an upper bound of the fit: its search is not finished",
+        "an upper bound of the fit: capped",
         "not in the fit: small-data",
     ]
 

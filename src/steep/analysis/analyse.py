@@ -206,8 +206,9 @@ def _curves(
     """The curves of the selection metric on V and on the test part, then of every other metric of
     the same models."""
     fitted = [b for b in best_fits if not b.withheld]
-    at_hand = max((b.samples for b in fitted), default=0.0)
-    waiting = {s.samples for s in facts.shards if s.held_out} - {b.samples for b in fitted}
+    measured = {b.samples for b in best_fits}
+    at_hand = max(measured, default=0.0)
+    waiting = {s.samples for s in facts.shards if s.held_out} - measured
     default_sizes = {at_hand * f for f in FACTORS} if fitted else set()
     default_sizes = {m for m in default_sizes if all(abs(m / held - 1) > NEAR for held in waiting)}
     if fitted and _more_than_trained_on(facts):
@@ -544,9 +545,8 @@ def _held_out_notes(
             shard = f"The held-out {numbers.exact(m)} {facts.unit}"
             reason = remarks.get(m) or "not measured yet"
             if m in {p.samples for p in curves[0].fit.bounds}:
-                notes.append(
-                    f"{shard} were capped: an upper bound of the error, no point of the fit."
-                )
+                why = {p.reason for p in curves[0].fit.bounds if p.samples == m}
+                notes.append(f"{shard} are in the fit as an upper bound: {' and '.join(why)}.")
             else:
                 notes.append(f"{shard} are not in the fit: {reason}.")
     return tuple(notes)

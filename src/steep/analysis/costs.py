@@ -68,6 +68,7 @@ def scaling_of(
             dict(analysis.size_laws)["smallest adequate"],
             steps,
             parameters=smallest_adequate(fitted) or None,
+            adequate_at=max(b.samples for b in fitted),
             epochs=epochs,
             fixed=len({m.trial.size for m in measurements}) == 1,
             name=analysis.study,

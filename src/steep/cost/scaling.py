@@ -25,17 +25,18 @@ def scaling(
     steps: Sequence[StepCost] | None = (),
     *,
     parameters: float | None = None,
+    adequate_at: float | None = None,
     epochs: float | None = None,
     fixed: bool = False,
     name: str = "",
 ) -> Scaling:
     """A fit's draws, its size law's, and what steps cost, ready for ``steep.cost``.
 
-    ``parameters`` is the size of the smallest adequate model on the data at hand, ``fixed`` that it
-    is the only one; ``epochs`` the passes over the data in a run. ``steps`` are counted ones; ():
-    a dense model is guessed, and the guesses say so; None: compute is not known. A size law that is
-    not measured is assumed; where no model size is known, none is given. Raises ValueError for a
-    fit without draws."""
+    ``parameters`` is the size of the smallest adequate model for ``adequate_at`` samples (by
+    default the data at hand), ``fixed`` that it is the only one; ``epochs`` the passes over the
+    data in a run. ``steps`` are counted ones; (): a dense model is guessed, and the guesses say so;
+    None: compute is not known. A size law that is not measured is assumed; where no model size is
+    known, none is given. Raises ValueError for a fit without draws."""
     if fit.reference is None or not fit.draws or fit.outcome == "not a power law":
         reason = fit.beta_g_reason or fit.supports or fit.outcome
         raise ValueError(f"nothing to project from: {reason}")
@@ -43,7 +44,9 @@ def scaling(
     guesses: tuple[str, ...] = ()
     grid = np.log(fit.reference) + np.linspace(np.log(NEAREST), np.log(FARTHEST), PLACES)
     grid = with_bounds(fit, grid)
-    center, sizes = _sizes(fit, size_law, parameters, fixed, assumptions)
+    center, sizes = _sizes(
+        size_law, parameters, adequate_at or fit.at_hand or fit.reference, fixed, assumptions
+    )
     if steps is not None and not steps:
         steps, guesses = dense_steps(), dense_guesses(epochs=epochs)
     return Scaling(
@@ -68,14 +71,13 @@ def scaling(
 
 
 def _sizes(
-    fit: Fit,
     size_law: SizeLaw | None,
     parameters: float | None,
+    adequate_at: float,
     fixed: bool,
     assumptions: list[str],
 ) -> tuple[float, tuple[tuple[float, float], ...]]:
     """(log m, draws of (log parameters there, beta_p)) of the size law, measured or assumed."""
-    assert fit.at_hand is not None
     if size_law is not None and size_law.outcome == "ok" and size_law.center is not None:
         if parameters is not None and any(slope < 0 for _, slope in size_law.draws):
             assumptions.append(
@@ -84,17 +86,17 @@ def _sizes(
             )
         return size_law.center[0], size_law.draws
     if parameters is None:
-        return float(np.log(fit.at_hand)), ()
+        return float(np.log(adequate_at)), ()
     if fixed:
         assumptions.append("Every run had a model of one size: it is kept.")
-        return float(np.log(fit.at_hand)), ((float(np.log(parameters)), 0.0),)
+        return float(np.log(adequate_at)), ((float(np.log(parameters)), 0.0),)
     reason = size_law.reason if size_law is not None else "nobody measured it"
     assumptions.append(
         f"How the best model grows is not measured ({reason}): from the model at hand on, beta_p "
         "between 0.5 and 1 is assumed, the range found in every domain of Hestness et al. 2017."
     )
     slopes = np.linspace(*ASSUMED_BETA_P, ASSUMED_DRAWS).tolist()
-    return float(np.log(fit.at_hand)), tuple((float(np.log(parameters)), b) for b in slopes)
+    return float(np.log(adequate_at)), tuple((float(np.log(parameters)), b) for b in slopes)
 
 
 def dense_guesses(

@@ -22,6 +22,7 @@ from steep.present.drawing import (
 from steep.present.numbers import Scale
 from steep.present.palette import sequence
 from steep.present.sentences import shown_regions
+from steep.present.tables import left_out
 from steep.records import BestFit, Fit, Forecast, HeldOutForecast, Point
 
 GRID = 80
@@ -274,7 +275,7 @@ def _point_text(point: Point, fit: Fit, how: Scale) -> str:
     if point.parameters:
         lines.append(f"{numbers.count(point.parameters)} parameters")
     if point.reason:
-        lines.append(f"not in the fit: {point.reason}")
+        lines.append(left_out(point.reason))
     return "<br>".join(lines)
 
 

@@ -98,7 +98,8 @@ def unfinished_sentence(analysis: Analysis) -> str:
         parts.append(f"{len(few)} of {len(shards)} shards {have} fewer seeds than requested")
     if open_:
         parts.append(
-            f"at {which(open_)} too few trials ended to choose the best model: not in the fit"
+            f"at {which(open_)} too few trials ended to choose the best model: in the "
+            "fit as an upper bound"
         )
     if rough:
         parts.append(
@@ -109,7 +110,10 @@ def unfinished_sentence(analysis: Analysis) -> str:
         parts.append(f"no model has finished training on {which(none)}")
     text = f"The search is unfinished: {'; '.join(parts)}." if parts else ""
     if once:
-        text += f" At {which(once)} one seed is too few to choose the best model: not in the fit."
+        text += (
+            f" At {which(once)} one seed is too few to choose the best model: in the fit as an "
+            "upper bound."
+        )
     return text.strip()
 
 
@@ -302,11 +306,14 @@ def points_sentence(fit: Fit) -> str:
     first, last = (numbers.exact(p.samples) for p in (used[0], used[-1]))
     place = first if len(used) == 1 else f"{first} to {last}"
     text = f"{len(used)} of {len(fit.points)} points used, {place} {fit.unit}"
-    reasons = Counter(p.reason for p in fit.points if not p.used)
-    if reasons:
-        text += "; left out: " + ", ".join(
-            f"{n} ({reason})" if " " in reason else f"{n} {reason}" for reason, n in reasons.items()
-        )
+    bounds = fit.bounds
+    left_out = [p for p in fit.points if not p.used and p not in bounds]
+    for what, some in (("upper bounds", bounds), ("left out", left_out)):
+        reasons = Counter(p.reason for p in some)
+        if reasons:
+            text += f"; {what}: " + ", ".join(
+                f"{n} ({why})" if " " in why else f"{n} {why}" for why, n in reasons.items()
+            )
     return text
 
 

@@ -11,8 +11,10 @@ from steep.present.numbers import PERCENT, Scale
 from steep.present.table import LEFT, RIGHT, Table, label, trimmed, trimmed_of_unknown
 from steep.records import (
     ALREADY_MET,
+    CAPPED,
     NO_EMBEDDINGS,
     NOT_REACHABLE,
+    UPPER_BOUNDS,
     Analysis,
     Backtest,
     BestFit,
@@ -129,17 +131,21 @@ def _remarks(best: BestFit, fit: Fit | None) -> str:
     ]
     if best.adequate_edge and not (best.held_out or unfinished):
         shown.append(_EDGES[best.adequate_edge])
-    if why := _left_out(best, fit):
-        shown.append(f"not in the fit: {why}")
+    if why := _why_left_out(best, fit):
+        shown.append(left_out(why))
     return ", ".join(shown)
 
 
-def _left_out(best: BestFit, fit: Fit | None) -> str:
+def left_out(reason: str) -> str:
+    """Why a measurement is no point of the fit, and whether the fit knows it all the same."""
+    place = "an upper bound of the fit" if reason in UPPER_BOUNDS else "not in the fit"
+    return f"{place}: {reason}"
+
+
+def _why_left_out(best: BestFit, fit: Fit | None) -> str:
     """Why a best fit is no point of the fit; '' where it is one."""
-    if best.best.capped:
-        return "capped, an upper bound"
-    if best.withheld:
-        return best.withheld
+    if best.best.capped or best.withheld:
+        return CAPPED if best.best.capped else best.withheld
     points = () if fit is None else fit.points
     return next((p.reason for p in points if p.samples == best.samples and not p.used), "")
 

@@ -38,7 +38,8 @@ def _unfinished(search: SearchSummary) -> list[Finding]:
     findings = []
     within = relative(UNSURE).lstrip("+")
     unsure = (
-        f"a better model may yet take more than {within} off the error, so it is not in the fit."
+        f"a better model may yet take more than {within} off the error, so it is in the fit as "
+        "an upper bound."
     )
     once = [b for b in search.withheld if b.withheld == ONE_SEED]
     if once:
@@ -56,7 +57,7 @@ def _unfinished(search: SearchSummary) -> list[Finding]:
         )
         evidence = (
             "A trial that was stopped had a lower error already than the best of those that were "
-            "trained to their end, so the shard is not in the fit."
+            "trained to their end, so the shard is in the fit as an upper bound."
         )
         findings.append(Finding("unfinished", SERIOUS, _shards(behind), evidence, step))
     open_ = [b for b in search.withheld if b.withheld not in (ONE_SEED, AHEAD)]

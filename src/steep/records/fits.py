@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from math import inf, log
 from typing import Any
 
+from steep.records.trials import AHEAD, ONE_SEED, UNFINISHED
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -21,6 +23,9 @@ FEWEST_POINTS = 3
 """Sizes of data below which no curve is fitted or forecast: a line through two has no error."""
 CAPPED = "capped"
 """Why a point is not used: its model still improved at the cap on steps."""
+UPPER_BOUNDS = (CAPPED, UNFINISHED, ONE_SEED, AHEAD)
+"""Why a point is not used though it says that the error is no higher: more steps, or the rest of a
+search, would lower it."""
 
 
 @dataclass(frozen=True)
@@ -164,15 +169,15 @@ class Fit:
 
     @property
     def bounds(self) -> tuple[Point, ...]:
-        """Upper bounds of the error, from their sizes on: models that met the cap on steps."""
-        return tuple(point for point in self.points if point.reason == CAPPED)
+        """Upper bounds of the error, from their sizes on: models that met the cap on steps, and the
+        best so far where the search is unfinished."""
+        return tuple(point for point in self.points if point.reason in UPPER_BOUNDS)
 
     @property
     def at_hand(self) -> float | None:
-        """The data: the largest size measured, in the fit or (capped) not. '10x the data' is ten
-        times this. A held-out shard belongs to it as soon as it is measured, one that is still
-        searched as soon as the fit may use it."""
-        return max((p.samples for p in self.points if p.used or p.reason == CAPPED), default=None)
+        """The data: the largest size measured, a point of the fit or an upper bound. '10x the data'
+        is ten times this. A shard belongs to it as soon as one of its models is measured."""
+        return max((p.samples for p in (*self.used, *self.bounds)), default=None)
 
     @property
     def runs(self) -> int | None:

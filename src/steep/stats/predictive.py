@@ -9,7 +9,7 @@ from scipy.special import log_ndtr, ndtri
 
 from steep.base.metrics import may_be_percent
 from steep.laws.law import Array
-from steep.records import Fit, Interval
+from steep.records import CAPPED, Fit, Interval, Point
 from steep.stats.curve import RunNoise
 from steep.stats.draws import joined, log_curves
 from steep.stats.inverse import FARTHEST, first_crossings
@@ -19,6 +19,11 @@ from steep.stats.noise import Noise, discrepancy_covariance, noise_model
 EXCESS = {0.03: 0.9, 0.3: 0.1}
 """How far a run that meets its cap may lie above the error without one, on average, in logs, and
 how likely each is."""
+LUCKY = 2.0
+"""Standard errors by which the best of a few models may be better by luck, so that the best one
+does no better than that;"""
+UNKNOWN_SE = 0.1
+"""and its standard error, in log error, where nothing shows it."""
 NEAR = 1e-9
 """Difference of log sizes below which they are the same."""
 SURE = 1e-7
@@ -80,28 +85,43 @@ def expected(fit: Fit, log_ratio: Array) -> tuple[Array, Array]:
     centre, variance = _unbounded(fit, log_ratio)
     for bound in fit.bounds:
         beyond = log_ratio >= np.log(bound.samples / fit.used[-1].samples) - NEAR
-        centre[beyond] = np.minimum(centre[beyond], np.log(bound.error))
+        centre[beyond] = np.minimum(centre[beyond], np.log(highest(bound)))
     return centre, variance
+
+
+def highest(bound: Point) -> float:
+    """The error that is not exceeded at an upper bound's size: what a capped run has; of an
+    unfinished search more than its score, which luck may have lowered."""
+    if bound.reason == CAPPED:
+        return bound.error
+    return bound.error * float(np.exp(LUCKY * (bound.se_log or UNKNOWN_SE)))
 
 
 def bounds_likelihood(fit: Fit) -> Array:
     """Per draw, the likelihood, up to a factor, of those errors that are only upper bounds, each by
-    itself: of what a measurement without a cap would be, plus an excess that is exponential with
-    one of the means ``EXCESS``: usually small, sometimes not. Were every excess as likely as
-    another, a bound would pull forecasts far below it."""
+    itself. A capped one is what a measurement without a cap would be, plus an excess that is
+    exponential with one of the means ``EXCESS``: usually small, sometimes not. Were every excess as
+    likely as another, a bound would pull forecasts far below it. How far the best model of an
+    unfinished search is from the best that there is nobody knows (estimates made it too small where
+    the largest sizes had not been tried): it speaks against draws above it alone."""
     at = np.log([p.samples / fit.used[-1].samples for p in fit.bounds])
     centre, variance = _unbounded(fit, at)
     spread = np.sqrt(joined(fit.draws, "scale") ** 2 + variance)
-    above = np.log([p.error for p in fit.bounds])[:, None] - centre
-    # a normal plus an exponential deviate
-    of_mean = [
-        np.log(weight / mean)
-        + 0.5 * (spread / mean) ** 2
-        - above / mean
-        + log_ndtr(above / spread - spread / mean)
-        for mean, weight in EXCESS.items()
-    ]
-    log_likelihood = np.logaddexp.reduce(of_mean).sum(axis=0)
+    log_likelihood = np.zeros(centre.shape[1])
+    for bound, middle, scale in zip(fit.bounds, centre, spread, strict=True):
+        above = np.log(highest(bound)) - middle
+        if bound.reason != CAPPED:
+            log_likelihood += log_ndtr(above / scale)
+            continue
+        # a normal plus an exponential deviate
+        of_mean = [
+            np.log(weight / mean)
+            + 0.5 * (scale / mean) ** 2
+            - above / mean
+            + log_ndtr(above / scale - scale / mean)
+            for mean, weight in EXCESS.items()
+        ]
+        log_likelihood += np.logaddexp.reduce(of_mean)
     return np.asarray(np.exp(log_likelihood - log_likelihood.max()))
 
 
