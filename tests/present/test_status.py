@@ -47,6 +47,11 @@ def test_what_is_the_largest_shard_with_a_best_fit_is_said_with_its_metric(
     assert line.startswith("largest shard with a best fit so far: error rate ")
     assert f" on {first.samples:,.0f} images, " in line
     assert line.endswith("; larger shards' searches are unfinished")
+    (curve, *rest) = cut.curves
+    last = curve.fit.points[-1]
+    points = (*curve.fit.points[:-1], replace(last, used=False, reason=UNFINISHED))
+    known = replace(cut, curves=(replace(curve, fit=replace(curve.fit, points=points)), *rest))
+    assert largest_line(known).endswith(f"{100 * last.error:.1f} % by now on {last.samples:,.0f}")
     once = replace(analysis, best_fits=tuple(replace(b, withheld=ONE_SEED) for b in others))
     assert largest_line(once).endswith(f"; {ONE_SEED}")
 

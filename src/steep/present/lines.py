@@ -239,6 +239,9 @@ def largest_line(analysis: Analysis) -> str:
     if larger:
         why = {b.withheld for b in larger}
         rest = "searches are unfinished" if why != {ONE_SEED} else "models have one seed each"
+        last = max(analysis.headline.fit.bounds, key=lambda p: p.samples, default=None)
+        if last is not None:
+            rest += f", {measured(last.error, how)} by now on {exact(last.samples)}"
         return f"largest shard with a best fit so far: {found}; larger shards' {rest}"
     return f"largest shard so far: {found}{f'; {best.withheld}' if best.withheld else ''}"
 
