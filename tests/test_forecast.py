@@ -355,6 +355,17 @@ def test_targets_that_are_none_are_refused(target: float) -> None:
         fit(samples=SIZES, error=5 * SIZES**-0.3).samples_for(target)
 
 
+@pytest.mark.filterwarnings("error")
+def test_errors_beyond_all_numbers_are_told_without_a_warning() -> None:
+    """Sizes over fourteen decades whose errors jump by nine: the interval ends where numbers do."""
+    wild = fit(
+        samples=[532791245499.6401, 368, 368, 2150289005.0, 0.001],
+        error=[517208.6933919767, 576440.454401261, 0.001953125, 1.0, 1.0],
+    )
+    (at,) = forecast(wild, [5327912454996.0]).at
+    assert 0 <= at.lower <= at.error <= at.upper < math.inf
+
+
 # ---------------------------------------------------------------- upper bounds
 
 

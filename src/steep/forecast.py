@@ -29,6 +29,8 @@ from steep.stats.predictive import crossings, expected, highest, noise_of, with_
 if TYPE_CHECKING:
     import pandas as pd
 
+LARGEST = 700.0
+"""Log of the largest error that is told: numbers end soon after."""
 TRUSTED = 4.0
 """Extrapolation up to this multiple of the largest size is usually trusted (Hoiem et al. 2021)."""
 BELOW = (
@@ -212,7 +214,8 @@ def _errors(fit: Fit, m: Array, level: float, single_run: bool = False) -> Array
     if single_run:
         variance = variance + _beside_the_mean(fit)
     ends = np.array([0.5 - level / 2, 0.5, 0.5 + level / 2])
-    errors = np.exp(quantiles(centre.T, np.sqrt(variance).T, fit.df, ends))
+    logs = quantiles(centre.T, np.sqrt(variance).T, fit.df, ends)
+    errors = np.exp(np.minimum(logs, LARGEST))
     # an upper bound holds at larger sizes, too: longer training, or more of a search, lowers it
     for bound in fit.bounds:
         beyond = m >= bound.samples * (1 - 1e-9)

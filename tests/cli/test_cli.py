@@ -452,6 +452,12 @@ def test_a_joint_fit_needs_model_sizes_and_a_law(steep: Steep) -> None:
     assert (said.code, "chinchilla" in said.err) == (2, True)
 
 
+def test_a_comparison_by_compute_of_a_table_without_any_is_refused(steep: Steep) -> None:
+    said = steep("compare", "results.csv", "results.csv", "--axis", "compute", "--flops", "1e20")
+    assert said.code == 2
+    assert "a comparison by compute needs model sizes or a column of flops" in said.err
+
+
 def test_a_study_and_its_best_fits_tell_the_same_exponent(steep: Steep, study: Path) -> None:
     of_study = steep("fit", str(study), "--json").json[0]["beta_g"]["value"]
     (of_file,) = steep("fit", str(study / "results" / "best_fit.csv"), "--json").json

@@ -71,15 +71,15 @@ def compared_by_compute(
 
     named: dict[str, Any] = {}
     notes: list[str] = []
-    for source in sources:
-        if source.is_study:
-            raise QuestionError("--axis compute is for tables of runs with their model sizes")
-        for name, fit in by_compute(source.path, source.by, source.y, source.parameters, level):
-            named[_unused(name, named, source)] = fit
-            notes += [note for note in fit.notes if note not in notes]
-    if len(named) < 2:
-        raise QuestionError("one table cannot be compared: give another, or split with --by")
     try:
+        for source in sources:
+            if source.is_study:
+                raise QuestionError("--axis compute is for tables of runs with their model sizes")
+            for name, fit in by_compute(source.path, source.by, source.y, source.parameters, level):
+                named[_unused(name, named, source)] = fit
+                notes += [note for note in fit.notes if note not in notes]
+        if len(named) < 2:
+            raise QuestionError("one table cannot be compared: give another, or split with --by")
         return [
             compute_multiplier((a, named[a]), (b, named[b]), flops, shared_floor, level)
             for a, b in combinations(named, 2)
