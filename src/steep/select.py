@@ -235,8 +235,7 @@ def _best_fit(
         seed_se = hypot(seed_se, best.expected - best.score)
     sizes = sorted({c.size for c in pool})
     per_size = {s: min((c for c in pool if c.size == s), key=order) for s in sizes}
-    items = {s: _over_items(per_size[s], best, shard, paired) for s in sizes}
-    within = {s: _within_one_se(per_size[s], best, spread, items[s]) for s in sizes}
+    within = {s: _within_one_se(per_size[s], best, shard, spread, paired) for s in sizes}
     adequate = per_size[min(s for s in sizes if within[s])]
     plateau = best.size > adequate.size or any(within[s] for s in sizes if s > best.size)
     # a size whose trials failed, diverged or were stopped counts as tried: no edge then
@@ -274,7 +273,6 @@ def _best_fit(
         _median_metrics(of_best),
         tuple(pool),
         tuple(flags),
-        items_se=tuple((s, se) for s, se in items.items() if se),
     )
 
 
@@ -283,16 +281,11 @@ def _median_sd(n: int) -> float:
     return float(np.sqrt(median_variance(n)))
 
 
-def _over_items(one: Candidate, best: Candidate, shard: Shard, paired: Paired | None) -> float:
-    """Standard error of the difference of two candidates over the validation items, in pairs; 0
-    where the errors of items are not known."""
-    return 0.0 if one is best or paired is None else paired(one, best, shard) or 0.0
-
-
 def _within_one_se(
-    one: Candidate, best: Candidate, spread: float | None, over_items: float
+    one: Candidate, best: Candidate, shard: Shard, spread: float | None, paired: Paired | None
 ) -> bool:
-    """Whether ``one`` is within one standard error of ``best``, over seeds and over items."""
+    """Whether ``one`` is within one standard error of ``best``, over seeds and, where per-item
+    errors are known, over the validation items in pairs."""
     if one is best:
         return True
     if spread is None:  # the noise of seeds is not known: only an equal or better score counts
@@ -300,6 +293,7 @@ def _within_one_se(
     over_seeds = spread * np.hypot(
         one.score * _median_sd(len(one.errors)), best.score * _median_sd(len(best.errors))
     )
+    over_items = (paired(one, best, shard) if paired else None) or 0.0
     return bool(one.score - best.score <= np.hypot(over_seeds, over_items))
 
 

@@ -78,7 +78,7 @@ def test_a_size_between_two_listed_rates_is_not_taken_for_a_worse_one() -> None:
 def test_beta_p_holds_the_truth_whatever_the_best_rate_does(
     by_size: float, rates: tuple[float, ...]
 ) -> None:
-    laws = [size_law(study(by_size, rates, 20 + k), "adequate", "parameters") for k in range(6)]
+    laws = [size_law(study(by_size, rates, 20 + k), "best", "parameters") for k in range(6)]
     assert sum(map(holds, laws)) >= 5
     assert all(law.beta_p is not None for law in laws)
 
@@ -96,8 +96,7 @@ def test_sizes_at_one_rate_leave_the_exponent_open() -> None:
     1/size: they look worse than they are, and no exponent that excludes 0.4 is given."""
     as_they_are = []
     for seed in range(4):
-        for which in ("best", "adequate"):
-            assert holds(size_law(study(1.0, COARSE, seed, larger_at=0.1), which, "parameters"))
+        assert holds(size_law(study(1.0, COARSE, seed, larger_at=0.1), "best", "parameters"))
         named = study(1.0, COARSE, seed, "temperature", larger_at=0.1)
         as_they_are.append(holds(size_law(named, "best", "parameters")))
     assert not all(as_they_are)
@@ -112,4 +111,3 @@ def test_nothing_is_drawn_where_no_learning_rate_was_compared() -> None:
         for b in fits:
             assert [c.size for c in b.candidates] == list(SIZES)
             assert b.best.expected == min(c.expected for c in b.candidates)
-            assert b.adequate.size <= b.best.size

@@ -7,7 +7,7 @@ from math import log
 import numpy as np
 import pytest
 
-from steep.stats.own_rates import TriedRate, gains
+from steep.stats.own_rates import TriedRate, gains_of_own_rates
 
 COARSE = (0.01, 0.03, 0.1, 0.3)
 BEND = 0.1
@@ -58,7 +58,7 @@ def truth(rows: list[TriedRate], by_size: float, by_data: float = 0.0) -> dict[t
 def test_a_parabola_gives_what_each_size_gains(by_size: float, by_data: float) -> None:
     rows = tried(by_size, by_data)
     known = truth(rows, by_size, by_data)
-    found = gains(rows, 400)
+    found = gains_of_own_rates(rows, 400)
     assert found.keys() == known.keys()
     assert max(known.values()) > 0.02
     for at, gain in found.items():
@@ -72,7 +72,7 @@ def test_of_noisy_errors_the_intervals_hold_what_sizes_gain() -> None:
         by_size = -float(np.random.default_rng(seed).choice([0.0, 0.5, 1.0]))
         rows = tried(by_size, rates={4: (0.03,), 16: (0.03, 0.01)}, noise=0.01, seed=seed)
         known = truth(rows, by_size)
-        for at, gain in gains(rows, 400).items():
+        for at, gain in gains_of_own_rates(rows, 400).items():
             low, high = np.quantile(gain, [0.05, 0.95])
             inside.append(low - 1e-3 <= known[at] <= high + 1e-3)
     assert np.mean(inside) > 0.85
@@ -82,7 +82,7 @@ def test_what_no_rate_brackets_is_open() -> None:
     """Only the size in the middle was compared at several rates: a larger one may gain as much as
     rates gain that fall with size as commonly they do, or nothing."""
     rows = tried(-1.0, rates=dict.fromkeys((2, 4, 16, 32), (0.03,)))
-    found = gains(rows, 400)
+    found = gains_of_own_rates(rows, 400)
     low, high = np.quantile(found[400.0, 32], [0.05, 0.95])
     assert low < 0.01
     assert high > truth(rows, -1.0)[400.0, 32] > 0.05
@@ -91,5 +91,7 @@ def test_what_no_rate_brackets_is_open() -> None:
 
 
 def test_where_no_size_has_two_rates_nothing_is_said() -> None:
-    assert gains(tried(-1.0, rates=dict.fromkeys((2, 4, 8, 16, 32), (0.03,))), 10) == {}
-    assert gains([], 10) == {}
+    assert (
+        gains_of_own_rates(tried(-1.0, rates=dict.fromkeys((2, 4, 8, 16, 32), (0.03,))), 10) == {}
+    )
+    assert gains_of_own_rates([], 10) == {}

@@ -3,18 +3,20 @@
 The sizes of a study are compared at listed rates, and some of the larger ones at a few. Which of
 them is best is drawn again for each draw of what its own rate gains (``stats/own_rates.py``), and
 the size laws of all draws are mixed (multiple imputation, Rubin 1987). What a study reports as its
-best fit stays the model that was trained.
+best fit stays the model that was trained, and the smallest adequate size is among models that were:
+on a plateau what is not known of the gains would decide which it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import exp, hypot, log
+from math import exp, log
 
+from steep.laws.law import Array
 from steep.records import BestFit, Candidate
 from steep.select import median_variance
-from steep.stats.own_rates import TriedRate, gains
+from steep.stats.own_rates import TriedRate, gains_of_own_rates
 from steep.stats.response import NOISE
 from steep.stats.tuning import may_fall_with_size
 
@@ -41,15 +43,12 @@ def at_own_rates(best_fits: Sequence[BestFit]) -> tuple[tuple[BestFit, ...], ...
         for c in b.candidates
         if c.expected > 0
     ]
-    drawn = gains(tried, DRAWS)
+    drawn = gains_of_own_rates(tried, DRAWS)
     if not drawn:
         return ()
+    of_shard = {b.samples: {s: g for (m, s), g in drawn.items() if m == b.samples} for b in fitted}
     return tuple(
-        tuple(
-            _with_gains(b, {s: g[k] for (m, s), g in drawn.items() if m == b.samples})
-            for b in fitted
-        )
-        for k in range(DRAWS)
+        tuple(_with_gains(b, of_shard[b.samples], k) for b in fitted) for k in range(DRAWS)
     )
 
 
@@ -67,39 +66,23 @@ def _learning_rate(candidates: Sequence[Candidate]) -> str | None:
     return rates[0] if len(rates) == 1 else None
 
 
-def _with_gains(b: BestFit, gain: dict[int, float]) -> BestFit:
-    """The best fit where the error of each size is lower by its ``gain``, in logs."""
-    pool = [c for c in b.candidates if c.size in gain and c.expected > 0]
+def _with_gains(b: BestFit, gains: Mapping[int, Array], draw: int) -> BestFit:
+    """The best fit where the error of each size is lower by that draw of its ``gains``, in logs."""
+    pool = [c for c in b.candidates if c.size in gains and c.expected > 0]
     sizes = sorted({c.size for c in pool})
     lowest = {s: min((c for c in pool if c.size == s), key=lambda c: c.expected) for s in sizes}
-    own = {
-        s: replace(c, score=c.score * exp(-gain[s]), estimate=c.expected * exp(-gain[s]))
+    times = {s: exp(-float(gains[s][draw])) for s in sizes}
+    own = [
+        replace(c, score=c.score * times[s], estimate=c.expected * times[s])
         for s, c in lowest.items()
-    }
-    best = min(own.values(), key=lambda c: c.expected)
-    items, spread = dict(b.items_se), seed_spread(b) or 0.0
-    sd = {s: spread * median_variance(len(c.errors)) ** 0.5 for s, c in own.items()}
-
-    def adequate(c: Candidate) -> bool:
-        over_items = max(items.get(c.size, 0.0), items.get(best.size, 0.0)) / b.best.score
-        above = log(c.score / best.score)
-        return c is best or above <= hypot(sd[c.size], sd[best.size], over_items)
-
-    def edge(size: int) -> str:
-        if size == b.best.size:  # a larger one may have been tried in vain
-            return b.edge
-        return "low" if size == sizes[0] else "high" if size == sizes[-1] else ""
-
-    smallest = next(own[s] for s in sizes if adequate(own[s]))
-    return replace(
-        b,
-        best=best,
-        adequate=smallest,
-        edge=edge(best.size),
-        adequate_edge=edge(smallest.size),
-        seed_se=None if b.seed_se is None else sd[best.size] * best.score,
-        candidates=tuple(own.values()),
-    )
+    ]
+    best = min(own, key=lambda c: c.expected)
+    edge = b.edge  # of the best size: a larger one may have been tried in vain
+    if best.size != b.best.size:
+        edge = {sizes[0]: "low", sizes[-1]: "high"}.get(best.size, "")
+    spread = seed_spread(b)
+    se = None if spread is None else spread * median_variance(len(best.errors)) ** 0.5 * best.score
+    return replace(b, best=best, edge=edge, seed_se=se, candidates=tuple(own))
 
 
 def seed_spread(b: BestFit) -> float | None:

@@ -53,10 +53,12 @@ def size_law(best_fits: Sequence[BestFit], which: str, count: str, level: float 
     """The law of the best fits' sizes ('best' or 'adequate'), counted in parameters or, of code
     that does not count them, as the dial that it was given ('size').
 
-    Each size is compared at its own best learning rate, as far as it is known: the law is a mixture
-    over draws of what sizes gain by it."""
+    The best of them are compared each at its own learning rate, as far as it is known: the law is a
+    mixture over draws of what sizes gain by it."""
     law = _size_law(best_fits, which, count, level)
-    drawn = at_own_rates(best_fits) if law.outcome == "ok" and law.reason != ONE_SIZE else ()
+    if which == "adequate" or law.outcome != "ok" or law.reason == ONE_SIZE:
+        return law
+    drawn = at_own_rates(best_fits)
     if not drawn:
         return law
     return mixed([_size_law(fits, which, count, level) for fits in drawn], level)

@@ -274,9 +274,6 @@ class BestFit:
     withheld: str = ""
     """Why the shard is kept out of the laws: its search is too unfinished to say which model is
     best. '' where it is not."""
-    items_se: tuple[tuple[int, float], ...] = ()
-    """(size, standard error of its difference from the best over the validation items, in pairs,
-    absolute), where the errors of items are known."""
 
     @property
     def searched(self) -> bool:

@@ -55,7 +55,7 @@ Gains = Mapping[tuple[float, int], Array]
 """By (samples, size): log error that its own best rate takes off its lowest one, (draws,)."""
 
 
-def gains(tried: Sequence[TriedRate], draws: int, seed: int = 0) -> Gains:
+def gains_of_own_rates(tried: Sequence[TriedRate], draws: int, seed: int = 0) -> Gains:
     """Draws of what each size gains; nothing where no two rates were compared at one size."""
     cells: dict[tuple[float, int, str], list[TriedRate]] = {}
     for t in tried:
