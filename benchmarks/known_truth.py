@@ -7,6 +7,8 @@ above a floor, a best size that grows with the data, noise between seeds, and a 
 best value stays (``steady``), falls with data (``rate``) or changes at 1,500 items (``optimizer``);
 in ``widths0.05`` to ``widths0.2`` the best learning rate falls as 1/size, and log error grows by so
 much with the square of its distance;
+in ``rates0`` to ``rates1`` it falls with that power of size from anywhere between two listed rates,
+and beta_p is 0.4; ``-fine`` lists twice as many;
 in ``sizes`` the best size grows as data**0.75; in ``grows0.2`` to ``grows1.3`` the parameters of
 the best model grow with that power of the data; ``mixed`` draws floor, exponents, noise and the
 cost of a wrong size anew for each study. Each is searched as users' own code is, from 125 to 4,000
@@ -78,13 +80,15 @@ class World:
     noise: float = 0.02
     """Between seeds, of log error."""
     best_at_1000: float = 6.0
+    best_rate: float = 0.03
+    """Of size 8 at 100 items."""
 
     def error(
         self, samples: float, size: int, rate: float = 0.03, optimizer: str = "adam"
     ) -> float:
         """Without noise."""
         best = self.best_at_1000 * (samples / 1000) ** self.power
-        best_rate = 0.03 * (samples / 100) ** -self.falls * (size / 8) ** -self.by_size
+        best_rate = self.best_rate * (samples / 100) ** -self.falls * (size / 8) ** -self.by_size
         off = self.mismatch * math.log(size / best) ** 2
         off += self.curvature * math.log(rate / best_rate) ** 2
         late = 0.08 * math.log(samples / 1500) if optimizer == "adam" else 0.0
@@ -98,6 +102,7 @@ class World:
 
 
 RATES = (0.003, 0.01, 0.03, 0.1)
+FINE = (0.003, 0.0055, 0.01, 0.017, 0.03, 0.055, 0.1)
 STEADY = World({"rate": RATES})
 WORLDS = {
     "steady": STEADY,
@@ -112,6 +117,11 @@ WORLDS = {
         f"widths{curvature:g}": replace(STEADY, by_size=1.0, curvature=curvature)
         for curvature in (0.05, 0.1, 0.2)
     },
+    **{
+        f"rates{by_size:g}{more}": replace(STEADY, choices={"rate": v}, by_size=by_size, power=0.2)
+        for by_size in (0.0, 0.5, 1.0)
+        for more, v in (("", RATES), ("-fine", FINE))
+    },
     "mixed": STEADY,
 }
 
@@ -121,6 +131,10 @@ def world_of(name: str, repeat: int) -> World:
     if name.startswith("grows"):  # the size between the ladder's steps differs
         random = np.random.default_rng(repeat)
         return replace(world, best_at_1000=float(6.0 * 2 ** random.uniform(-0.5, 0.5)))
+    if name.startswith("rates"):
+        random = np.random.default_rng(repeat)
+        size, rate = np.exp(random.uniform(-0.5, 0.5, 2) * np.log([2.0, 10 / 3]))
+        return replace(world, best_at_1000=6.0 * float(size), best_rate=0.03 * float(rate))
     if name != "mixed":
         return world
     random = np.random.default_rng(1000 + repeat)

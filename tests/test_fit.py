@@ -482,3 +482,21 @@ def test_no_change_is_told_in_the_metric_that_was_measured():
     found = fit(falling, x="n", y="accuracy")
     assert found.beta_g_reason == "the accuracy falls with more samples"
     assert "No law here falls" in found.supports
+
+
+def test_of_a_metric_of_a_class_the_positives_are_said_to_be_unknown() -> None:
+    """A thousand items of which ten are positive tell an AUC worse than an accuracy."""
+    error = noisy(5 * SIZES**-0.3, 1) / 5
+
+    def said(metric: str, **more: object) -> list[str]:
+        found = fit(samples=SIZES, error=error, metric=metric, **more)  # type: ignore[arg-type]
+        return [note for note in found.notes if "positive" in note]
+
+    for metric in ("1 - auc", "1 - average_precision", "1 - f1", "1 - recall"):
+        (plain,) = said(metric)
+        assert plain.endswith("which is not known here: no interval has it.")
+        (counted,) = said(metric, validation_items=1000)
+        assert "that of an accuracy on as many items" in counted
+        assert said(metric, se=0.01 * error) == said(metric, validation_se=0.05) == []
+    for metric in ("error", "1 - accuracy", "1 - bleu / 100", "loss", "1 - r2"):
+        assert said(metric) == []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtri
 
-from steep.base.metrics import as_error, check_items, is_perplexity
+from steep.base.metrics import as_error, check_items, counts_a_class, is_perplexity
 from steep.base.spelling import no_such
 from steep.laws import LAWS, Law
 from steep.laws.law import Array
@@ -171,6 +171,7 @@ def _fitted(
     factor, noise, samples, weights = mixture.factor, mixture.noise, mixture.found, mixture.weights
     off = [f"The point at {numbers.exact(size)} {empty.unit} lies" for size in m[factor > 1]]
     notes = (*empty.notes, *(f"{point} off the trend and weighs less." for point in off))
+    notes += _about_positives(used, empty.metric, common)
     df = float(noise.df + len(used) - 1)
     draws = _draws(samples, weights, noise, df, DRAWS * (BOUNDED if empty.bounds else 1))
     scale, line = joined(draws, "scale"), slope(np.log(m), log_error, noise)
@@ -542,6 +543,21 @@ def _validation_shares(used: Sequence[Point], metric: str, common: Common) -> tu
     if not common.beside and all(p.se_log is not None for p in used):
         return ()
     return tuple(max(0.0, (1 - p.error) / (p.error * items)) ** 0.5 for p in used)
+
+
+def _about_positives(used: Sequence[Point], metric: str, common: Common) -> tuple[str, ...]:
+    """That a metric of a class has a sampling error that no number of items tells."""
+    given = not common.beside and all(p.se_log is not None for p in used)
+    if not counts_a_class(metric) or common.se is not None or given:
+        return ()
+    label = numbers.scale(metric).label
+    said = "no interval has it"
+    if common.items is not None:
+        said = "the intervals have that of an accuracy on as many items, which may be far smaller"
+    return (
+        f"The sampling error of {label} depends on how many validation items are positive, which "
+        f"is not known here: {said}.",
+    )
 
 
 def _widened(beta_g: Interval | None, shares: Sequence[float], m: Array) -> Interval | None:

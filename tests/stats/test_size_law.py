@@ -10,8 +10,8 @@ from scipy.integrate import quad
 from scipy.special import digamma
 from scipy.stats import chi2, t
 
-from steep.records import Point
-from steep.stats.size_law import fit_size_law, size_law_of
+from steep.records import Point, SizeLaw
+from steep.stats.size_law import fit_size_law, mixed, size_law_of
 
 M = 100 * 2.0 ** np.arange(4)
 ON_A_LINE = 3.0 * M**0.5  # in steps of ln 2 / 2
@@ -94,3 +94,38 @@ def test_one_number_that_cannot_be_is_enough_to_refuse() -> None:
             fit_size_law(m, size)
     with pytest.raises(ValueError, match="different lengths"):
         fit_size_law(M, ON_A_LINE, step=[2.0] * 3)
+
+
+def test_equal_laws_say_together_what_each_says() -> None:
+    one = fit_size_law(M, ON_A_LINE, step=[4.0] * 4)
+    both = mixed([one, one])
+    assert one.beta_p is not None
+    assert both.beta_p is not None
+    for end in ("lower", "value", "upper"):
+        assert getattr(both.beta_p, end) == pytest.approx(getattr(one.beta_p, end), abs=0.05)
+    assert both.center == pytest.approx(one.center, abs=0.05)
+
+
+def test_laws_apart_say_together_all_that_they_say_apart() -> None:
+    """At the sizes of data of the one and the other, 100 and 3,200 samples."""
+    one = fit_size_law(M, M**0.5)
+    other = fit_size_law(4 * M, (4 * M) ** 0.9)
+    both = mixed([one, other])
+    assert both.beta_p is not None
+    assert both.beta_p.lower < 0.5 < 0.9 < both.beta_p.upper  # type: ignore[operator]
+    assert both.center is not None
+    level, slope = np.array(both.draws).T
+    for exponent in (0.5, 0.9):
+        near = level[abs(slope - exponent) < 0.02]
+        assert np.median(near) == pytest.approx(exponent * both.center[0], abs=0.1)
+
+
+def test_laws_that_are_not_measured_open_the_interval_and_most_of_them_undo_it() -> None:
+    one, none = fit_size_law(M, ON_A_LINE), SizeLaw("not measured", "why")
+    few = mixed([one] * 19 + [none])  # 2.5 % to either side are less than the 5 % beyond an end
+    assert few.beta_p is not None
+    assert few.beta_p.lower is not None
+    some = mixed([one] * 8 + [none] * 2)
+    assert some.beta_p is not None
+    assert (some.beta_p.lower, some.beta_p.upper) == (None, None)
+    assert mixed([one, none]).reason == "why"

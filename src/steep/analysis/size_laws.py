@@ -7,14 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from steep.analysis.at_own_rates import at_own_rates, seed_spread
 from steep.fit import fit_size_law
 from steep.records import NO_EMBEDDINGS, ONE_SIZE, ONE_TRIED, BestFit, SizeLaw
 from steep.select import median_variance
 from steep.stats.response import NOISE
+from steep.stats.size_law import mixed
 from steep.stats.size_surface import Place, size_law_of_surface
 
 WHOLE_SURFACE = "whole surface"
 """The size law from the errors of all sizes; the others use one optimum per shard."""
+SURFACES = 8
+"""Draws of what sizes gain by learning rates of their own for which a whole surface is fitted."""
 CAPPED = 0.02
 """By how much (in log error) a run that still improved at its cap may be too high."""
 UNCOUNTED = "the trainer does not say how many parameters there are"
@@ -47,7 +51,20 @@ def size_laws(best_fits: Sequence[BestFit], level: float = 0.9) -> tuple[tuple[s
 
 def size_law(best_fits: Sequence[BestFit], which: str, count: str, level: float = 0.9) -> SizeLaw:
     """The law of the best fits' sizes ('best' or 'adequate'), counted in parameters or, of code
-    that does not count them, as the dial that it was given ('size')."""
+    that does not count them, as the dial that it was given ('size').
+
+    The best of them are compared each at its own learning rate, as far as it is known: the law is a
+    mixture over draws of what sizes gain by it."""
+    law = _size_law(best_fits, which, count, level)
+    if which == "adequate" or law.outcome != "ok" or law.reason == ONE_SIZE:
+        return law
+    drawn = at_own_rates(best_fits)
+    if not drawn:
+        return law
+    return mixed([_size_law(fits, which, count, level) for fits in drawn], level)
+
+
+def _size_law(best_fits: Sequence[BestFit], which: str, count: str, level: float) -> SizeLaw:
     fitted = [b for b in best_fits if b.searched]
     few = any("incomplete" in b.flags for b in fitted)
     if len({c.size for b in best_fits for c in b.candidates}) == 1:
@@ -91,9 +108,7 @@ def _places(fitted: Sequence[BestFit]) -> list[Place]:
     """The lowest error of every size on every searched shard, with its variance in log."""
     places = []
     for b in fitted:
-        spread = NOISE
-        if b.seed_se is not None:
-            spread = b.seed_se / b.best.score / median_variance(len(b.best.errors)) ** 0.5
+        spread = seed_spread(b) or NOISE
         for size in {c.size for c in b.candidates}:
             c = min((c for c in b.candidates if c.size == size), key=lambda c: c.expected)
             if c.expected > 0:
@@ -108,7 +123,10 @@ def _law_of_surface(fitted: Sequence[BestFit], level: float) -> SizeLaw:
     places = _places(fitted)
     if places and min(p.parameters for p in places) <= 0:
         return SizeLaw("not measured", UNCOUNTED)
-    return size_law_of_surface(places, level)
+    drawn = at_own_rates(fitted)[:SURFACES]
+    if not drawn:
+        return size_law_of_surface(places, level)
+    return mixed([size_law_of_surface(_places(fits), level) for fits in drawn], level)
 
 
 def _law_of_minima(fitted: Sequence[BestFit], level: float) -> SizeLaw:

@@ -44,6 +44,9 @@ OTHER_SCORES = ("macro_f1", "micro_f1", "precision", "recall", "average_precisio
 HIGHER = (*ACCURACIES, *SCORES, *OTHER_SCORES)
 UNBOUNDED = ("r2", "r2_score", "mcc")
 """Scores that may lie below 0."""
+OF_A_CLASS = ("auc", "average_precision", "f1", "macro_f1", "precision", "recall", "mcc",
+              "balanced_accuracy")  # fmt: skip
+"""Scores whose sampling error the rarer class decides, and not the number of all items."""
 OF_100 = ("bleu", "sacrebleu", "chrf")
 """Scores that are usually written from 0 to 100."""
 MOST_INSERTIONS = 10.0
@@ -184,6 +187,13 @@ def counts_items(metric: str) -> bool:
     if made_of is not None:
         return made_of.name in ("accuracy", "top1_accuracy", "top5_accuracy")
     return metric in SHARES and metric != "token_error"
+
+
+def counts_a_class(metric: str) -> bool:
+    """Whether an error of this metric is of the items of a class, so that its sampling error
+    depends on how many of them are positive: an AUC, an F1, a recall."""
+    made_of = higher(metric)
+    return made_of is not None and plain_name(made_of.name) in OF_A_CLASS
 
 
 def check_items(items: float, metric: str, largest: float) -> None:

@@ -11,13 +11,14 @@ below that: a few points on a coarse ladder can lie on a wrong line exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import gammaincinv, log_ndtr
 
 from steep.laws.law import Array
-from steep.records import Point, SizeLaw
+from steep.records import Interval, Point, SizeLaw
 from steep.stats.draws import weighted_interval
 from steep.stats.importance import quasi_normal
 from steep.stats.mixture import systematic
@@ -78,6 +79,46 @@ def fit_size_law(
         center=(center, float(weight @ draws[:, 0])),
         draws=tuple((float(a), float(b)) for a, b in kept),
         level=level,
+    )
+
+
+def mixed(laws: Sequence[SizeLaw], level: float = 0.9) -> SizeLaw:
+    """What equally likely ``laws`` of the same shards say together.
+
+    Of one that is not measured the exponent may be anything: it counts half on either side. An end
+    of an interval that is open in more of them than lie beyond it is open."""
+    ok = [law for law in laws if law.beta_p is not None and law.center is not None]
+    if 2 * len(ok) <= len(laws):
+        return next(law for law in laws if law not in ok)
+    center = float(np.mean([law.center[0] for law in ok if law.center]))
+    draws = np.concatenate(
+        [
+            np.array(law.draws) + [[(center - law.center[0]) * b, 0.0] for _, b in law.draws]
+            for law in ok
+            if law.center
+        ]
+    )
+    beside, beyond = (1 - len(ok) / len(laws)) / 2, (1 - level) / 2
+
+    def interval(values: Array, of_laws: Sequence[Interval | None]) -> Interval:
+        lower, upper = (
+            beside + sum(getattr(i, end) is None for i in of_laws) / len(laws)
+            for end in ("lower", "upper")
+        )
+        ends = (np.array([0.5, beyond, 1 - beyond]) - beside) / (1 - 2 * beside)
+        middle, low, high = np.quantile(values, np.clip(ends, 0.0, 1.0)).tolist()
+        return Interval(
+            middle, None if lower > beyond else low, None if upper > beyond else high, level
+        )
+
+    kept = draws[systematic(np.ones(len(draws)), DRAWS)]
+    return replace(
+        ok[0],
+        beta_p=interval(draws[:, 1], [law.beta_p for law in ok]),
+        sigma=interval(np.exp(draws[:, 0] - draws[:, 1] * center), [law.sigma for law in ok]),
+        scatter=float(np.exp(np.mean([np.log(law.scatter or 1.0) for law in ok]))),
+        center=(center, float(draws[:, 0].mean())),
+        draws=tuple((float(a), float(b)) for a, b in kept),
     )
 
 
