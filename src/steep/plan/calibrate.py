@@ -189,6 +189,8 @@ class StepTimes:
     """Units of m in the V that was timed."""
     pilot: tuple[Measurement, ...] = ()
     """Trials that showed when trials stop on this data, and which models are good."""
+    kept: tuple[str, str] | None = None
+    """When they were timed (UTC), and the file in which they were kept; None: just now."""
 
     def step(self, size: int, units: float) -> float:
         """Seconds of a step on ``units`` of m."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from steep import shards
 from steep.analysis import decisions
-from steep.analysis.held_out_size import commonly_grown
+from steep.analysis.held_out_size import commonly_grown, parameters_by_trials
 from steep.contracts.planner import TrialRequest
 from steep.engine.schedule import LEARNT
 from steep.plan.budget import OVERRUN, Budget
@@ -214,6 +214,10 @@ def _best_guess(study: Study) -> float:
     return float(study.best_guess.get(study.metric, math.inf))
 
 
+class NotWanted(Exception):
+    """A prediction takes seconds; whom it was for has gone on without it."""
+
+
 def prediction(
     study: Study,
     timing: StepTimes | None,
@@ -224,12 +228,14 @@ def prediction(
     flops: float | None = None,
     seconds: float | None = None,
     count: int = SCENARIOS,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> Prediction | None:
     """What is left of the study's time when these trials have ``finished`` and those ``begun``, so
     many seconds ago; of one not begun, all. None where nobody can know yet.
 
     ``flops`` and ``seconds`` on the clock are what it may still take. The search decides
-    more coarsely than in a run, in a third of the time."""
+    more coarsely than in a run, in a third of the time. Raises NotWanted once it is no longer
+    ``wanted``."""
     known = lengths(study, timing, finished)
     if known is None:
         return None
@@ -245,6 +251,8 @@ def prediction(
         done: Sequence[Measurement], running: Sequence[Trial], now: float, spent: float
     ) -> Sequence[TrialRequest]:
         nonlocal clock
+        if not wanted():
+            raise NotWanted
         clock = now
         if budget is None:
             return search(done, running, None)
@@ -319,7 +327,8 @@ def held_out_at_most(study: Study) -> list[Trial]:
 
 def held_out(study: Study, done: Sequence[Measurement]) -> list[Trial]:
     """The trials that will confront the forecast, about: those of the held-out shards not measured
-    yet, of the size that is adequate on the largest shard by now, grown as models commonly grow."""
+    yet, of the size that is adequate on the largest shard by now, grown as models commonly grow;
+    sizes are compared as where it is chosen in the end (``analysis/held_out_size.py``)."""
     fitted = [s for s in study.search_space.shards if s.permutation == 0]
     best = select(done, fitted, seeds=study.spec.search.seeds)
     trials = held_out_at_most(study)
@@ -328,7 +337,9 @@ def held_out(study: Study, done: Sequence[Measurement]) -> list[Trial]:
     if best:
         last, values = best[-1], best[-1].best.hyperparameters
         costs = {size: study.prices.cost(size) for size in sizes}
-        known = {size: cost.parameters for size, cost in costs.items() if cost is not None}
+        known = {size: float(cost.parameters) for size, cost in costs.items() if cost is not None}
+        if not known and len(sizes) > 1:
+            known = parameters_by_trials(best, sizes, study.spec.search.extend)[0]
         trials = [
             replace(t, size=commonly_grown(known, last, t.samples), hyperparameters=values)
             for t in trials
