@@ -14,13 +14,13 @@ import pytest
 import tiny
 from steep.analysis import decisions
 from steep.contracts.executor import Kind
-from steep.plan import clock, timings, watch
+from steep.plan import calibrate, clock, timings, watch
 from steep.plan.calibrate import StepTimes
 from steep.plan.calibrate import Timed as TimedSize
 from steep.plan.lengths import Timed as TimedLengths
 from steep.plan.stops import Kind as StudyKind
 from steep.plan.stops import Stopping
-from steep.records import Interval, Prediction, Trial
+from steep.records import Interval, Prediction, StepCost, Trial
 from steep.stats.regression import Linear
 from steep.store import lease
 from steep.store.store import Store
@@ -121,7 +121,7 @@ def test_a_second_plan_answers_by_what_the_first_one_timed(
     deleted: timed anew; and the plan names the file."""
     calls = []
 
-    def timed(study: Study, pilot: float, tell: Any) -> StepTimes:
+    def timed(study: Study, pilot: float, tell: Any, ends: float) -> StepTimes:
         calls.append(pilot)
         return StepTimes((replace(ROWS[0], start=float(len(calls))),), 500.0)
 
@@ -196,3 +196,58 @@ def test_no_run_waits_for_an_estimate_after_its_budget(
         now[0] = 61.0
         watching.close()
     assert given_up.wait(10)
+
+
+def test_timing_ends_by_the_clock_where_a_budget_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine ten seconds of the processor were three minutes: a run of one minute had
+    trained nothing. The first size is timed in any case; without an end all four are, twice the
+    first, and the pilot runs."""
+    study = Study(tiny.spec())
+    monkeypatch.setattr(study.prices, "schedule", lambda trial: ((10, 20), 100))
+    timed: list[int] = []
+    piloted: list[float] = []
+
+    def one(study: Study, trainer: Any, size: int) -> TimedSize:
+        timed.append(size)
+        return replace(ROWS[0], size=size)
+
+    def whole(trainer: Any, trial: Trial, items: Any, seconds: float, ends: float) -> None:
+        piloted.append(ends)
+
+    monkeypatch.setattr(clock, "_timed", one)
+    monkeypatch.setattr(clock, "whole", whole)
+    found = clock.pace(study, 10.0, ends=time.monotonic() - 1)
+    assert found is not None
+    assert ([row.size for row in found.rows], timed, piloted) == ([1], [1], [])
+    timed.clear()
+    late = time.monotonic() + 1e6
+    assert clock.pace(study, 10.0, ends=late) is not None
+    assert timed == [1, 1, 2, 16, 32]
+    assert piloted == [late]
+    assert not calibrate.Stopwatch(1e6, late).stop_requested()
+    assert calibrate.Stopwatch(1e6, time.monotonic() - 1).stop_requested()
+
+
+def test_steps_are_counted_while_trials_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run counted for 70 s after its budget what a step costs: counting begins with the run, and
+    is done once."""
+    step = StepCost(2, 10, 10, 1.0, 8.0, 60.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    study = Study(SECOND, tmp_path / "study", trainer=train)
+    order: list[str] = []
+
+    def steps() -> tuple[StepCost, ...]:
+        order.append("counted")
+        return (step,)
+
+    def observe(event: Any) -> None:
+        if event.kind == Kind.RESULT:
+            order.append("trial")
+
+    monkeypatch.setattr(study.prices, "steps", steps)
+    assert study.run(seconds=1.0, observe=observe).word == "budget"
+    assert order[:2] == ["counted", "trial"]
+    assert order.count("counted") == 1
+    with study.store() as store:
+        assert decisions.steps(store) == (step,)

@@ -101,7 +101,7 @@ def test_what_is_kept_for_own_codes_held_out_model_is_of_its_size(
         "study": "own",
         "domain": {"name": "external", "items": 8000},
         "family": {"sizes": [4, 8, 16, 32]},
-        "shards": {"smallest": 250, "largest": 8000},
+        "shards": {"smallest": 250, "largest": 8000, "held_out": 1},
     }
     study = Study(values, tmp_path / "own", trainer=lambda shard, size, seed: 0.1)
     done = [

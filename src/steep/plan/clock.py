@@ -47,6 +47,9 @@ TRAIN_ITEMS = 1000
 PILOT, SEARCH = 60.0, 8.0
 """Seconds of the processor that trials before a study may take: of four that show when trials stop,
 and of these and the search's first trials together where the four are quicker."""
+OF_CLOCK = 0.2
+"""Share of a time budget after which nothing more is timed: on a busy machine eight seconds of the
+processor took three minutes, and a budget of one trained nothing."""
 OF_BUDGET = 0.03
 """Share of a time budget for the pilot, between these two."""
 LATER = 2
@@ -55,27 +58,32 @@ size: of the published studies they take 2 % of the training, and bring 13 of 14
 of the time taken, where one of the smallest shard brings 8 (tests/plan/test_early_ends.py)."""
 
 
-def pace(study: Study, pilot: float, tell: Tell = _silent) -> StepTimes | None:
+def pace(
+    study: Study, pilot: float, tell: Tell = _silent, ends: float = math.inf
+) -> StepTimes | None:
     """Steps and evaluations of the ladder's ends and two between, timed in this process, in ten
     seconds or less unless a few steps take longer; then a pilot of at most so many seconds, which
     shows when trials stop here and which models are good. None for a trainer whose steps are its
-    own. ``tell`` is called with what is being done, and the share that is done."""
+    own. ``tell`` is called with what is being done, and the share that is done. On a busy machine
+    fewer sizes are timed, and the pilot is cut: neither goes on after ``ends`` (monotonic)."""
     sizes = sorted(study.spec.family.sizes)
     last = len(sizes) - 1
     chosen = sorted({sizes[k] for k in (0, last // 3, last - last // 3, last)})
     if study.prices.schedule(_trial(study, chosen[0])) is None:
         return None
     trainer = study.trainer()
-    rows = []
+    rows: list[Timed] = []
     for k, size in enumerate((chosen[0], *chosen)):  # the first one twice: it loads and compiles
+        if rows and time.monotonic() > ends:
+            break
         tell(TIMING_STEPS, k / (len(chosen) + 2))
         row = _timed(study, trainer, size)
         if row is None:
             return None
         rows.append(row)
-    found = StepTimes(tuple(rows[1:]), _units(study, study.cut.validation))
+    found = StepTimes(tuple(rows[1:] or rows), _units(study, study.cut.validation))
     tell(TIMING_STEPS, 1 - 1 / (len(chosen) + 2))
-    return replace(found, pilot=_pilot(study, trainer, pilot))
+    return replace(found, pilot=_pilot(study, trainer, pilot, ends))
 
 
 def with_size(study: Study, timing: StepTimes, size: int) -> StepTimes:
@@ -89,15 +97,15 @@ def pilot_seconds(budget: float | None) -> float:
     return PILOT if budget is None else min(PILOT, max(SEARCH, OF_BUDGET * budget))
 
 
-def _pilot(study: Study, trainer: Trainer, seconds: float) -> tuple[Measurement, ...]:
+def _pilot(study: Study, trainer: Trainer, seconds: float, ends: float) -> tuple[Measurement, ...]:
     """Trials that show when trials stop and which models are good, as many as end in time."""
     opened = time.process_time()
     found: list[Measurement] = []
 
     def ran(trial: Trial, most: float) -> bool:
-        left = most - (time.process_time() - opened)
+        left = min(most - (time.process_time() - opened), ends - time.monotonic())
         items = shards.trial_items(study.cut, trial)
-        measured = whole(trainer, trial, items, left) if left > 0 else None
+        measured = whole(trainer, trial, items, left, ends) if left > 0 else None
         found.extend([measured] if measured else [])
         return measured is not None
 

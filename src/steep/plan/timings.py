@@ -6,9 +6,11 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import math
 import os
 import platform
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -34,16 +36,16 @@ class _Kept:
     at: str
 
 
-def pace(study: Study, pilot: float, tell: clock.Tell) -> StepTimes | None:
+def pace(study: Study, pilot: float, tell: clock.Tell, ends: float = math.inf) -> StepTimes | None:
     """As ``clock.pace``: kept from before where this spec, data and machine were timed with a pilot
-    as long, else timed now and kept."""
+    as long, else timed now and kept, unless the clock cut it."""
     file = _file(study)
     with suppress(OSError, ValueError):
         kept = decode(_Kept, file.read_text(encoding="utf-8"))
         if kept.pilot >= pilot:
             return replace(kept.times, kept=(kept.at, str(file)))
-    times = clock.pace(study, pilot, tell)
-    if times is not None:
+    times = clock.pace(study, pilot, tell, ends)
+    if times is not None and time.monotonic() < ends:
         now = datetime.datetime.now(datetime.UTC).isoformat(sep=" ", timespec="minutes")
         with suppress(OSError, ValueError):  # a full disk, an error that is no number
             _write(file, encode(_Kept(times, pilot, now.removesuffix("+00:00"))))

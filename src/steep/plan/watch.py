@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ from steep.plan import clock, timings
 from steep.plan.budget import OVERRUN, Budget
 from steep.plan.calibrate import StepTimes
 from steep.plan.estimate import SCENARIOS, STARTING, bounded, shortened
-from steep.records import Interval, Measurement, Prediction, Trial, encode
+from steep.records import Interval, Measurement, Prediction, StepCost, Trial, encode
 from steep.store import lease
 
 if TYPE_CHECKING:
@@ -67,6 +68,11 @@ class Watch:
         """When the spec's budget ends: what is left of a study does not hang on one run's."""
         self._cost = 0.0
         self._first = not store.decisions("time") and not store.measurements()
+        self._steps: Sequence[StepCost] = ()
+        # No daemon: a thread within torch would not survive the end of the process.
+        self._counting = threading.Thread(target=self._count)
+        if not decisions.steps(store):
+            self._counting.start()
         self._timing = timings.registered(store) or self._measure()
         usual = clock.lengths(study, self._timing)
         if usual is not None:
@@ -76,7 +82,9 @@ class Watch:
     def _measure(self) -> StepTimes | None:
         """None where timing fails: what is wrong with a trial is reported when it runs."""
         with suppress(Exception):
-            return timings.pace(self._study, self._pilot_seconds, self._tell)
+            seconds = self._budget.seconds
+            ends = math.inf if seconds is None else self._at + clock.OF_CLOCK * seconds
+            return timings.pace(self._study, self._pilot_seconds, self._tell, ends)
         return None
 
     @property
@@ -165,10 +173,21 @@ class Watch:
             left = self._budget.seconds_left()
             self._thread.join(FIRST if left is None else min(FIRST, max(left, 0.0)))
         self._closed = True
+        if self._counting.ident is not None:
+            self._counting.join()
         self._register()
 
+    def _count(self) -> None:
+        """What steps of all sizes cost takes seconds, too: counted while trials run, since after
+        the last one everybody waits for it."""
+        with suppress(Exception):  # counted after the run, where the error is reported
+            self._steps = self._study.prices.steps()
+
     def _register(self) -> None:
-        """Write down what the thread has found: the store is the driver's alone."""
+        """Write down what the threads have found: the store is the driver's alone."""
+        if self._steps:
+            decisions.register_steps(self._store, lambda: self._steps)
+            self._steps = ()
         if not self._fresh or self._made is None:
             return
         self._fresh = False
@@ -207,8 +226,7 @@ class Watch:
         count: int,
         now: float,
     ) -> None:
-        with suppress(OSError, AttributeError):  # after the workers
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        _give_way()
         started = time.thread_time()
         with suppress(Exception):  # an estimate is never worth a study
             made = clock.prediction(
@@ -218,6 +236,12 @@ class Watch:
             if made is not None:
                 self._made, self._at, self._fresh = made, now, True
         self._cost = time.thread_time() - started
+
+
+def _give_way() -> None:
+    """Of this thread to the workers."""
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _register_prediction(store: Store, made: Prediction, timing: StepTimes | None) -> None:
