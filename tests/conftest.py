@@ -15,7 +15,7 @@ import pytest
 
 from steep.fit import fit, fit_size_law, points_of
 from steep.forecast import forecast
-from steep.plan import clock
+from steep.plan import clock, timings
 from steep.plan.clock import PILOT, SEARCH
 from steep.plan.estimate import predict
 from steep.records import (
@@ -34,7 +34,7 @@ from steep.select import select
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_world() -> Iterator[None]:
+def one_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Studies that run estimate their time by one play of the search and a second of first trials:
     hundreds of tests run one, and how good estimates are is tested where ``every_world`` is."""
 
@@ -42,6 +42,7 @@ def one_world() -> Iterator[None]:
         return predict(*given, count=1, **named)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timings, "cache_folder", lambda: tmp_path_factory.getbasetemp() / "cache")
         patch.setattr(clock, "predict", one)
         patch.setattr(clock, "PILOT", 1.0)
         patch.setattr(clock, "SEARCH", 1.0)

@@ -263,8 +263,8 @@ MAY_WRITE = {
     "data/sources/get.py", "data/sources/packages.py", "data/sources/apt.py",
     "data/sources/writing.py", "data/sources/speech.py", "data/sources/fashion_mnist.py",
     "data/sources/imagenet.py",
-    # caches of compiled code and of features, outside of studies; a side log of the rehearsals
-    "engine/compiled.py", "domains/audio.py", "trainers/synthetic.py",
+    # caches of compiled code, features and times, outside of studies; a side log of the rehearsals
+    "engine/compiled.py", "domains/audio.py", "plan/timings.py", "trainers/synthetic.py",
     # the temporary folder of a trial that is tested without a study
     "testing/__init__.py",
 }  # fmt: skip

@@ -115,7 +115,7 @@ def test_a_small_budget_gives_a_smaller_study_and_says_so(tmp_path: Path) -> Non
     full = expected(whole, tmp_path)
     small = proposal(tmp_path, path, seconds=full / 3)
     study = Study(parse(small.text, tmp_path))
-    took, more = expected(small, tmp_path), any("That is more than" in note for note in small.notes)
+    took, more = expected(small, tmp_path), small.notes[0].startswith("This study does not fit")
     assert took < full
     assert took <= full / 3 or more  # the smallest study that bears a forecast may take longer
     most = Study(parse(whole.text, tmp_path))
@@ -124,8 +124,12 @@ def test_a_small_budget_gives_a_smaller_study_and_says_so(tmp_path: Path) -> Non
     said = "are left out to fit the budget" if fewer_sizes else "would need a larger budget"
     assert any(said in note for note in small.notes)
     nothing = proposal(tmp_path, path, seconds=1e-9)
-    (longer,) = (note for note in nothing.notes if "more than the" in note)
-    assert longer.endswith("the run ends with its budget, after perhaps too few shards.")
+    longer = nothing.notes[0]
+    assert longer.startswith("This study does not fit: it is expected to take ")
+    assert "shards are perhaps not reached at all" in longer
+    (budget,) = re.findall(r"--budget (\w+) would hold it all", longer)
+    least = expected(nothing, tmp_path)
+    assert least <= parse_duration(budget) < least + 61
     assert any("an exponent would not be reliable" in note for note in nothing.notes)
     assert any(re.search("A budget of .*[ms] would hold 5 shards", note) for note in nothing.notes)
 
@@ -190,6 +194,31 @@ def test_what_lies_in_a_folder_and_is_not_read_is_said(tmp_path: Path, by_count:
         (folder / name).write_text("words")
     (note,) = (n for n in proposal(tmp_path, folder).notes if "left aside" in n)
     assert f"in {folder} 3 .txt are read; left aside: 3 .rst, 1 .md." in note
+
+
+def test_what_systems_leave_beside_data_disturbs_nothing(tmp_path: Path) -> None:
+    """A .DS_Store or Thumbs.db among images ended init, a README beside sounds made them text."""
+    for k in range(3):
+        for name in (f"photos/cat/{k}.png", f"texts/{k}.txt", f"sounds/{k}.wav"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+    stray = (".lock", ".DS_Store", "Thumbs.db", "._0.txt", "__MACOSX/a.txt", "readme.txt")
+    for folder in ("photos", "texts", "sounds", "photos/cat", "nothing"):
+        for name in stray if folder != "nothing" else stray[:-1]:
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / name).touch()
+    (tmp_path / "texts" / "logo.png").touch()
+    assert guess_domain([tmp_path / "photos"])[0] == "images"
+    assert guess_domain([tmp_path / "texts"])[0] == "characters"
+    with pytest.raises(QuestionError, match="for speech name a manifest"):
+        guess_domain([tmp_path / "sounds"])
+    with pytest.raises(QuestionError, match="is empty"):
+        guess_domain([tmp_path / "nothing"])
+    (said,) = proposing.left_aside([tmp_path / "texts"], "characters")
+    assert "4 .txt are read; left aside: 1 .png." in said
+    readme = tmp_path / "photos" / "README"
+    (said,) = proposing.left_aside([tmp_path / "photos"], "images", [readme])
+    assert said == "Left aside, since no image: README (1 in all)."
 
 
 def test_class_folders_without_an_image_are_said(tmp_path: Path) -> None:

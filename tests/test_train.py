@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -371,6 +371,55 @@ def test_a_store_that_cannot_record_stops_the_run_with_its_sentence(
     assert len(rehearsal.results(tmp_path / "study")) == 3
     assert rehearsal.drive(plainly(), tmp_path / "study").ran == 9
     assert rehearsal.results(tmp_path / "study") == expected
+
+
+def test_workers_that_have_not_started_are_not_waited_for(tmp_path: Path) -> None:
+    """A minute's budget ended after four: one of its workers was still importing. The trial that is
+    running is waited for; the other one has not failed, and is planned again."""
+    stop, killed = threading.Event(), []
+
+    class Executor:
+        """Two workers, of which the first starts, and ends when it is asked to; the second never
+        does."""
+
+        slots = 2
+        jobs: ClassVar[list[Any]] = []
+        ended = False
+
+        def start(self, *jobs: Any) -> None:
+            self.jobs += jobs
+
+        def poll(self, timeout: float) -> list[Event]:
+            job = self.jobs[0]
+            if not stop.is_set():
+                stop.set()
+                return [Event(Kind.STARTED, job.trial.id, job.attempt, {"pid": 1})]
+            return [Event(Kind.DRAINED, job.trial.id, job.attempt, {})] if self.ended else []
+
+        def ask_to_stop(self) -> None:
+            self.ended = True
+
+        def kill(self, trial: str, attempt: int) -> None:
+            killed.append(trial)
+
+        def close(self) -> None: ...
+
+    loaded, store, trials = rehearsal.prepare(plainly(), tmp_path / "study")
+    executor = Executor()
+    with store:
+        outcome = train(
+            store,
+            lambda done, running, left: [TrialRequest(t) for t in trials],
+            executor,
+            cost=lambda trial: trial.samples,
+            run=loaded.spec.run,
+            stop=stop,
+        )
+        assert outcome.word == "drained"
+        assert (outcome.ran, outcome.retried) == (0, 0)
+        assert killed == [executor.jobs[1].trial.id]
+        assert not store.failures(killed[0])
+        assert store.trials()[killed[0]].status == Status.PLANNED
 
 
 def test_two_requests_to_stop_are_told_from_one() -> None:

@@ -155,7 +155,7 @@ def _fitted(
     """``empty`` completed with the fit to the points of ``curve``; arguments as for ``fit``."""
     candidates, level = _candidates(laws), empty.level
     curve = _without_best_guess(curve, empty.best_guess)
-    empty = replace(empty, points=curve.points, supports=few_sizes(len(curve.used)))
+    empty = replace(empty, points=curve.points, supports=_few(curve))
     used = curve.used
     shares = _validation_shares(used, empty.metric, common)
     if len(used) < FEWEST_POINTS:
@@ -199,7 +199,7 @@ def _fitted(
         beta_g_reason=reason,
         regions=_with_best_guess(parts, curve),
         doubling=doubling(fitted, level),
-        supports=_summary_sentence(singles, len(used)),
+        supports=_few(curve) or _summary_sentence(singles, len(used)),
     )
 
 
@@ -578,10 +578,12 @@ def _widened(beta_g: Interval | None, shares: Sequence[float], m: Array) -> Inte
     )
 
 
+def _few(curve: Curve) -> str:
+    return few_sizes(len(curve.used), len(curve.points))
+
+
 def _summary_sentence(fits: Sequence[LawFit], n: int) -> str:
     """A sentence on which laws the points support."""
-    if n <= FEWEST_POINTS:
-        return few_sizes(n)
     heavy = [f.law for f in fits if f.weight >= 0.05]
     if len(heavy) == 1 and heavy[0] == "power":
         return f"{n} points support a pure power law: they show neither a floor nor a bend."

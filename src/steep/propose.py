@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from typing import Any
 
 from steep.base.spelling import no_such
 from steep.contracts.trainer import Cost
+from steep.domains.guess import DESCRIBED, guess_domain, left_aside
 from steep.plan import clock
 from steep.plan.calibrate import StepTimes
 from steep.plan.estimate import SCENARIOS
@@ -29,18 +29,6 @@ from steep.spec.sections import written_duration
 from steep.spec.yaml_reader import scalar
 from steep.study import Study
 
-IMAGES, TEXTS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"), (".txt", ".txt.gz")
-SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff")
-MANIFEST = (
-    'a manifest of the audio files, JSON lines such as {"audio": "a.wav", "text": "what is said"} '
-    "or a CSV with these columns"
-)
-DESCRIBED = {
-    "manifest.jsonl": ("speech", " from manifest.jsonl"),
-    "manifest.csv": ("speech", " from manifest.csv"),
-    "pairs.tsv": ("translation", " from pairs.tsv"),
-}
-"""File names that say what the data is; of a folder, the file that it is read by."""
 FAMILIES = {
     "images": ("resnet",),
     "characters": ("rhn", "lstm", "transformer"),
@@ -146,6 +134,8 @@ def _silent(what: str, done: float) -> None: ...
 class Proposal:
     text: str
     """The spec, commented YAML."""
+    first: tuple[str, ...]
+    """What to know before all else: that it is expected to take longer than its budget."""
     notes: tuple[str, ...]
     """What it can answer within the budget, and what it cannot."""
     fitted: int
@@ -210,7 +200,8 @@ def propose(
         f"Read as {guess} ({chosen}), in {draft.opened.domain.unit}. Model family: {draft.family} "
         f"({usual}). Models are chosen by {draft.opened.metric.replace('_', '-')}."
     )
-    notes = (read, *left_aside(data, guess), *proposal.notes)
+    aside = left_aside(data, guess, getattr(draft.opened.domain, "left_aside", ()))
+    notes = (*proposal.first, read, *aside, *proposal.notes)
     if draft.vocabulary is not None and draft.vocabulary != vocabularies[0]:
         notes += (
             f"A vocabulary of {count(draft.vocabulary)} words, where {count(vocabularies[0])} are "
@@ -226,75 +217,6 @@ def _read_by(path: Path) -> Path:
     return inside[0] if len(inside) == 1 else path
 
 
-def guess_domain(data: Sequence[Path], named: str | None = None) -> tuple[str, str]:
-    """(domain, why) by the names of the files: IDX, npz or folders of images; text files. ``named``
-    is what the user says; an impossible one is an error all the same. Raises QuestionError."""
-    listed = {path: [path] if path.is_file() else _inside(path) for path in data}
-    for path, inside in listed.items():
-        if not inside:
-            raise QuestionError(f"{path} is empty: there is nothing to read in it")
-    names = [p.name.lower() for inside in listed.values() for p in inside]
-    sounds = sum(name.endswith(SOUNDS) for name in names)
-    pictures = [p for inside in listed.values() for p in inside if p.name.lower().endswith(IMAGES)]
-    if named == "speech" and all(p.is_dir() or p.suffix.lower() in SOUNDS for p in data):
-        raise QuestionError(f"speech is read from {MANIFEST}: name that file")
-    if len(pictures) == 1 and len(names) == 1 and named in (None, "images"):
-        raise QuestionError(
-            f"{pictures[0]} is one image: a learning curve needs some hundred, in one folder a "
-            "class"
-        )
-    if named is not None:
-        return named, ""
-    if len(names) == 1 and names[0] in DESCRIBED:
-        return DESCRIBED[names[0]]
-    if any("idx3-ubyte" in n for n in names):
-        return "images", " from the IDX files"
-    if any(n.endswith(".npz") for n in names):
-        return "images", " from the .npz file"
-    if pictures:
-        return "images", f" from {pictures[0].suffix.lower()} files"
-    if any(n.endswith(TEXTS) for n in names):
-        return "characters", " from .txt files"
-    if sounds:
-        raise QuestionError(f"for speech name {MANIFEST}, with --domain speech")
-    suffixes = ", ".join(sorted({Path(n).suffix or n for n in names})[:5])
-    raise QuestionError(f"neither images nor text in what you gave ({suffixes}): name the --domain")
-
-
-def left_aside(data: Sequence[Path], domain: str) -> tuple[str, ...]:
-    """Notes on what lies in the given folders and is not read: text files of other suffixes, class
-    folders without an image."""
-    notes = []
-    for folder in (path for path in data if path.is_dir()):
-        if domain == "images":
-            classes = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
-            empty = [p.name for p in classes if not any(f.is_file() for f in p.glob("*"))]
-            if empty:
-                names = f"{', '.join(empty[:5])}{' and others' if len(empty) > 5 else ''}"
-                notes.append(
-                    f"{folder} has {len(classes)} folders, and {len(empty)} of them without an "
-                    f"image, which are no classes: {names}."
-                )
-        elif domain in ("characters", "words"):
-            visible = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
-            kinds = Counter(_kind(p) for p in visible if not any(x[0] == "." for x in p.parts))
-            aside = [f"{n} {kind}" for kind, n in kinds.most_common() if kind not in TEXTS]
-            if aside:
-                mine = " and ".join(f"{kinds[kind]} {kind}" for kind in TEXTS if kinds[kind])
-                notes.append(
-                    f"Of the files in {folder} {mine} are read; left aside: "
-                    f"{', '.join(aside[:5])}{' and others' if len(aside) > 5 else ''}. In "
-                    "the spec, domain.train may be a pattern of files in place of the folder."
-                )
-    return tuple(notes)
-
-
-def _kind(path: Path) -> str:
-    """The suffix by which a file is read or not; its name where it has none."""
-    name = path.name.lower()
-    return next((s for s in TEXTS[::-1] if name.endswith(s)), path.suffix.lower() or name)
-
-
 def study_name(data: Sequence[Path], base: Path, domain: str) -> str:
     """After the folder of the data, or the one file of it; never the name of what is there, for
     that is where the study's own folder will be."""
@@ -308,11 +230,6 @@ def study_name(data: Sequence[Path], base: Path, domain: str) -> str:
     if not name:
         return f"{domain}-study"
     return f"{name}-study" if (base / name).exists() else name
-
-
-def _inside(folder: Path) -> list[Path]:
-    """Some files of a folder and of its sub-folders."""
-    return [p for p in [*folder.glob("*"), *folder.glob("*/*")] if p.is_file()][:1000]
 
 
 def place(data: Sequence[Path], base: Path) -> dict[str, str]:
@@ -602,15 +519,11 @@ stop:
                 f"{seeds} seeds of each best fit, and {len(study.spec.family.sizes)} sizes."
             )
         few = len(fitted) < self._most_wanted and not math.isnan(wanted)
-        if took > given:
-            cut = "fewer trials than it wants" if took <= OVER * given else "perhaps too few shards"
-            notes.append(
-                f"That is more than the {duration(given)} you gave, and the smallest study of this"
-                f" data with so many shards: the run ends with its budget, after {cut}."
-            )
+        first = self._too_long(len(fitted), took, given) if took > given else ()
         if few:
-            enough = written_duration(60 * math.ceil(wanted / 60))
-            notes.append(f"A budget of {enough} would hold {self._most_wanted} shards to fit.")
+            notes.append(
+                f"A budget of {_budget(wanted)} would hold {self._most_wanted} shards to fit."
+            )
         if len(fitted) < FEWEST_FITTED:
             notes.append(
                 f"With {len(fitted)} points an exponent would not be reliable: this budget can "
@@ -636,4 +549,22 @@ stop:
         if largest is not None:
             notes.append(f"The whole data ({count(total)} {unit}) would need a larger budget.")
         held = len(fitted) if took <= OVER * given else 0
-        return Proposal(self.spec(*extent), tuple(notes), held, wanted if few else took)
+        return Proposal(self.spec(*extent), first, tuple(notes), held, wanted if few else took)
+
+    def _too_long(self, fitted: int, took: float, given: float) -> tuple[str, ...]:
+        """What a budget does not buy of a study that is expected to take longer, and what would."""
+        lost = (
+            f"Trials that would settle the best model of some of the {fitted} shards are left out"
+            if took <= OVER * given
+            else f"Some of the {fitted} shards are perhaps not reached at all"
+        )
+        return (
+            f"This study does not fit: it is expected to take {duration(took)}, the budget is "
+            f"{duration(given)}, and no smaller one of this data has so many shards. {lost}; "
+            f"--budget {_budget(took)} would hold it all.",
+        )
+
+
+def _budget(seconds: float) -> str:
+    """As it is written after --budget: no less than the seconds, in whole minutes."""
+    return written_duration(60 * math.ceil(seconds / 60))

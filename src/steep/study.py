@@ -30,13 +30,13 @@ from steep.contracts.executor import Event, Kind
 from steep.contracts.planner import SearchSpace, TrialRequest
 from steep.executors.chosen import open_chosen, worker_count
 from steep.executors.failures import FAILED
-from steep.plan import clock
+from steep.plan import clock, timings
 from steep.plan.budget import Budget
 from steep.plan.checks import absent, misfits
 from steep.plan.dry_run import plan
 from steep.plan.estimate import SCENARIOS
 from steep.plan.price import Prices
-from steep.plan.standing import standing
+from steep.plan.standing import left_by_run, standing
 from steep.plan.watch import Watch
 from steep.records import (
     FEWEST_POINTS,
@@ -112,20 +112,26 @@ class Study:
         workers: int | None = None,
         tell: Callable[[str, float], None] = lambda what, done: None,
     ) -> Plan:
-        """The dry run: trials, FLOPs, time and disk space with ``workers`` (default: one per core).
+        """The dry run: trials, FLOPs, time and disk space with ``workers`` (default: one per core;
+        of a study begun, those of its last run, whose estimate of what is left this is then).
 
-        Writes nothing. ``tell`` is called with the current activity and the share of it done."""
+        Writes nothing into the study's folder. ``tell`` is called with the current activity and the
+        share of it done."""
         self.check()
         self._refuse_absent()
-        workers = workers or self.worker_count()
         with self.store() if self.begun else nullcontext() as store:
             finished = store.measurements() if store else []
             # a budget that is used up counts as none: predict all the time that is left
             seconds = clock.time_left(self, store) or None
+            known = None if store is None else left_by_run(self, store)
+            timing = None if store is None else timings.registered(store)
+        workers = workers or (known.workers if known else self.worker_count())
         # finished trials show a machine's speed better than a pilot does
         pilot = 0.0 if finished else clock.pilot_seconds(seconds)
-        timing = clock.pace(self, pilot, tell)
-        tell("Simulating the search", 0.0)
+        timing = timing or timings.pace(self, pilot, tell)
+        if known is None or known.workers != workers:
+            tell("Simulating the search", 0.0)
+            known = clock.prediction(self, timing, workers, finished=finished, seconds=seconds)
         dry_run = plan(
             self.search_space,
             self.planner.plan,
@@ -141,7 +147,8 @@ class Study:
         shard_bytes = 8 * len(self.items.size) * (2 + self.spec.shards.permutations)
         return replace(
             dry_run,
-            prediction=clock.prediction(self, timing, workers, finished=finished, seconds=seconds),
+            prediction=known,
+            kept=None if timing is None else timing.kept,
             disk=dry_run.disk + shard_bytes,
         )
 
@@ -467,7 +474,7 @@ class Study:
                 store = Store.create(self.folder, text)
                 self._write_shards(store)
                 return store
-        code = self._code
+        code = self.code
         refuse_changes(self.folder, self.loaded, self.items, extend, code)
         begun = (self.folder / shards_.FOLDER / "manifest.json").exists()
         if extend and begun:
@@ -499,10 +506,10 @@ class Study:
 
     def _frozen(self) -> str:
         learnt = getattr(self.domain, "learnt", None)
-        return compose_study_yaml(self.loaded, self.cut.files, learnt, self._code)
+        return compose_study_yaml(self.loaded, self.cut.files, learnt, self.code)
 
     @property
-    def _code(self) -> dict[str, str]:
+    def code(self) -> dict[str, str]:
         """Digests of the user's own code; {} if the study uses only steep's own."""
         digests: dict[str, str] = {}
         if self._function is not None:
@@ -535,7 +542,7 @@ class Study:
 
     def _warn_of_unknown_code(self, store: Store, observe: Callable[[Any], None] | None) -> None:
         """Warn when a study begins about code whose changes cannot be detected."""
-        names = unknown(self._code)
+        names = unknown(self.code)
         if not names:
             return
         text = (

@@ -213,6 +213,7 @@ class _Driver:
                     return self.outcome("drained")
                 if not stop_requested:
                     self.executor.ask_to_stop()
+                    self.give_up_starting()
                     stop_requested = True
             self.follow_other_drivers()
             if not stop_requested:
@@ -518,6 +519,13 @@ class _Driver:
         """Kill an attempt, then record how it ended: its retry must not run beside it."""
         self.executor.kill(attempt.trial.id, attempt.attempt)
         self.take([Event(kind, attempt.trial.id, attempt.attempt, payload)])
+
+    def give_up_starting(self) -> None:
+        """End the attempts whose workers have not started: nothing is lost with them, and on a busy
+        machine they start minutes after a budget is over."""
+        if not isinstance(self.executor, Lasting):
+            for attempt in [one for one in self.running.values() if not one.started]:
+                self.end(attempt, Kind.LOST, {"reason": "stopped before it started"})
 
     def abandon(self, reason: str) -> None:
         """Kill all attempts now and release their trials; none counts as a failure."""

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from itertools import product
+from functools import partial
+from itertools import count, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from steep.cli import app
 from steep.cli.terminal import clear_errors
 from steep.laws.surface import Reference
 from steep.laws.surfaces import SURFACES
+from steep.plan import clock
 from steep.stats.surface_posterior import Model
 
 CSV = "samples,error\n" + "".join(f"{2**k * 100},{3 * (2**k * 100) ** -0.3}\n" for k in range(7))
@@ -611,7 +613,13 @@ def test_asking_a_study_that_has_trained_nothing(steep: Steep) -> None:
         assert (said.out + said.err).strip()
 
 
-def test_a_budget_of_the_spec_that_is_used_up_names_the_command_that_goes_on(steep: Steep) -> None:
+def test_a_budget_of_the_spec_that_is_used_up_names_the_command_that_goes_on(
+    steep: Steep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that ticks once a look, far ahead of the real one: a busy machine used up what was
+    to suffice for the rest."""
+    ticks = (1e12 + 0.002 * k for k in count())
+    monkeypatch.setattr(clock, "spending", partial(clock.spending, now=lambda: next(ticks)))
     spec = write_spec(run={"budget": "0.001s"})
     for _ in range(2):
         said = steep("run", spec, "--quiet")

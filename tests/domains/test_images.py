@@ -136,6 +136,28 @@ def bad_files(folder: Path) -> dict[str, str]:
     return wrong | {"0.png": "broken"}
 
 
+def test_files_that_are_no_images_are_left_aside(tmp_path: Path) -> None:
+    """Hidden ones, those of systems, and a README; a damaged .png stays an error. The fingerprint
+    is that of the images: a file that is not read changes no data."""
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for k in range(4):
+            pixels = np.full((4, 4, 3), 50 * k + len(name), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{k}.png")
+    before = opened(tmp_path, train="photos")
+    for name in ("cat/.DS_Store", "dog/Thumbs.db", "cat/.lock", "desktop.ini"):
+        (tmp_path / "photos" / name).write_bytes(b"\0\1")
+    for name in ("dog/README", "cat/labels.csv", "LICENSE"):
+        (tmp_path / "photos" / name).write_text("words")
+    after = opened(tmp_path, train="photos")
+    assert [file.name for file in after.left_aside] == ["LICENSE", "labels.csv", "README"]
+    assert after.items().files == before.items().files
+    assert (after.items().digest == before.items().digest).all()
+    (tmp_path / "photos" / "cat" / "bad.png").write_text("words")
+    with pytest.raises(DataError, match=r"bad\.png"):
+        opened(tmp_path, train="photos")
+
+
 def test_unusable_files_are_named(tmp_path: Path) -> None:
     wrong = bad_files(tmp_path)
     assert len(wrong) == 13

@@ -8,6 +8,7 @@ import pytest
 
 from steep.present import sentences
 from steep.present.fits import law_lines
+from steep.questions.diagnose import diagnose
 from steep.records import (
     ALREADY_MET,
     PERHAPS_NOT,
@@ -260,3 +261,18 @@ def test_the_shares_of_all_laws_are_told_and_those_of_untested_ones_explained():
     lines = law_lines(fit).splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["40", "–", "25", "<1"]
     assert "M4             (too light to matter)" in lines[3]
+
+
+def test_a_sentence_on_few_sizes_counts_what_it_speaks_of() -> None:
+    """Five sizes were measured, three of them of no use to a law: it said that there were two."""
+    few_sizes = sentences.few_sizes
+    assert few_sizes(2, 2) == "2 sizes are too few to fit a law; at least three are needed."
+    whole = "2 of 5 sizes are usable, too few to fit a law; at least three are needed."
+    assert few_sizes(2, 5) == whole
+    assert few_sizes(1, 4).startswith("1 of 4 sizes is usable, too few to fit a law")
+    assert few_sizes(3, 4).startswith("3 of 4 sizes are usable, too few to test a law")
+    assert few_sizes(0, 4).startswith("No training-set size could be used")
+    assert few_sizes(4, 9) == ""
+    points = [Point(m, m**-0.3, used=m < 300) for m in (100.0, 200.0, 400.0, 800.0, 1600.0)]
+    found = [one.evidence for one in diagnose(Fit("too few points", tuple(points)))]
+    assert whole in found

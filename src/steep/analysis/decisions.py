@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from steep.base.metrics import is_perplexity
@@ -104,22 +104,42 @@ def _ended_before(store: Store, samples: float, at: float) -> bool:
 # ---------------------------------------------------------------- times
 
 
-def register_time_left(store: Store, prediction: Prediction) -> None:
+@dataclass(frozen=True)
+class TimeLeft:
+    """What a run expected to be left, at a moment of it."""
+
+    prediction: Prediction
+    at: float
+    """That moment, on the monotonic clock, which is never set (``lease.now``);"""
+    ends: float | None = None
+    """when the budget of that run ends, on the same clock;"""
+    of_run: bool = False
+    """whether what is left of the study may be more, since the run had a budget of FLOPs."""
+
+
+def register_time_left(store: Store, left: TimeLeft) -> None:
     """Register how much longer the study is expected to take."""
-    # the monotonic clock, which is never set, shows later how much of that time has passed
-    payload = {"boot": lease.boot_id(), "clock": lease.now()}
-    store.decide("time left", {"prediction": encode(prediction)} | payload)
+    payload = {"boot": lease.boot_id(), "clock": left.at, "ends": left.ends, "of_run": left.of_run}
+    # A study that pauses does not get shorter by it: what its runs took by then.
+    payload["ran"] = ran(store) - (lease.now() - left.at)
+    store.decide("time left", {"prediction": encode(left.prediction)} | payload)
 
 
-def time_left(store: Store) -> tuple[Prediction, float] | None:
-    """The last estimate of the time left, and the seconds since it was made: 0 if the machine was
-    restarted in between."""
+def time_left(store: Store, going: bool) -> tuple[Prediction, float, float | None] | None:
+    """The last estimate of the time left, the seconds of running since it was made, and the seconds
+    until the run that is ``going`` must end; None where nothing is known of what is left."""
     estimates = store.decisions("time left")
     if not estimates:
         return None
     last = estimates[-1].payload
-    same_boot = last.get("boot") == lease.boot_id()
-    return decode(Prediction, last["prediction"]), lease.now() - last["clock"] if same_boot else 0.0
+    prediction = decode(Prediction, last["prediction"])
+    if going and last.get("boot") == lease.boot_id():
+        ends = last.get("ends")
+        now = lease.now()
+        return prediction, now - last["clock"], None if ends is None else max(ends - now, 1.0)
+    if last.get("of_run"):
+        return None
+    return prediction, max(ran(store) - last["ran"], 0.0) if "ran" in last else 0.0, None
 
 
 def register_start(store: Store) -> None:

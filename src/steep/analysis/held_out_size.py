@@ -124,14 +124,16 @@ def _counted(
     who counts: '' for the trainer."""
     if facts.sizes:
         return {size: float(counted) for size, (counted, _) in facts.sizes.items()}, law, ""
-    sizes, reported = _by_trials(fitted, facts.spec.family.sizes, facts.spec.search.extend)
+    sizes, reported = parameters_by_trials(
+        fitted, facts.spec.family.sizes, facts.spec.search.extend
+    )
     if reported:
         return sizes, law, "parameters as the trials report them"
     counted = "the size itself, since the trials report no parameters that grow with it"
     return sizes, size_law(fitted, "adequate", "size"), counted
 
 
-def _by_trials(
+def parameters_by_trials(
     fitted: Sequence[BestFit], ladder: Sequence[int], extend: int
 ) -> tuple[dict[int, float], bool]:
     """How large the sizes are that a held-out shard of the user's own code may be given, and
@@ -208,8 +210,8 @@ def failed_sizes(measurements: Sequence[Measurement]) -> set[int]:
 
 def payable(study: Study, spending: Budget) -> Allowed:
     """Whether what is left of a budget pays for every seed of a model of the user's own code on a
-    held-out shard: what was kept for it is of the best size so far. Of models that the trainer
-    counts, what was kept is of the size that they commonly grow to."""
+    held-out shard: what was kept for it is of the size that models commonly grow to, and the size
+    law may ask for a larger one. Of models that the trainer counts, what that costs is known."""
 
     def allowed(samples: float, size: int) -> bool:
         shard = next(s for s in study.search_space.held_out if s.samples == samples)

@@ -239,9 +239,9 @@ def plan(
 
     study = _study(spec, out, executor)
     standing = study.standing() if study.begun else None
-    workers = workers or study.worker_count()
     with Work(quiet=as_json) as work:
         dry_run = study.plan(workers=workers, tell=work.tell)
+    workers = dry_run.prediction.workers if dry_run.prediction else workers or study.worker_count()
     if as_json:
         ended = 0 if standing is None else standing.ended
         trials = [asdict(trial) for trial in dry_run.trials]

@@ -19,7 +19,7 @@ import numpy as np
 
 from steep.base.metrics import as_error
 from steep.contracts.domain import DataError, Items
-from steep.domains.files import by_part, content, digest_of, unzipped
+from steep.domains.files import by_part, content, digest_of, is_data, unzipped
 from steep.spec.sections import Strict
 
 SUFFIXES = {
@@ -234,8 +234,7 @@ def _listed(path: Path, options: Options) -> _File:
 
 def _inside(folder: Path) -> Iterator[Path]:
     for file in sorted(folder.resolve().rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(folder.resolve()).parts)
-        if file.is_file() and not hidden:
+        if file.is_file() and is_data(file, folder.resolve()):
             yield file
 
 

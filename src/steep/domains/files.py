@@ -24,6 +24,16 @@ def by_part(train: str, validation: str | None, test: str | None) -> dict[int, s
     return {first: train} | {part: path for part, path in others.items() if path}
 
 
+SYSTEMS_OWN = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin"}
+"""Files and folders that systems leave beside data, in lower case."""
+
+
+def is_data(file: Path, folder: Path) -> bool:
+    """Whether a file in ``folder`` is neither hidden, by itself or by a folder, nor a system's."""
+    parts = file.relative_to(folder).parts
+    return not any(part[0] == "." or part.lower() in SYSTEMS_OWN for part in parts)
+
+
 def content(path: Path) -> bytes:
     """The whole file, as it lies there. Raises DataError."""
     try:

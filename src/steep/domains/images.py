@@ -12,7 +12,7 @@ import io
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from steep.contracts.domain import (
     Scores,
     epochs,
 )
-from steep.domains.files import RATIO, UNPACKED, by_part, content, digest_of, unzipped
+from steep.domains.files import RATIO, UNPACKED, by_part, content, digest_of, is_data, unzipped
 from steep.records import Sample
 from steep.spec.sections import Count, Strict
 
@@ -66,11 +66,15 @@ def open_domain(options: Options, base: Path) -> Images:
     """Read and check every file. Raises DataError naming the file that cannot be used."""
     parts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     files: dict[str, str] = {}
+    left_aside: list[Path] = []
     labels_of = {VALIDATION: options.validation_labels, TEST: options.test_labels}
     for part, path in by_part(options.train, options.validation, options.test).items():
         if path:
             labels = labels_of.get(part, options.train_labels)
-            images, classes, read = _read(base / path, base / labels if labels else None, options)
+            images, classes, read, aside = _read(
+                base / path, base / labels if labels else None, options
+            )
+            left_aside += aside
             parts[part] = _means(images, options.means, path), classes
             files |= {_name(file, base): digest for file, digest in read.items()}
     shapes = {images.shape[1:] for images, _ in parts.values()}
@@ -82,6 +86,7 @@ def open_domain(options: Options, base: Path) -> Images:
         np.concatenate([parts[part][1] for part in order]),
         np.concatenate([np.full(len(parts[part][1]), part, np.int8) for part in order]),
         files,
+        left_aside,
     )
 
 
@@ -96,8 +101,15 @@ class Images:
     kind = "classifier"
 
     def __init__(
-        self, images: np.ndarray, labels: np.ndarray, part: np.ndarray, files: Mapping[str, str]
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        part: np.ndarray,
+        files: Mapping[str, str],
+        left_aside: Sequence[Path] = (),
     ) -> None:
+        """``left_aside``: files beside the images that are none."""
+        self.left_aside = tuple(left_aside)
         self.names, self._labels = np.unique(labels, return_inverse=True)
         self._images, self._part, self._files = images, part, files
         _, channels, height, width = images.shape
@@ -240,10 +252,11 @@ def _name(file: Path, base: Path) -> str:
 
 def _read(
     path: Path, labels: Path | None, options: Options
-) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
-    """(uint8 images [N, C, H, W], labels [N], SHA-256 of each file read)."""
+) -> tuple[np.ndarray, np.ndarray, dict[Path, str], list[Path]]:
+    """(uint8 images [N, C, H, W], labels [N], SHA-256 of each file read, files left aside)."""
+    aside: list[Path] = []
     if path.is_dir():
-        images, classes, files = _read_folders(path, options)
+        images, classes, files, aside = _read_folders(path, options)
     elif path.suffix == ".npz":
         images, classes, files = _read_npz(path)
     else:
@@ -252,7 +265,7 @@ def _read(
         raise DataError(f"{path}: holds no image")
     if len(images) != len(classes):
         raise DataError(f"{path}: {len(images)} images but {len(classes)} labels")
-    return images, classes, files
+    return images, classes, files, aside
 
 
 def _read_idx_pair(
@@ -312,24 +325,32 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
     return np.ascontiguousarray(images), labels.reshape(-1), {path: digest}
 
 
-def _read_folders(path: Path, options: Options) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
-    """One sub-folder a class, in the order of their names; needs pillow."""
+def _read_folders(
+    path: Path, options: Options
+) -> tuple[np.ndarray, np.ndarray, dict[Path, str], list[Path]]:
+    """One sub-folder a class, in the order of their names; needs pillow. A file of no image format,
+    by its name and its content, is left aside."""
     from PIL import Image, UnidentifiedImageError
 
-    files = sorted(file for file in path.glob("*/*") if file.is_file())
+    files = sorted(file for file in path.glob("*/*") if file.is_file() and is_data(file, path))
+    aside = [file for file in path.glob("*") if file.is_file() and is_data(file, path)]
+    openable = {end for end, name in Image.registered_extensions().items() if name in Image.OPEN}
     images: list[np.ndarray] = []
     labels: list[str] = []
     digest = hashlib.sha256()
     for file in files:
         data = content(file)
-        digest.update(os.fsencode(f"{file.relative_to(path)}\n") + hashlib.sha256(data).digest())
         try:
             with Image.open(io.BytesIO(data)) as opened:
                 image = opened.convert("L" if options.grey else "RGB")
         except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+            if isinstance(error, UnidentifiedImageError) and file.suffix.lower() not in openable:
+                aside.append(file)
+                continue
             raise DataError(f"{file}: not an image that can be read: {error}") from None
         except (OSError, SyntaxError, ValueError, MemoryError) as error:
             raise DataError(f"{file}: not an image that can be read: {error}") from None
+        digest.update(os.fsencode(f"{file.relative_to(path)}\n") + hashlib.sha256(data).digest())
         if options.side:
             image = image.resize((options.side, options.side), Image.Resampling.BOX)
         pixels = np.asarray(image, np.uint8)
@@ -340,7 +361,7 @@ def _read_folders(path: Path, options: Options) -> tuple[np.ndarray, np.ndarray,
         labels.append(file.parent.name)
     if not images:
         raise DataError(f"{path}: holds no image (one sub-folder a class is expected)")
-    return np.stack(images), np.array(labels), {path: digest.hexdigest()}
+    return np.stack(images), np.array(labels), {path: digest.hexdigest()}, aside
 
 
 def _means(images: np.ndarray, factor: int, path: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from steep.contracts.domain import DataError
-from steep.domains.files import by_part, content, digest_of, unzipped
+from steep.domains.files import by_part, content, digest_of, is_data, unzipped
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ def _matching(base: Path, pattern: str) -> list[Path]:
     path = base / pattern
     if path.is_dir():
         found = [*path.rglob("*.txt"), *path.rglob("*.txt.gz")]
+        found = [file for file in found if is_data(file, path)]
     elif any(sign in pattern for sign in "*?["):
         anchor = Path(path.anchor)
         found = [file for file in anchor.glob(str(path.relative_to(anchor))) if file.is_file()]

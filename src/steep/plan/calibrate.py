@@ -127,18 +127,18 @@ def timed(
 
 class Stopwatch:
     """A handle of a trial that runs to its end, or until it has taken so many seconds of the
-    processor, and keeps its evaluations."""
+    processor or the clock ``ends`` it, and keeps its evaluations."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, ends: float) -> None:
         self.up_to_steps: int | None = None
         self.attempt = 1
         self.curve: list[Evaluation] = []
-        self._ends = time.process_time() + seconds
+        self._ends, self._clock_ends = time.process_time() + seconds, ends
 
     def pass_over(self, why: str) -> None: ...
 
     def stop_requested(self) -> bool:
-        return time.process_time() > self._ends
+        return time.process_time() > self._ends or time.monotonic() > self._clock_ends
 
     def progress(self, evaluation: Evaluation) -> None:
         self.curve.append(evaluation)
@@ -156,10 +156,12 @@ class Stopwatch:
     def samples(self, samples: Sequence[Sample]) -> None: ...
 
 
-def whole(trainer: Trainer, trial: Trial, items: ShardItems, seconds: float) -> Measurement | None:
-    """A trial to its end, or as far as so many ``seconds`` of the processor bring it; None where
-    they bring it to no evaluation."""
-    handle: Any = Stopwatch(seconds)
+def whole(
+    trainer: Trainer, trial: Trial, items: ShardItems, seconds: float, ends: float = math.inf
+) -> Measurement | None:
+    """A trial to its end, or as far as so many ``seconds`` of the processor, and the monotonic
+    clock until it ``ends``, bring it; None where they bring it to no evaluation."""
+    handle: Any = Stopwatch(seconds, ends)
     with suppress(Interrupted):
         return trainer(trial, items, handle)
     errors = [point.validation_error for point in handle.curve]
@@ -189,6 +191,8 @@ class StepTimes:
     """Units of m in the V that was timed."""
     pilot: tuple[Measurement, ...] = ()
     """Trials that showed when trials stop on this data, and which models are good."""
+    kept: tuple[str, str] | None = None
+    """When they were timed (UTC), and the file in which they were kept; None: just now."""
 
     def step(self, size: int, units: float) -> float:
         """Seconds of a step on ``units`` of m."""

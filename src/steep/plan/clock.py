@@ -14,7 +14,7 @@ import numpy as np
 
 from steep import shards
 from steep.analysis import decisions
-from steep.analysis.held_out_size import commonly_grown
+from steep.analysis.held_out_size import commonly_grown, parameters_by_trials
 from steep.contracts.planner import TrialRequest
 from steep.engine.schedule import LEARNT
 from steep.plan.budget import OVERRUN, Budget
@@ -47,6 +47,9 @@ TRAIN_ITEMS = 1000
 PILOT, SEARCH = 60.0, 8.0
 """Seconds of the processor that trials before a study may take: of four that show when trials stop,
 and of these and the search's first trials together where the four are quicker."""
+OF_CLOCK = 0.2
+"""Share of a time budget after which nothing more is timed: on a busy machine eight seconds of the
+processor took three minutes, and a budget of one trained nothing."""
 OF_BUDGET = 0.03
 """Share of a time budget for the pilot, between these two."""
 LATER = 2
@@ -55,27 +58,32 @@ size: of the published studies they take 2 % of the training, and bring 13 of 14
 of the time taken, where one of the smallest shard brings 8 (tests/plan/test_early_ends.py)."""
 
 
-def pace(study: Study, pilot: float, tell: Tell = _silent) -> StepTimes | None:
+def pace(
+    study: Study, pilot: float, tell: Tell = _silent, ends: float = math.inf
+) -> StepTimes | None:
     """Steps and evaluations of the ladder's ends and two between, timed in this process, in ten
     seconds or less unless a few steps take longer; then a pilot of at most so many seconds, which
     shows when trials stop here and which models are good. None for a trainer whose steps are its
-    own. ``tell`` is called with what is being done, and the share that is done."""
+    own. ``tell`` is called with what is being done, and the share that is done. On a busy machine
+    fewer sizes are timed, and the pilot is cut: neither goes on after ``ends`` (monotonic)."""
     sizes = sorted(study.spec.family.sizes)
     last = len(sizes) - 1
     chosen = sorted({sizes[k] for k in (0, last // 3, last - last // 3, last)})
     if study.prices.schedule(_trial(study, chosen[0])) is None:
         return None
     trainer = study.trainer()
-    rows = []
+    rows: list[Timed] = []
     for k, size in enumerate((chosen[0], *chosen)):  # the first one twice: it loads and compiles
+        if rows and time.monotonic() > ends:
+            break
         tell(TIMING_STEPS, k / (len(chosen) + 2))
         row = _timed(study, trainer, size)
         if row is None:
             return None
         rows.append(row)
-    found = StepTimes(tuple(rows[1:]), _units(study, study.cut.validation))
+    found = StepTimes(tuple(rows[1:] or rows), _units(study, study.cut.validation))
     tell(TIMING_STEPS, 1 - 1 / (len(chosen) + 2))
-    return replace(found, pilot=_pilot(study, trainer, pilot))
+    return replace(found, pilot=_pilot(study, trainer, pilot, ends))
 
 
 def with_size(study: Study, timing: StepTimes, size: int) -> StepTimes:
@@ -89,15 +97,15 @@ def pilot_seconds(budget: float | None) -> float:
     return PILOT if budget is None else min(PILOT, max(SEARCH, OF_BUDGET * budget))
 
 
-def _pilot(study: Study, trainer: Trainer, seconds: float) -> tuple[Measurement, ...]:
+def _pilot(study: Study, trainer: Trainer, seconds: float, ends: float) -> tuple[Measurement, ...]:
     """Trials that show when trials stop and which models are good, as many as end in time."""
     opened = time.process_time()
     found: list[Measurement] = []
 
     def ran(trial: Trial, most: float) -> bool:
-        left = most - (time.process_time() - opened)
+        left = min(most - (time.process_time() - opened), ends - time.monotonic())
         items = shards.trial_items(study.cut, trial)
-        measured = whole(trainer, trial, items, left) if left > 0 else None
+        measured = whole(trainer, trial, items, left, ends) if left > 0 else None
         found.extend([measured] if measured else [])
         return measured is not None
 
@@ -214,6 +222,10 @@ def _best_guess(study: Study) -> float:
     return float(study.best_guess.get(study.metric, math.inf))
 
 
+class NotWanted(Exception):
+    """A prediction takes seconds; whom it was for has gone on without it."""
+
+
 def prediction(
     study: Study,
     timing: StepTimes | None,
@@ -224,12 +236,14 @@ def prediction(
     flops: float | None = None,
     seconds: float | None = None,
     count: int = SCENARIOS,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> Prediction | None:
     """What is left of the study's time when these trials have ``finished`` and those ``begun``, so
     many seconds ago; of one not begun, all. None where nobody can know yet.
 
     ``flops`` and ``seconds`` on the clock are what it may still take. The search decides
-    more coarsely than in a run, in a third of the time."""
+    more coarsely than in a run, in a third of the time. Raises NotWanted once it is no longer
+    ``wanted``."""
     known = lengths(study, timing, finished)
     if known is None:
         return None
@@ -245,6 +259,8 @@ def prediction(
         done: Sequence[Measurement], running: Sequence[Trial], now: float, spent: float
     ) -> Sequence[TrialRequest]:
         nonlocal clock
+        if not wanted():
+            raise NotWanted
         clock = now
         if budget is None:
             return search(done, running, None)
@@ -319,7 +335,8 @@ def held_out_at_most(study: Study) -> list[Trial]:
 
 def held_out(study: Study, done: Sequence[Measurement]) -> list[Trial]:
     """The trials that will confront the forecast, about: those of the held-out shards not measured
-    yet, of the size that is adequate on the largest shard by now, grown as models commonly grow."""
+    yet, of the size that is adequate on the largest shard by now, grown as models commonly grow;
+    sizes are compared as where it is chosen in the end (``analysis/held_out_size.py``)."""
     fitted = [s for s in study.search_space.shards if s.permutation == 0]
     best = select(done, fitted, seeds=study.spec.search.seeds)
     trials = held_out_at_most(study)
@@ -328,7 +345,9 @@ def held_out(study: Study, done: Sequence[Measurement]) -> list[Trial]:
     if best:
         last, values = best[-1], best[-1].best.hyperparameters
         costs = {size: study.prices.cost(size) for size in sizes}
-        known = {size: cost.parameters for size, cost in costs.items() if cost is not None}
+        known = {size: float(cost.parameters) for size, cost in costs.items() if cost is not None}
+        if not known and len(sizes) > 1:
+            known = parameters_by_trials(best, sizes, study.spec.search.extend)[0]
         trials = [
             replace(t, size=commonly_grown(known, last, t.samples), hyperparameters=values)
             for t in trials

@@ -316,4 +316,31 @@ def shortened(prediction: Prediction, seconds: float) -> Prediction:
         return None if end is None else max(end - seconds, 0.02 * end)
 
     left = Interval(rest(clock.value), rest(clock.lower), rest(clock.upper), clock.level)
-    return replace(prediction, clock=left)
+    return _at_most(replace(prediction, clock=left), clock)
+
+
+def within(prediction: Prediction, most: float | None) -> Prediction:
+    """The same where the clock stops after ``most`` seconds."""
+    clock = prediction.clock
+    return _at_most(replace(prediction, clock=bounded(clock, most)), clock)
+
+
+def _at_most(prediction: Prediction, before: Interval) -> Prediction:
+    """What is left of trials, training and FLOPs, by the share of the clock that is left."""
+    share = (prediction.clock.value or 0.0) / max(before.value or 0.0, 1e-9)
+
+    def part(amount: Interval) -> Interval:
+        value, low, high = (
+            None if end is None else share * end
+            for end in (amount.value, amount.lower, amount.upper)
+        )
+        return Interval(value, low, high, amount.level)
+
+    return replace(
+        prediction,
+        trials=math.ceil(share * prediction.trials),
+        fewest_trials=math.ceil(share * prediction.fewest_trials),
+        most_trials=math.ceil(share * prediction.most_trials),
+        training=part(prediction.training),
+        flops=None if prediction.flops is None else part(prediction.flops),
+    )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from scipy.special import ndtr
 
 from steep.contracts.trainer import Cost
 from steep.laws.law import Array
@@ -97,7 +98,7 @@ class Timed:
         self._spec, self._stopping, self._pace = spec, stopping, pace
         self._schedule, self._cost = schedule, cost
         self._validation, self._last_looks = validation, last_looks
-        self._usual: list[tuple[Callable[[Trial, float], Length], float]] | None = None
+        self._means: dict[Trial, float] = {}
         self._known: dict[tuple[int, float, int], tuple[Sequence[int], int]] = {}
         first = LOADED if finished else TIMING
         self._middle = np.array([0.0, float(np.mean(_logs(finished))) if finished else 0.0, 0.0])
@@ -137,11 +138,26 @@ class Timed:
         return length
 
     def expected(self, trial: Trial) -> float:
-        """Seconds, about: the mean of some draws."""
-        if self._usual is None:
-            random = np.random.default_rng(2)
-            self._usual = [(self.draw(random), float(random.normal())) for _ in range(9)]
-        return float(np.mean([draw(trial, normal).seconds for draw, normal in self._usual]))
+        """The mean of what ``draw`` draws, in seconds: over the evaluations at which the trial may
+        turn, and the lognormal of how much slower than timed it is."""
+        if trial in self._means:
+            return self._means[trial]
+        grid, per_epoch = self._grid(trial)
+        at = np.array(place(trial.size, per_epoch, rate_of(trial), self._spec))
+        plane = self._stopping.plane
+        spread = math.sqrt(float(at @ plane.covariance @ at) + plane.noise**2)
+        logs = np.log(grid)
+        between = (logs[1:] + logs[:-1]) / 2 - logs[0]
+        shares = np.diff([0.0, *ndtr((between - float(at @ plane.mean)) / spread), 1.0])
+        ends = [last_evaluation(self._spec.stop, grid, best) for best in grid]
+        seconds = [
+            self._training(trial, grid[end], per_epoch) + self._looks(trial, end + 1)
+            for end in ends
+        ]
+        x = (_features([trial], self._spec) - self._middle)[0]
+        slower = float(x @ self.slower.mean) + float(x @ self.slower.covariance @ x) / 2
+        self._means[trial] = math.exp(slower) * float(shares @ np.array(seconds))
+        return self._means[trial]
 
     def _grid(self, trial: Trial) -> tuple[Sequence[int], int]:
         batch = trial.hyperparameter("batch_size")

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from steep.analysis import decisions, from_store
 from steep.executors.chosen import placed
 from steep.plan import clock
-from steep.plan.estimate import bounded, shortened
-from steep.records import SCORED, Standing, Status
+from steep.plan.estimate import shortened, within
+from steep.records import SCORED, Prediction, Standing, Status
+from steep.store.folder import read_frozen
+from steep.store.spec_changes import changes
 
 if TYPE_CHECKING:
     from steep.store.store import Store
@@ -23,7 +25,6 @@ def standing(study: Study, store: Store, analysed: bool = True) -> Standing:
     retried = [r.trial.id for r in rows if r.status == Status.PLANNED and r.attempts]
     failures = {name: store.failures(name) for name in retried}
     reasons = {name: failed[-1] for name, failed in failures.items() if failed}
-    registered = decisions.time_left(store)
     took = decisions.prediction_and_took(store)[1]
     budget = clock.time_left(study, store)
     analysis = None
@@ -45,8 +46,28 @@ def standing(study: Study, store: Store, analysed: bool = True) -> Standing:
         store.driven(),
         str(facts[-1].payload["unit"]) if facts else "samples",
     )
-    if registered is None or found.done or found.used_up:
+    if found.done or found.used_up:
         return found  # nothing goes on, so there is no time left to speak of
-    prediction, age = registered
-    rest = bounded(shortened(prediction, age if found.going else 0.0).clock, budget or None)
-    return replace(found, left=rest)
+    rest = left(store, found.going, budget)
+    return replace(found, left=None if rest is None else rest.clock)
+
+
+def left_by_run(study: Study, store: Store) -> Prediction | None:
+    """What is left by the estimate of the last run, where it is one of this spec."""
+    begun_as = read_frozen(study.folder).loaded.spec
+    if changes(begun_as, study.spec) or begun_as.run.budget != study.spec.run.budget:
+        return None
+    found = standing(study, store, analysed=False)
+    if found.done or found.used_up:
+        return None
+    return left(store, found.going, found.budget_left)
+
+
+def left(store: Store, going: bool, budget: float | None) -> Prediction | None:
+    """What is left of a study by the last estimate of a run: what ``status``, ``plan`` and the
+    progress bar say. ``budget`` is what the spec's leaves, which a run's own may exceed."""
+    registered = decisions.time_left(store, going)
+    if registered is None:
+        return None
+    prediction, age, ends = registered
+    return within(shortened(prediction, age), ends if going and ends else budget or None)

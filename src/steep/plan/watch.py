@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from steep.analysis import decisions
 from steep.contracts.executor import Event, Kind
-from steep.plan import clock
+from steep.plan import clock, timings
 from steep.plan.budget import OVERRUN, Budget
-from steep.plan.calibrate import StepTimes, Timed
+from steep.plan.calibrate import StepTimes
 from steep.plan.estimate import SCENARIOS, STARTING, bounded, shortened
-from steep.records import Interval, Measurement, Prediction, Trial, decode, encode
+from steep.records import Interval, Measurement, Prediction, StepCost, Trial, encode
+from steep.store import lease
 
 if TYPE_CHECKING:
     from steep.store.store import Store
@@ -30,6 +32,9 @@ GROWN = 20
 """How often a budget is made half as large again, to find one that suffices: to 3,000 times."""
 AGAIN = 2
 """Scenarios of an estimate during the run: many, soon after each other, make up for few."""
+FIRST = 60.0
+"""Seconds for which a run that is over waits for its first estimate, at most: what was predicted is
+compared with what it took."""
 ABOUT = 15
 """Seconds that timing takes, without the pilot."""
 
@@ -50,12 +55,25 @@ class Watch:
         self._begun: dict[str, float] = {}
         """When running trials were seen to start, by id."""
         self._thread: threading.Thread | None = None
+        self._closed = False
         self._made: Prediction | None = None
+        """By the thread, as of ``_at``; what is shown is what others can read, too."""
+        self._shown: decisions.TimeLeft | None = None
         self._fresh = False
-        self._at = self._next = time.monotonic()
+        self._at = self._next = lease.now()
+        spec_left = clock.time_left(study, store)
+        self._study_ends = (
+            None if spec_left is None else self._at + max(spec_left, budget.seconds or 0.0)
+        )
+        """When the spec's budget ends: what is left of a study does not hang on one run's."""
         self._cost = 0.0
         self._first = not store.decisions("time") and not store.measurements()
-        self._timing = _registered_pace(store) or self._measure()
+        self._steps: Sequence[StepCost] = ()
+        # No daemon: a thread within torch would not survive the end of the process.
+        self._counting = threading.Thread(target=self._count)
+        if not decisions.steps(store):
+            self._counting.start()
+        self._timing = timings.registered(store) or self._measure()
         usual = clock.lengths(study, self._timing)
         if usual is not None:
             budget.timed_by(usual.expected, by_steps=usual.by_steps)
@@ -64,7 +82,9 @@ class Watch:
     def _measure(self) -> StepTimes | None:
         """None where timing fails: what is wrong with a trial is reported when it runs."""
         with suppress(Exception):
-            return clock.pace(self._study, self._pilot_seconds, self._tell)
+            seconds = self._budget.seconds
+            ends = math.inf if seconds is None else self._at + clock.OF_CLOCK * seconds
+            return timings.pace(self._study, self._pilot_seconds, self._tell, ends)
         return None
 
     @property
@@ -128,39 +148,57 @@ class Watch:
 
     def left(self) -> Interval | None:
         """Seconds on the clock from now; None while nobody can know."""
-        if self._made is None:
+        shown, now = self._shown, lease.now()
+        if shown is None:
             return None
-        rest = shortened(self._made, time.monotonic() - self._at).clock
-        left = self._budget.seconds_left()
-        return bounded(rest, None if left is None else max(left, 1.0))
+        most = None if shown.ends is None else max(shown.ends - now, 1.0)
+        return bounded(shortened(shown.prediction, now - shown.at).clock, most)
 
     def observe(self, event: Event) -> None:
         """Take an event of the driver, in whose thread this runs, and pass it on."""
         if event.kind == Kind.STARTED:
-            self._begun[event.trial] = time.monotonic()
+            self._begun[event.trial] = lease.now()
         elif event.kind in (Kind.RESULT, Kind.FAILURE, Kind.LOST, Kind.DRAINED):
             self._begun.pop(event.trial, None)
-        if time.monotonic() > self._next:
+        if lease.now() > self._next:
             self._estimate(AGAIN)
         self._register()
         if self._observer is not None:
             self._observer(event)
 
     def close(self) -> None:
-        """Wait for the estimate that is being made where it is the study's first."""
+        """Wait for the estimate that is being made where it is the study's first and no budget is
+        over; any other is given up, since the report waits for its processor."""
         if self._thread is not None and self._first:
-            self._thread.join(60.0)
+            left = self._budget.seconds_left()
+            self._thread.join(FIRST if left is None else min(FIRST, max(left, 0.0)))
+        self._closed = True
+        if self._counting.ident is not None:
+            self._counting.join()
         self._register()
 
+    def _count(self) -> None:
+        """What steps of all sizes cost takes seconds, too: counted while trials run, since after
+        the last one everybody waits for it."""
+        with suppress(Exception):  # counted after the run, where the error is reported
+            self._steps = self._study.prices.steps()
+
     def _register(self) -> None:
-        """Write down what the thread has found: the store is the driver's alone."""
+        """Write down what the threads have found: the store is the driver's alone."""
+        if self._steps:
+            decisions.register_steps(self._store, lambda: self._steps)
+            self._steps = ()
         if not self._fresh or self._made is None:
             return
         self._fresh = False
         if self._first:
             self._first = False
             _register_prediction(self._store, self._made, self._timing)
-        decisions.register_time_left(self._store, self._made)
+        left = self._budget.seconds_left()
+        ends = None if left is None else lease.now() + left
+        of_run = self._budget.flops is not None
+        self._shown = decisions.TimeLeft(self._made, self._at, ends, of_run)
+        decisions.register_time_left(self._store, self._shown)
 
     def _estimate(self, count: int) -> None:
         if self._thread is not None and self._thread.is_alive():
@@ -168,12 +206,12 @@ class Watch:
         finished = self._store.measurements()
         if clock.lengths(self._study, self._timing, finished) is None:
             return
-        now = time.monotonic()
+        now = lease.now()
         trials = {row.trial.id: row.trial for row in self._store.rows()} if self._begun else {}
         begun = {trials[name]: now - at for name, at in self._begun.items() if name in trials}
         self._next = now + max(EVERY, self._cost / SHARE)
-        flops, seconds = self._budget.flops_left(), self._budget.seconds_left()
-        seconds = None if seconds is None else max(seconds, 1.0)
+        flops = self._budget.flops_left()
+        seconds = None if self._study_ends is None else max(self._study_ends - now, 1.0)
         self._thread = threading.Thread(
             target=self._predict, args=(finished, begun, flops, seconds, count, now), daemon=True
         )
@@ -188,17 +226,22 @@ class Watch:
         count: int,
         now: float,
     ) -> None:
-        with suppress(OSError, AttributeError):  # after the workers
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        _give_way()
         started = time.thread_time()
         with suppress(Exception):  # an estimate is never worth a study
             made = clock.prediction(
                 self._study, self._timing, self._workers, finished=finished, begun=begun,
-                flops=flops, seconds=seconds, count=count,
+                flops=flops, seconds=seconds, count=count, wanted=lambda: not self._closed,
             )  # fmt: skip
             if made is not None:
                 self._made, self._at, self._fresh = made, now, True
         self._cost = time.thread_time() - started
+
+
+def _give_way() -> None:
+    """Of this thread to the workers."""
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _register_prediction(store: Store, made: Prediction, timing: StepTimes | None) -> None:
@@ -209,12 +252,3 @@ def _register_prediction(store: Store, made: Prediction, timing: StepTimes | Non
         units = None if timing is None else timing.validation
         pace = {"rows": rows, "validation": units}
         store.decide("time", {"prediction": encode(made), "pace": pace})
-
-
-def _registered_pace(store: Store) -> StepTimes | None:
-    """The pace that was written down; None where there is none."""
-    kept = [d.payload["pace"] for d in store.decisions("time") if d.payload.get("pace")]
-    if not kept or kept[0]["rows"] is None:
-        return None
-    rows = tuple(decode(Timed, row) for row in kept[0]["rows"])
-    return StepTimes(rows, kept[0]["validation"])

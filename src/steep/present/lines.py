@@ -79,6 +79,9 @@ def plan_lines(study: str, shards: Sequence[Shard], plan: Plan, workers: int) ->
         )
     if plan.prediction is not None:
         lines[-1:] = prediction_lines(plan.prediction, lines[-1], plan.adaptive)
+        if plan.kept is not None:
+            at, file = plan.kept
+            lines.append(f"  as timed on {at} UTC; to time anew, delete {file}")
         reached = plan.prediction.shards
         if reached is not None and reached < len(fitted):
             few = ", too few for a forecast" if reached < FEWEST_POINTS else ""

@@ -205,11 +205,14 @@ def _outcome(outcome: str, fit: Fit | None) -> str:
     return reasons.get(outcome, outcome)
 
 
-def few_sizes(count: int) -> str:
-    """What ``count`` different sizes cannot show, '' where they are enough for a fit."""
+def few_sizes(count: int, measured: int) -> str:
+    """What ``count`` different sizes, of those ``measured`` the ones that a law can be fitted to,
+    cannot show; '' where they are enough for a fit."""
     if count == 0:  # sizes that were measured may all be left out
         return "No training-set size could be used; a law needs at least three."
     sizes = "1 size is" if count == 1 else f"{count} sizes are"
+    if measured > count:
+        sizes = f"{count} of {measured} sizes {'is' if count == 1 else 'are'} usable,"
     if count < 3:
         return f"{sizes} too few to fit a law; at least three are needed."
     if count == 3:

@@ -185,8 +185,9 @@ def _outcome(data: _CurveData) -> list[Finding]:
         step = "Look at the curve: one bad point or a mix of metrics is the usual cause."
         return [Finding("fit", SERIOUS, "the fit", f"{data.fit.outcome}: {evidence}", step)]
     if 0 < len(data.points) < 4:
-        evidence = few_sizes(len(data.points))
         left_out = () if data.fit is None else data.fit.points
+        measured = {p.samples for p in (*data.points, *left_out)}
+        evidence = few_sizes(len(data.points), len(measured))
         if any(p.reason == "small-data" for p in left_out):  # smaller ones would be so, too
             step = "Measure larger shards: the smallest ones show what a constant guess would."
         else:

@@ -76,3 +76,5 @@ class Plan:
     """The search goes by its results: trials and costs are what to expect, not bounds."""
     prediction: Prediction | None = None
     """What to expect between the bounds; None without a measured speed."""
+    kept: tuple[str, str] | None = None
+    """When the speed was measured (UTC), and the file that keeps it; None: for this plan."""
