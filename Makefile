@@ -3,7 +3,7 @@
 # make test-integrations   scikit-learn, Hugging Face, Lightning and the trackers, with the real packages
 # make test-web   steep watch in a real browser, headless
 # make docs   the site, in out/site
-# make test-cluster   a real Slurm of one node and a real Ray of two, started and stopped here: needs root
+# make test-cluster   a real Slurm of one node and a real Ray of two, started and stopped here: as root
 # make test-faults   kills, full disks, damaged files: what docs/reliability.md promises
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -42,13 +42,10 @@ test-web: environment .venv-web/installed chromium
 chromium:
 	@command -v chromium > /dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; }
 
-# A real Slurm, which is installed (Debian) if need be, started for the tests and stopped. Trials
-# mostly sleep, so there are more processes than cores; each has a Slurm of its own. Then a real Ray
-# of two raylets, in an environment of its own on top of .venv; each process has one of its own.
-test-cluster: environment .venv-ray/installed
-	command -v slurmctld && ls /usr/lib/*/faketime || { apt-get update -qq && apt-get install -y -qq slurm-wlm libfaketime; }
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m cluster tests/cluster/test_slurm.py
-	.venv-ray/bin/python -m pytest -n 2 --dist worksteal -m cluster tests/cluster/test_ray.py
+# A real Slurm, which is installed (Debian) if need be, and a real Ray of two raylets, in an environment
+# of its own on top of .venv; or a sentence that says why not. Nothing that it starts outlives it.
+test-cluster:
+	tests/cluster/run.sh
 
 # An environment of its own that sees the packages of .venv: of integrations, of web, of docs, of ray.
 .venv-%/installed: requirements-%.txt .venv/installed

@@ -61,8 +61,7 @@ def results_are_the_same(far: Driven, expected: Expected) -> None:
 def f1_a_killed_trial_costs_itself_an_attempt(far: Driven, expected: Expected) -> None:
     far.spec(SLOWLY)
     process = far.start()
-    far.wait("begins", 2)
-    victim = far.lines("begins")[0]
+    victim = far.running(1)[-1]
     os.kill(int(victim[3]), signal.SIGKILL)
     assert far.ended(process).code == 0
     assert far.table() == expected
@@ -74,8 +73,7 @@ def a_killed_worker_is_replaced(far: Driven, expected: Expected) -> None:
     """The process that takes trials, not the trial's own."""
     far.spec(SLOWLY)
     process = far.start()
-    far.wait("begins", 1)
-    victim = far.lines("begins")[0]
+    victim = far.running(1)[-1]
     os.kill(parent(int(victim[3])), signal.SIGKILL)
     assert far.ended(process).code == 0
     assert far.table() == expected
@@ -163,8 +161,7 @@ def f6_two_drivers_share_a_study(far: Driven, expected: Expected) -> None:
 def f7_a_worker_that_wakes_after_its_successor(far: Driven, expected: Expected) -> None:
     far.spec(SLOWLY, {"lease": 6.0})
     process = far.start()
-    far.wait("begins", 1)
-    stopped = far.lines("begins")[0]
+    stopped = far.running(1)[-1]
     both = [parent(int(stopped[3])), int(stopped[3])]
     for pid in both:
         os.kill(pid, signal.SIGSTOP)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from faults.conftest import Driven, until
@@ -174,13 +175,17 @@ class Ray:
 
 
 def patiently(start: Callable[[], Any]) -> Any:
-    """What Ray could start: it gives up after 30 s, which a loaded machine may need."""
-    for _ in range(4):
+    """What Ray could start: it gives up after 15 or 30 s, which a loaded machine may need, and
+    leaves processes that would take more of it."""
+    for _ in range(9):
+        before = psutil.Process().children()
         try:
             return start()
         except Exception as error:
             if "timed out during startup" not in str(error):
                 raise
+            for process in set(psutil.Process().children()) - set(before):
+                process.kill()
     return start()
 
 
@@ -188,6 +193,7 @@ def patiently(start: Callable[[], Any]) -> Any:
 def ray() -> Iterator[Ray]:
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     arguments = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 << 20}
+    arguments["_system_config"] = {"worker_niceness": 0}  # 15: minutes where other work runs
     made = patiently(lambda: cluster_utils.Cluster(True, head_node_args=arguments))
     yield Ray(made)
     made.shutdown()

@@ -12,10 +12,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import far as bench
@@ -126,9 +127,9 @@ def test_goes_on_locally(on_ray: Driven, expected: Expected) -> None:
 
 def interrupted_by(far: Driven, expected: Expected, blow: Callable[[], Any]) -> None:
     """The blow falls while trials run; nobody is charged, nothing is lost."""
-    far.spec(SLOWLY, {"workers": 4})
+    far.spec({"seconds_per_step": 0.1}, {"workers": 4})
     process = far.start()
-    far.wait("begins", 4)
+    far.running(1)
     blow()
     ended = far.ended(process)
     assert ended.code == 0, ended.said
@@ -140,10 +141,19 @@ def interrupted_by(far: Driven, expected: Expected, blow: Callable[[], Any]) -> 
     bench.nothing_is_left(far)
 
 
+def _is_below(process: int, begun: list[str]) -> bool:
+    """Whether a trial, by its line, was started by that process, or what it has started."""
+    with suppress(psutil.NoSuchProcess):
+        return any(one.pid == process for one in psutil.Process(int(begun[3])).parents())
+    return False
+
+
 def test_a_raylet_that_is_killed(ray: Ray, on_ray: Driven, expected: Expected) -> None:
     """The trials of its node save themselves, and go on elsewhere."""
 
     def fall() -> None:
+        (raylet,) = (one.process.pid for one in ray.node.all_processes["raylet"])
+        until(lambda: any(_is_below(raylet, line) for line in on_ray.running(1)), "its trials")
         ray.end(ray.node)
         ray.node = ray.add(num_cpus=2)
 
@@ -154,7 +164,7 @@ def test_an_actor_that_is_killed(on_ray: Driven, expected: Expected) -> None:
     """The worker's own actor, which Ray's memory monitor may choose to end."""
 
     def kill() -> None:
-        worker = parent(int(on_ray.lines("begins")[0][3]))
+        worker = parent(int(on_ray.running(1)[-1][3]))
         os.kill(parent(parent(worker)), signal.SIGKILL)
 
     interrupted_by(on_ray, expected, kill)
@@ -163,7 +173,7 @@ def test_an_actor_that_is_killed(on_ray: Driven, expected: Expected) -> None:
 def test_a_head_that_is_away_for_a_while(ray: Ray, on_ray: Driven, expected: Expected) -> None:
     on_ray.spec(SLOWLY)
     process = on_ray.start()
-    on_ray.wait("begins", 2)
+    on_ray.running(2)
     (head,) = ray.pids("gcs_server")
     os.kill(head, signal.SIGSTOP)
     time.sleep(6)

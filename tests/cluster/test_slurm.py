@@ -74,9 +74,9 @@ def test_goes_on_locally_and_back(far: Driven, expected: Expected) -> None:
 
 def interrupted_by(far: Driven, slurm: Slurm, expected: Expected, blow: Callable[[], Any]) -> None:
     """The blow falls while trials run; nobody is charged, nothing is lost."""
-    far.spec(SLOWLY)
+    far.spec({"seconds_per_step": 0.1})  # workers may begin seconds apart
     process = far.start()
-    far.wait("begins", 2)
+    far.running(2)
     blow()
     ended = far.ended(process)
     assert ended.code == 0, ended.said
@@ -118,7 +118,7 @@ def test_a_controller_that_is_away_for_a_while(
 ) -> None:
     far.spec(SLOWLY)
     process = far.start()
-    far.wait("begins", 2)
+    far.running(2)
     slurm.end("slurmctld")
     time.sleep(5)
     slurm.begin("slurmctld")

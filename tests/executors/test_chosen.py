@@ -69,7 +69,7 @@ def test_status_counts_what_waits_apart_and_says_where_the_rest_runs(tmp_path: P
     found = placed(rows, tmp_path)
     assert [row.place for row in found] == ["node7, Slurm job 4_0", "queued", "queued", None]
     lines = status_lines(Standing(tuple(found), None, None, False))
-    assert lines[0].startswith("4 trials: 1 planned, 1 running, 2 queued;")
+    assert lines[0] == "4 trials: 1 planned, 1 running, 2 queued; 5 s of training"
     assert "  running for 5 s on node7, Slurm job 4_0: " in "\n".join(lines)
     assert sum(line.startswith("  queued") for line in lines) == 2
     assert not any("interrupted" in line for line in lines)

@@ -222,14 +222,37 @@ def test_a_last_message_waits_for_space(box: Mailbox, monkeypatch: pytest.Monkey
     refusals = iter([True, True, False])
     write = mailbox.write_atomic
 
-    def full(folder: Path, name: str, data: bytes) -> None:
+    def full(folder: Path, name: str, data: bytes, flush: bool) -> None:
         if next(refusals, False):
             raise StoreError("no space left on the disk")
-        write(folder, name, data)
+        write(folder, name, data, flush)
 
     monkeypatch.setattr(mailbox, "write_atomic", full)
     Outbox(box, "n", "a").deliver(events())
     assert box.names("new") == ["n.a000001"]
+
+
+def test_of_a_trial_only_its_end_waits_for_the_disk(
+    box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    name = box.post(1, [Job(box.site, TRIAL, 3)])
+    outbox = Outbox(box, name, "a")
+    outbox._flush([Event(Kind.HEARTBEAT, TRIAL.id, 3, {})])
+    outbox._flush(events()[:3])
+    assert flushed == []
+    outbox.deliver(events()[5:6])
+    assert len(flushed) == 2  # the file and its folder
+
+
+def test_a_job_that_a_crash_of_the_machine_left_empty_is_none(box: Mailbox) -> None:
+    torn, whole = (box.post(number, [Job(box.site, TRIAL, number)]) for number in (1, 2))
+    (box.folder / f"jobs/{torn}.json").write_bytes(b"")
+    again = session(box)
+    assert again.adopt({(TRIAL.id, 1), (TRIAL.id, 2)}) == [(Job(box.site, TRIAL, 2),)]
+    assert box.take("a") == (whole, (Job(box.site, TRIAL, 2),))
+    assert box.names("queue") == []
 
 
 def test_a_job_whose_driver_died_before_it_was_queued_is_queued_by_the_next(box: Mailbox) -> None:

@@ -137,6 +137,17 @@ class Driven:
     def wait(self, what: str, count: int) -> None:
         until(lambda: len(self.lines(what)) >= count, f"{count} times '{what}'")
 
+    def running(self, count: int) -> list[list[str]]:
+        """Wait until so many trials run at once; their lines, without those that have ended."""
+
+        def lines() -> list[list[str]]:
+            ended = [line[1:3] for line in self.lines("ends")]
+            alive = set(self.workers())
+            begun = self.lines("begins")
+            return [line for line in begun if line[1:3] not in ended and int(line[3]) in alive]
+
+        return until(lambda: len(found := lines()) >= count and found, f"{count} running trials")
+
     def wait_done(self, count: int) -> None:
         until(lambda: self.states().count("complete") >= count, f"{count} trials")
 

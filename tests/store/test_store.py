@@ -132,6 +132,20 @@ def test_only_the_current_attempt_is_heard(store: Store) -> None:
     assert not store.record(Event(Kind.HEARTBEAT, "no such trial", 1))
 
 
+def test_what_a_trial_waited_for_its_worker_is_no_training(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = lease.now()
+    monkeypatch.setattr(lease, "now", lambda: now)
+    store.add([trial()])
+    attempt = claim(store, trial())
+    now += 3600
+    assert store.rows()[0].seconds == pytest.approx(3600)
+    store.record(Event(Kind.STARTED, trial().id, attempt, {"pid": 0}))
+    now += 5
+    assert store.rows()[0].seconds == pytest.approx(5)
+
+
 def test_failures_are_counted_and_other_ends_are_not(store: Store) -> None:
     store.add([trial()])
     store.record(failed(trial(), claim(store, trial())))

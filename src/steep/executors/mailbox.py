@@ -14,11 +14,13 @@ Compute nodes often cannot reach the driver, but they share its file system. One
         submitted/          what the driver has requested from the engine
         output/             what the workers printed, where the engine can write it here
 
-A file is written under another name, flushed and renamed, so that none is seen half; a message
-whose checksum does not hold is read again for a while and then dropped with a note. NAME ends in a
-token of that attempt alone: what a worker sends after it was given up matches no job and is thrown
-away. No time in a file is compared with a clock, so clocks may differ. Messages are JSON and NumPy
-arrays: reading one executes nothing.
+A file is written under another name and renamed, so that none is seen half; a message whose
+checksum does not hold is read again for a while and then dropped with a note. Flushed to the disk
+is what a study could not do without: what the engine was asked for, and how an attempt ended. If
+the machine crashes that posts a job or reports progress, the trial runs again without blame. NAME
+ends in a token of that attempt alone: what a worker sends after it was given up matches no job and
+is thrown away. No time in a file is compared with a clock, so clocks may differ. Messages are JSON
+and NumPy arrays: reading one executes nothing.
 """
 
 from __future__ import annotations
@@ -181,10 +183,10 @@ class Mailbox:
         """Replace a file. Raises StoreError, or Gone where the session is over."""
         self._put(name, json.dumps(value).encode())
 
-    def _put(self, name: str, data: bytes) -> None:
+    def _put(self, name: str, data: bytes, flush: bool = True) -> None:
         if not (self.folder / name).parent.is_dir():
             raise Gone(f"{self.folder} is gone")
-        write_atomic(self.folder, name, data)
+        write_atomic(self.folder, name, data, flush)
 
     def write_script(self, name: str, text: bytes) -> Path:
         """A file that may be executed. Raises StoreError."""
@@ -229,14 +231,14 @@ class Mailbox:
 
     def post(self, number: int, jobs: Sequence[Job]) -> str:
         """Queue a job and return its name, which sorts by ``number``. Once this returns, a later
-        driver finds it. Raises StoreError."""
+        driver finds it, unless the machine crashes. Raises StoreError."""
         name = f"{number:08d}-{secrets.token_hex(6)}"
-        self._put(f"jobs/{name}.json", _job_text(jobs))
+        self._put(f"jobs/{name}.json", _job_text(jobs), flush=False)
         self.queue(name)
         return name
 
     def queue(self, name: str) -> None:
-        self._put(f"queue/{name}", b"")
+        self._put(f"queue/{name}", b"", flush=False)
 
     def jobs(self) -> dict[str, tuple[Job, ...]]:
         """Every job that has not been forgotten, by name."""
@@ -326,9 +328,9 @@ class Mailbox:
                 self.remove(f"taken/{target.name}")  # withdrawn at this moment
         return None
 
-    def put_message(self, file: str, data: bytes) -> None:
+    def put_message(self, file: str, data: bytes, flush: bool = True) -> None:
         """Raises StoreError where it cannot be written, Gone where the session is over."""
-        self._put(f"new/{file}", data)
+        self._put(f"new/{file}", data, flush)
 
     def release(self, name: str, worker: str) -> None:
         """All that the worker had to report of the job is in the mailbox."""

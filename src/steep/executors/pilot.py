@@ -363,8 +363,9 @@ class Outbox:
 
     def _flush(self, events: list[Event]) -> None:
         if all(event.kind == Kind.HEARTBEAT for event in events):
-            self._box.put_message(f"{self._name}.{self._writer}.beat", pack(events))
+            self._box.put_message(f"{self._name}.{self._writer}.beat", pack(events), flush=False)
             return
         data = pack([event for event in events if event.kind != Kind.HEARTBEAT])
-        self._box.put_message(f"{self._name}.{self._writer}{self._number + 1:06d}", data)
+        name = f"{self._name}.{self._writer}{self._number + 1:06d}"
+        self._box.put_message(name, data, flush=False)
         self._number += 1

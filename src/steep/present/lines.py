@@ -275,8 +275,8 @@ def trial_states(rows: Sequence[TrialStanding]) -> dict[str, int]:
 
 
 def seconds_of(rows: Sequence[TrialStanding]) -> float:
-    """What all the trials took."""
-    return sum(row.seconds or 0.0 for row in rows)
+    """What all the trials took. Those that are queued have not begun."""
+    return sum(row.seconds or 0.0 for row in rows if row.place != QUEUED)
 
 
 def time_lines(standing: Standing) -> list[str]:

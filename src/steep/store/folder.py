@@ -131,8 +131,9 @@ def is_held(folder: Path) -> bool:
     return False
 
 
-def write_atomic(folder: Path, name: str, data: bytes) -> None:
-    """Replace the file ``name`` of a study by ``data``, durably, or leave it as it was.
+def write_atomic(folder: Path, name: str, data: bytes, flush: bool = True) -> None:
+    """Replace the file ``name`` of a study by ``data``, durably, or leave it as it was. Without
+    ``flush``, a machine that crashes may lose the file, or leave it empty.
 
     Raises StoreError, also if a symbolic link would lead out of the study."""
     path = folder / name
@@ -145,9 +146,11 @@ def write_atomic(folder: Path, name: str, data: bytes) -> None:
         with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-        _flush_folder(path.parent)
+        if flush:
+            _flush_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -320,9 +320,11 @@ class Store:
         trial, attempt, payload = event.trial, event.attempt, event.payload
         match event.kind:
             case Kind.STARTED:
+                pid = payload["pid"]  # it may have waited for hours, which are no training
                 self._db.execute(
-                    "UPDATE attempts SET worker=?, worker_start=? WHERE trial=? AND number=?",
-                    *(payload["pid"], lease.start_time(payload["pid"]), trial, attempt),
+                    "UPDATE attempts SET worker=?, worker_start=?, began=? "
+                    "WHERE trial=? AND number=?",
+                    *(pid, lease.start_time(pid), lease.now(), trial, attempt),
                 )
             case Kind.PROGRESS:
                 self._db.execute(
