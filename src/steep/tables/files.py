@@ -39,6 +39,8 @@ _LARGEST = 1 << 30
 _CHUNK, _MANY = 50_000, 20_000
 """Rows that are converted at once, and the number of rows above which columns of plain numbers are
 kept as floats without their text."""
+_CHARACTERS = 1_000_000
+"""Characters at the start of a text that show its format."""
 _WINDOWS = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f\x81\x8d\x8f\x90\x9d]")
 """Bytes that do not occur in Windows-1252 text."""
 
@@ -157,7 +159,7 @@ def _sniffed(text: str) -> str:
     if re.match(r"\[\s*[\[{\d\]]", start):
         return "json"
     if start[0] != "{":
-        return "markdown" if _RULE.search(text) else "csv"
+        return "markdown" if _RULE.search(text, 0, _CHARACTERS) else "csv"
     try:
         json.loads(start.partition("\n")[0])
     except (ValueError, RecursionError):
@@ -288,7 +290,7 @@ def _columns(
 
 
 def _texts(cells: Sequence[str]) -> Array:
-    return column_of(cell.strip() for cell in cells)
+    return column_of(map(str.strip, cells))
 
 
 def _numbers_alone(cells: Sequence[str]) -> Array:
@@ -303,7 +305,7 @@ def _numbers_alone(cells: Sequence[str]) -> Array:
 def _delimiter(text: str) -> str:
     """The delimiter that splits most of the first lines into the same number of cells (at least
     two)."""
-    lines = (line for line in text[:1_000_000].splitlines() if line.strip())
+    lines = (line for line in text[:_CHARACTERS].splitlines() if line.strip())
     sample = "\n".join(islice(lines, 30))
     best, best_score = "", (0.0, 0)
     for delimiter in (*_DELIMITERS, " "):
