@@ -353,7 +353,7 @@ def test_units_come_from_names_and_columns(tmp_path: Path) -> None:
 
 
 def test_bad_cells_are_named_by_line_and_column_all_at_once(tmp_path: Path) -> None:
-    text = "samples,error,se\n100,abc,0.1\nmany,0.4,0.1\n\n400,-0.3,0.1\n0,0.3,0.1\n500,0.3,-1\n"
+    text = "samples,error,se\n100,abc,0.1\nmany,0.4,0.1\n\n400,-0.3,0.1\n-5,0.3,0.1\n500,0.3,-1\n"
     text += "2e30,0.3,0.1\n800,1e308,0.1\n"
     assert problems(tmp_path, text) == [
         "line 2, column 'error': 'abc' is not a number",

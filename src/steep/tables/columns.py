@@ -237,7 +237,7 @@ def _of_two(issues: Issues, request: RequestedColumns) -> tuple[str, str] | None
         return None
     sizes = growing[0]
     errors = names[1 - names.index(sizes)]
-    if words.size_rank(errors) == 2:
+    if words.size_rank(errors) == 2 or words.time_or_rank(errors):
         return None
     issues.notes.append(
         f"Column {sizes!r} grows, and is taken for the sizes; {errors!r} for errors."
@@ -251,13 +251,37 @@ def _numeric(cells: Array) -> Array | None:
     return None if len(numbers.bad) or len(numbers.unclear) else numbers.values
 
 
-def _grows(cells: Array) -> bool:
-    """Whether these are positive whole numbers that never decrease and are not all equal."""
+def _fractions(values: Array) -> bool:
+    """Whether no value lies above 1, and some below."""
+    return bool((values <= 1.0).all() and (values < 1.0).any())
+
+
+def _varies(cells: Array) -> bool:
+    """Whether these are numbers of at least three values, or all different."""
     values = _numeric(cells)
-    if values is None or len(values) < 2 or not np.isfinite(values).all():
+    return values is not None and len(np.unique(values)) >= min(3, len(values))
+
+
+def _empty(cells: Array) -> bool:
+    """Whether no cell holds a number or anything else."""
+    values = _numeric(cells)
+    return values is not None and not np.isfinite(values).any()
+
+
+def _whole(cells: Array, least: int = 1) -> bool:
+    """Whether these are whole numbers of at least ``least``."""
+    values = _numeric(cells)
+    if values is None or not len(values) or not np.isfinite(values).all():
         return False
-    whole = bool((values >= 1).all() and (values % 1 == 0).all())
-    return whole and bool((np.diff(values) >= 0).all()) and bool(values[0] < values[-1])
+    return bool((values >= least).all() and (values % 1 == 0).all())
+
+
+def _grows(cells: Array, least: int = 1) -> bool:
+    """Whether these are whole numbers that never decrease and are not all equal."""
+    values = _numeric(cells)
+    if values is None or not _whole(cells, least):
+        return False
+    return bool((np.diff(values) >= 0).all()) and bool(values[0] < values[-1])
 
 
 def _sizes(issues: Issues, request: RequestedColumns) -> str | None:
@@ -270,7 +294,14 @@ def _sizes(issues: Issues, request: RequestedColumns) -> str | None:
         candidates = candidates or [
             c for c in names if words.size_rank(c) == rank and c not in request.by
         ]
-    candidates = _varying(issues, candidates)
+    if words.beside_parts(names):  # 'train' beside 'test': scores of the training data
+        cells = issues.table.cells
+        candidates = [
+            c
+            for c in candidates
+            if words.normal(c) not in ("train", "training") or _whole(cells[c])
+        ]
+    candidates = _counts(issues, _varying(issues, candidates))
     if len(candidates) == 1:
         if candidates[0] != "samples":
             issues.notes.append(f"Column {candidates[0]!r} is taken for the training-set sizes.")
@@ -278,8 +309,11 @@ def _sizes(issues: Issues, request: RequestedColumns) -> str | None:
     if candidates:
         choices = " or ".join(repr(name) for name in candidates)
         issues.problems.append(f"the training-set sizes could be {choices}: choose with --x")
+        issues.choices["x"] = candidates[0]
         return None
-    step = next((c for c in names if words.counts_steps(c)), None)
+    step = next(
+        (c for c in names if words.counts_steps(c) and _varies(issues.table.cells[c])), None
+    )
     if step is not None:
         issues.problems.append(
             f"no column looks like training-set sizes. {step!r} is taken for the steps of one "
@@ -311,14 +345,27 @@ def _varying(issues: Issues, candidates: list[str]) -> list[str]:
     return distinct
 
 
+def _counts(issues: Issues, candidates: list[str]) -> list[str]:
+    """The candidates that count something, without those that hold the same as shares."""
+    values = {c: _numeric(issues.table.cells[c]) for c in candidates}
+    counts = [
+        c
+        for c, v in values.items()
+        if words.size_unit(c) != words.SHARE_UNIT and v is not None and not _fractions(v)
+    ]
+    return counts or candidates
+
+
 def _example(issues: Issues) -> str:
     """Example options that would work, from the content of the columns; '' if there are none."""
     cells = issues.table.cells
-    growing = [c for c in cells if _grows(cells[c]) and not words.is_steps(c)]
+    growing = [c for c in cells if _grows(cells[c], 0) and not words.is_steps(c)]
+    growing.sort(key=lambda c: not words.on_training_data(c))
     numeric = [c for c in cells if c not in growing and _numeric(cells[c]) is not None]
     errors = [c for c in numeric if words.metric_kind(c)] or numeric
     if not growing or not errors:
         return ""
+    errors.sort(key=lambda c: _whole(cells[c], 0))
     return f"; for example: --x {quoted(growing[0])} --y {quoted(errors[0])}"
 
 
@@ -337,15 +384,17 @@ def _errors(issues: Issues, request: RequestedColumns, x: str | None) -> tuple[s
         chosen = [_asked(issues, name) for name in request.y]
         return tuple(dict.fromkeys(c for c in chosen if c))
     standard_names: list[str] = [c for c in FIRST if c in names and c not in (x, "samples")]
-    taken = {x, *request.by, request.se, request.sd, *request.ci}
+    spread = None if in_cells(request.sd or "") in names else request.sd
+    taken = {x, *request.by, request.se, spread, *request.ci}
     candidates = standard_names[:1] or [c for c in names if words.metric_kind(c) and c not in taken]
+    candidates = [c for c in candidates if not _empty(issues.table.cells[c])] or candidates
     candidates = [c for c in candidates if not words.on_training_data(c)] or candidates
     if any("mean" in words.tokens(c) for c in candidates):  # leave out the splits it averages
         candidates = [
             c for c in candidates if not re.match(r"(split|fold|cv)_?\d", words.normal(c))
         ] or candidates
     sure = [c for c in candidates if words.metric_kind(c) != "rising"]
-    candidates = sure or candidates
+    candidates = _typical(sure or candidates)
     if not candidates and {words.normal(c) for c in names} >= _SCALARS:
         candidates = [c for c in names if words.normal(c) == "value"]
     if not candidates:
@@ -366,8 +415,16 @@ def _errors(issues: Issues, request: RequestedColumns, x: str | None) -> tuple[s
     if candidates:
         choices = " or ".join(repr(name) for name in candidates)
         issues.problems.append(f"the errors could be {choices}: choose with --y")
+        issues.choices["y"] = candidates[0]
         return ()
     return _wide(issues, request, x)
+
+
+def _typical(candidates: list[str]) -> list[str]:
+    """The candidates without minima, maxima and quantiles of what has a mean among them."""
+    kinds = {c: words.typical_of(c) for c in candidates}
+    typical = {rest for rest, kind in kinds.values() if kind == "typical"}
+    return [c for c, (rest, kind) in kinds.items() if kind != "other" or rest not in typical]
 
 
 def _wide(issues: Issues, request: RequestedColumns, x: str | None) -> tuple[str, ...]:
@@ -376,8 +433,12 @@ def _wide(issues: Issues, request: RequestedColumns, x: str | None) -> tuple[str
     remaining = [c for c in names if c != x and c not in request.by and not words.size_rank(c)]
     remaining = [c for c in remaining if not words.is_parameters(c) and not words.is_replicate(c)]
     remaining = [c for c in remaining if not words.is_steps(c) and not words.spread_kind(c)]
+    remaining = [c for c in remaining if not words.counts_units(c)]
     values = {c: v for c in remaining if (v := _numeric(issues.table.cells[c])) is not None}
     values = {c: v for c, v in values.items() if np.isfinite(v).any() and not words.time_or_rank(c)}
+    means = [c for c in values if words.is_statistic(c)]
+    if len(means) == 1 and any(words.spread_kind(c) for c in names):
+        values = {means[0]: values[means[0]]}
     if x is not None and len(values) == 1:
         (only,) = values
         issues.notes.append(f"Column {only!r} is taken for the errors: no other one can hold them.")
@@ -446,7 +507,14 @@ def _spread_guessed(issues: Issues, names: ColumnNames) -> ColumnNames:
     of_metric = {c: k for c, k in kinds.items() if words.belongs(c, y)}
     kinds = of_metric or {c: k for c, k in kinds.items() if words.belongs(c, "")}
     by_kind = {k: [c for c, kind in kinds.items() if kind == k] for k in _SPREADS}
-    if in_cells(y) in issues.table.cells and issues.table.cells[in_cells(y)].any():
+    in_its_cells = in_cells(y) in issues.table.cells and issues.table.cells[in_cells(y)].any()
+    if in_its_cells and re.search(r"(±|\+/-)\s*(sd|std|s\.d)", y.lower()):
+        issues.notes.append(
+            f"The spread in the cells of {y!r} is by its name a standard deviation, and is not "
+            f"used: --sd {quoted(y)} --runs N makes standard errors of it."
+        )
+        return names
+    if in_its_cells:
         note = (
             f"The spread in the cells of {y!r} is taken for a standard error; of standard "
             f"deviations over N runs say --sd {quoted(y)} --runs N."

@@ -15,7 +15,7 @@ import re
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ import numpy as np
 
 from steep.base.extras import need
 from steep.base.plainfile import is_stream, refuse_special
+from steep.tables import words
 from steep.tables.layouts import rows_of_json
 from steep.tables.raw import Array, RawTable, TableError, column_of
 from steep.tables.trackers import from_database, from_folder
@@ -38,6 +39,8 @@ _LARGEST = 1 << 30
 _CHUNK, _MANY = 50_000, 20_000
 """Rows that are converted at once, and the number of rows above which columns of plain numbers are
 kept as floats without their text."""
+_CHARACTERS = 1_000_000
+"""Characters at the start of a text that show its format."""
 _WINDOWS = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f\x81\x8d\x8f\x90\x9d]")
 """Bytes that do not occur in Windows-1252 text."""
 
@@ -156,7 +159,7 @@ def _sniffed(text: str) -> str:
     if re.match(r"\[\s*[\[{\d\]]", start):
         return "json"
     if start[0] != "{":
-        return "markdown" if _RULE.search(text) else "csv"
+        return "markdown" if _RULE.search(text, 0, _CHARACTERS) else "csv"
     try:
         json.loads(start.partition("\n")[0])
     except (ValueError, RecursionError):
@@ -198,7 +201,10 @@ def _from_chunks(
     if len(rows) > 1 and sum(map(bool, names)) == 1 and sum(bool(c.strip()) for c in rows[1]) > 1:
         notes = (f"Line {lines[0]} is taken for a title: {names[0]!r}.",)
         names, start = [name.strip() for name in rows[1]], 2
-    if all(_is_number(cell) for cell in names if cell):
+    if _sizes_above(names, rows[start:]):
+        note = f"Line {lines[start - 1]} is taken for training-set sizes, the rows for replicates."
+        notes = (*notes, note)
+    elif all(_is_number(cell) for cell in names if cell):
         names, header_notes = _without_header(names, comments, source)
         notes, start = (*notes, *header_notes), start - 1
     if len(rows) > start and {*map(len, rows[start:])} == {len(names) + 1}:
@@ -284,7 +290,7 @@ def _columns(
 
 
 def _texts(cells: Sequence[str]) -> Array:
-    return column_of(cell.strip() for cell in cells)
+    return column_of(map(str.strip, cells))
 
 
 def _numbers_alone(cells: Sequence[str]) -> Array:
@@ -299,7 +305,7 @@ def _numbers_alone(cells: Sequence[str]) -> Array:
 def _delimiter(text: str) -> str:
     """The delimiter that splits most of the first lines into the same number of cells (at least
     two)."""
-    lines = (line for line in text[:1_000_000].splitlines() if line.strip())
+    lines = (line for line in text[:_CHARACTERS].splitlines() if line.strip())
     sample = "\n".join(islice(lines, 30))
     best, best_score = "", (0.0, 0)
     for delimiter in (*_DELIMITERS, " "):
@@ -324,6 +330,17 @@ def _is_number(cell: str) -> bool:
     return True
 
 
+def _sizes_above(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line holds sizes: at least three whole numbers that grow, each above its
+    column of others that are fractions."""
+    if len(first) < 3 or not rows or not all(re.fullmatch(r"[1-9]\d*", cell) for cell in first):
+        return False
+    sizes = [int(cell) for cell in first]
+    growing = all(a < b for a, b in pairwise(sizes))
+    below = [cell for row in rows for cell in row]
+    return growing and all(_is_number(c) and not c.strip().isdecimal() for c in below if c)
+
+
 def _without_header(
     first: Sequence[str], comments: Sequence[Sequence[str]], source: str
 ) -> tuple[list[str], tuple[str, ...]]:
@@ -342,6 +359,7 @@ def _without_header(
 
 _RULE = re.compile(
     r"(?m)^[ \t]*[|+]?[ \t]*:?[-=]{2,}:?[ \t]*([|+][ \t]*:?[-=]{2,}:?[ \t]*)+[|+]?[ \t]*$"
+    r"|^[ \t]*\|([ \t]*:?-+:?[ \t]*\|)+[ \t]*$"
 )
 """The rule below a header."""
 
@@ -362,17 +380,31 @@ def _from_markdown(text: str, source: str) -> RawTable:
             cells = [c.strip().strip("*`_ ") for c in re.split(r"(?<!\\)\|", bare)]
             blocks[-1].append((line, cells))
     tables = [b for b in blocks if len(b) > 1]
-    if len(tables) != 1:
-        places = ", ".join(str(b[0][0]) for b in tables) or "none"
-        raise TableError(
-            [f"{len(tables)} tables (they begin at lines {places}): keep the one that is meant"],
-            source,
-        )
-    (_, names), *rows = tables[0]
+    with_sizes = [b for b in tables if any(words.size_rank(name) == 2 for name in b[0][1])]
+    chosen = tables if len(tables) == 1 else with_sizes
+    if len(chosen) != 1:
+        raise TableError([_several(tables)], source)
+    (line, names), *rows = chosen[0]
+    notes = (
+        (f"Of {len(tables)} tables the one with training-set sizes is read (line {line}).",)
+        if len(tables) > 1
+        else ()
+    )
     chunk = [line for line, _ in rows], [row for _, row in rows]
     columns, lines = _columns([chunk], len(names), False, source)
     named = (n or f"column {i + 1}" for i, n in enumerate(names))
-    return RawTable(source, dict(zip(named, columns, strict=True)), lines)
+    return RawTable(source, dict(zip(named, columns, strict=True)), lines, notes=notes)
+
+
+def _several(tables: Sequence[Sequence[tuple[int, list[str]]]]) -> str:
+    """The problem of a text with several tables, or with none."""
+    if not tables:
+        return "no table is in it"
+    places = ", ".join(str(t[0][0]) for t in tables)
+    return (
+        f"{len(tables)} tables are in it, at lines {places}. Choose one, for example: "
+        f"sed -n {tables[0][0][0]},{tables[0][-1][0]}p FILE | steep read -"
+    )
 
 
 # ---------------------------------------------------------------- JSON

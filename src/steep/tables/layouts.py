@@ -58,13 +58,11 @@ def rows_of_json(value: Any, source: str) -> RawTable:
         path = next(iter(tables))
         notes = (f"Read from {path!r}.", *table.notes) if path else table.notes
         return table_of(source, table.columns, notes=notes)
-    if (
-        not tables
-        and isinstance(value, dict)
-        and value
-        and not _scalars_of(value).keys() ^ _flat(value).keys()
-    ):
-        return table_of_rows(source, [_flat(value)])
+    if not tables and isinstance(value, dict) and value:
+        row = _flat(value)
+        single = all(isinstance(v, _SCALARS) for v in row.values())
+        if single or (_has_one_size(row) and all(map(_is_cell, row.values()))):
+            return table_of_rows(source, [row])
     raise TableError([_unread(value, tables)], source)
 
 
@@ -165,6 +163,10 @@ def _columns(value: dict[str, Any]) -> _JsonTable | None:
     lists = {k: v for k, v in value.items() if isinstance(v, list) and v}
     if not lists or any(isinstance(cell, dict) for v in lists.values() for cell in v):
         return None
+    if len(lists) == 1 and any(isinstance(v, dict) for v in value.values()):
+        return None  # a list of settings beside the results
+    if _has_one_size(value) and not any(words.size_unit(k) for k in lists):
+        return None  # one run, with replicates of one size
     sizes = [len(v) for k, v in lists.items() if words.size_unit(k) and not _nested(v)]
     counts = [len(v) for v in lists.values()]
     rows = sizes[0] if sizes else max(counts, key=counts.count)
@@ -238,9 +240,12 @@ def _curves(value: dict[str, Any]) -> _JsonTable | None:
         or len({*map(frozenset, names)}) > 1
     ):
         return None
-    columns: dict[str, list[Any]] = {"curve": []}
+    sizes = [c for c in names[0] if words.size_rank(c) == 2]
+    of_one_size = sizes and all(len({*t.columns[c]}) == 1 for t in curves.values() for c in sizes)
+    label = "run" if of_one_size else "curve"
+    columns: dict[str, list[Any]] = {label: []}
     for name, table in curves.items():
-        columns["curve"] += [name] * table.rows
+        columns[label] += [name] * table.rows
         for column, cells in table.columns.items():
             columns.setdefault(column, []).extend(cells)
     return _JsonTable(columns, tuple(dict.fromkeys(n for t in curves.values() for n in t.notes)))
@@ -254,16 +259,23 @@ def _by_name(value: dict[str, Any]) -> _JsonTable | None:
     rows = [_flat(v) for v in inner]
     if len(set.intersection(*map(set, rows))) < 2:
         return None
-    if not all(isinstance(cell, _SCALARS) for row in rows for cell in row.values()):
+    if not all(_is_cell(cell) for row in rows for cell in row.values()):
         return None
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
     return _JsonTable({"run": list(value), **columns} if "run" not in columns else columns)
 
 
-def _scalars_of(value: dict[str, Any]) -> dict[str, Any]:
-    """The single values of an object, by dotted path."""
-    return {k: v for k, v in _flat(value).items() if isinstance(v, _SCALARS)}
+def _has_one_size(value: dict[str, Any]) -> bool:
+    """Whether a single number among the values is a training-set size."""
+    return any(words.size_rank(k) == 2 for k, v in value.items() if isinstance(v, int | float))
+
+
+def _is_cell(value: Any) -> bool:
+    """Whether this is a single value, or a list of them."""
+    return isinstance(value, _SCALARS) or (
+        isinstance(value, list) and all(isinstance(v, _SCALARS) for v in value)
+    )
 
 
 def _flat(value: dict[str, Any]) -> dict[str, Any]:
@@ -299,10 +311,17 @@ def _lm_eval(value: Any) -> list[dict[str, Any]] | None:
 # ---------------------------------------------------------------- lists in cells
 
 
-def exploded(table: RawTable) -> RawTable:
-    """Give each value a row of its own if cells hold lists: folds, seeds, or a whole curve."""
+def exploded(table: RawTable, known: Sequence[str] = ()) -> RawTable:
+    """Give each value a row of its own if cells hold lists: folds, seeds, or a whole curve.
+
+    Not if lists are only beside the values that are meant: those would be repeated. ``known`` are
+    the columns that were requested."""
     lists = {name: c for name, column in table.cells.items() if (c := _lists(column)) is not None}
-    if not lists:
+    if not lists or (known and not {*known} & {*lists}):
+        return table
+    if not any(words.size_unit(n) or words.metric_kind(n) for n in lists) and any(
+        words.metric_kind(n) for n in table.columns if n not in lists
+    ):
         return table
     lengths = {name: tuple(len(c) for c in cells) for name, cells in lists.items()}
     preferred = [n for n in lists if words.size_unit(n) or words.metric_kind(n)] or list(lists)
@@ -365,9 +384,8 @@ def long(table: RawTable, known: Sequence[str], sizes_known: bool) -> RawTable:
         consecutive = sorted(values) in ([*range(len(values))], [*range(1, len(values) + 1)])
         replicates = consecutive and (words.is_replicate(before) or bool(metric))
         replicates &= not any("mean" in words.tokens(n) and words.metric_kind(n) for n in names)
-        sizes = (
-            not has_sizes and not consecutive and (not kind or metric or words.size_unit(before))
-        )
+        unit = words.size_unit(before) or words.size_unit(after)  # 'n=100', '100 labels'
+        sizes = not has_sizes and not consecutive and (not kind or metric or unit)
         if replicates:
             note = f"Columns {columns[0][1]!r} to {columns[-1][1]!r} are taken for replicates."
             return _melted(table, columns, "replicate", _label(kind), note)
@@ -375,8 +393,29 @@ def long(table: RawTable, known: Sequence[str], sizes_known: bool) -> RawTable:
             note = (
                 f"Columns {columns[0][1]!r} to {columns[-1][1]!r} are taken for training-set sizes."
             )
-            return _melted(table, columns, "samples", _label(kind), note)
+            share = "%" in columns[0][0]
+            label = f"n_{after}" if words.size_unit(after) and not share else "samples"
+            melted = _melted(table, columns, label, _label(kind), note)
+            return _rows_as_curves(table, melted)
     return table
+
+
+def _rows_as_curves(table: RawTable, melted: RawTable) -> RawTable:
+    """``melted`` with a column 'curve' if each row of the ``table``, which has sizes as columns,
+    has a name of its own."""
+    names = [c for c in table.columns if c in melted.cells and _names_rows(table.cells[c])]
+    if len(names) != 1 or "curve" in melted.cells:
+        return melted
+    note = f"Each row is a curve of its own, named by {names[0]!r}."
+    cells = {"curve": melted.cells[names[0]], **melted.cells}
+    return replace(melted, cells=cells, notes=(*melted.notes, note))
+
+
+def _names_rows(cells: Array) -> bool:
+    """Whether these are texts, all different."""
+    texts = [c.strip() for c in cells if isinstance(c, str) and c.strip()]
+    different = len({*texts}) == len(cells) > 1
+    return different and all(words.number_in(t) is None for t in texts)
 
 
 def _label(kind: str) -> str:
@@ -389,7 +428,8 @@ def _label(kind: str) -> str:
 def _numbered(name: str) -> tuple[str, str, str, str] | None:
     """'split0_test_score' as ('split', '0', 'test_score', name)."""
     match = re.fullmatch(
-        r"(.*?)[\s_=@:-]*(\d[\d.,]*(?:e\d+)?[kKmMbB]?)(?![a-zA-Z\d])[\s_:-]*(.*)", name.strip()
+        r"(.*?)[\s_=@:-]*(\d[\d.,]*(?:e\d+)?[kKmMbB]?\s?%?)(?![a-zA-Z\d])[\s_:-]*(.*)",
+        name.strip(),
     )
     return None if match is None else (match[1], match[2], match[3], name)
 
@@ -409,6 +449,38 @@ def _melted(
     cells[value] = column_of(column[i] for i in range(rows) for column in texts)
     lines = np.array(table.lines)[every]
     return replace(table, cells=cells, lines=lines, notes=(*table.notes, note))
+
+
+# ---------------------------------------------------------------- words in cells
+
+_WITH_UNIT = re.compile(r"([\d.,]+\s?[kKMBT]?)\s+([a-z]+)", re.IGNORECASE)
+_ASIDE = re.compile(r"([^()]*[^()\s])\s*\([^()]*\)")
+
+
+def sizes_alone(table: RawTable, requested: str | None) -> RawTable:
+    """The table with sizes such as '10 hours' and '236K (0.8)' as bare numbers.
+
+    A unit becomes part of the column's name, unless it is ``requested`` or names one itself."""
+    cells: dict[str, Array] = {}
+    notes = table.notes
+    for name, column in table.cells.items():
+        if column.dtype != object or not (words.size_rank(name) or name == requested):
+            cells[name] = column
+            continue
+        texts = [c.strip() if isinstance(c, str) else c for c in column]
+        bare = [m[1] if m else None for m in map(_ASIDE.fullmatch, map(str, texts))]
+        if any(b is not None and words.number_in(b) is not None for b in bare):
+            texts = [t if b is None else b for b, t in zip(bare, texts, strict=True)]
+            notes = (*notes, f"What stands in parentheses in {name!r} is left out.")
+        parts = [_WITH_UNIT.fullmatch(t) if isinstance(t, str) else None for t in texts]
+        units = {words.size_unit(m[2]) for m in parts if m}
+        if len(units) == 1 and "" not in units:
+            texts = [m[1] if m else t for m, t in zip(parts, texts, strict=True)]
+            (unit,) = units
+            named = name == requested or words.size_unit(name) == unit
+            name = name if named else f"{name} ({unit})"
+        cells[name] = column_of(texts)
+    return replace(table, cells=cells, notes=notes)
 
 
 # ---------------------------------------------------------------- spreads in cells

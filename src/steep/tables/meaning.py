@@ -39,8 +39,10 @@ from steep.tables.words import SCALES, Scale
 
 _ABSURD = {1e3: 1e8, 1e6: 1e5, 1e9: 1e5, 1e12: 1e4}
 """By multiple: values this large must be plain numbers, although the name says a multiple."""
-RISES = 0.7
-"""Values with at least this rank correlation with the size certainly rise."""
+
+UNSURE = 0.5
+"""A score that falls with the size, by a weaker rank correlation than this, may be one that is
+saturated."""
 
 
 class Unclear(ValueError):
@@ -240,7 +242,17 @@ def meaning(
                 "rises with the data, and is an accuracy" if accuracy else "is taken for an error"
             )
             note = note or f"{column!r} {reading}."
-        elif direction >= RISES and len(np.unique(sizes)) > 3:
+            if -UNSURE < direction <= 0 and within:
+                raise Unclear(
+                    "it neither rises nor falls clearly with the size: say --higher-is-better for "
+                    "a score, --y-scale plain for an error"
+                )
+            if direction > 0 and not within:
+                raise Unclear(
+                    "it rises with the data as a score does, but does not lie between 0 and 1 (or "
+                    "100): keep its distance from the best possible value as a column of errors"
+                )
+        elif direction > 0:
             raise Unclear(
                 "it rises with the size, as no error does: say --higher-is-better for an accuracy "
                 "or a score (or --y-scale plain, where it is an error)"
@@ -273,6 +285,11 @@ def _turned(
             "plain)"
         )
     if scale.kind in ("log10", "ln", "log2"):
+        if name_words[-1] == scale.word and kind == "error" and values.min() >= 0:
+            raise Unclear(
+                f"its name may say an error of {scale.word} values, or the {scale.word} of an "
+                f"error: say --y-scale plain or --y-scale {scale.kind}"
+            )
         if column.strip()[0] in "-\u2212" or {"neg", "minus"} & {*name_words}:
             raise Unclear("it holds negative logarithms by its name: turn their sign")
         rest = "_".join(words.scale_of(column)[0])
@@ -323,10 +340,9 @@ def _in_percent(
 
 
 def rank_correlation(sizes: Array, values: Array) -> float:
-    """Spearman correlation between the size and the mean value at each; 0 for fewer than three
-    sizes."""
+    """Spearman correlation between the size and the mean value at each; 0 for a single size."""
     each, place = np.unique(sizes, return_inverse=True)
-    if len(each) < 3:
+    if len(each) < 2:
         return 0.0
     means = np.bincount(place, values) / np.bincount(place)
     ranks = np.argsort(np.argsort(means)).astype(float)

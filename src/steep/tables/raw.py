@@ -141,6 +141,8 @@ class Issues:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     """Notes that must be shown before any result."""
+    choices: dict[str, str] = field(default_factory=dict)
+    """The first of several possible columns, by role, where the user has to choose."""
     _bad: list[tuple[Array, str, Callable[[int], str]]] = field(default_factory=list)
 
     def where(self, rows: Sequence[int] | Array) -> str:
@@ -156,6 +158,10 @@ class Issues:
         if len(rows):
             say: Callable[[int], str] = what if callable(what) else lambda _: what
             self._bad.append((np.asarray(rows, int), column, say))
+
+    def take_bad_cells(self, others: Issues) -> None:
+        """Add the invalid cells that another reading of the table has found."""
+        self._bad += others._bad
 
     @property
     def has_bad_cells(self) -> bool:

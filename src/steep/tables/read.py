@@ -7,9 +7,9 @@ numbers mean, ``amounts.py`` how they are written, ``replicates.py`` which rows 
 replicates.
 
 Bad values raise TableError, with up to twenty problems by line and column, or are noted:
-- not a number, a negative error, a size that is not positive, a size or error above 1e30, a
-  negative standard error: a problem;
-- an empty, NaN or infinite size or error: the row is left out, with a note;
+- not a number, a negative error, a negative size, a size or error above 1e30, a negative standard
+  error: a problem;
+- an empty, NaN or infinite size or error, or a size of zero: the row is left out, with a note;
 - an error of zero, which has no logarithm: with ``validation_items`` it counts as half an error
   among them; without, its size is left out; both with a note;
 - a missing or zero standard error: replaced by the typical one of the others, with a note, if most
@@ -33,7 +33,7 @@ from steep.records import Point
 from steep.tables import columns, words
 from steep.tables.columns import ColumnNames, RequestedColumns, choose, in_cells
 from steep.tables.files import load
-from steep.tables.layouts import exploded, long, with_spreads_apart
+from steep.tables.layouts import exploded, long, sizes_alone, with_spreads_apart
 from steep.tables.own_results import points_of_study, refuse_others
 from steep.tables.raw import Array, Issues, RawTable, TableError, codes, word
 from steep.tables.replicates import CurveRows, best_fits, factors, history
@@ -166,6 +166,8 @@ def read(
     if flops_per_parameter_sample is not None and (x is None or x not in table.columns):
         columns.samples_from_compute(issues, compute, parameters, flops_per_parameter_sample)
     names = choose(issues, request)
+    if not (all_rows or every_size):
+        issues.problems += _curves_too(issues, request)
     issues.stop_on_problems()
     number_options = How(x_scale, y_scale, higher_is_better, validation_items)
     included = _left_in(issues, names)
@@ -200,6 +202,25 @@ def read(
     return Table(table.source, tuple(curves), tuple(notes) or table_notes, _roles(names))
 
 
+def _curves_too(issues: Issues, request: RequestedColumns) -> list[str]:
+    """If nothing but a choice of columns is open: whether the rows are of different curves as well,
+    by the first choice, so that one message names all that is missing."""
+    if not issues.choices or len(issues.problems) > len(issues.choices):
+        return []
+    trial = Issues(issues.table)
+    x, y = issues.choices.get("x"), issues.choices.get("y")
+    names = choose(trial, replace(request, x=x or request.x, y=(y,) if y else request.y))
+    if trial.problems:
+        return []
+    values = values_of(trial, names, names.y[0], names.y[0], _left_in(trial, names), How())
+    issues.take_bad_cells(trial)
+    if values is None or trial.has_bad_cells:
+        return []
+    trial.problems = []
+    _check_one_curve_each(trial, names, values, _split(trial, names, values), False, False)
+    return [p for p in trial.problems if "--by" in p]
+
+
 def _parts(issues: Issues, names: ColumnNames, included: Array) -> list[tuple[str, str, Array]]:
     """(column of errors, name of the metric, rows) of each part that has one metric. If another
     column names the metrics, each of its values is a part."""
@@ -225,8 +246,10 @@ def _listed(names: str | Sequence[str] | None) -> tuple[str, ...]:
 
 def _laid_out(table: RawTable, request: RequestedColumns) -> RawTable:
     """The table with one measurement per row, and spreads in columns of their own."""
-    table = exploded(table)
-    table = long(table, columns.known_columns(table.columns, request), request.x is not None)
+    known = columns.known_columns(table.columns, request)
+    table = exploded(table, known if request.y else ())
+    table = sizes_alone(table, columns.find(request.x, table.columns) if request.x else None)
+    table = long(table, known, request.x is not None)
     return with_spreads_apart(table, in_cells)
 
 

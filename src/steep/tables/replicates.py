@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 
@@ -146,13 +145,18 @@ def history(rows: CurveRows, x: str, steps: Mapping[str, Array]) -> tuple[bool, 
     group = _together(rows, runs)
     order = np.lexsort((rows.size, group))
     size, group = rows.size[order], group[order]
-    bounds = np.flatnonzero(np.r_[True, np.diff(group) != 0, True])
-    parts = [slice(a, b) for a, b in pairwise(bounds)]
-    rising = [p for p in parts if p.stop - p.start >= 3 and (np.diff(size[p]) > 0).all()]
-    if not rising or 2 * sum(p.stop - p.start for p in rising) < len(size):
+    if len(size) < 3:
         return False, ""
-    longest = max(rising, key=lambda p: p.stop - p.start)
-    count = longest.stop - longest.start
+    starts = np.flatnonzero(np.r_[True, np.diff(group) != 0])
+    lengths = np.diff(np.r_[starts, len(size)])
+    repeated = np.r_[False, np.diff(size) <= 0]  # sizes are sorted within each run
+    repeated[starts] = False
+    rising = (lengths >= 3) & (np.add.reduceat(repeated, starts, dtype=int) == 0)
+    if not rising.any() or 2 * lengths[rising].sum() < len(size):
+        return False, ""
+    run = int(np.argmax(np.where(rising, lengths, 0)))
+    count = int(lengths[run])
+    longest = slice(int(starts[run]), int(starts[run]) + count)
     equal = _equally_spaced(size[longest])
     for column, cells in steps.items():
         step = words_as_numbers(cells[rows.rows][order])[longest]

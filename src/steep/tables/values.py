@@ -79,9 +79,14 @@ def values_of(
     bad = np.zeros(len(complete), bool)
     for column in (x, e):
         bad[column.bad] = bad[column.unclear] = True
+    logarithms = options.x_scale or words.scale_of(names.x)[1].kind
+    without_data = complete & (x.values == 0) & (not logarithms.startswith(("log", "ln")))
     empty = np.flatnonzero(~complete & ~bad)
     if len(empty):
         issues.note(kept[empty], "Rows without a size or an error are left out")
+    if without_data.any():
+        issues.note(kept[without_data], "Rows without training data (size 0) are left out")
+        complete &= ~without_data
     if not complete.any():
         if not issues.has_bad_cells and not issues.problems:
             issues.problems.append("no row has both a size and an error")
@@ -102,7 +107,8 @@ def values_of(
             len(names.y) > 1,
         )
     except Unclear as problem:
-        odd = place[~e.percent[place]] if e.percent[place].any() else place
+        odd = place[~e.percent[place]]
+        odd = odd if len(odd) else place
         issues.problems.append(f"column {y!r}: {problem} ({issues.where(kept[odd])})")
         return None
     if scale.note:

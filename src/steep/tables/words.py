@@ -25,7 +25,8 @@ _UNITS = {
         "sample", "example", "image", "token", "word", "character", "sentence", "utterance", "hour",
         "document", "row", "instance", "observation", "molecule", "structure", "demonstration",
         "video", "clip", "graph", "protein", "sequence", "review", "article", "byte", "shot",
-        "datapoint", "patient", "trajectorie", "question", "prompt", "episode", "frame", "record")},
+        "datapoint", "patient", "trajectorie", "question", "prompt", "episode", "frame", "record",
+        "label", "annotation", "event")},
     "char": "characters", "chars": "characters", "doc": "documents", "docs": "documents",
     "obs": "observations", "demos": "demonstrations", "pairs": "pairs", "datapoints": "samples",
     "datapoint": "samples", "mb": "bytes", "gb": "bytes", "kb": "bytes", "tb": "bytes",
@@ -34,15 +35,20 @@ _UNITS = {
 _FILL = {"n", "num", "number", "nr", "no", "of", "train", "training", "tr", "trained", "seen",
          "total", "set", "size", "sizes", "count", "used", "consumed", "processed", "per", "class",
          "data", "dataset", "trainset", "labeled", "labelled", "pretraining", "pretrain",
-         "finetuning", "finetune", "input", "in", "the", "all", "k"}  # fmt: skip
+         "finetuning", "finetune", "input", "in", "the", "all", "k", "few", "budget",
+         "approx"}  # fmt: skip
 _SET = {"train", "training", "tr", "trainset", "data", "dataset", "labeled", "labelled",
         "pretraining", "finetuning", "finetune"}  # fmt: skip
 _SIZE = {"n", "num", "number", "size", "sizes", "count", "nr", "rows"}
 _SURE = {"n", "m", "anchor", "ntrain", "ntr", "trainsize", "datasize", "nsamples", "ndata"}
 _PERHAPS = {"size", "sizes", "data", "train", "training", "x", "subset", "subset_size", "shard",
             "shard_size", "data_points", "points", "num_points", "labeled", "labelled",
-            "annotated"}  # fmt: skip
+            "annotated", "labels", "events", "budget", "training_data", "train_data",
+            "training_set", "train_set"}  # fmt: skip
 """Names of training-set sizes if no other column can hold them."""
+
+_ITEMS = {"label", "event"}
+"""Units that name the item or the curve of a row where they stand alone."""
 
 _PARTS = {"val", "valid", "validation", "dev", "test", "eval", "heldout", "cv", "mean", "avg",
           "average", "median", "best", "final", "last", "min", "max", "overall",
@@ -77,7 +83,8 @@ _STEPS = {"step", "global_step", "epoch", "iteration", "iter", "update", "curren
           "training_step", "train_step"}  # fmt: skip
 """Names for the point in a run at which a row was measured. 'epochs' and 'steps' are not among
 them: they may be the length of a whole run."""
-_COUNTED_STEPS = {"epoch", "epochs", "step", "steps", "iteration", "iterations", "iter", "iters"}
+_COUNTED_STEPS = {"epoch", "epochs", "step", "steps", "iteration", "iterations", "iter", "iters",
+                  "round", "rounds"}  # fmt: skip
 NOT_SIZES = {*_STEPS, "steps", "epochs", "iterations", "iters", "updates", "time", "index",
              "seconds", "wall_time", "walltime", "seed", "run", "id", "rank", "layers", "width",
              "depth", "training_steps", "train_steps", "global_steps", "checkpoint", "batches",
@@ -102,10 +109,15 @@ def _words(name: str) -> tuple[str, ...]:
     """The words in lower case, without the run of a W&B chart and with camel case split."""
     run, _, metric = name.rpartition(" - ")
     text = name if run.strip().isdecimal() else metric  # in '1 - accuracy', 1 is not a run
+    text = re.split(r"±|\+/-", text)[0] or text  # 'accuracy (mean ± SD)' holds means
     for mixed in ("mAP", "mIoU"):
         text = text.replace(mixed, mixed.lower())
     text = re.sub(r"(?i)\btop[-_ ](?=\d)", "top", text)
-    text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", text.replace("²", "2").replace("R^2", "R2"))
+    text = re.sub(
+        r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[a-z]{2})(?=[A-Z]{2})",
+        " ",
+        text.replace("²", "2").replace("R^2", "R2"),
+    )
     return tuple(t for t in re.split(r"[^a-z0-9]+", text.lower()) if t)
 
 
@@ -207,7 +219,7 @@ class Scale:
 _LOGS = {"log10": "log10", "ln": "ln", "log2": "log2", "lg": "log10", "loge": "ln", "log": "log"}
 _BASES = {"10": "log10", "2": "log2", "e": "ln"}
 _TIMES = {
-    "k": 1e3, "thousand": 1e3, "thousands": 1e3, "1e3": 1e3, "1000s": 1e3, "kb": 1e3,
+    "thousand": 1e3, "thousands": 1e3, "1e3": 1e3, "1000s": 1e3, "kb": 1e3,
     "million": 1e6, "millions": 1e6, "mio": 1e6, "mn": 1e6, "1e6": 1e6, "mb": 1e6,
     "billion": 1e9, "billions": 1e9, "bn": 1e9, "1e9": 1e9, "gb": 1e9,
     "trillion": 1e12, "trillions": 1e12, "1e12": 1e12, "tb": 1e12,
@@ -259,8 +271,8 @@ def _multiple(name: str, words: list[str]) -> tuple[list[str], Scale]:
         unit = ["bytes"] if _UNITS.get(last) == "bytes" else []
         return kept + unit, Scale("times", _TIMES[last], written)
     sized = size_rank_of(kept) == 2 or bool({*kept} & _PARAMETERS)
-    if written in _LETTERS or (last in "kmbt" and sized):
-        return kept, Scale("times", _LETTERS[last.upper()], written)
+    if (sized and last in {*"kmbt"}) or (written in _LETTERS and not metric_kind(name)):
+        return kept, Scale("times", _LETTERS[last.upper()], written)  # 'RMSE (K)' is in kelvins
     return words, Scale()
 
 
@@ -283,6 +295,8 @@ def size_rank_of(name_words: Iterable[str]) -> int:
         return 2
     if joined in _PERHAPS or joined == "share":
         return 1
+    if joined in _ITEMS:
+        return 0
     if words[-2:] == ["per", "class"] and every <= {*_FILL, *_UNITS}:
         return 2
     if every <= {*_FILL, *_UNITS} and every & {*_UNITS}:
@@ -340,7 +354,7 @@ def spread_kind(name: str) -> str:
     if every & _HIGH:
         return "high"
     if (
-        "±" in name
+        re.search(r"^\s*±|(±|\+/-)\s*$", name)
         or ("error", "bar") in pairs
         or ("error", "bars") in pairs
         or every & _OTHER_SPREAD
@@ -404,6 +418,39 @@ def metric_label(name: str) -> str:
     if "entropy" in words or "crossentropyloss" in words:
         return "cross_entropy"
     return next((t for t in words if t in (*LOSSES, *RATES)), base)
+
+
+_STATISTICS = {"mean", "avg", "average", "median", "min", "max"}
+_QUANTILE = re.compile(r"[pq]\d+")
+
+
+def typical_of(name: str) -> tuple[str, str]:
+    """The name without the words for a statistic, and its kind: 'typical' for a mean or a median,
+    'other' for a minimum, a maximum or a quantile ('acc_p97_5'), else ''."""
+    words = tokens(name)
+    rest = [t for t in words if t not in _STATISTICS and not _QUANTILE.fullmatch(t)]
+    rest = [t for t in rest if not t.isdigit()] if len(rest) < len(words) else rest
+    kind = "typical" if {*words} & {"mean", "avg", "average", "median"} else "other"
+    return "_".join(rest), kind if len(rest) < len(words) else ""
+
+
+def is_statistic(name: str) -> bool:
+    """Whether a name is that of a statistic and a part of the data alone: 'mean', 'val_mean'."""
+    words = {*tokens(name)}
+    return bool(words & {"mean", "avg", "average", "median"}) and words <= _PARTS
+
+
+def counts_units(name: str) -> bool:
+    """Whether a column counts units of any part of the data: '# Test examples'."""
+    words = {*tokens(name)}
+    return bool(words & {*_UNITS}) and words <= {*_UNITS, *_FILL, *_PARTS}
+
+
+def beside_parts(names: Iterable[str]) -> bool:
+    """Whether some of the names are a part of the data alone ('val', 'random test'), so that a
+    column 'train' holds scores of the training data."""
+    parts = {"val", "valid", "validation", "test", "dev"}
+    return any({*tokens(n)} & parts and not metric_kind(n) and not counts_units(n) for n in names)
 
 
 def time_or_rank(name: str) -> bool:
