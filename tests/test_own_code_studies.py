@@ -201,6 +201,24 @@ def test_init_writes_down_the_budget_and_the_workers_that_it_is_given(rows: Path
     assert (refused.exit_code, "no duration" in refused.output) == (2, True)
 
 
+def test_init_reads_percentages_and_says_which_way_a_metric_goes(rows: Path) -> None:
+    """With a $ before it a brace is the shell's, and a value that is listed twice is tried once."""
+    (rows / "train.py").write_text("print('psnr 30.5'); print('acc 75.5 %')")
+    command = f"{sys.executable} train.py {{shard}} {{lr}} ${{HOME}}"
+    given = ("init", "rows.csv", "--command", command, "--values", "lr=1,2,1", "--force")
+    done = steep(*given, "--pattern", "acc {number} %", "--metric", "val_acc")
+    assert done.exit_code == 0, done.output
+    assert "accuracy 75.5 %" in done.output
+    assert "Lower values" not in done.output
+    spec = Study("study.yaml").spec
+    assert spec.trainer.options["percent"] is True
+    assert spec.search.hyperparameters == {"lr": (1, 2)}
+    done = steep(*given, "--pattern", "psnr {number}", "--metric", "psnr")
+    assert done.exit_code == 0, done.output
+    assert "Lower values of psnr are taken for better ones" in done.output
+    assert "percent" not in Study("study.yaml").spec.trainer.options
+
+
 def test_init_says_what_the_command_lacks(rows: Path) -> None:
     (rows / "train.py").write_text("print('training'); print('done')")
     done = steep("init", "rows.csv", "--command", COMMAND, "--values", "size=1,2")
@@ -217,6 +235,15 @@ def test_init_says_what_the_command_lacks(rows: Path) -> None:
         (["rows.csv", "--command", "x {shard} {lr}"], "give --values lr=..."),
         (["rows.csv", "--command", "x {shard} {size}"], "--values size=16,32,64"),
         (["rows.csv", "--command", "x {shard}", "--values", "lr=1"], "the command has no {lr}"),
+        (["rows.csv", "--command", "awk '{print}' {shard}"], "leave a blank in them: { print }"),
+        (
+            ["rows.csv", "--command", "x {lr} {shard}", "--values", "lr=1", "--values", "lr=2"],
+            "--values lr is given twice",
+        ),
+        (
+            ["rows.csv", "--command", "x {shard}", "--metric", "loss", "--pattern", "loss"],
+            "trainer.pattern (line 12): 'loss' must have one {number}",
+        ),
         (["rows.csv", "--command", "x {shard}", "--values", "lr"], "write a name and values"),
         (["--command", "x {samples}"], "--items 50000"),
         (["rows.csv", "--items", "7"], "are about a --command"),

@@ -189,6 +189,13 @@ def test_zero_errors_count_as_half_an_item(data: Any) -> None:
         ({"dial": "depth"}, "grid has no values of the dial 'depth'"),
         ({"sizes": [10**6]}, "sizes: from 1 to 3200"),
         ({"y": None}, "give the data"),
+        ({"scoring": ["accuracy", "f1"]}, r"of one score, and scoring names 2 \(accuracy, f1\)"),
+        ({"scoring": {"a": "accuracy"}}, r"of one score, and scoring names 1 \(a\)"),
+        ({"scoring": lambda *_: {"a": 0.5, "b": 1}, "metric": "accuracy"}, "several scores, a, b:"),
+        ({"scoring": lambda *_: 95.0, "metric": "accuracy"}, "a score of 95.0 is no accuracy"),
+        ({"grid": {"depth": 2}}, "^grid: .*'depth'"),
+        ({"grid": {"depth": []}}, "^grid: .*'depth'"),
+        ({"grid": [{"depth": [1, 2]}]}, "^grid: one mapping"),
     ],
 )
 def test_arguments_that_do_not_fit(data: Any, given: dict[str, Any], words: str) -> None:
@@ -254,3 +261,34 @@ def test_what_scikit_learn_would_refuse_is_one_sentence() -> None:
         steep.learning_curve(DecisionTreeClassifier(), X, y, scoring="nope")
     with pytest.raises(ValueError, match=r"did you mean 'accuracy'\?$"):
         steep.learning_curve(DecisionTreeClassifier(), X, y, scoring="acuracy")
+
+
+def test_scores_under_another_name_than_theirs_are_refused() -> None:
+    """Negated squared errors were taken for accuracies of -3,000."""
+    measured = (np.array([100, 200, 400]), None, np.array([[-9.0], [-5.0], [-3.0]]))
+    assert steep.learning_curve(measured, scoring="neg_mean_squared_error").metric == "mse"
+    with pytest.raises(ValueError, match=r"^a score of -9.0 is no accuracy: name the scoring"):
+        steep.learning_curve(measured, scoring="accuracy")
+    with pytest.raises(ValueError, match=r"did you mean 'neg_mean_squared_error'\?$"):
+        steep.learning_curve(measured, scoring="mean_squared_error")
+
+
+class Deep(Known):
+    """Its best depth is None, without a limit, from 200 items on."""
+
+    def predict(self, X: Any) -> Any:
+        best = None if self.n_ > 200 else 2
+        error = self.n_**-0.4 * (1.0 if self.depth == best else 1.2)
+        wrong = np.arange(len(X)) < round(error * len(X))
+        return np.where(wrong, 1 - X[:, 1], X[:, 1]).astype(int)
+
+
+def test_a_best_depth_without_a_limit_has_no_law_and_stays_none(data: Any) -> None:
+    X, y = data
+    curve = steep.learning_curve(Deep(), X, y, dial="depth", grid={"depth": [1, 2, None]})
+    assert curve.best["samples"].tolist() == [50, 100, 200, 400, 800, 1600, 3200]
+    assert curve.best["depth"].tolist() == [2, 2, 2, None, None, None, None]
+    law = curve.size_law
+    assert law is not None
+    assert (law.outcome, law.beta_p) == ("not measured", None)
+    assert law.reason.startswith("a power law is of numbers, and depth = None is the best")

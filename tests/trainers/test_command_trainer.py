@@ -162,6 +162,7 @@ def test_a_result_file(run: Run, written: str, error: float) -> None:
         ("accuracy: {number}", "accuracy: 0.5\naccuracy: 0.75", {}, 0.25),
         ("accuracy: {number} %", "accuracy: 75 %", {"percent": True}, 0.25),
         (r"acc=(\S+)", "epoch 1 acc=.5 loss=3\nbye", {}, 0.5),
+        ('"acc": {number}', '{"epoch": 1, "acc": 0.75}', {}, 0.25),
     ],
 )
 def test_a_pattern_reads_the_last_line_that_matches(
@@ -169,6 +170,65 @@ def test_a_pattern_reads_the_last_line_that_matches(
 ) -> None:
     found = run(f"print({printed!r})", pattern=pattern, domain={"metric": "accuracy"}, **options)
     assert found.validation_error == pytest.approx(error)
+
+
+def test_a_pattern_reads_what_is_logged(run: Run) -> None:
+    """To standard error, as Python's logging writes it; what is printed comes first."""
+    logged = "import logging; logging.warning('accuracy: 0.75');"
+    of = {"pattern": "accuracy: {number}", "domain": {"metric": "accuracy"}}
+    assert run(logged, **of).validation_error == pytest.approx(0.25)
+    both = run(logged + "print('accuracy: 0.5')", **of)
+    assert both.validation_error == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("printed", "error"),
+    [
+        ("loss: 1,234.5 nats", 1234.5),
+        ("loss: 12,345,678", 12345678.0),
+        ("loss: 0.5, accuracy: 0.8", 0.5),
+        ("loss: 3, accuracy: 0.8", 3.0),
+        ("loss: 0,123", None),
+        ("loss: 12,3", None),
+        ("loss: 1,234", None),
+        ("losses: 5,0.31", None),
+    ],
+)
+def test_a_comma_that_may_be_a_decimal_one_is_not_guessed(
+    run: Run, printed: str, error: float | None
+) -> None:
+    """0,123 was 123, and 12,3 too."""
+    of = {"pattern": "loss(?:es)?: {number}", "domain": {"metric": "loss"}}
+    if error is not None:
+        assert run(f"print({printed!r})", **of).validation_error == error
+        return
+    with pytest.raises(OwnCodeError, match="whose comma may be that of a decimal or of thousands"):
+        run(f"print({printed!r})", **of)
+
+
+@pytest.mark.parametrize(
+    ("metric", "printed", "kept", "error"),
+    [
+        ("val_acc", "0.75", "1 - accuracy", 0.25),
+        ("Accuracy", "0.75", "1 - accuracy", 0.25),
+        ("eval_f1", "0.75", "1 - f1", 0.25),
+        ("Top-1 accuracy", "0.75", "1 - top_1_accuracy", 0.25),
+        ("ndcg@10", "0.75", "1 - ndcg_10", 0.25),
+        ("R2", "-0.5", "1 - r2", 1.5),
+        ("BLEU", "25", "1 - bleu / 100", 0.75),
+        ("val_loss", "0.75", "loss", 0.75),
+        ("WER", "0.75", "wer", 0.75),
+        ("fid", "75", "fid", 75.0),
+    ],
+)
+def test_a_metric_is_known_however_its_name_is_written(
+    run: Run, metric: str, printed: str, kept: str, error: float
+) -> None:
+    """A val_acc was an error by that name, and the lowest accuracy the best."""
+    found = run(f"print('= {printed}')", pattern="= {number}", domain={"metric": metric})
+    assert dict(found.metrics) == {kept: pytest.approx(error)}
+    named = run(prints({metric: float(printed)}), domain={"metric": metric})
+    assert named.validation_error == pytest.approx(error)
 
 
 def test_a_pattern_does_not_take_an_earlier_line_for_nan(run: Run) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steep.base.metrics import original
+from steep.base.metrics import LOSSES, PLAIN, RATES, SHARES, original
 from steep.contracts.executor import Event, Job, Kind
 from steep.domains.external import Options as External
 from steep.executors.worker import work
@@ -27,6 +28,7 @@ from steep.records import SCORED, Measurement, Status, Trial
 from steep.spec.load import QuestionError, parse
 from steep.spec.yaml_reader import scalar
 from steep.study import Study
+from steep.tables.words import metric_kind, own_metric
 from steep.trainers.command import PLACES, named_in
 
 STEPS, FEWEST = 6, 10
@@ -66,7 +68,10 @@ def propose(
     grid = _grid(values)
     if unknown := sorted(named_in(command) - set(PLACES) - set(grid)):
         names = ", ".join(f"--values {name}=..." for name in unknown)
-        raise QuestionError(f"the command names what steep does not know: give {names}")
+        raise QuestionError(
+            f"the command names what steep does not know: give {names} (or, where the braces are "
+            f"the program's own, leave a blank in them: {{ {unknown[0]} }})"
+        )
     if unused := sorted(set(grid) - named_in(command)):
         raise QuestionError(f"--values {unused[0]}: the command has no {{{unused[0]}}}")
     if "size" in named_in(command) and "size" not in grid:
@@ -102,7 +107,8 @@ def propose(
     number_format = scale(name)
     notes = [
         f"Ran it once {setting}: {number_format.label} {measured(float(error), number_format)} in "
-        f"{duration(outcome.seconds)}, with {_lines(len(outcome.curve))} of progress."
+        f"{duration(outcome.seconds)}, with {_lines(len(outcome.curve))} of progress.",
+        *_taken_for(metric),
     ]
     if study.cut.removed:
         notes.append(
@@ -122,6 +128,17 @@ def propose(
     return FirstRun(draft.spec(reported_metric), tuple(notes), None)
 
 
+def _taken_for(metric: str | None) -> list[str]:
+    """A note where the name of a metric says nothing about its direction."""
+    own = own_metric(metric or "error")
+    if own != metric or own in {*PLAIN, *LOSSES, *RATES, *SHARES} or metric_kind(metric) == "error":
+        return []
+    return [
+        f"Lower values of {metric} are taken for better ones, as steep does not know it. Where "
+        "higher ones are, report what falls instead."
+    ]
+
+
 def _lines(count: int) -> str:
     return "no line" if not count else "1 line" if count == 1 else f"{count} lines"
 
@@ -132,7 +149,10 @@ def _grid(values: Sequence[str]) -> dict[str, list[Any]]:
         name, equals, listed = text.partition("=")
         if not equals or not name.isidentifier() or not listed:
             raise QuestionError(f"--values {text}: write a name and values, such as lr=0.1,0.3")
-        grid[name] = [scalar(one.strip()) for one in listed.split(",")]
+        if name in grid:
+            raise QuestionError(f"--values {name} is given twice: list all of its values in one")
+        scalars = [scalar(one.strip()) for one in listed.split(",")]
+        grid[name] = list({json.dumps(value): value for value in scalars}.values())
     sizes = grid.get("size", [1])
     if not all(isinstance(size, int) and size > 0 for size in sizes):
         raise QuestionError("--values size: only whole numbers from 1 on")
@@ -157,6 +177,8 @@ class _Draft:
         self.run = run
         self.command, self.grid, self.items, self.label = command, grid, items, label
         self.pattern = f"  pattern: {yaml_text(pattern)}\n" if pattern else ""
+        if pattern and re.search(r"\{number\} ?%", pattern):
+            self.pattern += "  percent: true            # of the pattern's number\n"
         self.parts = place(data, base) if data else {}
         self.name = study_name(data, base, "command") if data else "own-study"
         self.own_split = "validation" not in named_in(command)

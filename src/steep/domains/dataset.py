@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +18,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from steep.base.metrics import as_error
 from steep.contracts.domain import DataError, Items
 from steep.domains.files import by_part, content, digest_of, is_data, unzipped
 from steep.spec.sections import Strict
+from steep.tables.words import own_metric
 
 SUFFIXES = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv",
 }  # fmt: skip
 """Formats by the end of a file's name; of others each line is an item."""
+csv.field_size_limit(sys.maxsize)  # a document in a column may be longer than 131,072 characters
 UNITS = {"lines": "lines", "jsonl": "examples", "csv": "rows", "files": "files"}
 
 
@@ -75,7 +77,7 @@ class Dataset:
         self.format = options.format or _format_of(base / options.train)
         self.unit = options.unit or UNITS[self.format]
         self.declared = options.metric is not None
-        self.metrics = (as_error(options.metric or "error"),)
+        self.metrics = (own_metric(options.metric or "error"),)
         files = {path: _read(base / path, self.format, options) for path in parts.values()}
         self.suffix = _suffix(base / options.train)
         if self.format == "files":  # what names files by their place is of one place only
@@ -149,11 +151,13 @@ def _read(path: Path, format: str, options: Options) -> _File:
         return _listed(path, options)
     data = content(path)
     text = unzipped(path, data)
+    if text.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path}: is UTF-16; save it as UTF-8")
     digest = hashlib.sha256(data).hexdigest()
     lines = [line + b"\n" for line in text.replace(b"\r\n", b"\n").split(b"\n")]
     header = b""
     if format == "csv":
-        header, *lines = _rows(path, lines)
+        header, *lines = _rows(path, lines, _mark(path))
     items = [line for line in lines if line.strip()]
     if not items:
         raise DataError(f"{path}: holds no {UNITS[format]}")
@@ -161,18 +165,26 @@ def _read(path: Path, format: str, options: Options) -> _File:
     return _File(header, items, label, group, digest)
 
 
-def _rows(path: Path, lines: Sequence[bytes]) -> list[bytes]:
-    """The rows of a CSV, the header first: one goes on while a quote is open."""
+def _mark(path: Path) -> str:
+    return "\t" if _suffix(path) == ".tsv" else ","
+
+
+def _rows(path: Path, lines: Sequence[bytes], mark: str) -> list[bytes]:
+    """The rows of a CSV, the header first: one goes on while a quoted value is open. A quote inside
+    a value that does not begin with one, 5" say, opens none."""
     rows: list[bytes] = []
-    row, quotes = [], 0
-    for line in lines:
-        row.append(line)
-        quotes += line.count(b'"')
-        if quotes % 2 == 0:
-            rows.append(b"".join(row))
-            row, quotes = [], 0
-    if row:
-        raise DataError(f"{path}: a quoted value that begins in row {len(rows) + 1} never ends")
+    done = 0
+    # Latin-1 has a character for each byte, and marks and quotes are the same in it. The last line,
+    # which is empty, is a row of its own unless a quote is open.
+    reader = csv.reader((line.decode("latin-1") for line in [*lines, b"\n"]), delimiter=mark)
+    try:
+        for _ in reader:
+            rows.append(b"".join(lines[done : reader.line_num]))
+            done = reader.line_num
+    except csv.Error as error:
+        raise DataError(f"{path}: row {len(rows) + 1} cannot be read: {error}") from None
+    if rows[-1]:
+        raise DataError(f"{path}: a quoted value that begins in row {len(rows)} never ends")
     if not rows[0].strip():
         raise DataError(f"{path}: the first row is empty; it must hold the names of the columns")
     return rows
@@ -188,8 +200,13 @@ def _column(
         raise DataError(f"{path}: lines of text have no column {name!r}")
     if format == "jsonl":
         return [_field(path, number, item, name) for number, item in enumerate(items, 1)]
-    mark = "\t" if _suffix(path) == ".tsv" else ","
-    names, *rows = csv.reader(io.StringIO((header + b"".join(items)).decode()), delimiter=mark)
+    try:
+        text = (header + b"".join(items)).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(
+            f"{path}: is not UTF-8, so its columns cannot be read; save it as UTF-8"
+        ) from None
+    names, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=_mark(path))
     if name not in names:
         raise DataError(f"{path}: no column {name!r}; there are: {', '.join(names)}")
     place = names.index(name)
@@ -239,6 +256,6 @@ def _inside(folder: Path) -> Iterator[Path]:
 
 
 def _named(path: Path) -> Iterator[Path]:
-    for line in content(path).decode().splitlines():
+    for line in content(path).decode(errors="surrogateescape").splitlines():
         if line.strip():
             yield (path.parent / line.strip()).resolve()

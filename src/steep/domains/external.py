@@ -15,10 +15,10 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from steep.base.metrics import as_error
 from steep.base.plainfile import read_file
 from steep.contracts.domain import POOL, DataError, Items
 from steep.spec.sections import Strict
+from steep.tables.words import own_metric
 
 
 class Options(Strict):
@@ -45,7 +45,7 @@ class External:
 
     def __init__(self, options: Options, base: Path) -> None:
         self.unit = options.unit
-        self.metrics = (as_error(options.metric or "error"),)
+        self.metrics = (own_metric(options.metric or "error"),)
         self.declared = options.metric is not None
         self._count = options.items
         self._labels, self._files = _labels(options, base)

@@ -27,10 +27,10 @@ class Reporter:
     def __init__(self, handle: Handle | None = None, metric: str | None = None) -> None:
         """``handle``: what a function's trial is given; None in a script that steep runs as a
         command (or that runs by itself). ``metric``: 'accuracy', 'loss'; None: what is named."""
-        from steep.base.metrics import as_error
+        from steep.tables.words import own_metric
 
         self.handle = handle
-        self.metric = StudyMetric(as_error(metric or "error"), metric is not None)
+        self.metric = StudyMetric(own_metric(metric or "error"), metric is not None)
         self.best: dict[str, Any] = {}
         """The evaluation with the lowest error, as it was reported: what a function returns."""
         self._lowest = math.inf

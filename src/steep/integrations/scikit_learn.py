@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,16 @@ import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import check_scoring, get_scorer_names
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
+from sklearn.model_selection import (
+    GroupKFold,
+    ParameterGrid,
+    StratifiedGroupKFold,
+    check_cv,
+)
 from sklearn.utils import _safe_indexing as rows_of
 from sklearn.utils import indexable
 
-from steep.base.metrics import higher_metric, is_share
+from steep.base.metrics import ACCURACIES, higher, higher_metric, is_share
 from steep.base.spelling import did_you_mean
 from steep.fit import fit, fit_size_law
 from steep.records import Fit, Interval, SizeLaw, TargetAnswer
@@ -106,24 +112,24 @@ def learning_curve(
     ``sizes``: samples, or shares of the largest training fold; None: doublings up to all of it.
     Subsets are nested and, of a classifier, stratified; with ``groups`` the folds keep each group
     on one side and a subset takes group after group. ``dial`` names the parameter of ``grid`` that
-    is the model's size. ``cv`` and ``scoring`` are scikit-learn's (5 folds; accuracy or R2); of a
-    callable scorer ``metric`` says what its score is. The best of each size is chosen by the folds
-    that measure it, as with ``GridSearchCV.best_score_``.
+    is the model's size. ``cv`` and ``scoring`` are scikit-learn's (5 folds; accuracy or R2), one
+    score a curve; of a callable scorer ``metric`` says what its score is. The best of each size is
+    chosen by the folds that measure it, as with ``GridSearchCV.best_score_``.
 
     In place of an estimator it takes what ``sklearn.model_selection.learning_curve`` returned, or a
     ``LearningCurveDisplay``, with the ``scoring`` that made it.
 
     Raises ValueError for arguments that do not fit together, and where no estimator could be
     fitted."""
+    _check_scoring(scoring)
     if isinstance(estimator, tuple) or hasattr(estimator, "test_scores"):
         return _measured_before(estimator, scoring, metric, level)
     if X is None or y is None:
         raise ValueError("give the data: learning_curve(estimator, X, y)")
-    if dial is not None and dial not in (grid or {}):
-        raise ValueError(f"grid has no values of the dial {dial!r}: grid={{{dial!r}: [...]}}")
+    _check_grid(grid, dial)
     X, y, groups = indexable(X, y, groups)
     classes = is_classifier(estimator)
-    scorer = _scorer(estimator, scoring)
+    scorer = check_scoring(estimator, scoring=scoring)
     folds = _folds(X, y, classes, groups, cv)
     labels = np.unique(y, return_inverse=True)[1].reshape(-1) if classes else None
     orders = [_order(train, labels, groups, random_state, k) for k, (train, _) in enumerate(folds)]
@@ -144,6 +150,9 @@ def learning_curve(
         rows.append({"samples": count, "fold": fold, **given, "error": error, "score": score,
                      "seconds": seconds, "failed": why})  # fmt: skip
     trials = pd.DataFrame(rows)
+    for name, values in (grid or {}).items():
+        if None in list(values):  # else a column of 2, 4 and None would hold 2.0, 4.0 and NaN
+            trials[name] = pd.Series([row[name] for row in rows], dtype=object)
     items = float(np.mean([len(test) for _, test in folds]))
     return _curve(trials, names, dial, error_of.metric, items, level)
 
@@ -159,10 +168,11 @@ def _curve(
     chosen, folds = [], []
     key = list(names) or ["samples"]
     for count, of_size in good.groupby("samples"):
-        complete = of_size.groupby(key, dropna=False, sort=False)
+        candidate = of_size.groupby(key, dropna=False, sort=False).ngroup()
+        complete = of_size.groupby(candidate)
         mean = complete["error"].mean()
         whole = mean[complete["error"].size() == complete["error"].size().max()]
-        best = complete.get_group(whole.idxmin() if len(key) > 1 else (whole.idxmin(),))
+        best = of_size[candidate == whole.idxmin()]
         folds.append(best)
         first = best.iloc[0]
         chosen.append(
@@ -175,6 +185,9 @@ def _curve(
         why = trials.loc[~np.isfinite(trials["error"]), "failed"].iloc[0]
         notes.append(f"{failed} of {len(trials)} fits failed and are left out: {why}")
     best = pd.DataFrame(chosen)
+    for name in names:
+        if trials[name].dtype == object:
+            best[name] = pd.Series([row[name] for row in chosen], dtype=object)
     every = pd.concat(folds)
     if is_share(metric) and items and (none := int((1.0 - every["score"] == 0.0).sum())):
         notes.append(
@@ -188,7 +201,7 @@ def _curve(
             unit="samples", metric=metric, level=level,
         )  # fmt: skip
     law = None
-    if dial is not None and len(best) >= 3 and pd.api.types.is_numeric_dtype(best[dial]):
+    if dial is not None and len(best) >= 3 and np.isfinite(_numbers(trials[dial])).any():
         law, about = _size_law(best, trials, dial, level)
         notes += about
     return LearningCurve(found, best, trials, metric, law, tuple(notes))
@@ -199,10 +212,15 @@ def _size_law(
 ) -> tuple[SizeLaw, list[str]]:
     """The law of the best values of ``dial``, and notes. Where the smallest or largest value tried
     is best, the optimum may lie beyond: it enters as such, as in a study."""
-    tried = {n: np.unique(group.dropna()) for n, group in trials.groupby("samples")[dial]}
+    tried = {n: _numbers(group) for n, group in trials.groupby("samples")[dial]}
+    sizes = _numbers(best[dial])
     edges, steps = [], []
-    for count, value in zip(best["samples"], best[dial], strict=True):
-        grid = tried[count]
+    for count, value in zip(best["samples"], sizes, strict=True):
+        grid = np.unique(tried[count][np.isfinite(tried[count])])
+        if not math.isfinite(value):
+            edges.append("no number")
+            steps.append(1.0)
+            continue
         at = int(np.searchsorted(grid, value))
         low, high = max(at - 1, 0), min(at + 1, len(grid) - 1)
         single = len(grid) == 1
@@ -211,9 +229,12 @@ def _size_law(
         steps.append(float((grid[high] / grid[low]) ** (1 / (high - low))) if usable else 1.0)
     notes = [_edge_note(best, edges, dial, side) for side in ("low", "high") if side in edges]
     reason = ""
-    if all(len(grid) == 1 for grid in tried.values()):
+    no_number = [value for value, size in zip(best[dial], sizes, strict=True) if size != size]
+    if no_number:
+        reason = f"a power law is of numbers, and {dial} = {no_number[0]} is the best at some size"
+    elif trials[dial].nunique(dropna=False) == 1:
         reason = f"one value of {dial} was tried"
-    elif not (best[dial] > 0).all():
+    elif not (sizes > 0).all():
         reason = f"a power law is of positive values, and {dial} = {best[dial].min()} is among them"
     elif edges.count("") < FEWEST_TWO_SIDED:
         reason = (
@@ -223,10 +244,16 @@ def _size_law(
     if reason:
         found = SizeLaw(
             "not measured", reason, two_sided=edges.count(""),
-            censored=len(edges) - edges.count(""), level=level,
+            censored=edges.count("low") + edges.count("high"), level=level,
         )  # fmt: skip
         return found, notes
-    return fit_size_law(best["samples"], best[dial], edges, level, steps), notes
+    return fit_size_law(best["samples"], pd.Series(sizes), edges, level, steps), notes
+
+
+def _numbers(values: pd.Series) -> np.ndarray:
+    """NaN for what is no number, such as the None of an unlimited depth."""
+    real = [v if isinstance(v, Real) and not isinstance(v, bool) else math.nan for v in values]
+    return np.array(real, dtype=float)
 
 
 def _edge_note(best: pd.DataFrame, edges: Sequence[str], dial: str, side: str) -> str:
@@ -263,13 +290,31 @@ def _folds(X: Any, y: Any, classes: bool, groups: Any, cv: Any) -> list[tuple[An
         raise ValueError(f"the data cannot be divided into folds: {problem}") from None
 
 
-def _scorer(estimator: Any, scoring: Any) -> Any:
-    """Raises ValueError for a name that scikit-learn does not know."""
-    if isinstance(scoring, str) and scoring not in get_scorer_names():
-        near = did_you_mean(scoring, get_scorer_names())
-        listed = "sklearn.metrics.get_scorer_names() lists them"
-        raise ValueError(f"scikit-learn has no scoring {scoring!r}{near or f'; {listed}'}")
-    return check_scoring(estimator, scoring=scoring)
+def _check_scoring(scoring: Any) -> None:
+    """Raises ValueError for several scores, and for a name that scikit-learn does not know."""
+    if isinstance(scoring, str):
+        if scoring not in get_scorer_names():
+            near = did_you_mean(scoring, get_scorer_names())
+            listed = "sklearn.metrics.get_scorer_names() lists them"
+            raise ValueError(f"scikit-learn has no scoring {scoring!r}{near or f'; {listed}'}")
+    elif isinstance(scoring, Iterable):
+        names = [str(name) for name in scoring]
+        raise ValueError(
+            f"a curve is of one score, and scoring names {len(names)} ({', '.join(names)}): call "
+            "learning_curve once for each, with scoring='accuracy', say"
+        )
+
+
+def _check_grid(grid: Mapping[str, Sequence[Any]] | None, dial: str | None) -> None:
+    """Raises ValueError for what is no grid."""
+    if grid is not None and not isinstance(grid, Mapping):
+        raise ValueError(f"grid: one mapping of parameters to their values is wanted, not {grid!r}")
+    if dial is not None and dial not in (grid or {}):
+        raise ValueError(f"grid has no values of the dial {dial!r}: grid={{{dial!r}: [...]}}")
+    try:
+        ParameterGrid(dict(grid or {}))
+    except (TypeError, ValueError) as problem:
+        raise ValueError(f"grid: {problem}") from None
 
 
 def _splitter(cv: Any, y: Any, classes: bool, groups: Any) -> Any:
@@ -315,7 +360,10 @@ def _trial(
     try:
         model = clone(estimator).set_params(**given)
         model.fit(rows_of(X, train), rows_of(y, train))
-        score = float(scorer(model, rows_of(X, test), rows_of(y, test)))
+        score = scorer(model, rows_of(X, test), rows_of(y, test))
+        if isinstance(score, Mapping):
+            raise TypeError(f"the scorer returns several scores, {', '.join(score)}: one is wanted")
+        score = float(score)
     except Exception as error:  # too few samples for it, say: the other sizes go on
         return math.nan, time.perf_counter() - start, f"{type(error).__name__}: {error}"
     return score, time.perf_counter() - start, "" if math.isfinite(score) else f"score {score}"
@@ -350,8 +398,14 @@ class _Errors:
         return cls(higher_metric(name).metric, False)
 
     def __call__(self, score: float, items: int) -> float:
-        """An error rate of zero counts as half an item."""
+        """An error rate of zero counts as half an item. Raises ValueError for what this score
+        cannot be."""
         error = -score if self.negated else 1.0 - score
+        made_of = higher(self.metric)
+        if made_of is not None and (error < 0 or (error > 1 and made_of.name in ACCURACIES)):
+            raise ValueError(
+                f"a score of {score} is no {made_of.name}: name the scoring that the scores are of"
+            )
         return 0.5 / items if error == 0.0 and is_share(self.metric) and items else error
 
 

@@ -230,7 +230,7 @@ def _problem(detail: Any, lines: Lines, schema: type[BaseModel], prefix: str) ->
         inner = f"{path}.{part}" if path else part
         if inner in lines or (absent and part == parts[-1]):
             path = inner
-    message = _MESSAGES.get(detail["type"], detail["msg"])
+    message = _MESSAGES.get(detail["type"], detail["msg"].removeprefix("Value error, "))
     if detail["type"] == "extra_forbidden":
         message += _meant(parts, schema, prefix)
     if "input" in detail and not absent and not isinstance(detail["input"], (dict, list)):

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from steep.base.metrics import ALIASES, HIGHER, LOSSES, PLAIN, RATES
+from steep.base.metrics import (
+    ALIASES,
+    HIGHER,
+    LOSSES,
+    PLAIN,
+    RATES,
+    as_error,
+    higher_metric,
+    is_perplexity,
+    plain_name,
+)
+from steep.base.metrics import SHARES as SHARES_OF_ITEMS
 from steep.tables.amounts import Writing, number
 
 _SETTINGS = {"params", "param", "hparams", "config", "user", "attrs"}
@@ -381,6 +392,20 @@ def metric_kind(name: str) -> str:
     if "_".join(words) in HIGHER or metric_base(name) in HIGHER:
         return "higher"
     return "rising" if every & _RISING else ""
+
+
+@lru_cache
+def own_metric(name: str) -> str:
+    """The error that a study's own metric becomes, however its name is written: '1 - accuracy' of
+    'val_acc' and of 'Accuracy'. A name that says nothing is an error by that name."""
+    plain = plain_name(name)
+    part, _, rest = plain.partition("_")
+    if rest and part in ("validation", "val", "valid", "eval", "dev", "test"):
+        plain = rest
+    if plain in {*PLAIN, *LOSSES, *RATES, *SHARES_OF_ITEMS, *HIGHER} or is_perplexity(plain):
+        return as_error(plain)
+    rises = metric_kind(plain) in ("higher", "rising")
+    return higher_metric(plain).metric if rises else name
 
 
 def on_training_data(name: str) -> bool:

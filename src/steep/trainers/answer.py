@@ -36,6 +36,7 @@ from steep.contracts.domain import Domain
 from steep.contracts.trainer import Handle
 from steep.records import Measurement, Status, Trial, settings
 from steep.spec.load import Loaded
+from steep.tables.words import own_metric
 
 
 class OwnCodeError(ValueError):
@@ -199,7 +200,7 @@ def own_keys(answer: Mapping[str, Any], metric: StudyMetric) -> dict[str, str]:
         part, name = part_and_name(key)
         if key in _PLAIN and not (metric.name == "loss" and name == "loss"):
             continue
-        if (name == "error" and part) or as_error(name) == metric.name:
+        if (name == "error" and part) or own_metric(name) == metric.name:
             found[key] = part or "validation"
     return found
 

@@ -59,7 +59,8 @@ from steep.trainers.reported import Reported, Row
 
 FILES = ("shard", "validation", "test")
 PLACES = (*FILES, "size", "seed", "samples", "items", "trial", "checkpoints", "result", "python")
-_PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
+_PLACE = re.compile(r"(?<!\$)\{([A-Za-z_]\w*)\}")
+"""``${NAME}`` is the shell's."""
 _SHOWN, _WIDE = 3, 140
 """Last lines of output in a failure's sentence, and their characters."""
 _POLL = 0.1
@@ -285,12 +286,12 @@ class _Attempt:
         its best. Raises Interrupted on a stop request, and Diverged for an error that is not a
         number."""
         self.matches: list[str] = []
+        pattern = self.pattern
         while True:
             over = process.over  # checked first: what it printed before is in the queue then
             while (line := process.next_line(0.0 if over else _POLL)) is not None:
-                if self.options.pattern is not None and not reported.is_json(line.encode()):
+                if pattern is not None and pattern.search(line):
                     self.matches.append(line)
-                    continue
                 seconds = time.perf_counter() - self.began
                 if (evaluation := printed.take(line, self.trial.samples, seconds)) is not None:
                     self.handle.progress(evaluation)
@@ -334,7 +335,10 @@ class _Attempt:
             read = reported.of_csv if options.csv else reported.of_trainer_state
             return self.best_row(read(path, options.column, self.metric))
         if (pattern := self.pattern) is not None:
-            text = reported.matched(pattern, self.matches)
+            # Python's logging writes to standard error.
+            text = reported.matched(pattern, self.matches) or reported.matched(
+                pattern, process.errors.lines()
+            )
             if text is None:
                 raise OwnCodeError(
                     f"the command reported no result: no line matches {options.pattern!r}"
@@ -354,8 +358,9 @@ class _Attempt:
         if (best := printed.best()) is not None:
             return best
         raise OwnCodeError(
-            'the command reported no result: it prints no line such as {"validation_error": 0.12}, '
-            "writes no $STEEP_RESULT, and the spec names no pattern, csv or trainer_state"
+            "the command reported no result: its standard output has no line such as "
+            '{"validation_error": 0.12}, it writes no $STEEP_RESULT, and the spec names no '
+            "pattern, csv or trainer_state"
         )
 
     def scaled(self, value: float) -> float:

@@ -64,6 +64,10 @@ class Output:
         lines = re.split(r"[\r\n]+", self.text()[-20_000:])
         return [line.strip() for line in lines if line.strip(" \t^~")][-count:]
 
+    def lines(self) -> list[str]:
+        """All that is kept of it."""
+        return re.split(r"[\r\n]+", self.text())
+
 
 class Process:
     """A running command. ``lines`` are those of its standard output that ``wanted`` says are."""

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steep.base.metrics import as_error
 from steep.base.plainfile import read_file
 from steep.records import Evaluation
+from steep.tables.words import own_metric
 from steep.trainers.answer import (
     OwnCodeError,
     StudyMetric,
@@ -34,6 +34,8 @@ from steep.trainers.answer import (
 
 NUMBER = r"([-+]?(?:(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[nN]a[nN]|NAN|[iI]nf(?:inity)?))"
 """What ``{number}`` in a pattern stands for: NaN too, lest an earlier line is taken."""
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}((,\d{3})+\.\d*|(,\d{3}){2,})([eE][-+]?\d+)?")
+"""Commas that can be nothing else: 1,234.5 and 1,234,567, but not 1,234."""
 WHO = "the command reported"
 STEPS = ("step", "steps", "global_step", "iteration", "epoch")
 """Names of a column that says how far a training is."""
@@ -94,7 +96,7 @@ def _says_something(values: Mapping[str, Any], metric: StudyMetric) -> bool:
         part, name = part_and_name(key)
         if part == "validation" and (name in ("error", "loss") or known_metric(name)):
             return True
-        named = as_error(name) == metric.name or (known_metric(name) and not metric.declared)
+        named = own_metric(name) == metric.name or (known_metric(name) and not metric.declared)
         if part == "" and named and not (name == "loss" and "step" in values):
             return True  # a loss beside a step is that of training
     return False
@@ -162,10 +164,18 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 
 def matched(pattern: re.Pattern[str], lines: Sequence[str]) -> str | None:
-    """The number in the last line that matches."""
+    """The number in the last line that matches. Raises OwnCodeError for a comma that may be a
+    decimal one."""
     for line in reversed(lines):
-        if found := pattern.findall(line):
-            return str(found[-1]).replace(",", "")
+        if not (found := pattern.findall(line)):
+            continue
+        number = str(found[-1]).rstrip(",")
+        if "," in number and not _THOUSANDS.fullmatch(number):
+            raise OwnCodeError(
+                f"{WHO} {number}, whose comma may be that of a decimal or of thousands: print "
+                "numbers with a point"
+            )
+        return number.replace(",", "")
     return None
 
 
@@ -212,7 +222,7 @@ def _column(names: Sequence[str], wanted: str | None, metric: StudyMetric, file:
     own = {"error", metric.own}
     for name in names:
         part, rest = part_and_name(str(name))
-        if part == "validation" and (rest in own or as_error(rest) == metric.name):
+        if part == "validation" and (rest in own or own_metric(rest) == metric.name):
             return name
     raise OwnCodeError(
         f"none of {', '.join(map(str, names))} in {file} is validation_{metric.own}: name the "
