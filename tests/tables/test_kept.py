@@ -106,7 +106,7 @@ def test_one_message_names_all_options_that_are_missing(tmp_path: Path) -> None:
 
 
 def test_cells_that_are_no_numbers_are_named_with_the_choice(tmp_path: Path) -> None:
-    metric, *cells = problems(tmp_path, "n,wer,cer\n>100,0.1,0.05\n1000,0.08,0.03\n")
+    metric, *cells = problems(tmp_path, "n,wer,cer\n>100,8-12%,0.05\n1000,0.08,0.03\n")
     assert metric == "the errors could be 'wer' or 'cer': choose with --y"
     assert cells == ["line 2, column 'n': '>100' is not a number"]
 
@@ -124,6 +124,11 @@ def test_of_counts_and_shares_the_counts_are_the_sizes(tmp_path: Path) -> None:
     for name in ("label_fraction", "train_size", "fraction"):
         found = kept(tmp_path, csv(f"{name},n_train,acc", shares, SIZES, SCORES))
         same(found.curves[0], SIZES, ERRORS)
+
+
+def test_a_share_of_the_labels_is_a_size(tmp_path: Path) -> None:
+    found = kept(tmp_path, csv("label_fraction,acc", [0.1, 0.2, 1.0], SCORES[:3]))
+    same(found.curves[0], [0.1, 0.2, 1.0], ERRORS[:3])
 
 
 def test_a_column_without_values_is_no_candidate(tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ def meaning(
                 "rises with the data, and is an accuracy" if accuracy else "is taken for an error"
             )
             note = note or f"{column!r} {reading}."
-            if -UNSURE < direction <= 0 and within:
+            if -UNSURE < direction <= 0 and within and np.ptp(sizes) > 0:
                 raise Unclear(
                     "it neither rises nor falls clearly with the size: say --higher-is-better for "
                     "a score, --y-scale plain for an error"

@@ -159,9 +159,9 @@ class Issues:
             say: Callable[[int], str] = what if callable(what) else lambda _: what
             self._bad.append((np.asarray(rows, int), column, say))
 
-    def take_bad_cells(self, others: Issues) -> None:
-        """Add the invalid cells that another reading of the table has found."""
-        self._bad += others._bad
+    def take_bad_cells(self, others: Issues, column: str) -> None:
+        """Add the invalid cells of a column that another reading of the table has found."""
+        self._bad += [bad for bad in others._bad if bad[1] == column]
 
     @property
     def has_bad_cells(self) -> bool:

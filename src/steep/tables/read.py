@@ -213,7 +213,7 @@ def _curves_too(issues: Issues, request: RequestedColumns) -> list[str]:
     if trial.problems:
         return []
     values = values_of(trial, names, names.y[0], names.y[0], _left_in(trial, names), How())
-    issues.take_bad_cells(trial)
+    issues.take_bad_cells(trial, names.x)
     if values is None or trial.has_bad_cells:
         return []
     trial.problems = []

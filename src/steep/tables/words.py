@@ -319,7 +319,8 @@ def size_rank(name: str) -> int:
     """As ``size_rank_of``, for a column's name."""
     rest, scale = scale_of(name)
     rest = [t for t in rest if t not in ("best", "mean", "cv")] or rest
-    if scale.kind == "share" and {*rest} <= {*_FILL, "share", "subset", "samples", "examples"}:
+    shared = {*_FILL, *_ITEMS, "share", "subset", "samples", "examples"}
+    if scale.kind == "share" and {*rest} <= shared:
         return 1
     return size_rank_of(rest)
 
