@@ -66,16 +66,7 @@ def propose(
     """A spec for a study of ``command``, and the result of its first trial. ``values`` are texts
     such as 'learning_rate=0.1,0.3'. Raises QuestionError for arguments that give no valid spec."""
     grid = _grid(values)
-    if unknown := sorted(named_in(command) - set(PLACES) - set(grid)):
-        names = ", ".join(f"--values {name}=..." for name in unknown)
-        raise QuestionError(
-            f"the command names what steep does not know: give {names} (or, where the braces are "
-            f"the program's own, leave a blank in them: {{ {unknown[0]} }})"
-        )
-    if unused := sorted(set(grid) - named_in(command)):
-        raise QuestionError(f"--values {unused[0]}: the command has no {{{unused[0]}}}")
-    if "size" in named_in(command) and "size" not in grid:
-        raise QuestionError("give the sizes of the models: --values size=16,32,64")
+    _check_names(command, grid)
     if not data and items is None:
         raise QuestionError(
             "name the training data, or say how many items there are: --items 50000"
@@ -126,6 +117,20 @@ def propose(
             "run.timed in the spec."
         )
     return FirstRun(draft.spec(reported_metric), tuple(notes), None)
+
+
+def _check_names(command: str, grid: Mapping[str, list[Any]]) -> None:
+    """Raises QuestionError where the command and the values have not the same names."""
+    if unknown := sorted(named_in(command) - set(PLACES) - set(grid)):
+        names = ", ".join(f"--values {name}=..." for name in unknown)
+        raise QuestionError(
+            f"the command names what steep does not know: give {names} (or, where the braces are "
+            f"the program's own, leave a blank in them: {{ {unknown[0]} }})"
+        )
+    if unused := sorted(set(grid) - named_in(command)):
+        raise QuestionError(f"--values {unused[0]}: the command has no {{{unused[0]}}}")
+    if "size" in named_in(command) and "size" not in grid:
+        raise QuestionError("give the sizes of the models: --values size=16,32,64")
 
 
 def _taken_for(metric: str | None) -> list[str]:
