@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from steep.present import numbers
-from steep.records import Analysis, Backtest, Finding, Score
+from steep.records import UNFINISHED, Analysis, Backtest, Finding, Score
 from steep.report import _facts, export_figures, report
 
 
@@ -157,3 +157,9 @@ def test_the_exponent_is_of_what_was_measured_and_the_next_doubling_is_the_forec
     assert told["value"] == numbers.estimate(twice.error, twice.lower, twice.upper, how)
     now = numbers.measured(first.fit.used[-1].error, how)
     assert told["about"] == f"forecast for 2x the data, {now} now"
+    (*points, last) = first.fit.points
+    bound = replace(last, used=False, reason=UNFINISHED)
+    fit = replace(first.fit, points=(*points, bound))
+    cut = replace(made_study.analysis, curves=(replace(first, fit=fit),))
+    facts = {f["name"]: f for f in _facts(cut, made_study.measurements)}
+    assert facts["The next doubling"]["about"] == told["about"], "of what is measured, used or not"

@@ -283,7 +283,8 @@ def _slope_facts(curve: Curve) -> list[dict[str, str]]:
     facts = [_fact("Exponent beta_g", value, f"of what was measured; {over}")]
     doubled = [a for a in curve.forecast.at if abs(a.factor - 2) < 0.01]
     if doubled and fit.used:
-        at, now = doubled[0], numbers.measured(fit.used[-1].error, how)
+        last = max((*fit.used, *fit.bounds), key=lambda p: p.samples)
+        at, now = doubled[0], numbers.measured(last.error, how)
         estimate = numbers.estimate(at.error, at.lower, at.upper, how)
         facts.append(_fact("The next doubling", estimate, f"forecast for 2x the data, {now} now"))
     return facts

@@ -39,7 +39,6 @@ COMPOSITE = "best-fit models"
 MEASURED = "measured"
 FIT = "fit and forecast"
 """Not a law alone: among the points the fit goes with them where they leave it."""
-UNUSED = "not in the fit"
 FORECAST = "forecast of the held-out size"
 TRUTH = "held out, measured"
 
@@ -119,7 +118,7 @@ def learning_curves(
     return Drawing(
         name=name,
         title=f"{how.label[:1].upper()}{how.label[1:]} against training {first.unit}",
-        caption=f"{caption} Hollow: not in the fit." if _any_unused(fits) else caption,
+        caption=f"{caption} Hollow: no point of the fit." if _any_unused(fits) else caption,
         x=log_axis(f"training {first.unit}", places),
         y=log_axis(how.title, _heights(layers)),
         layers=tuple(layers),
@@ -239,7 +238,7 @@ def _points(fit: Fit, how: Scale, legend: str, confronted: set[float]) -> list[L
     layers: list[Layer] = []
     for reason in dict.fromkeys(p.reason for p in rest):
         mine = [p for p in rest if p.reason == reason]
-        layers.append(_marks(mine, fit, how, f"{UNUSED}: {reason}", "quiet", hollow=True))
+        layers.append(_marks(mine, fit, how, left_out(reason), "quiet", hollow=True))
     if used:
         layers.append(_marks(used, fit, how, legend, "main"))
     return layers
