@@ -169,7 +169,7 @@ def test_arrays_and_frames_are_read_by_the_rules_of_a_table() -> None:
     with pytest.raises(ValueError, match="row 2, column 'error': an error cannot be negative"):
         fit(samples=m[:2], error=[0.5, -0.1])
     with pytest.raises(ValueError, match="row 1, column 'samples': a size must be positive"):
-        fit(samples=[0, 200], error=[0.5, 0.4])
+        fit(samples=[-1, 200], error=[0.5, 0.4])
 
 
 def test_a_frame_means_what_a_file_means(tmp_path: Path) -> None:

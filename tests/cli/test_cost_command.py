@@ -19,7 +19,7 @@ from steep.analysis import costs, decisions, from_store
 from steep.cli import cost_answers
 from steep.cli.answers import Source
 from steep.cli.app import app
-from steep.plan import clock
+from steep.plan import timings
 from steep.records import Status
 from steep.spec.load import NoAnswer
 from steep.study import Study
@@ -242,10 +242,10 @@ def test_the_time_was_predicted_and_is_confronted(small: Study) -> None:
 def test_a_machine_that_cannot_be_timed_stops_no_run(
     small: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def broken(study: Study) -> None:
+    def broken(*given: object) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(clock, "pace", broken)
+    monkeypatch.setattr(timings, "pace", broken)
     untimed = Study(small.loaded, tmp_path / "untimed")
     assert untimed.run(budget=1.0).word == "budget"
     with untimed.store() as store:

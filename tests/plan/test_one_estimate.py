@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import replace
@@ -153,6 +154,12 @@ def test_a_second_plan_answers_by_what_the_first_one_timed(
     Path(second.kept[1]).write_text("{}")  # damaged: as if there were none
     pace()
     assert len(calls) == 5
+    pace()
+    assert len(calls) == 5
+    yesterday = time.time() - 25 * 3600
+    os.utime(second.kept[1], (yesterday, yesterday))
+    pace()
+    assert len(calls) == 6
 
 
 def test_the_expected_time_of_a_trial_is_the_mean_of_its_draws() -> None:

@@ -265,7 +265,7 @@ def test_a_study_begun_by_a_version_without_digests_gets_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(Study, "_code", {})
+        patched.setattr(Study, "code", {})
         Study(SPEC, tmp_path / "study", trainer=notebook(CELL)).run()
     assert "code:" not in (tmp_path / "study" / "study.yaml").read_text()
     Study(SPEC, tmp_path / "study", trainer=notebook(CELL)).run()

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from steep.study import Study
 
 
+KEPT = 24 * 3600.0
+"""Seconds for which it is: a machine that was busy is timed anew on another day."""
+
+
 @dataclass(frozen=True)
 class _Kept:
     times: StepTimes
@@ -42,7 +46,7 @@ def pace(study: Study, pilot: float, tell: clock.Tell, ends: float = math.inf) -
     file = _file(study)
     with suppress(OSError, ValueError):
         kept = decode(_Kept, file.read_text(encoding="utf-8"))
-        if kept.pilot >= pilot:
+        if kept.pilot >= pilot and time.time() - file.stat().st_mtime < KEPT:
             return replace(kept.times, kept=(kept.at, str(file)))
     times = clock.pace(study, pilot, tell, ends)
     if times is not None and time.monotonic() < ends:
