@@ -21,11 +21,12 @@ from steep.stats.response import NOISE
 from steep.stats.tuning import may_fall_with_size
 
 DRAWS = 24
+"""Of the gains; each has its own size laws."""
 
 
 def at_own_rates(best_fits: Sequence[BestFit]) -> tuple[tuple[BestFit, ...], ...]:
-    """Of each draw the searched best fits, with one candidate a size. None where no size was
-    trained at two learning rates, or where there are several kinds of them."""
+    """Of each draw the searched best fits, with one candidate a size. () where no size was trained
+    at two learning rates, or where there are several kinds of them."""
     fitted = [b for b in best_fits if b.searched]
     rate = _learning_rate([c for b in fitted for c in b.candidates])
     if rate is None:
